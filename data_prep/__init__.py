@@ -1,0 +1,1 @@
+"""Corpora to data directories: one module per corpus."""

@@ -1,0 +1,74 @@
+"""The command line: parse, call, print. Each command is a module that is imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from spkver import __version__
+from spkver.errors import SpkverError
+
+# command: (module holding a click command named `command`, one line of help)
+COMMANDS = {
+    "data": ("spkver.cli.data", "Check, split, cut down and describe data directories."),
+    "pack": ("spkver.cli.pack", "Pack the recordings of a data directory as 16-bit PCM."),
+    "features": ("spkver.cli.features", "Filterbank features of an audio pack."),
+    "train": ("spkver.cli.train", "Train a speaker-embedding network from a YAML config."),
+    "extract": ("spkver.cli.extract", "Embeddings of a data directory, audio pack or feature pack."),
+    "score": ("spkver.cli.score", "Cosine scores of a trial list."),
+    "evaluate": ("spkver.cli.evaluate", "EER and minDCF of scores against a trial list."),
+    "verify": ("spkver.cli.verify", "Do two recordings hold the same speaker?"),
+    "convert": ("spkver.cli.convert", "Embeddings between Parquet, npz and Kaldi ark/scp."),
+    "report": ("spkver.cli.report", "DET curves and a table of results of one or more systems."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when they are called; help needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def root() -> None:
+    """Speaker verification: from recordings to trial scores, error rates and embeddings.
+
+    Example: spkver verify a.wav b.wav --model exp/xvector/model
+    """
+
+
+def main() -> NoReturn:
+    """Run a command; a user's mistake is one line on standard error and exit code 2, a failure is 1."""
+    try:
+        root(prog_name="spkver", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except SpkverError as error:
+        click.echo(f"spkver: error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `spkver ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)

@@ -1,0 +1,119 @@
+"""Files and directories that appear whole or not at all, hashes, and paths that stay inside their root."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from spkver.errors import InputError
+
+StrPath = str | os.PathLike[str]
+
+
+@contextlib.contextmanager
+def atomic_file(path: StrPath) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success sync it and rename it over `path`."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        part.chmod(0o666 & ~_umask())
+        _sync(part)
+        part.replace(target)
+        _sync(target.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_directory(path: StrPath) -> Iterator[Path]:
+    """Yield a new empty directory beside `path`; on success it takes the place of `path`."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    part.chmod(0o777 & ~_umask())
+    try:
+        yield part
+        for file in part.rglob("*"):
+            if file.is_file():
+                _sync(file)
+        replace_directory(part, target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def replace_directory(source: Path, target: Path) -> None:
+    """Rename `source` to `target`, moving an older `target` out of the way first."""
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+        target.rename(old / target.name)
+        source.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        source.rename(target)
+    _sync(target.parent)
+
+
+def write_text(path: StrPath, text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all."""
+    with atomic_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: StrPath, value: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: StrPath) -> Any:
+    """Read a JSON file. Raises InputError naming the file (and line) that cannot be read."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from error
+
+
+def sha256(path: StrPath) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def inside(root: StrPath, name: str) -> Path:
+    """`root / name`, refusing a name that would leave `root` (absolute, or through `..`)."""
+    base = Path(root).resolve()
+    path = (base / name).resolve()
+    if not path.is_relative_to(base):
+        raise InputError(f"{name!r} would leave {root}: use a path below it")
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:  # some file systems cannot sync a directory
+        pass
+    finally:
+        os.close(handle)

@@ -1,0 +1,12 @@
+"""Progress bars: rate and time left on a terminal, silence elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tqdm import tqdm
+
+
+def bar(*, total: float | None, what: str, unit: str = "it", **options: Any) -> tqdm:
+    """A progress bar that shows itself only on a terminal. Use it as a context manager and call `update`."""
+    return tqdm(total=total, desc=what, unit=unit, disable=None, dynamic_ncols=True, smoothing=0.1, **options)
