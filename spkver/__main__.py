@@ -1,0 +1,5 @@
+"""`python -m spkver` is the command `spkver`."""
+
+from spkver.cli import main
+
+main()
