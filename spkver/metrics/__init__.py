@@ -1,0 +1,29 @@
+"""Error rates and detection costs: numpy functions of (scores, target), exact under ties and in any order of trials."""
+
+from spkver.metrics.curve import ErrorCurve, error_curve, threshold_at_false_alarm
+from spkver.metrics.dcf import (
+    OPERATING_POINTS,
+    Cost,
+    OperatingPoint,
+    least_cost,
+    min_dcf,
+    operating_point,
+)
+from spkver.metrics.eer import Crossing, eer, eer_convex_hull, equal_error, equal_error_of_hull
+
+__all__ = [
+    "OPERATING_POINTS",
+    "Cost",
+    "Crossing",
+    "ErrorCurve",
+    "OperatingPoint",
+    "eer",
+    "eer_convex_hull",
+    "equal_error",
+    "equal_error_of_hull",
+    "error_curve",
+    "least_cost",
+    "min_dcf",
+    "operating_point",
+    "threshold_at_false_alarm",
+]

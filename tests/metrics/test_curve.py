@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import det_curve, roc_curve
+
+from spkver.errors import InputError
+from spkver.metrics import error_curve, threshold_at_false_alarm
+
+
+def sweep(scores, target):
+    """Every threshold that can matter, each counted from scratch."""
+    thresholds = [*sorted(set(scores.tolist())), np.inf]
+    miss = [np.mean([s < t for s, y in zip(scores, target) if y]) for t in thresholds]
+    alarm = [np.mean([s >= t for s, y in zip(scores, target) if not y]) for t in thresholds]
+    return np.array(thresholds), np.array(miss), np.array(alarm)
+
+
+def test_counts_by_hand():
+    curve = error_curve([0.1, 0.5, 0.5, 0.9], [0, 1, 0, 1])
+    np.testing.assert_array_equal(curve.thresholds, [0.1, 0.5, 0.9, np.inf])
+    np.testing.assert_array_equal(curve.misses, [0, 0, 1, 2])
+    np.testing.assert_array_equal(curve.false_alarms, [2, 1, 0, 0])
+
+
+@given(data=st.data())
+def test_equals_a_sweep_over_all_thresholds(data, trial_lists):
+    scores, target = data.draw(trial_lists())
+    curve = error_curve(scores, target)
+    thresholds, miss, alarm = sweep(scores, target)
+    np.testing.assert_array_equal(curve.thresholds, thresholds)
+    np.testing.assert_allclose(curve.miss, miss, atol=1e-15)
+    np.testing.assert_allclose(curve.false_alarm, alarm, atol=1e-15)
+
+
+@given(data=st.data())
+def test_equals_sklearn_roc(data, trial_lists):
+    scores, target = data.draw(trial_lists())
+    curve = error_curve(scores, target)
+    alarm, hit, thresholds = roc_curve(target, scores, drop_intermediate=False)  # from infinity down
+    np.testing.assert_array_equal(curve.thresholds[::-1], thresholds)
+    np.testing.assert_allclose(curve.false_alarm[::-1], alarm, atol=1e-15)
+    np.testing.assert_allclose(curve.miss[::-1], 1 - hit, atol=1e-15)
+
+
+def test_equals_sklearn_det_where_it_has_points():
+    rng = np.random.default_rng(1)
+    target = rng.random(2000) < 0.3
+    scores = (rng.normal(size=2000) + 2 * target).round(1)
+    curve = error_curve(scores, target)
+    alarm, miss, thresholds = det_curve(target, scores)  # sklearn leaves out repeated ends
+    at = np.searchsorted(curve.thresholds, thresholds)
+    np.testing.assert_allclose(curve.false_alarm[at], alarm)
+    np.testing.assert_allclose(curve.miss[at], miss)
+
+
+@given(data=st.data(), rate=st.floats(0, 1))
+def test_threshold_at_false_alarm_is_the_lowest_that_holds(data, trial_lists, rate):
+    scores, target = data.draw(trial_lists())
+    threshold = threshold_at_false_alarm(error_curve(scores, target), rate)
+    thresholds, _, alarm = sweep(scores, target)
+    assert threshold == thresholds[alarm <= rate].min()
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
+def test_threshold_at_an_impossible_rate(rate):
+    with pytest.raises(InputError, match="between 0 and 1"):
+        threshold_at_false_alarm(error_curve([0, 1], [0, 1]), rate)
+
+
+@pytest.mark.parametrize(
+    ("scores", "target", "message"),
+    [
+        ([1.0, 2.0], [1, 1], "no non-target among 2 trials"),
+        ([1.0, 2.0], [0, 0], "no target among 2 trials"),
+        ([], [], "no target among 0 trials"),
+        ([1.0, float("nan")], [1, 0], "score 2 of 2 is nan"),
+        ([float("inf"), 1.0], [1, 0], "score 1 of 2 is inf"),
+        ([1.0, 2.0], [1], "one score and one label"),
+        ([[1.0], [2.0]], [[1], [0]], "one score and one label"),
+        ([1.0, 2.0], [1, 2], "true/false or 1/0"),
+    ],
+)
+def test_what_cannot_be_counted(scores, target, message):
+    with pytest.raises(InputError, match=message):
+        error_curve(scores, target)
+
+
+def test_a_million_trials_in_float32_and_float64_agree():
+    rng = np.random.default_rng(0)
+    target = rng.random(1_000_000) < 0.1
+    scores = (rng.normal(size=target.size) + target).astype(np.float32)
+    one, other = error_curve(scores, target), error_curve(scores.astype(np.float64), target)
+    np.testing.assert_array_equal(one.misses, other.misses)
+    np.testing.assert_array_equal(one.thresholds, other.thresholds)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spkver.errors import InputError
+from spkver.metrics import OPERATING_POINTS, OperatingPoint, error_curve, least_cost, min_dcf, operating_point
+
+
+def brute_force(scores, target, p_target, c_miss, c_fa):
+    """Cost at thresholds at, between and around all scores; normalised by the better of accept-all and reject-all."""
+    distinct = np.unique(scores.astype(np.float64))
+    thresholds = np.concatenate([distinct, (distinct[1:] + distinct[:-1]) / 2, [-np.inf, np.inf]])
+    costs = []
+    for threshold in thresholds:
+        accepted = scores >= threshold
+        costs.append(
+            p_target * c_miss * np.mean(~accepted[target]) + (1 - p_target) * c_fa * np.mean(accepted[~target])
+        )
+    return min(costs) / min(p_target * c_miss, (1 - p_target) * c_fa)
+
+
+@given(
+    data=st.data(),
+    p_target=st.sampled_from([0.001, 0.01, 0.05, 0.5, 0.9]),
+    c_miss=st.sampled_from([0.5, 1, 10]),
+    c_fa=st.sampled_from([1, 3]),
+)
+def test_equals_a_brute_force_sweep(data, trial_lists, p_target, c_miss, c_fa):
+    scores, target = data.draw(trial_lists())
+    expected = brute_force(scores, target, p_target, c_miss, c_fa)
+    found = min_dcf(scores, target, p_target, c_miss, c_fa)
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert 0 <= found <= 1
+
+
+@given(data=st.data())
+def test_threshold_gives_the_cost_and_order_changes_nothing(data, trial_lists):
+    scores, target = data.draw(trial_lists())
+    point = OperatingPoint(0.05)
+    best = least_cost(error_curve(scores, target), point)
+    accepted = scores >= best.threshold
+    cost = (0.05 * np.mean(~accepted[target]) + 0.95 * np.mean(accepted[~target])) / 0.05
+    assert best.cost == pytest.approx(cost, abs=1e-12)
+    order = data.draw(st.permutations(range(len(scores))))
+    assert least_cost(error_curve(scores[order], target[order]), point) == best
+
+
+def test_by_hand():
+    # one of four targets below the only false alarm: rejecting up to it costs a miss rate of 1/4
+    scores, target = np.array([0.1, 0.2, 0.6, 0.7, 0.8, 0.9]), np.array([0, 1, 0, 1, 1, 1])
+    assert min_dcf(scores, target, 0.01) == pytest.approx(0.25)
+    # a miss ten thousand times dearer: one of two non-targets is let in, over accepting both
+    assert min_dcf(scores, target, 0.01, c_miss=1e4) == pytest.approx(0.5)
+
+
+def test_reject_all_bounds_a_hopeless_system():
+    assert min_dcf([1.0, 0.0], [0, 1], 0.01) == 1.0
+
+
+def test_names():
+    assert operating_point("vox-0.05").p_target == 0.05
+    assert operating_point("vox-0.01") == OPERATING_POINTS["vox-0.01"] == OperatingPoint(0.01, 1.0, 1.0)
+    with pytest.raises(InputError, match=r"did you mean 'vox-0\.01'"):
+        operating_point("vox-0.1")
+
+
+@pytest.mark.parametrize("bad", [(0.0, 1, 1), (1.0, 1, 1), (0.1, 0, 1), (0.1, 1, -1), (float("nan"), 1, 1)])
+def test_impossible_points(bad):
+    with pytest.raises(InputError, match="p_target"):
+        min_dcf([0.0, 1.0], [0, 1], *bad)
