@@ -1,0 +1,198 @@
+"""Recordings: files to float32 waveforms in [-1, 1] and back, through libsndfile.
+
+Whatever cannot be read in full is an InputError naming the file: no part of a truncated recording passes as the whole.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import soundfile
+
+from spkver.errors import InputError
+from spkver.files import StrPath
+
+OVERSHOOT_SECONDS = 0.5  # a segment may end this far past its recording and is cut there, as Kaldi does
+INT16_SCALE = 32768.0
+
+# What `write` makes of a file name: container and coding of libsndfile.
+_FORMATS = {
+    ".wav": ("WAV", "PCM_16"),
+    ".flac": ("FLAC", "PCM_16"),
+    ".ogg": ("OGG", "VORBIS"),
+    ".opus": ("OGG", "OPUS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+}
+# A header that promises more bytes than the file holds, in the words of libsndfile's log.
+_SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_UNKNOWN_SIZE = 0x7FFF0000  # writers to a pipe do not know the size yet and write 2 GiB or 4 GiB
+
+
+def read(
+    path: StrPath,
+    sample_rate: int | None = None,
+    *,
+    start: float = 0.0,
+    end: float | None = None,
+    channel: int | None = None,
+    allow_pipes: bool = False,
+) -> tuple[np.ndarray, int]:
+    """Read a recording, or its part from `start` to `end` (seconds), as mono.
+
+    path: a file of any format that libsndfile reads, or, with `allow_pipes`, a shell command ending in `|`.
+    sample_rate: resample to this rate (Hz); None keeps the file's own.
+    channel: which channel of several to take, counted from 0.
+
+    Returns (waveform float32 (time,) in [-1, 1], rate in Hz).
+    Raises InputError for a recording that is missing, empty, truncated, cannot be decoded, has non-finite samples,
+    or has several channels and none was chosen; and for a part outside the recording.
+    """
+    with _opened(path, allow_pipes) as file:
+        rate = file.samplerate
+        first, last = _range(path, file.frames, rate, start, end)
+        column = _column(path, file.channels, channel)
+        file.seek(first)
+        waveform = file.read(last - first, dtype="float32", always_2d=True)[:, column]
+        if len(waveform) < last - first - rate // 10:  # MP3 states its length to within a frame or so
+            raise InputError(f"{path}: truncated: {len(waveform)} of {last - first} samples; copy the file again")
+    if not len(waveform):
+        raise InputError(f"{path}: empty (no samples)")
+    if not np.isfinite(waveform).all():
+        raise InputError(f"{path}: holds NaN or infinite samples")
+    if sample_rate is not None:
+        waveform, rate = resample(waveform, rate, sample_rate), sample_rate
+    return np.ascontiguousarray(waveform), rate
+
+
+def seconds(path: StrPath) -> float:
+    """The duration of a recording in seconds, from its header. Raises InputError as `read` does."""
+    with _opened(path, allow_pipes=False) as file:
+        return float(file.frames / file.samplerate)
+
+
+def resample(waveform: np.ndarray, old: int, new: int) -> np.ndarray:
+    """Change the sample rate from `old` to `new` Hz with a polyphase low-pass (scipy.signal.resample_poly).
+
+    waveform: float32 (time,). Returns float32 (ceil(time * new / old),).
+    """
+    if old == new:
+        return waveform
+    from scipy.signal import resample_poly
+
+    divisor = math.gcd(old, new)
+    return resample_poly(waveform, new // divisor, old // divisor).astype(np.float32)
+
+
+def unusable(waveform: np.ndarray, sample_rate: int, min_seconds: float) -> str | None:
+    """Why a recording cannot serve, in words, or None.
+
+    It is empty, not finite, shorter than `min_seconds`, or silent: all samples equal, or the peak below one step of
+    16-bit PCM.
+    """
+    if not len(waveform):
+        return "empty (no samples)"
+    if not np.isfinite(waveform).all():
+        return "NaN or infinite samples"
+    duration = len(waveform) / sample_rate
+    if duration < min_seconds:
+        return f"too short ({duration:.3f} s, at least {min_seconds:g} s wanted)"
+    low, high = float(waveform.min()), float(waveform.max())
+    if low == high or max(-low, high) < 1 / INT16_SCALE:
+        return "silent"
+    return None
+
+
+def to_int16(waveform: np.ndarray) -> np.ndarray:
+    """Float samples in [-1, 1] as 16-bit PCM, rounded and clipped; exact for what was read from 16-bit PCM."""
+    return np.clip(np.rint(waveform * np.float32(INT16_SCALE)), -32768, 32767).astype("<i2")
+
+
+def from_int16(samples: np.ndarray) -> np.ndarray:
+    """16-bit PCM as float32 in [-1, 1)."""
+    return samples.astype(np.float32) / np.float32(INT16_SCALE)
+
+
+def write(path: StrPath, waveform: np.ndarray, sample_rate: int) -> None:
+    """Write a mono waveform (time,) in [-1, 1]; the suffix says the format: wav, flac (16 bit), ogg, opus, mp3.
+
+    Not atomic by itself: write a corpus inside `files.atomic_directory`.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in _FORMATS:
+        raise InputError(f"{path}: cannot write '{suffix}'; known: {', '.join(_FORMATS)}")
+    container, coding = _FORMATS[suffix]
+    # libsndfile multiplies floats by 32767; converted here, what is written is what is read again
+    samples = to_int16(waveform) if coding == "PCM_16" else waveform
+    soundfile.write(path, samples, sample_rate, format=container, subtype=coding)
+
+
+def is_pipe(path: StrPath) -> bool:
+    """Whether an entry of wav.scp is a shell command rather than a file."""
+    return str(path).rstrip().endswith("|")
+
+
+@contextmanager
+def _opened(path: StrPath, allow_pipes: bool) -> Iterator[Any]:
+    """The recording as an open SoundFile; whatever libsndfile cannot do becomes an InputError."""
+    source: StrPath | IO[bytes] = path
+    if is_pipe(path):
+        if not allow_pipes:
+            raise InputError(f"{path}: a shell command; allow it to run with --allow-pipes, or decode it beforehand")
+        source = io.BytesIO(_run(str(path)))
+    elif not Path(path).is_file():
+        raise InputError(f"{path}: no such file")
+    elif not Path(path).stat().st_size:
+        raise InputError(f"{path}: empty (0 bytes)")
+    try:
+        with soundfile.SoundFile(source) as file:
+            _refuse_truncated(path, file.extra_info)
+            yield file
+    except (soundfile.SoundFileError, TypeError, ValueError, OSError) as error:
+        reason = str(error).rpartition("': ")[2].strip()
+        raise InputError(f"{path}: cannot be decoded ({reason})") from error
+    except MemoryError as error:
+        raise InputError(f"{path}: its header states more samples than fit in memory; is it damaged?") from error
+
+
+def _refuse_truncated(path: StrPath, log: str) -> None:
+    found = _SHORT_CHUNK.search(log)
+    if found:
+        stated, present = int(found[1]), int(found[2])
+        if present + 1 < stated < _UNKNOWN_SIZE:
+            raise InputError(f"{path}: truncated: {present} of {stated} bytes of audio; copy the file again")
+
+
+def _range(path: StrPath, frames: int, rate: int, start: float, end: float | None) -> tuple[int, int]:
+    first = round(start * rate)
+    last = frames if end is None else round(end * rate)
+    if not 0 <= first < max(frames, 1) or last < first or last > frames + OVERSHOOT_SECONDS * rate:
+        shown = "its end" if end is None else f"{end:g} s"
+        raise InputError(f"{path}: no part from {start:g} s to {shown}: the recording has {frames / rate:.3f} s")
+    return first, min(last, frames)
+
+
+def _column(path: StrPath, channels: int, channel: int | None) -> int:
+    if channel is None and channels > 1:
+        raise InputError(f"{path}: {channels} channels; choose one with channel=0 to {channels - 1}")
+    if not 0 <= (channel or 0) < channels:
+        raise InputError(f"{path}: no channel {channel}: it has {channels}, counted from 0")
+    return channel or 0
+
+
+@functools.lru_cache(maxsize=1)  # the segments of one recording follow each other
+def _run(pipe: str) -> bytes:
+    command = pipe.rstrip().removesuffix("|")
+    done = subprocess.run(command, shell=True, capture_output=True, check=False)  # noqa: S602 - asked for by the user
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise InputError(f"{pipe}: the command failed with code {done.returncode}: {last[:200]}")
+    return done.stdout
