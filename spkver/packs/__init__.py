@@ -1,0 +1,13 @@
+"""Packs: utterances as rows of memory-mapped Arrow IPC files, audio (int16) or features (float16).
+
+A pack is a directory: `shard-00000.arrow`, ... one row per utterance, `pack.json` with what they hold, and
+`rejected.jsonl` with what could not serve and why. It is complete or absent.
+"""
+
+from spkver.packs.build import Summary, available_cpus
+from spkver.packs.featurise import make_features
+from spkver.packs.reader import Pack
+from spkver.packs.recordings import pack_audio
+from spkver.packs.writer import PackWriter
+
+__all__ = ["Pack", "PackWriter", "Summary", "available_cpus", "make_features", "pack_audio"]

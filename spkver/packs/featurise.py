@@ -1,0 +1,107 @@
+"""Feature packs: the filterbank features of an audio pack, computed once, in float16 after CMN."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spkver import audio
+from spkver.errors import InputError
+from spkver.files import StrPath
+from spkver.packs.build import Rejected, Summary, build, fingerprint
+from spkver.packs.layout import Header
+from spkver.packs.reader import Pack
+from spkver.packs.writer import ShardWriter
+
+if TYPE_CHECKING:
+    from spkver.features import FrontEndConfig
+
+
+@dataclass(frozen=True)
+class _FeatureTask:
+    """One shard of an audio pack, at one speed."""
+
+    source: Path
+    number: int
+    rows: int
+    front_end: FrontEndConfig
+    speed: float
+
+    def write(self, shard: ShardWriter) -> list[Rejected]:
+        import torch
+
+        from spkver.augment.speed import change_speed
+        from spkver.features import FrontEnd
+
+        torch.set_num_threads(1)  # the processes share the cores
+        pack = _open_once(self.source)
+        front_end = FrontEnd(self.front_end).eval()
+        prefix = "" if self.speed == 1.0 else f"sp{self.speed:g}-"
+        rejected = []
+        with torch.inference_mode():
+            for row in pack.rows_of_shard(self.number):
+                waveform = torch.from_numpy(audio.from_int16(pack[row]))[None]
+                if self.speed != 1.0:
+                    waveform = change_speed(waveform, self.speed)
+                name, speaker = prefix + pack.ids[row], prefix + pack.speakers[row]
+                if waveform.shape[1] < self.front_end.samples(1):
+                    rejected.append(Rejected(name, str(self.source), "too short for one frame"))
+                    continue
+                features = front_end(waveform)[0].numpy().astype("<f2")
+                shard.add(name, speaker, pack.sessions[row], features)
+        return rejected
+
+
+def make_features(
+    pack: StrPath,
+    out: StrPath,
+    front_end: FrontEndConfig,
+    *,
+    jobs: int = 1,
+    speeds: Sequence[float] = (),
+) -> Summary:
+    """Filterbank features of an audio pack, utterance by utterance, as float16 (frames, bins).
+
+    speeds: further copies of every utterance, slower or faster by these factors; each is a new speaker: ids and
+    speakers get the prefix `sp0.9-`. Runs in `jobs` processes, goes on where it was killed, and is not repeated when
+    it is done (see `packs.build`).
+    Raises InputError for a feature pack, for another sample rate than the front end's, and for dither, which makes
+    features random.
+    """
+    source = Pack.open(pack)
+    _check(source, front_end, speeds)
+    config = front_end.model_dump(mode="json")
+    header = Header("features", source.sample_rate, config)
+    tasks = [
+        _FeatureTask(Path(pack).resolve(), number, shard.rows, front_end, speed)
+        for speed in (1.0, *speeds)
+        for number, shard in enumerate(source.shards)
+    ]
+    mark = fingerprint("features", config, list(speeds), [shard.sha256 for shard in source.shards])
+    return build(out, header, tasks, mark, jobs=jobs, what="features")
+
+
+def _check(source: Pack, front_end: FrontEndConfig, speeds: Sequence[float]) -> None:
+    if source.kind != "audio":
+        raise InputError(f"{source.path}: a pack of features; features are made from an audio pack")
+    if source.sample_rate != front_end.sample_rate:
+        raise InputError(
+            f"{source.path}: {source.sample_rate} Hz, the front end wants {front_end.sample_rate} Hz; "
+            f"pack it again with --sample-rate {front_end.sample_rate}, or set sample_rate={source.sample_rate}"
+        )
+    if front_end.dither:
+        raise InputError("dither makes features random: set dither=0 to store them, or train from the audio pack")
+    for speed in speeds:
+        if not 0.5 <= speed <= 2.0 or speed == 1.0:
+            raise InputError(f"speed {speed:g}: expected a factor between 0.5 and 2 other than 1, for example 0.9")
+    if len(set(speeds)) != len(speeds):
+        raise InputError("the same speed is given twice")
+
+
+@functools.lru_cache(maxsize=1)
+def _open_once(path: Path) -> Pack:
+    """The source, opened once per process."""
+    return Pack.open(path)

@@ -1,0 +1,88 @@
+"""What a pack looks like on disk: the columns of a shard and the fields of pack.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+FORMAT = 1
+Kind = Literal["audio", "features"]
+
+INDEX = "pack.json"
+REJECTED = "rejected.jsonl"
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("speaker", pa.string()),
+        ("session", pa.string()),
+        ("length", pa.int64()),  # samples or frames
+        ("payload", pa.large_binary()),  # little-endian int16 (time,) or float16 (frames, bins), row by row
+    ]
+)
+DTYPES: Mapping[str, np.dtype] = {"audio": np.dtype("<i2"), "features": np.dtype("<f2")}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What holds for every row of a pack.
+
+    sample_rate: Hz. front_end: the config that made the features, as plain values; None for audio.
+    """
+
+    kind: Kind
+    sample_rate: int
+    front_end: dict[str, Any] | None = None
+
+    @property
+    def bins(self) -> int | None:
+        """Values per frame of features; None for audio."""
+        return int(self.front_end["bins"]) if self.front_end else None
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the payload's values, two bytes each."""
+        return DTYPES[self.kind]
+
+    @property
+    def units_per_second(self) -> float:
+        """Samples or frames per second."""
+        return 1000.0 / float(self.front_end["frame_shift_ms"]) if self.front_end else float(self.sample_rate)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a pack. bytes: its size; length: samples or frames of all its rows."""
+
+    file: str
+    rows: int
+    bytes: int
+    sha256: str
+    length: int
+
+
+def shard_name(number: int) -> str:
+    """The file name of the n-th shard."""
+    return f"shard-{number:05d}.arrow"
+
+
+def index(header: Header, shards: Sequence[Shard], *, speakers: int, rejected: int, fingerprint: str) -> dict[str, Any]:
+    """The content of pack.json. `fingerprint` stands for the input and the settings the pack was made from."""
+    length = sum(shard.length for shard in shards)
+    return {
+        "format": FORMAT,
+        "kind": header.kind,
+        "sample_rate": header.sample_rate,
+        "front_end": header.front_end,
+        "bins": header.bins,
+        "rows": sum(shard.rows for shard in shards),
+        "speakers": speakers,
+        "length": length,
+        "seconds": round(length / header.units_per_second, 3),
+        "rejected": rejected,
+        "fingerprint": fingerprint,
+        "shards": [asdict(shard) for shard in shards],
+    }

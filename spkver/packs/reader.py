@@ -1,0 +1,219 @@
+"""Reading packs by memory map: where every payload lies is known from opening, a crop is a view of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from spkver.errors import InputError
+from spkver.files import StrPath, read_json, sha256
+from spkver.packs.layout import FORMAT, INDEX, SCHEMA, Header, Shard
+
+
+@dataclass(frozen=True, eq=False)
+class Pack:
+    """A pack, or some of its rows. Use `Pack.open`.
+
+    It is cheap to send to another process: only the path and the chosen rows travel, and the maps are opened there.
+
+    lengths: int64 (rows,), samples or frames of every utterance.
+    """
+
+    path: Path
+    header: Header
+    shards: tuple[Shard, ...]
+    fingerprint: str
+    lengths: np.ndarray
+    _maps: tuple[np.ndarray, ...]  # every shard's file as two-byte values
+    _shard: np.ndarray  # int32 (rows,): the shard of every utterance
+    _offset: np.ndarray  # int64 (rows,): where its payload starts in the map, in values
+    _words: pa.Table  # id, speaker, session
+    _rows: np.ndarray | None = None  # which rows of the files these are; None: all
+
+    @classmethod
+    def open(cls, path: StrPath) -> Pack:
+        """Open a pack. Raises InputError naming the file that is missing, truncated or not of this format."""
+        root = Path(path)
+        if not (root / INDEX).is_file():
+            raise InputError(f"{path}: not a pack (no {INDEX}); make one with 'spkver pack' or 'spkver features'")
+        index = read_json(root / INDEX)
+        header, shards = _parse_index(root / INDEX, index)
+        opened = [_open_shard(root, shard, header) for shard in shards]
+        empty = np.empty(0, np.int64)
+        return cls(
+            path=root,
+            header=header,
+            shards=tuple(shards),
+            fingerprint=str(index.get("fingerprint", "")),
+            lengths=np.concatenate([empty, *(one.lengths for one in opened)]),
+            _maps=tuple(one.values for one in opened),
+            _shard=np.repeat(np.arange(len(opened), dtype=np.int32), [len(one.lengths) for one in opened]),
+            _offset=np.concatenate([empty, *(one.offsets for one in opened)]),
+            _words=pa.concat_tables([_NO_WORDS, *(one.words for one in opened)]).combine_chunks(),
+        )
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """The whole payload of an utterance, as `crop` gives it."""
+        return self.crop(row, 0, int(self.lengths[row]))
+
+    def crop(self, row: int, start: int, length: int) -> np.ndarray:
+        """`length` samples or frames of an utterance from `start` on, as a read-only view of the memory map.
+
+        Returns int16 (length,) or float16 (length, bins). Raises IndexError for a part outside the utterance.
+        """
+        if start < 0 or length < 0 or start + length > self.lengths[row]:
+            raise IndexError(f"row {row} has {self.lengths[row]} samples or frames, not {start} to {start + length}")
+        width = self.header.bins or 1
+        first = int(self._offset[row]) + start * width
+        values = self._maps[self._shard[row]][first : first + length * width]
+        return values.reshape(length, width) if self.header.bins else values
+
+    def subset(self, rows: np.ndarray | Sequence[int]) -> Pack:
+        """The utterances at these rows (integers in any order, or a bool mask), on the same memory maps."""
+        chosen = np.asarray(rows)
+        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+        return replace(
+            self,
+            lengths=self.lengths[chosen],
+            _shard=self._shard[chosen],
+            _offset=self._offset[chosen],
+            _words=self._words.take(pa.array(chosen)),
+            _rows=chosen if self._rows is None else self._rows[chosen],
+        )
+
+    def rows_of_shard(self, number: int) -> np.ndarray:
+        """The rows held by one shard, in file order: reading shard by shard is sequential on disk."""
+        rows = np.flatnonzero(self._shard == number)
+        return rows[np.argsort(self._offset[rows], kind="stable")]
+
+    def verify(self) -> None:
+        """Read everything and compare it with the hashes. Raises InputError naming the shard that differs."""
+        for shard in self.shards:
+            if sha256(self.path / shard.file) != shard.sha256:
+                raise InputError(
+                    f"{self.path / shard.file}: damaged (its hash differs); delete the pack and make it again"
+                )
+
+    @property
+    def kind(self) -> str:
+        """`audio` or `features`."""
+        return self.header.kind
+
+    @property
+    def sample_rate(self) -> int:
+        """The sample rate of the audio, or of the audio that the features were made from, in Hz."""
+        return self.header.sample_rate
+
+    @property
+    def front_end(self) -> dict[str, Any] | None:
+        """The front end's config as plain values; None for audio."""
+        return self.header.front_end
+
+    @property
+    def bins(self) -> int | None:
+        """Values per frame; None for audio."""
+        return self.header.bins
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Duration of every utterance, float64 (rows,)."""
+        return self.lengths / self.header.units_per_second
+
+    @functools.cached_property
+    def ids(self) -> list[str]:
+        """Utterance ids."""
+        return self._words["id"].to_pylist()
+
+    @functools.cached_property
+    def speakers(self) -> list[str]:
+        """The speaker of every utterance."""
+        return self._words["speaker"].to_pylist()
+
+    @functools.cached_property
+    def sessions(self) -> list[str]:
+        """The session of every utterance; empty where unknown."""
+        return self._words["session"].to_pylist()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.path, self._rows)
+
+
+def _reopen(path: Path, rows: np.ndarray | None) -> Pack:
+    pack = Pack.open(path)
+    return pack if rows is None else pack.subset(rows)
+
+
+_NO_WORDS = pa.table({name: pa.array([], pa.string()) for name in ("id", "speaker", "session")})
+
+
+@dataclass(frozen=True)
+class _OpenShard:
+    values: np.ndarray  # the file, as two-byte values
+    lengths: np.ndarray
+    offsets: np.ndarray  # in values
+    words: pa.Table
+
+
+def _parse_index(path: Path, index: Any) -> tuple[Header, list[Shard]]:
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        raise InputError(f"{path}: not a pack of format {FORMAT}; make it again with this version")
+    try:
+        header = Header(index["kind"], int(index["sample_rate"]), index["front_end"])
+        _ = header.dtype, header.units_per_second
+        shards = [Shard(**entry) for entry in index["shards"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a complete index of a pack ({error!r}); make the pack again") from error
+    return header, shards
+
+
+def _open_shard(root: Path, shard: Shard, header: Header) -> _OpenShard:
+    """Map one file and find its payloads.
+
+    Sizes are checked first, and every payload must lie inside the file: touching a memory map past the end of its
+    file kills the process.
+    """
+    path = root / shard.file
+    if path.parent != root or not path.is_file():
+        raise InputError(f"{path}: a shard of the pack is missing; delete the pack and make it again")
+    size = path.stat().st_size
+    if size != shard.bytes:
+        raise InputError(f"{path}: {size} bytes instead of {shard.bytes}: truncated or replaced; make the pack again")
+    with pa.memory_map(str(path)) as source:
+        file = source.read_buffer()
+    try:
+        reader = pa.ipc.open_file(file)
+        if not reader.schema.equals(SCHEMA):
+            raise InputError(f"{path}: columns {reader.schema.names}, expected {SCHEMA.names}; make the pack again")
+        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        words = pa.Table.from_batches(batches, SCHEMA).select(["id", "speaker", "session"])
+        words.validate(full=True)
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: damaged ({error}); delete the pack and make it again") from error
+    lengths = np.concatenate([np.empty(0, np.int64), *(batch["length"].to_numpy() for batch in batches)])
+    starts = [_payload_starts(batch, file.address) for batch in batches]
+    offsets = np.concatenate([np.empty(0, np.int64), *(first for first, _ in starts)])
+    ends = np.concatenate([np.empty(0, np.int64), *(last for _, last in starts)])
+    width = (header.bins or 1) * header.dtype.itemsize
+    inside = len(lengths) == shard.rows and np.array_equal(ends - offsets, lengths * width)
+    if not inside or (len(offsets) and (offsets.min() < 0 or ends.max() > size or lengths.min() < 0)):
+        raise InputError(f"{path}: damaged (lengths and payloads disagree); delete the pack and make it again")
+    values = np.frombuffer(file, header.dtype, count=size // header.dtype.itemsize)
+    return _OpenShard(values, lengths, offsets // header.dtype.itemsize, words)
+
+
+def _payload_starts(batch: pa.RecordBatch, base: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each payload of a record batch starts and ends, in bytes from the start of the file mapped at `base`."""
+    payload = batch["payload"]
+    _, offsets, data = payload.buffers()
+    edges = np.frombuffer(offsets, np.int64, count=len(payload) + 1)
+    start = data.address - base if data is not None else 0
+    return start + edges[:-1], start + edges[1:]

@@ -1,0 +1,113 @@
+"""Audio packs: the recordings of a data directory as 16-bit PCM of one sample rate."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, astuple, dataclass
+
+import numpy as np
+
+from spkver import audio
+from spkver.datadir import DataDir
+from spkver.errors import InputError
+from spkver.files import StrPath
+from spkver.packs.build import Rejected, Summary, build, fingerprint
+from spkver.packs.layout import Header
+from spkver.packs.writer import ShardWriter
+
+
+@dataclass(frozen=True)
+class _Utterance:
+    id: str
+    speaker: str
+    session: str
+    path: str
+    start: float
+    end: float | None
+    seconds: float | None  # utt2dur's: not used, but a corpus made anew under the same names shows in it
+
+
+@dataclass(frozen=True)
+class _Settings:
+    sample_rate: int
+    min_seconds: float
+    channel: int | None
+    allow_pipes: bool
+
+
+@dataclass(frozen=True)
+class _AudioTask:
+    utterances: tuple[_Utterance, ...]
+    settings: _Settings
+
+    @property
+    def rows(self) -> int:
+        return len(self.utterances)
+
+    def write(self, shard: ShardWriter) -> list[Rejected]:
+        rejected = []
+        for utterance in self.utterances:
+            try:
+                samples = self._samples(utterance)
+            except InputError as error:
+                reason = str(error).removeprefix(f"{utterance.path}: ")
+                rejected.append(Rejected(utterance.id, utterance.path, reason))
+            else:
+                shard.add(utterance.id, utterance.speaker, utterance.session, samples)
+        return rejected
+
+    def _samples(self, utterance: _Utterance) -> np.ndarray:
+        settings = self.settings
+        waveform, rate = audio.read(
+            utterance.path,
+            settings.sample_rate,
+            start=utterance.start,
+            end=utterance.end,
+            channel=settings.channel,
+            allow_pipes=settings.allow_pipes,
+        )
+        if reason := audio.unusable(waveform, rate, settings.min_seconds):
+            raise InputError(reason)
+        return audio.to_int16(waveform)
+
+
+def pack_audio(
+    data: DataDir,
+    out: StrPath,
+    *,
+    sample_rate: int = 16000,
+    jobs: int = 1,
+    min_seconds: float = 0.3,
+    max_rejected: float = 0.1,
+    channel: int | None = None,
+    allow_pipes: bool = False,
+    rows_per_shard: int = 1000,
+) -> Summary:
+    """Pack a data directory: every utterance as mono int16 at `sample_rate` (Hz), in the order of the ids.
+
+    Samples of 16-bit recordings at that rate are kept to the bit. What cannot be decoded or is empty, not finite,
+    silent or shorter than `min_seconds` is listed in rejected.jsonl with its reason; RunError if that is more than the
+    share `max_rejected`. A killed run goes on where it stopped; a finished one is not repeated (see `packs.build`).
+    channel: which one to take of recordings with several.
+    """
+    settings = _Settings(sample_rate, min_seconds, channel, allow_pipes)
+    utterances = _utterances(data)
+    steps = range(0, len(utterances), rows_per_shard)
+    tasks = [_AudioTask(tuple(utterances[step : step + rows_per_shard]), settings) for step in steps]
+    rows = (list(astuple(utterance)) for utterance in utterances)
+    mark = fingerprint("audio", asdict(settings), rows_per_shard, *rows)
+    header = Header("audio", sample_rate)
+    return build(out, header, tasks, mark, jobs=jobs, max_rejected=max_rejected)
+
+
+def _utterances(data: DataDir) -> list[_Utterance]:
+    nothing = [None] * len(data)
+    columns = (
+        data.ids,
+        data.speakers,
+        [session or "" for session in data.sessions or nothing],
+        data.paths,
+        data.column("start") or [0.0] * len(data),
+        data.column("end") or nothing,
+        data.column("seconds") or nothing,
+    )
+    return [_Utterance(*row) for row in zip(*columns)]

@@ -1,0 +1,127 @@
+"""Writing packs: one shard at a time, in record batches of a few hundred rows."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from spkver.errors import InputError
+from spkver.files import StrPath, replace_directory, sha256, write_json, write_text
+from spkver.packs.layout import INDEX, REJECTED, SCHEMA, Header, Kind, Shard, index, shard_name
+
+BATCH_ROWS = 256
+BATCH_BYTES = 64 << 20  # long recordings make smaller batches
+
+
+class ShardWriter:
+    """Writes the rows of one shard to `path`, holding one record batch in memory."""
+
+    def __init__(self, path: StrPath, header: Header) -> None:
+        self.rows = 0
+        self.length = 0
+        self.speakers: set[str] = set()
+        self._path = Path(path)
+        self._header = header
+        self._pending: list[dict[str, Any]] = []
+        self._bytes = 0
+        self._file = pa.ipc.new_file(str(path), SCHEMA)
+
+    def add(self, id: str, speaker: str, session: str | None, values: np.ndarray) -> None:
+        """Append an utterance: int16 (time,) or float16 (frames, bins)."""
+        shape = values.shape[1:] if self._header.bins else values.shape[:0]
+        expected = (self._header.bins,) if self._header.bins else ()
+        if values.dtype != self._header.dtype or shape != expected or values.ndim != len(expected) + 1:
+            raise ValueError(f"{id}: {values.dtype} {values.shape} does not fit a pack of {self._header.kind}")
+        payload = np.ascontiguousarray(values).tobytes()
+        row = {"id": id, "speaker": speaker, "session": session or "", "length": len(values), "payload": payload}
+        self._pending.append(row)
+        self._bytes += len(payload)
+        self.rows += 1
+        self.length += len(values)
+        self.speakers.add(speaker)
+        if len(self._pending) >= BATCH_ROWS or self._bytes >= BATCH_BYTES:
+            self._flush()
+
+    def close(self, name: str) -> Shard:
+        """Finish the file. Returns its entry in pack.json, under the name it is going to have."""
+        if self._pending:
+            self._flush()
+        self._file.close()
+        return Shard(name, self.rows, self._path.stat().st_size, sha256(self._path), self.length)
+
+    def abandon(self) -> None:
+        """Close the file, which is of no use."""
+        self._file.close()
+
+    def _flush(self) -> None:
+        self._file.write_batch(pa.RecordBatch.from_pylist(self._pending, schema=SCHEMA))
+        self._pending, self._bytes = [], 0
+
+
+class PackWriter:
+    """Writes a whole pack in one process; it takes its place at `path` when the `with` block ends without error.
+
+    with PackWriter("pack", kind="audio", sample_rate=16000) as pack:
+        pack.add("spk1/a.wav", "spk1", "", samples)
+    """
+
+    def __init__(
+        self,
+        path: StrPath,
+        *,
+        kind: Kind,
+        sample_rate: int,
+        front_end: dict[str, Any] | None = None,
+        rows_per_shard: int = 1000,
+    ) -> None:
+        self.header = Header(kind, sample_rate, front_end)
+        self._target = Path(path)
+        self._rows_per_shard = rows_per_shard
+        self._shards: list[Shard] = []
+        self._speakers: set[str] = set()
+        self._shard: ShardWriter | None = None
+
+    def __enter__(self) -> PackWriter:
+        if self._target.exists() and not (self._target / INDEX).is_file():
+            raise InputError(f"{self._target}: exists and is not a pack; choose another place")
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        name = self._target.name
+        self._part = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".part", dir=self._target.parent))
+        return self
+
+    def add(self, id: str, speaker: str, session: str | None, values: np.ndarray) -> None:
+        """Append an utterance: int16 (time,) or float16 (frames, bins)."""
+        if self._shard is None:
+            self._shard = ShardWriter(self._part / shard_name(len(self._shards)), self.header)
+        self._shard.add(id, speaker, session, values)
+        if self._shard.rows == self._rows_per_shard:
+            self._close_shard()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is not None:
+                if self._shard is not None:
+                    self._shard.abandon()
+                return
+            self._close_shard()
+            content = index(self.header, self._shards, speakers=len(self._speakers), rejected=0, fingerprint="")
+            write_text(self._part / REJECTED, "")
+            write_json(self._part / INDEX, content)
+            self._part.chmod(0o755)
+            replace_directory(self._part, self._target)
+        finally:
+            shutil.rmtree(self._part, ignore_errors=True)
+
+    def _close_shard(self) -> None:
+        if self._shard is not None:
+            self._speakers |= self._shard.speakers
+            self._shards.append(self._shard.close(shard_name(len(self._shards))))
+            self._shard = None
