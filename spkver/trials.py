@@ -109,6 +109,17 @@ def write_scores(path: StrPath, scores: Scores) -> None:
     _write(path, columns, scores.trials.target)
 
 
+def read_enrolment(path: StrPath) -> dict[str, list[str]]:
+    """Read a map from enrolment models to utterances, one model a line: `model utterance utterance ...` (spk2utt).
+
+    Raises InputError with the file and line, or the model that is given twice.
+    """
+    columns = lists.read_columns(path, ["model", "utterances"], rest=True)
+    if (twice := lists.first_duplicate(columns["model"])) is not None:
+        raise InputError(f"{path}: the model '{twice}' is given twice")
+    return dict(zip(columns["model"].to_pylist(), pc.utf8_split_whitespace(columns["utterances"]).to_pylist()))
+
+
 def join(scores: Scores, trials: Trials, names: tuple[str, str] = ("the scores", "the trial list")) -> Scores:
     """The scores in the order of a trial list, with the list's labels; rows are matched by (enrol, test).
 

@@ -18,6 +18,7 @@ from spkver.trials import (
     check,
     join,
     make_trials,
+    read_enrolment,
     read_scores,
     read_trials,
     write_scores,
@@ -201,6 +202,18 @@ def test_nan_in_parquet_scores(tmp_path):
     pq.write_table(pa.table({"enrol": ["a"], "test": ["b"], "score": [float("nan")]}), tmp_path / "s.parquet")
     with pytest.raises(InputError, match="row 1: the score nan"):
         read_scores(tmp_path / "s.parquet")
+
+
+def test_enrolment_map(tmp_path):
+    path = tmp_path / "enrol.map"
+    path.write_text("m1 a b\n m2\tc \n")
+    assert read_enrolment(path) == {"m1": ["a", "b"], "m2": ["c"]}
+    path.write_text("m1 a\nm2\n")
+    with pytest.raises(InputError, match="map:2: "):
+        read_enrolment(path)
+    path.write_text("m1 a\nm1 b\n")
+    with pytest.raises(InputError, match="'m1' is given twice"):
+        read_enrolment(path)
 
 
 # --- joining ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Scores of trial lists, and what they are worth."""

@@ -1,0 +1,37 @@
+"""spkver evaluate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from spkver.files import write_json
+from spkver.metrics import OPERATING_POINTS
+from spkver.scoring.evaluation import DEFAULT_POINTS, evaluate
+from spkver.trials import check, join, read_scores, read_trials
+
+
+@click.command()
+@click.argument("scores", type=click.Path(path_type=Path))
+@click.option("--trials", type=click.Path(path_type=Path), help="The trial list with the labels, in any order.")
+@click.option("--point", "points", multiple=True, help=f"minDCF at this point: {', '.join(OPERATING_POINTS)}.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the numbers to this JSON file, too.")
+def command(scores: Path, trials: Path | None, points: tuple[str, ...], as_json: bool, out: Path | None) -> None:
+    """EER and minDCF of SCORES. Score files with labels need no --trials.
+
+    \b
+    Example:
+      spkver evaluate scores.txt --trials trials.txt --point vox-0.01
+    """
+    scored = read_scores(scores)
+    if trials:
+        scored = join(scored, read_trials(trials), names=(str(scores), str(trials)))
+    for odd in check(scored.trials):
+        click.echo(f"warning: {odd}", err=True)
+    found = evaluate(scored, points or DEFAULT_POINTS)
+    if out:
+        write_json(out, found.plain())
+    click.echo(json.dumps(found.plain(), indent=2) if as_json else found.table())
