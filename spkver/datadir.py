@@ -6,7 +6,7 @@ take seconds. Paths in wav.scp are relative to the current directory, as Kaldi h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,14 @@ class DataDir:
         """A column as a Python list, or None where the directory does not have it."""
         return self.table[name].to_pylist() if name in self.table.column_names else None
 
+    def required(self, name: str, purpose: str) -> list:
+        """A column that must be there for every utterance. Raises InputError saying what it was needed for."""
+        values = self.column(name)
+        if values is None or None in values:
+            file = (_OF_UTTERANCES | _OF_SPEAKERS)[name]
+            raise InputError(f"{purpose} needs the {name} of every utterance: {file} is missing or has gaps")
+        return values
+
     @property
     def ids(self) -> list[str]:
         """Utterance ids."""
@@ -74,10 +82,10 @@ def from_columns(
     paths: Sequence[str],
     speakers: Sequence[str],
     *,
-    sessions: Sequence[str] | None = None,
-    seconds: Sequence[float] | None = None,
-    genders: Sequence[str] | None = None,
-    ages: Sequence[str] | None = None,
+    sessions: Sequence[str | None] | None = None,
+    seconds: Sequence[float | None] | None = None,
+    genders: Sequence[str | None] | None = None,
+    ages: Sequence[str | None] | None = None,
 ) -> DataDir:
     """A data directory of whole recordings, from one value per utterance in any order."""
     columns = {"id": ids, "speaker": speakers, "recording": ids, "path": paths}
@@ -220,11 +228,11 @@ class _Raw:
         """What opening every recording shows."""
         known = self.wav["recording"]
         paths = self.wav["path"].to_pylist()
-        lengths = _each(_seconds_or_nan, paths, "recordings")
-        outside = pa.array([length is None for length in lengths])
-        yield from self._problem("wav.scp", known, outside, "names a recording that is missing or cannot be opened")
+        lengths = read_seconds(paths)
+        lost = pa.array([length is None and not audio.is_pipe(path) for length, path in zip(lengths, paths)])
+        yield from self._problem("wav.scp", known, lost, "names a recording that is missing or cannot be opened")
         if self.segments:
-            length = _look_up(self.segments["recording"], known, pa.array(lengths, pa.float64(), from_pandas=True))
+            length = _look_up(self.segments["recording"], known, pa.array(lengths, pa.float64()))
             limit = pc.add(length, audio.OVERSHOOT_SECONDS)
             over = pc.or_(pc.greater(self.segments["end"], limit), pc.greater_equal(self.segments["start"], length))
             over = pc.fill_null(over, False)
@@ -274,28 +282,21 @@ def _falls(keys: pa.Array) -> np.ndarray:
     return falls
 
 
-def _seconds_or_nan(path: str) -> float | None:
-    """The duration of a recording in seconds, nan for a shell command, None if it cannot be opened."""
-    if audio.is_pipe(path):
-        return float("nan")
+def read_seconds(paths: Sequence[str]) -> list[float | None]:
+    """The duration of every recording in seconds, from the headers; None for one that cannot be opened."""
+    with ThreadPoolExecutor(8) as pool, bar(total=len(paths), what="durations", unit="file") as progress:
+        found = []
+        for duration in pool.map(_seconds, paths):
+            found.append(duration)
+            progress.update()
+        return found
+
+
+def _seconds(path: str) -> float | None:
     try:
         return audio.seconds(path)
     except InputError:
         return None
-
-
-def read_seconds(paths: Sequence[str]) -> list[float]:
-    """The duration of every recording in seconds, from the headers. Raises InputError for one that cannot be opened."""
-    return _each(audio.seconds, paths, "durations")
-
-
-def _each(function: Callable, paths: Sequence[str], what: str) -> list:
-    with ThreadPoolExecutor(8) as pool, bar(total=len(paths), what=what, unit="file") as progress:
-        results = []
-        for result in pool.map(function, paths):
-            results.append(result)
-            progress.update()
-        return results
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -487,7 +488,10 @@ def _durations(data: DataDir) -> np.ndarray:
     unknown = np.flatnonzero(np.isnan(seconds))
     if len(unknown):
         paths = data.table["path"].take(pa.array(unknown)).to_pylist()
-        seconds[unknown] = read_seconds(paths)
+        found = read_seconds(paths)
+        if None in found:
+            raise InputError(f"{paths[found.index(None)]}: cannot be opened, so its duration is not known")
+        seconds[unknown] = found
         if "start" in data.table.column_names:  # open-ended segments
             seconds[unknown] -= np.array(data.table["start"])[unknown]
     return seconds

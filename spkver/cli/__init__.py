@@ -54,9 +54,14 @@ def root() -> None:
 
 
 def main() -> NoReturn:
+    """The command `spkver`."""
+    run(root, "spkver")
+
+
+def run(command: click.Command, name: str) -> NoReturn:
     """Run a command; a user's mistake is one line on standard error and exit code 2, a failure is 1."""
     try:
-        root(prog_name="spkver", standalone_mode=False)
+        command(prog_name=name, standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
@@ -66,7 +71,7 @@ def main() -> NoReturn:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except SpkverError as error:
-        click.echo(f"spkver: error: {error}", err=True)
+        click.echo(f"{name}: error: {error}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # `spkver ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,178 @@
+"""`spkver data`: check, split, cut down and describe data directories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_DIR = click.Path(path_type=Path)
+_SEED = click.option("--seed", default=0, show_default=True, help="The same seed draws the same.")
+_PIPES = click.option("--allow-pipes", is_flag=True, help="Accept shell commands in wav.scp.")
+
+
+@click.group()
+def command() -> None:
+    """Check, split, cut down and describe data directories (Kaldi's form).
+
+    \b
+    Example: spkver data validate data/train
+    """
+
+
+@command.command()
+@click.argument("directory", metavar="DIR", type=_DIR)
+@_PIPES
+@click.option("--quick", is_flag=True, help="Look at the lists only, not at the recordings.")
+def validate(directory: Path, allow_pipes: bool, quick: bool) -> None:
+    """All that is wrong with DIR: every kind of problem, its count, its first place. Exit code 2 if one is an error.
+
+    \b
+    Example: spkver data validate data/train
+    """
+    from spkver.datadir import validate as find_problems
+    from spkver.errors import InputError
+
+    problems = find_problems(directory, allow_pipes=allow_pipes, look_at_recordings=not quick)
+    for problem in problems:
+        click.echo(f"{'error' if problem.fatal else 'warning'}: {problem}")
+    if fatal := sum(problem.fatal for problem in problems):
+        raise InputError(f"{directory}: {fatal} kinds of errors")
+    click.echo(f"{directory}: sound" if not problems else f"{directory}: usable")
+
+
+@command.command()
+@click.argument("directory", metavar="DIR", type=_DIR)
+@click.argument("out_a", type=_DIR)
+@click.argument("out_b", type=_DIR)
+@click.option("--speakers", type=int, help="So many speakers go to OUT_B.")
+@click.option("--share", type=click.FloatRange(0, 1), help="This share of the speakers goes to OUT_B.")
+@click.option("--list", "speaker_list", type=_DIR, help="The speakers in this file, one a line, go to OUT_B.")
+@_SEED
+@_PIPES
+def split(
+    directory: Path,
+    out_a: Path,
+    out_b: Path,
+    speakers: int | None,
+    share: float | None,
+    speaker_list: Path | None,
+    seed: int,
+    allow_pipes: bool,
+) -> None:
+    """Split DIR by speaker: the chosen speakers to OUT_B, the others to OUT_A.
+
+    \b
+    Example: spkver data split data/train data/core data/dev --speakers 20 --seed 1
+    """
+    from spkver.datadir import read_datadir, write_datadir
+    from spkver.datadir import split as split_speakers
+    from spkver.lists import read_columns
+
+    named = read_columns(speaker_list, ["speaker"])["speaker"].to_pylist() if speaker_list else None
+    data = read_datadir(directory, allow_pipes=allow_pipes)
+    rest, chosen = split_speakers(data, speakers=speakers, share=share, named=named, seed=seed)
+    for out, part in ((out_a, rest), (out_b, chosen)):
+        write_datadir(out, part)
+        click.echo(f"{out}: {len(part)} utterances, {len(set(part.speakers))} speakers")
+
+
+@command.command()
+@click.argument("directory", metavar="DIR", type=_DIR)
+@click.argument("out", type=_DIR)
+@click.option("--ids", "id_list", type=_DIR, help="The utterances in this file, one id a line.")
+@click.option("--speakers", type=int, help="So many speakers.")
+@click.option("--per-speaker", type=int, help="At most so many utterances of each speaker.")
+@click.option("--utterances", type=int, help="So many utterances in all.")
+@_SEED
+@_PIPES
+def subset(
+    directory: Path,
+    out: Path,
+    id_list: Path | None,
+    speakers: int | None,
+    per_speaker: int | None,
+    utterances: int | None,
+    seed: int,
+    allow_pipes: bool,
+) -> None:
+    """A smaller data directory: drawn at random, or by a list of ids.
+
+    \b
+    Example: spkver data subset data/train data/small --speakers 100 --per-speaker 10
+    """
+    from spkver.datadir import read_datadir, write_datadir
+    from spkver.datadir import subset as cut_down
+    from spkver.lists import read_columns
+
+    ids = read_columns(id_list, ["id"])["id"].to_pylist() if id_list else None
+    data = read_datadir(directory, allow_pipes=allow_pipes)
+    part = cut_down(data, ids=ids, speakers=speakers, per_speaker=per_speaker, utterances=utterances, seed=seed)
+    write_datadir(out, part)
+    click.echo(f"{out}: {len(part)} utterances, {len(set(part.speakers))} speakers")
+
+
+@command.command()
+@click.argument("directory", metavar="DIR", type=_DIR)
+@_PIPES
+def stats(directory: Path, allow_pipes: bool) -> None:
+    """Count speakers, utterances, sessions and hours.
+
+    \b
+    Example: spkver data stats data/train
+    """
+    from spkver.datadir import read_datadir
+    from spkver.datadir import stats as count
+
+    found = count(read_datadir(directory, allow_pipes=allow_pipes))
+    genders = ", ".join(f"{number} {name}" for name, number in found.genders.items())
+    rows = {
+        "speakers": f"{found.speakers}" + (f" ({genders})" if genders else ""),
+        "sessions": "unknown" if found.sessions is None else f"{found.sessions}",
+        "utterances": f"{found.utterances}",
+        "hours": f"{found.hours:.2f}",
+        "seconds (least, mean, most)": "{:.2f}  {:.2f}  {:.2f}".format(*found.seconds),
+        "per speaker (least, mean, most)": "{}  {:.1f}  {}".format(*found.per_speaker),
+    }
+    for name, value in rows.items():
+        click.echo(f"{name:<32}{value}")
+
+
+@command.command()
+@click.argument("directory", metavar="DIR", type=_DIR)
+@click.argument("out", type=_DIR)
+@click.option("--nontargets", type=int, required=True, help="Number of non-target trials, drawn at random.")
+@click.option("--same-gender", is_flag=True, help="Non-targets within one gender only.")
+@click.option("--cross-session", is_flag=True, help="Targets from different sessions only.")
+@_SEED
+@_PIPES
+def trials(
+    directory: Path,
+    out: Path,
+    nontargets: int,
+    same_gender: bool,
+    cross_session: bool,
+    seed: int,
+    allow_pipes: bool,
+) -> None:
+    """A trial list: all target pairs of DIR and random non-targets.
+
+    \b
+    Example: spkver data trials data/dev trials/dev.txt --nontargets 10000 --same-gender
+    """
+    from spkver.datadir import read_datadir
+    from spkver.trials import make_trials, write_trials
+
+    data = read_datadir(directory, allow_pipes=allow_pipes)
+    made = make_trials(
+        data.ids,
+        data.speakers,
+        data.required("session", "--cross-session") if cross_session else None,
+        nontargets=nontargets,
+        seed=seed,
+        across_sessions=cross_session,
+        groups=data.required("gender", "--same-gender") if same_gender else None,
+    )
+    write_trials(out, made)
+    targets = int(made.target.sum()) if made.target is not None else 0
+    click.echo(f"{out}: {targets} targets, {len(made.enrol) - targets} non-targets")

@@ -1,0 +1,31 @@
+"""`spkver features`: filterbank features of an audio pack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spkver.cli.packing import jobs_option, show_summary
+
+
+@click.command()
+@click.argument("pack", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@jobs_option
+@click.option("--speed", "speeds", type=float, multiple=True, help="Also at this speed, as new speakers (repeatable).")
+def command(pack: Path, out: Path, settings: tuple[str, ...], jobs: int, speeds: tuple[float, ...]) -> None:
+    """Filterbank features of the audio pack PACK, after CMN, as float16 in OUT.
+
+    KEY=VALUE changes a setting of the front end, for example bins=64 or preset=wespeaker.
+
+    \b
+    Example: spkver features packs/train feats/train bins=80 --speed 0.9 --speed 1.1 --jobs 4
+    """
+    from spkver.config import load
+    from spkver.features import FrontEndConfig
+    from spkver.packs import make_features
+
+    front_end = load(FrontEndConfig, overrides=settings)
+    show_summary(make_features(pack, out, front_end, jobs=jobs, speeds=speeds))

@@ -1,0 +1,42 @@
+"""`spkver pack`: recordings to an audio pack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spkver.cli.packing import jobs_option, show_summary
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@jobs_option
+@click.option(
+    "--sample-rate", type=click.IntRange(1), default=16000, show_default=True, help="Hz; others are resampled."
+)
+@click.option(
+    "--min-seconds", type=click.FloatRange(0), default=0.3, show_default=True, help="Shorter utterances are rejected."
+)
+@click.option(
+    "--max-rejected", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Stop past this share rejected."
+)
+@click.option(
+    "--channel", type=click.IntRange(0), help="Which channel to take of recordings with several, counted from 0."
+)
+@click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp.")
+def command(data: Path, out: Path, jobs: int, allow_pipes: bool, **options: float) -> None:
+    """Pack the recordings of the data directory DATA as 16-bit PCM in OUT.
+
+    A recording that cannot serve is listed in OUT/rejected.jsonl with its reason. A run that was killed goes on where
+    it stopped; a finished one is not repeated.
+
+    \b
+    Example: spkver pack data/train packs/train --jobs 4
+    """
+    from spkver.datadir import read_datadir
+    from spkver.packs import pack_audio
+
+    found = read_datadir(data, allow_pipes=allow_pipes)
+    show_summary(pack_audio(found, out, jobs=jobs, allow_pipes=allow_pipes, **options))  # type: ignore[arg-type]

@@ -1,0 +1,30 @@
+"""What the commands that make packs share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from spkver.packs import Summary
+
+
+def _all_cpus() -> int:
+    from spkver.packs import available_cpus
+
+    return available_cpus()
+
+
+jobs_option = click.option(
+    "--jobs", type=click.IntRange(min=1), default=_all_cpus, show_default="all cores", help="Processes."
+)
+
+
+def show_summary(summary: Summary) -> None:
+    """One line: what is there now."""
+    kept = f"; {summary.kept} shards were there from an earlier run" if summary.kept else ""
+    click.echo(
+        f"{summary.path}: {'already packed: ' if summary.already_packed else ''}{summary.rows} utterances, "
+        f"{summary.speakers} speakers, {summary.seconds / 3600:.2f} h, {summary.rejected} rejected{kept}"
+    )
