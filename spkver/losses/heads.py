@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from spkver.config import Component
@@ -61,10 +62,27 @@ def widen(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return x.to(dtype), weight.to(dtype)
 
 
+class _Normalise(torch.autograd.Function):
+    """By the closed gradient (g - (g·u)u) / ‖x‖ for u = x / ‖x‖: half the passes over W that autograd would make."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        unit = x / norm.clamp_min(NORM_FLOOR)
+        ctx.save_for_backward(unit, norm)
+        return unit
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        unit, norm = ctx.saved_tensors
+        radial = (gradient * unit).sum(dim=-1, keepdim=True)
+        return torch.addcmul(gradient, unit, radial, value=-1).mul_(torch.where(norm < NORM_FLOOR, 0, 1 / norm))
+
+
 def normalise(x: Tensor) -> Tensor:
     """x / max(‖x‖, NORM_FLOOR) over the last dimension; the gradient is 0 where the norm is below the floor."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return torch.where(norm < NORM_FLOOR, x.detach(), x) / norm.clamp_min(NORM_FLOOR)
+    return _Normalise.apply(x)
 
 
 def reduce_others(logits: Tensor, y: Tensor, thresholds: Sequence[Tensor]) -> Others:
@@ -75,7 +93,8 @@ def reduce_others(logits: Tensor, y: Tensor, thresholds: Sequence[Tensor]) -> Ot
     return Others(
         logsumexp=torch.logsumexp(logits, dim=1),
         largest=seen.amax(dim=1),
-        counts=tuple((seen > threshold[:, None]).sum(dim=1) for threshold in thresholds),
+        # summed as floats, many times faster on a CPU than as integers, and exact up to 2^24 classes
+        counts=tuple((seen > threshold[:, None]).float().sum(dim=1).long() for threshold in thresholds),
     )
 
 

@@ -78,7 +78,7 @@ class AdditiveAngle:
     def __call__(self, target: Target, m: float | Tensor) -> Tensor:
         """ψ (N,)."""
         c = target.cosine
-        m = torch.as_tensor(m, dtype=c.dtype, device=c.device)
+        m = m if isinstance(m, Tensor) else c.new_full((), m)
         cos_m, sin_m = torch.cos(m), torch.sin(m)
         sine = ((1 - c) * (1 + c)).clamp_min(SINE_SQUARED_FLOOR).sqrt()
         shifted = c * cos_m - sine * sin_m

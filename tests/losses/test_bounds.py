@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spkver.config import validate
+from spkver.losses.bounds import check, largest_margin, smallest_scale
+from spkver.losses.margin_loss import LossConfig
+
+
+def simplex(classes: int) -> torch.Tensor:
+    corners = torch.eye(classes, dtype=torch.float64) - 1 / classes
+    return torch.nn.functional.normalize(corners)
+
+
+@pytest.mark.parametrize(("classes", "m"), [(2, 0.0), (2, 1.0), (10, 0.0), (10, 0.35), (50, 0.2)])
+def test_at_the_scale_bound_a_simplex_reaches_the_posterior_exactly(make_loss, classes, m):
+    s = smallest_scale(classes, 0.9, m)
+    loss = make_loss("lmcl", dim=classes, classes=classes, m=m, head={"s": s})
+    loss.head.weight.data = simplex(classes)
+    out = loss(simplex(classes), torch.arange(classes))
+    assert math.exp(-float(out.per_sample.mean())) == pytest.approx(0.9)
+
+
+def test_the_formulas_as_published():
+    assert smallest_scale(5994, 0.9) == pytest.approx(5993 / 5994 * math.log(5993 * 0.9 / 0.1))
+    assert largest_margin(8, 2) == pytest.approx(1 - math.cos(math.pi / 4))
+    assert largest_margin(5, 4) == 5 / 4
+    assert largest_margin(6, 4) == 1
+    assert smallest_scale(2, 0.9, 2.0) == math.inf
+    assert smallest_scale(2, 0.5) == 0
+
+
+@given(st.integers(2, 60))
+def test_the_margin_bound_is_the_room_between_the_nearest_prototypes(classes):
+    nearest = (simplex(classes) @ simplex(classes).T - 2 * torch.eye(classes)).max()
+    assert largest_margin(classes, classes + 1) == pytest.approx(1 - float(nearest))
+    angles = torch.arange(classes) * 2 * math.pi / classes
+    circle = torch.stack([angles.cos(), angles.sin()], dim=1).double()
+    nearest = (circle @ circle.T - 3 * torch.eye(classes)).max()
+    assert largest_margin(classes, 2) == pytest.approx(1 - float(nearest), abs=1e-6)
+
+
+def test_check_names_the_numbers():
+    config = validate(LossConfig, {"name": "lmcl", "m": 1.2, "head": {"s": 5}})
+    scale, margin = check(config, classes=1000, dim=128)
+    assert "s = 5" in scale and "1000 speakers" in scale and "m = 1.2" in scale
+    assert "m = 1.2 is above 1.000" in margin and "128 dimensions" in margin
+    assert check(validate(LossConfig, "bd_lmcl"), 5994, 256) == []
+    assert check(validate(LossConfig, "softmax"), 5994, 256) == []
+    # AAM's m is an angle: LMCL's bounds do not speak of it
+    assert check(validate(LossConfig, {"name": "aam", "m": 1.2}), 5994, 256) == []
+    (scale,) = check(validate(LossConfig, {"name": "aam", "head": {"s": 5}}), 5994, 256)
+    assert "m =" not in scale

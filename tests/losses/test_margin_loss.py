@@ -1,0 +1,430 @@
+"""The losses against plain float64 versions of their formulas, and the laws that they obey."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spkver.config import dump, load, validate
+from spkver.errors import InputError
+from spkver.losses import PRESETS
+from spkver.losses.margin_loss import LossConfig, check_labels
+
+# ---- the formulas, sample by sample, nothing shared with the package ----
+
+
+def nll(psi: Tensor, others: list[Tensor]) -> Tensor:
+    return -torch.log(psi.exp() / (psi.exp() + sum(z.exp() for z in others)))
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    return (a @ b) / (a.norm() * b.norm())
+
+
+def softmax(x, y, W, b=None):
+    losses = []
+    for x_i, y_i in zip(x, y.tolist()):
+        z = [W_j @ x_i for W_j in W] if b is None else [W_j @ x_i + b_j for W_j, b_j in zip(W, b)]
+        losses.append(nll(z[y_i], z[:y_i] + z[y_i + 1 :]))
+    return sum(losses) / len(x)
+
+
+def cosine_loss(x, y, W, s, psi):
+    """psi(c_y, cosines of the others) gives the target's logit and the sample's weight."""
+    losses = []
+    for x_i, y_i in zip(x, y.tolist()):
+        c = [cosine(W_j, x_i) for W_j in W]
+        rest = c[:y_i] + c[y_i + 1 :]
+        own, weight = psi(c[y_i], rest)
+        losses.append(weight * nll(own, [s * c_j for c_j in rest]))
+    return sum(losses)
+
+
+def aam_psi(c: Tensor, s: float, m: float) -> Tensor:
+    theta = torch.acos(c)
+    return s * torch.cos(theta + m) if theta <= math.pi - m else s * (-2 - torch.cos(theta + m))
+
+
+def violated(c: Tensor, rest: list[Tensor], m: float, k: int) -> bool:
+    return sum(bool(c_j > c - m) for c_j in rest) >= k
+
+
+def compare(loss, reference, x, y):
+    """Value and gradients to x and to every weight."""
+    parameters = [x, *loss.parameters()]
+    got = loss(x, y).loss
+    torch.testing.assert_close(got, reference, rtol=1e-12, atol=1e-12)
+    ours, theirs = torch.autograd.grad(got, parameters), torch.autograd.grad(reference, parameters)
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+# ---- value and gradient ----
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_softmax(make_loss, batch, bias):
+    x, y = batch
+    loss = make_loss("softmax", head={"bias": bias})
+    if bias:
+        torch.nn.init.normal_(loss.head.bias)
+    compare(loss, softmax(x, y, loss.head.weight, loss.head.bias), x, y)
+
+
+def test_nsl(make_loss, batch):
+    x, y = batch
+    loss = make_loss("nsl", head={"s": 12})
+    compare(loss, cosine_loss(x, y, loss.head.weight, 12, lambda c, _: (12 * c, 1 / len(x))), x, y)
+
+
+def test_lmcl(make_loss, batch):
+    x, y = batch
+    loss = make_loss("lmcl", head={"s": 12}, m=0.35)
+    compare(loss, cosine_loss(x, y, loss.head.weight, 12, lambda c, _: (12 * (c - 0.35), 1 / len(x))), x, y)
+
+
+@pytest.mark.parametrize("m", [0.2, 1.5])
+def test_aam(make_loss, batch, m):
+    x, y = batch
+    loss = make_loss("aam", head={"s": 12}, m=m)
+    compare(loss, cosine_loss(x, y, loss.head.weight, 12, lambda c, _: (aam_psi(c, 12, m), 1 / len(x))), x, y)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("select_margin", [None, 0.1])
+def test_bd_lmcl_unmargined(make_loss, batch, k, select_margin):
+    x, y = batch
+    s, m = 12, 0.3
+    loss = make_loss("bd_lmcl", head={"s": s}, m=m, selector={"k": k, "select_margin": select_margin})
+
+    def psi(c, rest):
+        return s * (c - (m if violated(c, rest, select_margin or m, k) else 0)), 1 / len(x)
+
+    assert 0 < loss(x, y).selected_share < 1
+    compare(loss, cosine_loss(x, y, loss.head.weight, s, psi), x, y)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("normalise_by", ["batch", "selected"])
+def test_bd_lmcl_ignored(make_loss, batch, k, normalise_by):
+    x, y = batch
+    s, m = 12, 0.3
+    loss = make_loss("bd_lmcl", head={"s": s}, m=m, selector={"k": k}, others="ignored", normalise_by=normalise_by)
+    selected = round(float(loss(x, y).selected_share) * len(x))
+    assert 0 < selected < len(x)
+    number = len(x) if normalise_by == "batch" else selected
+
+    def psi(c, rest):
+        return s * (c - m), violated(c, rest, m, k) / number
+
+    compare(loss, cosine_loss(x, y, loss.head.weight, s, psi), x, y)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_float32_is_the_float64_value_rounded(make_loss, batch, name):
+    x, y = batch
+    exact, rounded = make_loss(name), make_loss(name, dtype=torch.float32)
+    exact.load_state_dict(rounded.state_dict())
+    short = x.detach().float().requires_grad_()
+    double = short.detach().double().requires_grad_()
+    expected, got = exact(double, y), rounded(short, y)
+    torch.testing.assert_close(got.loss.double(), expected.loss, rtol=1e-5, atol=1e-5)
+    expected.loss.backward(), got.loss.backward()
+    torch.testing.assert_close(short.grad.double(), double.grad, rtol=1e-4, atol=1e-5)
+    assert got.loss.dtype == torch.float32 and expected.loss.dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_gradcheck(make_loss, batch, name):
+    x, y = batch
+    loss = make_loss(name, head={} if name == "softmax" else {"s": 5})
+    torch.autograd.gradcheck(
+        lambda x, W: torch.func.functional_call(loss, {"head.weight": W}, (x, y)).loss, (x, loss.head.weight)
+    )
+
+
+@pytest.mark.parametrize("m", [0.0, 0.35])
+def test_closed_gradient(make_loss, batch, m):
+    """d loss_i / d z_j = p_j - [j = y], with p of the margined logits: here through x and W of length 1."""
+    x, y = batch
+    x = (x / x.norm(dim=1, keepdim=True)).detach().requires_grad_()
+    loss = make_loss("lmcl", m=m, head={"s": 12})
+    W = torch.nn.functional.normalize(loss.head.weight.detach())
+    loss.head.weight.data = W
+    loss(x, y).loss.backward()
+
+    one = torch.eye(len(W), dtype=x.dtype)[y]
+    g = 12 / len(x) * (torch.softmax(12 * (x.detach() @ W.T - m * one), dim=1) - one)  # to the cosines
+    to_x, to_W = g @ W, g.T @ x.detach()
+    tangent = lambda v, g: g - (g * v).sum(1, keepdim=True) * v  # noqa: E731
+    torch.testing.assert_close(x.grad, tangent(x.detach(), to_x))
+    torch.testing.assert_close(loss.head.weight.grad, tangent(W, to_W))
+
+
+def test_closed_gradient_of_softmax(make_loss, batch):
+    x, y = batch
+    loss = make_loss("softmax")
+    loss(x, y).loss.backward()
+    W, b = loss.head.weight.detach(), loss.head.bias.detach()
+    g = (torch.softmax(x.detach() @ W.T + b, dim=1) - torch.eye(len(W), dtype=x.dtype)[y]) / len(x)
+    torch.testing.assert_close(x.grad, g @ W)
+    torch.testing.assert_close(loss.head.weight.grad, g.T @ x.detach())
+    torch.testing.assert_close(loss.head.bias.grad, g.sum(0))
+
+
+# ---- numbers at the edge ----
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", PRESETS)
+def test_aligned_opposite_and_zero_embeddings(make_loss, name, dtype):
+    loss = make_loss(name, dtype=torch.float32)
+    with torch.no_grad():
+        # prototypes that the narrow types hold exactly
+        loss.head.weight.copy_(loss.head.weight.to(dtype))
+        W = loss.head.weight
+        x = torch.stack([W[0], -W[1], torch.zeros_like(W[2]), 1e4 * W[3], 1e-3 * W[4]]).to(dtype)
+    x.requires_grad_()
+    out = loss(x, torch.arange(5))
+    out.loss.backward()
+    assert out.loss.dtype == torch.float32
+    assert out.per_sample.isfinite().all()
+    assert x.grad.isfinite().all() and loss.head.weight.grad.isfinite().all()
+    if name != "softmax":  # there the gradient to x does not turn on x's direction
+        assert (x.grad[2] == 0).all()
+    if name == "lmcl":
+        aligned, opposite, zero, *_ = out.per_sample.double()
+        assert float(zero) == pytest.approx(math.log1p(6 * math.exp(30 * 0.2)), rel=1e-6)
+        assert aligned < zero < opposite
+
+
+def test_zero_prototype_gets_no_gradient(make_loss, batch):
+    x, y = batch
+    loss = make_loss("bd_lmcl")
+    loss.head.weight.data[2] = 0
+    loss(x, y).loss.backward()
+    assert (loss.head.weight.grad[2] == 0).all() and loss.head.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("others", ["unmargined", "ignored"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e30])
+@pytest.mark.parametrize("name", ["softmax", "bd_lmcl"])
+def test_a_non_finite_embedding_makes_the_loss_non_finite(make_loss, batch, name, bad, others):
+    x, y = batch
+    x = x.detach().float()
+    x[3, 1] = bad
+    out = make_loss(name, dtype=torch.float32, others=others)(x, y)
+    assert not out.loss.isfinite()
+    assert out.per_sample.isfinite().tolist() == [i != 3 for i in range(len(x))]
+
+
+def test_a_sample_learnt_well_keeps_its_digits(make_loss):
+    """The loss far below float32's epsilon: 1 - p would be 0."""
+    loss = make_loss("nsl", dim=2, classes=2, dtype=torch.float32, head={"s": 30})
+    loss.head.weight.data = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    out = loss(torch.tensor([[2.0, 0.0]]), torch.tensor([0]))
+    assert out.loss.item() == pytest.approx(math.exp(-60), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_autocast_changes_nothing(make_loss, batch, name):
+    x, y = batch
+    x = x.detach().bfloat16().requires_grad_()
+    loss = make_loss(name, dtype=torch.float32)
+    plain = loss(x, y)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = loss(x, y)
+        torch.testing.assert_close(cast.loss, plain.loss, rtol=0, atol=0)
+        assert cast.loss.dtype == torch.float32
+        alone = loss.head.others(x, y, [loss.head.target(x, y).logit.detach()])
+        assert alone.logsumexp.dtype == torch.float32
+    first, second = torch.autograd.grad(plain.loss, x)[0], torch.autograd.grad(cast.loss, x)[0]
+    assert torch.equal(first, second)
+
+
+def test_nothing_selected_and_a_batch_of_one(make_loss):
+    loss = make_loss("bd_lmcl", others="ignored", normalise_by="selected")
+    x = (3 * loss.head.weight.detach()[:1]).requires_grad_()
+    loss.head.weight.data[1:] = -loss.head.weight.data[:1]
+    out = loss(x, torch.tensor([0]))
+    out.loss.backward()
+    assert out.loss == 0 and out.selected_share == 0 and (x.grad == 0).all()
+    assert float(out.per_sample) > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", PRESETS)
+def test_nothing_waits_for_the_gpu(make_loss, batch, name):
+    x, y = batch
+    here = make_loss(name, dtype=torch.float32)
+    expected = here(x.detach().float(), y)
+    there = make_loss(name, dtype=torch.float32).cuda()
+    x, y = x.detach().float().cuda().requires_grad_(), y.cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with torch.autocast("cuda", torch.bfloat16):
+            out = there(x, y, 0.0 if name in ("softmax", "nsl") else 0.2)
+            out.loss.backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(out.per_sample.cpu(), expected.per_sample, rtol=1e-5, atol=1e-5)
+
+
+# ---- laws ----
+
+
+def same_to_the_bit(a, b, x, y):
+    first, second = a(x, y), b(x, y)
+    assert torch.equal(first.per_sample, second.per_sample) and torch.equal(first.loss, second.loss)
+    for left, right in zip(
+        torch.autograd.grad(first.loss, [x, a.head.weight]), torch.autograd.grad(second.loss, [x, b.head.weight])
+    ):
+        assert torch.equal(left, right)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("margin", ["lmcl", "aam"])
+def test_bd_with_all_selected_is_the_margin_and_with_none_is_nsl(make_loss, batch, margin, dtype):
+    x, y = batch
+    x = x.detach().to(dtype).requires_grad_()
+    every = make_loss("bd_lmcl", dtype=dtype, margin=margin, selector={"select_margin": 1.999})
+    assert every(x, y).selected_share == 1
+    same_to_the_bit(every, make_loss(margin, dtype=dtype), x, y)
+    none = make_loss("bd_lmcl", dtype=dtype, margin=margin, selector={"k": 100})
+    assert none(x, y).selected_share == 0
+    same_to_the_bit(none, make_loss("nsl", dtype=dtype), x, y)
+
+
+@pytest.mark.parametrize("name", ["lmcl", "aam", "bd_lmcl"])
+def test_without_margin_it_is_nsl(make_loss, batch, name):
+    x, y = batch
+    same_to_the_bit(make_loss(name, m=0), make_loss("nsl"), x, y)
+
+
+def test_ignored_differs_from_unmargined_by_the_others_alone(make_loss, batch):
+    x, y = batch
+    kept, ignored = make_loss("bd_lmcl")(x, y), make_loss("bd_lmcl", others="ignored")(x, y)
+    assert torch.equal(kept.per_sample, ignored.per_sample)
+    assert ignored.loss < kept.loss
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_order_of_batch_and_classes_does_not_matter(make_loss, batch, name):
+    x, y = batch
+    loss = make_loss(name)
+    out = loss(x, y)
+    order = torch.randperm(len(x))
+    shuffled = loss(x[order], y[order])
+    torch.testing.assert_close(shuffled.per_sample, out.per_sample[order])
+    torch.testing.assert_close(shuffled.loss, out.loss)
+    order = torch.randperm(loss.head.classes)
+    loss.head.weight.data = loss.head.weight.data[order]
+    renamed = loss(x, torch.argsort(order)[y])
+    torch.testing.assert_close(renamed.per_sample, out.per_sample)
+    assert renamed[2:] == out[2:]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    name=st.sampled_from(["lmcl", "aam", "bd_lmcl"]),
+    seed=st.integers(0, 1000),
+    low=st.floats(0, 1),
+    high=st.floats(0, 1),
+)
+def test_the_loss_of_every_sample_rises_with_m(make_loss, name, seed, low, high):
+    low, high = sorted((low, high))
+    loss = make_loss(name)
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(5, loss.head.weight.shape[1], generator=random, dtype=torch.float64)
+    y = torch.randint(loss.head.classes, (5,), generator=random)
+    assert (loss(x, y, low).per_sample <= loss(x, y, high).per_sample + 1e-12).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(name=st.sampled_from(["nsl", "lmcl", "aam", "bd_lmcl"]), seed=st.integers(0, 1000), length=st.floats(1e-4, 1e4))
+def test_the_length_of_embeddings_does_not_matter(make_loss, name, seed, length):
+    loss = make_loss(name)
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(5, loss.head.weight.shape[1], generator=random, dtype=torch.float64)
+    y = torch.randint(loss.head.classes, (5,), generator=random)
+    torch.testing.assert_close(loss(length * x, y).per_sample, loss(x, y).per_sample)
+
+
+def test_accuracies_and_share(make_loss, batch):
+    x, y = batch
+    loss = make_loss("bd_lmcl", m=0.3)
+    out = loss(x, y)
+    c = torch.nn.functional.cosine_similarity(x[:, None], loss.head.weight[None], dim=2)
+    assert float(out.accuracy) == pytest.approx(float((c.argmax(1) == y).double().mean()))
+    c[torch.arange(len(y)), y] -= 0.3
+    assert float(out.margin_accuracy) == pytest.approx(float((c.argmax(1) == y).double().mean()))
+    assert float(out.selected_share) == pytest.approx(1 - float(out.margin_accuracy))
+    elsewhere = make_loss("bd_lmcl", m=0.3, selector={"select_margin": 0.0})(x, y)
+    assert elsewhere.margin_accuracy == out.margin_accuracy and elsewhere.selected_share == 1 - out.accuracy
+    assert out.margin_accuracy < out.accuracy
+    assert not any(value.requires_grad for value in out[1:])
+    assert all(value.shape == () for value in out[2:])
+
+
+def test_the_margin_of_the_moment_moves_the_selection(make_loss, batch):
+    x, y = batch
+    loss = make_loss("bd_lmcl", m=0.3)
+    shares = [float(loss(x, y, m).selected_share) for m in (0.0, 0.3, 2.1)]
+    assert shares == sorted(shares) and shares[-1] == 1
+    assert loss(x, y, 0.3).loss == loss(x, y).loss
+
+
+# ---- config and bad input ----
+
+
+def test_a_preset_is_the_rest_of_what_is_written():
+    config = validate(LossConfig, {"name": "bd_lmcl", "m": "3e-1", "head": {"s": "40"}, "selector": {"k": "2"}})
+    assert (config.m, config.head.s, config.selector.name, config.selector.k) == (0.3, 40.0, "boundary", 2)
+    assert validate(LossConfig, {"name": "bd_lmcl", "selector": "all"}).selector.name == "all"
+    assert validate(LossConfig, {}).name == "bd_lmcl"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_config_comes_back_from_its_own_file(tmp_path, name):
+    config = validate(LossConfig, name)
+    (tmp_path / "loss.yaml").write_text(dump(config))
+    assert load(LossConfig, tmp_path / "loss.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ("bdlmcl", "unknown loss 'bdlmcl'; did you mean 'bd_lmcl'?"),
+        ({"margn": "lmcl"}, "unknown key 'margn'; did you mean 'margin'?"),
+        ({"margin": "lmlc"}, "margin: unknown margin 'lmlc'; did you mean 'lmcl'?"),
+        ({"head": {"scale": 3}}, "head: unknown key 'scale'"),
+        ({"head": {"s": 0}}, "head.s: Input should be greater than 0"),
+        ({"m": "-0.1"}, "m: Input should be greater than or equal to 0"),
+        ({"selector": {"k": 0}}, "selector.k: "),
+        ({"name": "nsl", "m": 0.2}, "margin 'none' takes no m"),
+        ({"name": "softmax", "margin": "lmcl", "m": 0.2}, "set head.bias to false"),
+        ({"normalise_by": "selected"}, "belongs to others: ignored"),
+        (["bd_lmcl"], "dictionary"),
+    ],
+)
+def test_a_wrong_config_is_one_clear_line(tree, message):
+    with pytest.raises(InputError) as caught:
+        validate(LossConfig, tree)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_labels_out_of_range_are_named():
+    check_labels(torch.tensor([0, 9]), 10)
+    for label in (10, -1):
+        with pytest.raises(InputError, match=rf"label {label} is out of range.* 10 classes"):
+            check_labels(torch.tensor([3, label]), 10)
+
+
+def test_one_class_is_refused(make_loss):
+    with pytest.raises(InputError, match="at least 2"):
+        make_loss("lmcl", classes=1)
