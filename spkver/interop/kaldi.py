@@ -1,0 +1,147 @@
+"""Kaldi's vectors in ark and scp files, binary and text.
+
+An ark file is a sequence of `key object`. A binary vector is `\\0B`, a token (`FV ` for float32, `DV ` for float64),
+the byte 4, the number of values as a little-endian int32, and the values; a text vector is a line `[ 0.1 0.2 ]`.
+A line of an scp file is `key file:offset`, the offset that of the object, after the key and its blank.
+See https://kaldi-asr.org/doc/io.html and kaldi-vector.cc.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from spkver import lists
+from spkver.errors import InputError
+from spkver.files import StrPath, atomic_file, write_text
+
+_TYPES: dict[bytes, np.dtype] = {b"FV ": np.dtype("<f4"), b"DV ": np.dtype("<f8")}
+_KEY = re.compile(rb"\s*(\S+)[ \t]")
+_HEADER = struct.Struct("<2s3sbi")  # \0B, token, 4, number of values
+
+Data = mmap.mmap | bytes
+
+
+def read_ark(path: StrPath) -> Iterator[tuple[str, np.ndarray]]:
+    """The keys and vectors (float32 or float64) of an ark file, one after the other.
+
+    Raises InputError naming the file and the offset of what is truncated or not a vector.
+    """
+    data = _map(path)
+    at = 0
+    while data[at : at + 1]:
+        key = _KEY.match(data, at)
+        if key is None:
+            if not data[at:].strip():
+                return
+            raise InputError(f"{path}: no key at offset {at}: not an ark file, or a truncated one")
+        vector, at = _vector(path, data, key.end())
+        yield _decode(path, at, key[1]), vector
+
+
+def read_scp(path: StrPath) -> Iterator[tuple[str, np.ndarray]]:
+    """The keys and vectors that an scp file points to, in its order.
+
+    Paths are taken from the current directory, as Kaldi does, or else from the scp file's own directory.
+    Raises InputError naming the file and line, or the ark file and the offset.
+    """
+    columns = lists.read_columns(path, ["key", "place"], rest=True)
+    arks: dict[str, Data] = {}
+    for number, (key, place) in enumerate(zip(*(columns[name].to_pylist() for name in ("key", "place"))), start=1):
+        if place.endswith("|"):
+            raise InputError(f"{path}:{number}: '{place}' is a command; only files are read")
+        found = re.fullmatch(r"(.+):(\d+)", place)
+        name, offset = (found[1], int(found[2])) if found else (place, 0)
+        ark = name if Path(name).exists() else str(Path(path).parent / name)
+        if ark not in arks:
+            arks[ark] = _map(ark)
+        yield key, _vector(ark, arks[ark], offset)[0]
+
+
+def write_ark(
+    path: StrPath, keys: Sequence[str], vectors: np.ndarray, *, scp: StrPath | None = None, text: bool = False
+) -> None:
+    """Write the rows of a float32 matrix as an ark file, and the scp file that points into it.
+
+    text: values as text, with as many digits as float32 needs. Raises InputError for a key with a blank.
+    """
+    encode = _text if text else _binary
+    offsets = []
+    with atomic_file(path) as part, open(part, "wb") as stream:
+        for key, vector in zip(keys, vectors, strict=True):
+            if not key or re.search(r"\s", key):
+                raise InputError(f"the id '{key}' holds a blank or nothing: an ark file cannot have it as a key")
+            stream.write(f"{key} ".encode())
+            offsets.append(stream.tell())
+            stream.write(encode(vector))
+    if scp is not None:
+        write_text(scp, "".join(f"{key} {path}:{offset}\n" for key, offset in zip(keys, offsets)))
+
+
+def _binary(vector: np.ndarray) -> bytes:
+    return _HEADER.pack(b"\0B", b"FV ", 4, len(vector)) + vector.astype("<f4").tobytes()
+
+
+def _text(vector: np.ndarray) -> bytes:
+    return f" [ {' '.join(f'{value:.9g}' for value in vector.tolist())} ]\n".encode()
+
+
+def _vector(path: StrPath, data: Data, at: int) -> tuple[np.ndarray, int]:
+    """The vector at an offset, and the offset after it."""
+    parse: Callable[[Data, int], tuple[np.ndarray, int]] = _parse_binary if data[at : at + 2] == b"\0B" else _parse_text
+    try:
+        return parse(data, at)
+    except ValueError as error:
+        raise InputError(f"{path}: at offset {at}: {error}") from error
+
+
+def _parse_binary(data: Data, at: int) -> tuple[np.ndarray, int]:
+    if len(data) < at + _HEADER.size:
+        raise ValueError("the file is truncated")
+    _, token, width, size = _HEADER.unpack_from(data, at)
+    if token not in _TYPES:
+        raise ValueError(f"expected a vector (FV or DV), found {token!r}")
+    if width != 4 or size < 0:
+        raise ValueError("the number of values cannot be read")
+    kind, start = _TYPES[token], at + _HEADER.size
+    end = start + size * kind.itemsize
+    if end > len(data):
+        raise ValueError(f"the file is truncated: {size} values do not fit in it")
+    return np.frombuffer(data, kind, size, start), end
+
+
+def _parse_text(data: Data, at: int) -> tuple[np.ndarray, int]:
+    # the start alone is looked at first, for a wrong offset into a large file need not search it all
+    opening = re.match(rb"[ \t]*\[", data[at : at + 64])
+    if opening is None:
+        raise ValueError(f"expected a vector, found {bytes(data[at : at + 12])!r}")
+    start = at + opening.end()
+    close = data.find(b"]", start)
+    if close < 0:
+        raise ValueError("the file is truncated: no ']'")
+    content = data[start:close]
+    if b"\n" in content:
+        raise ValueError("expected a vector, found a matrix")
+    return np.array(content.decode("ascii").split(), np.float64), close + 1
+
+
+def _map(path: StrPath) -> Data:
+    try:
+        with open(path, "rb") as stream:
+            return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    except ValueError:  # an empty file cannot be mapped
+        return b""
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _decode(path: StrPath, at: int, key: bytes) -> str:
+    try:
+        return key.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: the key that ends before offset {at} is not UTF-8 text") from error

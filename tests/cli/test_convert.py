@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import numpy as np
+
+from spkver.embeddings import read_embeddings
+
+
+def test_convert_there_and_back(spkver, scored_corpus):
+    folder = scored_corpus / "kaldi files"
+    done = spkver("convert", scored_corpus / "emb.parquet", folder / "x.scp", "--text")
+    assert "100 embeddings of 8 values" in done.stdout
+    assert (folder / "x.ark").read_bytes().startswith(b"s0/000.wav  [ ")
+    spkver("convert", folder / "x.scp", scored_corpus / "back.parquet")
+    one, other = (read_embeddings(scored_corpus / name) for name in ("emb.parquet", "back.parquet"))
+    assert one.ids == other.ids
+    np.testing.assert_array_equal(one.vectors, other.vectors)
+
+
+def test_bad_input(spkver, scored_corpus):
+    emb = scored_corpus / "emb.parquet"
+    assert "use .parquet, .npz" in spkver("convert", emb, scored_corpus / "x.h5", code=2).stderr
+    emb.write_bytes(emb.read_bytes()[:1000])
+    assert "not an embeddings file" in spkver("convert", emb, scored_corpus / "x.npz", code=2).stderr
+    assert not (scored_corpus / "x.npz").exists()
