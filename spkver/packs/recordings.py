@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, astuple, dataclass
 
 import numpy as np
@@ -80,23 +81,28 @@ def pack_audio(
     max_rejected: float = 0.1,
     channel: int | None = None,
     allow_pipes: bool = False,
-    rows_per_shard: int = 1000,
+    rows_per_shard: int | None = None,
 ) -> Summary:
     """Pack a data directory: every utterance as mono int16 at `sample_rate` (Hz), in the order of the ids.
 
     Samples of 16-bit recordings at that rate are kept to the bit. What cannot be decoded or is empty, not finite,
     silent or shorter than `min_seconds` is listed in rejected.jsonl with its reason; RunError if that is more than the
     share `max_rejected`. A killed run goes on where it stopped; a finished one is not repeated (see `packs.build`).
-    channel: which one to take of recordings with several.
+    channel: which one to take of recordings with several. rows_per_shard: None chooses by the number of utterances.
     """
     settings = _Settings(sample_rate, min_seconds, channel, allow_pipes)
     utterances = _utterances(data)
-    steps = range(0, len(utterances), rows_per_shard)
-    tasks = [_AudioTask(tuple(utterances[step : step + rows_per_shard]), settings) for step in steps]
+    size = rows_per_shard or _rows_per_shard(len(utterances))
+    tasks = [_AudioTask(tuple(utterances[at : at + size]), settings) for at in range(0, len(utterances), size)]
     rows = (list(astuple(utterance)) for utterance in utterances)
-    mark = fingerprint("audio", asdict(settings), rows_per_shard, *rows)
+    mark = fingerprint("audio", asdict(settings), size, *rows)
     header = Header("audio", sample_rate)
     return build(out, header, tasks, mark, jobs=jobs, max_rejected=max_rejected)
+
+
+def _rows_per_shard(utterances: int) -> int:
+    """A thousand, fewer for a small corpus, so that all processes have work; never a matter of how many there are."""
+    return min(1000, max(100, math.ceil(utterances / 16)))
 
 
 def _utterances(data: DataDir) -> list[_Utterance]:
