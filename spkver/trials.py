@@ -75,6 +75,13 @@ class Scores:
     def __len__(self) -> int:
         return len(self.trials)
 
+    @property
+    def labels(self) -> np.ndarray:
+        """The trials' labels, bool (trials,). Raises InputError where they are not known."""
+        if self.trials.target is None:
+            raise InputError("the scores have no labels: give the trial list that has them")
+        return self.trials.target
+
 
 def read_trials(path: StrPath) -> Trials:
     """Read a trial list (text, .csv or .parquet).

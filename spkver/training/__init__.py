@@ -1,0 +1,1 @@
+"""Training: batches that are a function of the step, the loop, optimizers, checkpoints, dev error rates."""

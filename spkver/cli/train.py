@@ -1,0 +1,36 @@
+"""`spkver train`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(name="train")
+@click.argument("config", type=click.Path())
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--out", required=True, type=click.Path(), help="Experiment directory.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint, if there is one.")
+@click.option("--show", is_flag=True, help="Print the complete config and stop.")
+def command(config: str, overrides: tuple[str, ...], out: str, resume: bool, show: bool) -> None:
+    """Train a speaker-embedding network as the YAML file CONFIG says.
+
+    Keys on the command line win over the file. The experiment directory gets config.yaml, metrics.jsonl, TensorBoard
+    events, checkpoints, and `model`, which is all that it takes to embed.
+
+    \b
+    Example: spkver train conf/xvector.yaml --out exp/xvector train.steps=2000 loss=lmcl
+    """
+    from spkver.config import dump, load
+    from spkver.recipe import Recipe, train
+
+    recipe = load(Recipe, config, overrides)
+    if show:
+        click.echo(dump(recipe), nl=False)
+        return
+    train(recipe, out, resume=resume, say=_say)
+
+
+def _say(text: str) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(text)  # keeps a progress bar in one piece

@@ -1,0 +1,26 @@
+"""`spkver verify`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(name="verify")
+@click.argument("first", type=click.Path())
+@click.argument("second", type=click.Path())
+@click.option("--model", required=True, type=click.Path(), help="Model directory, for example exp/xvector/model.")
+@click.option("--threshold", type=float, help="Decide: the same speaker at this score or more.")
+def command(first: str, second: str, model: str, threshold: float | None) -> None:
+    """Compare the speakers of two recordings: the cosine of their embeddings, from -1 to 1.
+
+    A threshold for your data comes from `spkver evaluate` on trials of it.
+
+    \b
+    Example: spkver verify a.wav b.wav --model exp/xvector/model --threshold 0.4
+    """
+    from spkver.encoder import load_model
+    from spkver.verify import verify
+
+    verdict = verify(load_model(model), first, second, threshold)
+    decision = {True: "\tsame speaker", False: "\tdifferent speakers", None: ""}[verdict.same]
+    click.echo(f"{verdict.score:.4f}{decision}")

@@ -1,0 +1,81 @@
+"""The settings of the front end; they are part of every model directory and feature pack."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from spkver.config import Config
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "wespeaker": {"window": "hamming", "snip_edges": True, "high_hz": 8000.0, "dither": 1.0},
+    "telephone": {"sample_rate": 8000, "bins": 64, "high_hz": 3600.0},
+}
+
+
+class FrontEndConfig(Config):
+    """Kaldi's filterbank. The defaults are what sherpa-onnx computes, so that exports match.
+
+    `preset` is a shorthand for the values of a known front end; keys beside it win.
+    """
+
+    sample_rate: int = Field(16000, gt=0, description="Hz")
+    bins: int = Field(80, gt=0)
+    frame_length_ms: float = Field(25.0, gt=0)
+    frame_shift_ms: float = Field(10.0, gt=0)
+    window: Literal["povey", "hamming", "hann", "rectangular"] = "povey"
+    preemphasis: float = Field(0.97, ge=0, le=1)
+    remove_dc: bool = True
+    low_hz: float = Field(20.0, ge=0)
+    high_hz: float = 7600.0
+    snip_edges: bool = False
+    dither: float = Field(0.0, ge=0, description="added to every frame in training only, in int16 units")
+    scale: float = Field(32768.0, gt=0, description="the waveform in [-1, 1] is multiplied by this")
+    normalise: Literal["none", "mean", "mean_variance"] = Field("mean", description="over the utterance (CMN, CMVN)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"preset": value}
+        if not isinstance(value, dict) or "preset" not in value:
+            return value
+        rest = {key: item for key, item in value.items() if key != "preset"}
+        if value["preset"] not in PRESETS:
+            raise ValueError(f"unknown preset '{value['preset']}'; known: {', '.join(PRESETS)}")
+        return PRESETS[value["preset"]] | rest
+
+    @model_validator(mode="after")
+    def _band(self) -> FrontEndConfig:
+        if not self.low_hz < self.high_hz <= self.sample_rate / 2:
+            raise ValueError(
+                f"the band {self.low_hz:g} to {self.high_hz:g} Hz must rise and end by half the sample rate, "
+                f"{self.sample_rate / 2:g} Hz (for 8 kHz, `preset: telephone`)"
+            )
+        if self.frame_shift_ms > self.frame_length_ms:
+            raise ValueError("frame_shift_ms must not exceed frame_length_ms")
+        return self
+
+    @property
+    def frame_length(self) -> int:
+        """Samples in a frame."""
+        return int(self.sample_rate * self.frame_length_ms / 1000)
+
+    @property
+    def frame_shift(self) -> int:
+        """Samples from one frame to the next."""
+        return int(self.sample_rate * self.frame_shift_ms / 1000)
+
+    def frames(self, samples: int) -> int:
+        """Number of frames of a recording of that many samples."""
+        if self.snip_edges:
+            return max(0, 1 + (samples - self.frame_length) // self.frame_shift)
+        return (samples + self.frame_shift // 2) // self.frame_shift
+
+    def samples(self, frames: int) -> int:
+        """The least number of samples that gives that many frames (and at least one frame length)."""
+        if self.snip_edges:
+            return self.frame_length + (frames - 1) * self.frame_shift
+        return max(self.frame_length, frames * self.frame_shift - self.frame_shift // 2)

@@ -1,0 +1,109 @@
+"""Log mel filterbank by Kaldi's definition (feat/feature-fbank.cc), batched, on any device."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from spkver.features.config import FrontEndConfig
+
+EPSILON = torch.finfo(torch.float32).eps  # Kaldi's floor of the mel energies
+CPU_ROWS = 1
+
+
+class FrontEnd(nn.Module):
+    """Waveform to normalised log filterbank; no parameters, nothing random unless `dither` and training."""
+
+    Config = FrontEndConfig
+    window: Tensor
+    mel: Tensor
+
+    def __init__(self, config: FrontEndConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.fft_size = 1 << (config.frame_length - 1).bit_length()
+        self.register_buffer("window", _window(config.window, config.frame_length).float(), persistent=False)
+        self.register_buffer("mel", mel_matrix(config, self.fft_size).float(), persistent=False)
+
+    @property
+    def bins(self) -> int:
+        """Values per frame."""
+        return self.config.bins
+
+    def frames(self, samples: int) -> int:
+        """Number of frames of a recording of that many samples."""
+        return self.config.frames(samples)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """(batch, time) float in [-1, 1] to (batch, frames, bins) float32."""
+        # on a CPU a frame matrix that fits the cache is several times faster than one of the whole batch
+        parts = waveform.split(CPU_ROWS) if waveform.device.type == "cpu" else [waveform]
+        with torch.autocast(waveform.device.type, enabled=False):
+            features = [normalise(self.fbank(part), self.config.normalise) for part in parts]
+        return torch.cat(features) if len(features) > 1 else features[0]
+
+    def fbank(self, waveform: Tensor) -> Tensor:
+        """The log filterbank before normalisation over the utterance."""
+        config = self.config
+        frames = self._frames(waveform.float() * config.scale)
+        if config.dither and self.training:
+            frames = frames + config.dither * torch.randn_like(frames)
+        if config.remove_dc:
+            frames = frames - frames.mean(dim=-1, keepdim=True)
+        if config.preemphasis:
+            # Kaldi: the first sample of a frame stands in for the one before it
+            before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
+            frames = torch.sub(frames, before, alpha=config.preemphasis)
+        spectrum = torch.fft.rfft(frames * self.window, n=self.fft_size)
+        power = spectrum.real.square() + spectrum.imag.square()
+        return torch.matmul(power, self.mel).clamp_min(EPSILON).log()
+
+    def _frames(self, waveform: Tensor) -> Tensor:
+        """(batch, time) to overlapping frames (batch, frames, frame_length), mirrored at the ends unless snip_edges."""
+        length, shift = self.config.frame_length, self.config.frame_shift
+        samples = waveform.shape[-1]
+        count = self.config.frames(samples)
+        if samples < length or count < 1:
+            raise ValueError(f"{samples} samples are fewer than one frame of {length}")
+        if not self.config.snip_edges:
+            left = length // 2 - shift // 2
+            right = max(0, (count - 1) * shift + length - left - samples)
+            flipped = waveform.flip(-1)
+            waveform = torch.cat([flipped[..., samples - left :], waveform, flipped[..., :right]], dim=-1)
+        return waveform.unfold(-1, length, shift)[..., :count, :]
+
+
+def normalise(features: Tensor, how: str) -> Tensor:
+    """Subtract the mean over time of (..., frames, bins); with `mean_variance` divide by the deviation too."""
+    if how == "none":
+        return features
+    centred = features - features.mean(dim=-2, keepdim=True)
+    if how == "mean":
+        return centred
+    return centred / centred.square().mean(dim=-2, keepdim=True).add(1e-10).sqrt()
+
+
+def mel_matrix(config: FrontEndConfig, fft_size: int) -> Tensor:
+    """(fft_size / 2 + 1, bins) float64: triangles of equal width on Kaldi's mel scale, 1127 ln(1 + f / 700)."""
+    edges = torch.linspace(_mel(config.low_hz), _mel(config.high_hz), config.bins + 2, dtype=torch.float64)
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    hz = torch.arange(fft_size // 2 + 1, dtype=torch.float64) * config.sample_rate / fft_size
+    mel = (1127.0 * torch.log1p(hz / 700.0))[:, None]
+    weights = torch.minimum((mel - left) / (centre - left), (right - mel) / (right - centre)).clamp_min(0.0)
+    weights[-1] = 0.0  # Kaldi leaves the Nyquist bin out
+    return weights
+
+
+def _mel(hz: float) -> float:
+    return 1127.0 * math.log1p(hz / 700.0)
+
+
+def _window(name: str, length: int) -> Tensor:
+    if name == "rectangular":
+        return torch.ones(length, dtype=torch.float64)
+    if name == "hamming":
+        return torch.hamming_window(length, periodic=False, dtype=torch.float64)
+    hann = torch.hann_window(length, periodic=False, dtype=torch.float64)
+    return hann.pow(0.85) if name == "povey" else hann

@@ -1,0 +1,30 @@
+"""The baseline without parameters: the mean of the features over time."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from spkver.config import Component
+
+
+class MeanFbankConfig(Component):
+    """Mean features; the front end must not subtract the mean (`front_end: {normalise: none}`)."""
+
+    name: Literal["mean_fbank"] = "mean_fbank"
+
+
+class MeanFbank(nn.Module):
+    """What a trained network has to beat."""
+
+    Config = MeanFbankConfig
+    min_frames = 1
+
+    def __init__(self, config: MeanFbankConfig, bins: int) -> None:
+        super().__init__()
+        self.dim = bins
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, frames, bins) to (batch, bins)."""
+        return features.float().mean(dim=1)

@@ -1,0 +1,217 @@
+"""The YAML tree of a training run, and the run that it describes."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+
+from spkver import __version__
+from spkver.augment import FEATURES, WAVEFORM
+from spkver.config import Config, component, load, save
+from spkver.encoder import Encoder, EncoderConfig
+from spkver.errors import InputError, RunError
+from spkver.features import FrontEndConfig
+from spkver.files import StrPath, write_json, write_text
+from spkver.losses import bounds
+from spkver.losses.margin_loss import LossConfig, MarginLoss
+from spkver.models import MODELS
+from spkver.packs.reader import Pack
+from spkver.training.batches import Sampler
+from spkver.training.config import TrainingConfig
+from spkver.training.loop import Augmentations, Trainer
+from spkver.training.validation import DevSet
+
+CONFIG, VERSIONS, COMPLETE = "config.yaml", "versions.json", "complete"
+# What may differ between a run and its resumption: where it computes and what it says, not what it is.
+FREE = ("device", "threads", "log_every")
+
+
+class DataConfig(Config):
+    """Packs, of audio or of features: the choice between the two ways to train."""
+
+    train: str = Field(description="audio pack or feature pack")
+    dev: str | None = Field(None, description="pack of held-out speakers; null trains without dev EER")
+    dev_trials: str | None = Field(None, description="null makes them: all targets, random non-targets")
+    crop_seconds: float = Field(2.0, gt=0)
+    max_utterances: int | None = Field(None, gt=0, description="a random part of the pack, for quick trials")
+
+
+class AugmentConfig(Config):
+    """Waveform changes need an audio pack; a feature pack has its speeds made by `spkver features --speed`."""
+
+    speeds: tuple[float, ...] = (1.0,)
+    """one is drawn for every crop; every speed makes speakers of its own"""
+    waveform: tuple[component(WAVEFORM), ...] = ()  # type: ignore[valid-type]
+    features: tuple[component(FEATURES), ...] = ()  # type: ignore[valid-type]
+
+    @model_validator(mode="after")
+    def _speeds(self) -> AugmentConfig:
+        if not self.speeds or any(not 0.5 <= speed <= 2.0 for speed in self.speeds):
+            raise ValueError(f"speeds must lie between 0.5 and 2, got {list(self.speeds)}")
+        if len(set(self.speeds)) < len(self.speeds):
+            raise ValueError(f"a speed is given twice: {list(self.speeds)}")
+        return self
+
+
+class Recipe(Config):
+    """Everything that a training run depends on."""
+
+    seed: int = Field(1, ge=0)
+    data: DataConfig
+    front_end: FrontEndConfig = FrontEndConfig()
+    model: component(MODELS) = Field(default="xvector")  # type: ignore[valid-type]
+    loss: LossConfig = Field(default="bd_lmcl")  # type: ignore[assignment]
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainingConfig = TrainingConfig()
+
+
+def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[str], None] = print) -> None:
+    """Run a recipe in the experiment directory `out`: config.yaml, checkpoints, metrics.jsonl, events, model.
+
+    With `resume` a run that was stopped goes on from its last whole checkpoint, and one that is complete is left as it
+    is. Raises InputError when the recipe and the data do not fit, or `out` holds another run.
+    """
+    folder = Path(out)
+    if _claim(recipe, folder, resume):
+        say(f"already complete: {folder / 'model'}")
+        return
+    trainer = build(recipe, folder, say)
+    trainer.run(resume=resume)
+    write_text(folder / COMPLETE, "")
+
+
+def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
+    """The parts of a run, put together."""
+    torch.manual_seed(recipe.seed)
+    pack = _open(recipe, recipe.data.train)
+    if recipe.data.max_utterances and recipe.data.max_utterances < len(pack):
+        rows = np.random.default_rng(recipe.seed).permutation(len(pack))[: recipe.data.max_utterances]
+        pack = pack.subset(np.sort(rows))
+    sampler = Sampler(
+        pack,
+        batch_size=recipe.train.batch_size,
+        crop=_crop(recipe, pack),
+        speeds=recipe.augment.speeds,
+        seed=recipe.seed,
+    )
+    if not len(pack) or len(sampler.speakers) < 2:
+        raise InputError(f"{recipe.data.train}: training needs at least two speakers, got {len(sampler.speakers)}")
+    encoder = Encoder(EncoderConfig(front_end=recipe.front_end, model=recipe.model))
+    _check_crop(recipe, encoder, sampler)
+    loss = MarginLoss(recipe.loss, encoder.dim, sampler.classes)
+    for warning in bounds.check(recipe.loss, sampler.classes, encoder.dim):
+        say(f"warning: {warning}")
+    dev = None
+    if recipe.data.dev is not None:
+        dev = DevSet.open(_open(recipe, recipe.data.dev), recipe.data.dev_trials, set(pack.speakers))
+    hours = pack.seconds.sum() / 3600
+    parameters = sum(parameter.numel() for parameter in encoder.parameters())
+    say(
+        f"{len(pack)} utterances, {len(sampler.speakers)} speakers, {hours:.2f} h; {sampler.classes} classes; "
+        f"{recipe.model.name} with {parameters / 1e6:.2f} M parameters, {recipe.loss.name}"
+    )
+    augmentations = Augmentations(
+        [WAVEFORM.build(_at_rate(part, recipe)) for part in recipe.augment.waveform],
+        [FEATURES.build(part) for part in recipe.augment.features],
+    )
+    card = _card(recipe, pack, hours, parameters)
+    return Trainer(recipe.train, encoder, loss, sampler, augmentations, dev, out, seed=recipe.seed, say=say, card=card)
+
+
+def _open(recipe: Recipe, path: str) -> Pack:
+    pack = Pack.open(path)
+    if pack.kind == "features":
+        own = recipe.front_end.model_dump(mode="json") | {"dither": 0.0}
+        theirs = pack.front_end or {}
+        for key, value in own.items():
+            if theirs.get(key) != value:
+                raise InputError(
+                    f"{path}: features made with {key} {theirs.get(key)}, the recipe's front_end.{key} is {value}; "
+                    f"make them again or change the recipe"
+                )
+        if recipe.augment.waveform or recipe.augment.speeds != (1.0,):
+            raise InputError(
+                f"{path}: a feature pack, but augment.waveform and augment.speeds work on audio; "
+                "train from the audio pack, or make speeds with 'spkver features --speed'"
+            )
+    elif pack.sample_rate != recipe.front_end.sample_rate:
+        raise InputError(
+            f"{path}: audio at {pack.sample_rate} Hz, front_end.sample_rate is {recipe.front_end.sample_rate}; "
+            "pack it at that rate, or change the front end"
+        )
+    return pack
+
+
+def _crop(recipe: Recipe, pack: Pack) -> int:
+    samples = round(recipe.data.crop_seconds * recipe.front_end.sample_rate)
+    return samples if pack.kind == "audio" else recipe.front_end.frames(samples)
+
+
+def _check_crop(recipe: Recipe, encoder: Encoder, sampler: Sampler) -> None:
+    least = encoder.min_samples if sampler.pack.kind == "audio" else encoder.network.min_frames
+    if sampler.crop < least:
+        raise InputError(
+            f"data.crop_seconds {recipe.data.crop_seconds:g} is too short for {recipe.model.name}: "
+            f"at least {encoder.min_samples / encoder.sample_rate:.2f}"
+        )
+
+
+def _at_rate(part: Any, recipe: Recipe) -> Any:
+    """An augmentation that works in seconds gets the front end's sample rate."""
+    if "sample_rate" in type(part).model_fields:
+        return part.model_copy(update={"sample_rate": recipe.front_end.sample_rate})
+    return part
+
+
+def _claim(recipe: Recipe, folder: Path, resume: bool) -> bool:
+    """Take the experiment directory for this recipe. True: its run is complete."""
+    config = folder / CONFIG
+    if config.is_file():
+        if not resume:
+            raise InputError(f"{folder}: holds a run already; go on with --resume, or give another --out")
+        if resume:
+            _check_same(load(Recipe, config), recipe, config)
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{folder}: not empty, and not an experiment directory; give another --out")
+    save(recipe, config)
+    if _is_complete(folder):
+        return True
+    versions = {"spkver": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    write_json(folder / VERSIONS, versions)
+    return False
+
+
+def _is_complete(folder: Path) -> bool:
+    return (folder / COMPLETE).is_file() and (folder / "model").is_dir()
+
+
+def _check_same(old: Recipe, new: Recipe, path: Path) -> None:
+    before, after = (_flat(one.model_dump(mode="json")) for one in (old, new))
+    for key in sorted(before | after):
+        if before.get(key) != after.get(key) and key not in {f"train.{name}" for name in FREE}:
+            raise InputError(
+                f"{path}: the run was started with {key} {before.get(key)}, not {after.get(key)}; "
+                "resume with the same config, or give another --out"
+            )
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict):
+        return {key: value for name, item in tree.items() for key, value in _flat(item, f"{prefix}.{name}" if prefix else name).items()}
+    return {prefix: tree}
+
+
+def _card(recipe: Recipe, pack: Pack, hours: float, parameters: int) -> str:
+    return (
+        f"# {recipe.model.name}, {parameters / 1e6:.2f} M parameters\n\n"
+        f"Trained by spkver {__version__} on {len(pack)} utterances of {len(set(pack.speakers))} speakers, "
+        f"{hours:.2f} h at {recipe.front_end.sample_rate} Hz, with the loss {recipe.loss.name} "
+        f"(m {recipe.loss.m:g}) for {recipe.train.steps} steps of {recipe.train.batch_size} crops of "
+        f"{recipe.data.crop_seconds:g} s.\n\nEmbeddings are not normalised; compare them by cosine.\n"
+    )

@@ -1,0 +1,51 @@
+"""What the YAML says about the training itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from spkver.config import Config, component
+from spkver.losses import SCHEDULES
+from spkver.training.optim import OPTIMIZERS
+
+WARM_UP_AND_DECAY = {
+    "name": "piecewise",
+    "points": ((0.0, 0.0), (0.05, 1.0), (1.0, 0.001)),
+    "shape": ("linear", "exponential"),
+}
+MARGIN_WARM_UP = {"name": "warmup", "start": 0.1, "end": 0.4}
+
+
+class TrainingConfig(Config):
+    """Lengths are in steps; schedules are factors over the progress of the run, from 0 to 1."""
+
+    steps: int = Field(1000, ge=0, description="0 writes the untrained model")
+    batch_size: int = Field(64, gt=0)
+    optimizer: component(OPTIMIZERS) = Field(default="sgd")  # type: ignore[valid-type]
+    lr_schedule: component(SCHEDULES) = Field(default=WARM_UP_AND_DECAY)  # type: ignore[valid-type]
+    """factor on the optimizer's lr"""
+    margin_schedule: component(SCHEDULES) = Field(default=MARGIN_WARM_UP)  # type: ignore[valid-type]
+    """factor on the loss's m"""
+    clip_norm: float | None = Field(5.0, gt=0, description="greatest norm of the gradient; null for no limit")
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """of the network's products; auto is bf16 where the device computes in it natively"""
+    device: str = "auto"
+    threads: int | None = Field(None, gt=0, description="CPU threads; null leaves PyTorch's choice")
+    log_every: int = Field(50, gt=0)
+    dev_every: int = Field(500, gt=0)
+    checkpoint_every: int = Field(500, gt=0)
+    keep_checkpoints: int = Field(2, gt=0)
+    final: Literal["last", "best", "average"] = "last"
+    """which weights become `model`: of the last step, of the best dev EER, or the mean of the last checkpoints"""
+    average_last: int = Field(5, gt=0, description="checkpoints in that mean")
+
+    @model_validator(mode="after")
+    def _enough_checkpoints(self) -> TrainingConfig:
+        if self.final == "average" and self.keep_checkpoints < self.average_last:
+            raise ValueError(
+                f"final: average over {self.average_last} checkpoints needs keep_checkpoints of at least as many, "
+                f"got {self.keep_checkpoints}"
+            )
+        return self

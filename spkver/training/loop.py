@@ -1,0 +1,304 @@
+"""The training loop, on one CPU or one GPU."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spkver import progress
+from spkver.encoder import Encoder, load_weights
+from spkver.errors import InputError, RunError
+from spkver.features.fbank import normalise
+from spkver.losses import SCHEDULES
+from spkver.losses.margin_loss import MarginLoss, check_labels
+from spkver.training import checkpoint
+from spkver.training.batches import Batch, Prefetcher, Sampler, to_waveform
+from spkver.training.checkpoint import Checkpoint
+from spkver.training.config import TrainingConfig
+from spkver.training.monitor import Averages, Monitor
+from spkver.training.optim import OPTIMIZERS
+from spkver.training.validation import DevSet
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentations:
+    """What is done to a batch on the device, in order."""
+
+    waveform: Sequence[Augmentation] = ()
+    features: Sequence[Augmentation] = ()
+
+
+class Trainer:
+    """A run: parts in, an experiment directory out. Everything random is a function of the seed and the step."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        encoder: Encoder,
+        loss: MarginLoss,
+        sampler: Sampler,
+        augmentations: Augmentations,
+        dev: DevSet | None,
+        out: Path,
+        *,
+        seed: int,
+        say: Callable[[str], None],
+        card: str = "",
+    ) -> None:
+        self.config, self.out, self.seed, self.say, self.card = config, out, seed, say, card
+        self.device = pick_device(config.device)
+        self.sampler, self.augmentations, self.dev = sampler, augmentations, dev
+        # channels-last is the layout in which convolutions over the plane run fastest, on CPU and GPU
+        self.encoder = encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.loss = loss.to(self.device)
+        self.modules = nn.ModuleDict({"network": self.encoder.network, "loss": self.loss})
+        self.parameters = dict(self.modules.named_parameters())
+        self.optimizer: torch.optim.Optimizer = OPTIMIZERS.build(config.optimizer, self.parameters.values())
+        self.peak_lr = float(config.optimizer.lr)  # type: ignore[attr-defined]
+        self.lr_schedule = SCHEDULES.build(config.lr_schedule)
+        self.margin_schedule = SCHEDULES.build(config.margin_schedule)
+        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and computes_in_bf16(self.device))
+        self.best: dict[str, float] = {}
+
+    # --- the run ------------------------------------------------------------------------------------------------------
+
+    def run(self, *, resume: bool) -> None:
+        """Train to the last step and write `model`; with `resume`, from the last whole checkpoint if there is one.
+
+        Raises RunError at a loss that is not finite, naming the utterances of the batch.
+        """
+        check_labels(torch.from_numpy(self.sampler.labels), self.sampler.classes)
+        first = self._restore() if resume else 0
+        if self.config.threads and self.device.type == "cpu":
+            torch.set_num_threads(self.config.threads)
+        torch.set_flush_denormal(True)  # denormal numbers slow a CPU down many times, and stand for nothing here
+        monitor = Monitor(self.out, first, self.say)
+        batches = Prefetcher(self.sampler, first, self.config.steps, pin=self.device.type == "cuda")
+        try:
+            with progress.bar(total=self.config.steps, initial=first, what="train", unit="step") as bar:
+                self._steps(first, batches, monitor, bar)
+        finally:
+            batches.close()
+            monitor.close()
+        self._finish()
+
+    def _steps(self, first: int, batches: Prefetcher, monitor: Monitor, bar: Any) -> None:
+        config, averages = self.config, Averages()
+        clock = _Clock(batches)
+        pending: tuple[int, Batch, Tensor] | None = None
+        self.encoder.train()
+        for step, batch in enumerate(batches, start=first):
+            values = self._step(step, batch)
+            # the flag of the step before is looked at while the device works on this one
+            _stop_if_not_finite(pending, self.sampler)
+            pending = (step, batch, values["loss"].isfinite())
+            averages.add(**values)
+            clock.steps += 1
+            bar.update()
+            done = step + 1
+            last = done == config.steps
+            if done % config.log_every == 0 or last:
+                _stop_if_not_finite(pending, self.sampler)
+                rates = {"lr": self._lr(step), "margin": self._margin(step)} | clock.rates(config.batch_size)
+                left = _duration((config.steps - done) * config.batch_size / rates["utterances_per_second"])
+                monitor.record(done, config.steps, averages.read() | rates, f"{left} left" if not last else "")
+            if self.dev is not None and (done % config.dev_every == 0 or last):
+                with clock.paused():
+                    self._validate(done, monitor)
+            if done % config.checkpoint_every == 0 or last:
+                _stop_if_not_finite(pending, self.sampler)
+                with clock.paused():
+                    self._checkpoint(done)
+
+    def _step(self, step: int, batch: Batch) -> dict[str, Tensor]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr(step)
+        features = self._features(step, batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            embeddings = self.encoder.network(features)
+        labels = batch.labels.to(self.device, non_blocking=True)
+        output = self.loss(embeddings, labels, self._margin(step))
+        self.optimizer.zero_grad(set_to_none=True)
+        output.loss.backward()
+        limit = self.config.clip_norm or float("inf")
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), limit)
+        self.optimizer.step()
+        return {
+            "loss": output.loss.detach(),
+            "accuracy": output.accuracy,
+            "margin_accuracy": output.margin_accuracy,
+            "boundary_share": output.selected_share,
+            "gradient_norm": norm.detach(),
+        }
+
+    @torch.no_grad()
+    def _features(self, step: int, batch: Batch) -> Tensor:
+        """The batch as the network gets it, augmented: (batch, frames, bins)."""
+        generator = torch.Generator(self.device).manual_seed(_mix(self.seed, step))
+        front_end = self.encoder.front_end
+        if self.sampler.pack.kind == "audio":
+            waveform = to_waveform(batch, self.sampler.crop, self.device)
+            for change in self.augmentations.waveform:
+                waveform = change(waveform, generator)
+            features = front_end(waveform)
+        else:
+            ((_, payload),) = batch.groups
+            # the pack's mean is over the utterance, the network is to see the crop's
+            features = normalise(payload.to(self.device).float(), front_end.config.normalise)
+        for change in self.augmentations.features:
+            features = change(features, generator)
+        return features
+
+    def _lr(self, step: int) -> float:
+        # the first of n steps is at 1/n of the run, so that a warm-up from 0 does not waste it
+        return self.peak_lr * self.lr_schedule.at((step + 1) / self.config.steps)
+
+    def _margin(self, step: int) -> float:
+        return self.loss.config.m * self.margin_schedule.at(step / self.config.steps)
+
+    # --- what is kept -------------------------------------------------------------------------------------------------
+
+    def _validate(self, step: int, monitor: Monitor) -> None:
+        assert self.dev is not None
+        rates = self.dev.error_rates(self.encoder)
+        better = not self.best or rates["dev_eer"] < self.best["dev_eer"]
+        if better:
+            self.best = {"step": step, **rates}
+            self.encoder.save(self.out / "model-best", self._card(f"best dev EER, step {step}"))
+        monitor.record(step, self.config.steps, rates, "best so far" if better else "")
+
+    def _checkpoint(self, step: int) -> None:
+        tensors = {f"state.{name}": tensor for name, tensor in self.modules.state_dict().items()}
+        optimizer = checkpoint.optimizer_state(self.optimizer, self.parameters)
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        numbers = {"best": self.best}
+        checkpoint.save(self._checkpoints, Checkpoint(step, tensors, numbers), self.config.keep_checkpoints)
+
+    def _restore(self) -> int:
+        found = checkpoint.latest(self._checkpoints, self.say)
+        if found is None:
+            return 0
+        load_weights(self.modules, checkpoint.part(found.tensors, "state."), f"{self._checkpoints} step {found.step}")
+        state = checkpoint.part(found.tensors, "optimizer.")
+        checkpoint.load_optimizer_state(self.optimizer, self.parameters, state)
+        torch.set_rng_state(found.tensors["random.cpu"])
+        if "random.cuda" in found.tensors and self.device.type == "cuda":
+            torch.cuda.set_rng_state(found.tensors["random.cuda"], self.device)
+        self.best = found.numbers["best"]
+        self.say(f"resuming after step {found.step} of {self.config.steps}")
+        return found.step
+
+    def _finish(self) -> None:
+        final, steps = self.config.final, self.config.steps
+        if final == "best" and self.best:
+            if (self.out / "model").exists():
+                shutil.rmtree(self.out / "model")
+            shutil.copytree(self.out / "model-best", self.out / "model")
+        else:
+            what = f"step {steps}"
+            if final == "average" and steps:
+                weights = checkpoint.average(self._checkpoints, self.config.average_last, "state.network.")
+                load_weights(self.encoder.network, weights, str(self._checkpoints))
+                what = f"mean of the last {min(self.config.average_last, len(checkpoint.saved(self._checkpoints)))} checkpoints"
+            self.encoder.save(self.out / "model", self._card(what))
+        self.say(f"model: {self.out / 'model'}")
+
+    def _card(self, which: str) -> str:
+        rows = "".join(f"- {name}: {value:.4g}\n" for name, value in self.best.items())
+        return f"{self.card}\nWeights: {which}.\n" + (f"\nBest on the dev speakers:\n\n{rows}" if rows else "")
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.out / "checkpoints"
+
+
+class _Clock:
+    """Utterances per second and the share of time spent waiting for data, without what happens in `paused`."""
+
+    def __init__(self, batches: Prefetcher) -> None:
+        self._batches = batches
+        self.steps = 0
+        self._restart()
+
+    def _restart(self) -> None:
+        self.steps, self._waited, self._start = 0, self._batches.waited, time.perf_counter()
+
+    def rates(self, batch_size: int) -> dict[str, float]:
+        seconds = max(time.perf_counter() - self._start, 1e-9)
+        rates = {
+            "utterances_per_second": self.steps * batch_size / seconds,
+            "waiting": (self._batches.waited - self._waited) / seconds,
+        }
+        self._restart()
+        return rates
+
+    def paused(self) -> _Pause:
+        return _Pause(self)
+
+    def shift(self, seconds: float) -> None:
+        self._start += seconds
+
+
+class _Pause:
+    def __init__(self, clock: _Clock) -> None:
+        self._clock = clock
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self._clock.shift(time.perf_counter() - self._start)
+
+
+def _stop_if_not_finite(pending: tuple[int, Batch, Tensor] | None, sampler: Sampler) -> None:
+    if pending is not None and not bool(pending[2]):
+        step, batch, _ = pending
+        ids = [sampler.pack.ids[row] for row in batch.rows]
+        raise RunError(
+            f"the loss of step {step + 1} is not finite; lower the learning rate or look at its utterances: {' '.join(ids)}"
+        )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the GPU where there is one. Raises InputError for one that is not here."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device '{name}' cannot be used here ({str(error).splitlines()[0]}); try cpu or auto") from error
+    return device
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 natively (elsewhere it is slower than float32)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None) or getattr(torch.cpu, "_is_avx512_bf16", None)
+    return bool(device.type == "cpu" and supported is not None and supported())
+
+
+def _mix(seed: int, step: int) -> int:
+    """One 63-bit seed of two numbers."""
+    low, high = np.random.SeedSequence([seed, step]).generate_state(2, np.uint32).tolist()
+    return (high << 32 | low) & (2**63 - 1)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
