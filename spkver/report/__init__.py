@@ -1,0 +1,1 @@
+"""Results of one or more systems: tables and DET curves."""

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from spkver import metrics
-from spkver.errors import InputError
 from spkver.trials import Scores
 
 DEFAULT_POINTS = ("vox-0.01", "vox-0.05")
@@ -53,9 +52,7 @@ def evaluate(scores: Scores, points: Sequence[str] = DEFAULT_POINTS) -> Evaluati
     Raises InputError for scores without labels, lists without a target or a non-target, and unknown points.
     """
     wanted = {name: metrics.operating_point(name) for name in points}
-    if scores.trials.target is None:
-        raise InputError("the scores have no labels: give the trial list that has them")
-    curve = metrics.error_curve(scores.values, scores.trials.target)
+    curve = metrics.error_curve(scores.values, scores.labels)
     crossing = metrics.equal_error(curve)
     return Evaluation(
         trials=len(scores),
