@@ -22,7 +22,7 @@ def trials(pairs):
     return Trials(pa.array(enrol), pa.array(test))
 
 
-@pytest.mark.parametrize("block", [1, 100, 1 << 22])
+@pytest.mark.parametrize("block", [1, 100, 1 << 18])
 def test_equals_sklearn(monkeypatch, block):
     monkeypatch.setattr(cosine, "_BLOCK", block)
     embeddings = made([f"u{i}" for i in range(50)])
