@@ -1,7 +1,8 @@
 """The typed schema over YAML.
 
 A config is a tree of pydantic models. YAML scalars are read as text and given their type by the schema, so `1e-4` is
-a float, and `off` or `12:30` are strings where the schema says so. An unknown key is an error that names the nearest known one.
+a float, and `off` or `12:30` are strings where the schema says so. An unknown key is an error that names the nearest
+known one.
 """
 
 from __future__ import annotations

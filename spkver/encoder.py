@@ -1,7 +1,8 @@
 """The one path from waveform to embedding, and the model directory that holds it.
 
 Training's dev EER, extraction, `spkver verify` and every export go through `Encoder`, so features cannot differ
-between training and use. A model directory is `model.safetensors`, `config.yaml` and `card.md`; loading it runs no code.
+between training and use. A model directory is `model.safetensors`, `config.yaml` and `card.md`; loading it runs no
+code.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class Encoder(nn.Module):
 
     @torch.inference_mode()
     def embed_batch(self, waveforms: np.ndarray) -> np.ndarray:
-        """Embeddings (batch, dim) float32 of usable waveforms (batch, time) of one length, int16 or float in [-1, 1]."""
+        """Embeddings (batch, dim) float32 of usable waveforms (batch, time) of one length, int16 or in [-1, 1]."""
         scaled = audio.from_int16(waveforms) if waveforms.dtype == np.int16 else waveforms
         return self._finite(self.front_end(self._place(scaled)))
 

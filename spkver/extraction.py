@@ -83,15 +83,18 @@ def embed_pack(
     encoder: Encoder, pack: Pack, *, seconds: float | None = None
 ) -> tuple[dict[int, np.ndarray], list[tuple[int, str]]]:
     """Embeddings by row of a pack, and (row, reason) of the rows that cannot be embedded."""
-    per_second = encoder.sample_rate if pack.kind == "audio" else encoder.sample_rate / encoder.config.front_end.frame_shift
+    per_second = (
+        encoder.sample_rate if pack.kind == "audio" else encoder.sample_rate / encoder.config.front_end.frame_shift
+    )
     limit = None if seconds is None else max(1, round(seconds * per_second))
     least = encoder.min_samples if pack.kind == "audio" else encoder.network.min_frames
     embed = encoder.embed_batch if pack.kind == "audio" else encoder.embed_features
     lengths = pack.lengths if limit is None else np.minimum(pack.lengths, limit)
     vectors: dict[int, np.ndarray] = {}
-    rejected: list[tuple[int, str]] = []
-    for row in np.flatnonzero(lengths < least).tolist():
-        rejected.append((row, f"too short: {lengths[row] / per_second:.3f} s, the network needs {least / per_second:.3f} s"))
+    rejected = [
+        (row, f"too short: {lengths[row] / per_second:.3f} s, the network needs {least / per_second:.3f} s")
+        for row in np.flatnonzero(lengths < least).tolist()
+    ]
     with progress.bar(total=len(pack), what="extract", unit="utt") as bar:
         bar.update(len(rejected))
         for rows in _equal_lengths(lengths, least, int(BATCH_SECONDS * per_second)):

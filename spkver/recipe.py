@@ -15,7 +15,7 @@ from spkver import __version__
 from spkver.augment import FEATURES, WAVEFORM
 from spkver.config import Config, component, load, save
 from spkver.encoder import Encoder, EncoderConfig
-from spkver.errors import InputError, RunError
+from spkver.errors import InputError
 from spkver.features import FrontEndConfig
 from spkver.files import StrPath, write_json, write_text
 from spkver.losses import bounds
@@ -203,7 +203,11 @@ def _check_same(old: Recipe, new: Recipe, path: Path) -> None:
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(tree, dict):
-        return {key: value for name, item in tree.items() for key, value in _flat(item, f"{prefix}.{name}" if prefix else name).items()}
+        return {
+            key: value
+            for name, item in tree.items()
+            for key, value in _flat(item, f"{prefix}.{name}" if prefix else name).items()
+        }
     return {prefix: tree}
 
 

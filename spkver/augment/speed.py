@@ -1,4 +1,4 @@
-"""Speed change: resampling that scales duration, pitch and formants together, so that a changed voice is a new speaker."""
+"""Speed change: resampling scales duration, pitch and formants together, so a changed voice is a new speaker."""
 
 from __future__ import annotations
 

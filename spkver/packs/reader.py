@@ -196,7 +196,7 @@ def _open_shard(root: Path, shard: Shard, header: Header) -> _OpenShard:
         batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         words = pa.Table.from_batches(batches, SCHEMA).select(["id", "speaker", "session"])
         words.validate(full=True)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # Arrow tells of damage in many ways
         raise InputError(f"{path}: damaged ({error}); delete the pack and make it again") from error
     lengths = np.concatenate([np.empty(0, np.int64), *(batch["length"].to_numpy() for batch in batches)])
     starts = [_payload_starts(batch, file.address) for batch in batches]

@@ -59,7 +59,7 @@ class Trainer:
         self.device = pick_device(config.device)
         self.sampler, self.augmentations, self.dev = sampler, augmentations, dev
         # channels-last is the layout in which convolutions over the plane run fastest, on CPU and GPU
-        self.encoder = encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.encoder = encoder.to(self.device, memory_format=torch.channels_last)
         self.loss = loss.to(self.device)
         self.modules = nn.ModuleDict({"network": self.encoder.network, "loss": self.loss})
         self.parameters = dict(self.modules.named_parameters())
@@ -212,7 +212,7 @@ class Trainer:
             if final == "average" and steps:
                 weights = checkpoint.average(self._checkpoints, self.config.average_last, "state.network.")
                 load_weights(self.encoder.network, weights, str(self._checkpoints))
-                what = f"mean of the last {min(self.config.average_last, len(checkpoint.saved(self._checkpoints)))} checkpoints"
+                what = f"mean of the last {self.config.average_last} checkpoints"
             self.encoder.save(self.out / "model", self._card(what))
         self.say(f"model: {self.out / 'model'}")
 
@@ -268,7 +268,8 @@ def _stop_if_not_finite(pending: tuple[int, Batch, Tensor] | None, sampler: Samp
         step, batch, _ = pending
         ids = [sampler.pack.ids[row] for row in batch.rows]
         raise RunError(
-            f"the loss of step {step + 1} is not finite; lower the learning rate or look at its utterances: {' '.join(ids)}"
+            f"the loss of step {step + 1} is not finite; lower the learning rate, or look at its utterances: "
+            f"{' '.join(ids)}"
         )
 
 
@@ -280,7 +281,9 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device '{name}' cannot be used here ({str(error).splitlines()[0]}); try cpu or auto") from error
+        raise InputError(
+            f"device '{name}' cannot be used here ({str(error).splitlines()[0]}); try cpu or auto"
+        ) from error
     return device
 
 

@@ -17,6 +17,7 @@ _FORMATS = {
     "loss": "{:.3f}",
     "lr": "{:.2e}",
     "margin": "{:.3f}",
+    "gradient_norm": "{:.2f}",
     "utterances_per_second": "{:.0f} utt/s",
     "dev_eer": "{:.2%}",
     "dev_min_dcf": "{:.3f}",
