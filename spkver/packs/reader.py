@@ -215,5 +215,5 @@ def _payload_starts(batch: pa.RecordBatch, base: int) -> tuple[np.ndarray, np.nd
     payload = batch["payload"]
     _, offsets, data = payload.buffers()
     edges = np.frombuffer(offsets, np.int64, count=len(payload) + 1)
-    start = data.address - base if data is not None else 0
+    start = data.address - base if data is not None and data.size else 0  # an empty buffer has no place
     return start + edges[:-1], start + edges[1:]

@@ -1,0 +1,177 @@
+"""Packs on disk: whatever is written is read, by us and by Arrow itself; whatever is damaged is named."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spkver.errors import InputError
+from spkver.packs import Pack, PackWriter
+
+FRONT_END = {"bins": 4, "frame_shift_ms": 10.0}
+
+
+def write(path: Path, lengths: list[int], kind: str = "audio", rows_per_shard: int = 3) -> list[np.ndarray]:
+    random = np.random.default_rng(sum(lengths))
+    front_end = FRONT_END if kind == "features" else None
+    values = []
+    with PackWriter(path, kind=kind, sample_rate=16000, front_end=front_end, rows_per_shard=rows_per_shard) as pack:  # type: ignore[arg-type]
+        for number, length in enumerate(lengths):
+            shape = (length, 4) if front_end else (length,)
+            one = random.integers(-32768, 32767, size=shape)
+            values.append((one / 256).astype("<f2") if front_end else one.astype("<i2"))
+            pack.add(f"u{number}", f"s{number % 2}", None if number % 3 else f"day{number}", values[-1])
+    return values
+
+
+@settings(max_examples=20)
+@given(
+    lengths=st.lists(st.integers(0, 40), max_size=12),
+    kind=st.sampled_from(["audio", "features"]),
+    rows_per_shard=st.integers(1, 5),
+    data=st.data(),
+)
+def test_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], kind: str, rows_per_shard: int, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("pack") / "p"
+    values = write(path, lengths, kind, rows_per_shard)
+    pack = Pack.open(path)
+    assert pack.lengths.tolist() == lengths
+    assert pack.ids == [f"u{number}" for number in range(len(lengths))]
+    assert (pack.kind, pack.sample_rate, pack.bins) == (kind, 16000, 4 if kind == "features" else None)
+    for number, one in enumerate(values):
+        np.testing.assert_array_equal(pack[number], one)
+        start = data.draw(st.integers(0, len(one)))
+        length = data.draw(st.integers(0, len(one) - start))
+        np.testing.assert_array_equal(pack.crop(number, start, length), one[start : start + length])
+        assert pack[number].dtype == one.dtype
+
+
+def test_arrow_reads_the_same(tmp_path: Path) -> None:
+    values = write(tmp_path / "p", [5, 600, 70, 8])
+    index = json.loads((tmp_path / "p" / "pack.json").read_text())
+    assert (index["rows"], index["speakers"], index["length"], index["seconds"]) == (4, 2, 683, round(683 / 16000, 3))
+    tables = [pa.ipc.open_file(tmp_path / "p" / shard["file"]).read_all() for shard in index["shards"]]
+    rows = pa.concat_tables(tables).to_pylist()
+    assert [row["id"] for row in rows] == ["u0", "u1", "u2", "u3"]
+    assert [row["session"] for row in rows] == ["day0", "", "", "day3"]
+    for row, one in zip(rows, values):
+        np.testing.assert_array_equal(np.frombuffer(row["payload"], "<i2"), one)
+
+
+def test_crops_are_read_only_views(tmp_path: Path) -> None:
+    write(tmp_path / "p", [100, 200])
+    pack = Pack.open(tmp_path / "p")
+    crop = pack.crop(1, 50, 100)
+    assert np.shares_memory(crop, pack[1])
+    assert not crop.flags.writeable
+    for start, length in ((-1, 10), (150, 51), (0, -1)):
+        with pytest.raises(IndexError):
+            pack.crop(1, start, length)
+
+
+def test_subsets_and_other_processes(tmp_path: Path) -> None:
+    values = write(tmp_path / "p", [10, 20, 30, 40, 50])
+    pack = Pack.open(tmp_path / "p")
+    some = pack.subset(np.array([4, 0, 2])).subset(np.array([True, False, True]))
+    for same in (some, pickle.loads(pickle.dumps(some))):
+        assert same.ids == ["u4", "u2"]
+        assert same.speakers == ["s0", "s0"]
+        assert same.lengths.tolist() == [50, 30]
+        np.testing.assert_array_equal(same[0], values[4])
+    assert len(pickle.dumps(pack)) < 1000
+    assert np.shares_memory(pack[4], some[0])
+    assert [pack.rows_of_shard(number).tolist() for number in (0, 1)] == [[0, 1, 2], [3, 4]]
+
+
+def test_files_are_not_kept_open(tmp_path: Path) -> None:
+    write(tmp_path / "p", [10] * 30, rows_per_shard=1)
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.exists():
+        pytest.skip("no /proc here")
+    before = len(list(descriptors.iterdir()))
+    pack = Pack.open(tmp_path / "p")
+    assert len(pack) == 30
+    assert len(list(descriptors.iterdir())) == before
+
+
+@pytest.mark.parametrize("keep", [0, 8, 0.5, -1])
+def test_truncated_shard_is_named(tmp_path: Path, keep: float) -> None:
+    write(tmp_path / "p", [1000, 2000])
+    shard = tmp_path / "p" / "shard-00000.arrow"
+    content = shard.read_bytes()
+    shard.write_bytes(content[: int(keep * len(content)) if 0 < keep < 1 else int(keep)])
+    with pytest.raises(InputError, match=r"shard-00000\.arrow: \d+ bytes instead of \d+: truncated"):
+        Pack.open(tmp_path / "p")
+
+
+def test_truncated_shard_whose_index_agrees_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "p", [1000, 2000])
+    shard, index = tmp_path / "p" / "shard-00000.arrow", tmp_path / "p" / "pack.json"
+    shard.write_bytes(shard.read_bytes()[:3000])
+    content = json.loads(index.read_text())
+    content["shards"][0]["bytes"] = 3000
+    index.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"shard-00000\.arrow: damaged"):
+        Pack.open(tmp_path / "p")
+
+
+@pytest.mark.parametrize("place", range(0, 1500, 37))
+def test_no_flipped_byte_crashes(tmp_path: Path, place: int) -> None:
+    """Opened and read, or refused; never a fault. `verify` finds every one."""
+    write(tmp_path / "p", [100, 200, 50])
+    shard = tmp_path / "p" / "shard-00000.arrow"
+    content = bytearray(shard.read_bytes())
+    content[-1 - place] ^= 0xFF
+    shard.write_bytes(content)
+    try:
+        pack = Pack.open(tmp_path / "p")
+    except InputError as error:
+        assert "damaged" in str(error) or "columns" in str(error)
+        return
+    assert sum(int(pack[row].astype(np.int64).sum()) for row in range(len(pack))) is not None
+    with pytest.raises(InputError, match="its hash differs"):
+        pack.verify()
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"format": 99}, "not a pack of format 1"),
+        ({"kind": "video"}, "not a complete index"),
+        ({"shards": [{"file": "shard-00000.arrow"}]}, "not a complete index"),
+        ({"sample_rate": None}, "not a complete index"),
+        ({"kind": "features", "front_end": {"bins": 3, "frame_shift_ms": 10}}, "lengths and payloads disagree"),
+    ],
+)
+def test_index_that_does_not_fit(tmp_path: Path, edit: dict, message: str) -> None:
+    write(tmp_path / "p", [10])
+    index = tmp_path / "p" / "pack.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | edit))
+    with pytest.raises(InputError, match=message):
+        Pack.open(tmp_path / "p")
+
+
+def test_missing_pieces(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a pack"):
+        Pack.open(tmp_path / "none")
+    write(tmp_path / "p", [10])
+    (tmp_path / "p" / "shard-00000.arrow").unlink()
+    with pytest.raises(InputError, match=r"shard-00000\.arrow: a shard of the pack is missing"):
+        Pack.open(tmp_path / "p")
+
+
+def test_writer_leaves_nothing_behind_on_error(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match="u1: float32"),
+        PackWriter(tmp_path / "p", kind="audio", sample_rate=16000) as pack,
+    ):
+        pack.add("u0", "s", None, np.zeros(5, "<i2"))
+        pack.add("u1", "s", None, np.zeros(5, np.float32))
+    assert list(tmp_path.iterdir()) == []

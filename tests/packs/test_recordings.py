@@ -1,0 +1,233 @@
+"""Packing recordings: exact, complete, repeatable, and able to go on after being killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import soundfile
+
+from spkver import audio
+from spkver.datadir import DataDir, from_columns, write_datadir
+from spkver.errors import InputError, RunError
+from spkver.packs import Pack, pack_audio
+
+Corpus = Callable[..., DataDir]
+
+
+def content(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
+
+
+def test_16_bit_recordings_are_kept_to_the_bit(tmp_path: Path, corpus: Corpus) -> None:
+    data = corpus(10)
+    summary = pack_audio(data, tmp_path / "p", rows_per_shard=4)
+    pack = Pack.open(tmp_path / "p")
+    assert (summary.rows, summary.speakers, summary.rejected, len(pack.shards)) == (10, 3, 0, 3)
+    assert (pack.ids, pack.speakers, pack.sessions) == (data.ids, data.speakers, data.sessions)
+    assert summary.seconds == pytest.approx(pack.seconds.sum(), abs=1e-3)
+    for row, path in enumerate(data.paths):
+        np.testing.assert_array_equal(pack[row], soundfile.read(path, dtype="int16")[0])
+    assert sorted(content(tmp_path / "p")) == [
+        "pack.json",
+        "rejected.jsonl",
+        *(f"shard-0000{n}.arrow" for n in range(3)),
+    ]
+
+
+def test_number_of_processes_does_not_matter(tmp_path: Path, corpus: Corpus) -> None:
+    data = corpus(7)
+    pack_audio(data, tmp_path / "one", rows_per_shard=2)
+    pack_audio(data, tmp_path / "two", rows_per_shard=2, jobs=2)
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_other_rates_are_resampled(tmp_path: Path, corpus: Corpus) -> None:
+    data = corpus(2, rate=8000)
+    pack_audio(data, tmp_path / "p")
+    pack = Pack.open(tmp_path / "p")
+    expected, _ = audio.read(data.paths[1], 16000)
+    np.testing.assert_array_equal(pack[1], audio.to_int16(expected))
+    assert pack.lengths[1] == 2 * soundfile.info(data.paths[1]).frames
+
+
+def test_segments_are_cut_out(tmp_path: Path, corpus: Corpus) -> None:
+    recording = soundfile.read(corpus(1).paths[0], dtype="int16")[0]
+    table = pa.table(
+        {
+            "id": ["a", "b"],
+            "speaker": ["s", "s"],
+            "recording": ["r", "r"],
+            "path": corpus(1).paths * 2,
+            "start": [0.0, 0.1],
+            "end": pa.array([0.35, None], pa.float64()),
+        }
+    )
+    pack_audio(DataDir(table), tmp_path / "p")
+    pack = Pack.open(tmp_path / "p")
+    np.testing.assert_array_equal(pack[0], recording[:5600])
+    np.testing.assert_array_equal(pack[1], recording[1600:])
+
+
+def bad_recordings(folder: Path) -> dict[str, str]:
+    """One recording of every kind that cannot serve, and the reason it gets."""
+    noise = np.random.default_rng(0).normal(scale=0.1, size=16000).astype(np.float32)
+    soundfile.write(folder / "silent.wav", np.zeros(16000, np.int16), 16000)
+    soundfile.write(folder / "short.wav", noise[:160], 16000)
+    soundfile.write(folder / "nan.wav", np.where(np.arange(16000) == 5, np.nan, noise), 16000, subtype="FLOAT")
+    soundfile.write(folder / "array.wav", np.tile(noise[:, None], 30), 16000)
+    soundfile.write(folder / "cut.wav", noise, 16000)
+    (folder / "cut.wav").write_bytes((folder / "cut.wav").read_bytes()[:9000])
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "text.wav").write_text("hello " * 100)
+    return {
+        "silent.wav": "silent",
+        "short.wav": "too short (0.010 s, at least 0.3 s wanted)",
+        "nan.wav": "holds NaN or infinite samples",
+        "array.wav": "30 channels; choose one with channel=0 to 29",
+        "cut.wav": "truncated: 8956 of 32000 bytes of audio; copy the file again",
+        "empty.wav": "empty (0 bytes)",
+        "text.wav": "cannot be decoded (Format not recognised.)",
+        "missing.wav": "no such file",
+    }
+
+
+def test_what_cannot_serve_is_set_aside_with_its_reason(tmp_path: Path, corpus: Corpus) -> None:
+    good = corpus(4)
+    reasons = bad_recordings(tmp_path / "wav")
+    ids = good.ids + list(reasons)
+    data = from_columns(ids, [str(tmp_path / "wav" / name) for name in ids], ["s"] * len(ids))
+    summary = pack_audio(data, tmp_path / "p", max_rejected=0.7, rows_per_shard=3)
+    assert Pack.open(tmp_path / "p").ids == good.ids
+    assert (summary.rows, summary.rejected) == (4, len(reasons))
+    lines = [json.loads(line) for line in (tmp_path / "p" / "rejected.jsonl").read_text().splitlines()]
+    assert {line["id"]: line["reason"] for line in lines} == reasons
+    assert {line["path"] for line in lines} == {str(tmp_path / "wav" / name) for name in reasons}
+
+
+def test_too_many_rejected_stop_the_run_and_repair_lets_it_go_on(tmp_path: Path, corpus: Corpus) -> None:
+    data = corpus(6)
+    broken = Path(data.paths[0])
+    sound = broken.read_bytes()
+    broken.write_bytes(b"")
+    with pytest.raises(RunError, match=r"1 of 6 recordings cannot serve.*s0-000\.wav: empty \(0 bytes\)"):
+        pack_audio(data, tmp_path / "p", rows_per_shard=3)
+    assert not (tmp_path / "p").exists()
+    broken.write_bytes(sound)
+    assert pack_audio(data, tmp_path / "p", rows_per_shard=3).rows == 6
+
+
+def test_a_finished_pack_is_not_made_again(tmp_path: Path, corpus: Corpus) -> None:
+    data = corpus(3)
+    first = pack_audio(data, tmp_path / "p")
+    for path in data.paths:
+        Path(path).unlink()
+    again = pack_audio(data, tmp_path / "p")
+    assert again.already_packed
+    assert (again.rows, again.speakers, again.seconds) == (first.rows, first.speakers, first.seconds)
+    with pytest.raises(InputError, match="another input or other settings"):
+        pack_audio(data, tmp_path / "p", min_seconds=0.4)
+
+
+def test_other_directories_are_left_alone(tmp_path: Path, corpus: Corpus) -> None:
+    for name in ("p", "q.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis").write_text("years of work")
+        with pytest.raises(InputError, match=name):
+            pack_audio(corpus(2), tmp_path / name.removesuffix(".partial"))
+        assert (tmp_path / name / "thesis").exists()
+
+
+def test_leftovers_of_another_run_are_discarded(tmp_path: Path, corpus: Corpus) -> None:
+    data = corpus(4)
+    Path(data.paths[3]).unlink()
+    with pytest.raises(RunError):
+        pack_audio(data, tmp_path / "p", rows_per_shard=2)
+    fewer = data.filter(np.array([True, True, True, False]))
+    assert pack_audio(fewer, tmp_path / "p", rows_per_shard=2).kept == 0
+    assert not (tmp_path / "p.partial").exists()
+
+
+SCRIPT = """
+import sys
+from spkver.datadir import read_datadir
+from spkver.packs import pack_audio
+
+if __name__ == "__main__":
+    data = read_datadir(sys.argv[1], allow_pipes=True)
+    print(pack_audio(data, sys.argv[2], jobs=int(sys.argv[3]), allow_pipes=True, rows_per_shard=2))
+"""
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_killed_and_started_again_gives_the_same_bytes(tmp_path: Path, corpus: Corpus, jobs: int) -> None:
+    data = corpus(16)
+    slow = [f"sleep 0.05; cat {path} |" for path in data.paths]
+    write_datadir(tmp_path / "data", from_columns(data.ids, slow, data.speakers))
+    (tmp_path / "script.py").write_text(SCRIPT)
+
+    def start(out: str) -> subprocess.Popen:
+        arguments = [
+            sys.executable,
+            str(tmp_path / "script.py"),
+            str(tmp_path / "data"),
+            str(tmp_path / out),
+            str(jobs),
+        ]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
+        return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True)
+
+    records = tmp_path / "killed.partial" / "records"
+    for wanted in (1, 4):
+        process = start("killed")
+        deadline = time.monotonic() + 60
+        while len(list(records.glob("*.json"))) < wanted and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.01)
+        children = _children(process.pid)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        _wait_until_gone(children)
+        assert not (tmp_path / "killed").exists()
+    done = len(list(records.glob("*.json")))
+    (tmp_path / "killed.partial" / ".shard-00007.arrow.x.part").write_bytes(b"what a kill leaves behind")
+    output = start("killed").communicate(timeout=60)[0]
+    assert f"kept={done}" in output
+    assert start("whole").wait(timeout=60) == 0
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "killed", "script.py", "wav", "whole"]
+
+
+def _children(pid: int) -> list[int]:
+    listing = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in listing.read_text().split()] if listing.exists() else []
+
+
+def _wait_until_gone(pids: list[int]) -> None:
+    """The processes of a killed run end by themselves."""
+    deadline = time.monotonic() + 10
+    while alive := [pid for pid in pids if _runs(pid)]:
+        assert time.monotonic() < deadline, f"{alive} outlive their parent"
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        return status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_killed_worker_is_an_error_not_a_hang(tmp_path: Path, corpus: Corpus) -> None:
+    data = corpus(4)
+    suicidal = from_columns(data.ids, ["kill -9 $PPID |"] * 4, data.speakers)
+    with pytest.raises(RunError, match="a process was killed"):
+        pack_audio(suicidal, tmp_path / "p", jobs=2, allow_pipes=True, rows_per_shard=2)

@@ -1,0 +1,237 @@
+"""Data directories: what is written is read, what does not fit is named, chosen parts are disjoint and repeatable."""
+
+import collections
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spkver import audio
+from spkver.datadir import DataDir, from_columns, read_datadir, split, stats, subset, validate, write_datadir
+from spkver.errors import InputError
+
+SOUND = {
+    "wav.scp": "a/1 /x/a1.wav\na/2 /x/with blank.wav\nb/1 /x/b1.wav\n",
+    "utt2spk": "a/1 a\na/2 a\nb/1 b\n",
+    "spk2gender": "a f\nb m\n",
+    "utt2dur": "a/1 1.5\na/2 2\nb/1 3e0\n",
+    "utt2session": "a/1 s1\na/2 s2\nb/1 s1\n",
+}
+
+
+def make(root: Path, **changed: str) -> Path:
+    root.mkdir(exist_ok=True)
+    for name, text in (SOUND | {key.replace("wav_scp", "wav.scp"): text for key, text in changed.items()}).items():
+        (root / name).write_text(text, encoding="utf-8")
+    return root
+
+
+def many(speakers: int = 12, each: int = 5) -> DataDir:
+    ids = [f"s{speaker:02d}/u{number}" for speaker in range(speakers) for number in range(each)]
+    return from_columns(ids, [f"/x/{name}.wav" for name in ids], [name[:3] for name in ids], seconds=[2.0] * len(ids))
+
+
+def test_read(tmp_path: Path) -> None:
+    data = read_datadir(make(tmp_path / "d"))
+    assert data.ids == ["a/1", "a/2", "b/1"]
+    assert data.paths == ["/x/a1.wav", "/x/with blank.wav", "/x/b1.wav"]
+    assert data.speakers == ["a", "a", "b"]
+    assert data.sessions == ["s1", "s2", "s1"]
+    assert data.column("gender") == ["f", "f", "m"]
+    assert data.column("seconds") == [1.5, 2.0, 3.0]
+    assert data.column("age") is None
+
+
+def test_order_of_lines_does_not_matter(tmp_path: Path) -> None:
+    turned = {name: "\n".join(reversed(text.splitlines())) + "\n" for name, text in SOUND.items()}
+    turned["wav_scp"] = turned.pop("wav.scp")
+    assert read_datadir(make(tmp_path / "e", **turned)).table.equals(read_datadir(make(tmp_path / "d")).table)
+
+
+def test_segments(tmp_path: Path) -> None:
+    root = make(
+        tmp_path / "d",
+        wav_scp="r1 /x/1.wav\nr2 /x/2.wav\n",
+        segments="a/1 r1 0 1.5\na/2 r1 1.5 3.25\nb/1 r2 0.5 -1\n",
+    )
+    data = read_datadir(root)
+    assert data.column("recording") == ["r1", "r1", "r2"]
+    assert data.paths == ["/x/1.wav", "/x/1.wav", "/x/2.wav"]
+    assert data.column("start") == [0.0, 1.5, 0.5]
+    assert data.column("end") == [1.5, 3.25, None]
+    write_datadir(tmp_path / "copy", data)
+    assert read_datadir(tmp_path / "copy").table.equals(data.table)
+
+
+words = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=1, max_size=8)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.tuples(words, words, words, st.floats(0, 1e6)), min_size=1, unique_by=lambda row: row[0]))
+def test_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str, float]]) -> None:
+    ids, speakers, sessions, seconds = zip(*rows)
+    paths = [f"/no blank/{name}.wav" for name in ids]
+    data = from_columns(ids, paths, speakers, sessions=sessions, seconds=seconds, genders=["f"] * len(ids))
+    root = tmp_path_factory.mktemp("data") / "d"
+    write_datadir(root, data)
+    back = read_datadir(root)
+    assert back.table.equals(data.table.select(back.table.column_names))
+    assert back.ids == sorted(ids, key=str.encode)
+    assert validate(root, look_at_recordings=False) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"utt2spk": "a/1 a\nb/1 b\n"}, r"wav\.scp:2: 'a/2': has no speaker in utt2spk"),
+        ({"utt2spk": SOUND["utt2spk"] + "c/1 c\n"}, r"utt2spk:4: 'c/1': is not in wav\.scp"),
+        ({"utt2spk": "a/1 a\na/2 a\na/2 b\nb/1 b\n"}, r"utt2spk:3: 'a/2': occurs again"),
+        ({"wav_scp": "a/1 x\na/1 y\n" + SOUND["wav.scp"]}, r"wav\.scp:2: 'a/1': occurs again \(2 times\)"),
+        ({"utt2spk": "a/1\na/2 a\nb/1 b\n"}, r"utt2spk:1: expected 'id speaker', got 'a/1'"),
+        ({"utt2dur": "a/1 1\na/2 long\nb/1 2\n"}, r"utt2dur:2: expected seconds, got 'long'"),
+        ({"wav_scp": "a/1 sox x |\n" + SOUND["wav.scp"][14:]}, r"wav\.scp:1: 'a/1': is a shell command"),
+        ({"wav_scp": "", "utt2spk": ""}, r"wav\.scp: holds no utterances"),
+        ({"segments": "a/1 a/1 0 1\na/2 q 0 1\nb/1 b/1 0 1\n"}, r"segments:2: 'a/2': is part of a recording that"),
+        ({"segments": "a/1 a/1 2 1\na/2 a/2 0 1\nb/1 b/1 0 1\n"}, r"segments:1: 'a/1': does not end after it starts"),
+    ],
+)
+def test_mismatched_files_are_refused_and_reported(tmp_path: Path, changed: dict[str, str], message: str) -> None:
+    root = make(tmp_path / "d", **changed)
+    with pytest.raises(InputError, match=message):
+        read_datadir(root)
+    problems = validate(root, look_at_recordings=False)
+    assert any(problem.fatal for problem in problems)
+    assert re.search(message, "\n".join(map(str, problems)))
+
+
+def test_defects_that_do_no_harm(tmp_path: Path) -> None:
+    root = make(tmp_path / "d", spk2gender="a f\n", utt2session="b/1 s1\na/1 s1\n")
+    assert read_datadir(root).column("gender") == ["f", "f", None]
+    problems = validate(root, look_at_recordings=False)
+    assert not any(problem.fatal for problem in problems)
+    assert [problem.what for problem in problems] == [
+        "is not in byte order (LC_ALL=C sort)",
+        "is not in utt2session",
+        "has a speaker that spk2gender lacks",
+    ]
+
+
+def test_pipes_are_read_where_allowed(tmp_path: Path) -> None:
+    root = make(tmp_path / "d", wav_scp="a/1 sox a |\na/2 /x\nb/1 /y\n")
+    assert read_datadir(root, allow_pipes=True).paths[0] == "sox a |"
+
+
+def test_validate_looks_at_recordings(tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        audio.write(tmp_path / f"{name}.wav", np.sin(np.arange(16000, dtype=np.float32)), 16000)
+    (tmp_path / "2.wav").write_bytes(b"RIFF")
+    root = make(
+        tmp_path / "d",
+        wav_scp=f"r1 {tmp_path}/1.wav\nr2 {tmp_path}/2.wav\nr3 {tmp_path}/3.wav\n",
+        segments="a/1 r1 0 1.2\na/2 r1 0.5 1.6\nb/1 r2 0.5 -1\n",
+    )
+    found = {problem.what: problem.count for problem in validate(root)}
+    assert found == {
+        "names a recording that is missing or cannot be opened": 2,
+        "lies outside its recording": 1,
+    }
+
+
+def test_no_directory(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such data directory"):
+        read_datadir(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("ids", "speaker", "message"),
+    [
+        (["a b"], "s", "id 'a b': empty, or with blanks"),
+        (["a"], "s t", "speaker 's t': empty, or with blanks"),
+        (["a", "a"], "s", "utterance id 'a' occurs again"),
+        ([], "s", "no utterances are left"),
+    ],
+)
+def test_what_a_list_cannot_hold_is_not_written(tmp_path: Path, ids: list[str], speaker: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        write_datadir(tmp_path / "d", from_columns(ids, ["/x"] * len(ids), [speaker] * len(ids)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_directories_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter").write_text("years of work")
+    with pytest.raises(InputError, match="not a data directory"):
+        write_datadir(tmp_path / "thesis", many())
+    assert (tmp_path / "thesis" / "chapter").exists()
+
+
+@given(speakers=st.integers(1, 11), seed=st.integers(0, 99))
+def test_split_is_disjoint_complete_and_repeatable(speakers: int, seed: int) -> None:
+    data = many()
+    rest, chosen = split(data, speakers=speakers, seed=seed)
+    assert len(set(chosen.speakers)) == speakers
+    assert not set(chosen.speakers) & set(rest.speakers)
+    assert sorted(rest.ids + chosen.ids) == data.ids
+    assert split(data, speakers=speakers, seed=seed)[1].ids == chosen.ids
+
+
+def test_split_by_share_and_by_list() -> None:
+    assert len(set(split(many(), share=0.25)[1].speakers)) == 3
+    assert set(split(many(), named=["s03", "s07"])[1].speakers) == {"s03", "s07"}
+    with pytest.raises(InputError, match="speaker 'x' of the list"):
+        split(many(), named=["x", "s03"])
+    for speakers in (0, 12, 13):
+        with pytest.raises(InputError, match=f"{speakers}"):
+            split(many(), speakers=speakers)
+    with pytest.raises(InputError, match="give one of"):
+        split(many(), speakers=1, share=0.5)
+
+
+@given(speakers=st.none() | st.integers(1, 12), per_speaker=st.none() | st.integers(1, 7), seed=st.integers(0, 9))
+def test_subset_counts(speakers: int | None, per_speaker: int | None, seed: int) -> None:
+    part = subset(many(), speakers=speakers, per_speaker=per_speaker, seed=seed)
+    counts = collections.Counter(part.speakers)
+    assert len(counts) == (speakers or 12)
+    assert set(counts.values()) == {min(per_speaker or 5, 5)}
+    assert part.ids == sorted(part.ids)
+    assert subset(many(), speakers=speakers, per_speaker=per_speaker, seed=seed).ids == part.ids
+
+
+def test_subset_by_count_and_ids() -> None:
+    assert len(set(subset(many(), utterances=17).ids)) == 17
+    assert subset(many(), utterances=17, seed=1).ids != subset(many(), utterances=17, seed=2).ids
+    assert subset(many(), ids=["s03/u1", "s01/u0"]).ids == ["s01/u0", "s03/u1"]
+    with pytest.raises(InputError, match=r"'s99/u1' is not here \(1 such ids\)"):
+        subset(many(), ids=["s03/u1", "s99/u1"])
+    with pytest.raises(InputError, match="99 speakers wanted, 12 are there"):
+        subset(many(), speakers=99)
+
+
+def test_stats(tmp_path: Path) -> None:
+    found = stats(read_datadir(make(tmp_path / "d")))
+    assert (found.utterances, found.speakers, found.sessions) == (3, 2, 3)
+    assert found.hours == pytest.approx(6.5 / 3600)
+    assert found.seconds == pytest.approx((1.5, 6.5 / 3, 3.0))
+    assert found.per_speaker == (1, 1.5, 2)
+    assert found.genders == {"f": 1, "m": 1}
+
+
+def test_stats_reads_unknown_durations(tmp_path: Path) -> None:
+    audio.write(tmp_path / "1.wav", np.sin(np.arange(24000, dtype=np.float32)), 16000)
+    data = from_columns(["u"], [str(tmp_path / "1.wav")], ["s"])
+    assert stats(data).seconds == (1.5, 1.5, 1.5)
+    with pytest.raises(InputError, match=r"2\.wav: cannot be opened"):
+        stats(from_columns(["u"], [str(tmp_path / "2.wav")], ["s"]))
+
+
+def test_a_hundred_thousand_utterances_are_no_loop(tmp_path: Path) -> None:
+    ids = [f"id{number % 1000:05d}/{number:07d}.wav" for number in range(100_000)]
+    data = from_columns(ids, [f"/x/{name}" for name in ids], [name[:7] for name in ids], sessions=ids)
+    write_datadir(tmp_path / "d", data)
+    began = time.perf_counter()
+    assert len(read_datadir(tmp_path / "d")) == 100_000
+    assert time.perf_counter() - began < 10  # a tenth of it on an idle machine
