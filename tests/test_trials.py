@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -150,6 +150,7 @@ def test_an_id_with_a_blank_needs_csv_or_parquet(tmp_path):
     assert rows(read_trials(tmp_path / "trials.csv")) == [("a b", "c")]
 
 
+@settings(max_examples=40)
 @given(
     values=hnp.arrays(
         np.float32, st.integers(1, 20), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)
