@@ -1,0 +1,54 @@
+# Sourced by every recipe's run.sh, after the recipe has set its own variables:
+#
+#   margin=0.2                                  # a setting, changed by --margin 0.3
+#   source "$(dirname "$0")/../common.sh"       # parses the command line, goes to the root of the repository
+#   if stage 1 "filterbank features"; then ...; fi
+#
+# Every recipe has --stage N and --stop-stage M (run stages N to M only) and --jobs N (processes of data stages);
+# beyond those, every variable that is set before this file is sourced is an option: `some_name` is --some-name VALUE.
+
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+
+stage=0
+stop_stage=1000
+jobs=$(nproc 2> /dev/null || echo 2)
+
+while (($#)); do
+  case $1 in
+    -h | --help)
+      sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
+      exit 0
+      ;;
+    --*)
+      name=${1#--}
+      name=${name//-/_}
+      [[ $name =~ ^[a-z_]+$ && -n ${!name+set} ]] || die "unknown option $1; see --help"
+      (($# > 1)) || die "$1 needs a value"
+      printf -v "$name" '%s' "$2"
+      shift 2
+      ;;
+    *) die "unexpected argument '$1'; see --help" ;;
+  esac
+done
+for name in stage stop_stage jobs; do
+  [[ ${!name} =~ ^[0-9]+$ ]] || die "--${name//_/-} needs a number, got '${!name}'"
+done
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+environment=${VIRTUAL_ENV:-$PWD/.venv}
+
+# install EXTRAS: this clone into the active virtual environment, or into .venv
+install() {
+  make_environment "$environment" "$1"
+}
+
+# stage N TITLE: whether stage N is asked for; says so if it is
+stage() {
+  (($1 >= stage && $1 <= stop_stage)) || return 1
+  if (($1 > 0)); then
+    [[ -x $environment/bin/spkver ]] || die "no spkver in $environment: run stage 0 first"
+    PATH=$environment/bin:$PATH
+  fi
+  printf '\n=== stage %d: %s\n' "$1" "$2"
+}

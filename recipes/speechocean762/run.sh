@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# speechocean762: real speech of 250 speakers, trained on the 125 official training speakers, scored on the other 125.
+#
+#   bash recipes/speechocean762/run.sh --corpus ROOT --trials DIR             all stages
+#   bash recipes/speechocean762/run.sh --stage 5 --stop-stage 6               the final network again
+#
+# Options: --corpus ROOT (the published corpus, or its opus tree), --trials DIR (with speechocean762_test.txt and
+# speechocean762_test_hard.txt), --stage N, --stop-stage M, --jobs N (processes), --network NAME (conf/NAME.yaml).
+# Everything goes to data/ and exp/ in this folder. A stage that is run again keeps what is complete.
+
+corpus=
+trials=
+network=resnet18
+source "$(dirname "$0")/../common.sh"
+here=recipes/speechocean762
+data=$here/data
+exp=$here/exp
+lists="speechocean762_test speechocean762_test_hard"
+losses="softmax lmcl bd_lmcl bd_lmcl_ignored"
+
+# scores SYSTEM ARGUMENTS...: both lists, the enrolment side whole, the test side whole and cut to 1, 2 and 3 s
+scores() {
+  local dir=$1 side list
+  for side in whole 1 2 3; do
+    local seconds=()
+    [[ $side == whole ]] || seconds=(--seconds "$side")
+    spkver extract "$exp/feats/test" "$dir/test_$side.parquet" --model "$dir/model" "${seconds[@]}"
+    for list in $lists; do
+      spkver score "$trials/$list.txt" "$dir/test_whole.parquet" "$dir/${list}_$side.scores" --test "$dir/test_$side.parquet"
+    done
+  done
+}
+
+if stage 0 "environment"; then
+  install plot,tensorboard
+fi
+
+if stage 1 "data directories: the official split, 20 of the training speakers for development"; then
+  [[ -n $corpus ]] || die "--corpus is needed: the root of speechocean762"
+  python -m data_prep.speechocean762 "$corpus" "$data" --dev-speakers 20 --seed 1
+fi
+
+if stage 2 "audio packs"; then
+  for split in train train_core dev test; do
+    spkver pack "$data/$split" "$exp/packs/$split" --jobs "$jobs"
+  done
+fi
+
+if stage 3 "filterbank features; for training also at 0.9 and 1.1 times the speed as new speakers"; then
+  spkver features "$exp/packs/train" "$exp/feats/train" --speed 0.9 --speed 1.1 --jobs "$jobs"
+  for split in dev test; do
+    spkver features "$exp/packs/$split" "$exp/feats/$split" --jobs "$jobs"
+  done
+fi
+
+if stage 4 "development: without the 20 speakers, error rates on them"; then
+  spkver train "$here/conf/$network.yaml" --out "$exp/$network-dev" --resume \
+    data.train="$exp/packs/train_core" data.dev="$exp/feats/dev"
+fi
+
+if stage 5 "the final network: all 125 speakers, the same number of steps"; then
+  spkver train "$here/conf/$network.yaml" --out "$exp/$network" --resume
+fi
+
+if stage 6 "the final network on the test lists"; then
+  [[ -n $trials ]] || die "--trials is needed: the folder with $lists"
+  scores "$exp/$network"
+  for list in $lists; do
+    spkver report "$network=$exp/$network/${list}_whole.scores" --trials "$trials/$list.txt" --title "$list" \
+      --out "$exp/report/$network/$list"
+  done
+fi
+
+if stage 7 "the same small network with four losses"; then
+  for loss in $losses; do
+    spkver train "$here/conf/compare.yaml" "loss=$(cat "$here/conf/loss_$loss.yaml")" --out "$exp/compare/$loss" --resume
+  done
+fi
+
+if stage 8 "the four losses on the test lists"; then
+  [[ -n $trials ]] || die "--trials is needed: the folder with $lists"
+  for loss in $losses; do
+    scores "$exp/compare/$loss"
+  done
+  for list in $lists; do
+    for side in whole 1 2 3; do
+      systems=()
+      for loss in $losses; do
+        systems+=("$loss=$exp/compare/$loss/${list}_$side.scores")
+      done
+      spkver report "${systems[@]}" --trials "$trials/$list.txt" --title "$list, test side $side" \
+        --out "$exp/report/compare/${list}_$side"
+    done
+  done
+fi
