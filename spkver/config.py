@@ -7,13 +7,15 @@ known one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import pydantic
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, model_validator
+from pydantic.fields import FieldInfo
 
 from spkver.errors import InputError, nearest
 from spkver.files import StrPath, write_text
@@ -28,11 +30,12 @@ class Config(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, value: Any) -> Any:
-        if isinstance(value, Mapping):
-            for key in value:
-                if key not in cls.model_fields:
-                    raise ValueError(f"unknown key '{key}'{nearest(str(key), cls.model_fields)}")
-        return value
+        if not isinstance(value, Mapping):
+            return value
+        for key in value:
+            if key not in cls.model_fields:
+                raise _UnknownKeyError(key, nearest(str(key), cls.model_fields))
+        return {key: _of_field(item, cls.model_fields[key]) for key, item in value.items()}
 
 
 class Component(Config):
@@ -41,19 +44,50 @@ class Component(Config):
     name: str
 
 
+# pydantic's messages that speak of Python rather than of YAML
+_WORDS = {
+    "missing": "a value is required",
+    "model_type": "expected keys and values",
+    "dict_type": "expected keys and values",
+    "tuple_type": "expected a list",
+    "list_type": "expected a list",
+}
+
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
+class _UnknownKeyError(ValueError):
+    def __init__(self, key: str, hint: str) -> None:
+        super().__init__(f"unknown key{hint}")
+        self.key = key
+
+
+def _of_field(value: Any, field: FieldInfo) -> Any:
+    """What YAML leaves open: whether a choice is a number, and whose keys a mapping without a name holds."""
+    if get_origin(field.annotation) is Literal:
+        return next((choice for choice in get_args(field.annotation) if str(choice) == value), value)
+    # the default component's: `train.optimizer.lr=0.2`
+    name = field.default.get("name") if isinstance(field.default, Mapping) else field.default
+    if isinstance(value, Mapping) and "name" not in value and isinstance(name, str):
+        return {"name": name, **value}
+    return value
+
+
 def component(registry: Registry) -> Any:
-    """The field type of a component: `model: component(MODELS)`. A bare name stands for its defaults."""
+    """The field type of a component: `model: component(MODELS)`.
+
+    A bare name stands for its defaults, keys without a name belong to the field's default component.
+    """
 
     def resolve(value: Any) -> Any:
         if isinstance(value, str):
             value = {"name": value}
-        if not isinstance(value, Mapping):
+        if isinstance(value, Component):
             return value
+        if not isinstance(value, Mapping):
+            raise ValueError(f"expected the name of a {registry.kind}, or its keys, got {value!r}")
         if "name" not in value:
-            raise ValueError(f"a {registry.kind} needs a name{nearest('', registry)}")
+            raise ValueError(f"the {registry.kind} needs a name{nearest('', registry)}")
         try:
             return registry.get(str(value["name"])).Config(**value)
         except InputError as error:
@@ -65,13 +99,16 @@ def component(registry: Registry) -> Any:
 def load(schema: type[ConfigT], path: StrPath | None = None, overrides: Sequence[str] = ()) -> ConfigT:
     """Read a config: the schema's defaults, then the file, then `key.sub=value` overrides; later sources win.
 
-    Raises InputError with the file, the line and the nearest known key.
+    Raises InputError with the file and the line, or the override, and the nearest known key.
     """
     text = _read(path) if path is not None else ""
     tree = _parse(text, str(path))
+    tree = {} if tree is None else tree
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: expected keys and values (`key: value`), got {str(tree)[:80]!r}")
     for override in overrides:
         _override(tree, override)
-    return validate(schema, tree, where=lambda at: _place(path, text, at))
+    return validate(schema, tree, where=lambda at: _place(path, text, overrides, at))
 
 
 def validate(schema: type[ConfigT], tree: Any, where: Any = None) -> ConfigT:
@@ -81,14 +118,16 @@ def validate(schema: type[ConfigT], tree: Any, where: Any = None) -> ConfigT:
     except pydantic.ValidationError as failure:
         first = failure.errors()[0]
         # pydantic names the branches of a union in its path; those are no keys of the file
-        at = [str(part) for part in first["loc"] if not str(part).startswith("function-")]
-        message = first["msg"].removeprefix("Value error, ")
+        at = [str(part) for part in first["loc"] if not re.search(r"\W|^function-", str(part))]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, _UnknownKeyError):
+            at.append(cause.key)
+        message = _WORDS.get(first["type"], first["msg"]).removeprefix("Value error, ")
         got = first.get("input")
         if first["type"] != "value_error" and not isinstance(got, Mapping):
             message += f", got {got!r}"
-        key = ".".join(at)
         prefix = where(at) if where else ""
-        raise InputError(f"{prefix}{key + ': ' if key else ''}{message}") from None
+        raise InputError(f"{prefix}{'.'.join(at) + ': ' if at else ''}{message}") from None
 
 
 def dump(config: Config) -> str:
@@ -111,22 +150,36 @@ def _read(path: StrPath) -> str:
 
 
 def _parse(text: str, source: str) -> Any:
-    # BaseLoader builds strings, lists and mappings only: it runs no code and guesses no types
+    # BaseLoader guesses no types, and the tree is built from its nodes here: nothing in a file can run code
     try:
-        tree = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506
+        node = yaml.compose(text, Loader=yaml.BaseLoader)
+        return None if node is None else _plain(node, source)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise InputError(f"{source}{line}: not valid YAML ({getattr(error, 'problem', error)})") from error
-    return _nulls({} if tree in (None, "") else tree)
+    except RecursionError as error:
+        raise InputError(f"{source}: nested too deeply, or holds itself") from error
 
 
-def _nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _nulls(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_nulls(item) for item in value]
-    return None if value in ("null", "~", "") else value
+def _plain(node: yaml.Node, source: str) -> Any:
+    """A YAML node as dict, list, str or None."""
+    place = f"{source}:{node.start_mark.line + 1}"
+    if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
+        tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+        raise InputError(f"{place}: the tag {tag} is not allowed; write a plain value")
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, source) for item in node.value]
+    if isinstance(node, yaml.MappingNode):
+        tree: dict[str, Any] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise InputError(f"{place}: a key must be a word")
+            if key.value in tree:
+                raise InputError(f"{source}:{key.start_mark.line + 1}: the key '{key.value}' is given twice")
+            tree[key.value] = _plain(value, source)
+        return tree
+    return None if node.style is None and node.value in ("null", "~", "") else node.value
 
 
 def _override(tree: Any, text: str) -> None:
@@ -143,11 +196,15 @@ def _override(tree: Any, text: str) -> None:
         if not isinstance(child, dict):
             raise InputError(f"override {text!r}: {parent} has no keys")
         node = child
-    node[last] = _parse(value, f"override {text!r}") if value else None
+    node[last] = _parse(value, f"override {text!r}")
 
 
-def _place(path: StrPath | None, text: str, at: Sequence[str]) -> str:
-    """`file:line: ` of a key path (of its deepest part that the file holds)."""
+def _place(path: StrPath | None, text: str, overrides: Sequence[str], at: Sequence[str]) -> str:
+    """Where a key path comes from: `override 'key=value': `, or `file:line: ` of its deepest part in the file."""
+    for override in reversed(overrides):
+        parts = override.partition("=")[0].split(".")
+        if parts[: len(at)] == list(at)[: len(parts)]:
+            return f"override {override!r}: "
     if path is None:
         return ""
     node = yaml.compose(text, Loader=yaml.BaseLoader)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from spkver.config import Config
+from spkver.errors import nearest
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -18,7 +20,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 class FrontEndConfig(Config):
     """Kaldi's filterbank. The defaults are what sherpa-onnx computes, so that exports match.
 
-    `preset` is a shorthand for the values of a known front end; keys beside it win.
+    `front_end: telephone`, or `front_end: {preset: telephone, bins: 40}`: a preset is a shorthand for the values of a
+    known front end; keys beside it win.
     """
 
     sample_rate: int = Field(16000, gt=0, description="Hz")
@@ -40,12 +43,14 @@ class FrontEndConfig(Config):
     def _preset(cls, value: Any) -> Any:
         if isinstance(value, str):
             value = {"preset": value}
-        if not isinstance(value, dict) or "preset" not in value:
+        if not isinstance(value, Mapping):
             return value
-        rest = {key: item for key, item in value.items() if key != "preset"}
-        if value["preset"] not in PRESETS:
-            raise ValueError(f"unknown preset '{value['preset']}'; known: {', '.join(PRESETS)}")
-        return PRESETS[value["preset"]] | rest
+        rest = dict(value)
+        # `front_end: telephone` and then `front_end.bins=40` arrive as a name and keys
+        preset = str(rest.pop("preset", rest.pop("name", "default")))
+        if preset not in PRESETS:
+            raise ValueError(f"unknown preset '{preset}'{nearest(preset, PRESETS)}")
+        return PRESETS[preset] | rest
 
     @model_validator(mode="after")
     def _band(self) -> FrontEndConfig:
@@ -56,6 +61,8 @@ class FrontEndConfig(Config):
             )
         if self.frame_shift_ms > self.frame_length_ms:
             raise ValueError("frame_shift_ms must not exceed frame_length_ms")
+        if self.frame_shift < 1 or self.frame_length < 2:
+            raise ValueError(f"a frame of {self.frame_length} samples every {self.frame_shift} is too short")
         return self
 
     @property
