@@ -58,7 +58,7 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 
 class _UnknownKeyError(ValueError):
     def __init__(self, key: str, hint: str) -> None:
-        super().__init__(f"unknown key{hint}")
+        super().__init__(f"unknown key '{key}'{hint}")
         self.key = key
 
 
@@ -120,13 +120,12 @@ def validate(schema: type[ConfigT], tree: Any, where: Any = None) -> ConfigT:
         # pydantic names the branches of a union in its path; those are no keys of the file
         at = [str(part) for part in first["loc"] if not re.search(r"\W|^function-", str(part))]
         cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, _UnknownKeyError):
-            at.append(cause.key)
+        culprit = [*at, cause.key] if isinstance(cause, _UnknownKeyError) else at
         message = _WORDS.get(first["type"], first["msg"]).removeprefix("Value error, ")
         got = first.get("input")
         if first["type"] != "value_error" and not isinstance(got, Mapping):
             message += f", got {got!r}"
-        prefix = where(at) if where else ""
+        prefix = where(culprit) if where else ""
         raise InputError(f"{prefix}{'.'.join(at) + ': ' if at else ''}{message}") from None
 
 
