@@ -409,7 +409,7 @@ def test_a_config_comes_back_from_its_own_file(tmp_path, name):
         ({"name": "nsl", "m": 0.2}, "margin 'none' takes no m"),
         ({"name": "softmax", "margin": "lmcl", "m": 0.2}, "set head.bias to false"),
         ({"normalise_by": "selected"}, "belongs to others: ignored"),
-        (["bd_lmcl"], "dictionary"),
+        (["bd_lmcl"], "expected keys and values"),
     ],
 )
 def test_a_wrong_config_is_one_clear_line(tree, message):
