@@ -55,7 +55,7 @@ fi
 
 if stage 4 "development: without the 20 speakers, error rates on them"; then
   spkver train "$here/conf/$network.yaml" --out "$exp/$network-dev" --resume \
-    data.train="$exp/packs/train_core" data.dev="$exp/feats/dev"
+    data.train="$exp/packs/train_core" data.dev="$exp/packs/dev"
 fi
 
 if stage 5 "the final network: all 125 speakers, the same number of steps"; then
