@@ -178,6 +178,7 @@ def _plain(node: yaml.Node, source: str) -> Any:
                 raise InputError(f"{source}:{key.start_mark.line + 1}: the key '{key.value}' is given twice")
             tree[key.value] = _plain(value, source)
         return tree
+    assert isinstance(node, yaml.ScalarNode)
     return None if node.style is None and node.value in ("null", "~", "") else node.value
 
 

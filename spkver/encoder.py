@@ -72,17 +72,19 @@ class Encoder(nn.Module):
 
     @torch.inference_mode()
     def embed(self, recording: StrPath | np.ndarray | Tensor, sample_rate: int | None = None) -> np.ndarray:
-        """The embedding of a recording: a file, or one waveform (time,) in [-1, 1] with its sample rate in Hz.
+        """The embedding of a recording: a file, or one waveform (time,).
 
+        A waveform is int16 or in [-1, 1]; sample_rate is its own in Hz, by default the model's.
         Returns float32 (dim,), not normalised. Raises InputError for a recording that is empty, too short, silent or
         not finite; an embedding is never NaN.
         """
         if isinstance(recording, Tensor | np.ndarray):
             name = "the waveform"
-            waveform = np.asarray(recording, dtype=np.float32)
-            if waveform.ndim != 1:
-                raise InputError(f"{name} has shape {waveform.shape}; give one channel, (time,)")
-            if sample_rate is not None and sample_rate != self.sample_rate:
+            samples = recording.detach().cpu().numpy() if isinstance(recording, Tensor) else recording
+            if samples.ndim != 1:
+                raise InputError(f"{name} has shape {samples.shape}; give one channel, (time,)")
+            waveform = audio.from_int16(samples) if samples.dtype == np.int16 else samples.astype(np.float32)
+            if sample_rate is not None and len(waveform):
                 waveform = audio.resample(waveform, sample_rate, self.sample_rate)
         else:
             name = str(recording)
@@ -137,8 +139,21 @@ def identity(path: StrPath) -> str:
     return digest.hexdigest()[:32]
 
 
-def load_model(path: StrPath, device: str | torch.device = "cpu") -> Encoder:
-    """Open a model directory for inference.
+def pick_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the GPU where there is one. Raises InputError for one that is not here."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device '{name}' cannot be used here ({reason}); try cpu or auto") from error
+    return device
+
+
+def load_model(path: StrPath, device: str = "cpu") -> Encoder:
+    """Open a model directory for inference on a device: cpu, cuda, or auto for the GPU where there is one.
 
     Raises InputError naming what is missing, or which weights do not fit the config.
     """
@@ -153,7 +168,7 @@ def load_model(path: StrPath, device: str | torch.device = "cpu") -> Encoder:
         raise InputError(f"{root / WEIGHTS}: cannot be read ({error}); copy or train the model again") from error
     load_weights(encoder.network, tensors, str(root / WEIGHTS))
     encoder.model_id = identity(path)
-    return encoder.to(device).eval()
+    return encoder.to(pick_device(device)).eval()
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

@@ -48,7 +48,7 @@ def extract(
     root = Path(source)
     if (root / "pack.json").is_file():
         pack = Pack.open(root)
-        _check_pack(encoder, pack)
+        pack.require(encoder.config.front_end)
         vectors, rejected = embed_pack(encoder, pack, seconds=seconds)
         ids, speakers = pack.ids, pack.speakers
     else:
@@ -83,54 +83,45 @@ def embed_pack(
     encoder: Encoder, pack: Pack, *, seconds: float | None = None
 ) -> tuple[dict[int, np.ndarray], list[tuple[int, str]]]:
     """Embeddings by row of a pack, and (row, reason) of the rows that cannot be embedded."""
-    per_second = (
-        encoder.sample_rate if pack.kind == "audio" else encoder.sample_rate / encoder.config.front_end.frame_shift
-    )
-    limit = None if seconds is None else max(1, round(seconds * per_second))
-    least = encoder.min_samples if pack.kind == "audio" else encoder.network.min_frames
+    per_second = pack.header.units_per_second
+    lengths = pack.lengths if seconds is None else np.minimum(pack.lengths, max(1, round(seconds * per_second)))
     embed = encoder.embed_batch if pack.kind == "audio" else encoder.embed_features
-    lengths = pack.lengths if limit is None else np.minimum(pack.lengths, limit)
     vectors: dict[int, np.ndarray] = {}
-    rejected = [
-        (row, f"too short: {lengths[row] / per_second:.3f} s, the network needs {least / per_second:.3f} s")
-        for row in np.flatnonzero(lengths < least).tolist()
-    ]
+    rejected: list[tuple[int, str]] = []
     with progress.bar(total=len(pack), what="extract", unit="utt") as bar:
-        bar.update(len(rejected))
-        for rows in _equal_lengths(lengths, least, int(BATCH_SECONDS * per_second)):
-            length = int(lengths[rows[0]])
-            batch = np.stack([pack.crop(row, (int(pack.lengths[row]) - length) // 2, length) for row in rows])
-            vectors.update(zip(rows, embed(batch)))
+        for rows in _equal_lengths(lengths, int(BATCH_SECONDS * per_second)):
+            usable: dict[int, np.ndarray] = {}
+            for row in rows:
+                length = int(lengths[row])
+                payload = pack.crop(row, (int(pack.lengths[row]) - length) // 2, length)
+                if reason := _unusable(encoder, payload):
+                    rejected.append((row, reason))
+                else:
+                    usable[row] = payload
+            if usable:
+                vectors.update(zip(usable, embed(np.stack(list(usable.values())))))
             bar.update(len(rows))
-    return vectors, rejected
+    return vectors, sorted(rejected)
 
 
-def _equal_lengths(lengths: np.ndarray, least: int, limit: int) -> Iterator[list[int]]:
+def _unusable(encoder: Encoder, payload: np.ndarray) -> str | None:
+    """Why samples or frames of a pack cannot be embedded, or None."""
+    if payload.ndim == 1:
+        return encoder.unusable(audio.from_int16(payload))
+    least = encoder.network.min_frames
+    if len(payload) < least:
+        return f"too short ({len(payload)} frames, at least {least} wanted)"
+    return None if np.isfinite(payload).all() else "NaN or infinite features"
+
+
+def _equal_lengths(lengths: np.ndarray, limit: int) -> Iterator[list[int]]:
     """Batches of rows that have one length (so that a batch gives what one by one gives), up to `limit` in all."""
     order = np.argsort(lengths, kind="stable")
-    order = order[lengths[order] >= least]
     for same in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
         if len(same):
-            step = max(1, limit // int(lengths[same[0]]))
+            step = max(1, limit // max(1, int(lengths[same[0]])))
             for first in range(0, len(same), step):
                 yield same[first : first + step].tolist()
-
-
-def _check_pack(encoder: Encoder, pack: Pack) -> None:
-    if pack.kind == "features":
-        own = encoder.config.front_end.model_dump(mode="json")
-        theirs = pack.front_end or {}
-        for key, value in own.items():
-            if theirs.get(key) != value:
-                raise InputError(
-                    f"{pack.path}: features made with {key} {theirs.get(key)}, the model takes {key} {value}; "
-                    "make them with the model's front end, or extract from audio"
-                )
-    elif pack.sample_rate != encoder.sample_rate:
-        raise InputError(
-            f"{pack.path}: audio at {pack.sample_rate} Hz, the model takes {encoder.sample_rate} Hz; "
-            f"pack it with --sample-rate {encoder.sample_rate}"
-        )
 
 
 def _embed_files(

@@ -64,6 +64,23 @@ def replace_directory(source: Path, target: Path) -> None:
     _sync(target.parent)
 
 
+def recover(folder: Path) -> None:
+    """Tidy up after writers that were killed in a directory that one process writes at a time.
+
+    Unfinished parts go; a directory that was moved out of the way, and whose successor never came, comes back.
+    """
+    for old in folder.glob(".*.old"):
+        for moved in old.iterdir():
+            if not (folder / moved.name).exists():
+                moved.rename(folder / moved.name)
+        shutil.rmtree(old)
+    for part in folder.glob(".*.part"):
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink()
+
+
 def write_text(path: StrPath, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all."""
     with atomic_file(path) as part:

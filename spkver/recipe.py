@@ -70,6 +70,14 @@ class Recipe(Config):
     augment: AugmentConfig = AugmentConfig()
     train: TrainingConfig = TrainingConfig()
 
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Recipe:
+        if self.train.final == "best" and self.data.dev is None:
+            raise ValueError("train.final: best is chosen by dev EER; name a data.dev")
+        if self.model.name == "mean_fbank" and self.front_end.normalise != "none":
+            raise ValueError("model mean_fbank is all zeros over normalised features; set front_end.normalise to none")
+        return self
+
 
 def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[str], None] = print) -> None:
     """Run a recipe in the experiment directory `out`: config.yaml, checkpoints, metrics.jsonl, events, model.
@@ -78,10 +86,15 @@ def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[
     is. Raises InputError when the recipe and the data do not fit, or `out` holds another run.
     """
     folder = Path(out)
-    if _claim(recipe, folder, resume):
+    _check_out(recipe, folder, resume)
+    if (folder / COMPLETE).is_file() and (folder / "model").is_dir():
         say(f"already complete: {folder / 'model'}")
         return
-    trainer = build(recipe, folder, say)
+    trainer = build(recipe, folder, say)  # before anything is written: a recipe that does not fit leaves no trace
+    save(recipe, folder / CONFIG)
+    write_json(
+        folder / VERSIONS, {"spkver": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    )
     trainer.run(resume=resume)
     write_text(folder / COMPLETE, "")
 
@@ -89,10 +102,7 @@ def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[
 def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
     """The parts of a run, put together."""
     torch.manual_seed(recipe.seed)
-    pack = _open(recipe, recipe.data.train)
-    if recipe.data.max_utterances and recipe.data.max_utterances < len(pack):
-        rows = np.random.default_rng(recipe.seed).permutation(len(pack))[: recipe.data.max_utterances]
-        pack = pack.subset(np.sort(rows))
+    pack = _open_training(recipe)
     sampler = Sampler(
         pack,
         batch_size=recipe.train.batch_size,
@@ -100,7 +110,7 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
         speeds=recipe.augment.speeds,
         seed=recipe.seed,
     )
-    if not len(pack) or len(sampler.speakers) < 2:
+    if len(sampler.speakers) < 2:
         raise InputError(f"{recipe.data.train}: training needs at least two speakers, got {len(sampler.speakers)}")
     encoder = Encoder(EncoderConfig(front_end=recipe.front_end, model=recipe.model))
     _check_crop(recipe, encoder, sampler)
@@ -126,26 +136,21 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
 
 def _open(recipe: Recipe, path: str) -> Pack:
     pack = Pack.open(path)
-    if pack.kind == "features":
-        own = recipe.front_end.model_dump(mode="json") | {"dither": 0.0}
-        theirs = pack.front_end or {}
-        for key, value in own.items():
-            if theirs.get(key) != value:
-                raise InputError(
-                    f"{path}: features made with {key} {theirs.get(key)}, the recipe's front_end.{key} is {value}; "
-                    f"make them again or change the recipe"
-                )
-        if recipe.augment.waveform or recipe.augment.speeds != (1.0,):
-            raise InputError(
-                f"{path}: a feature pack, but augment.waveform and augment.speeds work on audio; "
-                "train from the audio pack, or make speeds with 'spkver features --speed'"
-            )
-    elif pack.sample_rate != recipe.front_end.sample_rate:
-        raise InputError(
-            f"{path}: audio at {pack.sample_rate} Hz, front_end.sample_rate is {recipe.front_end.sample_rate}; "
-            "pack it at that rate, or change the front end"
-        )
+    pack.require(recipe.front_end)
     return pack
+
+
+def _open_training(recipe: Recipe) -> Pack:
+    pack = _open(recipe, recipe.data.train)
+    if pack.kind == "features" and (recipe.augment.waveform or recipe.augment.speeds != (1.0,)):
+        raise InputError(
+            f"{pack.path}: a feature pack, but augment.waveform and augment.speeds work on audio; "
+            "train from the audio pack, or make speeds with 'spkver features --speed'"
+        )
+    most = recipe.data.max_utterances
+    if most is None or most >= len(pack):
+        return pack
+    return pack.subset(np.sort(np.random.default_rng(recipe.seed).permutation(len(pack))[:most]))
 
 
 def _crop(recipe: Recipe, pack: Pack) -> int:
@@ -169,26 +174,18 @@ def _at_rate(part: Any, recipe: Recipe) -> Any:
     return part
 
 
-def _claim(recipe: Recipe, folder: Path, resume: bool) -> bool:
-    """Take the experiment directory for this recipe. True: its run is complete."""
+def _check_out(recipe: Recipe, folder: Path, resume: bool) -> None:
+    """Refuse an experiment directory that is not for this run."""
     config = folder / CONFIG
     if config.is_file():
         if not resume:
             raise InputError(f"{folder}: holds a run already; go on with --resume, or give another --out")
-        if resume:
-            _check_same(load(Recipe, config), recipe, config)
-    elif folder.is_dir() and any(folder.iterdir()):
+        _check_same(load(Recipe, config), recipe, config)
+    # a process killed at its first write leaves a hidden part
+    elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise InputError(f"{folder}: not empty, and not an experiment directory; give another --out")
-    save(recipe, config)
-    if _is_complete(folder):
-        return True
-    versions = {"spkver": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    write_json(folder / VERSIONS, versions)
-    return False
-
-
-def _is_complete(folder: Path) -> bool:
-    return (folder / COMPLETE).is_file() and (folder / "model").is_dir()
+    elif folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; give another --out")
 
 
 def _check_same(old: Recipe, new: Recipe, path: Path) -> None:

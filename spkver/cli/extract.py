@@ -31,10 +31,9 @@ def command(
     """
     from spkver.encoder import load_model
     from spkver.extraction import extract
-    from spkver.training.loop import pick_device
 
     done = extract(
-        load_model(model, pick_device(device)),
+        load_model(model, device),
         source,
         out,
         seconds=seconds,

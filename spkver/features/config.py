@@ -77,12 +77,17 @@ class FrontEndConfig(Config):
 
     def frames(self, samples: int) -> int:
         """Number of frames of a recording of that many samples."""
-        if self.snip_edges:
-            return max(0, 1 + (samples - self.frame_length) // self.frame_shift)
-        return (samples + self.frame_shift // 2) // self.frame_shift
+        return count_frames(samples, self.frame_length, self.frame_shift, snip_edges=self.snip_edges)
 
     def samples(self, frames: int) -> int:
         """The least number of samples that gives that many frames (and at least one frame length)."""
         if self.snip_edges:
             return self.frame_length + (frames - 1) * self.frame_shift
         return max(self.frame_length, frames * self.frame_shift - self.frame_shift // 2)
+
+
+def count_frames(samples: int, length: int, shift: int, *, snip_edges: bool) -> int:
+    """Kaldi's number of frames: those that fit (snip_edges), or one for every shift, mirrored at the ends."""
+    if snip_edges:
+        return max(0, 1 + (samples - length) // shift)
+    return (samples + shift // 2) // shift

@@ -7,10 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from spkver.features.config import FrontEndConfig
+from spkver.features.config import FrontEndConfig, count_frames
 
 EPSILON = torch.finfo(torch.float32).eps  # Kaldi's floor of the mel energies
-CPU_ROWS = 1
 
 
 class FrontEnd(nn.Module):
@@ -39,7 +38,7 @@ class FrontEnd(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, time) float in [-1, 1] to (batch, frames, bins) float32."""
         # on a CPU a frame matrix that fits the cache is several times faster than one of the whole batch
-        parts = waveform.split(CPU_ROWS) if waveform.device.type == "cpu" else [waveform]
+        parts = waveform.split(1) if waveform.device.type == "cpu" else [waveform]
         with torch.autocast(waveform.device.type, enabled=False):
             features = [normalise(self.fbank(part), self.config.normalise) for part in parts]
         return torch.cat(features) if len(features) > 1 else features[0]
@@ -47,7 +46,8 @@ class FrontEnd(nn.Module):
     def fbank(self, waveform: Tensor) -> Tensor:
         """The log filterbank before normalisation over the utterance."""
         config = self.config
-        frames = self._frames(waveform.float() * config.scale)
+        scaled = waveform.float() * config.scale
+        frames = cut_frames(scaled, config.frame_length, config.frame_shift, snip_edges=config.snip_edges)
         if config.dither and self.training:
             frames = frames + config.dither * torch.randn_like(frames)
         if config.remove_dc:
@@ -60,19 +60,22 @@ class FrontEnd(nn.Module):
         power = spectrum.real.square() + spectrum.imag.square()
         return torch.matmul(power, self.mel).clamp_min(EPSILON).log()
 
-    def _frames(self, waveform: Tensor) -> Tensor:
-        """(batch, time) to overlapping frames (batch, frames, frame_length), mirrored at the ends unless snip_edges."""
-        length, shift = self.config.frame_length, self.config.frame_shift
-        samples = waveform.shape[-1]
-        count = self.config.frames(samples)
-        if samples < length or count < 1:
-            raise ValueError(f"{samples} samples are fewer than one frame of {length}")
-        if not self.config.snip_edges:
-            left = length // 2 - shift // 2
-            right = max(0, (count - 1) * shift + length - left - samples)
-            flipped = waveform.flip(-1)
-            waveform = torch.cat([flipped[..., samples - left :], waveform, flipped[..., :right]], dim=-1)
-        return waveform.unfold(-1, length, shift)[..., :count, :]
+
+def cut_frames(waveform: Tensor, length: int, shift: int, *, snip_edges: bool) -> Tensor:
+    """(batch, time) to overlapping frames (batch, frames, length), mirrored at the ends unless snip_edges.
+
+    Raises ValueError for less than one frame.
+    """
+    samples = waveform.shape[-1]
+    count = count_frames(samples, length, shift, snip_edges=snip_edges)
+    if samples < length or count < 1:
+        raise ValueError(f"{samples} samples are fewer than one frame of {length}")
+    if not snip_edges:
+        left = length // 2 - shift // 2
+        right = max(0, (count - 1) * shift + length - left - samples)
+        flipped = waveform.flip(-1)
+        waveform = torch.cat([flipped[..., samples - left :], waveform, flipped[..., :right]], dim=-1)
+    return waveform.unfold(-1, length, shift)[..., :count, :]
 
 
 def normalise(features: Tensor, how: str) -> Tensor:

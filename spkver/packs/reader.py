@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,9 @@ import pyarrow as pa
 from spkver.errors import InputError
 from spkver.files import StrPath, read_json, sha256
 from spkver.packs.layout import FORMAT, INDEX, SCHEMA, Header, Shard
+
+if TYPE_CHECKING:
+    from spkver.features import FrontEndConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +104,25 @@ class Pack:
             if sha256(self.path / shard.file) != shard.sha256:
                 raise InputError(
                     f"{self.path / shard.file}: damaged (its hash differs); delete the pack and make it again"
+                )
+
+    def require(self, front_end: FrontEndConfig) -> None:
+        """Check that the pack goes with a front end. Dither may differ: it is of training, never of stored features.
+
+        Raises InputError where the audio has another sample rate, or the features were made otherwise.
+        """
+        if self.front_end is None:
+            if self.sample_rate != front_end.sample_rate:
+                raise InputError(
+                    f"{self.path}: audio at {self.sample_rate} Hz, the front end takes {front_end.sample_rate} Hz; "
+                    f"pack it with --sample-rate {front_end.sample_rate}, or change front_end.sample_rate"
+                )
+            return
+        for key, value in front_end.model_dump(mode="json", exclude={"dither"}).items():
+            if self.front_end.get(key) != value:
+                raise InputError(
+                    f"{self.path}: features made with {key} {self.front_end.get(key)}, the front end has {key} "
+                    f"{value}; make them again with 'spkver features ... {key}={value}', or change the front end"
                 )
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def read(path: Path) -> Checkpoint:
                 raise InputError(f"{path / name}: damaged, its hash differs from the manifest's")
         tensors = safetensors.torch.load_file(path / SHARD)
         return Checkpoint(int(manifest["step"]), tensors, manifest["numbers"])
-    except (KeyError, TypeError, OSError, safetensors.SafetensorError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OSError, safetensors.SafetensorError) as error:
         raise InputError(f"{path}: not a whole checkpoint ({error!r})") from error
 
 
@@ -94,17 +94,18 @@ def load_optimizer_state(
     for name, tensor in tensors.items():
         owner, _, key = name.partition("|")
         parameter = parameters[owner]
-        # counters of steps stay where the optimizer keeps them, on the CPU
-        optimizer.state[parameter][key] = tensor.to(parameter.device) if tensor.ndim else tensor
+        if key == "step":  # the optimizer keeps its counter on the CPU
+            optimizer.state[parameter][key] = tensor
+        else:  # in the parameter's memory layout, on which the order of rounding depends
+            optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(tensor)
 
 
-def average(folder: Path, count: int, prefix: str) -> dict[str, Tensor]:
-    """The mean over the last `count` checkpoints of the tensors below a prefix; integers from the newest."""
-    states = [part(read(path).tensors, prefix) for path in saved(folder)[-count:]]
-    newest = states[-1]
+def average(paths: Sequence[Path], prefix: str) -> dict[str, Tensor]:
+    """The mean over checkpoints, oldest first, of the tensors below a prefix; integers from the newest."""
+    states = [part(read(path).tensors, prefix) for path in paths]
     return {
         name: torch.stack([state[name].double() for state in states]).mean(0).to(tensor.dtype)
         if tensor.is_floating_point()
         else tensor
-        for name, tensor in newest.items()
+        for name, tensor in states[-1].items()
     }

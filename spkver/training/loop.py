@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from spkver import progress
-from spkver.encoder import Encoder, load_weights
-from spkver.errors import InputError, RunError
+from spkver.encoder import Encoder, load_weights, pick_device
+from spkver.errors import RunError
 from spkver.features.fbank import normalise
+from spkver.files import atomic_directory, recover
 from spkver.losses import SCHEDULES
 from spkver.losses.margin_loss import MarginLoss, check_labels
 from spkver.training import checkpoint
@@ -59,15 +61,16 @@ class Trainer:
         self.device = pick_device(config.device)
         self.sampler, self.augmentations, self.dev = sampler, augmentations, dev
         # channels-last is the layout in which convolutions over the plane run fastest, on CPU and GPU
-        self.encoder = encoder.to(self.device, memory_format=torch.channels_last)
+        self.encoder: Encoder = encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = loss.to(self.device)
         self.modules = nn.ModuleDict({"network": self.encoder.network, "loss": self.loss})
         self.parameters = dict(self.modules.named_parameters())
         self.optimizer: torch.optim.Optimizer = OPTIMIZERS.build(config.optimizer, self.parameters.values())
-        self.peak_lr = float(config.optimizer.lr)  # type: ignore[attr-defined]
+        self.peak_lr = float(config.optimizer.lr)
         self.lr_schedule = SCHEDULES.build(config.lr_schedule)
         self.margin_schedule = SCHEDULES.build(config.margin_schedule)
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and computes_in_bf16(self.device))
+        self.averages = Averages()
         self.best: dict[str, float] = {}
 
     # --- the run ------------------------------------------------------------------------------------------------------
@@ -75,7 +78,7 @@ class Trainer:
     def run(self, *, resume: bool) -> None:
         """Train to the last step and write `model`; with `resume`, from the last whole checkpoint if there is one.
 
-        Raises RunError at a loss that is not finite, naming the utterances of the batch.
+        Raises RunError at a loss or gradient that is not finite, naming the utterances of the batch.
         """
         check_labels(torch.from_numpy(self.sampler.labels), self.sampler.classes)
         first = self._restore() if resume else 0
@@ -93,31 +96,33 @@ class Trainer:
         self._finish()
 
     def _steps(self, first: int, batches: Prefetcher, monitor: Monitor, bar: Any) -> None:
-        config, averages = self.config, Averages()
-        clock = _Clock(batches)
-        pending: tuple[int, Batch, Tensor] | None = None
+        config, clock = self.config, _Clock(batches)
+        before: _Outcome | None = None
         self.encoder.train()
         for step, batch in enumerate(batches, start=first):
             values = self._step(step, batch)
-            # the flag of the step before is looked at while the device works on this one
-            _stop_if_not_finite(pending, self.sampler)
-            pending = (step, batch, values["loss"].isfinite())
-            averages.add(**values)
+            outcome = _Outcome.of(step, batch, values["loss"].isfinite() & values["gradient_norm"].isfinite())
+            self.averages.add(**values)
             clock.steps += 1
             bar.update()
             done = step + 1
             last = done == config.steps
-            if done % config.log_every == 0 or last:
-                _stop_if_not_finite(pending, self.sampler)
+            log = last or done % config.log_every == 0
+            validate = self.dev is not None and (last or done % config.dev_every == 0)
+            keep = last or done % config.checkpoint_every == 0
+            # nothing is logged, measured or kept of a step that failed; else a step is looked at during the next
+            looked_at = outcome if log or validate or keep else before
+            if looked_at is not None:
+                looked_at.check(self.sampler)
+            before = outcome
+            if log:
                 rates = {"lr": self._lr(step), "margin": self._margin(step)} | clock.rates(config.batch_size)
                 left = _duration((config.steps - done) * config.batch_size / rates["utterances_per_second"])
-                monitor.record(done, config.steps, averages.read() | rates, f"{left} left" if not last else "")
-            if self.dev is not None and (done % config.dev_every == 0 or last):
-                with clock.paused():
+                monitor.record(done, config.steps, self.averages.read() | rates, f"{left} left" if not last else "")
+            with clock.paused():
+                if validate:
                     self._validate(done, monitor)
-            if done % config.checkpoint_every == 0 or last:
-                _stop_if_not_finite(pending, self.sampler)
-                with clock.paused():
+                if keep:
                     self._checkpoint(done)
 
     def _step(self, step: int, batch: Batch) -> dict[str, Tensor]:
@@ -181,6 +186,7 @@ class Trainer:
         tensors = {f"state.{name}": tensor for name, tensor in self.modules.state_dict().items()}
         optimizer = checkpoint.optimizer_state(self.optimizer, self.parameters)
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}
+        tensors |= {f"averages.{name}": tensor for name, tensor in self.averages.state().items()}
         tensors["random.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
@@ -188,6 +194,8 @@ class Trainer:
         checkpoint.save(self._checkpoints, Checkpoint(step, tensors, numbers), self.config.keep_checkpoints)
 
     def _restore(self) -> int:
+        for folder in (self.out, self._checkpoints):
+            recover(folder)
         found = checkpoint.latest(self._checkpoints, self.say)
         if found is None:
             return 0
@@ -197,6 +205,7 @@ class Trainer:
         torch.set_rng_state(found.tensors["random.cpu"])
         if "random.cuda" in found.tensors and self.device.type == "cuda":
             torch.cuda.set_rng_state(found.tensors["random.cuda"], self.device)
+        self.averages.restore(checkpoint.part(found.tensors, "averages."), self.device)
         self.best = found.numbers["best"]
         self.say(f"resuming after step {found.step} of {self.config.steps}")
         return found.step
@@ -204,15 +213,15 @@ class Trainer:
     def _finish(self) -> None:
         final, steps = self.config.final, self.config.steps
         if final == "best" and self.best:
-            if (self.out / "model").exists():
-                shutil.rmtree(self.out / "model")
-            shutil.copytree(self.out / "model-best", self.out / "model")
+            with atomic_directory(self.out / "model") as part:
+                shutil.copytree(self.out / "model-best", part, dirs_exist_ok=True)
         else:
             what = f"step {steps}"
             if final == "average" and steps:
-                weights = checkpoint.average(self._checkpoints, self.config.average_last, "state.network.")
+                paths = checkpoint.saved(self._checkpoints)[-self.config.average_last :]
+                weights = checkpoint.average(paths, "state.network.")
                 load_weights(self.encoder.network, weights, str(self._checkpoints))
-                what = f"mean of the last {self.config.average_last} checkpoints"
+                what = f"mean of the last {len(paths)} checkpoints"
             self.encoder.save(self.out / "model", self._card(what))
         self.say(f"model: {self.out / 'model'}")
 
@@ -245,46 +254,40 @@ class _Clock:
         self._restart()
         return rates
 
-    def paused(self) -> _Pause:
-        return _Pause(self)
-
-    def shift(self, seconds: float) -> None:
-        self._start += seconds
-
-
-class _Pause:
-    def __init__(self, clock: _Clock) -> None:
-        self._clock = clock
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        self._clock.shift(time.perf_counter() - self._start)
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - start
 
 
-def _stop_if_not_finite(pending: tuple[int, Batch, Tensor] | None, sampler: Sampler) -> None:
-    if pending is not None and not bool(pending[2]):
-        step, batch, _ = pending
-        ids = [sampler.pack.ids[row] for row in batch.rows]
-        raise RunError(
-            f"the loss of step {step + 1} is not finite; lower the learning rate, or look at its utterances: "
-            f"{' '.join(ids)}"
-        )
+@dataclasses.dataclass(frozen=True)
+class _Outcome:
+    """Whether a step stayed finite. Asking waits for that step, not for those that the device was given after it."""
 
+    step: int
+    batch: Batch
+    finite: Tensor
+    copied: torch.cuda.Event | None
 
-def pick_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the GPU where there is one. Raises InputError for one that is not here."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"device '{name}' cannot be used here ({str(error).splitlines()[0]}); try cpu or auto"
-        ) from error
-    return device
+    @classmethod
+    def of(cls, step: int, batch: Batch, finite: Tensor) -> _Outcome:
+        copied = None
+        if finite.is_cuda:
+            finite = finite.to("cpu", non_blocking=True)
+            copied = torch.cuda.Event()
+            copied.record()
+        return cls(step, batch, finite, copied)
+
+    def check(self, sampler: Sampler) -> None:
+        if self.copied is not None:
+            self.copied.synchronize()
+        if not self.finite:
+            ids = " ".join(sampler.pack.ids[row] for row in self.batch.rows)
+            raise RunError(
+                f"the loss or its gradient is not finite at step {self.step + 1}; lower the learning rate, or look at "
+                f"the utterances of its batch: {ids}"
+            )
 
 
 def computes_in_bf16(device: torch.device) -> bool:

@@ -13,14 +13,15 @@ from torch import Tensor
 from spkver.files import write_text
 
 METRICS = "metrics.jsonl"
-_FORMATS = {
-    "loss": "{:.3f}",
-    "lr": "{:.2e}",
-    "margin": "{:.3f}",
-    "gradient_norm": "{:.2f}",
+# how a line for people shows a number; the rest are shares
+_SHOWN = {
+    "loss": "loss {:.3f}",
+    "lr": "lr {:.2e}",
+    "margin": "margin {:.3f}",
+    "gradient_norm": "gradient norm {:.2f}",
     "utterances_per_second": "{:.0f} utt/s",
-    "dev_eer": "{:.2%}",
-    "dev_min_dcf": "{:.3f}",
+    "dev_eer": "dev EER {:.2%}",
+    "dev_min_dcf": "dev minDCF {:.3f}",
 }
 
 
@@ -46,6 +47,15 @@ class Averages:
         self._sums, self._steps = {}, 0
         return named
 
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps, so that a resumed run logs the same means."""
+        return {**self._sums, "steps": torch.tensor(self._steps)} if self._steps else {}
+
+    def restore(self, state: dict[str, Tensor], device: torch.device) -> None:
+        """Go on from a `state`."""
+        self._sums = {name: tensor.to(device) for name, tensor in state.items()}
+        self._steps = int(self._sums.pop("steps", torch.tensor(0)))
+
 
 class Monitor:
     """Writes the records of a run. On a resumed run, records after the step it goes on from are dropped."""
@@ -63,16 +73,12 @@ class Monitor:
             stream.write(json.dumps({"step": step, **values}) + "\n")
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
-        shown = "  ".join(f"{name.replace('_', ' ')} {_show(name, value)}" for name, value in values.items())
-        self.say(f"step {step}/{steps}  {shown}{'  ' + remark if remark else ''}".replace("utterances per second ", ""))
+        shown = [_SHOWN.get(name, f"{name.replace('_', ' ')} {{:.1%}}").format(value) for name, value in values.items()]
+        self.say("  ".join([f"step {step}/{steps}", *shown, *([remark] if remark else [])]))
 
     def close(self) -> None:
         """Flush what is open."""
         self._events.close()
-
-
-def _show(name: str, value: float) -> str:
-    return _FORMATS.get(name, "{:.1%}").format(value)
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from spkver import metrics
 from spkver.embeddings import Embeddings
@@ -33,20 +34,7 @@ class DevSet:
         shared = sorted(training_speakers.intersection(pack.speakers))
         if shared:
             raise InputError(f"{pack.path}: speaker {shared[0]} is in the training set too; hold dev speakers out")
-        if trials is not None:
-            return cls(pack, read_trials(trials))
-        sessions = pack.sessions if all(pack.sessions) and len(set(pack.sessions)) > 1 else None
-        per_speaker = np.unique(pack.speakers, return_counts=True)[1]
-        targets = int((per_speaker * (per_speaker - 1) // 2).sum())
-        made = make_trials(
-            pack.ids,
-            pack.speakers,
-            sessions,
-            nontargets=NONTARGETS_PER_TARGET * targets,
-            seed=0,
-            across_sessions=sessions is not None,
-        )
-        return cls(pack, made)
+        return cls(pack, _make(pack) if trials is None else _read(pack, trials))
 
     def error_rates(self, encoder: Encoder) -> dict[str, float]:
         """EER and minDCF of the encoder as it is now; its training mode is left as it was."""
@@ -57,6 +45,8 @@ class DevSet:
         finally:
             encoder.train(training)
         rows = sorted(vectors)
+        if not rows:
+            raise InputError(f"{self.pack.path}: no dev recording is long enough for the network")
         ids = [self.pack.ids[row] for row in rows]
         trials = _between(self.trials, ids)
         scores = cosine.score(trials, Embeddings(ids=ids, vectors=np.stack([vectors[row] for row in rows])))
@@ -68,15 +58,39 @@ class DevSet:
         }
 
 
+def _make(pack: Pack) -> Trials:
+    pairs = set(zip(pack.speakers, pack.sessions))
+    across = all(pack.sessions) and len(pairs) > len(set(pack.speakers))  # somebody has two sessions
+    per_speaker = np.unique(pack.speakers, return_counts=True)[1]
+    if len(per_speaker) < 2:
+        raise InputError(f"{pack.path}: dev trials need at least two speakers")
+    targets = int((per_speaker * (per_speaker - 1) // 2).sum())
+    others = len(pack) * (len(pack) - 1) // 2 - targets
+    return make_trials(
+        pack.ids,
+        pack.speakers,
+        pack.sessions if across else None,
+        nontargets=min(NONTARGETS_PER_TARGET * max(targets, 1), others),
+        seed=0,
+        across_sessions=across,
+    )
+
+
+def _read(pack: Pack, path: str) -> Trials:
+    trials = read_trials(path)
+    if trials.target is None:
+        raise InputError(f"{path}: no labels; give a dev trial list with target and nontarget")
+    known = pa.array(pack.ids)
+    for side in (trials.enrol, trials.test):
+        unknown = side.filter(pc.invert(pc.is_in(side, known)))
+        if len(unknown):
+            raise InputError(f"{path}: '{unknown[0]}' is not in the dev pack {pack.path}; check the list or the pack")
+    return trials
+
+
 def _between(trials: Trials, ids: list[str]) -> Trials:
     """The trials whose two sides have embeddings (a dev recording too short for the network is left out)."""
-    if trials.target is None:
-        raise InputError("the dev trial list has no labels; give one with target and nontarget")
     known = pa.array(ids)
-    import pyarrow.compute as pc
-
-    keep = np.asarray(pc.and_(pc.is_in(trials.enrol, known), pc.is_in(trials.test, known)))
-    if not keep.any():
-        raise InputError("no trial of the dev list is between utterances of the dev pack; check the ids")
-    mask = pa.array(keep)
-    return Trials(trials.enrol.filter(mask), trials.test.filter(mask), trials.target[keep])
+    keep = pc.and_(pc.is_in(trials.enrol, known), pc.is_in(trials.test, known))
+    assert trials.target is not None
+    return Trials(trials.enrol.filter(keep), trials.test.filter(keep), trials.target[np.asarray(keep)])

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import sys
+import importlib
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from spkver import compat
 from spkver.config import validate
+from spkver.errors import InputError
 from spkver.losses.margin_loss import LossConfig, MarginLoss
 
 DIM, CLASSES = 6, 7
@@ -37,15 +39,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 def speechbrain_losses() -> ModuleType:
     """speechbrain.nnet.losses; skips where it cannot be loaded."""
     try:
-        import torchaudio  # noqa: F401
-    except (ImportError, OSError):
-        # a torchaudio whose compiled part does not fit this torch: speechbrain's losses need none of it
-        stub = ModuleType("torchaudio._extension")
-        stub._IS_TORCHAUDIO_EXT_AVAILABLE = False  # type: ignore[attr-defined]
-        stub.fail_if_no_align = lambda function: function  # type: ignore[attr-defined]
-        sys.modules["torchaudio._extension"] = stub
-    try:
-        from speechbrain.nnet import losses
-    except (ImportError, OSError, AttributeError) as error:
-        pytest.skip(f"speechbrain cannot be loaded: {error}")
-    return losses
+        compat.speechbrain()
+    except InputError as error:
+        pytest.skip(str(error))
+    return importlib.import_module("speechbrain.nnet.losses")

@@ -1,0 +1,260 @@
+"""Runs: what they learn, what they write, and that a stopped one goes on as if nothing had been."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spkver import load_model
+from spkver.errors import InputError, RunError
+from spkver.packs import PackWriter
+from spkver.recipe import train
+from spkver.training import checkpoint
+from spkver.training.loop import _duration, computes_in_bf16
+
+QUIET = {"say": lambda text: None}
+TIMING = ("utterances_per_second", "waiting")
+
+
+def metrics(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def untimed(out: Path) -> list[dict]:
+    return [{key: value for key, value in one.items() if key not in TIMING} for one in metrics(out)]
+
+
+def weights(out: Path) -> bytes:
+    return (out / "model" / "model.safetensors").read_bytes()
+
+
+def test_learns(recipe, out):
+    schedule = {"name": "constant"}
+    train(
+        recipe(
+            loss={"name": "bd_lmcl", "m": 0.1},
+            augment={"speeds": [0.9, 1.0], "waveform": ["noise"], "features": [{"name": "spec_augment"}]},
+            train={"steps": 60, "log_every": 10, "dev_every": 30, "batch_size": 16, "lr_schedule": schedule},
+        ),
+        out,
+        **QUIET,
+    )
+    records = metrics(out)
+    losses = [one["loss"] for one in records if "loss" in one]
+    assert losses[-1] < 0.6 * losses[0]
+    assert min(one["dev_eer"] for one in records if "dev_eer" in one) < 0.2
+    encoder = load_model(out / "model")
+    assert encoder.model_id and np.isfinite(encoder.embed(0.1 * np.random.default_rng(0).normal(size=8000))).all()
+
+
+def test_what_is_written(recipe, out):
+    told = []
+    parts = recipe(
+        loss={"name": "bd_lmcl", "m": 0.2},
+        train={
+            "margin_schedule": {"name": "warmup", "start": 0.25, "end": 0.75},
+            "lr_schedule": {"name": "piecewise", "points": [[0, 0], [0.5, 1], [1, 0]]},
+            "optimizer": {"lr": 0.01},
+        },
+    )
+    train(parts, out, say=told.append)
+    trained = [one for one in metrics(out) if "loss" in one]
+    assert [one["step"] for one in trained] == [2, 4, 6, 8]
+    # the step before the record's, counted from 0: lr after (step + 1) / 8 of the run, margin after step / 8
+    assert [one["lr"] for one in trained] == pytest.approx([0.005, 0.01, 0.005, 0.0])
+    assert [one["margin"] for one in trained] == pytest.approx([0.0, 0.05, 0.15, 0.2])
+    for one in trained:
+        for share in ("accuracy", "margin_accuracy", "boundary_share", "waiting"):
+            assert 0 <= one[share] <= 1
+        assert one["loss"] > 0 and one["gradient_norm"] > 0 and one["utterances_per_second"] > 0
+    assert [one["step"] for one in metrics(out) if "dev_eer" in one and 0 <= one["dev_min_dcf"] <= 1] == [4, 8]
+    names = {path.name for path in out.iterdir()}
+    assert names >= {"config.yaml", "versions.json", "metrics.jsonl", "checkpoints", "model", "model-best", "complete"}
+    assert [path.name for path in checkpoint.saved(out / "checkpoints")] == ["step-00000006", "step-00000008"]
+    line = next(text for text in told if text.startswith("step 4/8  loss"))
+    for word in ("accuracy", "margin accuracy", "boundary share", "margin 0.050", "lr 1.00e-02", " utt/s", "waiting"):
+        assert word in line
+    assert any("dev EER" in text and "best so far" in text for text in told)
+    assert "36 utterances of 12 speakers" in (out / "model" / "card.md").read_text()
+
+
+def test_events(recipe, out):
+    pytest.importorskip("tensorboardX")
+    train(recipe(train={"steps": 2}), out, **QUIET)
+    assert any(path.stat().st_size > 100 for path in (out / "events").iterdir())
+
+
+def test_without_tensorboard(recipe, out, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
+    told = []
+    train(recipe(train={"steps": 2}), out, say=told.append)
+    assert any("pip install 'spkver[tensorboard]'" in text for text in told)
+
+
+def test_same_seed_same_weights(recipe, tmp_path):
+    full = recipe(augment={"speeds": [0.9, 1.0, 1.1], "waveform": ["noise", "reverb"], "features": ["spec_augment"]})
+    train(full, tmp_path / "a", **QUIET)
+    train(full, tmp_path / "b", **QUIET)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert untimed(tmp_path / "a") == untimed(tmp_path / "b")
+    train(full.model_copy(update={"seed": 2}), tmp_path / "c", **QUIET)
+    assert weights(tmp_path / "a") != weights(tmp_path / "c")
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("network", ["xvector", "resnet"])
+def test_resumes_exactly(recipe, tmp_path, optimizer, network):
+    """As if cut off after step 3, halfway between two log lines: later checkpoints, records and the model are gone."""
+    model = {"name": "resnet", "depth": 18, "channels": 4, "dim": 8} if network == "resnet" else "xvector"
+    model = {"name": "xvector", "channels": 8, "pooled_channels": 16, "dim": 8} if model == "xvector" else model
+    parts = recipe(
+        model=model,
+        loss="softmax",
+        front_end={"dither": 1.0},  # drawn from torch's own random state
+        augment={"speeds": [0.9, 1.0], "features": ["spec_augment"]},
+        train={"steps": 5, "optimizer": optimizer, "keep_checkpoints": 5, "precision": "fp32"},
+    )
+    train(parts, tmp_path / "a", **QUIET)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    shutil.rmtree(tmp_path / "b" / "model")
+    shutil.rmtree(tmp_path / "b" / "checkpoints" / "step-00000005")
+    (tmp_path / "b" / "complete").unlink()
+    with (tmp_path / "b" / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 6, "lo')
+    torch.manual_seed(99)
+    train(parts, tmp_path / "b", resume=True, **QUIET)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert untimed(tmp_path / "a") == untimed(tmp_path / "b")
+    last = [checkpoint.read(tmp_path / name / "checkpoints" / "step-00000005") for name in "ab"]
+    assert last[0].numbers == last[1].numbers
+    for name, tensor in last[0].tensors.items():
+        assert torch.equal(tensor, last[1].tensors[name]), name
+
+
+def test_a_damaged_checkpoint_is_skipped(recipe, tmp_path, out):
+    parts = recipe()
+    train(parts, out, **QUIET)
+    before = weights(out)
+    (out / "complete").unlink()
+    newest = out / "checkpoints" / "step-00000008" / "rank-0.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    told = []
+    train(parts, out, resume=True, say=told.append)
+    assert any("damaged checkpoint" in text and "step-00000008" in text for text in told)
+    assert any("resuming after step 6 of 8" in text for text in told)
+    assert weights(out) == before
+    checkpoint.read(newest.parent)
+
+
+def test_a_complete_run_is_left_alone(recipe, out):
+    parts = recipe(train={"steps": 2})
+    train(parts, out, **QUIET)
+    stamp = (out / "model").stat().st_mtime_ns
+    told = []
+    train(parts, out, resume=True, say=told.append)
+    assert told == [f"already complete: {out / 'model'}"]
+    assert (out / "model").stat().st_mtime_ns == stamp
+
+
+def test_resume_before_there_is_anything(recipe, tmp_path):
+    train(recipe(train={"steps": 1}), tmp_path / "new", resume=True, **QUIET)
+    assert (tmp_path / "new" / "model").is_dir()
+
+
+def test_non_finite_loss_names_its_utterances(recipe, tmp_path, out):
+    """At a step that is neither logged nor kept, and after a checkpoint that stays the last."""
+    path = tmp_path / "pack"
+    front_end = recipe().front_end
+    with PackWriter(
+        path, kind="features", sample_rate=8000, front_end=front_end.model_dump(mode="json"), rows_per_shard=99
+    ) as pack:
+        random = np.random.default_rng(0)
+        for number in range(40):
+            features = random.normal(size=(60, 24)).astype("<f2")
+            if number == 30:
+                features[:, 3] = np.nan
+            pack.add(f"u{number}", f"s{number % 4}", "", features)
+    parts = recipe(
+        data={"train": str(path), "dev": None},
+        train={"steps": 20, "batch_size": 5, "log_every": 20, "checkpoint_every": 1, "keep_checkpoints": 20},
+    )
+    with pytest.raises(RunError, match=r"not finite at step (\d+); .*\bu30\b") as caught:
+        train(parts, out, **QUIET)
+    step = int(str(caught.value).split("step ")[1].split(";")[0])
+    kept = checkpoint.saved(out / "checkpoints")
+    assert len(kept) == step - 1
+    if kept:
+        assert all(tensor.isfinite().all() for tensor in checkpoint.read(kept[-1]).tensors.values())
+    assert not (out / "model").exists()
+
+
+def test_diverging(recipe, out):
+    diverging = {"optimizer": {"name": "sgd", "lr": 1e30}, "lr_schedule": {"name": "constant"}, "clip_norm": None}
+    with pytest.raises(RunError, match="lower the learning rate"):
+        train(recipe(loss="softmax", train=diverging), out, **QUIET)
+    assert not (out / "model").exists()
+
+
+@pytest.mark.parametrize("final", ["last", "best", "average"])
+def test_final(recipe, tmp_path, out, final):
+    parts = recipe(
+        train={"final": final, "average_last": 3, "keep_checkpoints": 3, "checkpoint_every": 2, "dev_every": 3}
+    )
+    train(parts, out, **QUIET)
+    model = load_model(out / "model").network.state_dict()
+    if final == "best":
+        best = min((one for one in metrics(out) if "dev_eer" in one), key=lambda one: one["dev_eer"])
+        assert f"step {best['step']}." in (out / "model" / "card.md").read_text()
+        assert weights(out) == (out / "model-best" / "model.safetensors").read_bytes()
+        return
+    paths = checkpoint.saved(out / "checkpoints")
+    states = [checkpoint.part(checkpoint.read(path).tensors, "state.network.") for path in paths]
+    assert len(states) == 3
+    for name, tensor in model.items():
+        if final == "last" or not tensor.is_floating_point():
+            assert torch.equal(tensor, states[-1][name])
+        else:
+            torch.testing.assert_close(tensor, sum(state[name] for state in states) / 3)
+
+
+def test_no_steps_is_an_untrained_model(recipe, tmp_path):
+    train(recipe(train={"steps": 0}), tmp_path / "a", **QUIET)
+    train(recipe(train={"steps": 1}), tmp_path / "b", **QUIET)
+    assert weights(tmp_path / "a") != weights(tmp_path / "b")
+    assert load_model(tmp_path / "a" / "model").dim == 8
+
+
+def test_baseline_without_parameters(recipe, out):
+    parts = recipe(model="mean_fbank", front_end={"normalise": "none"}, data={"dev": None}, train={"steps": 0})
+    train(parts, out, **QUIET)
+    assert load_model(out / "model").dim == 24
+
+
+def test_trains_from_features(recipe, packs, out):
+    parts = recipe(data={"train": str(packs / "features")}, loss="nsl", train={"steps": 20})
+    train(parts, out, **QUIET)
+    losses = [one["loss"] for one in metrics(out) if "loss" in one]
+    assert losses[-1] < losses[0]
+
+
+def test_bf16(recipe, tmp_path, out):
+    train(recipe(train={"steps": 2, "precision": "bf16"}), out, **QUIET)
+    assert all(math.isfinite(one["loss"]) for one in metrics(out) if "loss" in one)
+    assert isinstance(computes_in_bf16(torch.device("cpu")), bool)
+
+
+def test_duration():
+    assert [_duration(seconds) for seconds in (0, 61, 3599.6, 7322)] == ["0:00", "1:01", "1:00:00", "2:02:02"]
+
+
+def test_a_device_that_is_not_here(recipe, out):
+    absent = "cuda:63" if torch.cuda.is_available() else "cuda"
+    with pytest.raises(InputError, match=r"cannot be used here .*; try cpu or auto"):
+        train(recipe(train={"device": absent}), out, **QUIET)
+    assert not out.exists()
