@@ -66,13 +66,13 @@ class Voice:
 def draw_voice(rng: np.random.Generator, pitch_class: str) -> Voice:
     """A voice of a pitch class, `m` or `f`; pitch and vocal tract overlap within a class and a little across."""
     median, tract = _CLASSES[pitch_class]
-    base = median * np.exp(np.clip(rng.normal(0, 0.13), -0.3, 0.3))
-    factor = tract * (1 + np.clip(rng.normal(0, 0.06), -0.15, 0.15))
+    base = median * np.exp(np.clip(rng.normal(0, 0.16), -0.35, 0.35))
+    factor = tract * (1 + np.clip(rng.normal(0, 0.075), -0.15, 0.15))
 
     def spread(centre: float, relative: float) -> float:
         return float(centre * (1 + np.clip(rng.normal(0, relative), -2.5 * relative, 2.5 * relative)))
 
-    formants = tuple((spread(100 * factor, 0.025), spread(100, 0.12), spread(110, 0.12)) for _ in range(_FORMANTS))
+    formants = tuple((spread(100 * factor, 0.04), spread(100, 0.15), spread(110, 0.15)) for _ in range(_FORMANTS))
     breathy = rng.integers(0, 8) if rng.random() < 0.4 else 0
     return Voice(
         pitch_class=pitch_class,
