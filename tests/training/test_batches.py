@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from spkver.packs import Pack
+from spkver.training.batches import Prefetcher, Sampler, to_waveform
+
+CROP = 2000
+
+
+@pytest.fixture
+def make_sampler(packs):
+    def make(speeds=(1.0,), batch_size=8, crop=CROP, seed=3, name="train"):
+        return Sampler(Pack.open(packs / name), batch_size=batch_size, crop=crop, speeds=speeds, seed=seed)
+
+    return make
+
+
+def same(one, other):
+    assert [speed for speed, _ in one.groups] == [speed for speed, _ in other.groups]
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(one.groups, other.groups))
+    assert torch.equal(one.labels, other.labels) and np.array_equal(one.rows, other.rows)
+
+
+def test_a_batch_is_a_function_of_seed_and_step(make_sampler):
+    first, second = make_sampler((0.9, 1.0)), make_sampler((0.9, 1.0))
+    later = second.batch(7)
+    second.batch(0)
+    same(first.batch(7), later)
+    assert not np.array_equal(first.batch(7).rows, first.batch(8).rows)
+    assert not np.array_equal(make_sampler(seed=4).batch(7).rows, make_sampler().batch(7).rows)
+
+
+def test_every_utterance_once_an_epoch(make_sampler):
+    sampler = make_sampler(batch_size=5)
+    rows = np.concatenate([sampler.batch(step).rows for step in range(36 * 2 // 5 + 1)])
+    assert sorted(rows[:36]) == sorted(rows[36:72]) == list(range(36))
+    assert not np.array_equal(rows[:36], rows[36:72])
+
+
+def test_crops_lie_in_their_utterances(make_sampler):
+    sampler = make_sampler()
+    batch = sampler.batch(0)
+    ((_, payload),) = batch.groups
+    assert payload.shape == (8, CROP) and payload.dtype == torch.int16
+    for row, crop, label in zip(batch.rows, payload.numpy(), batch.labels.tolist()):
+        windows = np.lib.stride_tricks.sliding_window_view(sampler.pack[row], CROP)
+        assert (windows == crop).all(axis=1).any()
+        assert sampler.speakers[label] == sampler.pack.speakers[row]
+
+
+def test_short_utterances_are_repeated(make_sampler):
+    sampler = make_sampler(crop=20000)
+    batch = sampler.batch(0)
+    whole = sampler.pack[batch.rows[0]]
+    np.testing.assert_array_equal(batch.groups[0][1][0].numpy(), np.resize(whole, 20000))
+
+
+def test_speeds_are_classes_of_their_own(make_sampler):
+    sampler = make_sampler((0.9, 1.0, 1.1), batch_size=36)
+    assert sampler.classes == 3 * 12
+    batch = sampler.batch(0)
+    assert to_waveform(batch, CROP, torch.device("cpu")).shape == (36, CROP)
+    speeds = np.repeat([sampler.speeds.index(speed) for speed, _ in batch.groups], [len(p) for _, p in batch.groups])
+    assert set(speeds) == {0, 1, 2}
+    np.testing.assert_array_equal(batch.labels.numpy(), sampler.labels[batch.rows] + speeds * 12)
+
+
+def test_features(make_sampler):
+    batch = make_sampler(name="features", crop=30).batch(0)
+    assert batch.groups[0][1].shape == (8, 30, 24) and batch.groups[0][1].dtype == torch.float16
+
+
+def test_prefetcher(make_sampler):
+    sampler = make_sampler()
+    made = Prefetcher(sampler, 2, 12, pin=False)
+    for step, batch in enumerate(made, start=2):
+        same(batch, sampler.batch(step))
+    assert step == 11 and made.waited > 0
+    made.close()
+
+
+def test_prefetcher_ends_early_and_hands_on_errors(make_sampler, monkeypatch):
+    sampler = make_sampler()
+    made = Prefetcher(sampler, 0, 1000, pin=False)
+    next(iter(made))
+    made.close()
+    assert not made._thread.is_alive()
+    monkeypatch.setattr(sampler, "batch", lambda step: 1 // (2 - step))
+    made = Prefetcher(sampler, 0, 5, pin=False)
+    with pytest.raises(ZeroDivisionError):
+        list(made)
+    made.close()
