@@ -32,9 +32,15 @@ def speechbrain() -> ModuleType:
     """The module speechbrain. Raises InputError where it, or the torchaudio that it imports, cannot be loaded."""
     torchaudio()
     try:
-        return importlib.import_module("speechbrain")
+        module = importlib.import_module("speechbrain")
     except (ImportError, OSError, AttributeError) as error:
         raise InputError(f"this needs speechbrain: pip install speechbrain ({error})") from error
+    # its aliases of old module names import packages that may not be there as soon as anything looks at them, which
+    # tools that walk through all modules do (inspect, hypothesis)
+    for name, loaded in list(sys.modules.items()):
+        if name.startswith("speechbrain.") and type(loaded).__name__ in ("LazyModule", "DeprecatedModuleRedirect"):
+            del sys.modules[name]
+    return module
 
 
 def _without_extension(reason: Exception) -> ModuleType:

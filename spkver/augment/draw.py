@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import AfterValidator
 from torch import Tensor
 
-Range = tuple[float, float]
+
+def _rising(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError(f"a range goes from its lower to its upper end, got {value[0]:g} to {value[1]:g}")
+    return value
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_rising)]
+"""From and to; a draw is uniform between them."""
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:

@@ -6,11 +6,14 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from spkver.augment.draw import Range, chosen, power, uniform
 from spkver.config import Component
+
+FIRST_REFLECTION = 0.002  # seconds after the direct path
+SHORTEST_RT60 = 0.01
 
 
 class ReverbConfig(Component):
@@ -20,7 +23,13 @@ class ReverbConfig(Component):
     probability: float = Field(0.3, ge=0, le=1)
     rt60: Range = (0.1, 0.7)
     direct_ratio_db: Range = (-3.0, 12.0)
-    sample_rate: int = Field(16000, gt=0)
+    sample_rate: int = Field(16000, gt=0, description="Hz; set by the front end's")
+
+    @model_validator(mode="after")
+    def _rooms(self) -> ReverbConfig:
+        if self.rt60[0] < SHORTEST_RT60:
+            raise ValueError(f"rt60 starts at {SHORTEST_RT60:g} s, got {self.rt60[0]:g}")
+        return self
 
 
 class Reverb:
@@ -50,7 +59,7 @@ class Reverb:
         rt60 = uniform((count, 1), *config.rt60, generator)
         tail = torch.randn((count, samples), generator=generator, device=generator.device)
         tail = tail * torch.exp(-3 * math.log(10) * time / rt60)  # amplitude falls by 60 dB in rt60
-        tail[:, : config.sample_rate // 500] = 0.0  # the first reflection comes after 2 ms
+        tail[:, : int(FIRST_REFLECTION * config.sample_rate)] = 0.0
         ratio = 10 ** (uniform((count, 1), *config.direct_ratio_db, generator) / 10)
         tail = tail / (tail.square().sum(dim=-1, keepdim=True) * ratio).sqrt()
         tail[:, 0] = 1.0
