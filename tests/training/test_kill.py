@@ -27,7 +27,7 @@ def kill_after(recipe, out, lines):
     process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL)
     metrics = out / "metrics.jsonl"
     while process.poll() is None and not (metrics.is_file() and metrics.read_bytes().count(b"\n") >= lines):
-        time.sleep(0.002)
+        time.sleep(0.01)
     time.sleep(np.random.default_rng().uniform(0, 0.05))
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+
+import pytest
+
+from spkver import compat
+from spkver.errors import InputError
+
+
+def test_torchaudio_computes():
+    try:
+        module = compat.torchaudio()
+    except InputError as error:
+        pytest.skip(str(error))
+    import torch
+
+    assert module.functional.resample(torch.zeros(1, 160), 16000, 8000).shape == (1, 80)
+    assert compat.torchaudio() is module
+
+
+def test_speechbrain_leaves_nothing_that_bites():
+    try:
+        compat.speechbrain()
+    except InputError as error:
+        pytest.skip(str(error))
+    for module in list(sys.modules.values()):
+        getattr(module, "__file__", None)
+    inspect.getmodule(inspect.currentframe())
+
+
+def test_packages_that_are_not_there(monkeypatch):
+    def absent(name):
+        raise ModuleNotFoundError(f"No module named '{name}'")
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+    for needed in (compat.torchaudio, compat.speechbrain):
+        with pytest.raises(InputError, match="this needs torchaudio: pip install torchaudio"):
+            needed()
+
+
+def test_a_torchaudio_of_another_torch(monkeypatch):
+    calls = []
+
+    def broken(name):
+        calls.append(name)
+        raise OSError("libc10_cuda.so: cannot open shared object file") if len(calls) == 1 else AttributeError("x")
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    monkeypatch.setitem(sys.modules, compat.EXTENSION, None)
+    with pytest.raises(InputError, match=r"does not load beside this torch \(libc10_cuda\.so.*own version"):
+        compat.torchaudio()

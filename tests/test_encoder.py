@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import soundfile
+import torch
+
+import spkver
+from spkver import audio
+from spkver.config import validate
+from spkver.encoder import Encoder, EncoderConfig, identity, load_model, pick_device
+from spkver.errors import InputError
+from spkver.features import FrontEnd
+
+XVECTOR = {"name": "xvector", "channels": 8, "pooled_channels": 12, "dim": 6}
+RESNET = {"name": "resnet", "depth": 18, "channels": 4, "dim": 6}
+
+
+def build(seed=0, **keys) -> Encoder:
+    torch.manual_seed(seed)
+    encoder = Encoder(validate(EncoderConfig, {"model": XVECTOR} | keys)).eval()
+    for module in encoder.modules():  # as if trained
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.5, 0.5)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    return encoder
+
+
+def noise(seconds=1.0, rate=16000, seed=0) -> np.ndarray:
+    return (0.1 * np.random.default_rng(seed).normal(size=int(seconds * rate))).astype(np.float32)
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    build().save(tmp_path / "model", card="# a card\n")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("network", [XVECTOR, RESNET, {"name": "mean_fbank"}])
+def test_saved_and_loaded_is_the_same_to_the_bit(tmp_path, network):
+    front_end = {"normalise": "none"} if network["name"] == "mean_fbank" else {"preset": "telephone"}
+    encoder = build(model=network, front_end=front_end)
+    encoder.save(tmp_path / "model")
+    loaded = spkver.load_model(tmp_path / "model")
+    assert loaded.config == encoder.config and not loaded.training
+    assert loaded.model_id == encoder.model_id == identity(tmp_path / "model")
+    assert np.array_equal(loaded.embed(noise()), encoder.embed(noise()))
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.safetensors", "config.yaml", "card.md"}
+
+
+def test_identity_follows_weights_and_config(tmp_path):
+    seen = set()
+    for number, encoder in enumerate(
+        [build(), build(seed=1), build(front_end={"window": "hamming"}), build(model=XVECTOR | {"channels": 9})]
+    ):
+        encoder.save(tmp_path / str(number))
+        seen.add(identity(tmp_path / str(number)))
+    assert len(seen) == 4
+    build().save(tmp_path / "again", card="another card")
+    assert identity(tmp_path / "again") in seen
+
+
+def test_embedding_is_the_networks_output_for_the_front_ends_features():
+    encoder = build()
+    waveform = torch.from_numpy(noise())[None]
+    with torch.inference_mode():
+        expected = encoder.network(FrontEnd(encoder.config.front_end).eval()(waveform))[0].numpy()
+    assert np.array_equal(encoder.embed(noise()), expected)
+    assert expected.dtype == np.float32 and expected.shape == (6,)
+
+
+def test_many_ways_to_give_a_recording(tmp_path):
+    encoder = build()
+    samples = audio.to_int16(noise())
+    soundfile.write(tmp_path / "a.wav", samples, 16000)
+    expected = encoder.embed(tmp_path / "a.wav")
+    waveform = audio.from_int16(samples)
+    for same in (str(tmp_path / "a.wav"), waveform, waveform.astype(float), torch.from_numpy(waveform), samples):
+        assert np.array_equal(encoder.embed(same), expected)
+    assert np.array_equal(encoder.embed(waveform, 16000), expected)
+    soundfile.write(tmp_path / "b.wav", noise(rate=8000), 8000, subtype="FLOAT")
+    assert np.array_equal(encoder.embed(tmp_path / "b.wav"), encoder.embed(noise(rate=8000), 8000))
+
+
+@pytest.mark.parametrize("network", [XVECTOR, RESNET])
+@pytest.mark.parametrize("front_end", [{}, {"preset": "wespeaker"}])
+def test_short_recordings_are_refused_or_finite(network, front_end):
+    encoder = build(model=network, front_end=front_end)
+    least = encoder.min_samples
+    for samples in range(least, least + 400, 37):
+        assert np.isfinite(encoder.embed(noise()[:samples])).all()
+    assert encoder.config.front_end.frames(least) == encoder.network.min_frames
+    for samples in (least - 1, 160, 1):
+        with pytest.raises(InputError, match="the waveform: too short"):
+            encoder.embed(noise()[:samples])
+
+
+def _wav(path, samples, rate=16000):
+    soundfile.write(path, samples, rate, format="WAV", subtype="FLOAT")
+
+
+def _truncated(path):
+    soundfile.write(path, noise(), 16000, subtype="PCM_16")
+    path.write_bytes(path.read_bytes()[:10000])
+
+
+BAD = {
+    "too short": lambda path: _wav(path, noise(0.01)),
+    "silent": lambda path: _wav(path, np.zeros(16000)),
+    "NaN": lambda path: _wav(path, np.full(16000, np.nan)),
+    "30 channels": lambda path: _wav(path, np.stack([noise(0.2)] * 30, axis=1)),
+    "empty": lambda path: path.write_bytes(b""),
+    "no samples": lambda path: _wav(path, np.zeros(0)),
+    "truncated": _truncated,
+    "not audio|cannot be decoded|unknown|not recognised": lambda path: path.write_text("hello, this is text"),
+    "bad.wav": lambda path: None,
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+def test_bad_recordings_are_named(tmp_path, reason):
+    path = tmp_path / "bad.wav"
+    BAD[reason](path)
+    with pytest.raises(InputError, match=f"(?s){path}.*({reason})|{path}") as caught:
+        build().embed(path)
+    assert len(str(caught.value).splitlines()) == 1
+    assert reason in str(caught.value) or "|" in reason
+
+
+@pytest.mark.parametrize(
+    ("waveform", "reason"),
+    [
+        (np.zeros(0, np.float32), "empty"),
+        (np.zeros(16000, np.float32), "silent"),
+        (np.full(16000, np.inf, np.float32), "NaN or infinite"),
+        (np.zeros((2, 16000), np.float32), "give one channel"),
+    ],
+)
+@pytest.mark.parametrize("rate", [None, 8000])
+def test_bad_waveforms(waveform, reason, rate):
+    with pytest.raises(InputError, match=f"the waveform.*{reason}"):
+        build().embed(waveform, rate)
+
+
+def test_training_encoders_do_not_embed():
+    with pytest.raises(RuntimeError, match="eval"):
+        build().train().embed(noise())
+
+
+# --- what loading refuses ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "model.safetensors"])
+def test_a_missing_file(model, name):
+    (model / name).unlink()
+    with pytest.raises(InputError, match=f"not a model directory \\(no {name}\\)"):
+        load_model(model)
+
+
+def test_not_a_directory(tmp_path):
+    with pytest.raises(InputError, match="not a model directory"):
+        load_model(tmp_path / "nowhere")
+
+
+def test_weights_of_another_model(model):
+    tensors = safetensors.torch.load_file(model / "model.safetensors")
+    tensors["segment.0.weight"] = torch.zeros(6, 99)
+    tensors["extra"] = torch.zeros(1)
+    del tensors["frame.0.bias"]
+    safetensors.torch.save_file(tensors, model / "model.safetensors")
+    with pytest.raises(InputError, match="weights of another model") as caught:
+        load_model(model)
+    for word in ("missing frame.0.bias", "extra extra", "segment.0.weight is (6, 99), not (6, 24)"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, -1])
+def test_truncated_weights(model, keep):
+    path = model / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"model\.safetensors: cannot be read"):
+        load_model(model)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: !!python/object/apply:os.system ['touch {}']",
+        "!!python/object/new:os.system ['touch {}']",
+        "model: !!python/name:os.system xvector",
+    ],
+)
+def test_a_config_cannot_run_code(model, tmp_path, text):
+    (model / "config.yaml").write_text(text.format(tmp_path / "touched"))
+    with pytest.raises(InputError, match=r"config\.yaml:1: the tag !!python"):
+        load_model(model)
+    assert not (tmp_path / "touched").exists()
+
+
+def test_pickled_weights_are_not_read(model):
+    torch.save({"a": torch.zeros(1)}, model / "model.safetensors")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_model(model)
+
+
+def test_a_config_of_a_newer_version(model):
+    with (model / "config.yaml").open("a") as stream:
+        stream.write("novelty: 1\n")
+    lines = len((model / "config.yaml").read_text().splitlines())
+    with pytest.raises(InputError, match=rf"config\.yaml:{lines}: unknown key 'novelty'"):
+        load_model(model)
+
+
+def test_devices(model):
+    assert pick_device("cpu").type == "cpu"
+    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for absent in ("cuda:63", "teapot"):
+        with pytest.raises(InputError, match=f"device '{absent}' cannot be used here") as caught:
+            load_model(model, absent)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_identity_is_a_hash_of_the_two_files(model):
+    content = (model / "config.yaml").read_bytes() + (model / "model.safetensors").read_bytes()
+    assert identity(model) == hashlib.sha256(content).hexdigest()[:32]

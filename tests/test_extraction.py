@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from spkver import audio
+from spkver.config import validate
+from spkver.datadir import from_columns, write_datadir
+from spkver.embeddings import read_embeddings
+from spkver.encoder import Encoder, EncoderConfig
+from spkver.errors import InputError, RunError
+from spkver.extraction import embed_pack, extract
+from spkver.features import FrontEndConfig
+from spkver.packs import Pack, make_features, pack_audio
+
+SECONDS = (1.0, 0.5, 1.0, 0.7, 1.0, 0.5)
+
+
+@pytest.fixture(scope="module", params=["xvector", "resnet"])
+def encoder(request):
+    torch.manual_seed(0)
+    network = {"xvector": {"channels": 16, "pooled_channels": 24}, "resnet": {"depth": 18, "channels": 4}}
+    model = {"name": request.param, "dim": 16, **network[request.param]}
+    encoder = Encoder(validate(EncoderConfig, {"model": model})).eval()
+    encoder.model_id = "m" * 32
+    return encoder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Six utterances of three lengths, as data directory `data`, audio pack `audio`, and feature pack `features`."""
+    folder = tmp_path_factory.mktemp("corpus")
+    random = np.random.default_rng(0)
+    paths = []
+    for number, seconds in enumerate(SECONDS):
+        time = np.arange(int(16000 * seconds)) / 16000
+        loud = 1 + np.sin(2 * np.pi * (3 + number) * time)
+        paths.append(str(folder / f"{number}.wav"))
+        soundfile.write(paths[-1], 0.05 * loud * random.normal(size=len(time)), 16000)
+    ids = [f"u{number}" for number in range(6)]
+    data = from_columns(ids, paths, [f"s{number % 2}" for number in range(6)])
+    write_datadir(folder / "data", data)
+    pack_audio(data, folder / "audio", jobs=1, min_seconds=0.1)
+    make_features(folder / "audio", folder / "features", FrontEndConfig(), jobs=1)
+    return folder
+
+
+def cosines(first, second):
+    length = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    return (first.astype(float) * second).sum(1) / length
+
+
+@pytest.mark.parametrize("seconds", [None, 0.6])
+def test_the_three_sources_agree(encoder, corpus, tmp_path, seconds):
+    found = {}
+    for source in ("data", "audio", "features"):
+        done = extract(encoder, corpus / source, tmp_path / source, seconds=seconds)
+        assert (done.embeddings, done.rejected) == (6, [])
+        found[source] = read_embeddings(tmp_path / source)
+        assert found[source].ids == [f"u{number}" for number in range(6)]
+        assert found[source].speakers == [f"s{number % 2}" for number in range(6)]
+        assert found[source].model == encoder.model_id
+        assert found[source].front_end == encoder.config.front_end.model_dump(mode="json")
+    np.testing.assert_allclose(found["audio"].vectors, found["data"].vectors, rtol=1e-3, atol=1e-5)
+    if seconds is None:
+        assert cosines(found["features"].vectors, found["audio"].vectors).min() > 0.9999
+
+
+def test_a_batch_gives_what_one_by_one_gives(encoder, corpus):
+    pack = Pack.open(corpus / "audio")
+    together, rejected = embed_pack(encoder, pack)
+    assert sorted(together) == list(range(6)) and not rejected
+    for row, vector in together.items():
+        alone = encoder.embed(audio.from_int16(pack[row]))
+        np.testing.assert_allclose(vector, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_seconds_are_taken_from_the_middle(encoder, corpus, tmp_path):
+    pack = Pack.open(corpus / "audio")
+    vectors, _ = embed_pack(encoder, pack, seconds=0.6)
+    middle = audio.from_int16(pack[0][3200:12800])
+    np.testing.assert_allclose(vectors[0], encoder.embed(middle), rtol=1e-4, atol=1e-5)
+    # shorter ones whole
+    np.testing.assert_allclose(vectors[1], embed_pack(encoder, pack)[0][1], rtol=1e-4, atol=1e-5)
+    # of features: frames of the middle, with a mean of their own
+    features, _ = embed_pack(encoder, Pack.open(corpus / "features"), seconds=0.6)
+    assert cosines(features[0][None], vectors[0][None]) > 0.99
+
+
+@pytest.fixture
+def damaged(corpus, tmp_path):
+    """The same recordings and one that is silent, one too short, one that is missing."""
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16000), 16000)
+    soundfile.write(tmp_path / "short.wav", np.ones(800) * np.linspace(-0.1, 0.1, 800), 16000)
+    paths = [str(corpus / f"{number}.wav") for number in range(6)]
+    paths += [str(tmp_path / name) for name in ("silent.wav", "short.wav", "missing.wav")]
+    write_datadir(tmp_path / "data", from_columns([f"u{number}" for number in range(9)], paths, ["s"] * 9))
+    return tmp_path / "data"
+
+
+def test_what_cannot_serve_is_set_aside(encoder, damaged, tmp_path):
+    out = tmp_path / "out.parquet"
+    done = extract(encoder, damaged, out, max_rejected=0.5)
+    assert done.embeddings == 6 and [name for name, _ in done.rejected] == ["u6", "u7", "u8"]
+    lines = [json.loads(line) for line in (tmp_path / "out.parquet.rejected.jsonl").read_text().splitlines()]
+    reasons = {line["id"]: line["reason"] for line in lines}
+    assert reasons["u6"] == "silent" and "too short" in reasons["u7"] and "missing.wav" in reasons["u8"]
+    assert read_embeddings(out).ids == [f"u{number}" for number in range(6)]
+
+
+def test_too_much_that_cannot_serve(encoder, damaged, tmp_path):
+    out = tmp_path / "out.parquet"
+    with pytest.raises(RunError, match=r"3 of 9 utterances cannot be embedded.*see .*out\.parquet\.rejected\.jsonl"):
+        extract(encoder, damaged, out)
+    assert not out.exists() and (tmp_path / "out.parquet.rejected.jsonl").is_file()
+
+
+def test_a_good_run_takes_an_old_list_away(encoder, corpus, tmp_path):
+    (tmp_path / "out.rejected.jsonl").write_text("old\n")
+    extract(encoder, corpus / "audio", tmp_path / "out")
+    assert not (tmp_path / "out.rejected.jsonl").exists()
+
+
+def test_packs_are_looked_at_too(encoder, corpus, tmp_path):
+    """Too short after the cut, silent in the middle, features that are not finite."""
+    from spkver.packs import PackWriter
+
+    with PackWriter(tmp_path / "p", kind="audio", sample_rate=16000) as pack:
+        good = Pack.open(corpus / "audio")[0]
+        hole = good.copy()
+        hole[2000:14000] = 0
+        for name, samples in (("good", good), ("hole", hole), ("short", good[:1000])):
+            pack.add(name, "s", "", samples)
+    done = extract(encoder, tmp_path / "p", tmp_path / "out", seconds=0.5, max_rejected=0.9)
+    assert [name for name, _ in done.rejected] == ["hole", "short"]
+    front_end = encoder.config.front_end.model_dump(mode="json")
+    with PackWriter(tmp_path / "f", kind="features", sample_rate=16000, front_end=front_end) as pack:
+        features = Pack.open(corpus / "features")[0]
+        broken = features.copy()
+        broken[3, 3] = np.inf
+        for name, values in (("good", features), ("broken", broken), ("short", features[:5])):
+            pack.add(name, "s", "", values)
+    done = extract(encoder, tmp_path / "f", tmp_path / "out2", max_rejected=0.9)
+    assert dict(done.rejected).keys() == {"broken", "short"}
+
+
+def test_another_front_end_is_refused(corpus, tmp_path):
+    model = {"name": "xvector", "channels": 8, "dim": 4}
+    other = Encoder(validate(EncoderConfig, {"model": model, "front_end": {"window": "hamming"}})).eval()
+    with pytest.raises(InputError, match="features made with window povey, the front end has window hamming"):
+        extract(other, corpus / "features", tmp_path / "out")
+    telephone = Encoder(validate(EncoderConfig, {"model": model, "front_end": "telephone"})).eval()
+    with pytest.raises(InputError, match="audio at 16000 Hz, the front end takes 8000 Hz"):
+        extract(telephone, corpus / "audio", tmp_path / "out")
+    dithered = Encoder(validate(EncoderConfig, {"model": model, "front_end": {"dither": 1.0}})).eval()
+    assert extract(dithered, corpus / "features", tmp_path / "out").embeddings == 6
