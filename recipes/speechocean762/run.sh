@@ -10,7 +10,7 @@
 
 corpus=
 trials=
-network=resnet18
+network=xvector
 source "$(dirname "$0")/../common.sh"
 here=recipes/speechocean762
 data=$here/data
