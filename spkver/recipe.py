@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -161,9 +162,9 @@ def _crop(recipe: Recipe, pack: Pack) -> int:
 def _check_crop(recipe: Recipe, encoder: Encoder, sampler: Sampler) -> None:
     least = encoder.min_samples if sampler.pack.kind == "audio" else encoder.network.min_frames
     if sampler.crop < least:
+        seconds = math.ceil(1000 * encoder.min_samples / encoder.sample_rate) / 1000
         raise InputError(
-            f"data.crop_seconds {recipe.data.crop_seconds:g} is too short for {recipe.model.name}: "
-            f"at least {encoder.min_samples / encoder.sample_rate:.2f}"
+            f"data.crop_seconds {recipe.data.crop_seconds:g} is too short for {recipe.model.name}: at least {seconds:g}"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from typing import NoReturn
 
@@ -61,9 +60,7 @@ def main() -> NoReturn:
 def run(command: click.Command, name: str) -> NoReturn:
     """Run a command; a user's mistake is one line on standard error and exit code 2, a failure is 1."""
     try:
-        command(prog_name=name, standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        code = command(prog_name=name, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -71,9 +68,12 @@ def run(command: click.Command, name: str) -> NoReturn:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except SpkverError as error:
-        click.echo(f"{name}: error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:  # `spkver ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    sys.exit(0)
+        _fail(name, str(error), error.exit_code)
+    except OSError as error:  # a disk that is full, a place that is not ours to write to
+        _fail(name, f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 1)
+    sys.exit(code if isinstance(code, int) else 0)  # click gives back the code of ctx.exit()
+
+
+def _fail(name: str, message: str, code: int) -> NoReturn:
+    click.echo(f"{name}: error: {' '.join(message.split())}", err=True)
+    sys.exit(code)

@@ -1,0 +1,103 @@
+"""The command line as such: what it imports, how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import click
+import pytest
+
+from spkver import cli
+from spkver.cli import COMMANDS
+from spkver.errors import InputError, RunError
+
+HEAVY = ("torch", "torchaudio", "speechbrain", "librosa", "scipy", "matplotlib", "soundfile")
+CHECK = """
+import sys
+from spkver.cli import root
+try:
+    root(sys.argv[1:], prog_name="spkver", standalone_mode=False)
+finally:
+    print("loaded:", *[name for name in {heavy} if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["data"], ["evaluate"], *([name] for name in COMMANDS if name not in ("data", "evaluate"))]
+)
+def test_help_loads_nothing_heavy(words):
+    script = CHECK.format(heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", script, *words, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded:"
+    assert "Usage: spkver" in done.stdout
+    if words != ["data"]:
+        assert "Example:" in done.stdout
+
+
+def test_help_names_every_command(spkver):
+    done = spkver("--help")
+    for name, (_, text) in COMMANDS.items():
+        assert name in done.stdout and text.split()[0] in done.stdout
+
+
+def test_every_command_can_be_imported():
+    for name in COMMANDS:
+        assert cli.root.get_command(click.Context(cli.root), name) is not None
+
+
+@pytest.mark.parametrize("words", [["trian"], ["train"], ["train", "c.yaml", "--nonsense"], ["evaluate"]])
+def test_wrong_use(words):
+    done = subprocess.run([sys.executable, "-m", "spkver", *words], capture_output=True, text=True)
+    assert done.returncode == 2 and "Error:" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "said"),
+    [
+        (InputError("a.wav: silent"), 2, "spkver: error: a.wav: silent"),
+        (RunError("loss"), 1, "spkver: error: loss"),
+        (InputError("two\nlines"), 2, "spkver: error: two lines"),
+        (PermissionError(13, "Permission denied", "/out"), 1, "spkver: error: /out: Permission denied"),
+        (OSError(28, "No space left on device"), 1, "spkver: error: No space left on device"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (click.UsageError("bad"), 2, "Error: bad"),
+    ],
+)
+def test_exit_codes(capsys, failure, code, said):
+    @click.command()
+    def command():
+        raise failure
+
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(sys, "argv", ["spkver"])
+    with pytest.raises(SystemExit) as stop:
+        cli.run(command, "spkver")
+    monkey.undo()
+    assert stop.value.code == code
+    assert capsys.readouterr().err.strip().splitlines()[-1] == said
+
+
+def test_a_reader_that_has_seen_enough():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-m", "spkver", "--help"], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+def test_ctrl_c(tmp_path):
+    """While a command runs: one word, 130."""
+    script = "import time, click\nfrom spkver.cli import run\n"
+    script += "@click.command()\ndef c():\n    print('ready', flush=True)\n    time.sleep(60)\nrun(c, 'spkver')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and said.strip() == "interrupted"

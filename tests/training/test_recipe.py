@@ -1,0 +1,130 @@
+"""Recipes that do not fit their data are refused before anything is written."""
+
+from __future__ import annotations
+
+import pytest
+
+from spkver.config import load
+from spkver.errors import InputError
+from spkver.packs import PackWriter
+from spkver.recipe import Recipe, train
+
+QUIET = {"say": lambda text: None}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"data": {"train": "nowhere"}}, "nowhere: not a pack"),
+        ({"data": {"dev": "TRAIN"}}, "speaker s0 is in the training set too; hold dev speakers out"),
+        ({"front_end": {"sample_rate": 16000}}, "audio at 8000 Hz, the front end takes 16000 Hz"),
+        ({"data": {"crop_seconds": 0.1}}, "data.crop_seconds 0.1 is too short for xvector: at least 0.145"),
+        (
+            {"data": {"train": "FEATURES"}, "front_end": {"bins": 30}},
+            "features made with bins 24, the front end has bins",
+        ),
+        ({"data": {"train": "FEATURES"}, "augment": {"speeds": [0.9, 1]}}, "a feature pack, but augment.waveform"),
+        ({"data": {"train": "FEATURES"}, "augment": {"waveform": ["noise"]}}, "a feature pack, but augment.waveform"),
+        ({"data": {"train": "FEATURES", "crop_seconds": 0.1}}, "too short for xvector"),
+        ({"data": {"dev_trials": "nowhere"}}, "nowhere: cannot be read"),
+        ({"data": {"max_utterances": 1}}, "at least two speakers, got 1"),
+        ({"train": {"device": "teapot"}}, "device 'teapot' cannot be used here"),
+    ],
+)
+def test_what_does_not_fit(recipe, packs, out, keys, message):
+    paths = {"TRAIN": str(packs / "train"), "FEATURES": str(packs / "features")}
+    if "data" in keys:
+        keys = keys | {"data": {key: paths.get(value, value) for key, value in keys["data"].items()}}
+    with pytest.raises(InputError) as caught:
+        train(recipe(**keys), out, **QUIET)
+    assert message in str(caught.value)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"train": {"final": "average"}}, "keep_checkpoints"),
+        ({"train": {"final": "best"}, "data": {"dev": None}}, "name a data.dev"),
+        ({"model": "mean_fbank"}, "set front_end.normalise to none"),
+        ({"augment": {"speeds": [1, 1]}}, "a speed is given twice"),
+        ({"augment": {"speeds": []}}, "between 0.5 and 2"),
+        ({"train": {"optimizer": {"name": "sgd", "betas": [0.9, 0.99]}}}, "train.optimizer: unknown key 'betas'"),
+        ({"train": {"steps": -1}}, "train.steps"),
+    ],
+)
+def test_what_cannot_be_meant(recipe, keys, message):
+    with pytest.raises(InputError, match=message):
+        recipe(**keys)
+
+
+def test_dev_features_beside_training_audio_with_augmentation(recipe, packs, out):
+    from spkver.packs import make_features
+
+    parts = recipe(train={"steps": 1}, augment={"waveform": ["noise"]})
+    make_features(packs / "dev", out.parent / "dev", parts.front_end)
+    data = parts.data.model_copy(update={"dev": str(out.parent / "dev")})
+    train(parts.model_copy(update={"data": data}), out, **QUIET)
+
+
+def test_experiment_directories(recipe, out):
+    parts = recipe(train={"steps": 1})
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(InputError, match="not empty, and not an experiment directory"):
+            train(parts, out, resume=resume, **QUIET)
+    (out / "notes.txt").rename(out / ".config.yaml.x1.part")  # what a process killed at its first write leaves
+    train(parts, out, resume=True, **QUIET)
+    with pytest.raises(InputError, match="holds a run already"):
+        train(parts, out, **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"train": {"batch_size": 9}}, "started with train.batch_size 8, not 9"),
+        ({"train": {"optimizer": "adamw"}}, "started with train.optimizer.betas None, not"),
+        ({"model": {"name": "xvector", "channels": 9}}, "started with model.channels 8, not 9"),
+        ({"seed": 5}, "started with seed 1, not 5"),
+    ],
+)
+def test_resumed_with_another_recipe(recipe, out, keys, message):
+    train(recipe(train={"steps": 1}), out, **QUIET)
+    keys = keys | {"train": {"steps": 1, **keys.get("train", {})}}
+    with pytest.raises(InputError, match=message):
+        train(recipe(**keys), out, resume=True, **QUIET)
+
+
+def test_what_a_resumed_run_may_change(recipe, out):
+    train(recipe(train={"steps": 1}), out, **QUIET)
+    train(recipe(train={"steps": 1, "log_every": 7, "threads": None}), out, resume=True, **QUIET)
+
+
+def test_dump_is_complete(recipe, out):
+    parts = recipe(
+        loss={"name": "bd_lmcl", "selector": {"k": 2}},
+        augment={"speeds": [0.9, 1.0], "waveform": ["noise", {"name": "reverb", "rt60": [0.2, 0.3]}]},
+        train={"steps": 0, "optimizer": "adamw"},
+    )
+    train(parts, out, **QUIET)
+    assert load(Recipe, out / "config.yaml") == parts
+
+
+def test_a_bound_that_is_broken_is_said(recipe, out):
+    told = []
+    train(recipe(loss={"name": "lmcl", "head": {"s": 1}}, train={"steps": 1}), out, say=told.append)
+    assert any(text.startswith("warning: scale s = 1 is below") for text in told)
+
+
+def test_a_part_of_the_pack(recipe, out):
+    told = []
+    train(recipe(data={"max_utterances": 10}, train={"steps": 1}), out, say=told.append)
+    assert any(text.startswith("10 utterances, ") for text in told)
+
+
+def test_an_empty_pack(recipe, tmp_path, out):
+    with PackWriter(tmp_path / "empty", kind="audio", sample_rate=8000):
+        pass
+    with pytest.raises(InputError, match="at least two speakers, got 0"):
+        train(recipe(data={"train": str(tmp_path / "empty")}), out, **QUIET)
