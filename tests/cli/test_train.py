@@ -56,10 +56,6 @@ def test_from_packs_to_a_verdict(spkver, folder, tmp_path):
     (tmp_path / "c.wav").write_bytes(b"")
     done = spkver("verify", tmp_path / "a.wav", tmp_path / "c.wav", "--model", out / "model", code=2)
     assert "c.wav" in done.stderr
-    done = spkver("train", folder / "c.yaml", "--out", out, code=2)
-    assert "holds a run already; go on with --resume" in done.stderr
-    done = spkver("train", folder / "c.yaml", "--out", out, "--resume", code=2)
-    assert "started with train.steps 3, not 2" in done.stderr
 
 
 def test_show(spkver, folder, tmp_path):
@@ -75,6 +71,4 @@ def test_a_mistake_is_one_line_with_its_place(spkver, folder, tmp_path):
     number = 1 + [line.strip().startswith("batchsize") for line in text.splitlines()].index(True)
     done = spkver("train", tmp_path / "c.yaml", "--out", tmp_path / "exp", code=2)
     assert f"{tmp_path / 'c.yaml'}:{number}: train: unknown key 'batchsize'; did you mean 'batch_size'?" in done.stderr
-    done = spkver("train", folder / "c.yaml", "train.device=cuda:63", "--out", tmp_path / "exp", code=2)
-    assert "device 'cuda:63' cannot be used here" in done.stderr
     assert not (tmp_path / "exp").exists()
