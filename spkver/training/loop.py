@@ -82,13 +82,13 @@ class Trainer:
         """
         check_labels(torch.from_numpy(self.sampler.labels), self.sampler.classes)
         first = self._restore() if resume else 0
-        if self.config.threads and self.device.type == "cpu":
-            torch.set_num_threads(self.config.threads)
-        torch.set_flush_denormal(True)  # denormal numbers slow a CPU down many times, and stand for nothing here
         monitor = Monitor(self.out, first, self.say)
         batches = Prefetcher(self.sampler, first, self.config.steps, pin=self.device.type == "cuda")
         try:
-            with progress.bar(total=self.config.steps, initial=first, what="train", unit="step") as bar:
+            with (
+                _fast_cpu(self.config.threads),
+                progress.bar(total=self.config.steps, initial=first, what="train", unit="step") as bar,
+            ):
                 self._steps(first, batches, monitor, bar)
         finally:
             batches.close()
@@ -232,6 +232,19 @@ class Trainer:
     @property
     def _checkpoints(self) -> Path:
         return self.out / "checkpoints"
+
+
+@contextlib.contextmanager
+def _fast_cpu(threads: int | None) -> Iterator[None]:
+    """That many threads, and no denormal numbers: they slow a CPU down many times and stand for nothing here."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(before)
 
 
 class _Clock:

@@ -249,6 +249,13 @@ def test_bf16(recipe, tmp_path, out):
     assert isinstance(computes_in_bf16(torch.device("cpu")), bool)
 
 
+def test_the_process_is_left_as_it_was(recipe, out):
+    threads = torch.get_num_threads()
+    train(recipe(train={"steps": 1}), out, **QUIET)
+    assert torch.get_num_threads() == threads
+    assert np.finfo(np.float32).smallest_subnormal > 0 and (torch.tensor(1e-40) * 1).item() > 0  # still there
+
+
 def test_duration():
     assert [_duration(seconds) for seconds in (0, 61, 3599.6, 7322)] == ["0:00", "1:01", "1:00:00", "2:02:02"]
 
