@@ -18,18 +18,15 @@ exp=$here/exp
 lists="speechocean762_test speechocean762_test_hard"
 losses="softmax lmcl bd_lmcl bd_lmcl_ignored"
 
-# scores DIR: both lists, the enrolment side whole, the test side whole and cut to 1, 2 and 3 s; the mean of the
-# training embeddings is subtracted
+# scores SYSTEM ARGUMENTS...: both lists, the enrolment side whole, the test side whole and cut to 1, 2 and 3 s
 scores() {
   local dir=$1 side list
-  spkver extract "$exp/packs/train" "$dir/train.parquet" --model "$dir/model"
   for side in whole 1 2 3; do
     local seconds=()
     [[ $side == whole ]] || seconds=(--seconds "$side")
     spkver extract "$exp/feats/test" "$dir/test_$side.parquet" --model "$dir/model" "${seconds[@]}"
     for list in $lists; do
-      spkver score "$trials/$list.txt" "$dir/test_whole.parquet" "$dir/${list}_$side.scores" \
-        --test "$dir/test_$side.parquet" --mean "$dir/train.parquet"
+      spkver score "$trials/$list.txt" "$dir/test_whole.parquet" "$dir/${list}_$side.scores" --test "$dir/test_$side.parquet"
     done
   done
 }
