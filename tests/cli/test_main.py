@@ -91,7 +91,9 @@ def test_a_reader_that_has_seen_enough():
 
 def test_ctrl_c(tmp_path):
     """While a command runs: one word, 130."""
-    script = "import time, click\nfrom spkver.cli import run\n"
+    script = "import signal, time, click\nfrom spkver.cli import run\n"
+    # a shell's background jobs, and so their children, are started with the signal ignored
+    script += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     script += "@click.command()\ndef c():\n    print('ready', flush=True)\n    time.sleep(60)\nrun(c, 'spkver')"
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
