@@ -5,12 +5,14 @@
 #   bash recipes/speechocean762/run.sh --stage 5 --stop-stage 6               the final network again
 #
 # Options: --corpus ROOT (the published corpus, or its opus tree), --trials DIR (with speechocean762_test.txt and
-# speechocean762_test_hard.txt), --stage N, --stop-stage M, --jobs N (processes), --network NAME (conf/NAME.yaml).
+# speechocean762_test_hard.txt), --stage N, --stop-stage M, --jobs N (processes), --network NAME (conf/NAME.yaml),
+# --source feats|packs (what it trains on; resnet34_gpu: packs).
 # Everything goes to data/ and exp/ in this folder. A stage that is run again keeps what is complete.
 
 corpus=
 trials=
 network=xvector
+source=feats
 source "$(dirname "$0")/../common.sh"
 here=recipes/speechocean762
 data=$here/data
@@ -47,7 +49,9 @@ if stage 2 "audio packs"; then
 fi
 
 if stage 3 "filterbank features; for training also at 0.9 and 1.1 times the speed as new speakers"; then
-  spkver features "$exp/packs/train" "$exp/feats/train" --speed 0.9 --speed 1.1 --jobs "$jobs"
+  for split in train train_core; do
+    spkver features "$exp/packs/$split" "$exp/feats/$split" --speed 0.9 --speed 1.1 --jobs "$jobs"
+  done
   for split in dev test; do
     spkver features "$exp/packs/$split" "$exp/feats/$split" --jobs "$jobs"
   done
@@ -55,11 +59,11 @@ fi
 
 if stage 4 "development: without the 20 speakers, error rates on them"; then
   spkver train "$here/conf/$network.yaml" --out "$exp/$network-dev" --resume \
-    data.train="$exp/packs/train_core" data.dev="$exp/packs/dev"
+    data.train="$exp/$source/train_core" data.dev="$exp/$source/dev"
 fi
 
 if stage 5 "the final network: all 125 speakers, the same number of steps"; then
-  spkver train "$here/conf/$network.yaml" --out "$exp/$network" --resume
+  spkver train "$here/conf/$network.yaml" --out "$exp/$network" --resume data.train="$exp/$source/train"
 fi
 
 if stage 6 "the final network on the test lists"; then
