@@ -19,8 +19,8 @@ from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.features import FrontEndConfig
 from spkver.files import StrPath, write_json, write_text
-from spkver.losses import bounds
-from spkver.losses.margin_loss import LossConfig, MarginLoss
+from spkver.losses import LOSSES, bounds
+from spkver.losses.schedules import Run
 from spkver.models import MODELS
 from spkver.packs.reader import Pack
 from spkver.training.batches import Sampler
@@ -67,7 +67,7 @@ class Recipe(Config):
     data: DataConfig
     front_end: FrontEndConfig = FrontEndConfig()
     model: component(MODELS) = Field(default="xvector")  # type: ignore[valid-type]
-    loss: LossConfig = Field(default="bd_lmcl")  # type: ignore[assignment]
+    loss: component(LOSSES) = Field(default="bd_lmcl")  # type: ignore[valid-type]
     augment: AugmentConfig = AugmentConfig()
     train: TrainingConfig = TrainingConfig()
 
@@ -115,8 +115,9 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
         raise InputError(f"{recipe.data.train}: training needs at least two speakers, got {len(sampler.speakers)}")
     encoder = Encoder(EncoderConfig(front_end=recipe.front_end, model=recipe.model))
     _check_crop(recipe, encoder, sampler)
-    loss = MarginLoss(recipe.loss, encoder.dim, sampler.classes)
-    for warning in bounds.check(recipe.loss, sampler.classes, encoder.dim):
+    run = Run(recipe.train.steps, sampler.steps_per_epoch)
+    loss = LOSSES.build(recipe.loss, encoder.dim, sampler.classes, run)
+    for warning in bounds.check(recipe.loss, sampler.classes, encoder.dim, run=run):
         say(f"warning: {warning}")
     dev = None
     if recipe.data.dev is not None:

@@ -1,7 +1,7 @@
 """Margin losses: one factorisation, loss = log(1 + exp(L - ψ)), put together from parts that combine freely.
 
 A head gives a sample's own logit and the log-sum L of the others, a margin turns the own logit into ψ, a selector says
-which samples of the batch get the margin, a schedule moves the margin over the run. This file holds tables only.
+which samples of the batch get the margin, schedules move the numbers over the run. This file holds tables only.
 """
 
 from __future__ import annotations
@@ -15,6 +15,15 @@ HEADS = Registry(
     {
         "linear": "spkver.losses.heads:Linear",
         "normalised": "spkver.losses.heads:Normalised",
+        "unit": "spkver.losses.heads:Unit",
+    },
+)
+
+REDUCTIONS = Registry(
+    "reduction",
+    {
+        "dense": "spkver.losses.reductions.dense:Dense",
+        "chunked": "spkver.losses.reductions.chunked:Chunked",
     },
 )
 
@@ -40,6 +49,8 @@ SCHEDULES = Registry(
     {
         "constant": "spkver.losses.schedules:Constant",
         "warmup": "spkver.losses.schedules:Warmup",
+        "linear": "spkver.losses.schedules:Linear",
+        "exponential": "spkver.losses.schedules:Exponential",
         "piecewise": "spkver.losses.schedules:Piecewise",
     },
 )
@@ -52,3 +63,5 @@ PRESETS: dict[str, dict[str, Any]] = {
     "aam": {"head": "normalised", "margin": "aam", "selector": "all", "m": 0.2},
 }
 """The losses by the names their papers gave them: what `loss: NAME` stands for (see margin_loss.LossConfig)."""
+
+LOSSES = Registry("loss", dict.fromkeys(PRESETS, "spkver.losses.margin_loss:MarginLoss"))

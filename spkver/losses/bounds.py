@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from spkver.losses import SCHEDULES
+from spkver.losses.schedules import Run
+
 if TYPE_CHECKING:
     from spkver.losses.margin_loss import LossConfig
 
@@ -33,10 +36,12 @@ def largest_margin(classes: int, dim: int) -> float:
     return classes / (classes - 1) if classes <= dim + 1 else 1.0
 
 
-def check(config: LossConfig, classes: int, dim: int, posterior: float = 0.9) -> list[str]:
-    """Warnings, with their numbers, about a loss whose scale or margin breaks a bound; empty if none does."""
+def check(config: LossConfig, classes: int, dim: int, posterior: float = 0.9, run: Run | None = None) -> list[str]:
+    """Warnings, with their numbers, about a loss whose scale or margin ends beyond a bound; empty if none does."""
     s = getattr(config.head, "s", None)
-    m = config.m if config.margin.name == "lmcl" else 0.0
+    if s is not None:
+        s *= SCHEDULES.build(config.schedules.s, run).at(1.0)
+    m = config.m * SCHEDULES.build(config.schedules.m, run).at(1.0) if config.margin.name == "lmcl" else 0.0
     warnings = []
     if s is not None and s < (bound := smallest_scale(classes, posterior, m)):
         case = f"{classes} speakers and m = {m:g}" if m else f"{classes} speakers"

@@ -23,8 +23,8 @@ Margin = Callable[[Target, float | Tensor], Tensor]
 class Selector(ABC):
     """Base of the selectors. Both methods run without gradient."""
 
-    def threshold(self, target: Target, margin: Margin, m: float) -> Tensor | None:
-        """Where rivals are counted, (N,); None: at ψ = margin(target, m), which the loss counts anyhow."""
+    def threshold(self, target: Target, margin: Margin) -> Tensor | None:
+        """Where rivals are counted, (N,); None: at ψ with the margin of the moment, which the loss counts anyhow."""
         return None
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Boundary(Selector):
         self.k = config.k
         self.select_margin = config.select_margin
 
-    def threshold(self, target: Target, margin: Margin, m: float) -> Tensor | None:
+    def threshold(self, target: Target, margin: Margin) -> Tensor | None:
         """See Selector.threshold."""
         return None if self.select_margin is None else margin(target, self.select_margin)
 

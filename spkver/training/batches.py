@@ -59,6 +59,11 @@ class Sampler:
         """Number of classes: speakers times speeds."""
         return len(self.speakers) * len(self.speeds)
 
+    @property
+    def steps_per_epoch(self) -> float:
+        """Batches that hold as many utterances as the pack."""
+        return len(self.pack) / self.batch_size
+
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
         rows = self._rows(step)

@@ -13,7 +13,9 @@ from torch import Tensor
 from spkver.config import dump, load, validate
 from spkver.errors import InputError
 from spkver.losses import PRESETS
-from spkver.losses.margin_loss import LossConfig, check_labels
+from spkver.losses.loss import check_labels
+from spkver.losses.margin_loss import LossConfig, MarginLoss
+from spkver.losses.schedules import Run
 
 # ---- the formulas, sample by sample, nothing shared with the package ----
 
@@ -268,7 +270,7 @@ def test_nothing_waits_for_the_gpu(make_loss, batch, name):
     torch.cuda.set_sync_debug_mode("error")
     try:
         with torch.autocast("cuda", torch.bfloat16):
-            out = there(x, y, 0.0 if name in ("softmax", "nsl") else 0.2)
+            out = there(x, y)
             out.loss.backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -338,11 +340,11 @@ def test_order_of_batch_and_classes_does_not_matter(make_loss, batch, name):
 )
 def test_the_loss_of_every_sample_rises_with_m(make_loss, name, seed, low, high):
     low, high = sorted((low, high))
-    loss = make_loss(name)
+    less, more = make_loss(name, m=low), make_loss(name, m=high)
     random = torch.Generator().manual_seed(seed)
-    x = torch.randn(5, loss.head.weight.shape[1], generator=random, dtype=torch.float64)
-    y = torch.randint(loss.head.classes, (5,), generator=random)
-    assert (loss(x, y, low).per_sample <= loss(x, y, high).per_sample + 1e-12).all()
+    x = torch.randn(5, less.head.weight.shape[1], generator=random, dtype=torch.float64)
+    y = torch.randint(less.head.classes, (5,), generator=random)
+    assert (less(x, y).per_sample <= more(x, y).per_sample + 1e-12).all()
 
 
 @settings(max_examples=25, deadline=None)
@@ -373,10 +375,62 @@ def test_accuracies_and_share(make_loss, batch):
 
 def test_the_margin_of_the_moment_moves_the_selection(make_loss, batch):
     x, y = batch
-    loss = make_loss("bd_lmcl", m=0.3)
-    shares = [float(loss(x, y, m).selected_share) for m in (0.0, 0.3, 2.1)]
-    assert shares == sorted(shares) and shares[-1] == 1
-    assert loss(x, y, 0.3).loss == loss(x, y).loss
+    loss = make_loss("bd_lmcl", m=1.999, schedules={"m": {"name": "linear", "initial": 0, "final": 1}})
+    shares = [float(loss(x, y, progress).selected_share) for progress in (0.0, 0.15, 1.0)]
+    assert shares == sorted(set(shares)) and shares[-1] == 1
+    assert loss(x, y, 1.0).loss == loss(x, y).loss
+
+
+# ---- schedules ----
+
+
+def test_the_numbers_of_the_moment(make_loss, batch):
+    x, y = batch
+    loss = make_loss(
+        "lmcl",
+        m=0.4,
+        head={"s": 20},
+        schedules={
+            "m": {"name": "linear", "initial": 0.5, "final": 1},
+            "s": {"name": "piecewise", "points": [[0.5, 1], [1, 2]]},
+            "annealing": {"name": "exponential", "initial": 100, "final": 1},
+        },
+    )
+    assert loss.at(0) == pytest.approx((0.2, 20, 100, 1))
+    assert loss.at(0.5) == pytest.approx((0.3, 20, 10, 1))
+    assert loss.at(1) == pytest.approx((0.4, 40, 1, 1))
+    assert loss.moving(0.5) == pytest.approx({"margin": 0.3, "scale": 20, "annealing": 10})
+    for progress in (0.0, 0.5, 1.0):
+        m, s, annealing, _ = loss.at(progress)
+        reference = cosine_loss(
+            x,
+            y,
+            loss.head.weight,
+            s,
+            lambda c, _: (s * (c - m / (1 + annealing)), 1 / len(x)),  # noqa: B023
+        )
+        torch.testing.assert_close(loss(x, y, progress).loss, reference)
+
+
+def test_the_margin_warms_up_by_default_and_is_logged(make_loss):
+    loss = make_loss("lmcl", m=0.3)
+    assert [loss.at(progress).m for progress in (0, 0.1, 0.25, 0.4, 1)] == pytest.approx([0, 0, 0.15, 0.3, 0.3])
+    assert loss.moving(0.25) == pytest.approx({"margin": 0.15})
+    assert make_loss("lmcl", schedules={"m": "constant"}).moving(0.25) == {}
+    assert make_loss("softmax").at(0.5).s is None
+
+
+def test_schedules_by_step_and_epoch(make_loss, batch):
+    schedules = {
+        "m": {"name": "warmup", "unit": "epoch", "end": 2},
+        "s": {"name": "linear", "unit": "step", "initial": 1, "final": 2, "start": 7, "end": 14},
+    }
+    config = validate(LossConfig, {"name": "lmcl", "m": 0.2, "schedules": schedules})
+    loss = MarginLoss(config, 6, 7, Run(steps=21, steps_per_epoch=3.5))
+    assert [loss.at(step / 21).m for step in (0, 3.5, 7, 20)] == pytest.approx([0, 0.1, 0.2, 0.2])
+    assert [loss.at(step / 21).s for step in (0, 7, 8, 14, 20)] == pytest.approx([30, 30, 30 * 8 / 7, 60, 60])
+    with pytest.raises(InputError, match="a schedule by epoch needs the length of the run"):
+        MarginLoss(config, 6, 7)
 
 
 # ---- config and bad input ----
@@ -409,6 +463,14 @@ def test_a_config_comes_back_from_its_own_file(tmp_path, name):
         ({"name": "nsl", "m": 0.2}, "margin 'none' takes no m"),
         ({"name": "softmax", "margin": "lmcl", "m": 0.2}, "set head.bias to false"),
         ({"normalise_by": "selected"}, "belongs to others: ignored"),
+        ({"schedules": {"m": "cosine"}}, "schedules.m: unknown schedule 'cosine'; did you mean 'linear'?"),
+        ({"schedules": {"m": {"initial": "-1"}}}, "schedules: m must be at least 0, got -1"),
+        ({"schedules": {"s": {"value": 0}}}, "schedules: s must stay above 0, got 0"),
+        ({"schedules": {"annealing": {"value": -1}}}, "schedules: annealing must be at least 0, got -1"),
+        ({"schedules": {"selection": {"value": 2}}}, "schedules: selection must be between 0 and 1, got 2"),
+        ({"schedules": {"m": {"end": 2}}}, "the places must rise from 0 to 1 (unit: progress), got 0, 2"),
+        ({"schedules": {"k": "constant"}}, "schedules: unknown key 'k'"),
+        ({"name": "softmax", "schedules": {"s": {"value": 2}}}, "the head 'linear' does not have"),
         (["bd_lmcl"], "expected keys and values"),
     ],
 )

@@ -15,7 +15,7 @@ LMCL = AdditiveCosine(AdditiveCosineConfig())
 
 def test_all():
     selector = All(AllConfig())
-    assert selector.threshold(TARGET, LMCL, 0.2) is None
+    assert selector.threshold(TARGET, LMCL) is None
     assert selector.select(TARGET, OTHERS, RIVALS).tolist() == [True] * 3
 
 
@@ -25,15 +25,15 @@ def test_boundary_needs_k_rivals():
 
 
 def test_boundary_tests_at_its_own_margin():
-    assert Boundary(BoundaryConfig()).threshold(TARGET, LMCL, 0.2) is None
-    threshold = Boundary(BoundaryConfig(select_margin=0.3)).threshold(TARGET, LMCL, 0.1)
+    assert Boundary(BoundaryConfig()).threshold(TARGET, LMCL) is None
+    threshold = Boundary(BoundaryConfig(select_margin=0.3)).threshold(TARGET, LMCL)
     torch.testing.assert_close(threshold, 10 * (ROWS - 0.3))
 
 
 def test_a_rival_at_psi_exactly_does_not_select(make_loss):
-    loss = make_loss("bd_lmcl", dim=4, classes=4, dtype=torch.float32, m=1.0)
-    loss.head.weight.data = torch.eye(4)
     x = torch.tensor([[1.0, 0.0, 0.0, 0.0]])  # ψ = s(1 - 1) = 0 = every other logit
     y = torch.tensor([0])
-    assert loss(x, y).selected_share == 0
-    assert loss(x, y, 1.0001).selected_share == 1
+    for m, share in ((1.0, 0), (1.0001, 1)):
+        loss = make_loss("bd_lmcl", dim=4, classes=4, dtype=torch.float32, m=m)
+        loss.head.weight.data = torch.eye(4)
+        assert loss(x, y).selected_share == share

@@ -56,9 +56,16 @@ def test_learns(recipe, out):
 def test_what_is_written(recipe, out):
     told = []
     parts = recipe(
-        loss={"name": "bd_lmcl", "m": 0.2},
+        loss={
+            "name": "bd_lmcl",
+            "m": 0.2,
+            "schedules": {
+                "m": {"name": "warmup", "start": 0.25, "end": 0.75},
+                "s": {"name": "linear", "unit": "step", "initial": 1, "final": 2, "end": 8},
+                "annealing": {"name": "linear", "unit": "epoch", "initial": 9, "final": 0, "end": 1},
+            },
+        },
         train={
-            "margin_schedule": {"name": "warmup", "start": 0.25, "end": 0.75},
             "lr_schedule": {"name": "piecewise", "points": [[0, 0], [0.5, 1], [1, 0]]},
             "optimizer": {"lr": 0.01},
         },
@@ -69,6 +76,8 @@ def test_what_is_written(recipe, out):
     # the step before the record's, counted from 0: lr after (step + 1) / 8 of the run, margin after step / 8
     assert [one["lr"] for one in trained] == pytest.approx([0.005, 0.01, 0.005, 0.0])
     assert [one["margin"] for one in trained] == pytest.approx([0.0, 0.05, 0.15, 0.2])
+    assert [one["scale"] for one in trained] == pytest.approx([30 * (1 + step / 8) for step in (1, 3, 5, 7)])
+    assert [one["annealing"] for one in trained] == pytest.approx([9 * (1 - step / 4.5) for step in (1, 3)] + [0, 0])
     for one in trained:
         for share in ("accuracy", "margin_accuracy", "boundary_share", "waiting"):
             assert 0 <= one[share] <= 1
@@ -78,7 +87,17 @@ def test_what_is_written(recipe, out):
     assert names >= {"config.yaml", "versions.json", "metrics.jsonl", "checkpoints", "model", "model-best", "complete"}
     assert [path.name for path in checkpoint.saved(out / "checkpoints")] == ["step-00000006", "step-00000008"]
     line = next(text for text in told if text.startswith("step 4/8  loss"))
-    for word in ("accuracy", "margin accuracy", "boundary share", "margin 0.050", "lr 1.00e-02", " utt/s", "waiting"):
+    for word in (
+        "accuracy",
+        "margin accuracy",
+        "boundary share",
+        "margin 0.050",
+        "scale 41.25",
+        "annealing 3",
+        "lr 1.00e-02",
+        " utt/s",
+        "waiting",
+    ):
         assert word in line
     assert any("dev EER" in text and "best so far" in text for text in told)
     assert "36 utterances of 12 speakers" in (out / "model" / "card.md").read_text()
