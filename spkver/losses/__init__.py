@@ -33,6 +33,8 @@ MARGINS = Registry(
         "none": "spkver.losses.margins:NoMargin",
         "lmcl": "spkver.losses.margins:AdditiveCosine",
         "aam": "spkver.losses.margins:AdditiveAngle",
+        "multiplicative": "spkver.losses.margins:MultiplicativeAngle",
+        "combined": "spkver.losses.margins:Combined",
     },
 )
 
@@ -41,6 +43,8 @@ SELECTORS = Registry(
     {
         "all": "spkver.losses.selectors:All",
         "boundary": "spkver.losses.selectors:Boundary",
+        "hardest": "spkver.losses.selectors:Hardest",
+        "cosine": "spkver.losses.selectors:Cosine",
     },
 )
 
@@ -55,12 +59,21 @@ SCHEDULES = Registry(
     },
 )
 
+_NO_BIAS = {"name": "linear", "bias": False}
+# λ from so large that the margin is not felt to where the authors stop; m itself stays
+_ANNEALED = {"m": "constant", "annealing": {"name": "exponential", "initial": 1000.0, "final": 5.0, "end": 0.4}}
+
 PRESETS: dict[str, dict[str, Any]] = {
-    "softmax": {"head": "linear", "margin": "none", "selector": "all", "m": 0.0},
-    "nsl": {"head": "normalised", "margin": "none", "selector": "all", "m": 0.0},
-    "lmcl": {"head": "normalised", "margin": "lmcl", "selector": "all", "m": 0.2},
+    "softmax": {"head": "linear", "margin": "none", "m": 0.0},
+    "nsl": {"head": "normalised", "margin": "none", "m": 0.0},
+    "lmcl": {"head": "normalised", "margin": "lmcl", "m": 0.2},
     "bd_lmcl": {"head": "normalised", "margin": "lmcl", "selector": "boundary", "m": 0.2},
-    "aam": {"head": "normalised", "margin": "aam", "selector": "all", "m": 0.2},
+    "aam": {"head": "normalised", "margin": "aam", "m": 0.2},
+    "bd_aam": {"head": "normalised", "margin": "aam", "selector": "boundary", "m": 0.2},
+    "sub_centre_aam": {"head": {"name": "normalised", "centres": 3}, "margin": "aam", "m": 0.2},
+    "combined": {"head": "normalised", "margin": {"name": "combined", "m2": 0.2, "m3": 0.1}, "m": 1.0},
+    "l_softmax": {"head": _NO_BIAS, "margin": "multiplicative", "m": 2, "schedules": _ANNEALED},
+    "a_softmax": {"head": "unit", "margin": "multiplicative", "m": 4, "schedules": _ANNEALED},
 }
 """The losses by the names their papers gave them: what `loss: NAME` stands for (see margin_loss.LossConfig)."""
 

@@ -20,10 +20,10 @@ from spkver.losses import HEADS, MARGINS, PRESETS, SCHEDULES, SELECTORS
 from spkver.losses.heads import Head, full_precision
 from spkver.losses.loss import Loss, LossOutput, check_batch, nan_where_not_finite, share
 from spkver.losses.schedules import Run, Schedule
+from spkver.losses.selectors import over_processes
 
 MARGIN_WARM_UP = {"name": "warmup", "start": 0.1, "end": 0.4}
 NO_ANNEALING = {"name": "constant", "value": 0.0}
-LOGGED_AS = {"m": "margin", "s": "scale"}
 
 
 class SchedulesConfig(Config):
@@ -32,7 +32,7 @@ class SchedulesConfig(Config):
     m: component(SCHEDULES) = Field(default=MARGIN_WARM_UP)  # type: ignore[valid-type]
     """factor on the loss's m"""
     s: component(SCHEDULES) = Field(default="constant")  # type: ignore[valid-type]
-    """factor on the head's scale"""
+    """factor on the head's scale, and so on every logit (before its bias)"""
     annealing: component(SCHEDULES) = Field(default=NO_ANNEALING)  # type: ignore[valid-type]
     """λ: the loss trains on (λ·z_y + ψ) / (1 + λ), so infinitely large is no margin and 0 the whole"""
     selection: component(SCHEDULES) = Field(default="constant")  # type: ignore[valid-type]
@@ -66,10 +66,11 @@ class LossConfig(Component):
     """the preset, see losses.PRESETS"""
     head: component(HEADS)  # type: ignore[valid-type]
     margin: component(MARGINS)  # type: ignore[valid-type]
-    selector: component(SELECTORS)  # type: ignore[valid-type]
+    selector: component(SELECTORS) = Field(default="all")  # type: ignore[valid-type]
     schedules: SchedulesConfig = SchedulesConfig()
     m: float = Field(ge=0)
-    """the margin where its schedule is 1: a cosine for lmcl, radians for aam"""
+    """the margin where its schedule is 1: a cosine for lmcl, radians for aam, the factor on the angle for a_softmax and
+    l_softmax, the share of m1, m2 and m3 for combined"""
     others: Literal["unmargined", "ignored"] = "unmargined"
     """samples that the selector leaves out: stay in the loss with m = 0, or get weight 0"""
     normalise_by: Literal["batch", "selected"] = "batch"
@@ -88,15 +89,14 @@ class LossConfig(Component):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> LossConfig:
-        if self.margin.name == "none":
-            if self.m != 0:
-                raise ValueError(f"margin 'none' takes no m, got m = {self.m:g}; name another margin, such as lmcl")
-        elif getattr(self.head, "bias", False):
+        select_margin = getattr(self.selector, "select_margin", None)
+        for m in [self.m, *(self.m * factor for factor in self.schedules.m.values), select_margin]:
+            if m is not None:
+                self.margin.check(m)
+        if self.margin.name != "none" and getattr(self.head, "bias", False):
             raise ValueError(f"margin '{self.margin.name}' is not defined with a bias; set head.bias to false")
         if self.normalise_by == "selected" and self.others != "ignored":
             raise ValueError("normalise_by: selected belongs to others: ignored")
-        if not hasattr(self.head, "s") and set(self.schedules.s.values) != {1.0}:
-            raise ValueError(f"schedules.s moves a scale s, which the head '{self.head.name}' does not have")
         return self
 
 
@@ -116,8 +116,8 @@ class Moment(NamedTuple):
 
     m: float
     """the margin"""
-    s: float | None
-    """the head's scale, if it has one"""
+    factor: float
+    """on the head's scale"""
     annealing: float
     """λ"""
     selection: float
@@ -139,37 +139,36 @@ class MarginLoss(Loss):
         self.margin = MARGINS.build(config.margin)
         self.selector = SELECTORS.build(config.selector)
         self.schedules: dict[str, Schedule] = {
-            name: SCHEDULES.build(getattr(config.schedules, name), run) for name in Moment._fields
+            name: SCHEDULES.build(getattr(config.schedules, name), run) for name in SchedulesConfig.model_fields
         }
 
     def at(self, progress: float) -> Moment:
         """The loss's numbers at a progress of the run in [0, 1]."""
-        now = {name: schedule.at(progress) for name, schedule in self.schedules.items()}
-        s = getattr(self.config.head, "s", None)
-        return Moment(self.config.m * now["m"], s and s * now["s"], now["annealing"], now["selection"])
+        m, factor, annealing, selection = (schedule.at(progress) for schedule in self.schedules.values())
+        return Moment(self.config.m * m, factor, annealing, selection)
 
     def moving(self, progress: float) -> dict[str, float]:
         """See Loss.moving."""
-        now = self.at(progress)._asdict()
-        return {LOGGED_AS.get(key, key): value for key, value in now.items() if self.schedules[key].moves}
+        now = self.at(progress)
+        scale = now.factor * getattr(self.config.head, "s", 1.0)
+        values = {"margin": now.m, "scale": scale, "annealing": now.annealing, "selection": now.selection}
+        return {name: value for (name, value), one in zip(values.items(), self.schedules.values()) if one.moves}
 
     def forward(self, x: Tensor, y: Tensor, progress: float = 1.0) -> LossOutput:
         """See Loss.forward."""
         check_batch(x, y, self.head.classes)
         now = self.at(progress)
-        if now.s is not None:
-            self.head.s = now.s  # type: ignore[assignment]
         with full_precision(x):
-            target = self.head.target(x, y)
+            target = self.head.target(x, y, now.factor)
             z, psi = target.logit, self.margin(target, now.m)
             # lerp is exact at both ends: a margin in full is ψ, and no margin z, to the bit
             psi = torch.lerp(z, psi, 1 / (1 + now.annealing))
             with torch.no_grad():
                 asked = self.selector.threshold(target, self.margin)
                 thresholds = [z.detach(), psi.detach()] + ([] if asked is None else [asked])
-            others = self.head.others(x, y, thresholds)
+            others = self.head.others(x, y, thresholds, now.factor)
             with torch.no_grad():
-                selected = self.selector.select(target, others, rivals=others.counts[-1])
+                selected = self.selector.select(target, others, psi, rivals=others.counts[-1])
                 weight = 1 - now.selection * (~selected).to(z.dtype)
 
             loss = torch.logaddexp(z.new_zeros(()), others.logsumexp - torch.lerp(z, psi, weight))
@@ -185,5 +184,8 @@ class MarginLoss(Loss):
     def _reduce(self, loss: Tensor, weight: Tensor) -> Tensor:
         if self.config.others == "unmargined":
             return loss.mean()
-        number = weight.sum().clamp_min(1) if self.config.normalise_by == "selected" else len(loss)
-        return (loss * weight).sum() / number
+        if self.config.normalise_by == "batch":
+            return (loss * weight).sum() / len(loss)
+        # by the number that a process selected on average: gradients are averaged over processes
+        every = over_processes(weight)
+        return (loss * weight).sum() / (every.sum().clamp_min(1) * (len(weight) / len(every)))
