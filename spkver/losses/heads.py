@@ -5,7 +5,8 @@
    each threshold how many z_j exceed it.
 
 A head is a geometry: z_j = a·p_j + b_j with an operand a of the embedding and a prototype p_j of W_j. How the pass is
-computed is a reduction's business (see spkver.losses.reductions), and a loss never sees the (N, C) logits.
+computed is a reduction's business, over which classes that of `split` and `sample` (see spkver.losses.reductions); a
+loss never sees the (N, C) logits.
 
 Both steps run in float32 whatever autocast says; lower precisions are widened, float64 stays float64.
 """
@@ -14,7 +15,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal, NamedTuple
+from functools import partial
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -34,6 +36,8 @@ from spkver.losses.reductions.base import (
     widen,
 )
 from spkver.losses.reductions.dense import all_logits
+from spkver.losses.reductions.sample import Sample, SampleConfig, position
+from spkver.losses.reductions.split import SHARD, Split, cut_rows
 
 __all__ = [
     "NORM_FLOOR",
@@ -67,13 +71,19 @@ class HeadConfig(Component):
     """What all heads have."""
 
     reduction: component(REDUCTIONS) = "dense"  # type: ignore[valid-type]
+    """how the pass over the classes is computed"""
+    split: bool = False
+    """divide the classes over the processes of torch.distributed"""
+    sample: SampleConfig | None = None
+    """draw a share of the classes in each step of training"""
 
 
 class Head(nn.Module, ABC):
     """Base of the heads: the weight (C·K, dim), class c having the rows c·K to c·K + K - 1, and how they are read.
 
-    Its rows are of length 1 on average at the start. Raises InputError for fewer than two classes: with one there is
-    nothing to tell it from.
+    Its rows are of length 1 on average at the start. With `split` it has the rows of this process's classes only, and
+    the state beside them says which; a state of all classes is loaded as well. Raises InputError for fewer than two
+    classes: with one there is nothing to tell it from.
 
     A `factor`, the schedule's of the moment, multiplies the scale of both steps: σ and every a·p_j, not the bias.
     """
@@ -90,9 +100,13 @@ class Head(nn.Module, ABC):
         self.classes = classes
         self.centres: int = getattr(config, "centres", 1)
         self.reduction: Reduction = REDUCTIONS.build(config.reduction)
-        self.weight = nn.Parameter(torch.empty(classes * self.centres, dim))
-        nn.init.normal_(self.weight, std=dim**-0.5)
+        self.split = Split(classes) if config.split else None
+        self.held = self.split.held if self.split else range(classes)
+        self.sample = Sample(config.sample, self.held) if config.sample else None
+        self.weight = nn.Parameter(_draw_rows(self.held, classes, self.centres, dim))
         self.register_parameter("bias", None)
+        if self.split:
+            self.register_buffer(SHARD, torch.tensor([self.held.start, self.held.stop, classes]))
 
     @abstractmethod
     def operand(self, x: Tensor) -> Tensor:
@@ -103,33 +117,77 @@ class Head(nn.Module, ABC):
         """The Target, of shape (N, K) and without bias, of embeddings x (N, dim) and rows w (N, K, dim) of W."""
 
     def target(self, x: Tensor, y: Tensor, factor: float = 1.0) -> Target:
-        """The own logit of each embedding x (N, dim), its label y (N,) int64 in [0, C)."""
+        """The own logit of each embedding x (N, dim), its label y (N,) int64 in [0, C).
+
+        Called with gradient after `others`, and not before, it spares a streaming reduction a second copy of W's
+        gradient: the backward pass runs in the reverse order, and adds many rows to few in place, not few to many.
+        """
         with full_precision(x):
-            rows = y[:, None] * self.centres + torch.arange(self.centres, device=y.device)
-            x, w = widen(x, functional.embedding(rows, self.weight, sparse=self.reduction.sparse_own))
-            logit, cosine, scale = self.own(x, w)
-            logit, scale = factor * logit, factor * scale
-            if self.bias is not None:
-                logit = logit + self.bias[rows]
-            nearest = logit.detach().argmax(dim=1, keepdim=True)
-            return Target(*(value.gather(1, nearest).squeeze(1) for value in (logit, cosine, scale)))
+            x, _ = widen(x, self.weight)
+            read = partial(self._target, factor=factor)
+            return self.split.target(read, x, y) if self.split else read(x, y)
 
     def others(self, x: Tensor, y: Tensor, thresholds: Sequence[Tensor] = (), factor: float = 1.0) -> Others:
         """The classes other than y, read once; thresholds are detached tensors of shape (N,)."""
         with full_precision(x):
-            return self.reduction(self._operand(x, factor), self._prototypes(), y, thresholds)
+            x, _ = widen(x, self.weight)
+            read = partial(self._others, factor=factor)
+            return self.split.others(read, x, y, thresholds) if self.split else read(x, y, thresholds)
 
     def logits(self, x: Tensor, factor: float = 1.0) -> Tensor:
-        """All logits z (N, C)."""
+        """All logits z (N, C); of the classes held here."""
         with full_precision(x):
-            return all_logits(self._operand(x, factor), self._prototypes())
+            return all_logits(factor * self.operand(widen(x, self.weight)[0]), self._prototypes())
 
-    def _operand(self, x: Tensor, factor: float) -> Tensor:
-        a = self.operand(widen(x, self.weight)[0])
-        return a if factor == 1 else factor * a
+    def _target(self, x: Tensor, y: Tensor, factor: float) -> Target:
+        rows = y[:, None] * self.centres + torch.arange(self.centres, device=y.device)
+        w = functional.embedding(rows, self.weight, sparse=self.reduction.sparse_own).to(x.dtype)
+        logit, cosine, scale = self.own(x, w)
+        logit, scale = factor * logit, factor * scale
+        if self.bias is not None:
+            logit = logit + self.bias[rows]
+        nearest = logit.detach().argmax(dim=1, keepdim=True)
+        return Target(*(value.gather(1, nearest).squeeze(1) for value in (logit, cosine, scale)))
+
+    def _others(self, x: Tensor, y: Tensor, thresholds: Sequence[Tensor], factor: float) -> Others:
+        prototypes = self._prototypes()
+        if self.sample and self.training:
+            drawn = self.sample(y)
+            prototypes, y = prototypes.of(drawn), position(y, drawn, prototypes.classes)
+        return self.reduction(factor * self.operand(x), prototypes, y, thresholds)
 
     def _prototypes(self) -> Prototypes:
         return Prototypes(self.weight, self.bias, self.unit, self.centres)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """As nn.Module's, but a split head takes its part of a state of all classes, and no other's part."""
+        if self.split:
+            own, key = self.get_buffer(SHARD), prefix + SHARD
+            if key not in state:
+                names = [prefix + name for name, _ in self.named_parameters(recurse=False)]
+                state.update({name: cut_rows(state[name], own) for name in names if name in state}, **{key: own})
+            elif state[key].tolist() != own.tolist():
+                first, stop, classes = state[key].tolist()
+                raise InputError(
+                    f"{prefix}weight: holds the speakers {first} to {stop - 1} of {classes}, and this process those of "
+                    f"{self.held.start} to {self.held.stop - 1} of {self.classes}; join the parts first"
+                )
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+def _draw_rows(held: range, classes: int, centres: int, dim: int, block: int = 1 << 16) -> Tensor:
+    """The first weights of the classes held: what one process draws for all, of which the others' are let go."""
+    kept = torch.empty(len(held) * centres, dim)
+    if len(held) == classes:
+        return nn.init.normal_(kept, std=dim**-0.5)
+    for start in range(0, classes, block):
+        rows = nn.init.normal_(torch.empty(min(block, classes - start), centres, dim), std=dim**-0.5)
+        inside = range(max(held.start, start), min(held.stop, start + block))
+        if inside:
+            kept.unflatten(0, (-1, centres))[inside.start - held.start : inside.stop - held.start] = rows[
+                inside.start - start : inside.stop - start
+            ]
+    return kept
 
 
 class LinearConfig(HeadConfig):
@@ -151,7 +209,7 @@ class Linear(Head):
     def __init__(self, config: LinearConfig, dim: int, classes: int) -> None:
         super().__init__(config, dim, classes)
         if config.bias:
-            self.bias = nn.Parameter(torch.zeros(classes))
+            self.bias = nn.Parameter(torch.zeros(len(self.held)))
 
     def operand(self, x: Tensor) -> Tensor:
         """See Head.operand."""

@@ -70,15 +70,15 @@ def test_all_logits_are_those_of_the_formula(head, batch):
 @every_head
 def test_a_factor_on_the_scale(head, batch):
     x, y = batch
-    plain, target = head.target(x, y), head.target(x, y, factor=0.25)
+    plain, target = head.target(x, y), head.target(x, y, 0.25)
     bias = 0 if head.bias is None else head.bias[y]
     torch.testing.assert_close(target.logit - bias, 0.25 * (plain.logit - bias))
     torch.testing.assert_close(target.scale, 0.25 * plain.scale)
     assert torch.equal(target.cosine, plain.cosine)
-    z = head.logits(x, factor=0.25)
+    z = head.logits(x, 0.25)
     torch.testing.assert_close(z[torch.arange(len(y)), y], target.logit)
     z[torch.arange(len(y)), y] = -torch.inf
-    torch.testing.assert_close(head.others(x, y, factor=0.25).logsumexp, z.logsumexp(1))
+    torch.testing.assert_close(head.others(x, y, [], 0.25).logsumexp, z.logsumexp(1))
 
 
 @pytest.mark.parametrize(("own", "other"), zip(HEADS[:5], HEADS[5:]), ids=NAMES[:5])

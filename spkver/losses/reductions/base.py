@@ -32,6 +32,12 @@ class Prototypes(NamedTuple):
         """The number of classes C."""
         return len(self.weight) // self.centres
 
+    def of(self, classes: Tensor) -> Prototypes:
+        """Those of some classes, (any number,) int64."""
+        rows = (classes[:, None] * self.centres + torch.arange(self.centres, device=classes.device)).flatten()
+        bias = None if self.bias is None else self.bias.index_select(0, rows)
+        return self._replace(weight=self.weight.index_select(0, rows), bias=bias)
+
 
 class Others(NamedTuple):
     """What a batch needs to know about the classes j != y."""
