@@ -77,4 +77,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """The losses by the names their papers gave them: what `loss: NAME` stands for (see margin_loss.LossConfig)."""
 
-LOSSES = Registry("loss", dict.fromkeys(PRESETS, "spkver.losses.margin_loss:MarginLoss"))
+LOSSES = Registry(
+    "loss",
+    {
+        **dict.fromkeys(PRESETS, "spkver.losses.margin_loss:MarginLoss"),
+        "triplet": "spkver.losses.pairs:Triplet",
+        "angular_prototypical": "spkver.losses.pairs:AngularPrototypical",
+        "ge2e": "spkver.losses.pairs:GE2E",
+    },
+)

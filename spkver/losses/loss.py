@@ -42,6 +42,12 @@ class Loss(nn.Module, ABC):
         return {}
 
 
+def check_classes(classes: int) -> None:
+    """Raises InputError for fewer than two classes: with one there is nothing to tell it from."""
+    if classes < 2:
+        raise InputError(f"a loss needs at least 2 speakers, got {classes}")
+
+
 def check_batch(x: Tensor, y: Tensor, classes: int) -> None:
     """Refuse a batch without samples, or whose labels do not fit; labels on a GPU are not looked at.
 

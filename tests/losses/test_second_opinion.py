@@ -1,6 +1,6 @@
 """What others made of the same formulas: pytorch-metric-learning and speechbrain, in value and gradient.
 
-Where they differ from us by intent, the test says how: in AAM both let ψ jump at θ = π - m (our margin's `beyond: peers`
+Where they differ from us by intent, the test says how: in AAM both let ψ jump at θ = π - m (as our `beyond: peers`
 does too), and neither knows annealing, which is set to 0 here.
 """
 

@@ -18,6 +18,7 @@ from spkver.recipe import train
 from spkver.training import checkpoint
 from spkver.training.loop import _duration, computes_in_bf16
 
+SEMI_HARD = {"name": "triplet", "mining": "semi_hard"}
 QUIET = {"say": lambda text: None}
 TIMING = ("utterances_per_second", "waiting")
 
@@ -51,6 +52,25 @@ def test_learns(recipe, out):
     assert min(one["dev_eer"] for one in records if "dev_eer" in one) < 0.2
     encoder = load_model(out / "model")
     assert encoder.model_id and np.isfinite(encoder.embed(0.1 * np.random.default_rng(0).normal(size=8000))).all()
+
+
+@pytest.mark.parametrize("loss", ["triplet", SEMI_HARD, "angular_prototypical", "ge2e"])
+def test_learns_from_pairs(recipe, out, loss):
+    told = []
+    train(
+        recipe(
+            loss=loss,
+            data={"utterances_per_speaker": 3, "dev": None},
+            train={"steps": 40, "log_every": 10, "batch_size": 18, "lr_schedule": "constant", "precision": "fp32"},
+        ),
+        out,
+        say=told.append,
+    )
+    losses = [one["loss"] for one in metrics(out)]
+    assert losses[-1] < 0.8 * losses[0]
+    assert not any("warning" in text or "margin 0" in text for text in told)
+    name = loss if isinstance(loss, str) else loss["name"]
+    assert f"with the loss {name}" in (out / "model" / "card.md").read_text()
 
 
 def test_what_is_written(recipe, out):
