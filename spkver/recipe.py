@@ -19,8 +19,9 @@ from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.features import FrontEndConfig
 from spkver.files import StrPath, write_json, write_text
-from spkver.losses import bounds
-from spkver.losses.margin_loss import LossConfig, MarginLoss
+from spkver.losses import LOSSES, bounds
+from spkver.losses.pairs import PairConfig
+from spkver.losses.schedules import Run
 from spkver.models import MODELS
 from spkver.packs.reader import Pack
 from spkver.training.batches import Sampler
@@ -40,6 +41,9 @@ class DataConfig(Config):
     dev: str | None = Field(None, description="pack of held-out speakers; null trains without dev EER")
     dev_trials: str | None = Field(None, description="null makes them: all targets, random non-targets")
     crop_seconds: float = Field(2.0, gt=0)
+    utterances_per_speaker: int | None = Field(
+        None, ge=2, description="batches of so many utterances of each of their speakers; null mixes them all"
+    )
     max_utterances: int | None = Field(None, gt=0, description="a random part of the pack, for quick trials")
 
 
@@ -67,7 +71,7 @@ class Recipe(Config):
     data: DataConfig
     front_end: FrontEndConfig = FrontEndConfig()
     model: component(MODELS) = Field(default="xvector")  # type: ignore[valid-type]
-    loss: LossConfig = Field(default="bd_lmcl")  # type: ignore[assignment]
+    loss: component(LOSSES) = Field(default="bd_lmcl")  # type: ignore[valid-type]
     augment: AugmentConfig = AugmentConfig()
     train: TrainingConfig = TrainingConfig()
 
@@ -77,7 +81,18 @@ class Recipe(Config):
             raise ValueError("train.final: best is chosen by dev EER; name a data.dev")
         if self.model.name == "mean_fbank" and self.front_end.normalise != "none":
             raise ValueError("model mean_fbank is all zeros over normalised features; set front_end.normalise to none")
+        self._check_batches()
         return self
+
+    def _check_batches(self) -> None:
+        size, each = self.train.batch_size, self.data.utterances_per_speaker
+        if isinstance(self.loss, PairConfig) and (each is None or size < 2 * each):
+            raise ValueError(
+                f"loss '{self.loss.name}' compares utterances within a batch; set data.utterances_per_speaker to 2 or "
+                "more, and train.batch_size to twice that or more"
+            )
+        if each is not None and size % each:
+            raise ValueError(f"train.batch_size {size} is no multiple of data.utterances_per_speaker {each}")
 
 
 def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[str], None] = print) -> None:
@@ -110,13 +125,15 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
         crop=_crop(recipe, pack),
         speeds=recipe.augment.speeds,
         seed=recipe.seed,
+        utterances_per_speaker=recipe.data.utterances_per_speaker,
     )
     if len(sampler.speakers) < 2:
         raise InputError(f"{recipe.data.train}: training needs at least two speakers, got {len(sampler.speakers)}")
     encoder = Encoder(EncoderConfig(front_end=recipe.front_end, model=recipe.model))
     _check_crop(recipe, encoder, sampler)
-    loss = MarginLoss(recipe.loss, encoder.dim, sampler.classes)
-    for warning in bounds.check(recipe.loss, sampler.classes, encoder.dim):
+    run = Run(recipe.train.steps, sampler.steps_per_epoch)
+    loss = LOSSES.build(recipe.loss, encoder.dim, sampler.classes, run)
+    for warning in bounds.check(recipe.loss, sampler.classes, encoder.dim, run=run):
         say(f"warning: {warning}")
     dev = None
     if recipe.data.dev is not None:
@@ -210,10 +227,12 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _card(recipe: Recipe, pack: Pack, hours: float, parameters: int) -> str:
+    m = getattr(recipe.loss, "m", None)
+    loss = recipe.loss.name if m is None else f"{recipe.loss.name} (m {m:g})"
     return (
         f"# {recipe.model.name}, {parameters / 1e6:.2f} M parameters\n\n"
         f"Trained by spkver {__version__} on {len(pack)} utterances of {len(set(pack.speakers))} speakers, "
-        f"{hours:.2f} h at {recipe.front_end.sample_rate} Hz, with the loss {recipe.loss.name} "
-        f"(m {recipe.loss.m:g}) for {recipe.train.steps} steps of {recipe.train.batch_size} crops of "
+        f"{hours:.2f} h at {recipe.front_end.sample_rate} Hz, with the loss {loss} "
+        f"for {recipe.train.steps} steps of {recipe.train.batch_size} crops of "
         f"{recipe.data.crop_seconds:g} s.\n\nEmbeddings are not normalised; compare them by cosine.\n"
     )

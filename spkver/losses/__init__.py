@@ -1,7 +1,7 @@
 """Margin losses: one factorisation, loss = log(1 + exp(L - ψ)), put together from parts that combine freely.
 
 A head gives a sample's own logit and the log-sum L of the others, a margin turns the own logit into ψ, a selector says
-which samples of the batch get the margin, a schedule moves the margin over the run. This file holds tables only.
+which samples of the batch get the margin, schedules move the numbers over the run. This file holds tables only.
 """
 
 from __future__ import annotations
@@ -15,6 +15,15 @@ HEADS = Registry(
     {
         "linear": "spkver.losses.heads:Linear",
         "normalised": "spkver.losses.heads:Normalised",
+        "unit": "spkver.losses.heads:Unit",
+    },
+)
+
+REDUCTIONS = Registry(
+    "reduction",
+    {
+        "dense": "spkver.losses.reductions.dense:Dense",
+        "chunked": "spkver.losses.reductions.chunked:Chunked",
     },
 )
 
@@ -24,6 +33,8 @@ MARGINS = Registry(
         "none": "spkver.losses.margins:NoMargin",
         "lmcl": "spkver.losses.margins:AdditiveCosine",
         "aam": "spkver.losses.margins:AdditiveAngle",
+        "multiplicative": "spkver.losses.margins:MultiplicativeAngle",
+        "combined": "spkver.losses.margins:Combined",
     },
 )
 
@@ -32,6 +43,8 @@ SELECTORS = Registry(
     {
         "all": "spkver.losses.selectors:All",
         "boundary": "spkver.losses.selectors:Boundary",
+        "hardest": "spkver.losses.selectors:Hardest",
+        "cosine": "spkver.losses.selectors:Cosine",
     },
 )
 
@@ -40,15 +53,36 @@ SCHEDULES = Registry(
     {
         "constant": "spkver.losses.schedules:Constant",
         "warmup": "spkver.losses.schedules:Warmup",
+        "linear": "spkver.losses.schedules:Linear",
+        "exponential": "spkver.losses.schedules:Exponential",
         "piecewise": "spkver.losses.schedules:Piecewise",
     },
 )
 
+_NO_BIAS = {"name": "linear", "bias": False}
+# λ from so large that the margin is not felt to where the authors stop; m itself stays
+_ANNEALED = {"m": "constant", "annealing": {"name": "exponential", "initial": 1000.0, "final": 5.0, "end": 0.4}}
+
 PRESETS: dict[str, dict[str, Any]] = {
-    "softmax": {"head": "linear", "margin": "none", "selector": "all", "m": 0.0},
-    "nsl": {"head": "normalised", "margin": "none", "selector": "all", "m": 0.0},
-    "lmcl": {"head": "normalised", "margin": "lmcl", "selector": "all", "m": 0.2},
+    "softmax": {"head": "linear", "margin": "none", "m": 0.0},
+    "nsl": {"head": "normalised", "margin": "none", "m": 0.0},
+    "lmcl": {"head": "normalised", "margin": "lmcl", "m": 0.2},
     "bd_lmcl": {"head": "normalised", "margin": "lmcl", "selector": "boundary", "m": 0.2},
-    "aam": {"head": "normalised", "margin": "aam", "selector": "all", "m": 0.2},
+    "aam": {"head": "normalised", "margin": "aam", "m": 0.2},
+    "bd_aam": {"head": "normalised", "margin": "aam", "selector": "boundary", "m": 0.2},
+    "sub_centre_aam": {"head": {"name": "normalised", "centres": 3}, "margin": "aam", "m": 0.2},
+    "combined": {"head": "normalised", "margin": {"name": "combined", "m2": 0.2, "m3": 0.1}, "m": 1.0},
+    "l_softmax": {"head": _NO_BIAS, "margin": "multiplicative", "m": 2, "schedules": _ANNEALED},
+    "a_softmax": {"head": "unit", "margin": "multiplicative", "m": 4, "schedules": _ANNEALED},
 }
 """The losses by the names their papers gave them: what `loss: NAME` stands for (see margin_loss.LossConfig)."""
+
+LOSSES = Registry(
+    "loss",
+    {
+        **dict.fromkeys(PRESETS, "spkver.losses.margin_loss:MarginLoss"),
+        "triplet": "spkver.losses.pairs:Triplet",
+        "angular_prototypical": "spkver.losses.pairs:AngularPrototypical",
+        "ge2e": "spkver.losses.pairs:GE2E",
+    },
+)

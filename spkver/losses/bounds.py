@@ -1,16 +1,17 @@
 """What scale s and margin m can be: the bounds of LMCL's paper (Wang et al., CVPR 2018, section 3.4), and warnings.
 
 They assume prototypes at the corners of a simplex and every embedding on its prototype, so they are necessary for a
-loss that can be learnt, not sufficient. They speak of LMCL's m, a cosine, not of AAM's, an angle.
+loss that can be learnt, not sufficient. They speak of LMCL's m and of m3, cosines, not of AAM's m, an angle.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from spkver.losses.margin_loss import LossConfig
+from spkver.config import Component
+from spkver.losses import SCHEDULES
+from spkver.losses.schedules import Run
 
 
 def smallest_scale(classes: int, posterior: float = 0.9, m: float = 0.0) -> float:
@@ -33,15 +34,36 @@ def largest_margin(classes: int, dim: int) -> float:
     return classes / (classes - 1) if classes <= dim + 1 else 1.0
 
 
-def check(config: LossConfig, classes: int, dim: int, posterior: float = 0.9) -> list[str]:
-    """Warnings, with their numbers, about a loss whose scale or margin breaks a bound; empty if none does."""
-    s = getattr(config.head, "s", None)
-    m = config.m if config.margin.name == "lmcl" else 0.0
+def check(config: Component, classes: int, dim: int, posterior: float = 0.9, run: Run | None = None) -> list[str]:
+    """Warnings, with their numbers, about a loss whose scale or margin ends beyond a bound; empty if none does.
+
+    Of a margin loss (margin_loss.LossConfig); pair losses have no prototypes, and no bounds.
+    """
+    if not hasattr(config, "head"):
+        return []
+    (name, m), s = _final_margin(config, run), _final_scale(config, run)
     warnings = []
     if s is not None and s < (bound := smallest_scale(classes, posterior, m)):
-        case = f"{classes} speakers and m = {m:g}" if m else f"{classes} speakers"
+        case = f"{classes} speakers and {name} = {m:g}" if m else f"{classes} speakers"
         warnings.append(f"scale s = {s:g} is below {bound:.2f}: with {case} no posterior can reach {posterior:g}")
     if m > (limit := largest_margin(classes, dim)):
         case = f"{classes} speakers in {dim} dimensions"
-        warnings.append(f"margin m = {m:g} is above {limit:.3f}, the most that {case} leave room for")
+        warnings.append(f"margin {name} = {m:g} is above {limit:.3f}, the most that {case} leave room for")
     return warnings
+
+
+def _final_margin(config: Any, run: Run | None) -> tuple[str, float]:
+    """What is taken off the cosine at the end of the run, annealing included, and its name in the config."""
+    share = _final(config.schedules.m, run) / (1 + _final(config.schedules.annealing, run))
+    if config.margin.name == "combined":
+        return "m3", config.margin.m3 * config.m * share
+    return "m", config.m * share if config.margin.name == "lmcl" else 0.0
+
+
+def _final_scale(config: Any, run: Run | None) -> float | None:
+    s = getattr(config.head, "s", None)
+    return None if s is None else s * _final(config.schedules.s, run)
+
+
+def _final(schedule: Component, run: Run | None) -> float:
+    return SCHEDULES.build(schedule, run).at(1.0)

@@ -1,10 +1,12 @@
-"""Heads: the class weights W (one prototype a speaker), and the two steps by which every loss reads them.
+"""Heads: the class weights W (one prototype a speaker, or a few), and the two steps by which every loss reads them.
 
 1. `target(x, y)`: each sample's own logit z_y, its cosine and scale, with gradient to the embedding and to W_y.
 2. `others(x, y, thresholds)`: one pass over the classes j != y: L = logsumexp of z_j, the largest z_j, and for
    each threshold how many z_j exceed it.
 
-A loss never sees the (N, C) logits, so a head may compute them whole, in chunks, or split over processes.
+A head is a geometry: z_j = a·p_j + b_j with an operand a of the embedding and a prototype p_j of W_j. How the pass is
+computed is a reduction's business, over which classes that of `split` and `sample` (see spkver.losses.reductions); a
+loss never sees the (N, C) logits.
 
 Both steps run in float32 whatever autocast says; lower precisions are widened, float64 stays float64.
 """
@@ -13,20 +15,45 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from spkver.config import Component
+from spkver.config import Component, component
 from spkver.errors import InputError
+from spkver.losses import REDUCTIONS
+from spkver.losses.reductions.base import (
+    NORM_FLOOR,
+    Others,
+    Prototypes,
+    Reduction,
+    full_precision,
+    normalise,
+    widen,
+)
+from spkver.losses.reductions.dense import all_logits
+from spkver.losses.reductions.sample import Sample, SampleConfig, position
+from spkver.losses.reductions.split import SHARD, Split, cut_rows
 
-NORM_FLOOR = 1e-6
-"""Vectors shorter than this are divided by it instead of by their norm, and get no gradient."""
+__all__ = [
+    "NORM_FLOOR",
+    "Head",
+    "HeadConfig",
+    "Linear",
+    "LinearConfig",
+    "Normalised",
+    "NormalisedConfig",
+    "Others",
+    "Target",
+    "Unit",
+    "UnitConfig",
+    "full_precision",
+    "normalise",
+]
 
 
 class Target(NamedTuple):
@@ -37,157 +64,218 @@ class Target(NamedTuple):
     cosine: Tensor
     """c_y, the cosine of embedding and prototype"""
     scale: Tensor
-    """σ with z_y = σ·c_y (+ bias): s, or ‖W_y‖‖x‖"""
+    """σ with z_y = σ·c_y (+ bias): s, ‖x‖ or ‖W_y‖‖x‖"""
 
 
-class Others(NamedTuple):
-    """What a batch needs to know about the classes j != y."""
+class HeadConfig(Component):
+    """What all heads have."""
 
-    logsumexp: Tensor
-    """(N,) L = log Σ e^{z_j}, with gradient"""
-    largest: Tensor
-    """(N,) max z_j, detached"""
-    counts: tuple[Tensor, ...]
-    """for each threshold t, (N,) int64: the number of z_j > t, strictly"""
-
-
-def full_precision(x: Tensor) -> AbstractContextManager[Any]:
-    """A context in which autocast leaves the operations on x's device alone."""
-    return torch.autocast(x.device.type, enabled=False)
-
-
-def widen(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Both tensors in the wider of their types, at least float32."""
-    dtype = torch.promote_types(torch.promote_types(x.dtype, weight.dtype), torch.float32)
-    return x.to(dtype), weight.to(dtype)
-
-
-class _Normalise(torch.autograd.Function):
-    """By the closed gradient (g - (g·u)u) / ‖x‖ for u = x / ‖x‖: half the passes over W that autograd would make."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        unit = x / norm.clamp_min(NORM_FLOOR)
-        ctx.save_for_backward(unit, norm)
-        return unit
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        unit, norm = ctx.saved_tensors
-        radial = (gradient * unit).sum(dim=-1, keepdim=True)
-        return torch.addcmul(gradient, unit, radial, value=-1).mul_(torch.where(norm < NORM_FLOOR, 0, 1 / norm))
-
-
-def normalise(x: Tensor) -> Tensor:
-    """x / max(‖x‖, NORM_FLOOR) over the last dimension; the gradient is 0 where the norm is below the floor."""
-    return _Normalise.apply(x)
-
-
-def reduce_others(logits: Tensor, y: Tensor, thresholds: Sequence[Tensor]) -> Others:
-    """The reduction of `others` over the whole (N, C) logits, which it overwrites."""
-    # y is masked out of the sum: subtracting e^{z_y} from it afterwards would cancel all digits of a sample learnt well
-    logits = logits.scatter_(1, y[:, None], -torch.inf)
-    seen = logits.detach()
-    return Others(
-        logsumexp=torch.logsumexp(logits, dim=1),
-        largest=seen.amax(dim=1),
-        # summed as floats, many times faster on a CPU than as integers, and exact up to 2^24 classes
-        counts=tuple((seen > threshold[:, None]).float().sum(dim=1).long() for threshold in thresholds),
-    )
+    reduction: component(REDUCTIONS) = "dense"  # type: ignore[valid-type]
+    """how the pass over the classes is computed"""
+    split: bool = False
+    """divide the classes over the processes of torch.distributed"""
+    sample: SampleConfig | None = None
+    """draw a share of the classes in each step of training"""
 
 
 class Head(nn.Module, ABC):
-    """Base of the heads: the weight (classes, dim), its rows of length 1 on average at the start.
+    """Base of the heads: the weight (C·K, dim), class c having the rows c·K to c·K + K - 1, and how they are read.
 
-    Raises InputError for fewer than two classes: with one there is nothing to tell it from.
+    Its rows are of length 1 on average at the start. With `split` it has the rows of this process's classes only, and
+    the state beside them says which; a state of all classes is loaded as well. Raises InputError for fewer than two
+    classes: with one there is nothing to tell it from.
+
+    A `factor`, the schedule's of the moment, multiplies the scale of both steps: σ and every a·p_j, not the bias.
     """
 
-    def __init__(self, dim: int, classes: int) -> None:
+    unit: ClassVar[bool]
+    """whether p_j is W_j / ‖W_j‖, or W_j"""
+    bias: Tensor | None
+    """b (C·K,), not in every head"""
+
+    def __init__(self, config: HeadConfig, dim: int, classes: int) -> None:
         super().__init__()
         if classes < 2:
             raise InputError(f"a loss needs at least 2 speakers, got {classes}")
-        self.weight = nn.Parameter(torch.empty(classes, dim))
-        nn.init.normal_(self.weight, std=dim**-0.5)
-
-    @property
-    def classes(self) -> int:
-        """The number of classes C."""
-        return self.weight.shape[0]
+        self.classes = classes
+        self.centres: int = getattr(config, "centres", 1)
+        self.reduction: Reduction = REDUCTIONS.build(config.reduction)
+        self.split = Split(classes) if config.split else None
+        self.held = self.split.held if self.split else range(classes)
+        self.sample = Sample(config.sample, self.held) if config.sample else None
+        self.weight = nn.Parameter(_draw_rows(self.held, classes, self.centres, dim))
+        self.register_parameter("bias", None)
+        if self.split:
+            self.register_buffer(SHARD, torch.tensor([self.held.start, self.held.stop, classes]))
 
     @abstractmethod
-    def target(self, x: Tensor, y: Tensor) -> Target:
-        """The own logit of each embedding x (N, dim), its label y (N,) int64 in [0, C)."""
+    def operand(self, x: Tensor) -> Tensor:
+        """a (N, dim) of embeddings x (N, dim)."""
 
     @abstractmethod
-    def logits(self, x: Tensor) -> Tensor:
-        """All logits z (N, C)."""
+    def own(self, x: Tensor, w: Tensor) -> Target:
+        """The Target, of shape (N, K) and without bias, of embeddings x (N, dim) and rows w (N, K, dim) of W."""
 
-    def others(self, x: Tensor, y: Tensor, thresholds: Sequence[Tensor] = ()) -> Others:
+    def target(self, x: Tensor, y: Tensor, factor: float = 1.0) -> Target:
+        """The own logit of each embedding x (N, dim), its label y (N,) int64 in [0, C).
+
+        Called with gradient after `others`, and not before, it spares a streaming reduction a second copy of W's
+        gradient: the backward pass runs in the reverse order, and adds many rows to few in place, not few to many.
+        """
+        with full_precision(x):
+            x, _ = widen(x, self.weight)
+            read = partial(self._target, factor=factor)
+            return self.split.target(read, x, y) if self.split else read(x, y)
+
+    def others(self, x: Tensor, y: Tensor, thresholds: Sequence[Tensor] = (), factor: float = 1.0) -> Others:
         """The classes other than y, read once; thresholds are detached tensors of shape (N,)."""
         with full_precision(x):
-            return reduce_others(self.logits(x), y, thresholds)
+            x, _ = widen(x, self.weight)
+            read = partial(self._others, factor=factor)
+            return self.split.others(read, x, y, thresholds) if self.split else read(x, y, thresholds)
+
+    def logits(self, x: Tensor, factor: float = 1.0) -> Tensor:
+        """All logits z (N, C); of the classes held here."""
+        with full_precision(x):
+            return all_logits(factor * self.operand(widen(x, self.weight)[0]), self._prototypes())
+
+    def _target(self, x: Tensor, y: Tensor, factor: float) -> Target:
+        rows = y[:, None] * self.centres + torch.arange(self.centres, device=y.device)
+        w = functional.embedding(rows, self.weight, sparse=self.reduction.sparse_own).to(x.dtype)
+        logit, cosine, scale = self.own(x, w)
+        logit, scale = factor * logit, factor * scale
+        if self.bias is not None:
+            logit = logit + self.bias[rows]
+        nearest = logit.detach().argmax(dim=1, keepdim=True)
+        return Target(*(value.gather(1, nearest).squeeze(1) for value in (logit, cosine, scale)))
+
+    def _others(self, x: Tensor, y: Tensor, thresholds: Sequence[Tensor], factor: float) -> Others:
+        prototypes = self._prototypes()
+        if self.sample and self.training:
+            drawn = self.sample(y)
+            prototypes, y = prototypes.of(drawn), position(y, drawn, prototypes.classes)
+        return self.reduction(factor * self.operand(x), prototypes, y, thresholds)
+
+    def _prototypes(self) -> Prototypes:
+        return Prototypes(self.weight, self.bias, self.unit, self.centres)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """As nn.Module's, but a split head takes its part of a state of all classes, and no other's part."""
+        if self.split:
+            own, key = self.get_buffer(SHARD), prefix + SHARD
+            if key not in state:
+                names = [prefix + name for name, _ in self.named_parameters(recurse=False)]
+                state.update({name: cut_rows(state[name], own) for name in names if name in state}, **{key: own})
+            elif state[key].tolist() != own.tolist():
+                first, stop, classes = state[key].tolist()
+                raise InputError(
+                    f"{prefix}weight: holds the speakers {first} to {stop - 1} of {classes}, and this process those of "
+                    f"{self.held.start} to {self.held.stop - 1} of {self.classes}; join the parts first"
+                )
+        super()._load_from_state_dict(state, prefix, *rest)
 
 
-class LinearConfig(Component):
-    """z_j = W_j·x + b_j, as in softmax."""
+def _draw_rows(held: range, classes: int, centres: int, dim: int, block: int = 1 << 16) -> Tensor:
+    """The first weights of the classes held: what one process draws for all, of which the others' are let go."""
+    kept = torch.empty(len(held) * centres, dim)
+    if len(held) == classes:
+        return nn.init.normal_(kept, std=dim**-0.5)
+    for start in range(0, classes, block):
+        rows = nn.init.normal_(torch.empty(min(block, classes - start), centres, dim), std=dim**-0.5)
+        inside = range(max(held.start, start), min(held.stop, start + block))
+        if inside:
+            kept.unflatten(0, (-1, centres))[inside.start - held.start : inside.stop - held.start] = rows[
+                inside.start - start : inside.stop - start
+            ]
+    return kept
+
+
+class LinearConfig(HeadConfig):
+    """z_j = W_j·x + b_j, as in softmax and, without bias, L-softmax."""
 
     name: Literal["linear"] = "linear"
     bias: bool = True
 
 
 class Linear(Head):
-    """The head of softmax: z_j = W_j·x + b_j, with scale ‖W_j‖‖x‖."""
+    """The head of softmax: z_j = W_j·x + b_j, with scale ‖W_j‖‖x‖.
+
+    The bias is part of the logit and not of scale and cosine.
+    """
 
     Config = LinearConfig
+    unit = False
 
     def __init__(self, config: LinearConfig, dim: int, classes: int) -> None:
-        super().__init__(dim, classes)
-        self.bias = nn.Parameter(torch.zeros(classes)) if config.bias else None
+        super().__init__(config, dim, classes)
+        if config.bias:
+            self.bias = nn.Parameter(torch.zeros(len(self.held)))
 
-    def target(self, x: Tensor, y: Tensor) -> Target:
-        """See Head.target. The bias is part of the logit and not of scale and cosine."""
-        with full_precision(x):
-            x, own = widen(x, functional.embedding(y, self.weight))
-            logit = (x * own).sum(dim=1)
-            if self.bias is not None:
-                logit = logit + self.bias[y]
-            scale = torch.linalg.vector_norm(x, dim=1) * torch.linalg.vector_norm(own, dim=1)
-            return Target(logit, (normalise(x) * normalise(own)).sum(dim=1), scale)
+    def operand(self, x: Tensor) -> Tensor:
+        """See Head.operand."""
+        return x
 
-    def logits(self, x: Tensor) -> Tensor:
-        """See Head.logits."""
-        with full_precision(x):
-            x, weight = widen(x, self.weight)
-            return functional.linear(x, weight, None if self.bias is None else self.bias.to(weight.dtype))
+    def own(self, x: Tensor, w: Tensor) -> Target:
+        """See Head.own."""
+        logit = (x[:, None] * w).sum(dim=2)
+        scale = torch.linalg.vector_norm(x, dim=1, keepdim=True) * torch.linalg.vector_norm(w, dim=2)
+        return Target(logit, _cosine(x, w), scale)
 
 
-class NormalisedConfig(Component):
-    """z_j = s·c_j, as in NSL, LMCL and AAM."""
+class UnitConfig(HeadConfig):
+    """z_j = ‖x‖·c_j, as in A-softmax."""
+
+    name: Literal["unit"] = "unit"
+
+
+class Unit(Head):
+    """The head of A-softmax: prototypes of length 1 and no bias, so that z_j = ‖x‖·cos(W_j, x)."""
+
+    Config = UnitConfig
+    unit = True
+
+    def operand(self, x: Tensor) -> Tensor:
+        """See Head.operand."""
+        return x
+
+    def own(self, x: Tensor, w: Tensor) -> Target:
+        """See Head.own."""
+        cosine = _cosine(x, w)
+        scale = torch.linalg.vector_norm(x, dim=1, keepdim=True).expand_as(cosine)
+        return Target(scale * cosine, cosine, scale)
+
+
+class NormalisedConfig(HeadConfig):
+    """z_j = s·c_j, as in NSL, LMCL and AAM; with `centres: K`, c_j the largest cosine to K prototypes of a speaker.
+
+    Sub-centres (Deng et al., ECCV 2020) let a few of a speaker's prototypes take up what is labelled wrongly.
+    """
 
     name: Literal["normalised"] = "normalised"
     s: float = Field(default=30.0, gt=0)
+    centres: int = Field(default=1, ge=1)
 
 
 class Normalised(Head):
     """The cosine head of NSL, LMCL and AAM: z_j = s·cos(W_j, x)."""
 
     Config = NormalisedConfig
+    unit = True
 
     def __init__(self, config: NormalisedConfig, dim: int, classes: int) -> None:
-        super().__init__(dim, classes)
+        super().__init__(config, dim, classes)
         self.s = config.s
 
-    def target(self, x: Tensor, y: Tensor) -> Target:
-        """See Head.target."""
-        with full_precision(x):
-            x, own = widen(x, functional.embedding(y, self.weight))
-            cosine = (normalise(x) * normalise(own)).sum(dim=1)
-            return Target(self.s * cosine, cosine, torch.full_like(cosine, self.s))
+    def operand(self, x: Tensor) -> Tensor:
+        """See Head.operand."""
+        return self.s * normalise(x)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """See Head.logits."""
-        with full_precision(x):
-            x, weight = widen(x, self.weight)
-            return functional.linear(self.s * normalise(x), normalise(weight))
+    def own(self, x: Tensor, w: Tensor) -> Target:
+        """See Head.own."""
+        cosine = _cosine(x, w)
+        return Target(self.s * cosine, cosine, torch.full_like(cosine, self.s))
+
+
+def _cosine(x: Tensor, w: Tensor) -> Tensor:
+    """(N, K) cosines of x (N, dim) to w (N, K, dim)."""
+    return (normalise(x)[:, None] * normalise(w)).sum(dim=2)

@@ -1,4 +1,4 @@
-"""The loss that training uses: head, margin and selector put together.
+"""The loss that training uses: head, margin, selector and schedules put together.
 
 For a sample with label y, its ψ from the margin and L = logsumexp over j != y of z_j from the head:
 
@@ -12,15 +12,50 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
-from spkver.config import Config, component
-from spkver.errors import InputError, nearest
-from spkver.losses import HEADS, MARGINS, PRESETS, SELECTORS
+from spkver.config import Component, Config, component
+from spkver.errors import nearest
+from spkver.losses import HEADS, MARGINS, PRESETS, SCHEDULES, SELECTORS
 from spkver.losses.heads import Head, full_precision
+from spkver.losses.loss import Loss, LossOutput, check_batch, nan_where_not_finite, share
+from spkver.losses.schedules import Run, Schedule
+from spkver.losses.selectors import over_processes
+
+MARGIN_WARM_UP = {"name": "warmup", "start": 0.1, "end": 0.4}
+NO_ANNEALING = {"name": "constant", "value": 0.0}
 
 
-class LossConfig(Config):
+class SchedulesConfig(Config):
+    """How the numbers of a loss move over the run."""
+
+    m: component(SCHEDULES) = Field(default=MARGIN_WARM_UP)  # type: ignore[valid-type]
+    """factor on the loss's m"""
+    s: component(SCHEDULES) = Field(default="constant")  # type: ignore[valid-type]
+    """factor on the head's scale, and so on every logit (before its bias)"""
+    annealing: component(SCHEDULES) = Field(default=NO_ANNEALING)  # type: ignore[valid-type]
+    """λ: the loss trains on (λ·z_y + ψ) / (1 + λ), so infinitely large is no margin and 0 the whole"""
+    selection: component(SCHEDULES) = Field(default="constant")  # type: ignore[valid-type]
+    """from 0, where all samples get the margin, to 1, where those that the selector picks do"""
+
+    @model_validator(mode="after")
+    def _in_range(self) -> SchedulesConfig:
+        _values_within("m", self.m, 0)
+        _values_within("annealing", self.annealing, 0)
+        _values_within("selection", self.selection, 0, 1)
+        if min(self.s.values) <= 0:
+            raise ValueError(f"s must stay above 0, got {min(self.s.values):g}")
+        return self
+
+
+def _values_within(name: str, schedule: Any, least: float, most: float | None = None) -> None:
+    for value in schedule.values:
+        if value < least or (most is not None and value > most):
+            span = f"at least {least:g}" if most is None else f"between {least:g} and {most:g}"
+            raise ValueError(f"{name} must be {span}, got {value:g}")
+
+
+class LossConfig(Component):
     """A loss, by the name of a preset and what differs from it.
 
     `loss: bd_lmcl`, or with changes `loss: {name: bd_lmcl, m: 0.3, head: {s: 40}, selector: {k: 2}}`. The preset gives
@@ -28,12 +63,14 @@ class LossConfig(Config):
     """
 
     name: str
-    """the preset: softmax, nsl, lmcl, bd_lmcl, aam"""
+    """the preset, see losses.PRESETS"""
     head: component(HEADS)  # type: ignore[valid-type]
     margin: component(MARGINS)  # type: ignore[valid-type]
-    selector: component(SELECTORS)  # type: ignore[valid-type]
+    selector: component(SELECTORS) = Field(default="all")  # type: ignore[valid-type]
+    schedules: SchedulesConfig = SchedulesConfig()
     m: float = Field(ge=0)
-    """the margin at the end of its schedule: a cosine for lmcl, radians for aam"""
+    """the margin where its schedule is 1: a cosine for lmcl, radians for aam, the factor on the angle for a_softmax and
+    l_softmax, the share of m1, m2 and m3 for combined"""
     others: Literal["unmargined", "ignored"] = "unmargined"
     """samples that the selector leaves out: stay in the loss with m = 0, or get weight 0"""
     normalise_by: Literal["batch", "selected"] = "batch"
@@ -48,98 +85,107 @@ class LossConfig(Config):
         name = str(tree.get("name", "bd_lmcl"))
         if name not in PRESETS:
             raise ValueError(f"unknown loss '{name}'{nearest(name, PRESETS)}")
-        return {"name": name, **PRESETS[name], **{key: _part(PRESETS[name].get(key), tree[key]) for key in tree}}
+        return _over({"name": name, **PRESETS[name]}, {key: item for key, item in tree.items() if key != "name"})
 
     @model_validator(mode="after")
     def _makes_sense(self) -> LossConfig:
-        if self.margin.name == "none":
-            if self.m != 0:
-                raise ValueError(f"margin 'none' takes no m, got m = {self.m:g}; name another margin, such as lmcl")
-        elif getattr(self.head, "bias", False):
+        select_margin = getattr(self.selector, "select_margin", None)
+        for m in [self.m, *(self.m * factor for factor in self.schedules.m.values), select_margin]:
+            if m is not None:
+                self.margin.check(m)
+        if self.margin.name != "none" and getattr(self.head, "bias", False):
             raise ValueError(f"margin '{self.margin.name}' is not defined with a bias; set head.bias to false")
         if self.normalise_by == "selected" and self.others != "ignored":
             raise ValueError("normalise_by: selected belongs to others: ignored")
         return self
 
 
-def _part(preset: str | None, own: Any) -> Any:
-    """A key of the user's; a part without a name keeps the preset's."""
-    return {"name": preset, **own} if isinstance(own, Mapping) and isinstance(preset, str) else own
+def _over(preset: Any, own: Any) -> Any:
+    """A key of the user's over the preset's: a part without a name changes the preset's, with a name replaces it."""
+    if not isinstance(own, Mapping) or "name" in own:
+        return own
+    if isinstance(preset, str):
+        preset = {"name": preset}
+    if not isinstance(preset, Mapping):
+        return own
+    return {**preset, **{key: _over(preset.get(key), item) for key, item in own.items()}}
 
 
-class LossOutput(NamedTuple):
-    """What a batch gave. Everything but the loss is detached; nothing here waits for the device."""
+class Moment(NamedTuple):
+    """The numbers of a loss at one moment of the run."""
 
-    loss: Tensor
-    """scalar, with gradient"""
-    per_sample: Tensor
-    """(N,) the loss of each sample, before weights"""
-    accuracy: Tensor
-    """share of samples with no z_j > z_y"""
-    margin_accuracy: Tensor
-    """share of samples with no z_j > ψ, the margin on every sample"""
-    selected_share: Tensor
-    """share of samples that got the margin"""
+    m: float
+    """the margin"""
+    factor: float
+    """on the head's scale"""
+    annealing: float
+    """λ"""
+    selection: float
+    """how far selection goes, from 0 (all samples get the margin) to 1"""
 
 
-class MarginLoss(nn.Module):
-    """The loss of a batch of embeddings of a given dimension against a number of classes."""
+class MarginLoss(Loss):
+    """The loss of a batch of embeddings of a given dimension against a number of classes.
+
+    `run` is for schedules whose places are steps or epochs.
+    """
 
     Config = LossConfig
 
-    def __init__(self, config: LossConfig, dim: int, classes: int) -> None:
+    def __init__(self, config: LossConfig, dim: int, classes: int, run: Run | None = None) -> None:
         super().__init__()
         self.config = config
         self.head: Head = HEADS.build(config.head, dim, classes)
         self.margin = MARGINS.build(config.margin)
         self.selector = SELECTORS.build(config.selector)
+        self.schedules: dict[str, Schedule] = {
+            name: SCHEDULES.build(getattr(config.schedules, name), run) for name in SchedulesConfig.model_fields
+        }
 
-    def forward(self, x: Tensor, y: Tensor, m: float | None = None) -> LossOutput:
-        """The loss of embeddings x (N, dim) with labels y (N,) int64, at the margin m (default: the config's).
+    def at(self, progress: float) -> Moment:
+        """The loss's numbers at a progress of the run in [0, 1]."""
+        m, factor, annealing, selection = (schedule.at(progress) for schedule in self.schedules.values())
+        return Moment(self.config.m * m, factor, annealing, selection)
 
-        An embedding that is not finite, or whose norm is not, gives a NaN loss. For labels see check_labels.
-        """
-        m = self.config.m if m is None else m
+    def moving(self, progress: float) -> dict[str, float]:
+        """See Loss.moving."""
+        now = self.at(progress)
+        scale = now.factor * getattr(self.config.head, "s", 1.0)
+        values = {"margin": now.m, "scale": scale, "annealing": now.annealing, "selection": now.selection}
+        return {name: value for (name, value), one in zip(values.items(), self.schedules.values()) if one.moves}
+
+    def forward(self, x: Tensor, y: Tensor, progress: float = 1.0) -> LossOutput:
+        """See Loss.forward."""
+        check_batch(x, y, self.head.classes)
+        now = self.at(progress)
         with full_precision(x):
-            target = self.head.target(x, y)
+            target = self.head.target(x, y, now.factor)
+            z, psi = target.logit, self.margin(target, now.m)
+            # lerp is exact at both ends: a margin in full is ψ, and no margin z, to the bit
+            psi = torch.lerp(z, psi, 1 / (1 + now.annealing))
             with torch.no_grad():
-                psi = self.margin(target, m)
-                asked = self.selector.threshold(target, self.margin, m)
-                thresholds = [target.logit.detach(), psi] + ([] if asked is None else [asked])
-            others = self.head.others(x, y, thresholds)
+                asked = self.selector.threshold(target, self.margin)
+                thresholds = [z.detach(), psi.detach()] + ([] if asked is None else [asked])
+            others = self.head.others(x, y, thresholds, now.factor)
             with torch.no_grad():
-                selected = self.selector.select(target, others, rivals=others.counts[-1])
-                mask = selected.to(target.cosine.dtype)
+                selected = self.selector.select(target, others, psi, rivals=others.counts[-1])
+                weight = 1 - now.selection * (~selected).to(z.dtype)
 
-            # ψ of a sample that is left alone is its plain logit: all selected is LMCL and none NSL, to the bit
-            loss = torch.logaddexp(mask.new_zeros(()), others.logsumexp - self.margin(target, m * mask))
-            finite = torch.linalg.vector_norm(x.detach().to(loss.dtype), dim=1).isfinite()
-            loss = torch.where(finite, loss, torch.nan)
-
+            loss = torch.logaddexp(z.new_zeros(()), others.logsumexp - torch.lerp(z, psi, weight))
+            loss = nan_where_not_finite(loss, x)
             return LossOutput(
-                loss=self._reduce(loss, mask),
+                loss=self._reduce(loss, weight),
                 per_sample=loss.detach(),
-                accuracy=_share(others.counts[0] == 0),
-                margin_accuracy=_share(others.counts[1] == 0),
-                selected_share=_share(selected),
+                accuracy=share(others.counts[0] == 0),
+                margin_accuracy=share(others.counts[1] == 0),
+                selected_share=share(selected),
             )
 
-    def _reduce(self, loss: Tensor, mask: Tensor) -> Tensor:
+    def _reduce(self, loss: Tensor, weight: Tensor) -> Tensor:
         if self.config.others == "unmargined":
             return loss.mean()
-        number = mask.sum().clamp_min(1) if self.config.normalise_by == "selected" else len(loss)
-        return (loss * mask).sum() / number
-
-
-def _share(hits: Tensor) -> Tensor:
-    return hits.to(torch.float32).mean()
-
-
-def check_labels(y: Tensor, classes: int) -> None:
-    """Refuse labels outside [0, classes). Meant for labels on the CPU: on a GPU it would wait for the device.
-
-    Raises InputError naming the first such label.
-    """
-    wrong = y[(y < 0) | (y >= classes)]
-    if len(wrong):
-        raise InputError(f"label {int(wrong[0])} is out of range: the loss has {classes} classes, 0 to {classes - 1}")
+        if self.config.normalise_by == "batch":
+            return (loss * weight).sum() / len(loss)
+        # by the number that a process selected on average: gradients are averaged over processes
+        every = over_processes(weight)
+        return (loss * weight).sum() / (every.sum().clamp_min(1) * (len(weight) / len(every)))

@@ -1,27 +1,50 @@
 """Margins: from a sample's own cosine and scale to ψ, the logit that the loss trains on.
 
-A margin is called with the batch's Target and m, a number or a tensor of shape (N,): the schedule moves m, a selector
-sets it to 0 for the samples it leaves alone. Where m is 0, ψ is the plain logit, to the bit. ψ never rises with m.
+A margin is called with the batch's Target and m, the margin of the moment. ψ never rises with the angle θ_y, and (but
+for combined margins with m1 < 1) never with m. Where m is 0, ψ is the plain logit, to the bit; a margin whose m is a
+whole number has 1 for that.
+
+Past the angle at which the cosine would rise again, the margins go on with one that falls:
+
+    falling(φ) = (-1)^k cos φ - 2k   for φ in [kπ, (k+1)π]
 """
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from spkver.config import Component
 from spkver.losses.heads import Target
 
-SINE_SQUARED_FLOOR = 1e-6
-"""Angles within 1e-3 rad of 0 and of π have their sine taken as 1e-3, without gradient."""
+LARGEST_COSINE = math.sqrt(1 - 1e-6)
+"""Where the derivative of a margin is infinite at 0 and π, angles within 1e-3 rad of them get no gradient."""
 
 
-class NoMarginConfig(Component):
+class MarginConfig(Component):
+    """Base of the margins' configs."""
+
+    def check(self, m: float) -> None:
+        """Raises ValueError for an m that this margin cannot have, with the m that it can."""
+
+
+def _refuse(config: MarginConfig, takes: str, m: float) -> ValueError:
+    return ValueError(f"margin '{config.name}' takes {takes}, got m = {m:g}")
+
+
+class NoMarginConfig(MarginConfig):
     """ψ = z_y."""
 
     name: Literal["none"] = "none"
+
+    def check(self, m: float) -> None:
+        """See MarginConfig.check."""
+        if m != 0:
+            raise ValueError(f"margin 'none' takes no m, got m = {m:g}; name another margin, such as lmcl")
 
 
 class NoMargin:
@@ -32,15 +55,20 @@ class NoMargin:
     def __init__(self, config: NoMarginConfig) -> None:
         pass
 
-    def __call__(self, target: Target, m: float | Tensor) -> Tensor:
+    def __call__(self, target: Target, m: float) -> Tensor:
         """ψ (N,)."""
         return target.logit
 
 
-class AdditiveCosineConfig(Component):
-    """ψ = s·(c_y - m): LMCL (Wang et al., CVPR 2018), also called CosFace and AM-softmax."""
+class AdditiveCosineConfig(MarginConfig):
+    """ψ = s·(c_y - m): LMCL (Wang et al., CVPR 2018), also called CosFace and AM-softmax; 0 <= m <= 2."""
 
     name: Literal["lmcl"] = "lmcl"
+
+    def check(self, m: float) -> None:
+        """See MarginConfig.check."""
+        if not 0 <= m <= 2:
+            raise _refuse(self, "a difference of cosines from 0 to 2", m)
 
 
 class AdditiveCosine:
@@ -51,13 +79,13 @@ class AdditiveCosine:
     def __init__(self, config: AdditiveCosineConfig) -> None:
         pass
 
-    def __call__(self, target: Target, m: float | Tensor) -> Tensor:
+    def __call__(self, target: Target, m: float) -> Tensor:
         """ψ (N,)."""
         return target.scale * (target.cosine - m)
 
 
-class AdditiveAngleConfig(Component):
-    """ψ = s·cos(θ_y + m): AAM (Deng et al., CVPR 2019), also called ArcFace.
+class AdditiveAngleConfig(MarginConfig):
+    """ψ = s·cos(θ_y + m): AAM (Deng et al., CVPR 2019), also called ArcFace; 0 <= m < π.
 
     For θ_y > π - m, where the cosine would rise again, `falling` goes on with s·(-2 - cos(θ_y + m)), which is
     continuous and falls to the end; `peers` with s·(c_y - m·sin m), which jumps, as most toolkits have it.
@@ -66,22 +94,114 @@ class AdditiveAngleConfig(Component):
     name: Literal["aam"] = "aam"
     beyond: Literal["falling", "peers"] = "falling"
 
+    def check(self, m: float) -> None:
+        """See MarginConfig.check."""
+        if not 0 <= m < math.pi:
+            raise _refuse(self, "an angle of at least 0 and less than π, in radians", m)
+
 
 class AdditiveAngle:
-    """AAM: ψ = σ·cos(θ_y + m), continued beyond θ_y = π - m; 0 <= m < π."""
+    """AAM: ψ = σ·cos(θ_y + m), continued beyond θ_y = π - m."""
 
     Config = AdditiveAngleConfig
 
     def __init__(self, config: AdditiveAngleConfig) -> None:
         self.beyond = config.beyond
 
-    def __call__(self, target: Target, m: float | Tensor) -> Tensor:
+    def __call__(self, target: Target, m: float) -> Tensor:
         """ψ (N,)."""
-        c = target.cosine
-        m = m if isinstance(m, Tensor) else c.new_full((), m)
-        cos_m, sin_m = torch.cos(m), torch.sin(m)
-        sine = ((1 - c) * (1 + c)).clamp_min(SINE_SQUARED_FLOOR).sqrt()
-        shifted = c * cos_m - sine * sin_m
-        continued = c - m * sin_m if self.beyond == "peers" else -2 - shifted
-        # m > 0: a cosine rounded to just below -1 has no "beyond" when there is no margin
-        return target.scale * torch.where((m > 0) & (c < -cos_m), continued, shifted)
+        if m == 0:
+            return target.logit
+        c = target.cosine.clamp(-LARGEST_COSINE, LARGEST_COSINE)
+        angle = c.new_full((), m)
+        turned = _turn(c, angle)
+        continued = c - m * torch.sin(angle) if self.beyond == "peers" else -2 - turned
+        return target.scale * torch.where(c < -torch.cos(angle), continued, turned)
+
+
+class MultiplicativeAngleConfig(MarginConfig):
+    """ψ = σ·falling(m·θ_y): L-softmax (Liu et al., ICML 2016) and A-softmax (Liu et al., CVPR 2017); m = 1, 2, ... 5.
+
+    They differ in their heads, and train with annealing: see the presets.
+    """
+
+    name: Literal["multiplicative"] = "multiplicative"
+
+    def check(self, m: float) -> None:
+        """See MarginConfig.check."""
+        if m not in (1, 2, 3, 4, 5):
+            raise _refuse(self, "a whole m from 1 to 5 (softened by schedules.annealing, not schedules.m)", m)
+
+
+class MultiplicativeAngle:
+    """A- and L-softmax: ψ = σ·((-1)^k cos(mθ_y) - 2k) for θ_y in [kπ/m, (k+1)π/m].
+
+    By cos(mθ) = T_m(cos θ), Chebyshev's polynomial, so nothing is clamped and no gradient is infinite; k is the number
+    of the angles π/m ... (m-1)π/m that θ_y exceeds, told by their cosines.
+    """
+
+    Config = MultiplicativeAngleConfig
+
+    def __init__(self, config: MultiplicativeAngleConfig) -> None:
+        pass
+
+    def __call__(self, target: Target, m: float) -> Tensor:
+        """ψ (N,)."""
+        c, times = target.cosine, round(m)
+        k = sum((c < math.cos(i * math.pi / times) for i in range(1, times)), start=torch.zeros_like(c))
+        return target.scale * _fold(_chebyshev(c, times), k)
+
+
+class CombinedConfig(MarginConfig):
+    """ψ = σ·(falling(m1·θ_y + m2) - m3), the combined margin of ArcFace's paper; m is the share of it in force.
+
+    At a share m, m1 is 1 + m·(m1 - 1), m2 is m·m2 and m3 is m·m3: 0 is no margin, 1 the whole.
+    """
+
+    name: Literal["combined"] = "combined"
+    m1: float = Field(default=1.0, gt=0, le=5)
+    m2: float = Field(default=0.0, ge=0, lt=math.pi)
+    m3: float = Field(default=0.0, ge=0, le=2)
+
+    def check(self, m: float) -> None:
+        """See MarginConfig.check."""
+        if not 0 <= m <= 1:
+            raise _refuse(self, "a share of m1, m2 and m3 from 0 to 1", m)
+
+
+class Combined:
+    """The combined margin: ψ = σ·(falling(m1·θ_y + m2) - m3)."""
+
+    Config = CombinedConfig
+
+    def __init__(self, config: CombinedConfig) -> None:
+        self.config = config
+
+    def __call__(self, target: Target, m: float) -> Tensor:
+        """ψ (N,)."""
+        if m == 0:
+            return target.logit
+        c, margin = target.cosine.clamp(-LARGEST_COSINE, LARGEST_COSINE), self.config
+        theta = torch.acos(c)
+        turn = m * ((margin.m1 - 1) * theta + margin.m2)
+        k = torch.floor((theta + turn).detach() / math.pi)
+        return target.scale * (_fold(_turn(c, turn), k) - m * margin.m3)
+
+
+def _turn(c: Tensor, angle: Tensor) -> Tensor:
+    """cos(θ + angle) for c = cos θ, clamped."""
+    sine = ((1 - c) * (1 + c)).sqrt()
+    return c * torch.cos(angle) - sine * torch.sin(angle)
+
+
+def _fold(cosine: Tensor, k: Tensor) -> Tensor:
+    """(-1)^k cos φ - 2k: the cosine of an angle φ in [kπ, (k+1)π], made to fall all the way."""
+    return torch.where(k % 2 == 0, cosine, -cosine) - 2 * k
+
+
+def _chebyshev(c: Tensor, n: int) -> Tensor:
+    """T_n(c) = cos(nθ) for c = cos θ, n >= 1: T_n = 2c·T_{n-1} - T_{n-2}."""
+    before, now = torch.ones_like(c), c
+    for _ in range(n - 1):
+        before, now = now, 2 * c * now - before
+    return now

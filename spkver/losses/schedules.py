@@ -1,18 +1,24 @@
 """Schedules: a number as a function of the progress of the run, from 0 at its start to 1 at its end.
 
-They serve the margin (a factor on its final value), the learning rate (a factor on its peak) and the like.
+They serve the margin (a factor on its final value), the learning rate (a factor on its peak) and the like. Every one
+is a way through points (place, value); a place is a share of the run, or a number of steps or epochs.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from spkver.config import Component
+from spkver.errors import InputError
 
 Shape = Literal["linear", "exponential", "cosine", "step"]
+Unit = Literal["progress", "step", "epoch"]
+Point = tuple[float, float]
 
 DECAY = 1e-3
 """An exponential that starts or ends at 0 comes within this share of its way."""
@@ -35,105 +41,183 @@ def ramp(initial: float, final: float, t: float, shape: Shape) -> float:
     elif shape == "step":
         way = 0.0
     else:
-        ratio = final / initial if initial * final > 0 else DECAY
+        ratio = final / initial if initial else 0.0
+        ratio = ratio if 0 < ratio < math.inf else DECAY
         way = (1 - ratio**t) / (1 - ratio)
     return initial + (final - initial) * way
 
 
-class ConstantConfig(Component):
+@dataclass(frozen=True)
+class Run:
+    """How long a run is, for schedules whose places are steps or epochs. Not known: None."""
+
+    steps: int | None = None
+    steps_per_epoch: float | None = None
+
+    def length(self, unit: Unit) -> float:
+        """The run in that unit: 1, its steps, or its epochs. Raises InputError if that is not known."""
+        if unit == "progress":
+            return 1.0
+        if self.steps is None or self.steps_per_epoch is None:
+            raise InputError(f"a schedule by {unit} needs the length of the run, which is not known here")
+        return self.steps if unit == "step" else self.steps / self.steps_per_epoch
+
+
+class ScheduleConfig(Component, ABC):
+    """Base of the schedules' configs: each says through which points it goes."""
+
+    unit: Unit = "progress"
+    """of the places: shares of the run, from 0 to 1, or numbers of steps or epochs from its start"""
+
+    @abstractmethod
+    def way(self) -> tuple[tuple[Point, ...], tuple[Shape, ...]]:
+        """The points (place, value) in order, and the shape of the way from each to the next."""
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The values at the points, between whose least and greatest every value of the schedule lies."""
+        return tuple(value for _, value in self.way()[0])
+
+    @model_validator(mode="after")
+    def _places_rise(self) -> ScheduleConfig:
+        places = [place for place, _ in self.way()[0]]
+        last = 1.0 if self.unit == "progress" else math.inf
+        if places != sorted(places) or places[0] < 0 or places[-1] > last:
+            bounds = "rise from 0 to 1" if self.unit == "progress" else "rise from 0"
+            raise ValueError(f"the places must {bounds} (unit: {self.unit}), got {', '.join(f'{p:g}' for p in places)}")
+        return self
+
+
+class Schedule:
+    """A schedule over a run of a given length."""
+
+    Config: ClassVar[type[ScheduleConfig]]
+
+    def __init__(self, config: ScheduleConfig, run: Run | None = None) -> None:
+        self.config = config
+        self._points, self._shapes = config.way()
+        self._length = (run or Run()).length(config.unit)
+
+    def at(self, progress: float) -> float:
+        """The value at a progress in [0, 1]."""
+        # 3 of 7 steps are to be 3 steps, however 3 / 7 is rounded
+        place = progress if self.config.unit == "progress" else round(progress * self._length, 9)
+        for (start, initial), (end, final), shape in zip(self._points, self._points[1:], self._shapes):
+            if place < end:
+                return initial if place <= start else ramp(initial, final, (place - start) / (end - start), shape)
+        return self._points[-1][1]
+
+    @property
+    def moves(self) -> bool:
+        """Whether it has more than one value."""
+        return len(set(self.config.values)) > 1
+
+
+class ConstantConfig(ScheduleConfig):
     """The same value all along."""
 
     name: Literal["constant"] = "constant"
     value: float = 1.0
 
+    def way(self) -> tuple[tuple[Point, ...], tuple[Shape, ...]]:
+        """See ScheduleConfig.way."""
+        return ((0.0, self.value),), ()
 
-class Constant:
+
+class Constant(Schedule):
     """The same value all along."""
 
     Config = ConstantConfig
 
-    def __init__(self, config: ConstantConfig) -> None:
-        self.config = config
 
-    def at(self, progress: float) -> float:
-        """The value at a progress in [0, 1]."""
-        return self.config.value
+class _RampConfig(ScheduleConfig):
+    initial: float
+    final: float
+    start: float = 0.0
+    end: float = 1.0
+
+    def way(self) -> tuple[tuple[Point, ...], tuple[Shape, ...]]:
+        """See ScheduleConfig.way."""
+        return ((self.start, self.initial), (self.end, self.final)), (self._shape(),)
+
+    @abstractmethod
+    def _shape(self) -> Shape: ...
 
 
-class WarmupConfig(Component):
-    """`initial` until the share `start` of the run, from there to `final`, reached at the share `end`."""
+class WarmupConfig(_RampConfig):
+    """`initial` until the place `start`, from there to `final`, reached at `end`."""
 
     name: Literal["warmup"] = "warmup"
     initial: float = 0.0
     final: float = 1.0
-    start: float = Field(default=0.0, ge=0, le=1)
-    end: float = Field(default=0.1, ge=0, le=1)
+    end: float = 0.1
     shape: Shape = "linear"
 
-    @model_validator(mode="after")
-    def _in_order(self) -> WarmupConfig:
-        if self.end < self.start:
-            raise ValueError(f"end {self.end:g} comes before start {self.start:g}")
-        return self
+    def _shape(self) -> Shape:
+        return self.shape
 
 
-class Warmup:
-    """From one value to another over a part of the run."""
+class Warmup(Schedule):
+    """From one value to another over a part of the run, from 0 to 1 by default."""
 
     Config = WarmupConfig
 
-    def __init__(self, config: WarmupConfig) -> None:
-        self.config = config
 
-    def at(self, progress: float) -> float:
-        """The value at a progress in [0, 1]."""
-        c = self.config
-        return _between((c.start, c.initial), (c.end, c.final), progress, c.shape)
+class LinearConfig(_RampConfig):
+    """From `initial` to `final` in a straight line, between the places `start` and `end`."""
+
+    name: Literal["linear"] = "linear"
+
+    def _shape(self) -> Shape:
+        return "linear"
 
 
-class PiecewiseConfig(Component):
-    """Through points (progress, value) in order, constant before the first and after the last.
+class Linear(Schedule):
+    """From one value to another in a straight line."""
+
+    Config = LinearConfig
+
+
+class ExponentialConfig(_RampConfig):
+    """From `initial` to `final` by a constant ratio a step, between the places `start` and `end`."""
+
+    name: Literal["exponential"] = "exponential"
+
+    def _shape(self) -> Shape:
+        return "exponential"
+
+
+class Exponential(Schedule):
+    """From one value to another by a constant ratio a step, as λ falls in A-softmax."""
+
+    Config = ExponentialConfig
+
+
+class PiecewiseConfig(ScheduleConfig):
+    """Through points (place, value) in order, constant before the first and after the last.
 
     `shape` is one for all the ways between the points, or a list with one for each. For a learning rate:
     `{points: [[0, 0], [0.1, 1], [1, 1e-3]], shape: [linear, exponential]}`.
     """
 
     name: Literal["piecewise"] = "piecewise"
-    points: tuple[tuple[float, float], ...] = Field(min_length=1)
+    points: tuple[Point, ...] = Field(min_length=1)
     shape: Shape | tuple[Shape, ...] = "linear"
 
+    def way(self) -> tuple[tuple[Point, ...], tuple[Shape, ...]]:
+        """See ScheduleConfig.way."""
+        ways = len(self.points) - 1
+        return self.points, (self.shape,) * ways if isinstance(self.shape, str) else self.shape
+
     @model_validator(mode="after")
-    def _in_order(self) -> PiecewiseConfig:
-        places = [progress for progress, _ in self.points]
-        if places != sorted(places) or places[0] < 0 or places[-1] > 1:
-            raise ValueError(f"the points' progress must rise from 0 to 1, got {', '.join(f'{p:g}' for p in places)}")
-        if not isinstance(self.shape, str) and len(self.shape) != len(places) - 1:
-            raise ValueError(
-                f"{len(places)} points have {len(places) - 1} ways between them, got {len(self.shape)} shapes"
-            )
+    def _shapes_fit(self) -> PiecewiseConfig:
+        ways = len(self.points) - 1
+        if not isinstance(self.shape, str) and len(self.shape) != ways:
+            raise ValueError(f"{ways + 1} points have {ways} ways between them, got {len(self.shape)} shapes")
         return self
 
 
-class Piecewise:
+class Piecewise(Schedule):
     """Through given points."""
 
     Config = PiecewiseConfig
-
-    def __init__(self, config: PiecewiseConfig) -> None:
-        self.points = config.points
-        ways = len(config.points) - 1
-        self.shapes = (config.shape,) * ways if isinstance(config.shape, str) else config.shape
-
-    def at(self, progress: float) -> float:
-        """The value at a progress in [0, 1]."""
-        for left, right, shape in zip(self.points, self.points[1:], self.shapes):
-            if progress < right[0]:
-                return _between(left, right, progress, shape)
-        return self.points[-1][1]
-
-
-def _between(left: tuple[float, float], right: tuple[float, float], progress: float, shape: Shape) -> float:
-    (start, initial), (end, final) = left, right
-    if progress >= end:
-        return final
-    return ramp(initial, final, (progress - start) / (end - start), shape)

@@ -1,7 +1,7 @@
 """Selectors: which samples of the batch get the margin.
 
 A selector first says at which ψ rivals are to be counted (before the pass over the classes), then makes its mask from
-what the pass found. Both get the whole batch, so that a selector which ranks samples can gather them over processes.
+what the pass found. One that ranks samples against each other ranks the global batch, over all processes.
 """
 
 from __future__ import annotations
@@ -12,24 +12,36 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, distributed
 
 from spkver.config import Component
 from spkver.losses.heads import Others, Target
 
-Margin = Callable[[Target, float | Tensor], Tensor]
+Margin = Callable[[Target, float], Tensor]
 
 
 class Selector(ABC):
     """Base of the selectors. Both methods run without gradient."""
 
-    def threshold(self, target: Target, margin: Margin, m: float) -> Tensor | None:
-        """Where rivals are counted, (N,); None: at ψ = margin(target, m), which the loss counts anyhow."""
+    def threshold(self, target: Target, margin: Margin) -> Tensor | None:
+        """Where rivals are counted, (N,); None: at ψ with the margin of the moment, which the loss counts anyhow."""
         return None
 
     @abstractmethod
-    def select(self, target: Target, others: Others, rivals: Tensor) -> Tensor:
-        """The mask (N,) bool of samples that get the margin; rivals (N,) int64: how many z_j exceed the threshold."""
+    def select(self, target: Target, others: Others, psi: Tensor, rivals: Tensor) -> Tensor:
+        """The mask (N,) bool of samples that get the margin.
+
+        psi (N,): ψ of every sample with the margin of the moment; rivals (N,) int64: how many z_j exceed the threshold.
+        """
+
+
+def over_processes(values: Tensor) -> Tensor:
+    """The values (N,) of all processes one after the other, every process with as many; of this one if it is alone."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return values
+    parts = [torch.empty_like(values) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(parts, values.contiguous())
+    return torch.cat(parts)
 
 
 class AllConfig(Component):
@@ -46,7 +58,7 @@ class All(Selector):
     def __init__(self, config: AllConfig) -> None:
         pass
 
-    def select(self, target: Target, others: Others, rivals: Tensor) -> Tensor:
+    def select(self, target: Target, others: Others, psi: Tensor, rivals: Tensor) -> Tensor:
         """See Selector.select."""
         return torch.ones_like(rivals, dtype=torch.bool)
 
@@ -72,10 +84,56 @@ class Boundary(Selector):
         self.k = config.k
         self.select_margin = config.select_margin
 
-    def threshold(self, target: Target, margin: Margin, m: float) -> Tensor | None:
+    def threshold(self, target: Target, margin: Margin) -> Tensor | None:
         """See Selector.threshold."""
         return None if self.select_margin is None else margin(target, self.select_margin)
 
-    def select(self, target: Target, others: Others, rivals: Tensor) -> Tensor:
+    def select(self, target: Target, others: Others, psi: Tensor, rivals: Tensor) -> Tensor:
         """See Selector.select."""
         return rivals >= self.k
+
+
+class HardestConfig(Component):
+    """The samples of greatest loss with the margin on them, L - ψ: a share of the batch, to the nearest whole number.
+
+    At least one; samples as hard as the last of them are selected with it.
+    """
+
+    name: Literal["hardest"] = "hardest"
+    share: float = Field(default=0.5, gt=0, le=1)
+
+
+class Hardest(Selector):
+    """The hardest share of the batch."""
+
+    Config = HardestConfig
+
+    def __init__(self, config: HardestConfig) -> None:
+        self.share = config.share
+
+    def select(self, target: Target, others: Others, psi: Tensor, rivals: Tensor) -> Tensor:
+        """See Selector.select. A sample whose loss is not a number is the easiest."""
+        hardness = torch.nan_to_num(others.logsumexp - psi, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+        batch = over_processes(hardness)
+        number = max(1, round(self.share * len(batch)))
+        return hardness >= batch.topk(number).values[-1]
+
+
+class CosineConfig(Component):
+    """Samples far from their own prototype: those with c_y < below, strictly."""
+
+    name: Literal["cosine"] = "cosine"
+    below: float = Field(default=0.5, ge=-1, le=1)
+
+
+class Cosine(Selector):
+    """Samples whose target cosine is under a threshold."""
+
+    Config = CosineConfig
+
+    def __init__(self, config: CosineConfig) -> None:
+        self.below = config.below
+
+    def select(self, target: Target, others: Others, psi: Tensor, rivals: Tensor) -> Tensor:
+        """See Selector.select."""
+        return target.cosine < self.below

@@ -8,6 +8,7 @@ from pathlib import Path
 from spkver.errors import InputError
 from spkver.files import StrPath, write_json, write_text
 from spkver.metrics import ErrorCurve, error_curve, operating_point
+from spkver.report import tables
 from spkver.report.det import draw_det
 from spkver.scoring.evaluation import DEFAULT_POINTS, Evaluation, evaluate
 from spkver.trials import Scores
@@ -30,10 +31,11 @@ def report(
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
     cells = _cells(found, points)
-    text = _text(cells)
+    text = tables.text(cells)
     folder = Path(out)
     write_text(folder / "results.txt", (f"{title}\n\n" if title else "") + text + "\n")
-    write_text(folder / "results.md", (f"# {title}\n\n" if title else "") + _markdown(cells) + "\n\n![DET](det.svg)\n")
+    page = f"{tables.markdown(cells)}\n\n![DET](det.svg)\n"
+    write_text(folder / "results.md", (f"# {title}\n\n" if title else "") + page)
     write_json(folder / "results.json", {"title": title, "systems": {name: e.plain() for name, e in found.items()}})
     draw_det(
         curves,
@@ -50,20 +52,3 @@ def _cells(found: Mapping[str, Evaluation], points: Sequence[str]) -> list[list[
         costs = [f"{row.min_dcf[point].cost:.4f}" for point in points]
         rows.append([name, str(row.trials), str(row.targets), f"{100 * row.eer:.2f}", *costs])
     return rows
-
-
-def _text(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths))
-        )
-        for row in rows
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
-
-
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *body])

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from spkver.augment.speed import change_speed
+from spkver.errors import InputError
 from spkver.packs.reader import Pack
 
-ORDER, CROPS = 0, 1  # what a random stream is for
+ORDER, CROPS, TURNS = 0, 1, 2  # what a random stream is for
 
 
 @dataclass(frozen=True)
@@ -45,25 +46,50 @@ class Sampler:
 
     crop: samples or frames of the crop as the network sees it; shorter utterances are repeated to that length.
     speeds: one is drawn for every crop; speaker i at speed k is the class i + k * speakers.
+    utterances_per_speaker: every batch holds so many utterances of each of its speakers, at one speed. Speakers take
+    turns, in an order of the round's own, however many utterances they have; a speaker's utterances take turns too,
+    and one who has too few gives them again, in other crops. Raises InputError for fewer speakers than a batch holds.
     """
 
-    def __init__(self, pack: Pack, *, batch_size: int, crop: int, speeds: tuple[float, ...], seed: int) -> None:
+    def __init__(
+        self,
+        pack: Pack,
+        *,
+        batch_size: int,
+        crop: int,
+        speeds: tuple[float, ...],
+        seed: int,
+        utterances_per_speaker: int | None = None,
+    ) -> None:
         self.pack, self.batch_size, self.crop, self.speeds, self.seed = pack, batch_size, crop, speeds, seed
+        self.utterances_per_speaker = utterances_per_speaker
         self.speakers = sorted(set(pack.speakers))
         number = {speaker: index for index, speaker in enumerate(self.speakers)}
-        self.labels = np.array([number[speaker] for speaker in pack.speakers])
+        self.labels = np.array([number[speaker] for speaker in pack.speakers], dtype=np.int64)
         self._epoch = functools.lru_cache(maxsize=2)(self._order_of_epoch)
+        self._rows_of = np.split(np.argsort(self.labels, kind="stable"), np.cumsum(np.bincount(self.labels))[:-1])
+        if utterances_per_speaker and len(self.speakers) < (needed := batch_size // utterances_per_speaker):
+            raise InputError(
+                f"{pack.path}: {len(self.speakers)} speakers, but a batch of {batch_size} with "
+                f"{utterances_per_speaker} utterances of each holds {needed}; lower train.batch_size"
+            )
 
     @property
     def classes(self) -> int:
         """Number of classes: speakers times speeds."""
         return len(self.speakers) * len(self.speeds)
 
+    @property
+    def steps_per_epoch(self) -> float:
+        """Batches that hold as many utterances as the pack."""
+        return len(self.pack) / self.batch_size
+
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
-        rows = self._rows(step)
+        each = self.utterances_per_speaker or 1
+        rows = self._rows(step) if self.utterances_per_speaker is None else self._rows_by_speaker(step, each)
         random = np.random.default_rng([self.seed, CROPS, step])
-        drawn = random.integers(0, len(self.speeds), len(rows))
+        drawn = random.integers(0, len(self.speeds), len(rows) // each).repeat(each)
         order = np.argsort(drawn, kind="stable")
         rows, drawn = rows[order], drawn[order]
         groups = []
@@ -82,6 +108,20 @@ class Sampler:
 
     def _order_of_epoch(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.seed, ORDER, epoch]).permutation(len(self.pack))
+
+    def _rows_by_speaker(self, step: int, each: int) -> np.ndarray:
+        number = self.batch_size // each
+        # in a round every speaker has at most one turn, so that no batch holds one twice
+        turn, place = divmod(step, len(self.speakers) // number)
+        order = np.random.default_rng([self.seed, ORDER, turn]).permutation(len(self.speakers))
+        speakers = order[place * number : (place + 1) * number]
+        return np.concatenate([self._turn(speaker, turn, each) for speaker in speakers.tolist()])
+
+    def _turn(self, speaker: int, turn: int, each: int) -> np.ndarray:
+        rows = self._rows_of[speaker]
+        cycle, block = divmod(turn, max(1, len(rows) // each))
+        order = np.random.default_rng([self.seed, TURNS, speaker, cycle]).permutation(rows)
+        return np.resize(order, max(len(rows), each))[block * each : (block + 1) * each]
 
     def _crop(self, row: int, length: int, random: np.random.Generator) -> np.ndarray:
         have = int(self.pack.lengths[row])

@@ -15,19 +15,16 @@ WARM_UP_AND_DECAY = {
     "points": ((0.0, 0.0), (0.05, 1.0), (1.0, 0.001)),
     "shape": ("linear", "exponential"),
 }
-MARGIN_WARM_UP = {"name": "warmup", "start": 0.1, "end": 0.4}
 
 
 class TrainingConfig(Config):
-    """Lengths are in steps; schedules are factors over the progress of the run, from 0 to 1."""
+    """Lengths are in steps; the numbers of the loss have schedules of their own."""
 
     steps: int = Field(1000, ge=0, description="0 writes the untrained model")
     batch_size: int = Field(64, gt=0)
     optimizer: component(OPTIMIZERS) = Field(default="sgd")  # type: ignore[valid-type]
     lr_schedule: component(SCHEDULES) = Field(default=WARM_UP_AND_DECAY)  # type: ignore[valid-type]
     """factor on the optimizer's lr"""
-    margin_schedule: component(SCHEDULES) = Field(default=MARGIN_WARM_UP)  # type: ignore[valid-type]
-    """factor on the loss's m"""
     clip_norm: float | None = Field(5.0, gt=0, description="greatest norm of the gradient; null for no limit")
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """of the network's products; auto is bf16 where the device computes in it natively"""

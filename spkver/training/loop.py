@@ -20,7 +20,8 @@ from spkver.errors import RunError
 from spkver.features.fbank import normalise
 from spkver.files import atomic_directory, recover
 from spkver.losses import SCHEDULES
-from spkver.losses.margin_loss import MarginLoss, check_labels
+from spkver.losses.loss import Loss, check_labels
+from spkver.losses.schedules import Run
 from spkver.training import checkpoint
 from spkver.training.batches import Batch, Prefetcher, Sampler, to_waveform
 from spkver.training.checkpoint import Checkpoint
@@ -47,7 +48,7 @@ class Trainer:
         self,
         config: TrainingConfig,
         encoder: Encoder,
-        loss: MarginLoss,
+        loss: Loss,
         sampler: Sampler,
         augmentations: Augmentations,
         dev: DevSet | None,
@@ -67,8 +68,7 @@ class Trainer:
         self.parameters = dict(self.modules.named_parameters())
         self.optimizer: torch.optim.Optimizer = OPTIMIZERS.build(config.optimizer, self.parameters.values())
         self.peak_lr = float(config.optimizer.lr)
-        self.lr_schedule = SCHEDULES.build(config.lr_schedule)
-        self.margin_schedule = SCHEDULES.build(config.margin_schedule)
+        self.lr_schedule = SCHEDULES.build(config.lr_schedule, Run(config.steps, sampler.steps_per_epoch))
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and computes_in_bf16(self.device))
         self.averages = Averages()
         self.best: dict[str, float] = {}
@@ -116,7 +116,7 @@ class Trainer:
                 looked_at.check(self.sampler)
             before = outcome
             if log:
-                rates = {"lr": self._lr(step), "margin": self._margin(step)} | clock.rates(config.batch_size)
+                rates = {"lr": self._lr(step)} | self.loss.moving(step / config.steps) | clock.rates(config.batch_size)
                 left = _duration((config.steps - done) * config.batch_size / rates["utterances_per_second"])
                 monitor.record(done, config.steps, self.averages.read() | rates, f"{left} left" if not last else "")
             with clock.paused():
@@ -132,7 +132,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             embeddings = self.encoder.network(features)
         labels = batch.labels.to(self.device, non_blocking=True)
-        output = self.loss(embeddings, labels, self._margin(step))
+        output = self.loss(embeddings, labels, step / self.config.steps)
         self.optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         limit = self.config.clip_norm or float("inf")
@@ -167,9 +167,6 @@ class Trainer:
     def _lr(self, step: int) -> float:
         # the first of n steps is at 1/n of the run, so that a warm-up from 0 does not waste it
         return self.peak_lr * self.lr_schedule.at((step + 1) / self.config.steps)
-
-    def _margin(self, step: int) -> float:
-        return self.loss.config.m * self.margin_schedule.at(step / self.config.steps)
 
     # --- what is kept -------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ _SHOWN = {
     "loss": "loss {:.3f}",
     "lr": "lr {:.2e}",
     "margin": "margin {:.3f}",
+    "scale": "scale {:.2f}",
+    "annealing": "annealing {:.3g}",
     "gradient_norm": "gradient norm {:.2f}",
     "utterances_per_second": "{:.0f} utt/s",
     "dev_eer": "dev EER {:.2%}",

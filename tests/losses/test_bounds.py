@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from spkver.config import validate
 from spkver.losses.bounds import check, largest_margin, smallest_scale
 from spkver.losses.margin_loss import LossConfig
+from spkver.losses.schedules import Run
 
 
 def simplex(classes: int) -> torch.Tensor:
@@ -56,3 +57,31 @@ def test_check_names_the_numbers():
     assert check(validate(LossConfig, {"name": "aam", "m": 1.2}), 5994, 256) == []
     (scale,) = check(validate(LossConfig, {"name": "aam", "head": {"s": 5}}), 5994, 256)
     assert "m =" not in scale
+
+
+def warnings(**keys):
+    return check(validate(LossConfig, keys), classes=1000, dim=128)
+
+
+def test_check_looks_at_where_the_schedules_end():
+    falls = {"name": "linear", "initial": 1, "final": 0.1}
+    assert warnings(name="lmcl", m=1.2, head={"s": 1e9}, schedules={"m": falls}) == []
+    (scale,) = warnings(name="nsl", schedules={"s": falls})
+    assert "s = 3 is below 9.0" in scale
+    # annealing that stays takes its part of the margin
+    assert warnings(name="lmcl", m=1.2, schedules={"annealing": {"name": "constant", "value": 5}}) == []
+    by_step = {"s": {"name": "linear", "unit": "step", "initial": 1, "final": 0.1, "end": 20}}
+    config = validate(LossConfig, {"name": "nsl", "schedules": by_step})
+    assert check(config, 1000, 128, run=Run(10, 5.0)) == []
+    assert len(check(config, 1000, 128, run=Run(20, 5.0))) == 1
+
+
+def test_check_knows_the_cosine_of_a_combined_margin():
+    scale, margin = warnings(name="combined", margin={"m2": 0.3, "m3": 1.1}, head={"s": 8})
+    assert "1000 speakers and m3 = 1.1" in scale and "margin m3 = 1.1 is above 1.000" in margin
+    assert warnings(name="combined", m=0.1, margin={"m2": 0.3, "m3": 1.1}) == []
+
+
+@pytest.mark.parametrize("name", ["softmax", "l_softmax", "a_softmax"])
+def test_without_a_scale_there_is_no_bound(name):
+    assert warnings(name=name) == []

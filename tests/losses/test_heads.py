@@ -3,24 +3,46 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spkver.losses.heads import NORM_FLOOR, Linear, LinearConfig, Normalised, NormalisedConfig, normalise
+from spkver.errors import InputError
+from spkver.losses.heads import (
+    NORM_FLOOR,
+    Linear,
+    LinearConfig,
+    Normalised,
+    NormalisedConfig,
+    Unit,
+    UnitConfig,
+    normalise,
+)
 
 
 def heads():
-    torch.manual_seed(3)
-    yield Linear(LinearConfig(), 6, 7).double()
-    yield Linear(LinearConfig(bias=False), 6, 7).double()
-    yield Normalised(NormalisedConfig(s=10), 6, 7).double()
+    for reduction in ("dense", {"name": "chunked", "chunk": 3}):
+        torch.manual_seed(3)
+        linear = Linear(LinearConfig(reduction=reduction), 6, 7).double()
+        torch.nn.init.normal_(linear.bias)
+        yield linear
+        yield Linear(LinearConfig(bias=False, reduction=reduction), 6, 7).double()
+        yield Unit(UnitConfig(reduction=reduction), 6, 7).double()
+        yield Normalised(NormalisedConfig(s=10, reduction=reduction), 6, 7).double()
+        yield Normalised(NormalisedConfig(s=10, centres=3, reduction=reduction), 6, 7).double()
 
 
-@pytest.mark.parametrize("head", heads(), ids=["linear", "no bias", "normalised"])
+HEADS = list(heads())
+NAMES = [
+    f"{kind} {way}" for way in ("dense", "chunked") for kind in ("linear", "no bias", "unit", "normalised", "centres")
+]
+every_head = pytest.mark.parametrize("head", HEADS, ids=NAMES)
+
+
+@every_head
 def test_the_two_steps_agree_with_all_logits(head, batch):
     x, y = batch
     z = head.logits(x)
     own = torch.arange(len(y)), y
     target = head.target(x, y)
     torch.testing.assert_close(target.logit, z[own])
-    bias = head.bias[y] if getattr(head, "bias", None) is not None else 0
+    bias = 0 if head.bias is None else head.bias[y]
     torch.testing.assert_close(target.scale * target.cosine + bias, target.logit)
 
     threshold = torch.zeros(len(y), dtype=x.dtype)
@@ -31,6 +53,59 @@ def test_the_two_steps_agree_with_all_logits(head, batch):
     assert torch.equal(others.counts[0], (rest > target.logit[:, None]).sum(1))
     assert torch.equal(others.counts[1], (rest > 0).sum(1))
     assert others.logsumexp.requires_grad and not others.largest.requires_grad
+
+
+@every_head
+def test_all_logits_are_those_of_the_formula(head, batch):
+    x, _ = batch
+    W = head.weight.detach()
+    if isinstance(head, Linear):
+        expected = x @ W.T + (0 if head.bias is None else head.bias)
+    else:
+        cosine = torch.nn.functional.cosine_similarity(x[:, None], W, dim=2).unflatten(1, (7, -1)).amax(2)
+        expected = cosine * (x.norm(dim=1, keepdim=True) if isinstance(head, Unit) else 10)
+    torch.testing.assert_close(head.logits(x), expected)
+
+
+@every_head
+def test_a_factor_on_the_scale(head, batch):
+    x, y = batch
+    plain, target = head.target(x, y), head.target(x, y, 0.25)
+    bias = 0 if head.bias is None else head.bias[y]
+    torch.testing.assert_close(target.logit - bias, 0.25 * (plain.logit - bias))
+    torch.testing.assert_close(target.scale, 0.25 * plain.scale)
+    assert torch.equal(target.cosine, plain.cosine)
+    z = head.logits(x, 0.25)
+    torch.testing.assert_close(z[torch.arange(len(y)), y], target.logit)
+    z[torch.arange(len(y)), y] = -torch.inf
+    torch.testing.assert_close(head.others(x, y, [], 0.25).logsumexp, z.logsumexp(1))
+
+
+@pytest.mark.parametrize(("own", "other"), zip(HEADS[:5], HEADS[5:]), ids=NAMES[:5])
+def test_the_reduction_changes_no_gradient(own, other, batch):
+    x, y = batch
+    gradients = []
+    for head in (own, other):
+        others, target = head.others(x, y), head.target(x, y)
+        loss = torch.nn.functional.softplus(others.logsumexp - target.logit + target.scale * target.cosine).mean()
+        gradients.append(torch.autograd.grad(loss, [x, *head.parameters()]))
+        assert not gradients[-1][1].is_sparse
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_speaker_is_as_near_as_its_nearest_centre():
+    head = Normalised(NormalisedConfig(s=2, centres=2), 2, 2)
+    head.weight.data = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+    x = torch.tensor([[3.0, 0.1], [0.1, 3.0], [-3.0, 0.1], [0.1, -3.0]])
+    target = head.target(x, torch.tensor([0, 0, 1, 1]))
+    assert (target.cosine > 0.99).all() and (head.logits(x).argmax(1) == torch.tensor([0, 0, 1, 1])).all()
+    (gradient,) = torch.autograd.grad(target.cosine[1], head.weight)
+    assert gradient.any(1).tolist() == [False, True, False, False]
+
+
+def test_one_class_is_refused():
+    with pytest.raises(InputError, match="at least 2 speakers, got 1"):
+        Unit(UnitConfig(), 6, 1)
 
 
 def test_rivals_are_counted_strictly():

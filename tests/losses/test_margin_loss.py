@@ -1,4 +1,4 @@
-"""The losses against plain float64 versions of their formulas, and the laws that they obey."""
+"""The laws that the losses obey, what they do at the edge of numbers, and what their configs refuse."""
 
 from __future__ import annotations
 
@@ -8,120 +8,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from spkver.config import dump, load, validate
 from spkver.errors import InputError
 from spkver.losses import PRESETS
-from spkver.losses.margin_loss import LossConfig, check_labels
+from spkver.losses.loss import check_labels
+from spkver.losses.margin_loss import LossConfig, MarginLoss
+from spkver.losses.schedules import Run
 
-# ---- the formulas, sample by sample, nothing shared with the package ----
+NORMALISED = ["nsl", "lmcl", "bd_lmcl", "aam", "bd_aam", "sub_centre_aam", "combined"]
+"""presets in which the length of an embedding does not matter"""
+SELECTORS = ["all", "boundary", "hardest", "cosine"]
 
-
-def nll(psi: Tensor, others: list[Tensor]) -> Tensor:
-    return -torch.log(psi.exp() / (psi.exp() + sum(z.exp() for z in others)))
-
-
-def cosine(a: Tensor, b: Tensor) -> Tensor:
-    return (a @ b) / (a.norm() * b.norm())
-
-
-def softmax(x, y, W, b=None):
-    losses = []
-    for x_i, y_i in zip(x, y.tolist()):
-        z = [W_j @ x_i for W_j in W] if b is None else [W_j @ x_i + b_j for W_j, b_j in zip(W, b)]
-        losses.append(nll(z[y_i], z[:y_i] + z[y_i + 1 :]))
-    return sum(losses) / len(x)
-
-
-def cosine_loss(x, y, W, s, psi):
-    """psi(c_y, cosines of the others) gives the target's logit and the sample's weight."""
-    losses = []
-    for x_i, y_i in zip(x, y.tolist()):
-        c = [cosine(W_j, x_i) for W_j in W]
-        rest = c[:y_i] + c[y_i + 1 :]
-        own, weight = psi(c[y_i], rest)
-        losses.append(weight * nll(own, [s * c_j for c_j in rest]))
-    return sum(losses)
-
-
-def aam_psi(c: Tensor, s: float, m: float) -> Tensor:
-    theta = torch.acos(c)
-    return s * torch.cos(theta + m) if theta <= math.pi - m else s * (-2 - torch.cos(theta + m))
-
-
-def violated(c: Tensor, rest: list[Tensor], m: float, k: int) -> bool:
-    return sum(bool(c_j > c - m) for c_j in rest) >= k
-
-
-def compare(loss, reference, x, y):
-    """Value and gradients to x and to every weight."""
-    parameters = [x, *loss.parameters()]
-    got = loss(x, y).loss
-    torch.testing.assert_close(got, reference, rtol=1e-12, atol=1e-12)
-    ours, theirs = torch.autograd.grad(got, parameters), torch.autograd.grad(reference, parameters)
-    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
-
-
-# ---- value and gradient ----
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_softmax(make_loss, batch, bias):
-    x, y = batch
-    loss = make_loss("softmax", head={"bias": bias})
-    if bias:
-        torch.nn.init.normal_(loss.head.bias)
-    compare(loss, softmax(x, y, loss.head.weight, loss.head.bias), x, y)
-
-
-def test_nsl(make_loss, batch):
-    x, y = batch
-    loss = make_loss("nsl", head={"s": 12})
-    compare(loss, cosine_loss(x, y, loss.head.weight, 12, lambda c, _: (12 * c, 1 / len(x))), x, y)
-
-
-def test_lmcl(make_loss, batch):
-    x, y = batch
-    loss = make_loss("lmcl", head={"s": 12}, m=0.35)
-    compare(loss, cosine_loss(x, y, loss.head.weight, 12, lambda c, _: (12 * (c - 0.35), 1 / len(x))), x, y)
-
-
-@pytest.mark.parametrize("m", [0.2, 1.5])
-def test_aam(make_loss, batch, m):
-    x, y = batch
-    loss = make_loss("aam", head={"s": 12}, m=m)
-    compare(loss, cosine_loss(x, y, loss.head.weight, 12, lambda c, _: (aam_psi(c, 12, m), 1 / len(x))), x, y)
-
-
-@pytest.mark.parametrize("k", [1, 2])
-@pytest.mark.parametrize("select_margin", [None, 0.1])
-def test_bd_lmcl_unmargined(make_loss, batch, k, select_margin):
-    x, y = batch
-    s, m = 12, 0.3
-    loss = make_loss("bd_lmcl", head={"s": s}, m=m, selector={"k": k, "select_margin": select_margin})
-
-    def psi(c, rest):
-        return s * (c - (m if violated(c, rest, select_margin or m, k) else 0)), 1 / len(x)
-
-    assert 0 < loss(x, y).selected_share < 1
-    compare(loss, cosine_loss(x, y, loss.head.weight, s, psi), x, y)
-
-
-@pytest.mark.parametrize("k", [1, 2])
-@pytest.mark.parametrize("normalise_by", ["batch", "selected"])
-def test_bd_lmcl_ignored(make_loss, batch, k, normalise_by):
-    x, y = batch
-    s, m = 12, 0.3
-    loss = make_loss("bd_lmcl", head={"s": s}, m=m, selector={"k": k}, others="ignored", normalise_by=normalise_by)
-    selected = round(float(loss(x, y).selected_share) * len(x))
-    assert 0 < selected < len(x)
-    number = len(x) if normalise_by == "batch" else selected
-
-    def psi(c, rest):
-        return s * (c - m), violated(c, rest, m, k) / number
-
-    compare(loss, cosine_loss(x, y, loss.head.weight, s, psi), x, y)
+# ---- numbers at the edge ----
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -141,42 +40,10 @@ def test_float32_is_the_float64_value_rounded(make_loss, batch, name):
 @pytest.mark.parametrize("name", PRESETS)
 def test_gradcheck(make_loss, batch, name):
     x, y = batch
-    loss = make_loss(name, head={} if name == "softmax" else {"s": 5})
+    loss = make_loss(name, head={"s": 5} if name in NORMALISED else {})
     torch.autograd.gradcheck(
         lambda x, W: torch.func.functional_call(loss, {"head.weight": W}, (x, y)).loss, (x, loss.head.weight)
     )
-
-
-@pytest.mark.parametrize("m", [0.0, 0.35])
-def test_closed_gradient(make_loss, batch, m):
-    """d loss_i / d z_j = p_j - [j = y], with p of the margined logits: here through x and W of length 1."""
-    x, y = batch
-    x = (x / x.norm(dim=1, keepdim=True)).detach().requires_grad_()
-    loss = make_loss("lmcl", m=m, head={"s": 12})
-    W = torch.nn.functional.normalize(loss.head.weight.detach())
-    loss.head.weight.data = W
-    loss(x, y).loss.backward()
-
-    one = torch.eye(len(W), dtype=x.dtype)[y]
-    g = 12 / len(x) * (torch.softmax(12 * (x.detach() @ W.T - m * one), dim=1) - one)  # to the cosines
-    to_x, to_W = g @ W, g.T @ x.detach()
-    tangent = lambda v, g: g - (g * v).sum(1, keepdim=True) * v  # noqa: E731
-    torch.testing.assert_close(x.grad, tangent(x.detach(), to_x))
-    torch.testing.assert_close(loss.head.weight.grad, tangent(W, to_W))
-
-
-def test_closed_gradient_of_softmax(make_loss, batch):
-    x, y = batch
-    loss = make_loss("softmax")
-    loss(x, y).loss.backward()
-    W, b = loss.head.weight.detach(), loss.head.bias.detach()
-    g = (torch.softmax(x.detach() @ W.T + b, dim=1) - torch.eye(len(W), dtype=x.dtype)[y]) / len(x)
-    torch.testing.assert_close(x.grad, g @ W)
-    torch.testing.assert_close(loss.head.weight.grad, g.T @ x.detach())
-    torch.testing.assert_close(loss.head.bias.grad, g.sum(0))
-
-
-# ---- numbers at the edge ----
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -194,7 +61,7 @@ def test_aligned_opposite_and_zero_embeddings(make_loss, name, dtype):
     assert out.loss.dtype == torch.float32
     assert out.per_sample.isfinite().all()
     assert x.grad.isfinite().all() and loss.head.weight.grad.isfinite().all()
-    if name != "softmax":  # there the gradient to x does not turn on x's direction
+    if name in NORMALISED:  # elsewhere the gradient to x does not turn on x's direction
         assert (x.grad[2] == 0).all()
     if name == "lmcl":
         aligned, opposite, zero, *_ = out.per_sample.double()
@@ -246,6 +113,32 @@ def test_autocast_changes_nothing(make_loss, batch, name):
     assert torch.equal(first, second)
 
 
+@pytest.mark.parametrize("others", [("unmargined", "batch"), ("ignored", "batch"), ("ignored", "selected")])
+@pytest.mark.parametrize("selector", SELECTORS)
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_batch_of_one(make_loss, name, selector, others):
+    loss = make_loss(name, selector=selector, others=others[0], normalise_by=others[1])
+    for x in (loss.head.weight.detach()[:1], -loss.head.weight.detach()[:1], torch.zeros(1, 6).double()):
+        out = loss(x.clone().requires_grad_(), torch.tensor([0]))
+        gradients = torch.autograd.grad(out.loss, list(loss.parameters()))
+        assert out.loss.isfinite() and out.selected_share in (0, 1)
+        assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("name", ["lmcl", "a_softmax", "combined"])
+@pytest.mark.parametrize(("below", "share"), [(-1, 0), (1, 1)])
+@pytest.mark.parametrize("others", [("unmargined", "batch"), ("ignored", "batch"), ("ignored", "selected")])
+def test_none_and_all_selected(make_loss, batch, name, below, share, others):
+    x, y = batch
+    loss = make_loss(name, selector={"name": "cosine", "below": below}, others=others[0], normalise_by=others[1])
+    out = loss(x, y)
+    assert out.selected_share == share and out.loss.isfinite()
+    if share == 1:
+        assert out.loss == make_loss(name)(x, y).loss
+    elif others[0] == "ignored":
+        assert out.loss == 0 and (torch.autograd.grad(out.loss, x)[0] == 0).all()
+
+
 def test_nothing_selected_and_a_batch_of_one(make_loss):
     loss = make_loss("bd_lmcl", others="ignored", normalise_by="selected")
     x = (3 * loss.head.weight.detach()[:1]).requires_grad_()
@@ -268,7 +161,7 @@ def test_nothing_waits_for_the_gpu(make_loss, batch, name):
     torch.cuda.set_sync_debug_mode("error")
     try:
         with torch.autocast("cuda", torch.bfloat16):
-            out = there(x, y, 0.0 if name in ("softmax", "nsl") else 0.2)
+            out = there(x, y)
             out.loss.backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -300,10 +193,47 @@ def test_bd_with_all_selected_is_the_margin_and_with_none_is_nsl(make_loss, batc
     same_to_the_bit(none, make_loss("nsl", dtype=dtype), x, y)
 
 
-@pytest.mark.parametrize("name", ["lmcl", "aam", "bd_lmcl"])
-def test_without_margin_it_is_nsl(make_loss, batch, name):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["lmcl", "aam", "bd_lmcl", "bd_aam", "combined"])
+def test_without_margin_it_is_nsl(make_loss, batch, name, dtype):
     x, y = batch
-    same_to_the_bit(make_loss(name, m=0), make_loss("nsl"), x, y)
+    x = x.detach().to(dtype).requires_grad_()
+    same_to_the_bit(make_loss(name, m=0, dtype=dtype), make_loss("nsl", dtype=dtype), x, y)
+
+
+@pytest.mark.parametrize("annealing", [0, 5])
+def test_l_softmax_with_m_1_is_softmax_without_bias(make_loss, batch, annealing):
+    x, y = batch
+    one = make_loss("l_softmax", m=1, schedules={"annealing": {"value": annealing, "name": "constant"}})
+    other = make_loss("softmax", head={"bias": False})
+    out, plain = one(x, y), other(x, y)
+    torch.testing.assert_close(out.per_sample, plain.per_sample, rtol=1e-12, atol=1e-12)
+    for left, right in zip(
+        torch.autograd.grad(out.loss, [x, one.head.weight]), torch.autograd.grad(plain.loss, [x, other.head.weight])
+    ):
+        torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-12)
+
+
+def test_annealed_so_far_that_nothing_is_left_of_the_margin(make_loss, batch):
+    x, y = batch
+    loss = make_loss("l_softmax", m=4, schedules={"annealing": {"name": "constant", "value": 1e12}})
+    torch.testing.assert_close(loss(x, y).loss, make_loss("softmax", head={"bias": False})(x, y).loss)
+
+
+@pytest.mark.parametrize("selector", SELECTORS[1:])
+@pytest.mark.parametrize("margin", ["lmcl", "aam", "combined"])
+def test_before_selection_starts_all_samples_get_the_margin(make_loss, batch, selector, margin):
+    x, y = batch
+    keys = {"margin": {"name": margin, "m2": 0.3} if margin == "combined" else margin, "m": 0.4}
+    late = {"selection": {"name": "warmup", "start": 0.5, "end": 0.5}, "m": "constant"}
+    loss = make_loss("lmcl", selector=selector, schedules=late, **keys)
+    plain, selective = make_loss("lmcl", **keys), make_loss("lmcl", selector=selector, **keys)
+    before, after = loss(x, y, 0.4), loss(x, y, 0.5)
+    assert torch.equal(before.loss, plain(x, y).loss) and torch.equal(before.per_sample, plain(x, y).per_sample)
+    assert torch.equal(after.loss, selective(x, y).loss)
+    # what the selector would pick is known before it counts
+    assert before.selected_share == after.selected_share and 0 < float(after.selected_share) < 1
+    assert loss.moving(0.4) == {"selection": 0} and loss.moving(0.5) == {"selection": 1}
 
 
 def test_ignored_differs_from_unmargined_by_the_others_alone(make_loss, batch):
@@ -313,17 +243,19 @@ def test_ignored_differs_from_unmargined_by_the_others_alone(make_loss, batch):
     assert ignored.loss < kept.loss
 
 
+@pytest.mark.parametrize("selector", SELECTORS)
 @pytest.mark.parametrize("name", PRESETS)
-def test_order_of_batch_and_classes_does_not_matter(make_loss, batch, name):
+def test_order_of_batch_and_classes_does_not_matter(make_loss, batch, name, selector):
     x, y = batch
-    loss = make_loss(name)
+    loss = make_loss(name, selector=selector)
     out = loss(x, y)
     order = torch.randperm(len(x))
     shuffled = loss(x[order], y[order])
     torch.testing.assert_close(shuffled.per_sample, out.per_sample[order])
     torch.testing.assert_close(shuffled.loss, out.loss)
     order = torch.randperm(loss.head.classes)
-    loss.head.weight.data = loss.head.weight.data[order]
+    rows = loss.head.weight.data.view(loss.head.classes, -1, x.shape[1])
+    loss.head.weight.data = rows[order].view_as(loss.head.weight)
     renamed = loss(x, torch.argsort(order)[y])
     torch.testing.assert_close(renamed.per_sample, out.per_sample)
     assert renamed[2:] == out[2:]
@@ -331,22 +263,24 @@ def test_order_of_batch_and_classes_does_not_matter(make_loss, batch, name):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    name=st.sampled_from(["lmcl", "aam", "bd_lmcl"]),
+    name=st.sampled_from(["lmcl", "aam", "bd_lmcl", "bd_aam", "sub_centre_aam", "combined", "l_softmax", "a_softmax"]),
     seed=st.integers(0, 1000),
     low=st.floats(0, 1),
     high=st.floats(0, 1),
 )
 def test_the_loss_of_every_sample_rises_with_m(make_loss, name, seed, low, high):
     low, high = sorted((low, high))
-    loss = make_loss(name)
+    if name.endswith("softmax"):
+        low, high = 1 + round(4 * low), 1 + round(4 * high)
+    less, more = make_loss(name, m=low), make_loss(name, m=high)
     random = torch.Generator().manual_seed(seed)
-    x = torch.randn(5, loss.head.weight.shape[1], generator=random, dtype=torch.float64)
-    y = torch.randint(loss.head.classes, (5,), generator=random)
-    assert (loss(x, y, low).per_sample <= loss(x, y, high).per_sample + 1e-12).all()
+    x = torch.randn(5, less.head.weight.shape[1], generator=random, dtype=torch.float64)
+    y = torch.randint(less.head.classes, (5,), generator=random)
+    assert (less(x, y).per_sample <= more(x, y).per_sample + 1e-12).all()
 
 
 @settings(max_examples=25, deadline=None)
-@given(name=st.sampled_from(["nsl", "lmcl", "aam", "bd_lmcl"]), seed=st.integers(0, 1000), length=st.floats(1e-4, 1e4))
+@given(name=st.sampled_from(NORMALISED), seed=st.integers(0, 1000), length=st.floats(1e-4, 1e4))
 def test_the_length_of_embeddings_does_not_matter(make_loss, name, seed, length):
     loss = make_loss(name)
     random = torch.Generator().manual_seed(seed)
@@ -373,10 +307,65 @@ def test_accuracies_and_share(make_loss, batch):
 
 def test_the_margin_of_the_moment_moves_the_selection(make_loss, batch):
     x, y = batch
-    loss = make_loss("bd_lmcl", m=0.3)
-    shares = [float(loss(x, y, m).selected_share) for m in (0.0, 0.3, 2.1)]
-    assert shares == sorted(shares) and shares[-1] == 1
-    assert loss(x, y, 0.3).loss == loss(x, y).loss
+    loss = make_loss("bd_lmcl", m=1.999, schedules={"m": {"name": "linear", "initial": 0, "final": 1}})
+    shares = [float(loss(x, y, progress).selected_share) for progress in (0.0, 0.15, 1.0)]
+    assert shares == sorted(set(shares)) and shares[-1] == 1
+    assert loss(x, y, 1.0).loss == loss(x, y).loss
+
+
+# ---- schedules ----
+
+
+def test_the_numbers_of_the_moment(make_loss, batch):
+    x, y = batch
+    loss = make_loss(
+        "lmcl",
+        m=0.4,
+        head={"s": 20},
+        schedules={
+            "m": {"name": "linear", "initial": 0.5, "final": 1},
+            "s": {"name": "piecewise", "points": [[0.5, 1], [1, 2]]},
+            "annealing": {"name": "exponential", "initial": 100, "final": 1},
+        },
+    )
+    assert loss.at(0) == pytest.approx((0.2, 1, 100, 1))
+    assert loss.at(0.5) == pytest.approx((0.3, 1, 10, 1))
+    assert loss.at(1) == pytest.approx((0.4, 2, 1, 1))
+    assert loss.moving(0.75) == pytest.approx({"margin": 0.35, "scale": 30, "annealing": 10**0.5})
+    for progress, m, s in [(0.0, 0.2 / 101, 20), (0.5, 0.3 / 11, 20), (1.0, 0.4 / 2, 40)]:
+        plain = make_loss("lmcl", m=m, head={"s": s})(x, y)
+        torch.testing.assert_close(loss(x, y, progress), plain)
+
+
+@pytest.mark.parametrize("head", [{"name": "linear", "bias": "false"}, "unit", "normalised"])
+def test_the_scale_of_every_head_can_move(make_loss, batch, head):
+    x, y = batch
+    loss = make_loss("lmcl", head=head, schedules={"s": {"name": "constant", "value": 3}})
+    z = 3 * loss.head.logits(x)
+    one = torch.eye(7, dtype=torch.bool)[y]
+    psi = z - torch.where(one, 0.2 * 3 * loss.head.target(x, y).scale[:, None], 0)
+    torch.testing.assert_close(loss(x, y).loss, torch.nn.functional.cross_entropy(psi, y))
+
+
+def test_the_margin_warms_up_by_default_and_is_logged(make_loss):
+    loss = make_loss("lmcl", m=0.3)
+    assert [loss.at(progress).m for progress in (0, 0.1, 0.25, 0.4, 1)] == pytest.approx([0, 0, 0.15, 0.3, 0.3])
+    assert loss.moving(0.25) == pytest.approx({"margin": 0.15})
+    assert make_loss("lmcl", schedules={"m": "constant"}).moving(0.25) == {}
+    assert make_loss("nsl").moving(0.25) == {"margin": 0}
+
+
+def test_schedules_by_step_and_epoch(make_loss, batch):
+    schedules = {
+        "m": {"name": "warmup", "unit": "epoch", "end": 2},
+        "s": {"name": "linear", "unit": "step", "initial": 1, "final": 2, "start": 7, "end": 14},
+    }
+    config = validate(LossConfig, {"name": "lmcl", "m": 0.2, "schedules": schedules})
+    loss = MarginLoss(config, 6, 7, Run(steps=21, steps_per_epoch=3.5))
+    assert [loss.at(step / 21).m for step in (0, 3.5, 7, 20)] == pytest.approx([0, 0.1, 0.2, 0.2])
+    assert [loss.at(step / 21).factor for step in (0, 7, 8, 14, 20)] == pytest.approx([1, 1, 8 / 7, 2, 2])
+    with pytest.raises(InputError, match="a schedule by epoch needs the length of the run"):
+        MarginLoss(config, 6, 7)
 
 
 # ---- config and bad input ----
@@ -409,6 +398,13 @@ def test_a_config_comes_back_from_its_own_file(tmp_path, name):
         ({"name": "nsl", "m": 0.2}, "margin 'none' takes no m"),
         ({"name": "softmax", "margin": "lmcl", "m": 0.2}, "set head.bias to false"),
         ({"normalise_by": "selected"}, "belongs to others: ignored"),
+        ({"schedules": {"m": "cosine"}}, "schedules.m: unknown schedule 'cosine'; did you mean 'linear'?"),
+        ({"schedules": {"m": {"initial": "-1"}}}, "schedules: m must be at least 0, got -1"),
+        ({"schedules": {"s": {"value": 0}}}, "schedules: s must stay above 0, got 0"),
+        ({"schedules": {"annealing": {"value": -1}}}, "schedules: annealing must be at least 0, got -1"),
+        ({"schedules": {"selection": {"value": 2}}}, "schedules: selection must be between 0 and 1, got 2"),
+        ({"schedules": {"m": {"end": 2}}}, "the places must rise from 0 to 1 (unit: progress), got 0, 2"),
+        ({"schedules": {"k": "constant"}}, "schedules: unknown key 'k'"),
         (["bd_lmcl"], "expected keys and values"),
     ],
 )
@@ -423,6 +419,22 @@ def test_labels_out_of_range_are_named():
     for label in (10, -1):
         with pytest.raises(InputError, match=rf"label {label} is out of range.* 10 classes"):
             check_labels(torch.tensor([3, label]), 10)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (torch.ones(2, 6), torch.tensor([3, 7]), "label 7 is out of range: the loss has 7 classes, 0 to 6"),
+        (torch.ones(1, 6), torch.tensor([-1]), "label -1 is out of range"),
+        (torch.ones(0, 6), torch.ones(0, dtype=torch.long), "a batch without samples has no loss"),
+        (torch.ones(2, 6), torch.tensor([0]), r"got \(2, 6\) and \(1,\)"),
+        (torch.ones(6), torch.tensor([0]), r"got \(6,\) and \(1,\)"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_refused(make_loss, name, x, y, message):
+    with pytest.raises(InputError, match=message):
+        make_loss(name, dtype=torch.float32)(x, y)
 
 
 def test_one_class_is_refused(make_loss):

@@ -8,14 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from spkver.errors import InputError
 from spkver.losses import SCHEDULES
-from spkver.losses.schedules import ConstantConfig, PiecewiseConfig, WarmupConfig, ramp
+from spkver.losses.schedules import (
+    ConstantConfig,
+    ExponentialConfig,
+    LinearConfig,
+    PiecewiseConfig,
+    Run,
+    WarmupConfig,
+    ramp,
+)
 
 SHAPES = ("linear", "exponential", "cosine", "step")
 
 
-def at(config, *places):
-    schedule = SCHEDULES.build(config)
+def at(config, *places, run=None):
+    schedule = SCHEDULES.build(config, run)
     return [schedule.at(place) for place in places]
 
 
@@ -27,6 +36,32 @@ def test_warmup():
     config = WarmupConfig(final=0.2, start=0.25, end=0.75)
     assert at(config, 0, 0.25, 0.5, 0.75, 1) == pytest.approx([0, 0, 0.1, 0.2, 0.2])
     assert at(WarmupConfig(start=0.0, end=0.0), 0, 1) == [1, 1]
+    assert at(WarmupConfig(start=0.5, end=0.5), 0, 0.2, 0.5, 1) == [0, 0, 1, 1]
+
+
+def test_linear_and_exponential():
+    assert at(LinearConfig(initial=3, final=1), 0, 0.5, 1) == [3, 2, 1]
+    config = ExponentialConfig(initial=1000, final=10, end=0.5)
+    assert at(config, 0, 0.25, 0.5, 1) == pytest.approx([1000, 100, 10, 10])
+    assert config.values == (1000, 10)
+
+
+def test_places_by_step_and_epoch():
+    steps = PiecewiseConfig(points=((3, 0.0), (3, 1.0), (5, 2.0)), unit="step")
+    assert at(steps, *(step / 7 for step in range(7)), run=Run(7, 2.0)) == pytest.approx([0, 0, 0, 1, 1.5, 2, 2])
+    epochs = LinearConfig(initial=0, final=4, end=4, unit="epoch")
+    assert at(epochs, *(step / 10 for step in range(0, 11, 2)), run=Run(10, 2.5)) == pytest.approx(
+        [0, 0.8, 1.6, 2.4, 3.2, 4]
+    )
+    for unit in ("step", "epoch"):
+        with pytest.raises(InputError, match=f"by {unit} needs the length"):
+            SCHEDULES.build(LinearConfig(initial=0, final=1, unit=unit))
+
+
+def test_whether_a_schedule_moves():
+    assert not SCHEDULES.build(ConstantConfig()).moves
+    assert not SCHEDULES.build(LinearConfig(initial=2, final=2)).moves
+    assert SCHEDULES.build(WarmupConfig()).moves
 
 
 def test_shapes():
@@ -61,6 +96,9 @@ def test_piecewise():
     [
         lambda: WarmupConfig(start=0.5, end=0.1),
         lambda: WarmupConfig(end=2),
+        lambda: WarmupConfig(start=-1),
+        lambda: LinearConfig(initial=1.0, final=0.0, start=3, end=2, unit="step"),
+        lambda: ExponentialConfig(final=5.0),
         lambda: PiecewiseConfig(points=((0.5, 1.0), (0.1, 1.0))),
         lambda: PiecewiseConfig(points=((0.0, 1.0), (1.1, 1.0))),
         lambda: PiecewiseConfig(points=((0.0, 1.0), (1.0, 1.0)), shape=("linear", "linear")),

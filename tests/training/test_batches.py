@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from spkver.errors import InputError
 from spkver.packs import Pack
 from spkver.training.batches import Prefetcher, Sampler, to_waveform
 
@@ -12,8 +13,8 @@ CROP = 2000
 
 @pytest.fixture
 def make_sampler(packs):
-    def make(speeds=(1.0,), batch_size=8, crop=CROP, seed=3, name="train"):
-        return Sampler(Pack.open(packs / name), batch_size=batch_size, crop=crop, speeds=speeds, seed=seed)
+    def make(speeds=(1.0,), batch_size=8, crop=CROP, seed=3, name="train", **keys):
+        return Sampler(Pack.open(packs / name), batch_size=batch_size, crop=crop, speeds=speeds, seed=seed, **keys)
 
     return make
 
@@ -66,6 +67,49 @@ def test_speeds_are_classes_of_their_own(make_sampler):
     speeds = np.repeat([sampler.speeds.index(speed) for speed, _ in batch.groups], [len(p) for _, p in batch.groups])
     assert set(speeds) == {0, 1, 2}
     np.testing.assert_array_equal(batch.labels.numpy(), sampler.labels[batch.rows] + speeds * 12)
+
+
+@pytest.mark.parametrize("each", [2, 3])
+def test_batches_by_speaker(make_sampler, each):
+    sampler = make_sampler(batch_size=4 * each, utterances_per_speaker=each)
+    seen = []
+    for step in range(6):  # two rounds of the 12 speakers
+        batch = sampler.batch(step)
+        labels, counts = np.unique(batch.labels.numpy(), return_counts=True)
+        assert counts.tolist() == [each] * 4
+        assert len(set(batch.rows.tolist())) == 4 * each  # no utterance twice
+        seen.append(labels.tolist())
+    for round_ in (seen[:3], seen[3:]):
+        assert sorted(np.concatenate(round_)) == list(range(12))
+    assert seen[:3] != seen[3:]
+    same(sampler.batch(4), make_sampler(batch_size=4 * each, utterances_per_speaker=each).batch(4))
+    assert sampler.steps_per_epoch == 36 / (4 * each)
+
+
+def test_a_speaker_s_utterances_take_turns(make_sampler):
+    sampler = make_sampler(batch_size=12, utterances_per_speaker=1)
+    rows = np.concatenate([sampler.batch(step).rows for step in range(6)])
+    assert sorted(rows[:36]) == sorted(rows[36:]) == list(range(36))
+
+
+def test_too_few_utterances_are_given_again(make_sampler):
+    sampler = make_sampler(batch_size=10, utterances_per_speaker=5)
+    rows = sampler.batch(0).rows
+    for speaker in np.unique(sampler.labels[rows]):
+        assert sorted(np.unique(rows[sampler.labels[rows] == speaker], return_counts=True)[1]) == [1, 2, 2]
+
+
+def test_a_speaker_has_one_speed_in_a_batch(make_sampler):
+    sampler = make_sampler((0.9, 1.0, 1.1), batch_size=24, utterances_per_speaker=2)
+    batch = sampler.batch(0)
+    labels, counts = np.unique(batch.labels.numpy(), return_counts=True)
+    assert counts.tolist() == [2] * 12 and len(batch.groups) == 3
+    assert sorted(labels % 12) == list(range(12))
+
+
+def test_a_batch_of_more_speakers_than_there_are(make_sampler):
+    with pytest.raises(InputError, match="12 speakers, but a batch of 26 with 2 utterances of each holds 13"):
+        make_sampler(batch_size=26, utterances_per_speaker=2)
 
 
 def test_features(make_sampler):

@@ -18,6 +18,7 @@ from spkver.recipe import train
 from spkver.training import checkpoint
 from spkver.training.loop import _duration, computes_in_bf16
 
+SEMI_HARD = {"name": "triplet", "mining": "semi_hard"}
 QUIET = {"say": lambda text: None}
 TIMING = ("utterances_per_second", "waiting")
 
@@ -53,12 +54,38 @@ def test_learns(recipe, out):
     assert encoder.model_id and np.isfinite(encoder.embed(0.1 * np.random.default_rng(0).normal(size=8000))).all()
 
 
+@pytest.mark.parametrize("loss", ["triplet", SEMI_HARD, "angular_prototypical", "ge2e"])
+def test_learns_from_pairs(recipe, out, loss):
+    told = []
+    train(
+        recipe(
+            loss=loss,
+            data={"utterances_per_speaker": 3, "dev": None},
+            train={"steps": 40, "log_every": 10, "batch_size": 18, "lr_schedule": "constant", "precision": "fp32"},
+        ),
+        out,
+        say=told.append,
+    )
+    losses = [one["loss"] for one in metrics(out)]
+    assert losses[-1] < 0.8 * losses[0]
+    assert not any("warning" in text or "margin 0" in text for text in told)
+    name = loss if isinstance(loss, str) else loss["name"]
+    assert f"with the loss {name}" in (out / "model" / "card.md").read_text()
+
+
 def test_what_is_written(recipe, out):
     told = []
     parts = recipe(
-        loss={"name": "bd_lmcl", "m": 0.2},
+        loss={
+            "name": "bd_lmcl",
+            "m": 0.2,
+            "schedules": {
+                "m": {"name": "warmup", "start": 0.25, "end": 0.75},
+                "s": {"name": "linear", "unit": "step", "initial": 1, "final": 2, "end": 8},
+                "annealing": {"name": "linear", "unit": "epoch", "initial": 9, "final": 0, "end": 1},
+            },
+        },
         train={
-            "margin_schedule": {"name": "warmup", "start": 0.25, "end": 0.75},
             "lr_schedule": {"name": "piecewise", "points": [[0, 0], [0.5, 1], [1, 0]]},
             "optimizer": {"lr": 0.01},
         },
@@ -69,6 +96,8 @@ def test_what_is_written(recipe, out):
     # the step before the record's, counted from 0: lr after (step + 1) / 8 of the run, margin after step / 8
     assert [one["lr"] for one in trained] == pytest.approx([0.005, 0.01, 0.005, 0.0])
     assert [one["margin"] for one in trained] == pytest.approx([0.0, 0.05, 0.15, 0.2])
+    assert [one["scale"] for one in trained] == pytest.approx([30 * (1 + step / 8) for step in (1, 3, 5, 7)])
+    assert [one["annealing"] for one in trained] == pytest.approx([9 * (1 - step / 4.5) for step in (1, 3)] + [0, 0])
     for one in trained:
         for share in ("accuracy", "margin_accuracy", "boundary_share", "waiting"):
             assert 0 <= one[share] <= 1
@@ -78,7 +107,17 @@ def test_what_is_written(recipe, out):
     assert names >= {"config.yaml", "versions.json", "metrics.jsonl", "checkpoints", "model", "model-best", "complete"}
     assert [path.name for path in checkpoint.saved(out / "checkpoints")] == ["step-00000006", "step-00000008"]
     line = next(text for text in told if text.startswith("step 4/8  loss"))
-    for word in ("accuracy", "margin accuracy", "boundary share", "margin 0.050", "lr 1.00e-02", " utt/s", "waiting"):
+    for word in (
+        "accuracy",
+        "margin accuracy",
+        "boundary share",
+        "margin 0.050",
+        "scale 41.25",
+        "annealing 3",
+        "lr 1.00e-02",
+        " utt/s",
+        "waiting",
+    ):
         assert word in line
     assert any("dev EER" in text and "best so far" in text for text in told)
     assert "36 utterances of 12 speakers" in (out / "model" / "card.md").read_text()

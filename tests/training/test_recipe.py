@@ -29,6 +29,7 @@ QUIET = {"say": lambda text: None}
         ({"data": {"dev_trials": "nowhere"}}, "nowhere: cannot be read"),
         ({"data": {"max_utterances": 1}}, "at least two speakers, got 1"),
         ({"train": {"device": "teapot"}}, "device 'teapot' cannot be used here"),
+        ({"data": {"utterances_per_speaker": 2}, "train": {"batch_size": 26}}, "12 speakers, but a batch of 26 with 2"),
     ],
 )
 def test_what_does_not_fit(recipe, packs, out, keys, message):
@@ -51,6 +52,13 @@ def test_what_does_not_fit(recipe, packs, out, keys, message):
         ({"augment": {"speeds": []}}, "between 0.5 and 2"),
         ({"train": {"optimizer": {"name": "sgd", "betas": [0.9, 0.99]}}}, "train.optimizer: unknown key 'betas'"),
         ({"train": {"steps": -1}}, "train.steps"),
+        ({"loss": "ge2e"}, "loss 'ge2e' compares utterances within a batch; set data.utterances_per_speaker to 2"),
+        ({"loss": "triplet", "data": {"utterances_per_speaker": 5}}, "and train.batch_size to twice that or more"),
+        ({"data": {"utterances_per_speaker": 3}}, "batch_size 8 is no multiple of data.utterances_per_speaker 3"),
+        ({"loss": {"name": "ge2", "w": 1}}, "loss: unknown loss 'ge2'; did you mean 'ge2e'?"),
+        ({"loss": {"name": "ge2e", "m": 1}}, "loss: unknown key 'm'"),
+        ({"loss": {"head": {"s": -1}}}, "loss.head.s: Input should be greater than 0"),
+        ({"train": {"margin_schedule": "constant"}}, "train: unknown key 'margin_schedule'"),
     ],
 )
 def test_what_cannot_be_meant(recipe, keys, message):

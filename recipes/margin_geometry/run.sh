@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# What the margins do to angles, on data that needs no download: the papers' small experiments as one page of pictures.
+#
+#   bash recipes/margin_geometry/run.sh                              all stages
+#   bash recipes/margin_geometry/run.sh --stage 3 --stop-stage 4     the margins themselves, and the page
+#
+# Options: --stage N, --stop-stage M, --jobs N (processes), --seed N (the first), --seeds N (how many). Everything goes
+# to exp/ in this folder. The same seeds give the same numbers, with any number of processes.
+
+seed=1
+seeds=5
+source "$(dirname "$0")/../common.sh"
+here=recipes/margin_geometry
+exp=$here/exp
+
+if stage 0 "environment"; then
+  install geometry
+fi
+
+if stage 1 "digits in two dimensions: softmax and L-softmax"; then
+  python -m spkver.geometry digits --out "$exp/digits" --seed "$seed" --seeds "$seeds" --jobs "$jobs"
+fi
+
+if stage 2 "eight speakers in two and three dimensions: NSL, LMCL, BD-LMCL"; then
+  python -m spkver.geometry speakers --out "$exp/speakers" --seed "$seed" --seeds "$seeds" --jobs "$jobs"
+fi
+
+if stage 3 "the margins: ψ(θ) and the boundaries between two classes"; then
+  python -m spkver.geometry margins --out "$exp/margins"
+fi
+
+if stage 4 "the page"; then
+  python -m spkver.geometry page "$exp/margins" "$exp/digits" "$exp/speakers" --out "$exp/index.html"
+fi

@@ -1,0 +1,215 @@
+"""Losses that compare the embeddings of a batch with each other instead of with prototypes, beside the margin losses.
+
+They have the call and the output of MarginLoss; what they learn is at most two numbers. A batch is to hold several
+utterances of each of its speakers (`data.utterances_per_speaker`), in any order. A sample that has nothing to be
+compared with does not count; if none counts, the loss is 0. Nothing is gathered over processes.
+
+c is a matrix of cosines throughout; `same` (N, N) says which samples are of the same speaker.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spkver.config import Component
+from spkver.losses.heads import full_precision, normalise
+from spkver.losses.loss import Loss, LossOutput, check_batch, check_classes, nan_where_not_finite
+from spkver.losses.schedules import Run
+
+SMALLEST_W = 1e-6
+"""The scale that a loss learns stays above it."""
+
+
+class Compared(NamedTuple):
+    """What came out of comparing the samples of a batch, each (N,)."""
+
+    loss: Tensor
+    """with gradient"""
+    counts: Tensor
+    """bool: whether the sample is in the means"""
+    own: Tensor
+    """how near the sample is to its own speaker"""
+    rival: Tensor
+    """how near it is to the nearest other"""
+
+
+class PairConfig(Component):
+    """Base of the configs of losses that need several utterances of each speaker of a batch."""
+
+    @property
+    def margin(self) -> float:
+        """By how much own is to exceed rival."""
+        return 0.0
+
+
+class PairLoss(Loss):
+    """Base of the pair losses."""
+
+    def __init__(self, config: PairConfig, dim: int, classes: int, run: Run | None = None) -> None:
+        super().__init__()
+        check_classes(classes)
+        self.config, self.classes = config, classes
+
+    def forward(self, x: Tensor, y: Tensor, progress: float = 1.0) -> LossOutput:
+        """See Loss.forward. All shares are of the samples that count, selected_share that of those with a loss."""
+        check_batch(x, y, self.classes)
+        with full_precision(x):
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
+            loss, counts, own, rival = self.compare(x, y[:, None] == y)
+            loss = nan_where_not_finite(torch.where(counts, loss, 0), x)
+            number = counts.sum().clamp_min(1)
+            ahead = (own - rival).detach()
+            return LossOutput(
+                loss=loss.sum() / number,
+                per_sample=loss.detach(),
+                accuracy=(counts & (ahead >= 0)).sum() / number,
+                margin_accuracy=(counts & (ahead >= self.config.margin)).sum() / number,
+                selected_share=(counts & (loss.detach() != 0)).sum() / number,
+            )
+
+    @abstractmethod
+    def compare(self, x: Tensor, same: Tensor) -> Compared:
+        """Compare embeddings x (N, dim), at least float32."""
+
+
+class TripletConfig(PairConfig):
+    """[m + c_an - c_ap]_+ of an anchor a, a positive p (the same speaker) and a negative n, by the cosine.
+
+    `batch_hard`: for each anchor its farthest positive and its nearest negative (Hermans et al., 2017, equation 5).
+    `semi_hard`: for each anchor and positive the nearest of the negatives that are farther than the positive (Schroff
+    et al., CVPR 2015, section 3.2, whose squared distance is 2 - 2c, so that their margin is 2m), or the farthest of
+    all where none is farther, so that there is a way out of a collapse; an anchor's loss is the mean over its pairs.
+    """
+
+    name: Literal["triplet"] = "triplet"
+    mining: Literal["batch_hard", "semi_hard"] = "batch_hard"
+    m: float = Field(default=0.2, ge=0, le=2)
+
+    @property
+    def margin(self) -> float:
+        """See PairConfig.margin."""
+        return self.m
+
+
+class Triplet(PairLoss):
+    """The triplet loss."""
+
+    Config = TripletConfig
+    config: TripletConfig
+
+    def compare(self, x: Tensor, same: Tensor) -> Compared:
+        """See PairLoss.compare: own is the cosine to the farthest positive, rival to the nearest negative."""
+        u = normalise(x)
+        c = u @ u.T
+        positive = same & ~torch.eye(len(x), dtype=torch.bool, device=x.device)
+        own = c.masked_fill(~positive, torch.inf).amin(dim=1)
+        rival = c.masked_fill(same, -torch.inf).amax(dim=1)
+        if self.config.mining == "batch_hard":
+            loss = functional.relu(self.config.m + rival - own)
+        else:
+            losses = functional.relu(self.config.m + _semi_hard_negative(c, same) - c)
+            loss = torch.where(positive, losses, 0).sum(dim=1) / positive.sum(dim=1).clamp_min(1)
+        return Compared(loss, positive.any(dim=1) & ~same.all(dim=1), own, rival)
+
+
+def _semi_hard_negative(c: Tensor, same: Tensor) -> Tensor:
+    """(N, N): for anchor i, positive j, the cosine of the nearest negative farther than j, or else of the farthest."""
+    negatives = c.masked_fill(same, torch.inf).sort(dim=1).values
+    farther = torch.searchsorted(negatives.detach(), c.detach())  # how many
+    return negatives.gather(1, (farther - 1).clamp_min(0))
+
+
+class AngularPrototypicalConfig(PairConfig):
+    """The softmax over the speakers of a batch of w·cos + b, of one utterance of each to the mean of its others.
+
+    Chung et al., Interspeech 2020, equations 9 to 11. Of each speaker the first utterance of the batch is the query.
+    w and b are learnt; b has no effect on a softmax, and is there because the paper has it.
+    """
+
+    name: Literal["angular_prototypical"] = "angular_prototypical"
+    w: float = Field(default=10.0, gt=0)
+    b: float = -5.0
+
+
+class AngularPrototypical(PairLoss):
+    """The angular prototypical loss."""
+
+    Config = AngularPrototypicalConfig
+
+    def __init__(self, config: AngularPrototypicalConfig, dim: int, classes: int, run: Run | None = None) -> None:
+        super().__init__(config, dim, classes)
+        self.similarity = _Similarity(config.w, config.b)
+
+    def compare(self, x: Tensor, same: Tensor) -> Compared:
+        """See PairLoss.compare: only queries count."""
+        query = _first_of_its_speaker(same)
+        support = same & ~query
+        prototypes = support.to(x.dtype) @ x / support.sum(dim=1, keepdim=True).clamp_min(1)
+        logits = self.similarity(normalise(x) @ normalise(prototypes).T)  # of sample i to the speaker of sample j
+        counts = query & support.any(dim=1)
+        return _softmax(logits.diagonal(), logits, others=counts & ~same, counts=counts)
+
+
+class GE2EConfig(PairConfig):
+    """Every utterance against the centroids of the batch's speakers, its own taken without it: w·cos + b.
+
+    Wan et al., ICASSP 2018: `softmax` by equation 6, `contrast` by equation 7, over the centroids of equations 1 and 8
+    of embeddings of length 1. w and b are learnt.
+    """
+
+    name: Literal["ge2e"] = "ge2e"
+    form: Literal["softmax", "contrast"] = "softmax"
+    w: float = Field(default=10.0, gt=0)
+    b: float = -5.0
+
+
+class GE2E(PairLoss):
+    """The generalised end-to-end loss."""
+
+    Config = GE2EConfig
+    config: GE2EConfig
+
+    def __init__(self, config: GE2EConfig, dim: int, classes: int, run: Run | None = None) -> None:
+        super().__init__(config, dim, classes)
+        self.similarity = _Similarity(config.w, config.b)
+
+    def compare(self, x: Tensor, same: Tensor) -> Compared:
+        """See PairLoss.compare."""
+        u = normalise(x)
+        sums, number = same.to(x.dtype) @ u, same.sum(dim=1)
+        logits = self.similarity(u @ normalise(sums).T)  # of sample i to the speaker of sample j
+        own = self.similarity((u * normalise(sums - u)).sum(dim=1))
+        others, counts = _first_of_its_speaker(same) & ~same, number > 1
+        if self.config.form == "softmax":
+            return _softmax(own, logits, others, counts)
+        rival = logits.masked_fill(~others, -torch.inf).amax(dim=1)
+        return Compared(1 - own.sigmoid() + rival.sigmoid(), counts, own, rival)
+
+
+class _Similarity(nn.Module):
+    """w·c + b, with w > 0 and b learnt."""
+
+    def __init__(self, w: float, b: float) -> None:
+        super().__init__()
+        self.w, self.b = nn.Parameter(torch.tensor(w)), nn.Parameter(torch.tensor(b))
+
+    def forward(self, c: Tensor) -> Tensor:
+        return self.w.clamp_min(SMALLEST_W) * c + self.b
+
+
+def _first_of_its_speaker(same: Tensor) -> Tensor:
+    """(N,) bool: whether no earlier sample of the batch is of the same speaker."""
+    return ~same.tril(diagonal=-1).any(dim=1)
+
+
+def _softmax(own: Tensor, logits: Tensor, others: Tensor, counts: Tensor) -> Compared:
+    """-log of the softmax of own (N,) among itself and the logits (N, N) that `others` (N, N) names."""
+    rivals = logits.masked_fill(~others, -torch.inf)
+    every = torch.cat([own[:, None], rivals], dim=1)
+    return Compared(torch.logsumexp(every, dim=1) - own, counts, own, rivals.amax(dim=1))
