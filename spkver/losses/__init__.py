@@ -1,7 +1,8 @@
-"""Margin losses: one factorisation, loss = log(1 + exp(L - ψ)), put together from parts that combine freely.
+"""Losses: those with a margin in one factorisation, loss = log(1 + exp(L - ψ)), put together from parts that combine.
 
 A head gives a sample's own logit and the log-sum L of the others, a margin turns the own logit into ψ, a selector says
-which samples of the batch get the margin, schedules move the numbers over the run. This file holds tables only.
+which samples of the batch get the margin, schedules move the numbers over the run. Beside them stand the pair losses,
+which compare a batch with itself. This file holds tables only.
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ class LossConfig(Component):
     """A loss, by the name of a preset and what differs from it.
 
     `loss: bd_lmcl`, or with changes `loss: {name: bd_lmcl, m: 0.3, head: {s: 40}, selector: {k: 2}}`. The preset gives
-    every key that is not written; a part that is named anew (`selector: all`) replaces the preset's.
+    every key that is not written; a part that is named anew (`selector: all`) replaces the preset's. Selection that
+    sets in after 30 % of the run: `schedules: {selection: {name: warmup, start: 0.3, end: 0.3}}`.
     """
 
     name: str

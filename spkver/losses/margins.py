@@ -81,7 +81,7 @@ class AdditiveCosine:
 
     def __call__(self, target: Target, m: float) -> Tensor:
         """ψ (N,)."""
-        return target.scale * (target.cosine - m)
+        return target.logit if m == 0 else target.scale * (target.cosine - m)
 
 
 class AdditiveAngleConfig(MarginConfig):

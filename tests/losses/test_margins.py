@@ -105,7 +105,8 @@ def test_at_both_ends_and_beyond_by_rounding_values_and_gradients_are_finite(nam
 def test_without_margin_psi_is_the_logit_even_of_a_cosine_rounded_beyond_one(name):
     c = torch.tensor([1 + 1e-7, 1.0, 0.3, -1.0, -1 - 1e-7], dtype=torch.float64)
     keys, _ = GRADCHECKED[name]
-    assert torch.equal(margin(name, **keys)(Target(S * c, c, torch.full_like(c, S)), 0.0), S * c)
+    z = S * c + 1e-9  # as rounding, or a head that computes it otherwise, may leave it
+    assert torch.equal(margin(name, **keys)(Target(z, c, torch.full_like(c, S)), 0.0), z)
 
 
 def test_aam_beyond():

@@ -13,6 +13,7 @@ import torch
 
 from spkver import load_model
 from spkver.errors import InputError, RunError
+from spkver.losses import PRESETS
 from spkver.packs import PackWriter
 from spkver.recipe import train
 from spkver.training import checkpoint
@@ -52,6 +53,15 @@ def test_learns(recipe, out):
     assert min(one["dev_eer"] for one in records if "dev_eer" in one) < 0.2
     encoder = load_model(out / "model")
     assert encoder.model_id and np.isfinite(encoder.embed(0.1 * np.random.default_rng(0).normal(size=8000))).all()
+
+
+@pytest.mark.parametrize("loss", PRESETS)
+def test_every_margin_loss_trains(recipe, out, loss):
+    train(recipe(loss=loss, data={"dev": None}, train={"steps": 4, "log_every": 1}), out, **QUIET)
+    records = metrics(out)
+    assert all(math.isfinite(one["loss"]) for one in records)
+    moves = "annealing" if loss in ("a_softmax", "l_softmax") else "margin"
+    assert len({one[moves] for one in records}) == (1 if loss in ("softmax", "nsl") else 3)
 
 
 @pytest.mark.parametrize("loss", ["triplet", SEMI_HARD, "angular_prototypical", "ge2e"])
