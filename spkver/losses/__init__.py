@@ -25,6 +25,7 @@ REDUCTIONS = Registry(
     {
         "dense": "spkver.losses.reductions.dense:Dense",
         "chunked": "spkver.losses.reductions.chunked:Chunked",
+        "fused": "spkver.losses.reductions.fused:Fused",
     },
 )
 

@@ -124,3 +124,8 @@ def count_above(logits: Tensor, threshold: Tensor, work: Tensor) -> Tensor:
     """(N,) the number of logits (N, C) strictly above each sample's threshold; `work` (N, C) is overwritten."""
     # summed as floats, many times faster on a CPU than as integers, and exact up to 2^24 classes
     return torch.gt(logits, threshold[:, None], out=work).sum(dim=1)
+
+
+def finite(x: Tensor) -> Tensor:
+    """0 for -inf, the L and the largest logit of no classes: what exponents are taken relative to."""
+    return torch.where(x == -torch.inf, 0, x)

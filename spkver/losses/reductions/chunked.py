@@ -21,6 +21,7 @@ from spkver.losses.reductions.base import (
     Prototypes,
     Reduction,
     count_above,
+    finite,
     full_precision,
     mask_own,
     unit_rows,
@@ -87,10 +88,10 @@ class _Stream(torch.autograd.Function):
             for count, threshold in zip(counts, thresholds):
                 count += count_above(chunk.logits, threshold, chunk.work[:, : chunk.logits.shape[1]]).long()
             before, largest = largest, torch.maximum(largest, chunk.logits.amax(dim=1))
-            base = _finite(largest)
+            base = finite(largest)
             total *= torch.exp(before - base)
             total += chunk.logits.sub_(base[:, None]).exp_().sum(dim=1)
-        logsumexp = _finite(largest) + total.log()
+        logsumexp = finite(largest) + total.log()
         ctx.save_for_backward(a, weight, bias, y, logsumexp)
         ctx.form = form
         ctx.mark_non_differentiable(largest, *counts)
@@ -103,7 +104,7 @@ class _Stream(torch.autograd.Function):
         to_a, to_weight, to_bias = (
             torch.zeros_like(of) if needed else None for of, needed in zip((a, weight, bias), ctx.needs_input_grad)
         )
-        base = _finite(logsumexp)[:, None]
+        base = finite(logsumexp)[:, None]
         with full_precision(a):
             weighted = gradient[:, None] * a
             for chunk in _chunks(a, weight, bias, y, ctx.form):
@@ -152,8 +153,3 @@ def _to_rows(chunk: _Chunk, share: Tensor) -> Tensor:
     spread = chunk.work.zero_()
     spread.unflatten(1, (share.shape[1], -1)).scatter_(2, chunk.centre, share[:, :, None])
     return spread
-
-
-def _finite(x: Tensor) -> Tensor:
-    """0 for -inf, which is what there is before the first class other than the own."""
-    return torch.where(x == -torch.inf, 0, x)
