@@ -17,7 +17,7 @@ from torch import Tensor
 from spkver.config import Component, Config, component
 from spkver.errors import nearest
 from spkver.losses import HEADS, MARGINS, PRESETS, SCHEDULES, SELECTORS
-from spkver.losses.heads import Head, full_precision
+from spkver.losses.heads import Head, Target, full_precision
 from spkver.losses.loss import Loss, LossOutput, check_batch, nan_where_not_finite, share
 from spkver.losses.schedules import Run, Schedule
 from spkver.losses.selectors import over_processes
@@ -160,18 +160,17 @@ class MarginLoss(Loss):
         check_batch(x, y, self.head.classes)
         now = self.at(progress)
         with full_precision(x):
-            target = self.head.target(x, y, now.factor)
-            z, psi = target.logit, self.margin(target, now.m)
-            # lerp is exact at both ends: a margin in full is ψ, and no margin z, to the bit
-            psi = torch.lerp(z, psi, 1 / (1 + now.annealing))
             with torch.no_grad():
+                target, psi = self._target(x, y, now)
                 asked = self.selector.threshold(target, self.margin)
-                thresholds = [z.detach(), psi.detach()] + ([] if asked is None else [asked])
+                thresholds = [target.logit, psi] + ([] if asked is None else [asked])
             others = self.head.others(x, y, thresholds, now.factor)
             with torch.no_grad():
                 selected = self.selector.select(target, others, psi, rivals=others.counts[-1])
-                weight = 1 - now.selection * (~selected).to(z.dtype)
+                weight = 1 - now.selection * (~selected).to(psi.dtype)
 
+            # once more, with gradient, and not before `others`: see Head.target
+            (z, *_), psi = self._target(x, y, now)
             loss = torch.logaddexp(z.new_zeros(()), others.logsumexp - torch.lerp(z, psi, weight))
             loss = nan_where_not_finite(loss, x)
             return LossOutput(
@@ -181,6 +180,12 @@ class MarginLoss(Loss):
                 margin_accuracy=share(others.counts[1] == 0),
                 selected_share=share(selected),
             )
+
+    def _target(self, x: Tensor, y: Tensor, now: Moment) -> tuple[Target, Tensor]:
+        """The batch's own classes, and their ψ (N,) with the margin of the moment."""
+        target = self.head.target(x, y, now.factor)
+        # lerp is exact at both ends: a margin in full is ψ, and no margin z, to the bit
+        return target, torch.lerp(target.logit, self.margin(target, now.m), 1 / (1 + now.annealing))
 
     def _reduce(self, loss: Tensor, weight: Tensor) -> Tensor:
         if self.config.others == "unmargined":

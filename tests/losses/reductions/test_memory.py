@@ -1,0 +1,44 @@
+"""The chunked reduction's memory, from the profiler's record of torch's allocations on the CPU."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from spkver.config import validate
+from spkver.losses.margin_loss import LossConfig, MarginLoss
+
+BATCH, DIM = 64, 8
+
+
+@pytest.fixture
+def beyond_gradients(tmp_path):
+    """The most bytes that a forward and backward pass holds at once, less those of the gradients."""
+
+    def measure(classes: int, **head) -> int:
+        loss = MarginLoss(validate(LossConfig, {"name": "bd_lmcl", "head": head}), DIM, classes)
+        x, y = torch.randn(BATCH, DIM, requires_grad=True), torch.randint(classes, (BATCH,))
+        cpu = torch.profiler.ProfilerActivity.CPU
+        with torch.profiler.profile(activities=[cpu], profile_memory=True) as profiler:
+            loss(x, y).loss.backward()
+        profiler.export_chrome_trace(str(tmp_path / "trace.json"))
+        events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+        held = most = 0
+        for event in sorted((e for e in events if e.get("name") == "[memory]"), key=lambda event: event["ts"]):
+            held += event["args"]["Bytes"]
+            most = max(most, held)
+        return most - x.grad.nbytes - loss.head.weight.grad.nbytes
+
+    return measure
+
+
+def test_it_does_not_grow_with_the_number_of_speakers(beyond_gradients):
+    chunked = {"reduction": {"name": "chunked", "chunk": 256}}
+    few, many = beyond_gradients(5_000, **chunked), beyond_gradients(20_000, **chunked)
+    assert few > 2 * 4 * BATCH * 256  # the two buffers, so that something was measured
+    assert many < 1.05 * few
+    # not even by a second copy of the weights' gradient
+    assert many < 4 * DIM * 20_000
+    assert many < 0.1 * beyond_gradients(20_000)
