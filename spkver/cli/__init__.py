@@ -20,6 +20,7 @@ COMMANDS = {
     "extract": ("spkver.cli.extract", "Embeddings of a data directory, audio pack or feature pack."),
     "score": ("spkver.cli.score", "Cosine scores of a trial list."),
     "evaluate": ("spkver.cli.evaluate", "EER and minDCF of scores against a trial list."),
+    "compare": ("spkver.cli.compare", "How sure are the differences between systems?"),
     "verify": ("spkver.cli.verify", "Do two recordings hold the same speaker?"),
     "convert": ("spkver.cli.convert", "Embeddings between Parquet, npz and Kaldi ark/scp."),
     "report": ("spkver.cli.report", "DET curves and a table of results of one or more systems."),

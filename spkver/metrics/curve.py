@@ -46,21 +46,36 @@ def error_curve(scores: ArrayLike, target: ArrayLike) -> ErrorCurve:
     target: (trials,) true (or 1) where both sides are the same speaker
     Raises InputError for scores that are not finite, and without a target or without a non-target.
     """
-    values, labels = _checked(scores, target)
-    order = np.argsort(values)
-    values, labels = values[order], labels[order]
-    first = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))  # of each run of equal scores
-    targets = int(np.count_nonzero(labels))
-    nontargets = len(labels) - targets
-    below = np.concatenate([first, [len(labels)]])
-    misses = np.concatenate([[0], np.cumsum(labels, dtype=np.int64)])[below]
-    return ErrorCurve(
-        thresholds=np.append(values[first].astype(np.float64), np.inf),
-        misses=misses,
-        false_alarms=nontargets - (below - misses),
-        targets=targets,
-        nontargets=nontargets,
-    )
+    return SortedTrials(scores, target).curve()
+
+
+class SortedTrials:
+    """Trials sorted by their scores, once, for the curves of any number of weights.
+
+    scores, target: as for `error_curve`
+    """
+
+    def __init__(self, scores: ArrayLike, target: ArrayLike) -> None:
+        values, labels = _checked(scores, target)
+        self._order = np.argsort(values)
+        values, self._labels = values[self._order], labels[self._order]
+        first = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))  # of each run of equal scores
+        self._below = np.concatenate([first, [len(values)]])
+        self._thresholds = np.append(values[first].astype(np.float64), np.inf)
+
+    def curve(self, weights: np.ndarray | None = None) -> ErrorCurve:
+        """The curve when each trial counts as often as its weight, int64 (trials,), says; once without weights."""
+        if weights is None:
+            misses = self._sums(self._labels)
+            passed = self._below - misses
+        else:
+            weights = weights[self._order]
+            misses, passed = (self._sums(np.where(kind, weights, 0)) for kind in (self._labels, ~self._labels))
+        return ErrorCurve(self._thresholds, misses, passed[-1] - passed, int(misses[-1]), int(passed[-1]))
+
+    def _sums(self, counted: np.ndarray) -> np.ndarray:
+        """What is counted below each threshold, int64 (points,)."""
+        return np.concatenate([[0], np.cumsum(counted, dtype=np.int64)])[self._below]
 
 
 def threshold_at_false_alarm(curve: ErrorCurve, rate: float) -> float:

@@ -1,0 +1,66 @@
+"""spkver compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spkver.errors import InputError
+from spkver.files import write_json
+from spkver.metrics import OPERATING_POINTS
+from spkver.report import tables
+from spkver.scoring.comparison import compare, read_speakers
+from spkver.scoring.evaluation import DEFAULT_POINTS
+from spkver.trials import Scores, join, read_scores, read_trials
+
+
+@click.command()
+@click.argument("systems", nargs=-1, required=True, metavar="NAME=SCORES...")
+@click.option("--trials", type=click.Path(path_type=Path), required=True, help="The trial list with the labels.")
+@click.option(
+    "--speakers",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="utt2spk of the list's ids (may be given again): intervals over speakers, and p-values against the first.",
+)
+@click.option("--point", "points", multiple=True, help=f"minDCF at this point: {', '.join(OPERATING_POINTS)}.")
+@click.option("--replicates", type=click.IntRange(min=20), default=1000, show_default=True, help="Draws of speakers.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
+@click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the numbers to this JSON file, too.")
+def command(
+    systems: tuple[str, ...],
+    trials: Path,
+    speakers: tuple[Path, ...],
+    points: tuple[str, ...],
+    replicates: int,
+    seed: int,
+    markdown: bool,
+    out: Path | None,
+) -> None:
+    """How sure are the differences between systems? A NAME given again is another run of that system, say of
+    another seed; the first NAME is what the others are compared with.
+
+    \b
+    Example:
+      spkver compare LMCL=lmcl1.txt LMCL=lmcl2.txt BD-LMCL=bd1.txt BD-LMCL=bd2.txt \\
+        --trials trials.txt --speakers data/test/utt2spk
+    """
+    listed = read_trials(trials)
+    scores: dict[str, list[Scores]] = {}
+    for system in systems:
+        name, equals, path = system.partition("=")
+        if not (name and equals and path):
+            raise InputError(f"'{system}': expected NAME=SCORES")
+        scores.setdefault(name, []).append(join(read_scores(path), listed, names=(path, str(trials))))
+    found = compare(
+        scores,
+        read_speakers(speakers) if speakers else None,
+        points=points or DEFAULT_POINTS,
+        replicates=replicates,
+        seed=seed,
+    )
+    if out:
+        write_json(out, found.plain())
+    click.echo((tables.markdown if markdown else tables.text)(found.rows()))

@@ -1,0 +1,88 @@
+"""How far a metric may be off because other speakers could have been recorded: a bootstrap over speakers.
+
+The trials of a list share its speakers, so they are not independent, and an interval that resamples trials is far too
+narrow. Here the speakers are drawn with replacement. A non-target trial weighs as often as its two speakers were drawn,
+the product of the two numbers, and a target trial as often as its one speaker was: the pigeonhole bootstrap (Owen, "The
+pigeonhole bootstrap", Annals of Applied Statistics 2007), with enrolment and test side drawn together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spkver.errors import InputError
+from spkver.metrics.curve import ErrorCurve, SortedTrials
+from spkver.progress import bar
+
+Measure = Callable[[ErrorCurve], float]
+
+
+def speaker_bootstrap(
+    systems: Sequence[ArrayLike],
+    target: ArrayLike,
+    enrol: ArrayLike,
+    test: ArrayLike,
+    measures: Sequence[Measure],
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> np.ndarray:
+    """What the measures of each system come to when the speakers are drawn anew: (replicates, systems, measures).
+
+    All systems see the same draws, so that their differences are paired.
+
+    systems: the scores (trials,) of each, on the same trials
+    target: (trials,) true (or 1) where both sides are the same speaker
+    enrol, test: (trials,) the speakers of both sides, of any type that sorts
+    measures: such as `lambda curve: equal_error(curve).rate`
+    Raises InputError as `error_curve` does, for fewer than two speakers, and for target trials of two speakers.
+    """
+    labels, *sides = (np.asarray(one) for one in (target, enrol, test))
+    if not labels.shape == sides[0].shape == sides[1].shape:
+        raise InputError(
+            f"one label and two speakers per trial: got {labels.shape}, {sides[0].shape}, {sides[1].shape}"
+        )
+    ordered = [SortedTrials(scores, labels) for scores in systems]
+    codes = np.unique(np.concatenate(sides), return_inverse=True)[1].reshape(2, -1)
+    number = int(codes.max()) + 1
+    labels = labels.astype(bool)
+    if number < 2:
+        raise InputError("a bootstrap over speakers needs at least two of them")
+    if (wrong := labels & (codes[0] != codes[1])).any():
+        raise InputError(f"{wrong.sum()} target trials, the first in row {np.argmax(wrong) + 1}, have two speakers")
+    found = np.empty((replicates, len(ordered), len(measures)))
+    with bar(total=replicates, what="bootstrap", unit="draw") as progress:
+        for row, weights in zip(found, _weights(labels, codes, number, replicates, seed)):
+            for cells, system in zip(row, ordered):
+                curve = system.curve(weights)
+                cells[:] = [measure(curve) for measure in measures]
+            progress.update()
+    return found
+
+
+def interval(values: ArrayLike, level: float = 0.95, axis: int = 0) -> np.ndarray:
+    """The two percentiles between which a share `level` of bootstrapped values lies: (2, ...)."""
+    return np.quantile(np.asarray(values), [(1 - level) / 2, (1 + level) / 2], axis=axis)
+
+
+def chance(differences: ArrayLike) -> float:
+    """The two-sided p-value of no difference: twice the share of bootstrapped differences on the rarer side of 0."""
+    values = np.asarray(differences)
+    rarer = min(np.count_nonzero(values <= 0), np.count_nonzero(values >= 0))
+    return min(1.0, 2 * (rarer + 1) / (len(values) + 1))
+
+
+def _weights(labels: np.ndarray, codes: np.ndarray, number: int, replicates: int, seed: int) -> Iterator[np.ndarray]:
+    """The weight of each trial in each replicate, int64 (trials,); draws without a target or non-target are redrawn."""
+    random = np.random.default_rng(seed)
+    left = replicates
+    while left:
+        drawn = np.bincount(random.integers(number, size=number), minlength=number)
+        weights = drawn[codes[0]] * np.where(labels, 1, drawn[codes[1]])
+        targets = int(weights[labels].sum())
+        if 0 < targets < int(weights.sum()):
+            left -= 1
+            yield weights

@@ -1,0 +1,192 @@
+"""Systems side by side on one trial list: what each is worth, and how sure that is.
+
+A system may have been trained several times, from several seeds. Two things then move its numbers: the seed, told by
+the spread over its runs, and the speakers that happen to be in the list, told by a bootstrap over speakers
+(spkver.metrics.bootstrap) that draws the same speakers for all systems, so that differences are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spkver import lists, metrics
+from spkver.errors import InputError
+from spkver.files import StrPath
+from spkver.scoring.evaluation import DEFAULT_POINTS
+from spkver.trials import Scores, Trials
+
+LEVEL = 0.95
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """From the first system: the mean over runs of the one less that of the other."""
+
+    mean: float
+    speakers: Interval
+    chance: float
+    """p-value of no difference, over the speakers drawn"""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A measure of a system: an error rate or a cost, in [0, 1]."""
+
+    mean: float
+    """over runs"""
+    runs: tuple[float, ...]
+    seeds: Interval | None
+    """of the mean, by Student's t over the runs; None for one run"""
+    speakers: Interval | None
+    """of the mean, by a bootstrap over speakers; None where speakers are not known"""
+    difference: Difference | None
+    """from the first system; None for itself, and where speakers are not known"""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The measures of each system, by name."""
+
+    trials: int
+    systems: dict[str, dict[str, Value]]
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return asdict(self)
+
+    def rows(self) -> list[list[str]]:
+        """The cells of a table, the first row its head: a row for each measure of each system."""
+        first = next(iter(self.systems))
+        head = ["system", "runs", "measure", "mean", "95 % over runs", "95 % over speakers", f"less {first}", "p"]
+        rows = [
+            [name, str(len(value.runs)), measure, *_cells(measure, value)]
+            for name, values in self.systems.items()
+            for measure, value in values.items()
+        ]
+        kept = [column for column in range(len(head)) if column < 4 or any(row[column] for row in rows)]
+        return [[row[column] for column in kept] for row in [head, *rows]]
+
+
+def compare(
+    systems: Mapping[str, Sequence[Scores]],
+    speakers: Mapping[str, str] | None = None,
+    *,
+    points: Sequence[str] = DEFAULT_POINTS,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> Comparison:
+    """EER and minDCF of systems, each of one or more runs, on the same labelled trials in the same order.
+
+    speakers: the speaker of every id of the list, for intervals over speakers
+    Raises InputError for ids without a speaker, and as `evaluate` does.
+    """
+    (_, (scores, *_)), *_ = systems.items()
+    measures: dict[str, metrics.bootstrap.Measure] = {"EER": _equal_error}
+    measures.update({f"minDCF {name}": partial(_least_cost, metrics.operating_point(name)) for name in points})
+    runs = [run.values for own in systems.values() for run in own]
+    curves = [metrics.error_curve(values, scores.labels) for values in runs]
+    found = np.array([[measure(curve) for measure in measures.values()] for curve in curves])
+    drawn = None
+    if speakers is not None:
+        enrol, test = _speakers_of(scores.trials, speakers)
+        drawn = metrics.speaker_bootstrap(
+            runs, scores.labels, enrol, test, list(measures.values()), replicates=replicates, seed=seed
+        )
+    rows = np.split(np.arange(len(runs)), np.cumsum([len(own) for own in systems.values()])[:-1])
+    return Comparison(
+        trials=len(scores),
+        systems={
+            name: {
+                measure: _value(found[:, column], None if drawn is None else drawn[:, :, column], own, rows[0])
+                for column, measure in enumerate(measures)
+            }
+            for name, own in zip(systems, rows)
+        },
+    )
+
+
+def read_speakers(paths: Sequence[StrPath]) -> dict[str, str]:
+    """The speaker of each id, from lists `id speaker` (utt2spk).
+
+    Raises InputError with the file and line, or the id that has two speakers.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        columns = lists.read_columns(path, ["id", "speaker"])
+        for name, speaker in zip(columns["id"].to_pylist(), columns["speaker"].to_pylist()):
+            if found.setdefault(name, speaker) != speaker:
+                raise InputError(f"{path}: '{name}' has two speakers: '{found[name]}' and '{speaker}'")
+    return found
+
+
+def _equal_error(curve: metrics.ErrorCurve) -> float:
+    return metrics.equal_error(curve).rate
+
+
+def _least_cost(point: metrics.OperatingPoint, curve: metrics.ErrorCurve) -> float:
+    return metrics.least_cost(curve, point).cost
+
+
+def _speakers_of(trials: Trials, speakers: Mapping[str, str]) -> list[np.ndarray]:
+    """The speakers of both sides of each trial, as int codes (trials,)."""
+    known, names = pa.array(speakers.keys(), pa.string()), pa.array(speakers.values(), pa.string())
+    codes = names.dictionary_encode().indices
+    sides = []
+    for ids in (trials.enrol, trials.test):
+        found = codes.take(pc.index_in(ids, value_set=known))
+        if found.null_count:
+            raise InputError(f"no speaker is known of '{ids[pc.index(pc.is_null(found), True).as_py()]}'")
+        sides.append(found.to_numpy())
+    return sides
+
+
+def _value(found: np.ndarray, drawn: np.ndarray | None, own: np.ndarray, first: np.ndarray) -> Value:
+    """Of a measure of all runs (runs,) and of all draws (replicates, runs): that of one system's runs."""
+    values = found[own]
+    speakers = difference = None
+    if drawn is not None:
+        mine, other = drawn[:, own].mean(axis=1), drawn[:, first].mean(axis=1)
+        speakers = _interval(mine)
+        if own[0] != first[0]:
+            gain = mine - other
+            mean = float(values.mean() - found[first].mean())
+            difference = Difference(mean, _interval(gain), metrics.chance(gain))
+    return Value(float(values.mean()), tuple(map(float, values)), _over_runs(values), speakers, difference)
+
+
+def _over_runs(values: np.ndarray) -> Interval | None:
+    if len(values) < 2:
+        return None
+    from scipy.stats import t  # takes a while to load, and one run needs none of it
+
+    half = t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def _interval(values: np.ndarray) -> Interval:
+    low, high = metrics.interval(values, LEVEL)
+    return float(low), float(high)
+
+
+def _cells(measure: str, value: Value) -> list[str]:
+    scale, digits, unit = (100, 2, " %") if measure == "EER" else (1, 4, "")
+
+    def span(pair: Interval | None) -> str:
+        return "" if pair is None else f"{scale * pair[0]:.{digits}f} to {scale * pair[1]:.{digits}f}"
+
+    gain = value.difference
+    return [
+        f"{scale * value.mean:.{digits}f}{unit}",
+        span(value.seeds),
+        span(value.speakers),
+        "" if gain is None else f"{scale * gain.mean:+.{digits}f} ({span(gain.speakers)})",
+        "" if gain is None else f"{gain.chance:.3f}",
+    ]

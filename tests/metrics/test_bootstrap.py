@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spkver.errors import InputError
+from spkver.metrics import SortedTrials, chance, equal_error, error_curve, interval, speaker_bootstrap
+
+
+def rate(curve):
+    return equal_error(curve).rate
+
+
+def drawn_corpus(rng, speakers=40, utterances=4):
+    """Scores of all pairs of utterances, with their label and speakers; some speakers are harder than others."""
+    speaker = np.repeat(np.arange(speakers), utterances)
+    spread = rng.gamma(4, 0.1, size=speakers)
+    x = rng.normal(size=(speakers, 5))[speaker] + spread[speaker, None] * rng.normal(size=(len(speaker), 5))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    a, b = np.triu_indices(len(x), 1)
+    return (x[a] * x[b]).sum(axis=1), speaker[a] == speaker[b], speaker[a], speaker[b]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 3)), min_size=2, max_size=40))
+def test_a_weight_is_a_number_of_copies(trials):
+    scores, target, weights = (np.array(column) for column in zip(*trials))
+    copies = np.repeat(np.arange(len(scores)), weights)
+    if len(set(target[copies])) < 2:
+        return
+    found, wanted = SortedTrials(scores, target).curve(weights), error_curve(scores[copies], target[copies])
+    kept = np.isin(found.thresholds, wanted.thresholds)
+    np.testing.assert_array_equal(found.misses[kept], wanted.misses)
+    np.testing.assert_array_equal(found.false_alarms[kept], wanted.false_alarms)
+    assert (found.targets, found.nontargets) == (wanted.targets, wanted.nontargets)
+    assert rate(found) == pytest.approx(rate(wanted), abs=1e-12)
+
+
+def test_the_same_draws_for_all_systems_and_for_the_same_seed():
+    scores, target, enrol, test = drawn_corpus(np.random.default_rng(0))
+    again = speaker_bootstrap([scores, scores], target, enrol, test, [rate], replicates=30, seed=3)
+    np.testing.assert_array_equal(again[:, 0], again[:, 1])
+    np.testing.assert_array_equal(
+        again[:, :1], speaker_bootstrap([scores], target, enrol, test, [rate], replicates=30, seed=3)
+    )
+    names = np.array([f"speaker {i}" for i in range(40)])
+    named = speaker_bootstrap([scores], target, names[enrol], names[test], [rate], replicates=30, seed=3)
+    assert named.shape == (30, 1, 1)
+
+
+def test_its_spread_is_that_over_other_speakers():
+    """The standard deviation told from one corpus, against that over corpora of other speakers."""
+    rng = np.random.default_rng(1)
+    corpora = [drawn_corpus(rng) for _ in range(120)]
+    true = np.std([rate(error_curve(scores, target)) for scores, target, *_ in corpora])
+    told = np.mean(
+        [
+            speaker_bootstrap([scores], target, enrol, test, [rate], replicates=100).std()
+            for scores, target, enrol, test in corpora[:10]
+        ]
+    )
+    assert 0.75 * true < told < 1.5 * true
+    # an interval over trials, drawn as if they were independent, is far too narrow
+    scores, target, *_ = corpora[0]
+    drawn = rng.multinomial(len(scores), np.full(len(scores), 1 / len(scores)), size=100)
+    trials = SortedTrials(scores, target)
+    assert np.std([rate(trials.curve(weights)) for weights in drawn]) < 0.6 * true
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**31))
+def test_the_chance_of_a_difference(seed):
+    values = np.random.default_rng(seed).normal(size=99)
+    assert chance(values) == chance(-values)
+    assert chance(np.abs(values) + 1e-9) == 2 / 100
+    assert chance(np.zeros(9)) == 1
+    low, high = interval(values, 0.9)
+    assert np.mean((values >= low) & (values <= high)) == pytest.approx(0.9, abs=0.02)
+
+
+def test_what_it_refuses():
+    scores, target, enrol, test = drawn_corpus(np.random.default_rng(0), speakers=3)
+    with pytest.raises(InputError, match="one label and two speakers"):
+        speaker_bootstrap([scores], target, enrol[1:], test, [rate])
+    with pytest.raises(InputError, match="at least two"):
+        speaker_bootstrap([scores], target, 0 * enrol, 0 * test, [rate])
+    with pytest.raises(InputError, match="target trials, the first in row 1, have two speakers"):
+        speaker_bootstrap([scores], target, enrol + 10 * (np.arange(len(enrol)) == 0), test, [rate])
+    with pytest.raises(InputError, match="must be finite"):
+        speaker_bootstrap([scores * np.nan], target, enrol, test, [rate])

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy import stats
+
+from spkver.errors import InputError
+from spkver.metrics import eer
+from spkver.scoring.comparison import compare, read_speakers
+from spkver.trials import Scores, Trials
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    rng = np.random.default_rng(0)
+    speaker = np.repeat(np.arange(20), 5)
+    ids = np.array([f"s{s}/{i}" for i, s in enumerate(speaker)])
+    x = rng.normal(size=(20, 4))[speaker] + 0.6 * rng.normal(size=(100, 4))
+    a, b = np.triu_indices(100, 1)
+    target = speaker[a] == speaker[b]
+    trials = Trials(pa.array(ids[a]), pa.array(ids[b]), target)
+    cosine = (x[a] * x[b]).sum(1) / np.linalg.norm(x[a], axis=1) / np.linalg.norm(x[b], axis=1)
+
+    def system(noise, seed):
+        return Scores(trials, (cosine + noise * np.random.default_rng(seed).normal(size=len(a))).astype(np.float32))
+
+    return system, {name: name.split("/")[0] for name in ids}
+
+
+def test_means_over_runs_and_paired_differences(corpus):
+    system, speakers = corpus
+    good, bad = [system(0.05, seed) for seed in (1, 2, 3)], [system(0.4, seed) for seed in (4, 5)]
+    found = compare({"good": good, "bad": bad, "same": good}, speakers, replicates=200)
+    value = found.systems["bad"]["EER"]
+    rates = [eer(run.values, run.labels) for run in bad]
+    assert value.runs == pytest.approx(rates) and value.mean == pytest.approx(np.mean(rates))
+    t = stats.ttest_1samp(rates, 0).confidence_interval(0.95)
+    assert value.seeds == pytest.approx((t.low, t.high))
+    assert value.speakers[0] < value.mean < value.speakers[1]
+    assert value.difference.mean == pytest.approx(value.mean - found.systems["good"]["EER"].mean)
+    assert value.difference.speakers[0] > 0 and value.difference.chance < 0.02
+    same = found.systems["same"]["EER"].difference
+    assert same.mean == 0 and same.chance == 1
+    assert found.systems["good"]["EER"].difference is None
+    assert len({len(row) for row in found.rows()}) == 1 and len(found.rows()) == 1 + 3 * 3
+
+
+def test_without_speakers_and_with_one_run(corpus):
+    system, speakers = corpus
+    found = compare({"one": [system(0.1, 1)]}, points=["vox-0.01"])
+    assert found.systems["one"]["EER"].seeds is None and found.systems["one"]["EER"].speakers is None
+    assert found.rows()[0] == ["system", "runs", "measure", "mean"]
+    del speakers["s3/17"]
+    with pytest.raises(InputError, match="no speaker is known of 's3/17'"):
+        compare({"one": [system(0.1, 1)]}, speakers, replicates=20)
+    speakers["s3/17"] = "s3"
+
+
+def test_lists_of_speakers(tmp_path):
+    (tmp_path / "a").write_text("u1 s1\nu2 s2\n")
+    (tmp_path / "b").write_text("u2 s2\nu3 s3\n")
+    assert read_speakers([tmp_path / "a", tmp_path / "b"]) == {"u1": "s1", "u2": "s2", "u3": "s3"}
+    (tmp_path / "b").write_text("u2 s1\n")
+    with pytest.raises(InputError, match="'u2' has two speakers: 's2' and 's1'"):
+        read_speakers([tmp_path / "a", tmp_path / "b"])
