@@ -45,6 +45,7 @@ SELECTORS = Registry(
     {
         "all": "spkver.losses.selectors:All",
         "boundary": "spkver.losses.selectors:Boundary",
+        "soft_boundary": "spkver.losses.selectors:SoftBoundary",
         "hardest": "spkver.losses.selectors:Hardest",
         "cosine": "spkver.losses.selectors:Cosine",
     },

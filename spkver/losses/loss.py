@@ -78,5 +78,5 @@ def nan_where_not_finite(loss: Tensor, x: Tensor) -> Tensor:
 
 
 def share(hits: Tensor) -> Tensor:
-    """The mean of a mask, float32."""
+    """The mean of a mask or of weights, float32."""
     return hits.to(torch.float32).mean()

@@ -167,7 +167,7 @@ class MarginLoss(Loss):
             others = self.head.others(x, y, thresholds, now.factor)
             with torch.no_grad():
                 selected = self.selector.select(target, others, psi, rivals=others.counts[-1])
-                weight = 1 - now.selection * (~selected).to(psi.dtype)
+                weight = 1 - now.selection * (1 - selected.to(psi.dtype))
 
             # once more, with gradient, and not before `others`: see Head.target
             (z, *_), psi = self._target(x, y, now)

@@ -1,7 +1,7 @@
-"""Selectors: which samples of the batch get the margin.
+"""Selectors: which samples of the batch get the margin, or how much of it.
 
-A selector first says at which ψ rivals are to be counted (before the pass over the classes), then makes its mask from
-what the pass found. One that ranks samples against each other ranks the global batch, over all processes.
+A selector first says at which ψ rivals are to be counted (before the pass over the classes), then makes its mask or
+weights from what the pass found. One that ranks samples against each other ranks the global batch, over all processes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Selector(ABC):
 
     @abstractmethod
     def select(self, target: Target, others: Others, psi: Tensor, rivals: Tensor) -> Tensor:
-        """The mask (N,) bool of samples that get the margin.
+        """How much of the margin each sample gets: a mask (N,) bool, or weights from 0 to 1.
 
         psi (N,): ψ of every sample with the margin of the moment; rivals (N,) int64: how many z_j exceed the threshold.
         """
@@ -91,6 +91,29 @@ class Boundary(Selector):
     def select(self, target: Target, others: Others, psi: Tensor, rivals: Tensor) -> Tensor:
         """See Selector.select."""
         return rivals >= self.k
+
+
+class SoftBoundaryConfig(Component):
+    """A boundary with a soft edge: a sample's weight is sigmoid((largest z_j - ψ) / width), width in units of logits.
+
+    1/2 where `boundary` with k = 1 jumps, and that selector as the width goes to 0.
+    """
+
+    name: Literal["soft_boundary"] = "soft_boundary"
+    width: float = Field(default=1.0, gt=0)
+
+
+class SoftBoundary(Selector):
+    """The boundary selector without its jump."""
+
+    Config = SoftBoundaryConfig
+
+    def __init__(self, config: SoftBoundaryConfig) -> None:
+        self.width = config.width
+
+    def select(self, target: Target, others: Others, psi: Tensor, rivals: Tensor) -> Tensor:
+        """See Selector.select."""
+        return torch.sigmoid((others.largest - psi) / self.width)
 
 
 class HardestConfig(Component):

@@ -11,7 +11,7 @@ from torch import distributed
 from spkver.config import validate
 from spkver.errors import InputError
 from spkver.losses.heads import Others, Target
-from spkver.losses.margin_loss import LossConfig
+from spkver.losses.margin_loss import LossConfig, MarginLoss
 from spkver.losses.margins import AdditiveCosine, AdditiveCosineConfig
 from spkver.losses.selectors import (
     All,
@@ -22,6 +22,8 @@ from spkver.losses.selectors import (
     CosineConfig,
     Hardest,
     HardestConfig,
+    SoftBoundary,
+    SoftBoundaryConfig,
     over_processes,
 )
 
@@ -160,3 +162,34 @@ def test_a_selector_that_makes_no_sense(selector, message):
     with pytest.raises(InputError) as caught:
         validate(LossConfig, {"name": "lmcl", "selector": selector})
     assert message in str(caught.value)
+
+
+def test_a_soft_boundary_is_half_at_the_jump_and_a_mask_in_the_limit():
+    largest = torch.tensor([3.1, 3.0, 2.9, -torch.inf, torch.nan])
+    others = Others(largest, largest, ())
+    psi, rivals = torch.full((5,), 3.0), (largest > 3).long()
+
+    def weights(width):
+        return SoftBoundary(SoftBoundaryConfig(width=width)).select(TARGET, others, psi, rivals)
+
+    torch.testing.assert_close(
+        weights(0.1)[:4], torch.sigmoid(torch.tensor([1.0, 0, -1, -torch.inf])), rtol=1e-4, atol=0
+    )
+    assert weights(1e-6)[[0, 2, 3]].tolist() == [1, 0, 0] and weights(1e-6)[1] == 0.5
+
+
+def test_a_soft_boundary_lies_between_all_and_none():
+    torch.manual_seed(0)
+    x, y = torch.randn(32, 8), torch.randint(20, (32,))
+
+    def loss(**changes):
+        torch.manual_seed(1)
+        return MarginLoss(validate(LossConfig, {"name": "lmcl", **changes}), 8, 20)(x, y)
+
+    soft = loss(selector={"name": "soft_boundary", "width": 3.0})
+    assert loss(m=0.0).loss < soft.loss < loss().loss
+    assert 0 < soft.selected_share < 1
+    sharp = loss(selector={"name": "soft_boundary", "width": 1e-6})
+    torch.testing.assert_close(sharp.per_sample, loss(selector="boundary").per_sample)
+    ignored = loss(selector="soft_boundary", others="ignored", normalise_by="selected")
+    assert torch.isfinite(ignored.loss)
