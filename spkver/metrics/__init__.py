@@ -1,6 +1,6 @@
 """Error rates and detection costs: numpy functions of (scores, target), exact under ties and in any order of trials."""
 
-from spkver.metrics.bootstrap import chance, interval, speaker_bootstrap
+from spkver.metrics.bootstrap import chance, interval, speaker_bootstrap, student_interval
 from spkver.metrics.curve import ErrorCurve, SortedTrials, error_curve, threshold_at_false_alarm
 from spkver.metrics.dcf import (
     OPERATING_POINTS,
@@ -30,5 +30,6 @@ __all__ = [
     "min_dcf",
     "operating_point",
     "speaker_bootstrap",
+    "student_interval",
     "threshold_at_false_alarm",
 ]

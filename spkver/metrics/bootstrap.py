@@ -68,6 +68,17 @@ def interval(values: ArrayLike, level: float = 0.95, axis: int = 0) -> np.ndarra
     return np.quantile(np.asarray(values), [(1 - level) / 2, (1 + level) / 2], axis=axis)
 
 
+def student_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
+    """Where the mean of independent runs lies, by Student's t over their values (runs,); None for a single run."""
+    runs = np.asarray(values, np.float64)
+    if len(runs) < 2:
+        return None
+    from scipy.stats import t  # takes a while to load, and one run needs none of it
+
+    half = t.ppf((1 + level) / 2, len(runs) - 1) * runs.std(ddof=1) / len(runs) ** 0.5
+    return float(runs.mean() - half), float(runs.mean() + half)
+
+
 def chance(differences: ArrayLike) -> float:
     """The two-sided p-value of no difference: twice the share of bootstrapped differences on the rarer side of 0."""
     values = np.asarray(differences)

@@ -10,15 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from spkver.errors import load_optional
-from spkver.files import StrPath, atomic_file
+from spkver.files import StrPath
 from spkver.metrics import ErrorCurve, OperatingPoint, equal_error, least_cost
+from spkver.report import drawing
 
-# Okabe and Ito's colours, told apart by the colour-blind, too
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
-_STYLES = ("-", "--", "-.", ":")
 _TICKS = np.array([0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80]) / 100
-_GREY = "#666666"
 
 
 def draw_det(
@@ -32,32 +28,25 @@ def draw_det(
 
     paths: the format ("png", "svg") and the file to write. Raises InputError where matplotlib is not installed.
     """
-    matplotlib = load_optional("matplotlib", "plot")
-    figure_type = load_optional("matplotlib.figure", "plot").Figure
-    style = {"font.size": 10, "axes.linewidth": 0.8, "svg.hashsalt": "spkver", "axes.unicode_minus": True}
-    with matplotlib.rc_context(style):
-        figure = figure_type(figsize=(6.4, 7.2), layout="constrained")
+    with drawing.style():
+        figure = drawing.canvas(6.4, 7.2)
         axes = figure.add_subplot()
         marks = {name: _marks(curve, point) for name, curve in curves.items()}
         low, high = _limits(np.concatenate([np.ravel(list(mark.values())) for mark in marks.values()]))
         _prepare(axes, low, high, title)
         for number, (name, curve) in enumerate(curves.items()):
-            look = {"color": _COLOURS[number % len(_COLOURS)], "zorder": 3 + number}
+            look = drawing.look(number)
             x, y = _thinned(curve, low, high)
-            label = f"{_plain(name)}  (EER {100 * marks[name]['eer'][0]:.2f} %)"
-            line = _STYLES[number // len(_COLOURS) % len(_STYLES)]
-            axes.plot(x, y, linewidth=1.8, linestyle=line, label=label, solid_joinstyle="round", **look)
+            label = f"{drawing.plain(name)}  (EER {100 * marks[name]['eer'][0]:.2f} %)"
+            axes.plot(x, y, linewidth=1.8, label=label, solid_joinstyle="round", **look)
             axes.plot(*_probit(marks[name]["eer"]), marker="o", markersize=6, markeredgecolor="white", **look)
             if "cost" in marks[name]:
                 axes.plot(*_probit(marks[name]["cost"]), marker="D", markersize=5, markerfacecolor="white", **look)
         if point is not None:
             legend = f"least cost at P(target) = {point.p_target:g}"
-            axes.plot([], [], "D", markersize=5, markerfacecolor="white", color=_GREY, label=legend)
+            axes.plot([], [], "D", markersize=5, markerfacecolor="white", color=drawing.GREY, label=legend)
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-        for kind, path in paths.items():
-            with atomic_file(path) as part:
-                # without the date, so that the same scores give the same file
-                figure.savefig(part, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
+        drawing.write(figure, paths)
 
 
 def _marks(curve: ErrorCurve, point: OperatingPoint | None) -> dict[str, tuple[float, float]]:
@@ -87,16 +76,11 @@ def _prepare(axes: Any, low: float, high: float, title: str) -> None:
         axis.set_ticks(_probit(ticks), [f"{100 * tick:g}" for tick in ticks])
         axis.set_label_text(name)
     axes.set(xlim=span, ylim=span, aspect="equal")
-    axes.set_title(_plain(title), fontsize=12, pad=10)
-    axes.grid(color="#e4e4e4", linewidth=0.7)
+    axes.set_title(drawing.plain(title), fontsize=12, pad=10)
+    axes.grid(color=drawing.PALE, linewidth=0.7)
     axes.plot(span, span, color="#bbbbbb", linewidth=0.8, zorder=1)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(length=3, color=_GREY, labelsize=9)
-
-
-def _plain(text: str) -> str:
-    """Text without matplotlib's formulas."""
-    return text.replace("$", r"\$")
+    axes.tick_params(length=3, color=drawing.GREY, labelsize=9)
 
 
 def _thinned(curve: ErrorCurve, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:

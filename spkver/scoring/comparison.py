@@ -159,16 +159,9 @@ def _value(found: np.ndarray, drawn: np.ndarray | None, own: np.ndarray, first: 
             gain = mine - other
             mean = float(values.mean() - found[first].mean())
             difference = Difference(mean, _interval(gain), metrics.chance(gain))
-    return Value(float(values.mean()), tuple(map(float, values)), _over_runs(values), speakers, difference)
-
-
-def _over_runs(values: np.ndarray) -> Interval | None:
-    if len(values) < 2:
-        return None
-    from scipy.stats import t  # takes a while to load, and one run needs none of it
-
-    half = t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return float(values.mean() - half), float(values.mean() + half)
+    return Value(
+        float(values.mean()), tuple(map(float, values)), metrics.student_interval(values, LEVEL), speakers, difference
+    )
 
 
 def _interval(values: np.ndarray) -> Interval:

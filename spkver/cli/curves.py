@@ -1,0 +1,45 @@
+"""spkver curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spkver.errors import InputError
+from spkver.report import tables
+from spkver.report.curves import Curve, draw_curves, last_values, read_curves
+
+
+@click.command()
+@click.argument("systems", nargs=-1, required=True, metavar="NAME=EXPERIMENT...")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    default=("dev_eer", "dev_min_dcf"),
+    show_default=True,
+    help="What was logged, by its name in metrics.jsonl.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Directory for the curves, METRIC.png and METRIC.svg.")
+@click.option("--title", default="", help="Above the curves.")
+@click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
+def command(systems: tuple[str, ...], metrics: tuple[str, ...], out: Path | None, title: str, markdown: bool) -> None:
+    """What training runs measured last, as a table, and their curves. A NAME given again is another run of that
+    system, say of another seed: the table has the mean over runs, and half of its 95 % interval.
+
+    \b
+    Example:
+      spkver curves LMCL=exp/lmcl BD-LMCL=exp/bd_lmcl --metric dev_eer --metric boundary_share --out exp/curves
+    """
+    runs: dict[str, list[dict[str, Curve]]] = {}
+    for system in systems:
+        name, equals, path = system.partition("=")
+        if not (name and equals and path):
+            raise InputError(f"'{system}': expected NAME=EXPERIMENT")
+        runs.setdefault(name, []).append(read_curves(path))
+    table = last_values(runs, metrics)
+    if out:
+        for name in metrics:
+            draw_curves(runs, name, {kind: out / f"{name}.{kind}" for kind in ("png", "svg")}, title=title)
+    click.echo((tables.markdown if markdown else tables.text)(table))

@@ -1,0 +1,103 @@
+"""Training runs side by side: what each measured last, and its curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from spkver import metrics
+from spkver.errors import InputError, nearest
+from spkver.files import StrPath
+from spkver.report import drawing
+
+Curve = tuple[np.ndarray, np.ndarray]
+"""Steps and values, each (points,)"""
+
+METRICS_FILE = "metrics.jsonl"
+_SHARES = ("accuracy", "margin_accuracy", "boundary_share", "dev_eer", "waiting")
+
+
+def read_curves(experiment: StrPath) -> dict[str, Curve]:
+    """Each number that a run logged, by its name, over its steps.
+
+    Raises InputError where there is no run, with the file and line that is not one of its log.
+    """
+    path = Path(experiment) / METRICS_FILE
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give the directory of a training run") from error
+    found: dict[str, list[tuple[int, float]]] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            values = json.loads(line)
+            step = int(values.pop("step"))
+            for name, value in values.items():
+                found.setdefault(name, []).append((step, float(value)))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"{path}:{number}: not a line of a training log") from error
+    return {
+        name: (np.array([s for s, _ in points]), np.array([v for _, v in points])) for name, points in found.items()
+    }
+
+
+def last_values(runs: Mapping[str, Sequence[Mapping[str, Curve]]], names: Sequence[str]) -> list[list[str]]:
+    """The cells of a table: for each system the mean over its runs of the last value of each metric, ± half of the
+    95 % interval of that mean. Raises InputError for a metric that no run has.
+    """
+    _check_known(runs, names)
+    rows = [["system", "runs", *(f"{name} %" if name in _SHARES else name for name in names)]]
+    for system, own in runs.items():
+        rows.append([system, str(len(own)), *(_cell(name, own) for name in names)])
+    return rows
+
+
+def draw_curves(
+    runs: Mapping[str, Sequence[Mapping[str, Curve]]], name: str, paths: Mapping[str, StrPath], *, title: str = ""
+) -> None:
+    """Draw a metric over the steps: the mean over each system's runs, and their span as a band.
+
+    paths: the format ("png", "svg") and the file to write. Raises InputError where matplotlib is not installed, and for
+    a metric that no run has.
+    """
+    _check_known(runs, [name])
+    scale = 100 if name in _SHARES else 1
+    with drawing.style():
+        figure = drawing.canvas(7.2, 4.4)
+        axes = figure.add_subplot()
+        for number, (system, own) in enumerate(runs.items()):
+            curves = [run[name] for run in own if name in run]
+            if not curves:
+                continue
+            look = drawing.look(number)
+            steps = curves[0][0]
+            values = scale * np.stack([np.interp(steps, *curve) for curve in curves])
+            axes.plot(steps, values.mean(axis=0), label=drawing.plain(system), linewidth=1.8, **look)
+            if len(curves) > 1:
+                axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
+        axes.set(xlabel="step", ylabel=f"{name.replace('_', ' ')}{' (%)' if scale == 100 else ''}")
+        axes.set_title(drawing.plain(title), fontsize=12, pad=10)
+        axes.grid(color=drawing.PALE, linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+        drawing.write(figure, paths)
+
+
+def _check_known(runs: Mapping[str, Sequence[Mapping[str, Curve]]], names: Sequence[str]) -> None:
+    known = {name for own in runs.values() for run in own for name in run}
+    for name in names:
+        if name not in known:
+            raise InputError(f"no run has the metric '{name}'{nearest(name, known)}")
+
+
+def _cell(name: str, runs: Sequence[Mapping[str, Curve]]) -> str:
+    last = np.array([run[name][1][-1] for run in runs if name in run])
+    if not len(last):
+        return ""
+    scale, digits = (100, 2) if name in _SHARES else (1, 4)
+    span = metrics.student_interval(last)
+    half = "" if span is None else f" ± {scale * (span[1] - span[0]) / 2:.{digits}f}"
+    return f"{scale * last.mean():.{digits}f}{half}"
