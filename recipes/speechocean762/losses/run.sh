@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# All losses on one small network: same first weights, same crops, same steps; several seeds, intervals, and what each
+# setting of BD-LMCL does. Choices are made on one half of the training speakers, the test lists are scored at the end.
+#
+#   bash recipes/speechocean762/run.sh --corpus ROOT --stop-stage 3          first: the environment, packs and features
+#   bash recipes/speechocean762/losses/run.sh --trials DIR                    all stages
+#
+# Options: --trials DIR (with speechocean762_test.txt and speechocean762_test_hard.txt), --stage N, --stop-stage M,
+# --jobs N (trainings at a time, each with one thread), --seeds "1 2 3". The runs are the lines of conf/choice.txt and
+# conf/final.txt. Everything goes to data/ and exp/ in this folder. A stage that is run again keeps what is complete.
+
+trials=
+seeds="1 2 3"
+source "$(dirname "$0")/../../common.sh"
+parent=recipes/speechocean762
+here=$parent/losses
+data=$here/data
+exp=$here/exp
+lists="speechocean762_test speechocean762_test_hard"
+
+# settings LIST: its lines `NAME SETTINGS`, without comments
+settings() {
+  sed -e 's/#.*//' -e '/^ *$/d' "$here/conf/$1.txt"
+}
+
+# runs LIST SEEDS: a line of arguments for each training
+runs() {
+  local name overrides seed
+  settings "$1" | while read -r name overrides; do
+    for seed in $2; do
+      echo "--out $exp/$1/$name.$seed $overrides seed=$seed"
+    done
+  done
+}
+
+# systems LIST SEEDS FILE: `NAME=.../FILE` for each training
+systems() {
+  local name overrides seed
+  settings "$1" | while read -r name overrides; do
+    for seed in $2; do
+      echo "$name=$exp/$1/$name.$seed/$3"
+    done
+  done
+}
+
+if stage 1 "the training speakers in two halves, to learn from and to choose by"; then
+  [[ -d $parent/exp/feats/train ]] || die "run $parent/run.sh --corpus ROOT --stop-stage 3 first"
+  [[ -d $data/learn ]] || spkver data split "$parent/data/train" "$data/learn" "$data/choose" --share 0.5 --seed 3
+  for half in learn choose; do
+    spkver pack "$data/$half" "$exp/packs/$half" --jobs "$jobs"
+  done
+  spkver features "$exp/packs/learn" "$exp/feats/learn" --speed 0.9 --speed 1.1 --jobs "$jobs"
+  spkver features "$exp/packs/choose" "$exp/feats/choose" --jobs "$jobs"
+fi
+
+if stage 2 "choosing: each setting of conf/choice.txt, error rates on the other half"; then
+  runs choice "1 2" | xargs -P "$jobs" -L 1 spkver train "$here/conf/base.yaml" --resume \
+    data.train="$exp/feats/learn" data.dev="$exp/feats/choose"
+fi
+
+if stage 3 "what was found"; then
+  mapfile -t runs < <(systems choice "1 2" "")
+  spkver curves "${runs[@]}" --metric dev_eer --metric dev_min_dcf --metric boundary_share --markdown
+fi
+
+if stage 4 "each loss of conf/final.txt on all training speakers"; then
+  runs final "$seeds" | xargs -P "$jobs" -L 1 spkver train "$here/conf/base.yaml" --resume \
+    data.train="$parent/exp/feats/train"
+fi
+
+if stage 5 "their scores: the enrolment side whole, the test side whole and cut to 1, 2 and 3 s"; then
+  [[ -n $trials ]] || die "--trials is needed: the folder with $lists"
+  for run in $(systems final "$seeds" "" | cut -d= -f2); do
+    for side in whole 1 2 3; do
+      cut=()
+      [[ $side == whole ]] || cut=(--seconds "$side")
+      spkver extract "$parent/exp/feats/test" "$run/test_$side.parquet" --model "$run/model" "${cut[@]}"
+      for list in $lists; do
+        spkver score "$trials/$list.txt" "$run/test_whole.parquet" "$run/${list}_$side.scores" --test "$run/test_$side.parquet"
+      done
+    done
+  done
+fi
+
+if stage 6 "the tables, and how the share of boundary samples went"; then
+  for list in $lists; do
+    for side in whole 1 2 3; do
+      printf '\n%s, test side %s\n\n' "$list" "$side"
+      mapfile -t runs < <(systems final "$seeds" "${list}_$side.scores")
+      spkver compare "${runs[@]}" --trials "$trials/$list.txt" --speakers "$parent/data/test/utt2spk" \
+        --point vox-0.01 --markdown --out "$exp/results/${list}_$side.json"
+    done
+  done
+  mapfile -t runs < <(systems final "$seeds" "" | grep '^BD')
+  spkver curves "${runs[@]}" --metric boundary_share --metric margin_accuracy --out "$exp/results"
+fi
