@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -61,11 +60,9 @@ def test_bad_input(spkver, score_file):
     assert "no labels" in spkver("evaluate", only, code=2).stderr
 
 
-@pytest.mark.parametrize("command", ["score", "evaluate"])
-def test_starts_fast_and_without_the_heavy_packages(command):
+@pytest.mark.parametrize("command", ["score", "evaluate", "compare", "data"])
+def test_starts_without_the_heavy_packages(command):
     heavy = {"torch", "torchaudio", "speechbrain", "librosa", "matplotlib", "scipy", "sklearn"}
     code = f"import spkver.cli.{command}, sys; print(sorted({heavy!r} & set(sys.modules)))"
-    start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    assert time.monotonic() - start < 10  # under a second on a machine with nothing else to do
