@@ -57,9 +57,7 @@ class InterTopKConfig(LossConfig):
         if self.margin.name not in RAISED:
             raise ValueError(f"margin '{self.margin.name}' has no form for rivals; take {' or '.join(RAISED)}")
         if not self.head.whole:
-            raise ValueError(
-                f"loss '{self.name}' ranks speakers in one place; leave out head.split and head.sample"
-            )
+            raise ValueError(f"loss '{self.name}' ranks speakers in one place; leave out head.split and head.sample")
         return self
 
 

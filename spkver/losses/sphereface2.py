@@ -73,9 +73,7 @@ class SphereFace2Config(Component):
                 f"loss '{self.name}' is no softmax; set head.reduction to dense or chunked, not '{head.reduction.name}'"
             )
         if not head.whole:
-            raise ValueError(
-                f"loss '{self.name}' adds up speakers in one place; leave out head.split and head.sample"
-            )
+            raise ValueError(f"loss '{self.name}' adds up speakers in one place; leave out head.split and head.sample")
         return self
 
 
