@@ -6,7 +6,7 @@
 
 A head is a geometry: z_j = a·p_j + b_j with an operand a of the embedding and a prototype p_j of W_j. How the pass is
 computed is a reduction's business, over which classes that of `split` and `sample` (see spkver.losses.reductions); a
-loss never sees the (N, C) logits.
+loss never sees the (N, C) logits. One that needs to know more makes a pass of its own over `operands`.
 
 Both steps run in float32 whatever autocast says; lower precisions are widened, float64 stays float64.
 """

@@ -1,8 +1,8 @@
 """Inter-top-k: a margin loss that also raises the logits of each sample's nearest rivals.
 
 For a sample with label y let R be the k classes j != y of the largest z_j, and m' the penalty (Zhao et al., ICASSP
-2022, section 3.2). The loss is log(1 + e^{L' - ψ}), ψ as in any margin loss, and L' the log-sum of the others with
-z'_j in place of z_j for the rivals:
+2022). The loss is log(1 + e^{L' - ψ}), ψ as in any margin loss, and L' the log-sum of the others with z'_j in place of
+z_j for the rivals:
 
     LMCL    z'_j = s·(c_j + m')
     AAM     z'_j = s·cos(θ_j - m') for θ_j >= m', and s nearer to it, which never lowers a logit
@@ -29,7 +29,7 @@ from spkver.losses import INTER_TOP_K
 from spkver.losses.heads import Others
 from spkver.losses.margin_loss import LossConfig, MarginLoss
 from spkver.losses.margins import nearer
-from spkver.losses.reductions.passes import nearest
+from spkver.losses.reductions.passes import CHUNK, nearest
 from spkver.losses.schedules import Run
 
 RAISED = {
@@ -91,7 +91,8 @@ class InterTopK(MarginLoss):
         if penalty == 0:
             return others
         factor = self.at(progress).factor
-        rivals = nearest(*self.head.operands(x, factor), y, k)
+        chunk = getattr(self.config.head.reduction, "chunk", CHUNK)
+        rivals = nearest(*self.head.operands(x, factor), y, k, chunk)
         target = self.head.target(x.repeat_interleave(k, dim=0), rivals.flatten(), factor)
         plain, raised = (
             z.unflatten(0, (-1, k)) for z in (target.logit, RAISED[self.config.margin.name](target, penalty))

@@ -7,8 +7,9 @@ For a sample with label y, with the head's s, the similarity g(c) = 2·((c + 1)/
     C    u_y = s·(g(c_y) - m) + b                    u_j = s·(g(c_j) + m) + b
     A    u_y = s·g(cos(min(θ_y + m, π))) + b         u_j = s·g(cos(max(θ_j - m, 0))) + b
 
-as Han et al., ICASSP 2023, have it for speakers. Wen et al., ICLR 2022, whose loss it is, divide by s, which asks for
-a learning rate s times as large, and in their code A leaves u_j without a margin.
+as Han et al., ICASSP 2023, have it for speakers in WeSpeaker. Wen et al., ICLR 2022, whose loss it is, divide it by s,
+so that it wants a learning rate s times as large; in their code A leaves u_j without a margin, and the gradient passes
+g and the margin by, as if u were s·c + b.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class SphereFace2Config(Component):
     form: Literal["C", "A"] = "C"
     """the margin is taken off the similarity (C) or added to the angle (A)"""
     m: float = Field(default=0.2, ge=0, le=2)
-    """the margin where its schedule is 1: of g for C, radians for A (where Han et al. take 0.15)"""
+    """the margin where its schedule is 1: of g for C, radians for A (where WeSpeaker advises 0.15)"""
     t: float = Field(default=3.0, ge=1)
     """the larger, the more of the cosines g makes small; 1 leaves them as they are"""
     balance: float = Field(default=0.7, gt=0, lt=1)

@@ -79,7 +79,7 @@ def test_gradcheck(make_loss, batch, form):
 
 
 def test_the_face_paper_divides_by_the_scale(make_loss, batch):
-    """Wen et al., equation 5: λ/r·log(1 + e^{-r(g(c_y) - m) - b}) + (1 - λ)/r·Σ log(1 + e^{r(g(c_j) + m) + b})."""
+    """Wen et al.: λ/r·log(1 + e^{-r(g(c_y) - m) - b}) + (1 - λ)/r·Σ log(1 + e^{r(g(c_j) + m) + b})."""
     x, y = batch
     loss = make_loss("sphereface2", m=M, head={"s": S})
     g = similarity(cosine_similarity(x[:, None], loss.head.weight[None], dim=2))

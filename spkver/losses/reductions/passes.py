@@ -15,7 +15,7 @@ from spkver.losses.reductions.base import Prototypes, mask_own
 from spkver.losses.reductions.dense import all_logits
 
 CHUNK = 4096
-"""classes at a time, see ChunkedConfig"""
+"""classes at a time where the head's reduction does not say"""
 
 
 @torch.no_grad()
@@ -29,6 +29,7 @@ def nearest(a: Tensor, prototypes: Prototypes, y: Tensor, k: int, chunk: int = C
     for first, part in prototypes.parts(chunk):
         logits = mask_own(all_logits(a, part), y, first)
         found, column = logits.topk(min(k, logits.shape[1]), dim=1)
+        del logits  # before the next are made
         best, place = torch.cat([best, found], dim=1).topk(k, dim=1)
         classes = torch.cat([classes, first + column], dim=1).gather(1, place)
     return classes
