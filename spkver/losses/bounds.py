@@ -7,10 +7,10 @@ loss that can be learnt, not sufficient. They speak of LMCL's m and of m3, cosin
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from spkver.config import Component
 from spkver.losses import SCHEDULES
-from spkver.losses.margin_loss import LossConfig
 from spkver.losses.schedules import Run
 
 
@@ -37,9 +37,9 @@ def largest_margin(classes: int, dim: int) -> float:
 def check(config: Component, classes: int, dim: int, posterior: float = 0.9, run: Run | None = None) -> list[str]:
     """Warnings, with their numbers, about a loss whose scale or margin ends beyond a bound; empty if none does.
 
-    Of a margin loss; the bounds are of a softmax over prototypes, which no other loss is.
+    Of a margin loss (margin_loss.LossConfig); pair losses have no prototypes, SphereFace2 no softmax, and so no bounds.
     """
-    if not isinstance(config, LossConfig):
+    if not (hasattr(config, "head") and hasattr(config, "margin")):
         return []
     (name, m), s = _final_margin(config, run), _final_scale(config, run)
     warnings = []
@@ -52,7 +52,7 @@ def check(config: Component, classes: int, dim: int, posterior: float = 0.9, run
     return warnings
 
 
-def _final_margin(config: LossConfig, run: Run | None) -> tuple[str, float]:
+def _final_margin(config: Any, run: Run | None) -> tuple[str, float]:
     """What is taken off the cosine at the end of the run, annealing included, and its name in the config."""
     share = _final(config.schedules.m, run) / (1 + _final(config.schedules.annealing, run))
     if config.margin.name == "combined":
@@ -60,7 +60,7 @@ def _final_margin(config: LossConfig, run: Run | None) -> tuple[str, float]:
     return "m", config.m * share if config.margin.name == "lmcl" else 0.0
 
 
-def _final_scale(config: LossConfig, run: Run | None) -> float | None:
+def _final_scale(config: Any, run: Run | None) -> float | None:
     s = getattr(config.head, "s", None)
     return None if s is None else s * _final(config.schedules.s, run)
 
