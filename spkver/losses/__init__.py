@@ -1,8 +1,9 @@
 """Losses: those with a margin in one factorisation, loss = log(1 + exp(L - ψ)), put together from parts that combine.
 
 A head gives a sample's own logit and the log-sum L of the others, a margin turns the own logit into ψ, a selector says
-which samples of the batch get the margin, schedules move the numbers over the run. Beside them stand the pair losses,
-which compare a batch with itself. This file holds tables only.
+which samples of the batch get the margin, schedules move the numbers over the run. Over the same heads stand the two
+that are more than a margin: inter-top-k, which raises the nearest rivals, and SphereFace2, which is no softmax; beside
+them the pair losses, which compare a batch with itself. This file holds tables only.
 """
 
 from __future__ import annotations
@@ -80,10 +81,18 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """The losses by the names their papers gave them: what `loss: NAME` stands for (see margin_loss.LossConfig)."""
 
+INTER_TOP_K: dict[str, dict[str, Any]] = {
+    "inter_top_k_lmcl": {"head": "normalised", "margin": "lmcl", "m": 0.2},
+    "inter_top_k_aam": {"head": "normalised", "margin": "aam", "m": 0.2},
+}
+"""The same for margin losses that raise the nearest rivals as well (see inter_top_k.InterTopKConfig)."""
+
 LOSSES = Registry(
     "loss",
     {
         **dict.fromkeys(PRESETS, "spkver.losses.margin_loss:MarginLoss"),
+        **dict.fromkeys(INTER_TOP_K, "spkver.losses.inter_top_k:InterTopK"),
+        "sphereface2": "spkver.losses.sphereface2:SphereFace2",
         "triplet": "spkver.losses.pairs:Triplet",
         "angular_prototypical": "spkver.losses.pairs:AngularPrototypical",
         "ge2e": "spkver.losses.pairs:GE2E",

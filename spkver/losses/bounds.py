@@ -37,9 +37,9 @@ def largest_margin(classes: int, dim: int) -> float:
 def check(config: Component, classes: int, dim: int, posterior: float = 0.9, run: Run | None = None) -> list[str]:
     """Warnings, with their numbers, about a loss whose scale or margin ends beyond a bound; empty if none does.
 
-    Of a margin loss (margin_loss.LossConfig); pair losses have no prototypes, and no bounds.
+    Of a margin loss (margin_loss.LossConfig); pair losses have no prototypes, SphereFace2 no softmax, and so no bounds.
     """
-    if not hasattr(config, "head"):
+    if not (hasattr(config, "head") and hasattr(config, "margin")):
         return []
     (name, m), s = _final_margin(config, run), _final_scale(config, run)
     warnings = []

@@ -6,7 +6,7 @@
 
 A head is a geometry: z_j = a·p_j + b_j with an operand a of the embedding and a prototype p_j of W_j. How the pass is
 computed is a reduction's business, over which classes that of `split` and `sample` (see spkver.losses.reductions); a
-loss never sees the (N, C) logits.
+loss never sees the (N, C) logits. One that needs to know more makes a pass of its own over `operands`.
 
 Both steps run in float32 whatever autocast says; lower precisions are widened, float64 stays float64.
 """
@@ -77,6 +77,11 @@ class HeadConfig(Component):
     sample: SampleConfig | None = None
     """draw a share of the classes in each step of training"""
 
+    @property
+    def whole(self) -> bool:
+        """Whether every process reads all classes at every step."""
+        return not self.split and self.sample is None
+
 
 class Head(nn.Module, ABC):
     """Base of the heads: the weight (C·K, dim), class c having the rows c·K to c·K + K - 1, and how they are read.
@@ -137,7 +142,12 @@ class Head(nn.Module, ABC):
     def logits(self, x: Tensor, factor: float = 1.0) -> Tensor:
         """All logits z (N, C); of the classes held here."""
         with full_precision(x):
-            return all_logits(factor * self.operand(widen(x, self.weight)[0]), self._prototypes())
+            return all_logits(*self.operands(x, factor))
+
+    def operands(self, x: Tensor, factor: float = 1.0) -> tuple[Tensor, Prototypes]:
+        """What a pass over the classes held here reads: a (N, dim), at least float32, and the prototypes."""
+        with full_precision(x):
+            return factor * self.operand(widen(x, self.weight)[0]), self._prototypes()
 
     def _target(self, x: Tensor, y: Tensor, factor: float) -> Target:
         rows = y[:, None] * self.centres + torch.arange(self.centres, device=y.device)

@@ -7,8 +7,8 @@ For a sample with label y, its ψ from the margin and L = logsumexp over j != y 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
@@ -17,7 +17,7 @@ from torch import Tensor
 from spkver.config import Component, Config, component
 from spkver.errors import nearest
 from spkver.losses import HEADS, MARGINS, PRESETS, SCHEDULES, SELECTORS
-from spkver.losses.heads import Head, Target, full_precision
+from spkver.losses.heads import Head, Others, Target, full_precision
 from spkver.losses.loss import Loss, LossOutput, check_batch, nan_where_not_finite, share
 from spkver.losses.schedules import Run, Schedule
 from spkver.losses.selectors import over_processes
@@ -63,6 +63,8 @@ class LossConfig(Component):
     sets in after 30 % of the run: `schedules: {selection: {name: warmup, start: 0.3, end: 0.3}}`.
     """
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+
     name: str
     """the preset, see losses.PRESETS"""
     head: component(HEADS)  # type: ignore[valid-type]
@@ -84,9 +86,9 @@ class LossConfig(Component):
         if not isinstance(tree, Mapping):
             return tree
         name = str(tree.get("name", "bd_lmcl"))
-        if name not in PRESETS:
-            raise ValueError(f"unknown loss '{name}'{nearest(name, PRESETS)}")
-        return _over({"name": name, **PRESETS[name]}, {key: item for key, item in tree.items() if key != "name"})
+        if name not in cls.presets:
+            raise ValueError(f"unknown loss '{name}'{nearest(name, cls.presets)}")
+        return _over({"name": name, **cls.presets[name]}, {key: item for key, item in tree.items() if key != "name"})
 
     @model_validator(mode="after")
     def _makes_sense(self) -> LossConfig:
@@ -164,7 +166,7 @@ class MarginLoss(Loss):
                 target, psi = self._target(x, y, now)
                 asked = self.selector.threshold(target, self.margin)
                 thresholds = [target.logit, psi] + ([] if asked is None else [asked])
-            others = self.head.others(x, y, thresholds, now.factor)
+            others = self.others(x, y, thresholds, progress)
             with torch.no_grad():
                 selected = self.selector.select(target, others, psi, rivals=others.counts[-1])
                 weight = 1 - now.selection * (1 - selected.to(psi.dtype))
@@ -180,6 +182,10 @@ class MarginLoss(Loss):
                 margin_accuracy=share(others.counts[1] == 0),
                 selected_share=share(selected),
             )
+
+    def others(self, x: Tensor, y: Tensor, thresholds: Sequence[Tensor], progress: float) -> Others:
+        """What the loss makes of the classes other than y, see Head.others."""
+        return self.head.others(x, y, thresholds, self.at(progress).factor)
 
     def _target(self, x: Tensor, y: Tensor, now: Moment) -> tuple[Target, Tensor]:
         """The batch's own classes, and their ψ (N,) with the margin of the moment."""

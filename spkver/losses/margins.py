@@ -114,7 +114,7 @@ class AdditiveAngle:
             return target.logit
         c = target.cosine.clamp(-LARGEST_COSINE, LARGEST_COSINE)
         angle = c.new_full((), m)
-        turned = _turn(c, angle)
+        turned = turn(c, angle)
         continued = c - m * torch.sin(angle) if self.beyond == "peers" else -2 - turned
         return target.scale * torch.where(c < -torch.cos(angle), continued, turned)
 
@@ -183,15 +183,23 @@ class Combined:
             return target.logit
         c, margin = target.cosine.clamp(-LARGEST_COSINE, LARGEST_COSINE), self.config
         theta = torch.acos(c)
-        turn = m * ((margin.m1 - 1) * theta + margin.m2)
-        k = torch.floor((theta + turn).detach() / math.pi)
-        return target.scale * (_fold(_turn(c, turn), k) - m * margin.m3)
+        angle = m * ((margin.m1 - 1) * theta + margin.m2)
+        k = torch.floor((theta + angle).detach() / math.pi)
+        return target.scale * (_fold(turn(c, angle), k) - m * margin.m3)
 
 
-def _turn(c: Tensor, angle: Tensor) -> Tensor:
-    """cos(θ + angle) for c = cos θ, clamped."""
+def turn(c: Tensor, angle: Tensor) -> Tensor:
+    """cos(θ + angle) for c = cos θ, clamped to LARGEST_COSINE; the angle in radians."""
     sine = ((1 - c) * (1 + c)).sqrt()
     return c * torch.cos(angle) - sine * torch.sin(angle)
+
+
+def nearer(c: Tensor, m: float) -> Tensor:
+    """cos(max(θ - m, 0)) for c = cos θ: the cosine to something else, made as hard to bear as AAM's m makes the own."""
+    if m == 0:
+        return c
+    angle = c.new_full((), -m)
+    return torch.where(c > torch.cos(angle), 1, turn(c.clamp(-LARGEST_COSINE, LARGEST_COSINE), angle))
 
 
 def _fold(cosine: Tensor, k: Tensor) -> Tensor:

@@ -9,20 +9,26 @@ import pytest
 import torch
 
 from spkver import compat
-from spkver.config import validate
+from spkver.config import Config, component, validate
 from spkver.errors import InputError
-from spkver.losses.margin_loss import LossConfig, MarginLoss
+from spkver.losses import LOSSES
+from spkver.losses.loss import Loss
 
 DIM, CLASSES = 6, 7
 
 
+class Choice(Config):
+    loss: component(LOSSES)
+
+
 @pytest.fixture(scope="session")
-def make_loss() -> Callable[..., MarginLoss]:
-    """A loss of a preset, `make_loss("lmcl", m=0.3, head={"s": 10})`, its weights the same at every call."""
+def make_loss() -> Callable[..., Loss]:
+    """A loss by its name, `make_loss("lmcl", m=0.3, head={"s": 10})`, its weights the same at every call."""
 
     def make(name: str, dim: int = DIM, classes: int = CLASSES, dtype: torch.dtype = torch.float64, **keys: Any) -> Any:
         torch.manual_seed(1)
-        return MarginLoss(validate(LossConfig, {"name": name, **keys}), dim, classes).to(dtype)
+        config = validate(Choice, {"loss": {"name": name, **keys}}).loss
+        return LOSSES.build(config, dim, classes).to(dtype)
 
     return make
 

@@ -11,19 +11,22 @@ from hypothesis import strategies as st
 
 from spkver.config import dump, load, validate
 from spkver.errors import InputError
-from spkver.losses import PRESETS
+from spkver.losses import INTER_TOP_K, PRESETS
 from spkver.losses.loss import check_labels
 from spkver.losses.margin_loss import LossConfig, MarginLoss
 from spkver.losses.schedules import Run
 
-NORMALISED = ["nsl", "lmcl", "bd_lmcl", "aam", "bd_aam", "sub_centre_aam", "combined"]
-"""presets in which the length of an embedding does not matter"""
+MARGIN = [*PRESETS, *INTER_TOP_K]
+EVERY = [*MARGIN, "sphereface2"]
+"""the losses with a head"""
+NORMALISED = ["nsl", "lmcl", "bd_lmcl", "aam", "bd_aam", "sub_centre_aam", "combined", *INTER_TOP_K, "sphereface2"]
+"""those for which the length of an embedding does not matter"""
 SELECTORS = ["all", "boundary", "hardest", "cosine"]
 
 # ---- numbers at the edge ----
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", EVERY)
 def test_float32_is_the_float64_value_rounded(make_loss, batch, name):
     x, y = batch
     exact, rounded = make_loss(name), make_loss(name, dtype=torch.float32)
@@ -37,7 +40,7 @@ def test_float32_is_the_float64_value_rounded(make_loss, batch, name):
     assert got.loss.dtype == torch.float32 and expected.loss.dtype == torch.float64
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", EVERY)
 def test_gradcheck(make_loss, batch, name):
     x, y = (part[::3].detach() for part in batch)
     x.requires_grad_()
@@ -48,7 +51,7 @@ def test_gradcheck(make_loss, batch, name):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", EVERY)
 def test_aligned_opposite_and_zero_embeddings(make_loss, name, dtype):
     loss = make_loss(name, dtype=torch.float32)
     with torch.no_grad():
@@ -80,7 +83,7 @@ def test_zero_prototype_gets_no_gradient(make_loss, batch):
 
 @pytest.mark.parametrize("others", ["unmargined", "ignored"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e30])
-@pytest.mark.parametrize("name", ["softmax", "bd_lmcl"])
+@pytest.mark.parametrize("name", ["softmax", "bd_lmcl", *INTER_TOP_K])
 def test_a_non_finite_embedding_makes_the_loss_non_finite(make_loss, batch, name, bad, others):
     x, y = batch
     x = x.detach().float()
@@ -98,7 +101,7 @@ def test_a_sample_learnt_well_keeps_its_digits(make_loss):
     assert out.loss.item() == pytest.approx(math.exp(-60), rel=1e-4)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", EVERY)
 def test_autocast_changes_nothing(make_loss, batch, name):
     x, y = batch
     x = x.detach().bfloat16().requires_grad_()
@@ -116,7 +119,7 @@ def test_autocast_changes_nothing(make_loss, batch, name):
 
 @pytest.mark.parametrize("others", [("unmargined", "batch"), ("ignored", "batch"), ("ignored", "selected")])
 @pytest.mark.parametrize("selector", SELECTORS)
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", MARGIN)
 def test_a_batch_of_one(make_loss, name, selector, others):
     loss = make_loss(name, selector=selector, others=others[0], normalise_by=others[1])
     for x in (loss.head.weight.detach()[:1], -loss.head.weight.detach()[:1], torch.zeros(1, 6).double()):
@@ -152,7 +155,7 @@ def test_nothing_selected_and_a_batch_of_one(make_loss):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", EVERY)
 def test_nothing_waits_for_the_gpu(make_loss, batch, name):
     x, y = batch
     here = make_loss(name, dtype=torch.float32)
@@ -245,7 +248,7 @@ def test_ignored_differs_from_unmargined_by_the_others_alone(make_loss, batch):
 
 
 @pytest.mark.parametrize("selector", SELECTORS)
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", MARGIN)
 def test_order_of_batch_and_classes_does_not_matter(make_loss, batch, name, selector):
     x, y = batch
     loss = make_loss(name, selector=selector)
@@ -264,7 +267,7 @@ def test_order_of_batch_and_classes_does_not_matter(make_loss, batch, name, sele
 
 @settings(max_examples=25, deadline=None)
 @given(
-    name=st.sampled_from(["lmcl", "aam", "bd_lmcl", "bd_aam", "sub_centre_aam", "combined", "l_softmax", "a_softmax"]),
+    name=st.sampled_from(["l_softmax", "a_softmax", *(name for name in NORMALISED if name != "nsl")]),
     seed=st.integers(0, 1000),
     low=st.floats(0, 1),
     high=st.floats(0, 1),
@@ -422,7 +425,7 @@ def test_labels_out_of_range_are_named():
             check_labels(torch.tensor([3, label]), 10)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
@@ -438,6 +441,7 @@ def test_a_batch_that_does_not_fit_is_refused(make_loss, name, x, y, message):
         make_loss(name, dtype=torch.float32)(x, y)
 
 
-def test_one_class_is_refused(make_loss):
+@pytest.mark.parametrize("name", EVERY)
+def test_one_class_is_refused(make_loss, name):
     with pytest.raises(InputError, match="at least 2"):
-        make_loss("lmcl", classes=1)
+        make_loss(name, classes=1)

@@ -13,7 +13,7 @@ import torch
 
 from spkver import load_model
 from spkver.errors import InputError, RunError
-from spkver.losses import PRESETS
+from spkver.losses import INTER_TOP_K, PRESETS
 from spkver.packs import PackWriter
 from spkver.recipe import train
 from spkver.training import checkpoint
@@ -55,13 +55,24 @@ def test_learns(recipe, out):
     assert encoder.model_id and np.isfinite(encoder.embed(0.1 * np.random.default_rng(0).normal(size=8000))).all()
 
 
-@pytest.mark.parametrize("loss", PRESETS)
-def test_every_margin_loss_trains(recipe, out, loss):
+@pytest.mark.parametrize("loss", [*PRESETS, *INTER_TOP_K, "sphereface2"])
+def test_every_loss_with_a_head_trains(recipe, out, loss):
     train(recipe(loss=loss, data={"dev": None}, train={"steps": 4, "log_every": 1}), out, **QUIET)
     records = metrics(out)
     assert all(math.isfinite(one["loss"]) for one in records)
     moves = "annealing" if loss in ("a_softmax", "l_softmax") else "margin"
     assert len({one[moves] for one in records}) == (1 if loss in ("softmax", "nsl") else 3)
+
+
+@pytest.mark.parametrize("loss", ["inter_top_k_aam", "sphereface2"])
+def test_learns_with_more_than_a_margin(recipe, out, loss):
+    told = []
+    keys = {"steps": 40, "log_every": 10, "batch_size": 16, "lr_schedule": "constant"}
+    of_one_piece = {"name": loss, "schedules": {"m": "constant"}}
+    train(recipe(loss=of_one_piece, data={"dev": None}, train=keys), out, say=told.append)
+    records = metrics(out)
+    assert records[-1]["loss"] < 0.8 * records[0]["loss"] and records[-1]["accuracy"] > records[0]["accuracy"]
+    assert not any("warning" in text for text in told)
 
 
 @pytest.mark.parametrize("loss", ["triplet", SEMI_HARD, "angular_prototypical", "ge2e"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple
 
@@ -37,6 +37,14 @@ class Prototypes(NamedTuple):
         rows = (classes[:, None] * self.centres + torch.arange(self.centres, device=classes.device)).flatten()
         bias = None if self.bias is None else self.bias.index_select(0, rows)
         return self._replace(weight=self.weight.index_select(0, rows), bias=bias)
+
+    def parts(self, classes: int) -> Iterator[tuple[int, Prototypes]]:
+        """Their rows in order, so many classes at a time, each part with the number of its first class."""
+        # not slices: of those each would give the gradient of all rows
+        weights = self.weight.split(classes * self.centres)
+        biases = [None] * len(weights) if self.bias is None else self.bias.split(classes * self.centres)
+        for number, (weight, bias) in enumerate(zip(weights, biases)):
+            yield number * classes, self._replace(weight=weight, bias=bias)
 
 
 class Others(NamedTuple):

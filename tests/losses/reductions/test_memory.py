@@ -7,18 +7,15 @@ import json
 import pytest
 import torch
 
-from spkver.config import validate
-from spkver.losses.margin_loss import LossConfig, MarginLoss
-
 BATCH, DIM = 64, 8
 
 
 @pytest.fixture
-def beyond_gradients(tmp_path):
+def beyond_gradients(tmp_path, make_loss):
     """The most bytes that a forward and backward pass holds at once, less those of the gradients."""
 
-    def measure(classes: int, **head) -> int:
-        loss = MarginLoss(validate(LossConfig, {"name": "bd_lmcl", "head": head}), DIM, classes)
+    def measure(classes: int, name: str = "bd_lmcl", **head) -> int:
+        loss = make_loss(name, DIM, classes, torch.float32, head=head)
         x, y = torch.randn(BATCH, DIM, requires_grad=True), torch.randint(classes, (BATCH,))
         cpu = torch.profiler.ProfilerActivity.CPU
         with torch.profiler.profile(activities=[cpu], profile_memory=True) as profiler:
@@ -42,3 +39,11 @@ def test_it_does_not_grow_with_the_number_of_speakers(beyond_gradients):
     # not even by a second copy of the weights' gradient
     assert many < 4 * DIM * 20_000
     assert many < 0.1 * beyond_gradients(20_000)
+
+
+@pytest.mark.parametrize("name", ["inter_top_k_aam", "sphereface2"])
+def test_nor_do_the_losses_that_ask_for_more(beyond_gradients, name):
+    chunked = {"reduction": {"name": "chunked", "chunk": 256}}
+    few, many = (beyond_gradients(classes, name, **chunked) for classes in (5_000, 20_000))
+    assert many < 1.25 * few  # of every chunk a sum is kept
+    assert many < 0.05 * beyond_gradients(20_000, name)

@@ -1,0 +1,107 @@
+"""Inter-top-k: a margin loss that also raises the logits of each sample's nearest rivals.
+
+For a sample with label y let R be the k classes j != y of the largest z_j, and m' the penalty (Zhao et al., ICASSP
+2022). The loss is log(1 + e^{L' - ψ}), ψ as in any margin loss, and L' the log-sum of the others with z'_j in place of
+z_j for the rivals:
+
+    LMCL    z'_j = s·(c_j + m')
+    AAM     z'_j = s·cos(θ_j - m') for θ_j >= m', and s nearer to it, which never lowers a logit
+
+The pass over the classes stays as it is. As no z'_j is below its z_j, with M the largest of L and all z'_j,
+
+    L' = M + log( e^{L - M} + Σ_{j in R} e^{z'_j - M}·(1 - e^{z_j - z'_j}) )
+
+has no term that is negative or overflows: nothing is subtracted from a sum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from spkver.errors import InputError
+from spkver.losses import INTER_TOP_K
+from spkver.losses.heads import Others
+from spkver.losses.margin_loss import LossConfig, MarginLoss
+from spkver.losses.margins import nearer
+from spkver.losses.reductions.passes import CHUNK, nearest
+from spkver.losses.schedules import Run
+
+RAISED = {
+    "lmcl": lambda target, m: target.scale * (target.cosine + m),
+    "aam": lambda target, m: target.scale * nearer(target.cosine, m),
+}
+"""z'_j of a rival by the margin that the own class gets: it is the same margin, the other way."""
+
+
+class InterTopKConfig(LossConfig):
+    """A margin loss, with every key of one, that also raises the k nearest rivals of each sample by a penalty.
+
+    `loss: inter_top_k_aam`, or with changes `loss: {name: inter_top_k_lmcl, m: 0.3, k: 10}`. The authors' sub-centres:
+    `head: {centres: 3}`.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = INTER_TOP_K
+    k: int = Field(default=5, ge=1)
+    """the number of rivals, fewer than there are speakers"""
+    penalty: float = Field(default=0.06, ge=0, lt=math.pi)
+    """m', of the margin's kind: a cosine for lmcl, radians for aam; the schedule of m is a factor on it as well"""
+
+    @model_validator(mode="after")
+    def _can_raise(self) -> InterTopKConfig:
+        if self.margin.name not in RAISED:
+            raise ValueError(f"margin '{self.margin.name}' has no form for rivals; take {' or '.join(RAISED)}")
+        if not self.head.whole:
+            raise ValueError(f"loss '{self.name}' ranks speakers in one place; leave out head.split and head.sample")
+        return self
+
+
+class InterTopK(MarginLoss):
+    """See the module. Accuracies, and selectors that count rivals, see the logits before they are raised.
+
+    Raises InputError for as many rivals as there are speakers, or more.
+    """
+
+    Config = InterTopKConfig
+    config: InterTopKConfig
+
+    def __init__(self, config: InterTopKConfig, dim: int, classes: int, run: Run | None = None) -> None:
+        super().__init__(config, dim, classes, run)
+        if config.k >= classes:
+            raise InputError(f"k = {config.k} rivals need more than {config.k} speakers, got {classes}; set loss.k")
+
+    def penalty(self, progress: float) -> float:
+        """m' at a progress of the run."""
+        return self.config.penalty * self.schedules["m"].at(progress)
+
+    def moving(self, progress: float) -> dict[str, float]:
+        """See Loss.moving."""
+        penalty = {"penalty": self.penalty(progress)} if self.schedules["m"].moves else {}
+        return super().moving(progress) | penalty
+
+    def others(self, x: Tensor, y: Tensor, thresholds: Sequence[Tensor], progress: float) -> Others:
+        """See MarginLoss.others; L is that with the rivals raised."""
+        others = super().others(x, y, thresholds, progress)
+        penalty, k = self.penalty(progress), self.config.k
+        if penalty == 0:
+            return others
+        factor = self.at(progress).factor
+        chunk = getattr(self.config.head.reduction, "chunk", CHUNK)
+        rivals = nearest(*self.head.operands(x, factor), y, k, chunk)
+        target = self.head.target(x.repeat_interleave(k, dim=0), rivals.flatten(), factor)
+        plain, raised = (
+            z.unflatten(0, (-1, k)) for z in (target.logit, RAISED[self.config.margin.name](target, penalty))
+        )
+        return others._replace(logsumexp=_replaced(others.logsumexp, plain, raised))
+
+
+def _replaced(logsumexp: Tensor, plain: Tensor, raised: Tensor) -> Tensor:
+    """L' (N,) from L (N,), with raised (N, k) in place of plain (N, k); see the module."""
+    base = torch.maximum(logsumexp, raised.amax(dim=1)).detach()
+    more = torch.exp(raised - base[:, None]) * -torch.expm1(plain - raised)
+    return base + torch.log(torch.exp(logsumexp - base) + more.sum(dim=1))

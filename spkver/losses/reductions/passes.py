@@ -1,0 +1,61 @@
+"""Passes over the classes beside `Reduction`'s, for losses that ask for more than L: on any device, in plain PyTorch.
+
+Both read a range of classes at a time, so that memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from spkver.losses.reductions.base import Prototypes, mask_own
+from spkver.losses.reductions.dense import all_logits
+
+CHUNK = 4096
+"""classes at a time where the head's reduction does not say"""
+
+
+@torch.no_grad()
+def nearest(a: Tensor, prototypes: Prototypes, y: Tensor, k: int, chunk: int = CHUNK) -> Tensor:
+    """The classes other than y (N,) with the k largest logits of operands a (N, D): (N, k) int64, largest first.
+
+    There are to be more than k classes.
+    """
+    best = a.new_full((len(a), k), -torch.inf)
+    classes = y.new_zeros(len(a), k)
+    for first, part in prototypes.parts(chunk):
+        logits = mask_own(all_logits(a, part), y, first)
+        found, column = logits.topk(min(k, logits.shape[1]), dim=1)
+        del logits  # before the next are made
+        best, place = torch.cat([best, found], dim=1).topk(k, dim=1)
+        classes = torch.cat([classes, first + column], dim=1).gather(1, place)
+    return classes
+
+
+def total(
+    term: Callable[[Tensor], Tensor], a: Tensor, prototypes: Prototypes, y: Tensor, chunk: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """(N,) Σ over the classes other than y of term(z_j), with gradient, and (N,) the largest z_j, detached.
+
+    `term` makes (N, any number) of (N, any number), element by element. With a chunk, so many classes at a time, made
+    again in the backward pass; else all at once.
+    """
+
+    def one(first: int, part: Prototypes) -> tuple[Tensor, Tensor]:
+        logits = all_logits(a, part)
+        own = torch.arange(first, first + part.classes, device=y.device) == y[:, None]
+        largest = logits.detach().masked_fill(own, -torch.inf).amax(dim=1)
+        return term(logits).masked_fill(own, 0).sum(dim=1), largest
+
+    if chunk is None:
+        return one(0, prototypes)
+    sums, largest = zip(
+        *(
+            checkpoint(one, first, part, use_reentrant=False, preserve_rng_state=False)
+            for first, part in prototypes.parts(chunk)
+        )
+    )
+    return torch.stack(sums).sum(dim=0), torch.stack(largest).amax(dim=0)

@@ -1,0 +1,163 @@
+"""SphereFace2: one binary decision for each class, is this utterance of that speaker, in place of a softmax over all.
+
+For a sample with label y, with the head's s, the similarity g(c) = 2·((c + 1)/2)^t - 1 and one bias b for all,
+
+    loss = λ·log(1 + e^{-u_y}) + (1 - λ)·Σ_{j != y} log(1 + e^{u_j})
+
+    C    u_y = s·(g(c_y) - m) + b                    u_j = s·(g(c_j) + m) + b
+    A    u_y = s·g(cos(min(θ_y + m, π))) + b         u_j = s·g(cos(max(θ_j - m, 0))) + b
+
+as Han et al., ICASSP 2023, have it for speakers in WeSpeaker. Wen et al., ICLR 2022, whose loss it is, divide it by s,
+so that it wants a learning rate s times as large; in their code A leaves u_j without a margin, and the gradient passes
+g and the margin by, as if u were s·c + b.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spkver.config import Component, Config, component
+from spkver.losses import HEADS, SCHEDULES
+from spkver.losses.heads import Head, full_precision
+from spkver.losses.loss import Loss, LossOutput, check_batch, nan_where_not_finite, share
+from spkver.losses.margin_loss import MARGIN_WARM_UP
+from spkver.losses.margins import nearer
+from spkver.losses.reductions.passes import total
+from spkver.losses.schedules import Run
+
+
+class SphereFace2Schedules(Config):
+    """How the numbers of the loss move over the run."""
+
+    m: component(SCHEDULES) = Field(default=MARGIN_WARM_UP)  # type: ignore[valid-type]
+    """factor on the loss's m"""
+
+    @model_validator(mode="after")
+    def _in_range(self) -> SphereFace2Schedules:
+        if min(self.m.values) < 0:
+            raise ValueError(f"m must be at least 0, got {min(self.m.values):g}")
+        return self
+
+
+class SphereFace2Config(Component):
+    """A binary decision for each speaker, with a margin on both sides of it; a bias b is learnt.
+
+    Over a normalised head whose classes are all in one place; its reductions are `dense` and `chunked`.
+    """
+
+    name: Literal["sphereface2"] = "sphereface2"
+    head: component(HEADS) = Field(default="normalised")  # type: ignore[valid-type]
+    form: Literal["C", "A"] = "C"
+    """the margin is taken off the similarity (C) or added to the angle (A)"""
+    m: float = Field(default=0.2, ge=0, le=2)
+    """the margin where its schedule is 1: of g for C, radians for A (where WeSpeaker advises 0.15)"""
+    t: float = Field(default=3.0, ge=1)
+    """the larger, the more of the cosines g makes small; 1 leaves them as they are"""
+    balance: float = Field(default=0.7, gt=0, lt=1)
+    """λ, the share of the own class against that of the sum of all others"""
+    schedules: SphereFace2Schedules = SphereFace2Schedules()
+
+    @model_validator(mode="after")
+    def _head_fits(self) -> SphereFace2Config:
+        head = self.head
+        if head.name != "normalised":
+            raise ValueError(f"loss '{self.name}' is of cosines; set head.name to normalised, not '{head.name}'")
+        if head.reduction.name not in ("dense", "chunked"):
+            raise ValueError(
+                f"loss '{self.name}' is no softmax; set head.reduction to dense or chunked, not '{head.reduction.name}'"
+            )
+        if not head.whole:
+            raise ValueError(f"loss '{self.name}' adds up speakers in one place; leave out head.split and head.sample")
+        return self
+
+
+class SphereFace2(Loss):
+    """See the module. `run` is for schedules whose places are steps or epochs.
+
+    margin_accuracy is the share of samples for which no u_j exceeds u_y; selected_share is 1.
+    """
+
+    Config = SphereFace2Config
+
+    def __init__(self, config: SphereFace2Config, dim: int, classes: int, run: Run | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.head: Head = HEADS.build(config.head, dim, classes)
+        self.schedule = SCHEDULES.build(config.schedules.m, run)
+        self.bias = nn.Parameter(torch.tensor(self._balanced_bias()))
+
+    def margin(self, progress: float) -> float:
+        """m at a progress of the run."""
+        return self.config.m * self.schedule.at(progress)
+
+    def moving(self, progress: float) -> dict[str, float]:
+        """See Loss.moving."""
+        return {"margin": self.margin(progress)} if self.schedule.moves else {}
+
+    def forward(self, x: Tensor, y: Tensor, progress: float = 1.0) -> LossOutput:
+        """See Loss.forward."""
+        check_batch(x, y, self.head.classes)
+        config, m = self.config, self.margin(progress)
+        other = partial(_other, config, m=m, bias=self.bias)
+        with full_precision(x):
+            others, largest = total(
+                lambda z: _softplus(other(z / config.head.s)),
+                *self.head.operands(x),
+                y,
+                chunk=getattr(config.head.reduction, "chunk", None),
+            )
+            target = self.head.target(x, y)
+            own = _own(config, target.cosine, m, self.bias)
+            loss = config.balance * _softplus(-own) + (1 - config.balance) * others
+            loss = nan_where_not_finite(loss, x)
+            # u_j rises with z_j: the largest of one is that of the other
+            rival = other(largest / config.head.s)
+            return LossOutput(
+                loss=loss.mean(),
+                per_sample=loss.detach(),
+                accuracy=share(largest <= target.logit),
+                margin_accuracy=share(rival <= own),
+                selected_share=share(torch.ones_like(y)),
+            )
+
+    def _balanced_bias(self) -> float:
+        """The b whose gradient is 0 where every cosine is 0, as at the start, so that neither side outweighs the other.
+
+        λ·σ(-u_y) = (1 - λ)(C - 1)·σ(u_j), a quadratic equation in e^{u_j}; it is what the authors' code has.
+        """
+        u_y, u_j = (float(u(self.config, torch.zeros(()).double(), self.margin(0.0), 0.0)) for u in (_own, _other))
+        ratio = self.config.balance / ((1 - self.config.balance) * (self.head.classes - 1))
+        # e^{u_y - u_j}·v² + (1 - ratio)·v = ratio, v = e^{u_j + b}
+        half, square = (1 - ratio) / 2, math.exp(u_y - u_j)
+        root = math.hypot(half, math.sqrt(square * ratio))
+        v = ratio / (half + root) if half > 0 else (root - half) / square
+        return math.log(v) - u_j
+
+
+def _own(config: SphereFace2Config, c: Tensor, m: float, bias: Tensor | float) -> Tensor:
+    """u_y from c_y."""
+    g = _similarity(c, config.t) - m if config.form == "C" else _similarity(-nearer(-c, m), config.t)
+    return config.head.s * g + bias
+
+
+def _other(config: SphereFace2Config, c: Tensor, m: float, bias: Tensor | float) -> Tensor:
+    """u_j from c_j."""
+    g = _similarity(c, config.t) + m if config.form == "C" else _similarity(nearer(c, m), config.t)
+    return config.head.s * g + bias
+
+
+def _similarity(c: Tensor, t: float) -> Tensor:
+    """g(c), from -1 to 1 and rising."""
+    return 2 * ((c.clamp(-1, 1) + 1) / 2).pow(t) - 1
+
+
+def _softplus(u: Tensor) -> Tensor:
+    """log(1 + e^u), exact also where u is large, unlike functional.softplus."""
+    return -functional.logsigmoid(-u)
