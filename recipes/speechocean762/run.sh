@@ -18,7 +18,6 @@ here=recipes/speechocean762
 data=$here/data
 exp=$here/exp
 lists="speechocean762_test speechocean762_test_hard"
-losses="softmax lmcl bd_lmcl bd_lmcl_ignored"
 
 # scores SYSTEM ARGUMENTS...: both lists, the enrolment side whole, the test side whole and cut to 1, 2 and 3 s
 scores() {
@@ -72,28 +71,5 @@ if stage 6 "the final network on the test lists"; then
   for list in $lists; do
     spkver report "$network=$exp/$network/${list}_whole.scores" --trials "$trials/$list.txt" --title "$list" \
       --out "$exp/report/$network/$list"
-  done
-fi
-
-if stage 7 "the same small network with four losses"; then
-  for loss in $losses; do
-    spkver train "$here/conf/compare.yaml" "loss=$(cat "$here/conf/loss_$loss.yaml")" --out "$exp/compare/$loss" --resume
-  done
-fi
-
-if stage 8 "the four losses on the test lists"; then
-  [[ -n $trials ]] || die "--trials is needed: the folder with $lists"
-  for loss in $losses; do
-    scores "$exp/compare/$loss"
-  done
-  for list in $lists; do
-    for side in whole 1 2 3; do
-      systems=()
-      for loss in $losses; do
-        systems+=("$loss=$exp/compare/$loss/${list}_$side.scores")
-      done
-      spkver report "${systems[@]}" --trials "$trials/$list.txt" --title "$list, test side $side" \
-        --out "$exp/report/compare/${list}_$side"
-    done
   done
 fi
