@@ -6,11 +6,11 @@
 #   bash recipes/speechocean762/losses/run.sh --trials DIR                    all stages
 #
 # Options: --trials DIR (with speechocean762_test.txt and speechocean762_test_hard.txt), --stage N, --stop-stage M,
-# --jobs N (trainings at a time, each with one thread), --seeds "1 2 3". The runs are the lines of conf/choice.txt and
-# conf/final.txt. Everything goes to data/ and exp/ in this folder. A stage that is run again keeps what is complete.
+# --jobs N (trainings at a time, each with one thread), --seeds "1 2" (of stages 4 to 6). The runs are lines of
+# conf/*.txt. Everything goes to data/ and exp/ in this folder. A stage that is run again keeps what is complete.
 
 trials=
-seeds="1 2 3"
+seeds="1 2"
 source "$(dirname "$0")/../../common.sh"
 parent=recipes/speechocean762
 here=$parent/losses
@@ -43,6 +43,13 @@ systems() {
   done
 }
 
+# found LIST SEEDS: a table of what was measured on the other half
+found() {
+  local trained
+  mapfile -t trained < <(systems "$1" "$2" "")
+  spkver curves "${trained[@]}" --metric dev_eer --metric dev_min_dcf --metric boundary_share --markdown
+}
+
 if stage 1 "the training speakers in two halves, to learn from and to choose by"; then
   [[ -d $parent/exp/feats/train ]] || die "run $parent/run.sh --corpus ROOT --stop-stage 3 first"
   [[ -d $data/learn ]] || spkver data split "$parent/data/train" "$data/learn" "$data/choose" --share 0.5 --seed 3
@@ -53,14 +60,16 @@ if stage 1 "the training speakers in two halves, to learn from and to choose by"
   spkver features "$exp/packs/choose" "$exp/feats/choose" --jobs "$jobs"
 fi
 
-if stage 2 "choosing: each setting of conf/choice.txt, error rates on the other half"; then
-  runs choice "1 2" | xargs -P "$jobs" -L 1 spkver train "$here/conf/base.yaml" --resume \
+if stage 2 "choosing: each loss by its scale and margin, error rates on the other half"; then
+  runs choice 1 | xargs -P "$jobs" -L 1 spkver train "$here/conf/base.yaml" --resume \
     data.train="$exp/feats/learn" data.dev="$exp/feats/choose"
+  found choice 1
 fi
 
-if stage 3 "what was found"; then
-  mapfile -t runs < <(systems choice "1 2" "")
-  spkver curves "${runs[@]}" --metric dev_eer --metric dev_min_dcf --metric boundary_share --markdown
+if stage 3 "what the settings of BD-LMCL do, in the same way"; then
+  runs boundary "1 2" | xargs -P "$jobs" -L 1 spkver train "$here/conf/base.yaml" --resume \
+    data.train="$exp/feats/learn" data.dev="$exp/feats/choose"
+  found boundary "1 2"
 fi
 
 if stage 4 "each loss of conf/final.txt on all training speakers"; then
