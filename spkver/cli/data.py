@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from spkver.cli import data_verify
+
 _DIR = click.Path(path_type=Path)
 _SEED = click.option("--seed", default=0, show_default=True, help="The same seed draws the same.")
 _PIPES = click.option("--allow-pipes", is_flag=True, help="Accept shell commands in wav.scp.")
@@ -18,6 +20,9 @@ def command() -> None:
     \b
     Example: spkver data validate data/train
     """
+
+
+command.add_command(data_verify.command)
 
 
 @command.command()

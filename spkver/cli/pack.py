@@ -39,4 +39,4 @@ def command(data: Path, out: Path, jobs: int, allow_pipes: bool, **options: floa
     from spkver.packs import pack_audio
 
     found = read_datadir(data, allow_pipes=allow_pipes)
-    show_summary(pack_audio(found, out, jobs=jobs, allow_pipes=allow_pipes, **options))  # type: ignore[arg-type]
+    show_summary(pack_audio(found, out, jobs=jobs, allow_pipes=allow_pipes, say=click.echo, **options))  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -69,10 +71,18 @@ def shard_name(number: int) -> str:
     return f"shard-{number:05d}.arrow"
 
 
-def index(header: Header, shards: Sequence[Shard], *, speakers: int, rejected: int, fingerprint: str) -> dict[str, Any]:
-    """The content of pack.json. `fingerprint` stands for the input and the settings the pack was made from."""
+def fingerprint(*parts: Any) -> str:
+    """A hash of plain values (anything JSON can hold): equal for equal values, on every machine."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(json.dumps(part, sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def index(header: Header, shards: Sequence[Shard], *, speakers: int, rejected: int, mark: str) -> dict[str, Any]:
+    """The content of pack.json. mark: the fingerprint of the input and the settings the pack was made from."""
     length = sum(shard.length for shard in shards)
-    return {
+    content = {
         "format": FORMAT,
         "kind": header.kind,
         "sample_rate": header.sample_rate,
@@ -83,6 +93,12 @@ def index(header: Header, shards: Sequence[Shard], *, speakers: int, rejected: i
         "length": length,
         "seconds": round(length / header.units_per_second, 3),
         "rejected": rejected,
-        "fingerprint": fingerprint,
+        "fingerprint": mark,
         "shards": [asdict(shard) for shard in shards],
     }
+    return content | {"checksum": checksum(content)}
+
+
+def checksum(index: Mapping[str, Any]) -> str:
+    """The hash of pack.json's content, its own entry left out."""
+    return fingerprint({name: value for name, value in index.items() if name != "checksum"})

@@ -43,10 +43,8 @@ class Pack:
     def open(cls, path: StrPath) -> Pack:
         """Open a pack. Raises InputError naming the file that is missing, truncated or not of this format."""
         root = Path(path)
-        if not (root / INDEX).is_file():
-            raise InputError(f"{path}: not a pack (no {INDEX}); make one with 'spkver pack' or 'spkver features'")
-        index = read_json(root / INDEX)
-        header, shards = _parse_index(root / INDEX, index)
+        index = read_index(root)
+        header, shards = parse_index(root / INDEX, index)
         opened = [_open_shard(root, shard, header) for shard in shards]
         empty = np.empty(0, np.int64)
         return cls(
@@ -98,13 +96,10 @@ class Pack:
         rows = np.flatnonzero(self._shard == number)
         return rows[np.argsort(self._offset[rows], kind="stable")]
 
-    def verify(self) -> None:
-        """Read everything and compare it with the hashes. Raises InputError naming the shard that differs."""
-        for shard in self.shards:
-            if sha256(self.path / shard.file) != shard.sha256:
-                raise InputError(
-                    f"{self.path / shard.file}: damaged (its hash differs); delete the pack and make it again"
-                )
+    def verify_shard(self, number: int) -> None:
+        """Read one file and compare it with its hash. Raises InputError if it differs."""
+        if reason := damage(self.path, self.shards[number]):
+            raise InputError(reason)
 
     def require(self, front_end: FrontEndConfig) -> None:
         """Check that the pack goes with a front end. Dither may differ: it is of training, never of stored features.
@@ -185,7 +180,15 @@ class _OpenShard:
     words: pa.Table
 
 
-def _parse_index(path: Path, index: Any) -> tuple[Header, list[Shard]]:
+def read_index(root: Path) -> Any:
+    """The content of pack.json. Raises InputError where there is none."""
+    if not (root / INDEX).is_file():
+        raise InputError(f"{root}: not a pack (no {INDEX}); make one with 'spkver pack' or 'spkver features'")
+    return read_json(root / INDEX)
+
+
+def parse_index(path: Path, index: Any) -> tuple[Header, list[Shard]]:
+    """Header and shards from the content of pack.json. Raises InputError for what is no index of this format."""
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise InputError(f"{path}: not a pack of format {FORMAT}; make it again with this version")
     try:
@@ -197,18 +200,36 @@ def _parse_index(path: Path, index: Any) -> tuple[Header, list[Shard]]:
     return header, shards
 
 
+def wrong_size(root: Path, shard: Shard) -> str | None:
+    """Why a file of a pack cannot be mapped, or None: it is not there, not below the pack, or not as long as it was."""
+    path = root / shard.file
+    if path.parent != root or not path.is_file():
+        return f"{path}: a shard of the pack is missing; delete the pack and make it again"
+    size = path.stat().st_size
+    if size != shard.bytes:
+        return f"{path}: {size} bytes instead of {shard.bytes}: truncated or replaced; make the pack again"
+    return None
+
+
+def damage(root: Path, shard: Shard) -> str | None:
+    """Why a file of a pack is not what was written, or None; reads all of it."""
+    if reason := wrong_size(root, shard):
+        return reason
+    if sha256(root / shard.file) != shard.sha256:
+        return f"{root / shard.file}: damaged (its hash differs); delete the pack and make it again"
+    return None
+
+
 def _open_shard(root: Path, shard: Shard, header: Header) -> _OpenShard:
     """Map one file and find its payloads.
 
     Sizes are checked first, and every payload must lie inside the file: touching a memory map past the end of its
     file kills the process.
     """
+    if reason := wrong_size(root, shard):
+        raise InputError(reason)
     path = root / shard.file
-    if path.parent != root or not path.is_file():
-        raise InputError(f"{path}: a shard of the pack is missing; delete the pack and make it again")
-    size = path.stat().st_size
-    if size != shard.bytes:
-        raise InputError(f"{path}: {size} bytes instead of {shard.bytes}: truncated or replaced; make the pack again")
+    size = shard.bytes
     with pa.memory_map(str(path)) as source:
         file = source.read_buffer()
     try:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from spkver import audio
 from spkver.datadir import DataDir
 from spkver.errors import InputError
 from spkver.files import StrPath
-from spkver.packs.build import Rejected, Summary, build, fingerprint
-from spkver.packs.layout import Header
+from spkver.packs.build import Rejected, Summary, build
+from spkver.packs.layout import Header, fingerprint
 from spkver.packs.writer import ShardWriter
+
+LOOKED_AT = 200  # recordings whose headers tell how long the others will be
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,10 @@ class _AudioTask:
     def rows(self) -> int:
         return len(self.utterances)
 
+    def stamp(self) -> str:
+        paths = dict.fromkeys(utterance.path for utterance in self.utterances)
+        return fingerprint([_state(path) for path in paths])
+
     def write(self, shard: ShardWriter) -> list[Rejected]:
         rejected = []
         for utterance in self.utterances:
@@ -57,7 +68,7 @@ class _AudioTask:
         return rejected
 
     def _samples(self, utterance: _Utterance) -> np.ndarray:
-        settings = self.settings
+        settings, before = self.settings, _state(utterance.path)
         waveform, rate = audio.read(
             utterance.path,
             settings.sample_rate,
@@ -66,9 +77,20 @@ class _AudioTask:
             channel=settings.channel,
             allow_pipes=settings.allow_pipes,
         )
+        if _state(utterance.path) != before:
+            raise InputError("changed while it was read; run again when nothing writes to it")
         if reason := audio.unusable(waveform, rate, settings.min_seconds):
             raise InputError(reason)
         return audio.to_int16(waveform)
+
+
+def _state(path: str) -> tuple[int, int] | None:
+    """What tells a changed file from the one that it was: its size and time of writing; None where there is no file."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def pack_audio(
@@ -82,6 +104,7 @@ def pack_audio(
     channel: int | None = None,
     allow_pipes: bool = False,
     rows_per_shard: int | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Summary:
     """Pack a data directory: every utterance as mono int16 at `sample_rate` (Hz), in the order of the ids.
 
@@ -89,6 +112,7 @@ def pack_audio(
     silent or shorter than `min_seconds` is listed in rejected.jsonl with its reason; RunError if that is more than the
     share `max_rejected`. A killed run goes on where it stopped; a finished one is not repeated (see `packs.build`).
     channel: which one to take of recordings with several. rows_per_shard: None chooses by the number of utterances.
+    say: is told the size before the work starts. Raises InputError when the disk has no room for it.
     """
     settings = _Settings(sample_rate, min_seconds, channel, allow_pipes)
     utterances = _utterances(data)
@@ -97,7 +121,28 @@ def pack_audio(
     rows = (list(astuple(utterance)) for utterance in utterances)
     mark = fingerprint("audio", asdict(settings), size, *rows)
     header = Header("audio", sample_rate)
-    return build(out, header, tasks, mark, jobs=jobs, max_rejected=max_rejected)
+    expected = None if (total := expected_seconds(data)) is None else round(total * sample_rate * 2)
+    return build(out, header, tasks, mark, jobs=jobs, max_rejected=max_rejected, size=expected, say=say)
+
+
+def expected_seconds(data: DataDir) -> float | None:
+    """About how much audio there is, from utt2dur, segments, or the headers of some recordings; None if none says."""
+    unknown = pa.nulls(len(data), pa.float64())
+    columns = {name: data.table[name] for name in ("seconds", "start", "end") if name in data.table.column_names}
+    seconds = columns.get("seconds", unknown)
+    if "start" in columns:
+        seconds = pc.coalesce(seconds, pc.subtract(columns["end"], columns["start"]))
+    known = np.array(seconds, dtype=np.float64)
+    rows = np.flatnonzero(np.isnan(known))
+    some = data.table.take(pa.array(rows[:: max(1, len(rows) // LOOKED_AT)]))
+    starts = some["start"].to_pylist() if "start" in columns else [0.0] * len(some)
+    looked_at = []
+    for path, start in zip(some["path"].to_pylist(), starts):
+        with contextlib.suppress(InputError):
+            looked_at.append(audio.seconds(path) - start)
+    if len(rows) and not looked_at:
+        return None
+    return float(np.nansum(known) + (np.mean(looked_at) * len(rows) if looked_at else 0.0))
 
 
 def _rows_per_shard(utterances: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -57,7 +58,8 @@ class ShardWriter:
 
     def abandon(self) -> None:
         """Close the file, which is of no use."""
-        self._file.close()
+        with contextlib.suppress(OSError, pa.ArrowException):  # on a full disk the footer fails once more
+            self._file.close()
 
     def _flush(self) -> None:
         self._file.write_batch(pa.RecordBatch.from_pylist(self._pending, schema=SCHEMA))
@@ -112,7 +114,7 @@ class PackWriter:
                     self._shard.abandon()
                 return
             self._close_shard()
-            content = index(self.header, self._shards, speakers=len(self._speakers), rejected=0, fingerprint="")
+            content = index(self.header, self._shards, speakers=len(self._speakers), rejected=0, mark="")
             write_text(self._part / REJECTED, "")
             write_json(self._part / INDEX, content)
             self._part.chmod(0o755)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spkver.errors import InputError
-from spkver.packs import Pack, PackWriter
+from spkver.packs import Pack, PackWriter, verify
 
 FRONT_END = {"bins": 4, "frame_shift_ms": 10.0}
 
@@ -137,7 +137,8 @@ def test_no_flipped_byte_crashes(tmp_path: Path, place: int) -> None:
         return
     assert sum(int(pack[row].astype(np.int64).sum()) for row in range(len(pack))) is not None
     with pytest.raises(InputError, match="its hash differs"):
-        pack.verify()
+        pack.verify_shard(0)
+    assert verify(tmp_path / "p") == [f"{shard}: damaged (its hash differs); delete the pack and make it again"]
 
 
 @pytest.mark.parametrize(
