@@ -8,7 +8,9 @@ from __future__ import annotations
 import functools
 import io
 import math
+import os
 import re
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -143,24 +145,41 @@ def is_pipe(path: StrPath) -> bool:
 @contextmanager
 def _opened(path: StrPath, allow_pipes: bool) -> Iterator[Any]:
     """The recording as an open SoundFile; whatever libsndfile cannot do becomes an InputError."""
-    source: StrPath | IO[bytes] = path
+    source: int | IO[bytes]
     if is_pipe(path):
         if not allow_pipes:
             raise InputError(f"{path}: a shell command; allow it to run with --allow-pipes, or decode it beforehand")
         source = io.BytesIO(_run(str(path)))
-    elif not Path(path).is_file():
-        raise InputError(f"{path}: no such file")
-    elif not Path(path).stat().st_size:
-        raise InputError(f"{path}: empty (0 bytes)")
+    else:
+        source = _open_file(path)
     try:
         with soundfile.SoundFile(source) as file:
             _refuse_truncated(path, file.extra_info)
             yield file
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"{path}: cannot be decoded ({error.error_string})") from error
     except (soundfile.SoundFileError, TypeError, ValueError, OSError) as error:
-        reason = str(error).rpartition("': ")[2].strip()
-        raise InputError(f"{path}: cannot be decoded ({reason})") from error
+        raise InputError(f"{path}: cannot be decoded ({error})") from error
     except MemoryError as error:
         raise InputError(f"{path}: its header states more samples than fit in memory; is it damaged?") from error
+
+
+def _open_file(path: StrPath) -> int:
+    """A descriptor, which libsndfile closes. Raises InputError for what is no file, empty, or not ours to read."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
+        raise InputError(f"{path}: cannot be opened ({getattr(error, 'strerror', error)})") from error
+    status = os.fstat(handle)
+    reason = None if stat.S_ISREG(status.st_mode) else "not a file"
+    if reason is None and not status.st_size:
+        reason = "empty (0 bytes)"
+    if reason:
+        os.close(handle)
+        raise InputError(f"{path}: {reason}")
+    return handle
 
 
 def _refuse_truncated(path: StrPath, log: str) -> None:

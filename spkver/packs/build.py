@@ -2,9 +2,9 @@
 
 The work happens in `OUT.partial/`, where every finished shard has a record beside it; when all are there the directory
 is renamed to OUT. The same input and settings give the same bytes, however often the run was interrupted and in
-however many processes. A partial directory of another input or other settings is discarded. Shards with rejected rows, and
-shards whose recordings have changed since, are made again on restart, so that repairing those recordings and running
-again is enough. One process works on a partial directory; a second one is refused.
+however many processes. A partial directory of another input or other settings is discarded. Shards with rejected rows
+are made again on restart, so that repairing those recordings and running again is enough; and so are shards whose
+recordings have changed since. One run works on a partial directory; a second one is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from spkver.errors import InputError, RunError
 from spkver.files import (

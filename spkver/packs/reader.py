@@ -194,10 +194,16 @@ def parse_index(path: Path, index: Any) -> tuple[Header, list[Shard]]:
     try:
         header = Header(index["kind"], int(index["sample_rate"]), index["front_end"])
         _ = header.dtype, header.units_per_second
-        shards = [Shard(**entry) for entry in index["shards"]]
+        shards = [_parse_shard(**entry) for entry in index["shards"]]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a complete index of a pack ({error!r}); make the pack again") from error
     return header, shards
+
+
+def _parse_shard(file: Any, rows: Any, bytes: Any, sha256: Any, length: Any) -> Shard:
+    if not (isinstance(file, str) and isinstance(sha256, str)):
+        raise TypeError(f"file {file!r}, sha256 {sha256!r}")
+    return Shard(file, int(rows), int(bytes), sha256, int(length))
 
 
 def wrong_size(root: Path, shard: Shard) -> str | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -87,7 +87,7 @@ class _AudioTask:
 def _state(path: str) -> tuple[int, int] | None:
     """What tells a changed file from the one that it was: its size and time of writing; None where there is no file."""
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
     except (OSError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns

@@ -14,7 +14,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import torch  # noqa: F401 - before the forks, as everything that takes time to import
+import scipy.signal  # noqa: F401 - before the forks, as everything that takes time to import
+import torch  # noqa: F401
+
 from spkver.augment import speed  # noqa: F401
 from spkver.datadir import read_datadir
 from spkver.features import FrontEnd, FrontEndConfig  # noqa: F401
@@ -66,6 +68,7 @@ def main(what: str, source: str, out: Path) -> None:
         else:
             make_features(source, out, FrontEndConfig(bins=10), speeds=(0.9,))
 
+    os.fsync = lambda handle: None  # a kill is not a power cut: what was written stays written
     began = time.monotonic()
     assert not finish(start(partial(work, out / "whole")))
     took = time.monotonic() - began
@@ -90,7 +93,7 @@ def main(what: str, source: str, out: Path) -> None:
         kills += 1
     check()
     draw = random.Random(0)
-    for _ in range(20):
+    for _ in range(10):
         for _ in range(draw.randint(1, 3)):
             pid = start(again)
             time.sleep(draw.uniform(0, took))
