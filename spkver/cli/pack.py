@@ -20,10 +20,13 @@ from spkver.cli.packing import jobs_option, show_summary
     "--min-seconds", type=click.FloatRange(0), default=0.3, show_default=True, help="Shorter utterances are rejected."
 )
 @click.option(
+    "--max-seconds", type=click.FloatRange(0), default=3600, show_default=True, help="Longer utterances are rejected."
+)
+@click.option(
     "--max-rejected", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Stop past this share rejected."
 )
 @click.option(
-    "--channel", type=click.IntRange(0), help="Which channel to take of recordings with several, counted from 0."
+    "--channel", type=click.IntRange(0), help="Of recordings with several, where the data do not say; from 0."
 )
 @click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp.")
 def command(data: Path, out: Path, jobs: int, allow_pipes: bool, **options: float) -> None:
@@ -31,6 +34,9 @@ def command(data: Path, out: Path, jobs: int, allow_pipes: bool, **options: floa
 
     A recording that cannot serve is listed in OUT/rejected.jsonl with its reason. A run that was killed goes on where
     it stopped; a finished one is not repeated.
+
+    The two sides of a telephone call are two recordings of one file: wav.scp has both with the same path, and Kaldi's
+    reco2file_and_channel says which is A (the first channel) and which is B.
 
     \b
     Example: spkver pack data/train packs/train --jobs 4

@@ -31,6 +31,7 @@ class _Utterance:
     path: str
     start: float
     end: float | None
+    channel: int | None
     seconds: float | None  # utt2dur's: not used, but a corpus made anew under the same names shows in it
 
 
@@ -38,6 +39,7 @@ class _Utterance:
 class _Settings:
     sample_rate: int
     min_seconds: float
+    max_seconds: float
     channel: int | None
     allow_pipes: bool
 
@@ -74,7 +76,8 @@ class _AudioTask:
             settings.sample_rate,
             start=utterance.start,
             end=utterance.end,
-            channel=settings.channel,
+            channel=settings.channel if utterance.channel is None else utterance.channel,
+            max_seconds=settings.max_seconds,
             allow_pipes=settings.allow_pipes,
         )
         if _state(utterance.path) != before:
@@ -100,6 +103,7 @@ def pack_audio(
     sample_rate: int = 16000,
     jobs: int = 1,
     min_seconds: float = 0.3,
+    max_seconds: float = 3600.0,
     max_rejected: float = 0.1,
     channel: int | None = None,
     allow_pipes: bool = False,
@@ -109,12 +113,14 @@ def pack_audio(
     """Pack a data directory: every utterance as mono int16 at `sample_rate` (Hz), in the order of the ids.
 
     Samples of 16-bit recordings at that rate are kept to the bit. What cannot be decoded or is empty, not finite,
-    silent or shorter than `min_seconds` is listed in rejected.jsonl with its reason; RunError if that is more than the
-    share `max_rejected`. A killed run goes on where it stopped; a finished one is not repeated (see `packs.build`).
-    channel: which one to take of recordings with several. rows_per_shard: None chooses by the number of utterances.
-    say: is told the size before the work starts. Raises InputError when the disk has no room for it.
+    silent, shorter than `min_seconds` or longer than `max_seconds` (which bounds the memory of a process) is listed in
+    rejected.jsonl with its reason; RunError if that is more than the share `max_rejected`. A killed run goes on where
+    it stopped; a finished one is not repeated (see `packs.build`).
+    channel: which one to take of recordings with several, where the data directory does not say. rows_per_shard: None
+    chooses by the number of utterances. say: is told the size before the work starts.
+    Raises InputError when the disk has no room.
     """
-    settings = _Settings(sample_rate, min_seconds, channel, allow_pipes)
+    settings = _Settings(sample_rate, min_seconds, max_seconds, channel, allow_pipes)
     utterances = _utterances(data)
     size = rows_per_shard or _rows_per_shard(len(utterances))
     tasks = [_AudioTask(tuple(utterances[at : at + size]), settings) for at in range(0, len(utterances), size)]
@@ -159,6 +165,7 @@ def _utterances(data: DataDir) -> list[_Utterance]:
         data.paths,
         data.column("start") or [0.0] * len(data),
         data.column("end") or nothing,
+        data.column("channel") or nothing,
         data.column("seconds") or nothing,
     )
     return [_Utterance(*row) for row in zip(*columns)]
