@@ -40,6 +40,7 @@ _SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND|riff|Data Size)\s*: (\d+) \(should 
 _SHORT_COUNT = re.compile(r"Calculated frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
 _UNKNOWN_SIZE = 0x7FFF0000  # writers to a pipe do not know the size yet and write 2 GiB or 4 GiB
 _RATES = (2000, 192000)  # Hz; another rate is a damaged header, and would take hours or all memory to resample
+_INT16 = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW")  # codings whose samples are 16-bit integers or less
 _BLOCK = 1 << 20  # frames of several channels at a time
 
 
@@ -52,6 +53,7 @@ def read(
     channel: int | None = None,
     max_seconds: float | None = None,
     allow_pipes: bool = False,
+    keep_int16: bool = False,
 ) -> tuple[np.ndarray, int]:
     """Read a recording, or its part from `start` to `end` (seconds), as mono.
 
@@ -60,6 +62,8 @@ def read(
     sample_rate: resample to this rate (Hz); None keeps the file's own.
     channel: which channel of several to take, counted from 0.
     max_seconds: a longer recording or part is refused before it is decoded, so that memory is bounded.
+    keep_int16: samples that the file holds in no more than 16 bits, and that are not resampled, come as int16; for
+        packs, which spares converting them there and back.
 
     Returns (waveform float32 (time,) in [-1, 1], rate in Hz).
     Raises InputError for a recording that is missing, empty, truncated, cannot be decoded, has non-finite samples,
@@ -73,12 +77,13 @@ def read(
             duration = (last - first) / rate
             raise InputError(f"{path}: too long ({duration:.1f} s, at most {max_seconds:g} s at once); name segments")
         file.seek(first)
-        waveform = _samples(file, last - first, column)
+        as_int16 = keep_int16 and file.subtype in _INT16 and sample_rate in (None, rate)
+        waveform = _samples(file, last - first, column, "int16" if as_int16 else "float32")
         if len(waveform) < last - first - rate // 10:  # MP3 states its length to within a frame or so
             raise InputError(f"{path}: truncated: {len(waveform)} of {last - first} samples; copy the file again")
     if not len(waveform):
         raise InputError(f"{path}: empty (no samples)")
-    if not np.isfinite(waveform).all():
+    if not as_int16 and not np.isfinite(waveform).all():
         raise InputError(f"{path}: holds NaN or infinite samples")
     if sample_rate is not None:
         waveform, rate = resample(waveform, rate, sample_rate), sample_rate
@@ -108,23 +113,29 @@ def unusable(waveform: np.ndarray, sample_rate: int, min_seconds: float) -> str 
     """Why a recording cannot serve, in words, or None.
 
     It is empty, not finite, shorter than `min_seconds`, or silent: all samples equal, or the peak below one step of
-    16-bit PCM.
+    16-bit PCM. waveform: float in [-1, 1], or int16.
     """
     if not len(waveform):
         return "empty (no samples)"
-    if not np.isfinite(waveform).all():
+    whole = waveform.dtype == np.int16
+    if not whole and not np.isfinite(waveform).all():
         return "NaN or infinite samples"
     duration = len(waveform) / sample_rate
     if duration < min_seconds:
         return f"too short ({duration:.3f} s, at least {min_seconds:g} s wanted)"
     low, high = float(waveform.min()), float(waveform.max())
-    if low == high or max(-low, high) < 1 / INT16_SCALE:
+    if low == high or max(-low, high) < (1 if whole else 1 / INT16_SCALE):
         return "silent"
     return None
 
 
 def to_int16(waveform: np.ndarray) -> np.ndarray:
-    """Float samples in [-1, 1] as 16-bit PCM, rounded and clipped; exact for what was read from 16-bit PCM."""
+    """Float samples in [-1, 1] as 16-bit PCM, rounded and clipped; exact for what was read from 16-bit PCM.
+
+    int16 stays as it is.
+    """
+    if waveform.dtype == np.int16:
+        return waveform
     return np.clip(np.rint(waveform * np.float32(INT16_SCALE)), -32768, 32767).astype("<i2")
 
 
@@ -243,13 +254,13 @@ def _refuse_shorten(path: StrPath, head: bytes) -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def _samples(file: Any, count: int, column: int) -> np.ndarray:
-    """Up to `count` samples of one channel, float32; the others are not kept."""
+def _samples(file: Any, count: int, column: int, dtype: str) -> np.ndarray:
+    """Up to `count` samples of one channel; the others are not kept."""
     if file.channels == 1:
-        return file.read(count, dtype="float32", always_2d=True)[:, 0]
-    out = np.empty(count, np.float32)
+        return file.read(count, dtype=dtype, always_2d=True)[:, 0]
+    out = np.empty(count, dtype)
     done = 0
-    while done < count and len(block := file.read(min(_BLOCK, count - done), dtype="float32", always_2d=True)):
+    while done < count and len(block := file.read(min(_BLOCK, count - done), dtype=dtype, always_2d=True)):
         out[done : done + len(block)] = block[:, column]
         done += len(block)
     return out[:done]

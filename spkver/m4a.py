@@ -29,6 +29,7 @@ class M4a:
     """
 
     extra_info = ""
+    subtype = "AAC"
 
     def __init__(self, path: StrPath, source: int | IO[bytes]) -> None:
         self._path = path

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from spkver.errors import InputError
 from spkver.files import StrPath, read_json, sha256
-from spkver.packs.layout import FORMAT, INDEX, SCHEMA, Header, Shard
+from spkver.packs.layout import FORMAT, INDEX, SCHEMA, Header, Shard, decode
 
 if TYPE_CHECKING:
     from spkver.features import FrontEndConfig
@@ -33,9 +33,10 @@ class Pack:
     shards: tuple[Shard, ...]
     fingerprint: str
     lengths: np.ndarray
-    _maps: tuple[np.ndarray, ...]  # every shard's file as two-byte values
+    _maps: tuple[np.ndarray, ...]  # every shard's file, as bytes
     _shard: np.ndarray  # int32 (rows,): the shard of every utterance
-    _offset: np.ndarray  # int64 (rows,): where its payload starts in the map, in values
+    _offset: np.ndarray  # int64 (rows,): where its payload starts in the file, in bytes
+    _size: np.ndarray  # int64 (rows,): the bytes of its payload
     _words: pa.Table  # id, speaker, session
     _rows: np.ndarray | None = None  # which rows of the files these are; None: all
 
@@ -53,9 +54,10 @@ class Pack:
             shards=tuple(shards),
             fingerprint=str(index.get("fingerprint", "")),
             lengths=np.concatenate([empty, *(one.lengths for one in opened)]),
-            _maps=tuple(one.values for one in opened),
+            _maps=tuple(one.content for one in opened),
             _shard=np.repeat(np.arange(len(opened), dtype=np.int32), [len(one.lengths) for one in opened]),
             _offset=np.concatenate([empty, *(one.offsets for one in opened)]),
+            _size=np.concatenate([empty, *(one.sizes for one in opened)]),
             _words=pa.concat_tables([_NO_WORDS, *(one.words for one in opened)]).combine_chunks(),
         )
 
@@ -69,14 +71,14 @@ class Pack:
     def crop(self, row: int, start: int, length: int) -> np.ndarray:
         """`length` samples or frames of an utterance from `start` on, as a read-only view of the memory map.
 
-        Returns int16 (length,) or float16 (length, bins). Raises IndexError for a part outside the utterance.
+        From a pack of FLAC they are decoded. Returns int16 (length,) or float16 (length, bins).
+        Raises IndexError for a part outside the utterance.
         """
         if start < 0 or length < 0 or start + length > self.lengths[row]:
             raise IndexError(f"row {row} has {self.lengths[row]} samples or frames, not {start} to {start + length}")
-        width = self.header.bins or 1
-        first = int(self._offset[row]) + start * width
-        values = self._maps[self._shard[row]][first : first + length * width]
-        return values.reshape(length, width) if self.header.bins else values
+        first = int(self._offset[row])
+        payload = self._maps[self._shard[row]][first : first + int(self._size[row])]
+        return decode(payload, self.header, start, length, self.path)
 
     def subset(self, rows: np.ndarray | Sequence[int]) -> Pack:
         """The utterances at these rows (integers in any order, or a bool mask), on the same memory maps."""
@@ -87,6 +89,7 @@ class Pack:
             lengths=self.lengths[chosen],
             _shard=self._shard[chosen],
             _offset=self._offset[chosen],
+            _size=self._size[chosen],
             _words=self._words.take(pa.array(chosen)),
             _rows=chosen if self._rows is None else self._rows[chosen],
         )
@@ -95,6 +98,10 @@ class Pack:
         """The rows held by one shard, in file order: reading shard by shard is sequential on disk."""
         rows = np.flatnonzero(self._shard == number)
         return rows[np.argsort(self._offset[rows], kind="stable")]
+
+    def place(self, row: int) -> tuple[Path, int, int]:
+        """Where the payload of an utterance lies: file, first byte, number of bytes."""
+        return self.path / self.shards[self._shard[row]].file, int(self._offset[row]), int(self._size[row])
 
     def verify_shard(self, number: int) -> None:
         """Read one file and compare it with its hash. Raises InputError if it differs."""
@@ -174,9 +181,10 @@ _NO_WORDS = pa.table({name: pa.array([], pa.string()) for name in ("id", "speake
 
 @dataclass(frozen=True)
 class _OpenShard:
-    values: np.ndarray  # the file, as two-byte values
+    content: np.ndarray  # the file, as bytes
     lengths: np.ndarray
-    offsets: np.ndarray  # in values
+    offsets: np.ndarray  # of the payloads, in bytes
+    sizes: np.ndarray
     words: pa.Table
 
 
@@ -192,7 +200,9 @@ def parse_index(path: Path, index: Any) -> tuple[Header, list[Shard]]:
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise InputError(f"{path}: not a pack of format {FORMAT}; make it again with this version")
     try:
-        header = Header(index["kind"], int(index["sample_rate"]), index["front_end"])
+        header = Header(index["kind"], int(index["sample_rate"]), index["front_end"], index.get("coding", "pcm"))
+        if header.coding not in ("pcm", "flac") or (header.coding == "flac" and header.kind != "audio"):
+            raise ValueError(f"coding {header.coding!r}")
         _ = header.dtype, header.units_per_second
         shards = [_parse_shard(**entry) for entry in index["shards"]]
     except (KeyError, TypeError, ValueError) as error:
@@ -251,12 +261,12 @@ def _open_shard(root: Path, shard: Shard, header: Header) -> _OpenShard:
     starts = [_payload_starts(batch, file.address) for batch in batches]
     offsets = np.concatenate([np.empty(0, np.int64), *(first for first, _ in starts)])
     ends = np.concatenate([np.empty(0, np.int64), *(last for _, last in starts)])
-    width = (header.bins or 1) * header.dtype.itemsize
-    inside = len(lengths) == shard.rows and np.array_equal(ends - offsets, lengths * width)
+    sizes, width = ends - offsets, (header.bins or 1) * header.dtype.itemsize
+    fits = np.array_equal(sizes, lengths * width) if header.coding == "pcm" else np.all((sizes > 0) == (lengths > 0))
+    inside = len(lengths) == shard.rows and fits
     if not inside or (len(offsets) and (offsets.min() < 0 or ends.max() > size or lengths.min() < 0)):
         raise InputError(f"{path}: damaged (lengths and payloads disagree); delete the pack and make it again")
-    values = np.frombuffer(file, header.dtype, count=size // header.dtype.itemsize)
-    return _OpenShard(values, lengths, offsets // header.dtype.itemsize, words)
+    return _OpenShard(np.frombuffer(file, np.uint8), lengths, offsets, sizes, words)
 
 
 def _payload_starts(batch: pa.RecordBatch, base: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from spkver.datadir import DataDir
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.packs.build import Rejected, Summary, build
-from spkver.packs.layout import Header, fingerprint
+from spkver.packs.layout import Coding, Header, fingerprint
 from spkver.packs.writer import ShardWriter
 
 LOOKED_AT = 200  # recordings whose headers tell how long the others will be
@@ -79,6 +79,7 @@ class _AudioTask:
             channel=settings.channel if utterance.channel is None else utterance.channel,
             max_seconds=settings.max_seconds,
             allow_pipes=settings.allow_pipes,
+            keep_int16=True,
         )
         if _state(utterance.path) != before:
             raise InputError("changed while it was read; run again when nothing writes to it")
@@ -108,6 +109,7 @@ def pack_audio(
     channel: int | None = None,
     allow_pipes: bool = False,
     rows_per_shard: int | None = None,
+    coding: Coding = "pcm",
     say: Callable[[str], None] | None = None,
 ) -> Summary:
     """Pack a data directory: every utterance as mono int16 at `sample_rate` (Hz), in the order of the ids.
@@ -117,7 +119,8 @@ def pack_audio(
     rejected.jsonl with its reason; RunError if that is more than the share `max_rejected`. A killed run goes on where
     it stopped; a finished one is not repeated (see `packs.build`).
     channel: which one to take of recordings with several, where the data directory does not say. rows_per_shard: None
-    chooses by the number of utterances. say: is told the size before the work starts.
+    chooses by the number of utterances. coding: flac takes about half of the disk (never more than the size that is
+    told, which is that of pcm), for crops that have to be decoded. say: is told the size before the work starts.
     Raises InputError when the disk has no room.
     """
     settings = _Settings(sample_rate, min_seconds, max_seconds, channel, allow_pipes)
@@ -125,8 +128,8 @@ def pack_audio(
     size = rows_per_shard or _rows_per_shard(len(utterances))
     tasks = [_AudioTask(tuple(utterances[at : at + size]), settings) for at in range(0, len(utterances), size)]
     rows = (list(astuple(utterance)) for utterance in utterances)
-    mark = fingerprint("audio", asdict(settings), size, *rows)
-    header = Header("audio", sample_rate)
+    header = Header("audio", sample_rate, coding=coding)
+    mark = fingerprint("audio", asdict(settings), *(["flac"] if coding == "flac" else []), size, *rows)
     expected = None if (total := expected_seconds(data)) is None else round(total * sample_rate * 2)
     return build(out, header, tasks, mark, jobs=jobs, max_rejected=max_rejected, size=expected, say=say)
 

@@ -42,6 +42,29 @@ def test_16_bit_recordings_are_kept_to_the_bit(tmp_path: Path, corpus: Corpus) -
     ]
 
 
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "ULAW", "FLOAT"])
+@pytest.mark.parametrize("coding", ["pcm", "flac"])
+def test_what_is_packed_is_what_reading_gives(tmp_path: Path, subtype: str, coding: str) -> None:
+    noise = np.random.default_rng(0).normal(scale=0.3, size=(9000, 2))
+    soundfile.write(tmp_path / "x.wav", noise, 16000, subtype=subtype)
+    data = from_columns(["a", "b"], [str(tmp_path / "x.wav")] * 2, ["s", "t"], channels=[0, 1])
+    pack_audio(data, tmp_path / "p", coding=coding)  # type: ignore[arg-type]
+    pack = Pack.open(tmp_path / "p")
+    for channel in (0, 1):
+        expected, _ = audio.read(tmp_path / "x.wav", 16000, channel=channel)
+        np.testing.assert_array_equal(pack[channel], audio.to_int16(expected))
+        np.testing.assert_array_equal(pack.crop(channel, 7000, 999), audio.to_int16(expected)[7000:7999])
+
+
+def test_flac_takes_less_room_and_is_kept_apart(tmp_path: Path) -> None:
+    audio.write(tmp_path / "x.wav", np.sin(np.arange(50000) / 9).astype(np.float32) / 2, 16000)
+    data = from_columns(["a"], [str(tmp_path / "x.wav")], ["s"])
+    pack_audio(data, tmp_path / "p", coding="flac")
+    assert Pack.open(tmp_path / "p").shards[0].bytes < 60000
+    with pytest.raises(InputError, match="another input or other settings"):
+        pack_audio(data, tmp_path / "p")
+
+
 def test_number_of_processes_does_not_matter(tmp_path: Path, corpus: Corpus) -> None:
     data = corpus(7)
     pack_audio(data, tmp_path / "one", rows_per_shard=2)
