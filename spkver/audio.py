@@ -41,6 +41,7 @@ _SHORT_COUNT = re.compile(r"Calculated frame count (\d+) does not match value fr
 _UNKNOWN_SIZE = 0x7FFF0000  # writers to a pipe do not know the size yet and write 2 GiB or 4 GiB
 _RATES = (2000, 192000)  # Hz; another rate is a damaged header, and would take hours or all memory to resample
 _INT16 = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW")  # codings whose samples are 16-bit integers or less
+_LOUDEST = 256.0  # float samples may overshoot; far beyond they are integers in disguise, or damaged
 _BLOCK = 1 << 20  # frames of several channels at a time
 
 
@@ -83,8 +84,14 @@ def read(
             raise InputError(f"{path}: truncated: {len(waveform)} of {last - first} samples; copy the file again")
     if not len(waveform):
         raise InputError(f"{path}: empty (no samples)")
-    if not as_int16 and not np.isfinite(waveform).all():
-        raise InputError(f"{path}: holds NaN or infinite samples")
+    if not as_int16:
+        peak = float(np.abs(waveform).max())  # NaN if one is
+        if not np.isfinite(peak):
+            raise InputError(f"{path}: holds NaN or infinite samples")
+        if peak > _LOUDEST:
+            raise InputError(
+                f"{path}: samples of {peak:g} where 1 is full scale; divide them by 32768, or by their peak"
+            )
     if sample_rate is not None:
         waveform, rate = resample(waveform, rate, sample_rate), sample_rate
     return np.ascontiguousarray(waveform), rate

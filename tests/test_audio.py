@@ -176,6 +176,14 @@ def test_missing_empty_and_non_finite(tmp_path: Path) -> None:
             audio.read(tmp_path / "nan.wav")
 
 
+def test_integers_in_disguise(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", tone() * 3, 16000, subtype="FLOAT")
+    assert np.abs(audio.read(tmp_path / "x.wav")[0]).max() > 1.4  # an overshoot stays
+    soundfile.write(tmp_path / "x.wav", tone() * 32768, 16000, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"x\.wav: samples of 16\d+ where 1 is full scale; divide them"):
+        audio.read(tmp_path / "x.wav")
+
+
 def test_unusable() -> None:
     assert audio.unusable(tone(), 16000, 0.3) is None
     assert audio.unusable(tone(0), 16000, 0.3) == "empty (no samples)"

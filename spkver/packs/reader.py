@@ -255,12 +255,13 @@ def _open_shard(root: Path, shard: Shard, header: Header) -> _OpenShard:
         batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         words = pa.Table.from_batches(batches, SCHEMA).select(["id", "speaker", "session"])
         words.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError) as error:  # Arrow tells of damage in many ways
+        none = np.empty(0, np.int64)
+        lengths = np.concatenate([none, *(batch["length"].to_numpy() for batch in batches)])
+        starts = [_payload_starts(batch, file.address) for batch in batches]
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:  # damage shows in many ways
         raise InputError(f"{path}: damaged ({error}); delete the pack and make it again") from error
-    lengths = np.concatenate([np.empty(0, np.int64), *(batch["length"].to_numpy() for batch in batches)])
-    starts = [_payload_starts(batch, file.address) for batch in batches]
-    offsets = np.concatenate([np.empty(0, np.int64), *(first for first, _ in starts)])
-    ends = np.concatenate([np.empty(0, np.int64), *(last for _, last in starts)])
+    offsets = np.concatenate([none, *(first for first, _ in starts)])
+    ends = np.concatenate([none, *(last for _, last in starts)])
     sizes, width = ends - offsets, (header.bins or 1) * header.dtype.itemsize
     fits = np.array_equal(sizes, lengths * width) if header.coding == "pcm" else np.all((sizes > 0) == (lengths > 0))
     inside = len(lengths) == shard.rows and fits
