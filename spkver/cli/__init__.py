@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": ("spkver.cli.evaluate", "EER and minDCF of scores against a trial list."),
     "verify": ("spkver.cli.verify", "Do two recordings hold the same speaker?"),
     "convert": ("spkver.cli.convert", "Embeddings between Parquet, npz and Kaldi ark/scp."),
+    "doctor": ("spkver.cli.doctor", "What this installation can do: versions, device, what loads, free space."),
     "report": ("spkver.cli.report", "DET curves and a table of results of one or more systems."),
 }
 
