@@ -24,6 +24,7 @@ COMMANDS = {
     "curves": ("spkver.cli.curves", "Training curves and last values of one or more runs."),
     "verify": ("spkver.cli.verify", "Do two recordings hold the same speaker?"),
     "convert": ("spkver.cli.convert", "Embeddings between Parquet, npz and Kaldi ark/scp."),
+    "doctor": ("spkver.cli.doctor", "What this installation can do: versions, device, what loads, free space."),
     "report": ("spkver.cli.report", "DET curves and a table of results of one or more systems."),
 }
 
