@@ -19,6 +19,7 @@ COMMANDS = {
     "train": ("spkver.cli.train", "Train a speaker-embedding network from a YAML config."),
     "extract": ("spkver.cli.extract", "Embeddings of a data directory, audio pack or feature pack."),
     "score": ("spkver.cli.score", "Cosine scores of a trial list."),
+    "score-all": ("spkver.cli.score_all", "Cosine scores of every enrolment with every test utterance."),
     "evaluate": ("spkver.cli.evaluate", "EER and minDCF of scores against a trial list."),
     "compare": ("spkver.cli.compare", "How sure are the differences between systems?"),
     "curves": ("spkver.cli.curves", "Training curves and last values of one or more runs."),
