@@ -23,6 +23,8 @@ COMMANDS = {
     "evaluate": ("spkver.cli.evaluate", "EER and minDCF of scores against a trial list."),
     "compare": ("spkver.cli.compare", "How sure are the differences between systems?"),
     "curves": ("spkver.cli.curves", "Training curves and last values of one or more runs."),
+    "breakdown": ("spkver.cli.breakdown", "Errors by gender, duration, session, ... and by speaker."),
+    "check-trials": ("spkver.cli.check_trials", "What is odd about a trial list."),
     "verify": ("spkver.cli.verify", "Do two recordings hold the same speaker?"),
     "convert": ("spkver.cli.convert", "Embeddings between Parquet, npz and Kaldi ark/scp."),
     "report": ("spkver.cli.report", "DET curves and a table of results of one or more systems."),

@@ -71,7 +71,7 @@ def min_dcf(
 
 def least_cost(curve: ErrorCurve, point: OperatingPoint) -> Cost:
     """The least cost over all thresholds, accept-all and reject-all included, over that of the better of these two."""
-    miss_weight, alarm_weight = _weights(point)
+    miss_weight, alarm_weight = rate_costs(point)
     best = Cost(np.inf, np.inf)
     for start in range(0, len(curve.misses), _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -88,7 +88,7 @@ def actual_cost(curve: ErrorCurve, point: OperatingPoint) -> Cost:
 
     That threshold is log(c_fa (1 - p_target) / (c_miss p_target)), in natural logarithms.
     """
-    miss_weight, alarm_weight = _weights(point)
+    miss_weight, alarm_weight = rate_costs(point)
     threshold = float(np.log((1 - point.p_target) * point.c_fa / (point.p_target * point.c_miss)))
     decision = errors_at(curve, int(np.searchsorted(curve.thresholds, threshold)))
     return Cost(miss_weight * decision.miss + alarm_weight * decision.false_alarm, threshold)
@@ -102,7 +102,7 @@ def operating_points(name: str) -> tuple[OperatingPoint, ...]:
     return PRIMARY_COSTS[name] if name in PRIMARY_COSTS else (operating_point(name),)
 
 
-def _weights(point: OperatingPoint) -> tuple[float, float]:
+def rate_costs(point: OperatingPoint) -> tuple[float, float]:
     """What the miss and the false-alarm rate cost, over the cost of the better of accept-all and reject-all."""
     miss, alarm = point.p_target * point.c_miss, (1 - point.p_target) * point.c_fa
     return miss / min(miss, alarm), alarm / min(miss, alarm)
