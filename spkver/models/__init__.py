@@ -20,5 +20,9 @@ POOLINGS = Registry(
         "mean": "spkver.models.pooling:Mean",
         "statistics": "spkver.models.pooling:Statistics",
         "attentive_statistics": "spkver.models.pooling:AttentiveStatistics",
+        "self_attentive": "spkver.models.pooling:SelfAttentive",
+        "multi_head": "spkver.models.pooling:MultiHead",
+        "multi_query_multi_head": "spkver.models.pooling:MultiQueryMultiHead",
+        "xi_vector": "spkver.models.pooling:XiVector",
     },
 )

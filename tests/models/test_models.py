@@ -8,7 +8,7 @@ from spkver import compat
 from spkver.config import validate
 from spkver.encoder import EncoderConfig
 from spkver.errors import InputError
-from spkver.models import MODELS, POOLINGS
+from spkver.models import MODELS
 
 
 def build(model, bins=80):
@@ -97,34 +97,6 @@ def test_resnet_is_named_as_wespeaker_names_it():
     state = build({"name": "resnet"}).state_dict()
     assert sorted(state) == sorted(expected) and len(expected) == 218
     assert state["conv1.weight"].shape == (32, 1, 3, 3) and state["seg_1.weight"].shape == (256, 5120)
-
-
-@pytest.mark.parametrize("name", POOLINGS)
-def test_pooling(name):
-    config = POOLINGS.get(name).Config()
-    pooling = POOLINGS.build(config, 5)
-    x = torch.randn(3, 5, 7)
-    out = pooling(x)
-    assert out.shape == (3, pooling.size)
-    if name == "attentive_statistics":
-        nn.init.zeros_(pooling.attention[2].weight)
-        nn.init.zeros_(pooling.attention[2].bias)
-        out = pooling(x)  # equal weights: plain statistics
-    torch.testing.assert_close(out[:, :5], x.mean(-1))
-    if pooling.size == 10:
-        torch.testing.assert_close(out[:, 5:], x.std(-1, correction=0))
-    # frames in another order change nothing
-    torch.testing.assert_close(pooling(x.flip(-1)), pooling(x))
-
-
-@pytest.mark.parametrize("name", POOLINGS)
-def test_pooling_of_constant_input_is_finite_in_value_and_gradient(name):
-    pooling = POOLINGS.build(POOLINGS.get(name).Config(), 5)
-    for frames in (1, 9):
-        x = torch.ones(2, 5, frames, requires_grad=True)
-        out = pooling(x)
-        out.sum().backward()
-        assert out.isfinite().all() and x.grad.isfinite().all()
 
 
 def test_time_delay_layers_are_speechbrains():
