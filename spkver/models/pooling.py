@@ -9,7 +9,7 @@ whatever autocast says, and are finite for a single frame and for frames that ar
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -68,8 +68,8 @@ def statistics(x: Tensor, unbiased: bool) -> Tensor:
     """Mean and deviation over the frames of (batch, channels, frames), as (batch, 2 channels)."""
     variance, mean = torch.var_mean(x, dim=-1, correction=0)
     if unbiased:  # not by torch's correction, which divides by zero for one frame
-        frames = x.shape[-1]
-        variance = variance * (frames / torch.sym_max(frames - 1, 1))
+        frames = torch.ones_like(x[:, :1]).sum(dim=-1)  # a tensor, so that an export keeps it variable
+        variance = variance * (frames / (frames - 1).clamp(min=1))
     return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=-1)
 
 
@@ -105,7 +105,7 @@ class AttentiveStatistics(nn.Module):
         super().__init__()
         self.context, self.unbiased, self.floor = config.context, config.unbiased, config.floor
         self.size = 2 * channels
-        activations = {
+        activations: dict[str, list[nn.Module]] = {
             "tanh": [nn.Tanh()],
             "relu_norm": [nn.ReLU(), nn.BatchNorm1d(config.hidden)],
             "relu_norm_tanh": [nn.ReLU(), nn.BatchNorm1d(config.hidden), nn.Tanh()],
@@ -124,7 +124,8 @@ class AttentiveStatistics(nn.Module):
 
     def _with_context(self, x: Tensor) -> Tensor:
         """The first layer on frames with the context appended; its share is the same in all frames: made once."""
-        first, channels = self.attention[0], x.shape[1]
+        first: Any = self.attention[0]
+        channels = x.shape[1]
         context = F.linear(statistics(x.float(), self.unbiased), first.weight[:, channels:, 0], first.bias)
         return F.conv1d(x, first.weight[:, :channels]) + context[..., None]
 
