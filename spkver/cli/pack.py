@@ -34,7 +34,7 @@ from spkver.cli.packing import jobs_option, show_summary
     type=click.Choice(["pcm", "flac"]),
     default="pcm",
     show_default=True,
-    help="flac: about half the size, slower crops.",
+    help="flac: two thirds of the size, slower crops.",
 )
 @click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp.")
 def command(data: Path, out: Path, jobs: int, allow_pipes: bool, **options: Any) -> None:

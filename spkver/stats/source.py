@@ -15,14 +15,14 @@ from spkver.files import StrPath
 from spkver.packs import Pack
 
 Words = list[str] | list[str | None]
-_TAGS = {"session": "sessions", "language": "languages", "genre": "genres", "gender": "genders"}
+_TAGS = {"session": "sessions", "language": "languages", "genre": "genres", "gender": "genders", "age": "ages"}
 
 
 @dataclass(frozen=True)
 class Source:
     """read: the waveform of a row, float32 (time,) in [-1, 1], and its rate in Hz; InputError where it has none.
 
-    tags: further words of every utterance where known: sessions, languages, genres, genders.
+    tags: further words of every utterance where known: sessions, languages, genres, genders, ages.
     """
 
     name: str
