@@ -26,6 +26,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath
 
 OVERSHOOT_SECONDS = 0.5  # a segment may end this far past its recording and is cut there, as Kaldi does
+MAX_SECONDS = 3600.0  # what is decoded at once where a whole corpus is, unless told otherwise: some 0.2 GB at 16 kHz
 INT16_SCALE = 32768.0
 
 # What `write` makes of a file name: container and coding of libsndfile.
@@ -123,8 +124,8 @@ def rate_warning(found: Counter[int], wanted: int) -> str | None:
     if below:
         return (
             f"{_share(found, below)} of the recordings have less than {wanted} Hz (least {below[0]}): they are "
-            f"upsampled, and their band above {below[0] // 2} Hz stays empty, which a model of {wanted} Hz takes for part of the "
-            "voice; for telephone speech pack at 8000 Hz and train with front_end: telephone"
+            f"upsampled, and their band above {below[0] // 2} Hz stays empty, which a model of {wanted} Hz takes for "
+            "part of the voice; for telephone speech pack at 8000 Hz and train with front_end: telephone"
         )
     if above and wanted < 16000:
         return (

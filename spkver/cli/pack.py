@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from spkver.audio import MAX_SECONDS
 from spkver.cli.packing import jobs_option, show_summary
 
 
@@ -21,7 +22,11 @@ from spkver.cli.packing import jobs_option, show_summary
     "--min-seconds", type=click.FloatRange(0), default=0.3, show_default=True, help="Shorter utterances are rejected."
 )
 @click.option(
-    "--max-seconds", type=click.FloatRange(0), default=3600, show_default=True, help="Longer utterances are rejected."
+    "--max-seconds",
+    type=click.FloatRange(0),
+    default=MAX_SECONDS,
+    show_default=True,
+    help="Longer utterances are rejected.",
 )
 @click.option(
     "--max-rejected", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Stop past this share rejected."

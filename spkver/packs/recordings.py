@@ -104,7 +104,7 @@ def pack_audio(
     sample_rate: int = 16000,
     jobs: int = 1,
     min_seconds: float = 0.3,
-    max_seconds: float = 3600.0,
+    max_seconds: float = audio.MAX_SECONDS,
     max_rejected: float = 0.1,
     channel: int | None = None,
     allow_pipes: bool = False,
