@@ -21,6 +21,8 @@ COMMANDS = {
     "score": ("spkver.cli.score", "Cosine scores of a trial list."),
     "score-all": ("spkver.cli.score_all", "Cosine scores of every enrolment with every test utterance."),
     "normalise": ("spkver.cli.normalise", "Z-, T-, S- and adaptive S-norm of scores by a cohort."),
+    "calibrate": ("spkver.cli.calibrate", "Scores as log-likelihood ratios."),
+    "fuse": ("spkver.cli.fuse", "Several systems fused to log-likelihood ratios."),
     "evaluate": ("spkver.cli.evaluate", "EER and minDCF of scores against a trial list."),
     "compare": ("spkver.cli.compare", "How sure are the differences between systems?"),
     "curves": ("spkver.cli.curves", "Training curves and last values of one or more runs."),
