@@ -16,6 +16,7 @@ COMMANDS = {
     "data": ("spkver.cli.data", "Check, split, cut down and describe data directories."),
     "pack": ("spkver.cli.pack", "Pack the recordings of a data directory as 16-bit PCM."),
     "features": ("spkver.cli.features", "Filterbank features of an audio pack."),
+    "models": ("spkver.cli.models", "The networks: parameters, multiply-adds, embeddings per second."),
     "train": ("spkver.cli.train", "Train a speaker-embedding network from a YAML config."),
     "extract": ("spkver.cli.extract", "Embeddings of a data directory, audio pack or feature pack."),
     "transform": ("spkver.cli.transform", "Centring, whitening, LDA, WCCN and length normalisation of embeddings."),
