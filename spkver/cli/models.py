@@ -10,7 +10,7 @@ import click
 @click.option("--seconds", default=2.0, show_default=True, type=click.FloatRange(0.5), help="Of an utterance.")
 @click.option("--count", "only_count", is_flag=True, help="Count only, do not measure the speed.")
 @click.option("--device", default="auto", show_default=True, help="Where the speed is measured: cpu, cuda, auto.")
-@click.option("--batch", type=click.IntRange(1), help="Utterances at a time.  [default: 4 on a CPU, 128 elsewhere]")
+@click.option("--batch", type=click.IntRange(1), help="Utterances at a time.  [default: 1 on a CPU, 128 elsewhere]")
 @click.option(
     "--runtime",
     "runtimes",
@@ -52,8 +52,9 @@ def command(
     where = None
     if not only_count:
         where = pick_device(device)
-        batch = batch or (4 if where.type == "cpu" else 128)
-        rows[0] += [f"embeddings/s ({where.type}, {runtime}, {batch} at a time)" for runtime in runtimes]
+        batch = batch or (1 if where.type == "cpu" else 128)
+        place = f"CPU, threads: {table.threads()}" if where.type == "cpu" else where.type
+        rows[0] += [f"embeddings/s ({place}, {runtime}, {batch} at a time)" for runtime in runtimes]
     with bar(total=len(names), what="models", unit="network") as progress:
         for name in names:
             cost, variant = table.cost(name, seconds), table.variant(name)

@@ -10,7 +10,7 @@ def test_table_of_counts(spkver):
 def test_speed_in_markdown(spkver):
     done = spkver("models", "xvector", "--seconds", "0.5", "--batch", "2", "--device", "cpu", "--markdown")
     head, _, row = done.stdout.splitlines()
-    assert "embeddings/s (cpu, eager, 2 at a time)" in head
+    assert "embeddings/s (CPU, threads: " in head and "eager, 2 at a time)" in head
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[0] == "xvector" and cells[3] == "" and float(cells[-1]) > 0
 

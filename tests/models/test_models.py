@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from spkver import compat
-from spkver.config import validate
+from spkver.config import load, save, validate
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.models import MODELS
@@ -207,6 +207,14 @@ def test_tensor_counts_are_the_publishers():
     """So that a checkpoint becomes ours by renaming its keys."""
     variants = {"resnet34": 218, "ecapa_tdnn_speechbrain": 231, "cam++": 937, "eres2net_base": 587}
     assert {name: len(on_meta(name).state_dict()) for name in variants} == variants
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_are_saved_as_their_fields(name, tmp_path):
+    config = validate(EncoderConfig, {"model": name})
+    assert config.model.name == VARIANTS[name].fields["name"]
+    save(config, tmp_path / "config.yaml")
+    assert load(EncoderConfig, tmp_path / "config.yaml") == config
 
 
 def test_variants_are_names_for_fields():

@@ -35,7 +35,7 @@ def test_speed():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table, "build", lambda name: Network())
         speed = table.embeddings_per_second("redimnet_b0", 1.0, torch.device("cpu"), 3, at_least=0.0)
-    assert speed > 0 and calls == [(3, 100, 60)] * 3
+    assert speed > 0 and calls == [(3, 100, 60)] * 4
 
 
 def test_unknown_name():
