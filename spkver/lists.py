@@ -23,7 +23,10 @@ def read_lines(path: StrPath) -> pa.Array:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    return pa.array(text.rstrip().replace("\r\n", "\n").split("\n") if text.strip() else [], pa.string())
+    text = text.rstrip().replace("\r\n", "\n")
+    if len(text) > 1 << 31:
+        raise InputError(f"{path}: more than 2 GiB of text, more than one list can be; divide it")
+    return pc.split_pattern(pa.array([text] if text else [], pa.string()), "\n").flatten()
 
 
 def read_columns(path: StrPath, names: Sequence[str], *, rest: bool = False) -> dict[str, pa.Array]:
@@ -35,13 +38,16 @@ def read_columns(path: StrPath, names: Sequence[str], *, rest: bool = False) -> 
     lines = read_lines(path)
     fields = [rf"(?P<{name}>\S+)" for name in names]
     if rest:
-        fields[-1] = rf"(?P<{names[-1]}>\S.*?)"
+        fields[-1] = rf"(?P<{names[-1]}>\S.*)"
     found = pc.extract_regex(lines, pattern=r"^\s*" + r"\s+".join(fields) + r"\s*$")
     if found.null_count:
         number = pc.index(pc.is_null(found), True).as_py()
         shown = lines[number].as_py()[:80]
         raise InputError(f"{path}:{number + 1}: expected '{' '.join(names)}', got {shown!r}")
-    return {name: pc.struct_field(found, [name]) for name in names}
+    columns = {name: pc.struct_field(found, [name]) for name in names}
+    if rest:  # a pattern that stops at the last word takes four times as long
+        columns[names[-1]] = pc.ascii_rtrim(columns[names[-1]], " \t\r\f")
+    return columns
 
 
 def first_duplicate(values: pa.Array) -> str | None:

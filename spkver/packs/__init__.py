@@ -4,10 +4,10 @@ A pack is a directory: `shard-00000.arrow`, ... one row per utterance, `pack.jso
 `rejected.jsonl` with what could not serve and why. It is complete or absent.
 """
 
-from spkver.packs.build import Summary, available_cpus
+from spkver.packs.build import Summary
 from spkver.packs.featurise import make_features
 from spkver.packs.reader import Pack
 from spkver.packs.recordings import pack_audio
 from spkver.packs.writer import PackWriter
 
-__all__ = ["Pack", "PackWriter", "Summary", "available_cpus", "make_features", "pack_audio"]
+__all__ = ["Pack", "PackWriter", "Summary", "make_features", "pack_audio"]
