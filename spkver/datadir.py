@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +34,7 @@ _OF_SPEAKERS = {"gender": "spk2gender", "age": "spk2age", "nationality": "spk2na
 _WORD = r"^[^\s\p{Z}\p{Cc}]+$"  # RE2's \s alone is ASCII's
 _PATH = r"^[^\s\p{Cc}]([^\n\r]*[^\s\p{Cc}])?$"
 
-Column = Sequence | pa.Array | pa.ChunkedArray
+Column = Any  # a Python sequence or an Arrow array, which mypy does not know
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ def from_columns(
     Raises InputError for a name that is not UTF-8.
     """
     text = {"id": ids, "speaker": speakers, "recording": ids if recordings is None else recordings, "path": paths}
-    text |= {"session": sessions, "language": languages, "genre": genres}  # type: ignore[dict-item]
-    text |= {"gender": genders, "age": ages, "nationality": nationalities}  # type: ignore[dict-item]
+    text |= {"session": sessions, "language": languages, "genre": genres}
+    text |= {"gender": genders, "age": ages, "nationality": nationalities}
     numbers = {"seconds": seconds, "start": starts, "end": ends}
     columns = {name: _array(values, pa.string()) for name, values in text.items() if values is not None}
     columns |= {name: _array(values, pa.float64()) for name, values in numbers.items() if values is not None}
