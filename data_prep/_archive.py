@@ -63,7 +63,9 @@ def place(folder: StrPath, name: str, archive: str) -> Path:
             return inside(folder, name)
         except InputError:
             unusable = True
-    raise InputError(f"{archive}: its member {name!r} would leave {folder}; it is not to be trusted, nothing more is done")
+    raise InputError(
+        f"{archive}: its member {name!r} would leave {folder}; it is not to be trusted, nothing more is done"
+    )
 
 
 def put(content: IO[bytes], target: Path, size: int) -> None:

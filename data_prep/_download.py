@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import click
 
@@ -164,7 +164,10 @@ def _receive(url: str, part: Path) -> bool:
             _tag(part).write_text(tag)
         else:
             _tag(part).unlink(missing_ok=True)
-        with part.open("r+b" if start else "wb") as out, _bar(url, total, start) as progress:
+        with (
+            part.open("r+b" if start else "wb") as out,
+            bar(total=total, what=_base(url), unit="B", unit_scale=True, initial=start) as progress,
+        ):
             out.seek(start)
             out.truncate()
             while block := response.read(_BLOCK):
@@ -186,10 +189,6 @@ def _extent(response: http.client.HTTPResponse, have: int) -> tuple[int, int | N
 
 def _tag(part: Path) -> Path:
     return part.with_name(part.name + ".etag")
-
-
-def _bar(url: str, total: int | None, start: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    return bar(total=total, what=_base(url), unit="B", unit_scale=True, initial=start)
 
 
 def _need_space(folder: Path, what: str, size: int | None) -> None:
@@ -245,7 +244,7 @@ class _Joined(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def,override]  # noqa: ANN001
+    def readinto(self, buffer: Any) -> int:
         while self._streams:
             if block := self._streams[0].read(len(buffer)):
                 buffer[: len(block)] = block

@@ -20,8 +20,9 @@ from spkver.files import StrPath
 from spkver.lists import read_lines
 from spkver.progress import bar
 
-# A path's end: the suffixes of what libsndfile reads
-AUDIO = r"\.(?i:wav|flac|ogg|oga|opus|mp3|aiff|aif|aifc|au|snd|caf|sph|w64|rf64|nist|voc)$"
+# The suffixes of what libsndfile reads, and the end of such a path
+SUFFIXES = r"(?i:wav|flac|ogg|oga|opus|mp3|aiff|aif|aifc|au|snd|caf|sph|w64|rf64|nist|voc)"
+AUDIO = rf"\.{SUFFIXES}$"
 
 # The columns of a data directory that a table of files may have
 _COLUMNS = ("id", "speaker", "session", "language", "genre", "gender", "age", "nationality", "seconds")

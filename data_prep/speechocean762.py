@@ -44,7 +44,9 @@ def prepare(tree: Tree) -> dict[str, DataDir]:
         return {part: _from_tree(tree, part) for part in SPLITS}
     if (tree.root / "train" / "wav.scp").is_file():
         return {part: _from_lists(tree, part) for part in SPLITS}
-    raise InputError(f"{tree.root}: neither speakers.tsv nor train/wav.scp is here; expected the root of speechocean762")
+    raise InputError(
+        f"{tree.root}: neither speakers.tsv nor train/wav.scp is here; expected the root of speechocean762"
+    )
 
 
 def choose_dev(train: DataDir, count: int, seed: int) -> list[str]:
