@@ -45,6 +45,9 @@ def _tar(stream: IO[bytes]) -> Iterator[Member]:
         for member in archive:
             if member.isfile() and (content := archive.extractfile(member)) is not None:
                 yield member.name, member.size, content
+        # tarfile takes a file that ends between two members for a whole one
+        if archive.fileobj.tell() < archive.offset + tarfile.BLOCKSIZE:  # type: ignore[union-attr,attr-defined]
+            raise tarfile.ReadError("no end mark")
 
 
 def _zip(stream: IO[bytes]) -> Iterator[Member]:
@@ -69,14 +72,22 @@ def place(folder: StrPath, name: str, archive: str) -> Path:
 
 
 def put(content: IO[bytes], target: Path, size: int) -> None:
-    """Write a member, whole or not at all; one of that size that is there stays."""
+    """Write a member, whole or not at all; one of that size that is there stays.
+
+    Raises InputError where a folder stands at its place, or a file where a folder of its path should be.
+    """
     if target.is_file() and target.stat().st_size == size:
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name[:200]}.part")
-    with part.open("wb") as out:
-        shutil.copyfileobj(content, out, 1 << 20)
-    if part.stat().st_size != size:
-        part.unlink()
-        raise EOFError(f"{target.name}: cut short")
-    part.replace(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as out:
+            shutil.copyfileobj(content, out, 1 << 20)
+        if part.stat().st_size != size:
+            raise EOFError(f"{target.name}: {part.stat().st_size} of {size} bytes")
+        part.replace(target)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise InputError(f"{target}: is, or is below, both a file and a folder; unpack into an empty folder") from error
+    finally:
+        if part.is_file():
+            part.unlink()

@@ -32,7 +32,7 @@ def _object(file: Path, number: int, line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file}:{number}: not JSON ({error})") from error
     if not isinstance(value, dict):
-        raise InputError(f"{file}:{number}: expected an object, got {line[:80].decode(errors='replace')!r}")
+        raise InputError(f"{file}:{number}: expected an object, got {line[:80].decode(errors='replace').strip()!r}")
     return value
 
 

@@ -5,6 +5,7 @@ A million paths are one Arrow array and one regular expression over it, not a lo
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -103,10 +104,19 @@ def walk(root: Path) -> Iterator[str]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if not entry.is_dir():
+                if not _is_folder(entry):
                     yield folder + entry.name
                 elif not (entry.is_symlink() and _leads_back(entry.path)):
                     pending.append(f"{folder}{entry.name}/")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself: a recording that packing will reject
+            return False
+        raise
 
 
 def _leads_back(link: str) -> bool:

@@ -49,10 +49,13 @@ def prepare(recordings: Path, supervisions: Path, *, base: Path | None = None, s
     base: relative paths of the recordings are below it; None: below the current folder
     Raises InputError with file and line for what a data directory cannot say.
     """
-    known = {}
+    known: dict[str, _Recording] = {}
     for line, value in read_objects(recordings):
         where = f"{recordings}:{line}"
-        known[text(value, "id", where)] = _recording(value, where, base)
+        name = text(value, "id", where)
+        if name in known:
+            raise InputError(f"{where}: the recording {name!r} occurs again")
+        known[name] = _recording(value, where, base)
     rows = [_utterance(value, f"{supervisions}:{line}", known, session) for line, value in read_objects(supervisions)]
     if not rows:
         raise InputError(f"{supervisions}: holds no supervisions")

@@ -368,7 +368,7 @@ def write_datadir(path: StrPath, data: DataDir) -> None:
         raise InputError(f"{path}: exists and is not a data directory; choose another place")
     table = data.table.sort_by("id")
     _check_writable(table)
-    names = table.column_names
+    names = [name for name in table.column_names if table[name].null_count < len(table)]
     segmented = "start" in names
     with atomic_directory(target) as part:
         _write_pairs(part / "wav.scp", table, "recording", "path", unique=not segmented)

@@ -23,7 +23,7 @@ META = [
     "id10309\tEzra_Miller\tm\tUSA\ttest",
     "id11251\tZulay_Henao\tf\tNew Zealand\tdev",
 ]
-O = [f"1 {TEST[0]} {TEST[1]}", f"0 {TEST[0]} {TEST[2]}"]
+PAIRS = [f"1 {TEST[0]} {TEST[1]}", f"0 {TEST[0]} {TEST[2]}"]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_voxceleb1(tmp_path: Path, record: Record, prep: Prep, dev: str, test: s
     names = [dev + name for name in DEV] + [test + name for name in TEST]
     root = record(tmp_path / "root", *(name[:-3] + suffix for name in names))
     write(root / "vox1_meta.csv", *META)
-    write(root / "lists" / "veri_test2.txt", *O)
+    write(root / "lists" / "veri_test2.txt", *PAIRS)
     write(root / "lists" / "list_test_all2.txt", f"1 {TEST[0]} id10777/absent/00001.wav", f"0 {TEST[0]} {TEST[2]}")
     out, _ = prep("voxceleb1", root, tmp_path / "data")
     assert f"{tmp_path}/data/dev: 3 utterances, 2 speakers\n" in out
@@ -49,7 +49,7 @@ def test_voxceleb1(tmp_path: Path, record: Record, prep: Prep, dev: str, test: s
     assert data.column("gender") == ["f", "f", "m"]
     assert read_datadir(tmp_path / "data" / "dev").column("nationality") == ["Ireland", "Ireland", "New_Zealand"]
     assert all(Path(path).is_file() and path.endswith(suffix) for path in everyone.paths)
-    assert (tmp_path / "data" / "trials" / "O.txt").read_text() == "\n".join(O) + "\n"
+    assert (tmp_path / "data" / "trials" / "O.txt").read_text() == "\n".join(PAIRS) + "\n"
     assert not (tmp_path / "data" / "trials" / "E.txt").exists()
     if suffix != "m4a":
         assert everyone.column("seconds") == pytest.approx([0.1] * 6)
@@ -86,7 +86,7 @@ def test_without_its_table_the_split_is_known_all_the_same(tmp_path: Path, recor
 def test_lists_are_recognised_by_their_size(
     tmp_path: Path, named: str, size: int, name: str, what: str, write: Write
 ) -> None:
-    file = write(tmp_path / named, *(O[number % 2] for number in range(size)))
+    file = write(tmp_path / named, *(PAIRS[number % 2] for number in range(size)))
     found, said = _voxceleb.identify(file)
     assert found == name
     assert said.startswith(what)
@@ -97,8 +97,8 @@ def test_lists_are_recognised_by_their_size(
 
 
 def test_a_list_of_another_size_is_known_by_its_name_or_not_at_all(tmp_path: Path, write: Write) -> None:
-    assert _voxceleb.identify(write(tmp_path / "veri_test.txt", *O))[0] == "O_original"
-    assert _voxceleb.identify(write(tmp_path / "mine.txt", *O)) == ("mine", "not a list that is known here")
+    assert _voxceleb.identify(write(tmp_path / "veri_test.txt", *PAIRS))[0] == "O_original"
+    assert _voxceleb.identify(write(tmp_path / "mine.txt", *PAIRS)) == ("mine", "not a list that is known here")
 
 
 @pytest.mark.parametrize("meta", [True, False])
@@ -146,7 +146,7 @@ def test_a_spoilt_table_is_named(tmp_path: Path, record: Record, lines: list[str
 
 def test_no_corpus(tmp_path: Path, record: Record) -> None:
     root = record(tmp_path, *DEV)
-    with pytest.raises(InputError, match="no recordings found; expected ROOT/.../id00012/VIDEO"):
+    with pytest.raises(InputError, match=r"no recordings found; expected ROOT/\.\.\./id00012/VIDEO"):
         voxceleb2.prepare(Tree.read(root))
 
 
