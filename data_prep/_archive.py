@@ -46,7 +46,7 @@ def _tar(stream: IO[bytes]) -> Iterator[Member]:
             if member.isfile() and (content := archive.extractfile(member)) is not None:
                 yield member.name, member.size, content
         # tarfile takes a file that ends between two members for a whole one
-        if archive.fileobj.tell() < archive.offset + tarfile.BLOCKSIZE:  # type: ignore[union-attr,attr-defined]
+        if archive.fileobj.tell() < archive.offset + tarfile.BLOCKSIZE:
             raise tarfile.ReadError("no end mark")
 
 

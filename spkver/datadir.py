@@ -332,7 +332,7 @@ def read_seconds(paths: Sequence[str]) -> list[float | None]:
     Many recordings are opened by a process on every core, in threads, since the time goes into waiting for the disk.
     """
     chunks = [paths[at : at + _CHUNK] for at in range(0, len(paths), _CHUNK)]
-    jobs = min(available_cpus(), len(chunks) // 8)  # a process takes half a second to start
+    jobs = min(available_cpus(), len(chunks) // 32)  # a process takes a second to start
     with bar(total=len(paths), what="durations", unit="file") as progress:
         found = []
         with process_pool(jobs) if jobs > 1 else ThreadPoolExecutor(1) as pool:
@@ -401,6 +401,8 @@ def _check_writable(table: pa.Table) -> None:
             raise InputError(f"{name} {table[name][row].as_py()!r}: {what}{whose}")
     if pc.any(again := _repeated(_flat(table["id"]))).as_py():
         raise InputError(f"utterance id {table['id'].filter(again)[0].as_py()!r} occurs again: ids must differ")
+    if "start" in table.column_names and pc.any(other := _of_two_paths(table)).as_py():
+        raise InputError(f"recording {table['recording'].filter(other)[0].as_py()!r} has two paths: ids must differ")
 
 
 def _write_pairs(path: Path, table: pa.Table, key: str, value: str, *, unique: bool = False) -> None:
@@ -472,8 +474,8 @@ def join(parts: Sequence[DataDir]) -> DataDir:
 
 def _of_two_paths(table: pa.Table) -> pa.Array:
     """True where a recording's id occurred before with another path."""
-    known = _flat(table["recording"])
-    return pc.not_equal(_look_up(known, known, _flat(table["path"])), _flat(table["path"]))
+    recordings, paths = _flat(table["recording"]), _flat(table["path"])
+    return pc.not_equal(paths.take(pc.index_in(recordings, value_set=recordings)), paths)
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:

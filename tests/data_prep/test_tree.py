@@ -131,7 +131,7 @@ def test_a_recording_whose_path_no_list_can_hold_is_named(tmp_path: Path) -> Non
 
 
 def test_durations_by_many_processes(tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datadir, "_CHUNK", 16)
+    monkeypatch.setattr(datadir, "_CHUNK", 4)
     root = record(tmp_path, *(f"{number}.wav" for number in range(3)))
     (root / "2.wav").write_bytes(b"RIFF")
     paths = [str(root / f"{number % 4}.wav") for number in range(300)]
