@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from data_prep._download import Source
 from data_prep._tree import Tree, join_words, with_columns
 from spkver.datadir import DataDir
 from spkver.errors import InputError
+from spkver.lists import read_lines
 from spkver.trials import read_trials
 
 SOURCE = Source(
@@ -66,17 +66,17 @@ def speakers(tree: Tree, file: str) -> dict[str, dict[str, str]]:
     if not found:
         click.echo(f"{tree.root}: no {file} below it, so genders and nationalities are not known")
         return {}
-    with found[0].open(encoding="utf-8-sig", newline="") as stream:
-        header = stream.readline()
-        rows = csv.reader([header, *stream], delimiter="\t" if "\t" in header else ",")
-        names = [name.strip().split()[-1].lower() for name in next(rows) if name.strip()]
-        if len(names) < 4 or names[0] != "id" or not {"gender", "set"} <= set(names):
-            raise InputError(f"{found[0]}:1: expected the columns '... ID, ... ID, Gender, ..., Set', got {header!r}")
-        table = {}
-        for row in rows:
-            if row and len(row) < len(names):
-                raise InputError(f"{found[0]}:{rows.line_num}: expected {len(names)} columns, got {len(row)}")
-            table.update({row[0].strip(): dict(zip(names[1:], (value.strip() for value in row[1:])))} if row else {})
+    lines = read_lines(found[0]).to_pylist() or [""]
+    between = "\t" if "\t" in lines[0] else ","
+    names = [name.strip().split(" ")[-1].lower() for name in lines[0].split(between)]
+    if len(names) < 4 or names[0] != "id" or not {"gender", "set"} <= set(names):
+        raise InputError(f"{found[0]}:1: expected '... ID, ... ID, Gender, ..., Set', got {lines[0][:80]!r}")
+    table = {}
+    for number, line in enumerate(lines[1:], 2):
+        row = [value.strip() for value in line.split(between)]
+        if len(row) < len(names):
+            raise InputError(f"{found[0]}:{number}: expected {len(names)} columns, got {len(row)}")
+        table[row[0]] = dict(zip(names[1:], row[1:]))
     return table
 
 

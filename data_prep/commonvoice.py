@@ -68,9 +68,10 @@ def _part(tree: Tree, file: Path, durations: pa.Table | None) -> DataDir:
 def _durations(file: Path) -> pa.Table | None:
     if not file.is_file():
         return None
-    table = _read(file, ["clip"])
+    table = _read(file, ["clip", "duration[ms]"])
     try:
-        return pa.table({"clip": table["clip"], "seconds": pc.divide(table[1].cast(pa.float64()), 1000.0)})
+        seconds = pc.divide(table["duration[ms]"].cast(pa.float64()), 1000.0)
+        return pa.table({"clip": table["clip"], "seconds": seconds})
     except pa.ArrowInvalid as error:
         raise InputError(f"{file}: expected 'clip, duration[ms]' ({error})") from error
 
@@ -80,16 +81,18 @@ def _read(file: Path, needed: list[str]) -> pa.Table:
     try:
         with pyarrow.csv.open_csv(file, parse_options=_TABS) as reader:
             names = reader.schema.names
-        as_text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+        used = [name for name in names if name in _COLUMNS]
+        as_text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(used, pa.string()), include_columns=used)
         one_thread = pyarrow.csv.ReadOptions(use_threads=False)  # so that errors know their row
         table = pyarrow.csv.read_csv(file, one_thread, _TABS, as_text)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise InputError(f"{file}: not a table separated by tabs ({error})") from error
     if lost := [name for name in needed if name not in names]:
         raise InputError(f"{file}:1: no column {lost[0]!r}; it has {', '.join(names)}")
     return table
 
 
+_COLUMNS = ("client_id", "path", "age", "gender", "locale", "clip", "duration[ms]")
 _TABS = pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False)
 
 

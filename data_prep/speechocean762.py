@@ -9,7 +9,6 @@ so many of the training speakers, and OUT/train_core, the training speakers with
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from data_prep._download import Source, openslr
 from data_prep._tree import AUDIO, Tree, look_up, refuse_outside, with_columns
 from spkver.datadir import DataDir, split
 from spkver.errors import InputError
-from spkver.lists import read_columns
+from spkver.lists import read_columns, read_lines
 
 SPLITS = ("train", "test")
 SOURCE = Source(
@@ -67,10 +66,15 @@ def choose_dev(train: DataDir, count: int, seed: int) -> list[str]:
 def _from_tree(tree: Tree, part: str) -> DataDir:
     """{train,test}/SPEAKER/FILE with speakers.tsv."""
     source = tree.root / "speakers.tsv"
-    with source.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
-    if not rows or not {"speaker", "gender", "age"} <= set(rows[0]):
+    header, *lines = read_lines(source).to_pylist() or [""]
+    names = header.split("\t")
+    if not {"speaker", "gender", "age"} <= set(names):
         raise InputError(f"{source}:1: expected the columns speaker, gender, age")
+    rows = []
+    for number, line in enumerate(lines, 2):
+        if line.count("\t") != len(names) - 1:
+            raise InputError(f"{source}:{number}: expected {len(names)} columns, got {line[:80]!r}")
+        rows.append(dict(zip(names, line.split("\t"))))
     files = tree.match(rf"^{part}/(?:.*/)?(?P<speaker>[^/]+)/[^/]+" + AUDIO)
     genders, ages = ({row["speaker"]: row[name] for row in rows} for name in ("gender", "age"))
     return _describe(tree, with_columns(files, id=files["name"]), genders, ages, source)

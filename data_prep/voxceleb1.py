@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from data_prep import _corpus, _voxceleb
 from data_prep._tree import Tree, look_up, with_columns
+from data_prep._voxceleb import SOURCE
 from spkver.datadir import DataDir
 
 # The speakers whose names begin with E, which the published split keeps for testing
@@ -42,7 +43,7 @@ def prepare(tree: Tree) -> dict[str, DataDir]:
 
 
 @click.command()
-@_corpus.command(_voxceleb.SOURCE)
+@_corpus.command(SOURCE)
 def command(tree: Tree, out: Path) -> None:
     """Make OUT/dev, OUT/test, OUT/all and OUT/trials of VoxCeleb1 in ROOT (wav, flac or m4a; lists below ROOT).
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from data_prep import _corpus, _voxceleb
 from data_prep._tree import Tree, look_up, with_columns
+from data_prep._voxceleb import SOURCE
 from spkver.datadir import DataDir
 
 
@@ -38,7 +39,7 @@ def prepare(tree: Tree) -> dict[str, DataDir]:
 
 
 @click.command()
-@_corpus.command(_voxceleb.SOURCE)
+@_corpus.command(SOURCE)
 def command(tree: Tree, out: Path) -> None:
     """Make OUT/dev and OUT/test of VoxCeleb2 in ROOT (m4a, wav or flac).
 

@@ -32,7 +32,7 @@ _OF_UTTERANCES = {"session": "utt2session", "seconds": "utt2dur", "language": "u
 _OF_SPEAKERS = {"gender": "spk2gender", "age": "spk2age", "nationality": "spk2nationality"}
 
 _WORD = r"^[^\s\p{Z}\p{Cc}]+$"  # RE2's \s alone is ASCII's
-_PATH = r"^[^\s\p{Cc}]([^\n\r]*[^\s\p{Cc}])?$"
+_PATH = r"^[^\s\p{Z}\p{Cc}]([^\n\r]*[^\s\p{Z}\p{Cc}])?$"
 
 Column = Any  # a Python sequence or an Arrow array, which mypy does not know
 

@@ -123,3 +123,18 @@ def test_what_is_not_the_corpus(tmp_path: Path, tree: Path, published: Path) -> 
         speechocean762.prepare(Tree.read(published))
     with pytest.raises(InputError, match="5 development speakers wanted of 1"):
         speechocean762.choose_dev(from_columns(["a"], ["a"], ["a"], genders=["f"], ages=["6"]), 5, 0)
+
+
+def test_as_it_is_fetched(tmp_path: Path, published: Path) -> None:
+    (tmp_path / "root").mkdir()
+    published.rename(tmp_path / "root" / "speechocean762")
+    parts = speechocean762.prepare(Tree.read(tmp_path / "root"))
+    assert parts["train"].ids[0] == "WAVE/SPEAKER0001/000011.WAV"
+    assert Path(parts["train"].paths[0]).is_file()
+
+
+def test_a_list_that_leaves_the_corpus_is_refused(published: Path) -> None:
+    scp = published / "test" / "wav.scp"
+    scp.write_text(scp.read_text().replace("WAVE/SPEAKER0007", "../../secret"))
+    with pytest.raises(InputError, match=r"test/wav\.scp:3: '\.\./\.\./secret/.*' is not a path below"):
+        speechocean762.prepare(Tree.read(published))

@@ -133,7 +133,7 @@ def test_a_listing_replaces_the_walk(tmp_path: Path, prep: Prep, write: Write) -
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["id10001,m"], r"vox1_meta\.csv:1: expected the columns"),
+        (["id10001,m"], r"vox1_meta\.csv:1: expected '"),
         ([META[0], "id10001\tA.J._Buckley"], r"vox1_meta\.csv:2: expected 5 columns, got 2"),
     ],
 )
