@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -85,9 +85,9 @@ def of(described: dict[str, dict[str, str]], column: str, form: Callable[[str], 
     return {speaker: form(row[column]) for speaker, row in described.items() if row.get(column)}
 
 
-def publish_lists(tree: Tree, out: Path, data: DataDir) -> None:
-    """Carry over the trial lists that lie below the root, named by what they are."""
-    for file in tree.named(*(file for file, _, _ in _LISTS.values())):
+def publish_lists(tree: Tree, out: Path, data: DataDir, others: Sequence[Path] = ()) -> None:
+    """Carry over the trial lists that lie below the root, and others, named by what they are."""
+    for file in [*tree.named(*(file for file, _, _ in _LISTS.values())), *others]:
         name, what = identify(file)
         _trials.publish(file, out / f"{name}.txt", data, what=what)
 

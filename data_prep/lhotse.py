@@ -1,11 +1,12 @@
 """lhotse manifests, read without lhotse, to a data directory.
 
 python -m data_prep.lhotse RECORDINGS SUPERVISIONS OUT [--base FOLDER]
+python -m data_prep.lhotse CUTS OUT [--base FOLDER]
 
-RECORDINGS and SUPERVISIONS are .jsonl or .jsonl.gz. A supervision is an utterance: a segment, unless all of them are
-whole recordings. Its speaker, gender and language are carried over, and with --session the field of `custom` of that
-name. Recordings must be files of one channel without transforms; a command becomes a pipe, which runs only with
---allow-pipes.
+The manifests are .jsonl or .jsonl.gz. A supervision is an utterance, in cuts as far as the cut shows of it: a segment,
+unless all of them are whole recordings. Its speaker, gender and language are carried over, and with --session the field
+of `custom` of that name. Recordings must be files of one channel without transforms; a command becomes a pipe, which
+runs only with --allow-pipes.
 """
 
 from __future__ import annotations
@@ -42,11 +43,16 @@ class _Utterance(NamedTuple):
     language: str | None
     session: str | None
 
+    def placed(self, start: float, seconds: float, of: float) -> _Utterance:
+        """The same elsewhere in a recording of `of` seconds."""
+        return self._replace(start=start, seconds=seconds, whole=start == 0 and abs(seconds - of) <= _SLACK)
+
 
 def prepare(recordings: Path, supervisions: Path, *, base: Path | None = None, session: str | None = None) -> DataDir:
     """The supervisions as utterances.
 
     base: relative paths of the recordings are below it; None: below the current folder
+    session: the field of a supervision's `custom` that holds its session
     Raises InputError with file and line for what a data directory cannot say.
     """
     known: dict[str, _Recording] = {}
@@ -56,9 +62,39 @@ def prepare(recordings: Path, supervisions: Path, *, base: Path | None = None, s
         if name in known:
             raise InputError(f"{where}: the recording {name!r} occurs again")
         known[name] = _recording(value, where, base)
-    rows = [_utterance(value, f"{supervisions}:{line}", known, session) for line, value in read_objects(supervisions)]
+    rows = []
+    for line, value in read_objects(supervisions):
+        where = f"{supervisions}:{line}"
+        name = text(value, "recording_id", where)
+        if name not in known:
+            raise InputError(f"{where}: the recording {name!r} is not among the recordings")
+        rows.append(_utterance(value, where, name, known[name], session))
+    return _datadir(rows, supervisions)
+
+
+def prepare_cuts(cuts: Path, *, base: Path | None = None, session: str | None = None) -> DataDir:
+    """The supervisions of cuts of one recording each (MonoCut) as utterances; the rest is as in `prepare`."""
+    rows = []
+    for line, value in read_objects(cuts):
+        where = f"{cuts}:{line}"
+        recording = value.get("recording")
+        if value.get("type") != "MonoCut" or not isinstance(recording, dict):
+            raise InputError(
+                f"{where}: a cut of type {value.get('type')!r}; only a MonoCut with its recording can be read"
+            )
+        name, held = text(recording, "id", where), _recording(recording, where, base)
+        start, seconds = number(value, "start", where), number(value, "duration", where)
+        for supervision in _objects(value, "supervisions", where):
+            row = _utterance(supervision, where, name, held, session)
+            first, last = max(row.start, 0.0), min(row.start + row.seconds, seconds)
+            if first < last:
+                rows.append(row.placed(start + first, last - first, held.seconds))
+    return _datadir(rows, cuts)
+
+
+def _datadir(rows: list[_Utterance], source: Path) -> DataDir:
     if not rows:
-        raise InputError(f"{supervisions}: holds no supervisions")
+        raise InputError(f"{source}: holds no supervisions")
     whole = all(row.whole for row in rows) and len({row.recording for row in rows}) == len(rows)
     return from_columns(
         ids=words([row.id for row in rows]),
@@ -78,15 +114,22 @@ def _known(values: list[str | None]) -> Any:
     return words(values) if any(values) else None
 
 
+def _objects(value: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
+    found = value.get(key) or []
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise InputError(f"{where}: {key!r} should be a list of objects, got {str(found)[:80]}")
+    return found
+
+
 def _recording(value: dict[str, Any], where: str, base: Path | None) -> _Recording:
-    sources = value.get("sources")
-    if not isinstance(sources, list) or len(sources) != 1 or not isinstance(sources[0], dict):
-        raise InputError(f"{where}: expected one source, got {str(sources)[:80]}")
+    sources = _objects(value, "sources", where)
+    if len(sources) != 1:
+        raise InputError(f"{where}: expected one source, got {len(sources)}")
     if value.get("transforms"):
         raise InputError(f"{where}: the recording has transforms; save it with lhotse as it should be heard")
     channels = value.get("channel_ids") or sources[0].get("channels") or [0]
-    if len(channels) != 1:
-        raise InputError(f"{where}: {len(channels)} channels; save each as a recording of its own")
+    if not isinstance(channels, list) or len(channels) != 1:
+        raise InputError(f"{where}: the channels {channels}; save each as a recording of its own")
     source, kind = text(sources[0], "source", where), sources[0].get("type")
     if kind == "file":
         path = absolute(source, base)
@@ -97,43 +140,43 @@ def _recording(value: dict[str, Any], where: str, base: Path | None) -> _Recordi
     return _Recording(path, number(value, "duration", where))
 
 
-def _utterance(value: dict[str, Any], where: str, known: dict[str, _Recording], session: str | None) -> _Utterance:
-    name = text(value, "recording_id", where)
-    if name not in known:
-        raise InputError(f"{where}: the recording {name!r} is not among the recordings")
-    recording = known[name]
-    start, seconds = number(value, "start", where), number(value, "duration", where)
-    custom = value.get("custom") or {}
+def _utterance(value: dict[str, Any], where: str, name: str, recording: _Recording, session: str | None) -> _Utterance:
+    custom, language = value.get("custom"), value.get("language")
     return _Utterance(
         id=text(value, "id", where),
         recording=name,
         path=recording.path,
-        start=start,
-        seconds=seconds,
-        whole=start == 0 and abs(seconds - recording.seconds) <= _SLACK,
+        start=0.0,
+        seconds=recording.seconds,
+        whole=True,
         speaker=text(value, "speaker", where),
         gender=_GENDERS.get(str(value.get("gender")).lower()),
-        language=value.get("language"),
-        session=None if session is None else text(custom, session, f"{where}: custom"),
-    )
+        language=language if isinstance(language, str) else None,
+        session=None if session is None else text(custom if isinstance(custom, dict) else {}, session, where),
+    ).placed(number(value, "start", where), number(value, "duration", where), recording.seconds)
 
 
 _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("recordings", type=_PATH)
-@click.argument("supervisions", type=_PATH)
+@click.argument("manifests", metavar="MANIFEST...", type=_PATH, nargs=-1, required=True)
 @click.argument("out", type=_PATH)
 @click.option("--base", type=_PATH, help="Relative paths are below this folder [default: the current one].")
 @click.option("--session", help="The field of `custom` that holds the session.")
-def command(recordings: Path, supervisions: Path, out: Path, base: Path | None, session: str | None) -> None:
-    """Make the data directory OUT of lhotse's RECORDINGS and SUPERVISIONS (.jsonl or .jsonl.gz).
+def command(manifests: tuple[Path, ...], out: Path, base: Path | None, session: str | None) -> None:
+    """Make the data directory OUT of lhotse's manifests: recordings and supervisions, or cuts (.jsonl or .jsonl.gz).
 
     \b
     Example: python -m data_prep.lhotse recordings.jsonl.gz supervisions.jsonl.gz data/train
     """
-    _corpus.write(out, prepare(recordings, supervisions, base=base, session=session))
+    if len(manifests) == 1:
+        data = prepare_cuts(manifests[0], base=base, session=session)
+    elif len(manifests) == 2:
+        data = prepare(*manifests, base=base, session=session)
+    else:
+        raise InputError(f"{len(manifests)} manifests; expected recordings and supervisions, or cuts")
+    _corpus.write(out, data)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ python -m data_prep.voxceleb1 ROOT OUT
 ROOT is where vox1_dev_wav.zip and vox1_test_wav.zip were unpacked, in any arrangement (ROOT/wav/id10001/VIDEO/CLIP.wav,
 ROOT/dev/wav/..., ROOT/id10001/...), as wav, flac or m4a. With vox1_meta.csv anywhere below it, speakers have a gender
 and a nationality. The trial lists veri_test2.txt (O, cleaned), list_test_all2.txt (E), list_test_hard2.txt (H), and
-those first published under names without the 2, are taken from anywhere below it, and recognised by their size.
+those first published under names without the 2, are taken from anywhere below it, others by --list, and recognised by
+their size.
 
 Makes OUT/dev and OUT/test, the official split (test: the 40 speakers of O), OUT/all, which E and H need, and
 OUT/trials/{O,E,H}.txt, of the lists first published {O,E,H}_original.txt.
@@ -44,7 +45,8 @@ def prepare(tree: Tree) -> dict[str, DataDir]:
 
 @click.command()
 @_corpus.command(SOURCE)
-def command(tree: Tree, out: Path) -> None:
+@click.option("--list", "lists", type=click.Path(path_type=Path), multiple=True, help="A trial list not below ROOT.")
+def command(tree: Tree, out: Path, lists: tuple[Path, ...]) -> None:
     """Make OUT/dev, OUT/test, OUT/all and OUT/trials of VoxCeleb1 in ROOT (wav, flac or m4a; lists below ROOT).
 
     \b
@@ -52,7 +54,7 @@ def command(tree: Tree, out: Path) -> None:
     """
     parts = prepare(tree)
     _corpus.write_parts(out, parts)
-    _voxceleb.publish_lists(tree, out / "trials", parts["all"])
+    _voxceleb.publish_lists(tree, out / "trials", parts["all"], lists)
 
 
 if __name__ == "__main__":

@@ -105,9 +105,13 @@ def test_lhotse_segments_and_commands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recordings", "supervisions", "message"),
     [
-        ([{"id": "r1"}], [], r"r\.jsonl:1: expected one source, got None"),
-        ([recording("r1", "a", sources=[{}, {}])], [], r"r\.jsonl:1: expected one source"),
-        ([recording("r1", "a"), recording("r2", "b", channel_ids=[0, 1])], [], r"r\.jsonl:2: 2 channels; save each"),
+        ([{"id": "r1"}], [], r"r\.jsonl:1: expected one source, got 0"),
+        ([recording("r1", "a", sources=[{}, {}])], [], r"r\.jsonl:1: expected one source, got 2"),
+        (
+            [recording("r1", "a"), recording("r2", "b", channel_ids=[0, 1])],
+            [],
+            r"r\.jsonl:2: the channels \[0, 1\]",
+        ),
         ([recording("r1", "a", transforms=[{"name": "Speed"}])], [], r"r\.jsonl:1: the recording has transforms"),
         ([recording("r1", "a", duration="long")], [], r"r\.jsonl:1: 'duration' should be a number, got 'long'"),
         ([recording("r1", "a", sources=[{"type": "url", "source": "x"}])], [], r"r\.jsonl:1: a source of type 'url'"),
@@ -122,6 +126,36 @@ def test_lhotse_segments_and_commands(tmp_path: Path) -> None:
 def test_what_lhotse_says_and_we_cannot(tmp_path: Path, recordings: list, supervisions: list, message: str) -> None:
     with pytest.raises(InputError, match=message):
         lhotse.prepare(dump(tmp_path / "r.jsonl", *recordings), dump(tmp_path / "s.jsonl", *supervisions))
+
+
+def cut(start: float, duration: float, *supervisions: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    held = {"channel": 0, "supervisions": supervisions, "recording": recording("r1", "/x/a.wav", duration=10.0)}
+    return {"id": f"cut{start}", "start": start, "duration": duration, "type": "MonoCut", **held, **changed}
+
+
+def test_lhotse_cuts(tmp_path: Path, prep: Prep) -> None:
+    cuts = dump(
+        tmp_path / "cuts.jsonl.gz",
+        cut(2.0, 4.0, supervision("u1", "r1", -0.5, 2.0), supervision("u2", "r1", 3.0, 5.0)),
+        cut(6.0, 1.0, supervision("u3", "r1", 0.0, 1.0), supervision("unheard", "r1", 1.5, 1.0)),
+    )
+    prep("lhotse", cuts, tmp_path / "data")
+    data = read_datadir(tmp_path / "data")
+    assert data.ids == ["u1", "u2", "u3"]
+    assert (data.column("start"), data.column("end")) == ([2.0, 5.0, 6.0], [3.5, 6.0, 7.0])
+    assert data.column("seconds") == [1.5, 1.0, 1.0]
+    whole = lhotse.prepare_cuts(dump(tmp_path / "whole.jsonl", cut(0.0, 10.0, supervision("u1", "r1", 0.0, 10.0))))
+    assert (whole.column("start"), whole.column("recording"), whole.paths) == (None, ["u1"], ["/x/a.wav"])
+    for spoilt, message in (
+        (cut(0.0, 1.0, type="MixedCut"), r"cuts\.jsonl:1: a cut of type 'MixedCut'; only a MonoCut"),
+        (cut(0.0, 1.0, recording=None), r"cuts\.jsonl:1: a cut of type 'MonoCut'; only a MonoCut with its recording"),
+        (cut(0.0, 1.0), r"cuts\.jsonl: holds no supervisions"),
+        (cut(0.0, 1.0, supervisions=[1]), r"cuts\.jsonl:1: 'supervisions' should be a list of objects"),
+    ):
+        with pytest.raises(InputError, match=message):
+            lhotse.prepare_cuts(dump(tmp_path / "cuts.jsonl", spoilt))
+    _, err = prep("lhotse", cuts, cuts, cuts, tmp_path / "data", code=2)
+    assert "3 manifests; expected recordings and supervisions, or cuts" in err
 
 
 def test_a_manifest_that_is_no_json_or_cut_short(tmp_path: Path) -> None:
@@ -142,7 +176,11 @@ def test_a_manifest_that_is_no_json_or_cut_short(tmp_path: Path) -> None:
 def test_any_bytes_are_a_manifest_or_an_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     file = tmp_path_factory.mktemp("fuzz") / "x.jsonl"
     file.write_bytes(content)
-    for prepare in (lambda: lhotse.prepare(file, file), lambda: wespeaker.prepare_raw(file, durations=False)):
+    for prepare in (
+        lambda: lhotse.prepare(file, file),
+        lambda: lhotse.prepare_cuts(file),
+        lambda: wespeaker.prepare_raw(file, durations=False),
+    ):
         try:
             prepare()
         except InputError as error:

@@ -96,6 +96,12 @@ def test_lists_are_recognised_by_their_size(
     assert len(read_trials(file)) == size
 
 
+def test_a_list_from_elsewhere(tmp_path: Path, record: Record, prep: Prep, write: Write) -> None:
+    mine = write(tmp_path / "mine.txt", *PAIRS)
+    out, _ = prep("voxceleb1", record(tmp_path / "root", *TEST), tmp_path / "data", "--list", mine)
+    assert f"{tmp_path}/data/trials/mine.txt: 2 trials, not a list that is known here\n" in out
+
+
 def test_a_list_of_another_size_is_known_by_its_name_or_not_at_all(tmp_path: Path, write: Write) -> None:
     assert _voxceleb.identify(write(tmp_path / "veri_test.txt", *PAIRS))[0] == "O_original"
     assert _voxceleb.identify(write(tmp_path / "mine.txt", *PAIRS)) == ("mine", "not a list that is known here")
