@@ -13,6 +13,7 @@ from data_prep._download import Source
 from data_prep._tree import Tree
 from spkver.cli import run as run_command
 from spkver.datadir import DataDir, write_datadir
+from spkver.errors import InputError
 from spkver.files import StrPath
 
 _PATH = click.Path(path_type=Path)
@@ -39,6 +40,8 @@ def command(source: Source | None = None) -> Callable[[Callable[..., None]], Cal
             if download:
                 assert source is not None
                 source.fetch(root, part, mirror)
+            elif part or mirror:
+                raise InputError("--part and --mirror say what --download fetches, and from where: give it too")
             function(tree=Tree.read(root, files, durations=durations), out=out, **options)
 
         for decorator in reversed([*_arguments(), *_download_options(source)]):

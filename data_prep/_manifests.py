@@ -54,4 +54,4 @@ def number(value: dict[str, Any], key: str, where: str) -> float:
 
 def absolute(path: str, base: Path | None) -> str:
     """A path that does not depend on where the next command is started; relative ones are below `base`."""
-    return str((base or Path.cwd()) / path)
+    return path if path.startswith("/") else str((base or Path.cwd()) / path)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spkver import audio
-from spkver.errors import InputError
+from spkver.errors import InputError, RunError
 from spkver.files import StrPath, atomic_directory
 from spkver.lists import read_columns
 from spkver.processes import available_cpus, process_pool
@@ -333,13 +334,18 @@ def read_seconds(paths: Sequence[str]) -> list[float | None]:
     """
     chunks = [paths[at : at + _CHUNK] for at in range(0, len(paths), _CHUNK)]
     jobs = min(available_cpus(), len(chunks) // 32)  # a process takes a second to start
-    with bar(total=len(paths), what="durations", unit="file") as progress:
-        found = []
-        with process_pool(jobs) if jobs > 1 else ThreadPoolExecutor(1) as pool:
+    found = []
+    pool = process_pool(jobs) if jobs > 1 else ThreadPoolExecutor(1)
+    try:
+        with bar(total=len(paths), what="durations", unit="file") as progress:
             for durations in pool.map(_seconds_of_all, chunks):
                 found.append(durations)
                 progress.update(len(durations))
-        return list(chain.from_iterable(found))
+    except BrokenProcessPool as error:
+        raise RunError("a process that read headers was killed (out of memory?); run again") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return list(chain.from_iterable(found))
 
 
 def _seconds_of_all(paths: Sequence[str]) -> list[float | None]:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from data_prep import _download, musan
 from data_prep._download import Archive, fetch
@@ -163,6 +165,20 @@ def test_a_broken_connection_is_taken_up_where_it_broke(
     assert list(unpacked(tmp_path)) == ["corpus/a.wav"]
 
 
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(0, 3000), max_size=5), have=st.integers(0, 9000), ranges=st.booleans())
+def test_wherever_it_breaks_the_bytes_are_the_servers(
+    tmp_path_factory: pytest.TempPathFactory, server: Server, cuts: list[int], have: int, ranges: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("pieces")
+    server.files["/piece"] = NOISE[:8000]
+    server.cut, server.ranges = list(cuts), ranges
+    (folder / "piece.part").write_bytes(NOISE[:have])  # of an earlier run, or, past the end, of another file
+    assert _download._fetch_piece(f"{server.url}/piece", folder / "piece") == 8000
+    assert (folder / "piece").read_bytes() == NOISE[:8000]
+    assert [path.name for path in folder.iterdir()] == ["piece"]
+
+
 def test_a_later_run_goes_on_where_an_earlier_one_stopped(tmp_path: Path, server: Server) -> None:
     content = tar(CONTENT, "w:")
     wanted = archive(server, content, "corpus.tar", digest=md5(content))
@@ -300,6 +316,12 @@ def test_a_corpus_from_the_server_to_a_data_directory(
 def test_the_option_fetches_before_it_prepares(tmp_path: Path, server: Server, prep: Prep) -> None:
     _, err = prep("librispeech", tmp_path / "root", tmp_path / "data", "--download", "--mirror", server.url, code=1)
     assert "/resources/31/dev-clean-2.tar.gz: the server says 404" in err
+
+
+def test_options_of_a_download_that_was_not_asked_for(tmp_path: Path, prep: Prep) -> None:
+    for option in (("--part", "dev-clean"), ("--mirror", "https://openslr.elda.org")):
+        _, err = prep("librispeech", tmp_path, tmp_path / "data", *option, code=2)
+        assert "say what --download fetches" in err
 
 
 def test_sources_are_complete() -> None:
