@@ -24,13 +24,13 @@ def publish(source: Path, target: Path, data: DataDir, *, enrolment: Path | None
     """
     trials = read_trials(source)
     models = read_enrolment(enrolment) if enrolment else {}
-    enrol = pc.unique(trials.enrol)
+    enrol, test = (side.unique().cast(pa.string()) for side in (trials.enrol, trials.test))
     if models:
         unknown = enrol.filter(pc.invert(pc.is_in(enrol, value_set=pa.array(list(models), pa.string()))))
         if len(unknown):
             raise InputError(f"{source}: the model {unknown[0].as_py()!r} is not in {enrolment}")
         enrol = pa.array(sorted({name for model in enrol.to_pylist() for name in models[model]}), pa.string())
-    wanted = pc.unique(pa.chunked_array([enrol, pc.unique(trials.test)]))
+    wanted = pc.unique(pa.chunked_array([enrol, test]))
     missing = wanted.filter(pc.invert(pc.is_in(wanted, value_set=data.table["id"])))
     if len(missing):
         first = missing[0].as_py()

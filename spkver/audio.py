@@ -1,4 +1,4 @@
-"""Recordings: files to float32 waveforms in [-1, 1] and back, through libsndfile.
+"""Recordings: files to float32 waveforms in [-1, 1] and back, through libsndfile, and m4a through FFmpeg.
 
 Whatever cannot be read in full is an InputError naming the file: no part of a truncated recording passes as the whole.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import functools
 import io
 import math
+import os
 import re
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from typing import IO, Any
 import numpy as np
 import soundfile
 
+from spkver import m4a
 from spkver.errors import InputError
 from spkver.files import StrPath
 
@@ -32,9 +35,14 @@ _FORMATS = {
     ".opus": ("OGG", "OPUS"),
     ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
-# A header that promises more bytes than the file holds, in the words of libsndfile's log.
-_SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+# A header that promises more bytes or samples than the file holds, in the words of libsndfile's log.
+_SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND|riff|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_SHORT_COUNT = re.compile(r"Calculated frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
 _UNKNOWN_SIZE = 0x7FFF0000  # writers to a pipe do not know the size yet and write 2 GiB or 4 GiB
+_RATES = (2000, 192000)  # Hz; another rate is a damaged header, and would take hours or all memory to resample
+_INT16 = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW")  # codings whose samples are 16-bit integers or less
+_LOUDEST = 256.0  # float samples may overshoot; far beyond they are integers in disguise, or damaged
+_BLOCK = 1 << 20  # frames of several channels at a time
 
 
 def read(
@@ -44,30 +52,46 @@ def read(
     start: float = 0.0,
     end: float | None = None,
     channel: int | None = None,
+    max_seconds: float | None = None,
     allow_pipes: bool = False,
+    keep_int16: bool = False,
 ) -> tuple[np.ndarray, int]:
     """Read a recording, or its part from `start` to `end` (seconds), as mono.
 
-    path: a file of any format that libsndfile reads, or, with `allow_pipes`, a shell command ending in `|`.
+    path: a file of any format that libsndfile reads, or m4a (with the extra `m4a`), or, with `allow_pipes`, a shell
+        command ending in `|`.
     sample_rate: resample to this rate (Hz); None keeps the file's own.
     channel: which channel of several to take, counted from 0.
+    max_seconds: a longer recording or part is refused before it is decoded, so that memory is bounded.
+    keep_int16: samples that the file holds in no more than 16 bits, and that are not resampled, come as int16; for
+        packs, which spares converting them there and back.
 
     Returns (waveform float32 (time,) in [-1, 1], rate in Hz).
     Raises InputError for a recording that is missing, empty, truncated, cannot be decoded, has non-finite samples,
-    or has several channels and none was chosen; and for a part outside the recording.
+    is too long, or has several channels and none was chosen; and for a part outside the recording.
     """
     with _opened(path, allow_pipes) as file:
         rate = file.samplerate
         first, last = _range(path, file.frames, rate, start, end)
         column = _column(path, file.channels, channel)
+        if max_seconds is not None and last - first > max_seconds * rate:
+            duration = (last - first) / rate
+            raise InputError(f"{path}: too long ({duration:.1f} s, at most {max_seconds:g} s at once); name segments")
         file.seek(first)
-        waveform = file.read(last - first, dtype="float32", always_2d=True)[:, column]
+        as_int16 = keep_int16 and file.subtype in _INT16 and sample_rate in (None, rate)
+        waveform = _samples(file, last - first, column, "int16" if as_int16 else "float32")
         if len(waveform) < last - first - rate // 10:  # MP3 states its length to within a frame or so
             raise InputError(f"{path}: truncated: {len(waveform)} of {last - first} samples; copy the file again")
     if not len(waveform):
         raise InputError(f"{path}: empty (no samples)")
-    if not np.isfinite(waveform).all():
-        raise InputError(f"{path}: holds NaN or infinite samples")
+    if not as_int16:
+        peak = float(np.abs(waveform).max())  # NaN if one is
+        if not np.isfinite(peak):
+            raise InputError(f"{path}: holds NaN or infinite samples")
+        if peak > _LOUDEST:
+            raise InputError(
+                f"{path}: samples of {peak:g} where 1 is full scale; divide them by 32768, or by their peak"
+            )
     if sample_rate is not None:
         waveform, rate = resample(waveform, rate, sample_rate), sample_rate
     return np.ascontiguousarray(waveform), rate
@@ -96,23 +120,29 @@ def unusable(waveform: np.ndarray, sample_rate: int, min_seconds: float) -> str 
     """Why a recording cannot serve, in words, or None.
 
     It is empty, not finite, shorter than `min_seconds`, or silent: all samples equal, or the peak below one step of
-    16-bit PCM.
+    16-bit PCM. waveform: float in [-1, 1], or int16.
     """
     if not len(waveform):
         return "empty (no samples)"
-    if not np.isfinite(waveform).all():
+    whole = waveform.dtype == np.int16
+    if not whole and not np.isfinite(waveform).all():
         return "NaN or infinite samples"
     duration = len(waveform) / sample_rate
     if duration < min_seconds:
         return f"too short ({duration:.3f} s, at least {min_seconds:g} s wanted)"
     low, high = float(waveform.min()), float(waveform.max())
-    if low == high or max(-low, high) < 1 / INT16_SCALE:
+    if low == high or max(-low, high) < (1 if whole else 1 / INT16_SCALE):
         return "silent"
     return None
 
 
 def to_int16(waveform: np.ndarray) -> np.ndarray:
-    """Float samples in [-1, 1] as 16-bit PCM, rounded and clipped; exact for what was read from 16-bit PCM."""
+    """Float samples in [-1, 1] as 16-bit PCM, rounded and clipped; exact for what was read from 16-bit PCM.
+
+    int16 stays as it is.
+    """
+    if waveform.dtype == np.int16:
+        return waveform
     return np.clip(np.rint(waveform * np.float32(INT16_SCALE)), -32768, 32767).astype("<i2")
 
 
@@ -142,33 +172,105 @@ def is_pipe(path: StrPath) -> bool:
 
 @contextmanager
 def _opened(path: StrPath, allow_pipes: bool) -> Iterator[Any]:
-    """The recording as an open SoundFile; whatever libsndfile cannot do becomes an InputError."""
-    source: StrPath | IO[bytes] = path
+    """The recording as an open SoundFile, or what is like one; whatever cannot be decoded becomes an InputError."""
+    source: int | IO[bytes]
     if is_pipe(path):
         if not allow_pipes:
             raise InputError(f"{path}: a shell command; allow it to run with --allow-pipes, or decode it beforehand")
-        source = io.BytesIO(_run(str(path)))
-    elif not Path(path).is_file():
-        raise InputError(f"{path}: no such file")
-    elif not Path(path).stat().st_size:
-        raise InputError(f"{path}: empty (0 bytes)")
+        content = _run(str(path))
+        source, head, size = io.BytesIO(content), content[:_HEAD], len(content)
+    else:
+        source = _open_file(path)
+        head, size = os.read(source, _HEAD), os.fstat(source).st_size
+        os.lseek(source, 0, os.SEEK_SET)
     try:
-        with soundfile.SoundFile(source) as file:
-            _refuse_truncated(path, file.extra_info)
+        with m4a.M4a(path, source) if m4a.is_m4a(head) else soundfile.SoundFile(source) as file:
+            _refuse_lies(path, file, head, size)
             yield file
+    except soundfile.LibsndfileError as error:
+        _refuse_shorten(path, head)
+        raise InputError(f"{path}: cannot be decoded ({error.error_string})") from error
     except (soundfile.SoundFileError, TypeError, ValueError, OSError) as error:
-        reason = str(error).rpartition("': ")[2].strip()
-        raise InputError(f"{path}: cannot be decoded ({reason})") from error
+        raise InputError(f"{path}: cannot be decoded ({error})") from error
     except MemoryError as error:
         raise InputError(f"{path}: its header states more samples than fit in memory; is it damaged?") from error
 
 
-def _refuse_truncated(path: StrPath, log: str) -> None:
-    found = _SHORT_CHUNK.search(log)
-    if found:
-        stated, present = int(found[1]), int(found[2])
+def _open_file(path: StrPath) -> int:
+    """A descriptor, which libsndfile closes. Raises InputError for what is no file, empty, or not ours to read."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
+        raise InputError(f"{path}: cannot be opened ({getattr(error, 'strerror', error)})") from error
+    status = os.fstat(handle)
+    reason = None if stat.S_ISREG(status.st_mode) else "not a file"
+    if reason is None and not status.st_size:
+        reason = "empty (0 bytes)"
+    if reason:
+        os.close(handle)
+        raise InputError(f"{path}: {reason}")
+    return handle
+
+
+def _refuse_lies(path: StrPath, file: Any, head: bytes, size: int) -> None:
+    """Raise InputError for a header that promises what the file does not hold."""
+    if not _RATES[0] <= file.samplerate <= _RATES[1]:
+        raise InputError(f"{path}: its header states {file.samplerate} Hz; is it damaged?")
+    if file.frames >= 1 << 62:
+        raise InputError(f"{path}: its header does not state its length (written to a pipe?); write it again as a file")
+    for found in (_SHORT_CHUNK.search(file.extra_info), _sphere_shortage(head, size)):
+        stated, present = (int(found[1]), int(found[2])) if found else (0, 0)
         if present + 1 < stated < _UNKNOWN_SIZE:
             raise InputError(f"{path}: truncated: {present} of {stated} bytes of audio; copy the file again")
+    if found := _SHORT_COUNT.search(file.extra_info):
+        raise InputError(f"{path}: truncated: {found[1]} of {found[2]} samples; copy the file again")
+
+
+# --- NIST SPHERE ------------------------------------------------------------------------------------------------------
+
+_HEAD = 4096  # bytes that hold any header of SPHERE's
+_SPHERE_FIELD = re.compile(rb"^(\w+) -(?:i|s\d+) (\S+)", re.MULTILINE)
+
+
+def _sphere(head: bytes) -> dict[str, str]:
+    """The fields of a SPHERE header; none for other files."""
+    if not head.startswith(b"NIST_1A\n"):
+        return {}
+    return {key.decode(): value.decode("latin-1") for key, value in _SPHERE_FIELD.findall(head)}
+
+
+def _sphere_shortage(head: bytes, size: int) -> tuple[str, int, int] | None:
+    """("", bytes stated, bytes present) where libsndfile would take what is there for all."""
+    fields = _sphere(head)
+    try:
+        stated = math.prod(int(fields[name]) for name in ("sample_count", "sample_n_bytes", "channel_count"))
+        return "", stated, size - int(head[8:16])
+    except (KeyError, ValueError):
+        return None
+
+
+def _refuse_shorten(path: StrPath, head: bytes) -> None:
+    if "shorten" in _sphere(head).get("sample_coding", ""):
+        raise InputError(
+            f"{path}: SPHERE compressed with shorten; decode it first, for example in wav.scp: sph2pipe -f wav {path} |"
+        )
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _samples(file: Any, count: int, column: int, dtype: str) -> np.ndarray:
+    """Up to `count` samples of one channel; the others are not kept."""
+    if file.channels == 1:
+        return file.read(count, dtype=dtype, always_2d=True)[:, 0]
+    out = np.empty(count, dtype)
+    done = 0
+    while done < count and len(block := file.read(min(_BLOCK, count - done), dtype=dtype, always_2d=True)):
+        out[done : done + len(block)] = block[:, column]
+        done += len(block)
+    return out[:done]
 
 
 def _range(path: StrPath, frames: int, rate: int, start: float, end: float | None) -> tuple[int, int]:

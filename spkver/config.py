@@ -67,9 +67,9 @@ def _of_field(value: Any, field: FieldInfo) -> Any:
     if get_origin(field.annotation) is Literal:
         return next((choice for choice in get_args(field.annotation) if str(choice) == value), value)
     # the default component's: `train.optimizer.lr=0.2`
-    name = field.default.get("name") if isinstance(field.default, Mapping) else field.default
-    if isinstance(value, Mapping) and "name" not in value and isinstance(name, str):
-        return {"name": name, **value}
+    default = {"name": field.default} if isinstance(field.default, str) else field.default
+    if isinstance(value, Mapping) and "name" not in value and isinstance(default, Mapping) and "name" in default:
+        return {**default, **value}
     return value
 
 
@@ -89,6 +89,7 @@ def component(registry: Registry) -> Any:
         if "name" not in value:
             raise ValueError(f"the {registry.kind} needs a name{nearest('', registry)}")
         try:
+            value = registry.expand(value)
             return registry.get(str(value["name"])).Config(**value)
         except InputError as error:
             raise ValueError(str(error)) from error

@@ -1,4 +1,5 @@
-"""Data directories in Kaldi's form: wav.scp, segments, utt2spk, spk2gender, utt2dur, utt2session.
+"""Data directories in Kaldi's form: wav.scp, segments, utt2spk, spk2gender, utt2dur, utt2session; of stereo telephone
+calls with a speaker on each channel, reco2file_and_channel.
 
 A data directory is one Arrow table in memory, one row per utterance, read and joined by column: a million utterances
 take seconds (tests/benchmarks/datadir.py). Paths in wav.scp are relative to the current directory, as Kaldi has it.
@@ -31,6 +32,7 @@ from spkver.progress import bar
 # Optional columns of the table, and the file each is kept in
 _OF_UTTERANCES = {"session": "utt2session", "seconds": "utt2dur", "language": "utt2lang", "genre": "utt2genre"}
 _OF_SPEAKERS = {"gender": "spk2gender", "age": "spk2age", "nationality": "spk2nationality"}
+_CHANNELS = "reco2file_and_channel"  # Kaldi's: recording, its file's name, A or B
 
 _WORD = r"^[^\s\p{Z}\p{Cc}]+$"  # RE2's \s alone is ASCII's
 _PATH = r"^[^\s\p{Z}\p{Cc}]([^\n\r]*[^\s\p{Z}\p{Cc}])?$"
@@ -44,7 +46,8 @@ class DataDir:
 
     The columns of `table`: id, speaker, recording (its id in wav.scp), path (or a shell command ending in `|`); if
     there are segments start and end (seconds; end null: to the end of the recording); where known session, seconds
-    (duration), language, genre, gender, age, nationality.
+    (duration), language, genre, gender, age, nationality; channel (of files with several: 0, 1, ...; null where the
+    file has one).
     """
 
     table: pa.Table
@@ -104,10 +107,12 @@ def from_columns(
     recordings: Column | None = None,
     starts: Column | None = None,
     ends: Column | None = None,
+    channels: Column | None = None,
 ) -> DataDir:
     """A data directory from one value per utterance, in any order, as Python sequences or Arrow arrays.
 
     Of whole recordings, unless `starts` and `ends` (seconds; None: to the end) say which part of `recordings` (ids).
+    channels: of files with several, counted from 0; None where the file has one.
     Raises InputError for a name that is not UTF-8.
     """
     text = {"id": ids, "speaker": speakers, "recording": ids if recordings is None else recordings, "path": paths}
@@ -116,6 +121,8 @@ def from_columns(
     numbers = {"seconds": seconds, "start": starts, "end": ends}
     columns = {name: _array(values, pa.string()) for name, values in text.items() if values is not None}
     columns |= {name: _array(values, pa.float64()) for name, values in numbers.items() if values is not None}
+    if channels is not None:
+        columns["channel"] = _array(channels, pa.int64())
     return DataDir(pa.table(columns).sort_by("id"))
 
 
@@ -192,6 +199,9 @@ class _Raw:
                 self.segments[name] = self._numbers("segments", self.segments[name])
         self.of_utterances = self._read_present(_OF_UTTERANCES, "id")
         self.of_speakers = self._read_present(_OF_SPEAKERS, "speaker")
+        self.channels = self._read(_CHANNELS, "recording", "file", "channel") if (root / _CHANNELS).exists() else None
+        if self.channels:
+            self.channels["channel"] = self._channels(self.channels["channel"])
         if durations := self.of_utterances.get("seconds"):
             durations["seconds"] = self._numbers("utt2dur", durations["seconds"])
 
@@ -208,6 +218,8 @@ class _Raw:
         columns = {"id": self.ids, "speaker": _look_up(self.ids, self.speakers["id"], self.speakers["speaker"])}
         columns["recording"] = self.segments["recording"] if self.segments else self.ids
         columns["path"] = _look_up(columns["recording"], self.wav["recording"], self.wav["path"])
+        if self.channels:
+            columns["channel"] = _look_up(columns["recording"], self.channels["recording"], self.channels["channel"])
         if self.segments:
             end = self.segments["end"]
             columns["start"] = self.segments["start"]
@@ -222,6 +234,7 @@ class _Raw:
         of = self.utterances_file
         keyed = [("wav.scp", self.wav["recording"]), ("utt2spk", self.speakers["id"])]
         keyed += [("segments", self.segments["id"])] if self.segments else []
+        keyed += [(_CHANNELS, self.channels["recording"])] if self.channels else []
         keyed += [(_OF_UTTERANCES[name], pairs["id"]) for name, pairs in self.of_utterances.items()]
         keyed += [(_OF_SPEAKERS[name], pairs["speaker"]) for name, pairs in self.of_speakers.items()]
         if not len(self.ids):
@@ -285,6 +298,16 @@ class _Raw:
     def _read_present(self, files: dict[str, str], key: str) -> dict[str, dict[str, pa.Array]]:
         present = {name: file for name, file in files.items() if (self.root / file).exists()}
         return {name: self._read(file, key, name) for name, file in present.items()}
+
+    def _channels(self, text: pa.Array) -> pa.Array:
+        """A, B, ... or 1, 2, ... as numbers from 0."""
+        good = pc.match_substring_regex(text, r"^([A-Z]|[1-9][0-9]?)$")
+        if not pc.all(good).as_py() and len(good):
+            line = pc.index(good, False).as_py()
+            place = f"{self.root / _CHANNELS}:{line + 1}"
+            raise InputError(f"{place}: expected a channel, A or B, got {text[line].as_py()!r}")
+        known = {word: ord(word) - ord("A") if word.isalpha() else int(word) - 1 for word in text.unique().to_pylist()}
+        return pa.array([known[word] for word in text.to_pylist()], pa.int64())
 
     def _numbers(self, file: str, text: pa.Array) -> pa.Array:
         good = pc.match_substring_regex(text, r"^-?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?$")
@@ -383,6 +406,8 @@ def write_datadir(path: StrPath, data: DataDir) -> None:
             end = pc.fill_null(table["end"], -1.0)
             text = [table["id"], table["recording"], table["start"].cast(pa.string()), end.cast(pa.string())]
             _write_lines(part / "segments", text)
+        if "channel" in names:
+            _write_channels(part / _CHANNELS, table)
         for name, file in _OF_UTTERANCES.items():
             if name in names:
                 _write_pairs(part / file, table, "id", name, unique=True)
@@ -417,6 +442,15 @@ def _write_pairs(path: Path, table: pa.Table, key: str, value: str, *, unique: b
     if not unique:
         pairs = pairs.group_by([key], use_threads=False).aggregate([(value, "first")]).sort_by(key)
     _write_lines(path, [pairs[0 if unique else key], pairs[1 if unique else f"{value}_first"].cast(pa.string())])
+
+
+def _write_channels(path: Path, table: pa.Table) -> None:
+    rows = table.select(["recording", "path", "channel"]).filter(pc.is_valid(table["channel"])).to_pylist()
+    found = {
+        row["recording"]: f"{'_'.join(Path(row['path']).stem.split()) or row['recording']} {chr(65 + row['channel'])}"
+        for row in rows
+    }
+    path.write_text("".join(f"{name} {rest}\n" for name, rest in sorted(found.items())), encoding="utf-8")
 
 
 def _write_lines(path: Path, columns: Sequence[pa.ChunkedArray]) -> None:

@@ -20,6 +20,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file
 
 _METADATA = b"spkver"
+_PART = 1 << 12  # rows decoded at a time
 
 
 @dataclass(frozen=True)
@@ -81,37 +82,50 @@ def read_embeddings(path: StrPath) -> Embeddings:
     Raises InputError naming the file, and the id of an embedding of another length or that is not finite.
     """
     try:
-        table = pq.ParquetFile(path).read()  # read_table would take columns from directories named `a=b`
+        with pq.ParquetFile(path) as file:  # read_table would take columns from directories named `a=b`
+            names = file.schema_arrow.names
+            for name in ("id", "embedding"):
+                if name not in names:
+                    raise InputError(f"{path}: no column '{name}', it has {', '.join(names)}")
+            table = file.read([name for name in ("id", "speaker") if name in names])
+            ids = table.column("id").cast(pa.string())
+            if ids.null_count:
+                raise InputError(f"{path}: row {pc.index(pc.is_null(ids), True).as_py() + 1} has no id")
+            vectors = _vectors(path, file, ids)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: not an embeddings file, which is Parquet ({error})") from error
-    for name in ("id", "embedding"):
-        if name not in table.column_names:
-            raise InputError(f"{path}: no column '{name}', it has {', '.join(table.column_names)}")
     try:
         about = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))
-        ids = table.column("id").cast(pa.string())
-        if ids.null_count:
-            raise InputError(f"row {pc.index(pc.is_null(ids), True).as_py() + 1} has no id")
-        vectors = _vectors(table.column("embedding").combine_chunks(), ids)
-        speakers = _speakers(table)
-        return Embeddings(ids.to_pylist(), vectors, speakers, about.get("model", ""), about.get("front_end", {}))
-    except (InputError, ValueError, pa.ArrowException) as error:
+        return Embeddings(
+            ids.to_pylist(), vectors, _speakers(table), about.get("model", ""), about.get("front_end", {})
+        )
+    except (InputError, ValueError) as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _vectors(column: pa.Array, ids: pa.ChunkedArray) -> np.ndarray:
-    """The rows of a list column as one float32 matrix, without a copy where it is one of fixed size."""
-    if column.null_count:
-        raise InputError(f"'{ids[pc.index(pc.is_null(column), True).as_py()]}' has no embedding")
-    if not pa.types.is_fixed_size_list(column.type):
-        lengths = pc.list_value_length(column).to_numpy()
-        if len(set(lengths.tolist())) > 1:
-            row = int(np.argmax(lengths != lengths[0]))
-            raise InputError(f"the embedding of '{ids[row]}' has {lengths[row]} values, the first has {lengths[0]}")
-    values = column.flatten().to_numpy(zero_copy_only=False)
-    # a null within a vector comes as NaN, which Embeddings refuses by its id
-    dim = len(values) // max(len(column), 1) or getattr(column.type, "list_size", 1)
-    return values.astype(np.float32, copy=False).reshape(len(column), dim)
+def _vectors(path: StrPath, file: pq.ParquetFile, ids: pa.ChunkedArray) -> np.ndarray:
+    """The column of embeddings as one float32 matrix, some rows at a time (decoding takes more memory)."""
+    kind = file.schema_arrow.field("embedding").type
+    vectors = np.empty((len(ids), max(getattr(kind, "list_size", 1), 1)), np.float32)
+    row = 0
+    for part in file.iter_batches(_PART, columns=["embedding"]):
+        column = part.column(0)
+        if column.null_count:
+            name = ids[row + pc.index(pc.is_null(column), True).as_py()]
+            raise InputError(f"{path}: '{name}' has no embedding")
+        if not pa.types.is_fixed_size_list(kind):
+            lengths = pc.list_value_length(column).to_numpy()
+            if not row:
+                vectors = np.empty((len(ids), max(lengths[0], 1)), np.float32)
+            if (other := lengths != vectors.shape[1]).any():
+                at = int(np.argmax(other))
+                sizes = f"has {lengths[at]} values, the first has {vectors.shape[1]}"
+                raise InputError(f"{path}: the embedding of '{ids[row + at]}' {sizes}")
+        # a null within a vector comes as NaN, which Embeddings refuses by its id
+        values = column.flatten().cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+        vectors[row : row + len(column)] = values.reshape(len(column), -1)
+        row += len(column)
+    return vectors
 
 
 def _speakers(table: pa.Table) -> list[str] | None:

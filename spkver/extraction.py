@@ -150,11 +150,17 @@ def _reader(
     paths = data.paths
     starts = data.column("start") or [0.0] * len(data)
     ends = data.column("end") or [None] * len(data)
+    channels = data.column("channel") or [None] * len(data)
 
     def read(row: int) -> tuple[np.ndarray, str | None]:
         try:
             waveform, _ = audio.read(
-                paths[row], encoder.sample_rate, start=starts[row] or 0.0, end=ends[row], allow_pipes=allow_pipes
+                paths[row],
+                encoder.sample_rate,
+                start=starts[row] or 0.0,
+                end=ends[row],
+                channel=channels[row],
+                allow_pipes=allow_pipes,
             )
         except InputError as error:
             return np.empty(0, np.float32), str(error)

@@ -1,4 +1,4 @@
-"""Files and directories that appear whole or not at all, hashes, and paths that stay inside their root."""
+"""Files and directories that appear whole or not at all, locks, hashes, and paths that stay inside their root."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,14 @@ from typing import Any
 
 from spkver.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows: nothing there keeps two runs apart
+    fcntl = None  # type: ignore[assignment]
+
 StrPath = str | os.PathLike[str]
+
+LOCK = ".lock"
 
 
 @contextlib.contextmanager
@@ -79,6 +87,71 @@ def recover(folder: Path) -> None:
             shutil.rmtree(part)
         else:
             part.unlink()
+
+
+@contextlib.contextmanager
+def locked(folder: StrPath) -> Iterator[None]:
+    """Hold `folder`, made where it is missing, for this process alone; the lock ends with the process, however it ends.
+
+    A folder that was made here and is empty in the end goes again. Raises InputError naming the process that holds it.
+    """
+    root = Path(folder)
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root}: is a file; choose another place")
+    made = not root.exists()
+    lock = root / LOCK
+    handle = _acquire(lock)
+    try:
+        yield
+    finally:
+        if _is_at(handle, lock):  # the folder may have been renamed, and another made in its place
+            lock.unlink()
+        os.close(handle)
+        if made:
+            with contextlib.suppress(OSError):
+                root.rmdir()
+
+
+def _acquire(lock: Path) -> int:
+    while True:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # the folder went with the run that made it
+            continue
+        try:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(handle, 200).decode(errors="replace")
+            os.close(handle)
+            raise InputError(
+                f"{lock.parent}: another run is at work here ({holder or 'starting'}); wait for it or stop it"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        if _is_at(handle, lock):
+            os.ftruncate(handle, 0)
+            with contextlib.suppress(OSError):  # a full disk: the lock holds without its note
+                os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
+            return handle
+        os.close(handle)  # the run before us removed its lock as it ended
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except OSError:
+        return False
+
+
+def readable_size(count: float) -> str:
+    """A number of bytes in words: `1.5 GB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.{0 if unit == 'bytes' else 1}f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
 
 
 def write_text(path: StrPath, text: str) -> None:

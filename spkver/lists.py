@@ -5,8 +5,7 @@ A list of a million lines is one Arrow array and one regular expression over it,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,19 +13,44 @@ import pyarrow.compute as pc
 from spkver.errors import InputError
 from spkver.files import StrPath
 
+BLOCK = 1 << 24  # bytes of text at a time
+_MOST = (1 << 31) - 1  # bytes of one Arrow array
+
+
+def read_blocks(path: StrPath) -> Iterator[bytes]:
+    """The bytes of a text file in blocks of whole lines, each ending in a line end, without trailing empty lines."""
+    try:
+        with open(path, "rb") as stream:
+            rest = b""
+            while chunk := stream.read(BLOCK):
+                rest += chunk
+                # empty lines wait: they may be the last ones
+                full = len(rest.rstrip())
+                end = (rest.find(b"\n", full) if b"\n" in rest[full:] else rest.rfind(b"\n", 0, full)) + 1
+                if full and end:
+                    yield rest[:end]
+                    rest = rest[end:]
+            if last := rest.rstrip():
+                yield last + b"\n"
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def lines_of(block: bytes, path: StrPath) -> pa.Array:
+    """The lines of a block of UTF-8 text, Arrow strings without line ends."""
+    try:
+        text = block.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    return pc.split_pattern(pa.array([text.replace("\r\n", "\n")], pa.string()), "\n").flatten()[:-1]
+
 
 def read_lines(path: StrPath) -> pa.Array:
     """The lines of a UTF-8 text file as an Arrow string array, without line ends and without trailing empty lines."""
-    try:
-        text = Path(path).read_bytes().decode("utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    text = text.rstrip().replace("\r\n", "\n")
-    if len(text) > 1 << 31:
+    text = b"".join(read_blocks(path))
+    if len(text) > _MOST:
         raise InputError(f"{path}: more than 2 GiB of text, more than one list can be; divide it")
-    return pc.split_pattern(pa.array([text] if text else [], pa.string()), "\n").flatten()
+    return lines_of(text, path)
 
 
 def read_columns(path: StrPath, names: Sequence[str], *, rest: bool = False) -> dict[str, pa.Array]:

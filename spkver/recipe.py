@@ -18,7 +18,7 @@ from spkver.config import Config, component, load, save
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.features import FrontEndConfig
-from spkver.files import StrPath, write_json, write_text
+from spkver.files import StrPath, locked, write_json, write_text
 from spkver.losses import LOSSES, bounds
 from spkver.losses.pairs import PairConfig
 from spkver.losses.schedules import Run
@@ -99,20 +99,21 @@ def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[
     """Run a recipe in the experiment directory `out`: config.yaml, checkpoints, metrics.jsonl, events, model.
 
     With `resume` a run that was stopped goes on from its last whole checkpoint, and one that is complete is left as it
-    is. Raises InputError when the recipe and the data do not fit, or `out` holds another run.
+    is. Raises InputError when the recipe and the data do not fit, or `out` holds another run or one that is at work.
     """
     folder = Path(out)
-    _check_out(recipe, folder, resume)
-    if (folder / COMPLETE).is_file() and (folder / "model").is_dir():
-        say(f"already complete: {folder / 'model'}")
-        return
-    trainer = build(recipe, folder, say)  # before anything is written: a recipe that does not fit leaves no trace
-    save(recipe, folder / CONFIG)
-    write_json(
-        folder / VERSIONS, {"spkver": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    )
-    trainer.run(resume=resume)
-    write_text(folder / COMPLETE, "")
+    with locked(folder):
+        _check_out(recipe, folder, resume)
+        if (folder / COMPLETE).is_file() and (folder / "model").is_dir():
+            say(f"already complete: {folder / 'model'}")
+            return
+        trainer = build(recipe, folder, say)  # before anything is written: a recipe that does not fit leaves no trace
+        save(recipe, folder / CONFIG)
+        write_json(
+            folder / VERSIONS, {"spkver": __version__, "torch": torch.__version__, "python": platform.python_version()}
+        )
+        trainer.run(resume=resume)
+        write_text(folder / COMPLETE, "")
 
 
 def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:

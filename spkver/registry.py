@@ -19,11 +19,12 @@ from spkver.errors import InputError, nearest
 
 
 class Registry:
-    """The components of one kind, by name."""
+    """The components of one kind, by name; a variant is the name of a component with some of its fields set."""
 
-    def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
+    def __init__(self, kind: str, entries: Mapping[str, str], variants: Mapping[str, Mapping[str, Any]] = {}) -> None:
         self.kind = kind
         self._entries = dict(entries)
+        self._variants = dict(variants)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -31,10 +32,25 @@ class Registry:
     def get(self, name: str) -> Any:
         """The class of that name. Raises InputError naming the nearest known one."""
         if name not in self._entries:
-            raise InputError(f"unknown {self.kind} '{name}'{nearest(name, self._entries)}")
+            raise InputError(f"unknown {self.kind} '{name}'{nearest(name, [*self._entries, *self._variants])}")
         module, _, attribute = self._entries[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
+
+    def expand(self, keys: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The keys of a component, with those of the variant that `name` may name under them."""
+        variant = self._variants.get(str(keys["name"]))
+        return keys if variant is None else _merge(variant, {key: keys[key] for key in keys if key != "name"})
 
     def build(self, config: Any, *args: Any, **kwargs: Any) -> Any:
         """The component that a config describes: its class called with the config and what else it needs."""
         return self.get(config.name)(config, *args, **kwargs)
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` on top of `base`; a component inside is the base's as long as no other is named."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = base.get(key)
+        inside = isinstance(below, Mapping) and isinstance(value, Mapping) and "name" not in value
+        merged[key] = _merge(below, value) if inside else value  # type: ignore[arg-type]
+    return merged

@@ -1,6 +1,9 @@
 """Reading recordings: what comes back is what libsndfile holds, and what cannot serve says why."""
 
 import io
+import os
+import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +41,20 @@ def test_to_int16_rounds_and_clips(values: list[float]) -> None:
 @pytest.mark.parametrize(
     ("container", "coding", "least_correlation"),
     [
+        ("WAV", "PCM_U8", 0.999),
+        ("WAV", "PCM_16", 1.0),
         ("WAV", "PCM_24", 1.0),
+        ("WAV", "PCM_32", 1.0),
+        ("WAV", "FLOAT", 1.0),
+        ("WAV", "DOUBLE", 1.0),
+        ("WAVEX", "PCM_16", 1.0),
+        ("WAVEX", "PCM_24", 1.0),
+        ("WAVEX", "FLOAT", 1.0),
         ("WAV", "ULAW", 0.99),
+        ("NIST", "PCM_16", 1.0),
+        ("NIST", "ULAW", 0.99),
         ("FLAC", "PCM_16", 1.0),
+        ("FLAC", "PCM_24", 1.0),
         ("AIFF", "PCM_16", 1.0),
         ("CAF", "ALAC_16", 1.0),
         ("OGG", "VORBIS", 0.99),
@@ -118,7 +132,11 @@ def whole(container: str, coding: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("container", "coding"), [("WAV", "PCM_16"), ("WAV", "ULAW"), ("AIFF", "PCM_16"), ("W64", "PCM_16")]
+    ("container", "coding"),
+    [
+        *(("WAV", coding) for coding in ("PCM_16", "ULAW", "FLOAT")),
+        *((container, "PCM_16") for container in ("AIFF", "W64", "RF64", "AU", "NIST")),
+    ],
 )
 def test_truncated_pcm_is_named(tmp_path: Path, container: str, coding: str) -> None:
     content = whole(container, coding)
@@ -158,6 +176,14 @@ def test_missing_empty_and_non_finite(tmp_path: Path) -> None:
             audio.read(tmp_path / "nan.wav")
 
 
+def test_integers_in_disguise(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", tone() * 3, 16000, subtype="FLOAT")
+    assert np.abs(audio.read(tmp_path / "x.wav")[0]).max() > 1.4  # an overshoot stays
+    soundfile.write(tmp_path / "x.wav", tone() * 32768, 16000, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"x\.wav: samples of 16\d+ where 1 is full scale; divide them"):
+        audio.read(tmp_path / "x.wav")
+
+
 def test_unusable() -> None:
     assert audio.unusable(tone(), 16000, 0.3) is None
     assert audio.unusable(tone(0), 16000, 0.3) == "empty (no samples)"
@@ -177,3 +203,145 @@ def test_pipes_run_only_when_allowed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(piped, audio.read(tmp_path / "x.wav")[0])
     with pytest.raises(InputError, match="failed with code 3: gone"):
         audio.read("echo gone >&2; exit 3 |", allow_pipes=True)
+
+
+@given(
+    form=st.sampled_from(
+        [
+            ("WAV", "PCM_U8", 2**-7),
+            ("WAV", "PCM_16", 2**-15),
+            ("WAVEX", "PCM_24", 2**-22),
+            ("FLAC", "PCM_24", 2**-22),
+            ("NIST", "PCM_16", 2**-15),
+            ("WAV", "FLOAT", 1e-7),
+        ]
+    ),
+    rate=st.sampled_from([8000, 11025, 16000, 22050, 44100, 48000]),
+    channels=st.integers(1, 3),
+    count=st.integers(1, 3000),
+    level=st.floats(0, 1),
+    offset=st.floats(-1, 1),
+    seed=st.integers(0, 99),
+)
+def test_any_form_gives_its_samples(
+    tmp_path_factory: pytest.TempPathFactory,
+    form: tuple[str, str, float],
+    rate: int,
+    channels: int,
+    count: int,
+    level: float,
+    offset: float,
+    seed: int,
+) -> None:
+    """Of every depth, rate, number of channels and length; silent, clipped and beside zero."""
+    container, coding, step = form
+    x = np.random.default_rng(seed).normal(scale=level, size=(count, channels)) + offset
+    x = np.clip(x, -1, 1 - 2 * step)
+    path = tmp_path_factory.mktemp("form") / "x"
+    soundfile.write(path, x, rate, format=container, subtype=coding)
+    assert audio.seconds(path) == count / rate
+    for channel in range(channels):
+        y, found = audio.read(path, channel=channel)
+        assert found == rate and y.dtype == np.float32
+        np.testing.assert_allclose(y, x[:, channel], atol=1.6 * step)
+        again, _ = audio.read(path, 16000, channel=channel)
+        assert len(again) == -(-count * 16000 // rate)
+    start = count // 3
+    part, _ = audio.read(path, channel=0, start=start / rate)
+    np.testing.assert_array_equal(part, audio.read(path, channel=0)[0][start:])
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])
+def test_every_rate_becomes_16_khz(tmp_path: Path, rate: int) -> None:
+    """A tone below half of both rates keeps its frequency and level."""
+    audio.write(tmp_path / "x.wav", tone(1.0, rate, 1000.0), rate)
+    y, _ = audio.read(tmp_path / "x.wav", 16000)
+    np.testing.assert_allclose(y[1000:-1000], tone(1.0, 16000, 1000.0)[1000:-1000], atol=0.003)
+
+
+SPHERE = """NIST_1A
+   1024
+channel_count -i 1
+sample_count -i {count}
+sample_rate -i 8000
+sample_n_bytes -i 2
+{more}end_head
+"""
+
+
+def sphere(count: int, more: str, present: int) -> bytes:
+    header = SPHERE.format(count=count, more=more).encode()
+    return header.ljust(1024) + np.arange(present, dtype="<i2").tobytes()
+
+
+def test_sphere(tmp_path: Path) -> None:
+    pcm = "sample_byte_format -s2 01\nsample_sig_bits -i 16\nsample_coding -s3 pcm\n"
+    (tmp_path / "x.sph").write_bytes(sphere(4000, pcm, 4000))
+    y, rate = audio.read(tmp_path / "x.sph")
+    assert rate == 8000
+    np.testing.assert_array_equal(audio.to_int16(y), np.arange(4000))
+    (tmp_path / "x.sph").write_bytes(sphere(4000, pcm, 3000))
+    with pytest.raises(InputError, match=r"x\.sph: truncated: 6000 of 8000 bytes of audio"):
+        audio.read(tmp_path / "x.sph")
+    (tmp_path / "x.sph").write_bytes(sphere(4000, pcm.replace("-s3 pcm", "-s26 pcm,embedded-shorten-v2.00"), 1000))
+    with pytest.raises(InputError, match=r"x\.sph: SPHERE compressed with shorten; decode it first.*sph2pipe"):
+        audio.read(tmp_path / "x.sph")
+
+
+def test_headers_that_state_no_length(tmp_path: Path) -> None:
+    """As writers to a pipe leave them: wav with the largest size is read to its end, flac is refused by name."""
+    content = bytearray(whole("WAV", "PCM_16"))
+    content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
+    (tmp_path / "x.wav").write_bytes(content)
+    assert len(audio.read(tmp_path / "x.wav")[0]) == 32000
+    content = bytearray(whole("FLAC", "PCM_16"))
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    (tmp_path / "x.flac").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.flac: its header does not state its length \(written to a pipe\?\)"):
+        audio.read(tmp_path / "x.flac")
+    content[22:26] = b"\x7f\xff\xff\xff"
+    (tmp_path / "x.flac").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.flac: (truncated|cannot be decoded|its header states)"):
+        audio.read(tmp_path / "x.flac")
+
+
+@pytest.mark.parametrize("rate", [1, 1999, 192001, 2**31 - 1])
+def test_rates_that_no_recording_has(tmp_path: Path, rate: int) -> None:
+    content = bytearray(whole("WAV", "PCM_16"))
+    content[24:28] = rate.to_bytes(4, "little")
+    (tmp_path / "x.wav").write_bytes(content)
+    with pytest.raises(InputError, match=rf"its header states {rate} Hz; is it damaged"):
+        audio.read(tmp_path / "x.wav", 16000)
+
+
+def test_a_day_of_audio(tmp_path: Path) -> None:
+    """Its length comes from the header, a segment costs what the segment holds, and the whole is refused unread."""
+    with open(tmp_path / "day.wav", "wb") as stream:
+        size = 24 * 3600 * 8000 * 2  # sparse: nothing on disk
+        header = whole("WAV", "PCM_16")[:44]
+        stream.write(header[:24] + (8000).to_bytes(4, "little") + header[28:40] + size.to_bytes(4, "little"))
+        stream.seek(44 + 23 * 3600 * 8000 * 2)
+        stream.write(np.arange(8000, dtype="<i2").tobytes())
+        stream.truncate(44 + size)
+    assert audio.seconds(tmp_path / "day.wav") == 86400
+    tracemalloc.start()
+    part, _ = audio.read(tmp_path / "day.wav", start=23 * 3600, end=23 * 3600 + 1, max_seconds=60)
+    with pytest.raises(InputError, match=r"day\.wav: too long \(86400\.0 s, at most 60 s at once\); name segments"):
+        audio.read(tmp_path / "day.wav", max_seconds=60)
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
+    np.testing.assert_array_equal(audio.to_int16(part), np.arange(8000))
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
+    for path, reason in [
+        (tmp_path, "not a file"),
+        (tmp_path / "pipe", "not a file"),
+        (tmp_path / "x.wav" / "y", "no such file"),
+        (tmp_path / ("long" * 100), "cannot be opened (File name too long)"),
+        ("a\0b", "cannot be opened (embedded null byte)"),
+    ]:
+        with pytest.raises(InputError, match=re.escape(f"{path}: {reason}")):
+            audio.read(path)

@@ -320,3 +320,16 @@ def test_a_hundred_thousand_utterances_are_no_loop(tmp_path: Path) -> None:
     began = time.perf_counter()
     assert len(read_datadir(tmp_path / "d")) == 100_000
     assert time.perf_counter() - began < 10  # a tenth of it on an idle machine
+
+
+def test_channels(tmp_path):
+    data = from_columns(["a", "b", "c"], ["x y.sph", "x y.sph", "z.wav"], ["s", "t", "u"], channels=[1, 0, None])
+    write_datadir(tmp_path / "d", data)
+    file = tmp_path / "d" / "reco2file_and_channel"
+    assert file.read_text() == "a x_y B\nb x_y A\n"
+    assert read_datadir(tmp_path / "d").column("channel") == [1, 0, None]
+    file.write_text("a x 2\nb x 1\n")
+    assert read_datadir(tmp_path / "d").column("channel") == [1, 0, None]
+    file.write_text("a x left\n")
+    with pytest.raises(InputError, match=r"reco2file_and_channel:1: expected a channel, A or B, got 'left'"):
+        read_datadir(tmp_path / "d")

@@ -8,7 +8,17 @@ import stat
 import pytest
 
 from spkver.errors import InputError, load_optional, nearest
-from spkver.files import atomic_directory, atomic_file, inside, read_json, recover, sha256, write_json, write_text
+from spkver.files import (
+    atomic_directory,
+    atomic_file,
+    inside,
+    locked,
+    read_json,
+    recover,
+    sha256,
+    write_json,
+    write_text,
+)
 from spkver.lists import first_duplicate, read_columns, read_lines
 
 
@@ -64,6 +74,35 @@ def test_recovery_after_a_kill(tmp_path):
     recover(tmp_path)  # its successor is there
     assert names(tmp_path / "model") == ["weights"] and names(tmp_path) == ["model", "other"]
     recover(tmp_path / "nowhere")
+
+
+def test_a_lock_keeps_others_out_and_leaves_nothing(tmp_path):
+    folder = tmp_path / "new" / "run"
+    with locked(folder):
+        with (
+            pytest.raises(InputError, match=rf"run: another run is at work here \(process {os.getpid()} on "),
+            locked(folder),
+        ):
+            raise AssertionError
+        assert names(folder) == [".lock"]
+    assert not folder.exists()
+    with locked(folder):
+        (folder / "result").write_text("")
+    assert names(folder) == ["result"]
+    (folder / ".lock").write_text("process 1 on a machine that lost its power")
+    with locked(folder):
+        pass
+    assert names(folder) == ["result"]
+    with pytest.raises(InputError, match="result: is a file"), locked(folder / "result"):
+        raise AssertionError
+
+
+def test_a_lock_ends_with_its_folder_renamed(tmp_path):
+    with locked(tmp_path / "part"):
+        (tmp_path / "part").rename(tmp_path / "whole")
+        with locked(tmp_path / "part"):  # the next run's
+            (tmp_path / "part" / "x").write_text("")
+    assert names(tmp_path / "part") == ["x"]
 
 
 def test_json(tmp_path):

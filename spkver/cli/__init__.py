@@ -19,11 +19,16 @@ COMMANDS = {
     "train": ("spkver.cli.train", "Train a speaker-embedding network from a YAML config."),
     "extract": ("spkver.cli.extract", "Embeddings of a data directory, audio pack or feature pack."),
     "score": ("spkver.cli.score", "Cosine scores of a trial list."),
+    "score-all": ("spkver.cli.score_all", "Cosine scores of every enrolment with every test utterance."),
+    "normalise": ("spkver.cli.normalise", "Z-, T-, S- and adaptive S-norm of scores by a cohort."),
     "evaluate": ("spkver.cli.evaluate", "EER and minDCF of scores against a trial list."),
     "compare": ("spkver.cli.compare", "How sure are the differences between systems?"),
     "curves": ("spkver.cli.curves", "Training curves and last values of one or more runs."),
+    "breakdown": ("spkver.cli.breakdown", "Errors by gender, duration, session, ... and by speaker."),
+    "check-trials": ("spkver.cli.check_trials", "What is odd about a trial list."),
     "verify": ("spkver.cli.verify", "Do two recordings hold the same speaker?"),
     "convert": ("spkver.cli.convert", "Embeddings between Parquet, npz and Kaldi ark/scp."),
+    "doctor": ("spkver.cli.doctor", "What this installation can do: versions, device, what loads, free space."),
     "report": ("spkver.cli.report", "DET curves and a table of results of one or more systems."),
 }
 

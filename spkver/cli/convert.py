@@ -14,7 +14,8 @@ from spkver.interop.convert import convert
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--text", is_flag=True, help="Write Kaldi's text form (.ark and .scp).")
 def command(source: Path, target: Path, text: bool) -> None:
-    """Embeddings from SOURCE to TARGET: .parquet, .npz, Kaldi's .ark or .scp (with its .ark beside it).
+    """Embeddings from SOURCE to TARGET: .parquet, .npz, .npy (with its .ids), Kaldi's .ark or
+    .scp (with its .ark).
 
     \b
     Example:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from spkver.cli import data_stats, data_verify
+
 _DIR = click.Path(path_type=Path)
 _SEED = click.option("--seed", default=0, show_default=True, help="The same seed draws the same.")
 _PIPES = click.option("--allow-pipes", is_flag=True, help="Accept shell commands in wav.scp.")
@@ -18,6 +20,10 @@ def command() -> None:
     \b
     Example: spkver data validate data/train
     """
+
+
+command.add_command(data_stats.command)
+command.add_command(data_verify.command)
 
 
 @command.command()
@@ -133,32 +139,6 @@ def subset(
     part = cut_down(data, ids=ids, speakers=speakers, per_speaker=per_speaker, utterances=utterances, seed=seed)
     write_datadir(out, part)
     click.echo(f"{out}: {len(part)} utterances, {len(set(part.speakers))} speakers")
-
-
-@command.command()
-@click.argument("directory", metavar="DIR", type=_DIR)
-@_PIPES
-def stats(directory: Path, allow_pipes: bool) -> None:
-    """Count speakers, utterances, sessions and hours.
-
-    \b
-    Example: spkver data stats data/train
-    """
-    from spkver.datadir import read_datadir
-    from spkver.datadir import stats as count
-
-    found = count(read_datadir(directory, allow_pipes=allow_pipes))
-    genders = ", ".join(f"{number} {name}" for name, number in found.genders.items())
-    rows = {
-        "speakers": f"{found.speakers}" + (f" ({genders})" if genders else ""),
-        "sessions": "unknown" if found.sessions is None else f"{found.sessions}",
-        "utterances": f"{found.utterances}",
-        "hours": f"{found.hours:.2f}",
-        "seconds (least, mean, most)": "{:.2f}  {:.2f}  {:.2f}".format(*found.seconds),
-        "per speaker (least, mean, most)": "{}  {:.1f}  {}".format(*found.per_speaker),
-    }
-    for name, value in rows.items():
-        click.echo(f"{name:<32}{value}")
 
 
 @command.command()

@@ -8,30 +8,47 @@ from pathlib import Path
 import click
 
 from spkver.files import write_json
-from spkver.metrics import OPERATING_POINTS
-from spkver.scoring.evaluation import DEFAULT_POINTS, evaluate
+from spkver.metrics import OPERATING_POINTS, PRIMARY_COSTS, error_curve
+from spkver.scoring.evaluation import DEFAULT_POINTS, evaluate_curve, write_curve
 from spkver.trials import check, join, read_scores, read_trials
 
 
 @click.command()
 @click.argument("scores", type=click.Path(path_type=Path))
 @click.option("--trials", type=click.Path(path_type=Path), help="The trial list with the labels, in any order.")
-@click.option("--point", "points", multiple=True, help=f"minDCF at this point: {', '.join(OPERATING_POINTS)}.")
+@click.option(
+    "--point", "points", multiple=True, help=f"minDCF at this point: {', '.join([*OPERATING_POINTS, *PRIMARY_COSTS])}."
+)
+@click.option("--far", multiple=True, type=click.FloatRange(0, 1), help="The miss rate at this false-alarm rate, too.")
+@click.option("--llr", is_flag=True, help="The scores are natural-log likelihood ratios: actDCF and Cllr, too.")
+@click.option("--curve", type=click.Path(path_type=Path), help="Write threshold, false_alarm, miss of the curve (CSV).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the numbers to this JSON file, too.")
-def command(scores: Path, trials: Path | None, points: tuple[str, ...], as_json: bool, out: Path | None) -> None:
+def command(
+    scores: Path,
+    trials: Path | None,
+    points: tuple[str, ...],
+    far: tuple[float, ...],
+    llr: bool,
+    curve: Path | None,
+    as_json: bool,
+    out: Path | None,
+) -> None:
     """EER and minDCF of SCORES. Score files with labels need no --trials.
 
     \b
     Example:
-      spkver evaluate scores.txt --trials trials.txt --point vox-0.01
+      spkver evaluate scores.txt --trials trials.txt --point vox-0.01 --far 0.01
     """
     scored = read_scores(scores)
     if trials:
         scored = join(scored, read_trials(trials), names=(str(scores), str(trials)))
     for odd in check(scored.trials):
         click.echo(f"warning: {odd}", err=True)
-    found = evaluate(scored, points or DEFAULT_POINTS)
+    errors = error_curve(scored.values, scored.labels)
+    found = evaluate_curve(errors, len(scored), points or DEFAULT_POINTS, far=far, llr=llr)
+    if curve:
+        write_curve(curve, errors)
     if out:
         write_json(out, found.plain())
     click.echo(json.dumps(found.plain(), indent=2) if as_json else found.table())

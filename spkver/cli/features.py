@@ -28,4 +28,4 @@ def command(pack: Path, out: Path, settings: tuple[str, ...], jobs: int, speeds:
     from spkver.packs import make_features
 
     front_end = load(FrontEndConfig, overrides=settings)
-    show_summary(make_features(pack, out, front_end, jobs=jobs, speeds=speeds))
+    show_summary(make_features(pack, out, front_end, jobs=jobs, speeds=speeds, say=click.echo))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,17 +21,30 @@ from spkver.cli.packing import jobs_option, show_summary
     "--min-seconds", type=click.FloatRange(0), default=0.3, show_default=True, help="Shorter utterances are rejected."
 )
 @click.option(
+    "--max-seconds", type=click.FloatRange(0), default=3600, show_default=True, help="Longer utterances are rejected."
+)
+@click.option(
     "--max-rejected", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Stop past this share rejected."
 )
 @click.option(
-    "--channel", type=click.IntRange(0), help="Which channel to take of recordings with several, counted from 0."
+    "--channel", type=click.IntRange(0), help="Of recordings with several, where the data do not say; from 0."
+)
+@click.option(
+    "--coding",
+    type=click.Choice(["pcm", "flac"]),
+    default="pcm",
+    show_default=True,
+    help="flac: about half the size, slower crops.",
 )
 @click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp.")
-def command(data: Path, out: Path, jobs: int, allow_pipes: bool, **options: float) -> None:
+def command(data: Path, out: Path, jobs: int, allow_pipes: bool, **options: Any) -> None:
     """Pack the recordings of the data directory DATA as 16-bit PCM in OUT.
 
     A recording that cannot serve is listed in OUT/rejected.jsonl with its reason. A run that was killed goes on where
     it stopped; a finished one is not repeated.
+
+    The two sides of a telephone call are two recordings of one file: wav.scp has both with the same path, and Kaldi's
+    reco2file_and_channel says which is A (the first channel) and which is B.
 
     \b
     Example: spkver pack data/train packs/train --jobs 4
@@ -39,4 +53,4 @@ def command(data: Path, out: Path, jobs: int, allow_pipes: bool, **options: floa
     from spkver.packs import pack_audio
 
     found = read_datadir(data, allow_pipes=allow_pipes)
-    show_summary(pack_audio(found, out, jobs=jobs, allow_pipes=allow_pipes, **options))  # type: ignore[arg-type]
+    show_summary(pack_audio(found, out, jobs=jobs, allow_pipes=allow_pipes, say=click.echo, **options))

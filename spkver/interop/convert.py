@@ -1,9 +1,10 @@
-"""Embeddings between Parquet, NumPy's npz, and Kaldi's ark and scp, told apart by their names.
+"""Embeddings between Parquet, NumPy's npz and npy, and Kaldi's ark and scp, told apart by their names.
 
 | name     | holds                                                                                          |
 |----------|------------------------------------------------------------------------------------------------|
 | .parquet | all                                                                                            |
 | .npz     | all, as arrays `ids`, `vectors`, `speakers` (where known), `model`, `front_end` (JSON)         |
+| .npy     | vectors; a text file of the same name with `.ids` holds one id a line, in the order of the rows |
 | .ark     | ids and vectors                                                                                |
 | .scp     | the same: an ark file of the same name beside it holds the vectors                             |
 """
@@ -19,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from spkver import lists
 from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
 from spkver.errors import InputError
-from spkver.files import StrPath, atomic_file
+from spkver.files import StrPath, atomic_file, write_text
 from spkver.interop import kaldi
 
-_NAMES = ".parquet, .npz, .ark or .scp"
+_FORMATS = (".parquet", ".npz", ".npy", ".ark", ".scp")
 
 
 def convert(source: StrPath, target: StrPath, *, text: bool = False) -> Embeddings:
@@ -47,6 +49,8 @@ def read(path: StrPath) -> Embeddings:
     try:
         if suffix == ".npz":
             return _read_npz(path)
+        if suffix == ".npy":
+            return _read_npy(path)
         return _stack(kaldi.read_scp(path) if suffix == ".scp" else kaldi.read_ark(path))
     except InputError as error:
         message = str(error)
@@ -62,6 +66,8 @@ def write(path: StrPath, embeddings: Embeddings, *, text: bool = False) -> None:
         write_embeddings(path, embeddings)
     elif suffix == ".npz":
         _write_npz(path, embeddings)
+    elif suffix == ".npy":
+        _write_npy(path, embeddings)
     else:
         ark = Path(path).with_suffix(".ark")
         kaldi.write_ark(ark, embeddings.ids, embeddings.vectors, scp=path if suffix == ".scp" else None, text=text)
@@ -69,8 +75,8 @@ def write(path: StrPath, embeddings: Embeddings, *, text: bool = False) -> None:
 
 def _suffix(path: StrPath) -> str:
     suffix = Path(path).suffix
-    if suffix not in (".parquet", ".npz", ".ark", ".scp"):
-        raise InputError(f"{path}: the format is told by the name: use {_NAMES}")
+    if suffix not in _FORMATS:
+        raise InputError(f"{path}: the format is told by the name: use {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}")
     return suffix
 
 
@@ -103,6 +109,29 @@ def _read_npz(path: StrPath) -> Embeddings:
         raise InputError(f"{error.args[0]}: it needs the arrays 'ids' and 'vectors'") from error
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"not an npz file of embeddings ({error})") from error
+
+
+def _read_npy(path: StrPath) -> Embeddings:
+    ids = Path(path).with_suffix(".ids")
+    try:
+        vectors = np.load(path, allow_pickle=False)
+        if vectors.ndim != 2:
+            raise ValueError(f"expected a matrix, its shape is {vectors.shape}")
+        vectors = vectors.astype(np.float32, copy=False)
+    except (OSError, ValueError, EOFError, TypeError) as error:
+        raise InputError(f"not an npy file of embeddings ({error})") from error
+    names = lists.read_lines(ids).to_pylist()
+    if len(names) != len(vectors):
+        raise InputError(f"{ids} holds {len(names)} ids for {len(vectors)} embeddings")
+    return Embeddings(names, vectors)
+
+
+def _write_npy(path: StrPath, embeddings: Embeddings) -> None:
+    if any("\n" in name or not name.strip() for name in embeddings.ids):
+        raise InputError(f"{path}: an id is empty or holds a line end: write .npz or .parquet")
+    with atomic_file(path) as part, open(part, "wb") as stream:
+        np.save(stream, embeddings.vectors)
+    write_text(Path(path).with_suffix(".ids"), "".join(f"{name}\n" for name in embeddings.ids))
 
 
 def _write_npz(path: StrPath, embeddings: Embeddings) -> None:

@@ -1,18 +1,44 @@
 """Error rates and detection costs: numpy functions of (scores, target), exact under ties and in any order of trials."""
 
 from spkver.metrics.bootstrap import chance, interval, speaker_bootstrap, student_interval
-from spkver.metrics.curve import ErrorCurve, SortedTrials, error_curve, threshold_at_false_alarm
+from spkver.metrics.calibration import cllr, cllr_of, convex_hull, isotonic_map, min_cllr, min_cllr_of
+from spkver.metrics.curve import (
+    Decision,
+    ErrorCurve,
+    SortedTrials,
+    corners,
+    error_curve,
+    errors_at,
+    miss_at_false_alarm,
+    threshold_at_false_alarm,
+)
 from spkver.metrics.dcf import (
     OPERATING_POINTS,
+    PRIMARY_COSTS,
     Cost,
     OperatingPoint,
+    actual_cost,
     least_cost,
     min_dcf,
     operating_point,
+    operating_points,
 )
 from spkver.metrics.eer import Crossing, eer, eer_convex_hull, equal_error, equal_error_of_hull
 
 __all__ = [
+    "PRIMARY_COSTS",
+    "Decision",
+    "actual_cost",
+    "cllr",
+    "cllr_of",
+    "convex_hull",
+    "corners",
+    "errors_at",
+    "isotonic_map",
+    "min_cllr",
+    "min_cllr_of",
+    "miss_at_false_alarm",
+    "operating_points",
     "OPERATING_POINTS",
     "Cost",
     "Crossing",

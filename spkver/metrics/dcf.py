@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spkver.errors import InputError, nearest
-from spkver.metrics.curve import ErrorCurve, error_curve
+from spkver.metrics.curve import ErrorCurve, error_curve, errors_at
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,15 @@ OPERATING_POINTS = {
     "sre16-0.005": OperatingPoint(0.005),
 }
 
+# NIST's primary costs: the mean of the normalised costs at these points (plans of 2012, 2016, 2018 and 2019)
+PRIMARY_COSTS = {
+    "sre12": (OperatingPoint(0.01), OperatingPoint(0.001)),
+    "sre16": (OperatingPoint(0.01), OperatingPoint(0.005)),
+    "sre18-cts": (OperatingPoint(0.01), OperatingPoint(0.005)),
+    "sre19-cts": (OperatingPoint(0.01), OperatingPoint(0.005)),
+}
+_BLOCK = 1 << 20  # points at a time
+
 
 class Cost(NamedTuple):
     """A normalised detection cost and the threshold at which it is had (infinity: reject all)."""
@@ -46,7 +55,7 @@ class Cost(NamedTuple):
 def operating_point(name: str) -> OperatingPoint:
     """The operating point of that name. Raises InputError naming the nearest known one."""
     if name not in OPERATING_POINTS:
-        raise InputError(f"unknown operating point '{name}'{nearest(name, OPERATING_POINTS)}")
+        raise InputError(f"unknown operating point '{name}'{nearest(name, [*OPERATING_POINTS, *PRIMARY_COSTS])}")
     return OPERATING_POINTS[name]
 
 
@@ -62,9 +71,38 @@ def min_dcf(
 
 def least_cost(curve: ErrorCurve, point: OperatingPoint) -> Cost:
     """The least cost over all thresholds, accept-all and reject-all included, over that of the better of these two."""
-    miss_weight = point.p_target * point.c_miss
-    alarm_weight = (1 - point.p_target) * point.c_fa
-    scale = min(miss_weight, alarm_weight)
-    cost = (miss_weight / scale) * curve.miss + (alarm_weight / scale) * curve.false_alarm
-    best = int(np.argmin(cost))
-    return Cost(float(cost[best]), float(curve.thresholds[best]))
+    miss_weight, alarm_weight = rate_costs(point)
+    best = Cost(np.inf, np.inf)
+    for start in range(0, len(curve.misses), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        cost = (miss_weight / curve.targets) * curve.misses[block]
+        cost += (alarm_weight / curve.nontargets) * curve.false_alarms[block]
+        least = int(np.argmin(cost))
+        if cost[least] < best.cost:
+            best = Cost(float(cost[least]), float(curve.thresholds[start + least]))
+    return best
+
+
+def actual_cost(curve: ErrorCurve, point: OperatingPoint) -> Cost:
+    """The normalised cost (actDCF) at the threshold that Bayes' rule gives for scores that are log-likelihood ratios.
+
+    That threshold is log(c_fa (1 - p_target) / (c_miss p_target)), in natural logarithms.
+    """
+    miss_weight, alarm_weight = rate_costs(point)
+    threshold = float(np.log((1 - point.p_target) * point.c_fa / (point.p_target * point.c_miss)))
+    decision = errors_at(curve, int(np.searchsorted(curve.thresholds, threshold)))
+    return Cost(miss_weight * decision.miss + alarm_weight * decision.false_alarm, threshold)
+
+
+def operating_points(name: str) -> tuple[OperatingPoint, ...]:
+    """The points over which the cost of that name is the mean: one, or those of a primary cost.
+
+    Raises InputError naming the nearest known one.
+    """
+    return PRIMARY_COSTS[name] if name in PRIMARY_COSTS else (operating_point(name),)
+
+
+def rate_costs(point: OperatingPoint) -> tuple[float, float]:
+    """What the miss and the false-alarm rate cost, over the cost of the better of accept-all and reject-all."""
+    miss, alarm = point.p_target * point.c_miss, (1 - point.p_target) * point.c_fa
+    return miss / min(miss, alarm), alarm / min(miss, alarm)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from bisect import bisect_left
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,12 +22,12 @@ class Crossing(NamedTuple):
     threshold: float
 
 
-def eer(scores: ArrayLike, target: ArrayLike) -> float:
+def eer(scores: ArrayLike, target: ArrayLike, weights: ArrayLike | None = None) -> float:
     """The equal error rate, in [0, 1]: where miss and false-alarm rates cross, linear between two points.
 
-    scores, target: (trials,). Raises InputError as `error_curve` does.
+    scores, target, weights: (trials,). Raises InputError as `error_curve` does.
     """
-    return equal_error(error_curve(scores, target)).rate
+    return equal_error(error_curve(scores, target, weights)).rate
 
 
 def eer_convex_hull(scores: ArrayLike, target: ArrayLike) -> float:
@@ -40,11 +41,14 @@ def eer_convex_hull(scores: ArrayLike, target: ArrayLike) -> float:
 
 def equal_error(curve: ErrorCurve) -> Crossing:
     """The crossing of a curve's two rates."""
-    # the sign of miss - false_alarm, in integers: exact
-    excess = curve.misses * curve.nontargets - curve.false_alarms * curve.targets
-    after = int(np.argmax(excess >= 0))  # never the first point, which accepts all
+
+    def excess(point: int) -> Any:
+        """The sign of miss - false_alarm, in integers: exact."""
+        return curve.misses[point].item() * curve.nontargets - curve.false_alarms[point].item() * curve.targets
+
+    after = bisect_left(range(len(curve.misses)), 0, key=excess)  # never the first point, which accepts all
     before = after - 1
-    nearest = before if -excess[before] <= excess[after] else after
+    nearest = before if -excess(before) <= excess(after) else after
     rate = _meeting(curve, before, after)
     return Crossing(rate, float(curve.thresholds[nearest]))
 
@@ -68,7 +72,8 @@ def equal_error_of_hull(curve: ErrorCurve) -> float:
 
 def _meeting(curve: ErrorCurve, before: int, after: int) -> float:
     """The rate at which the line between two points of the curve crosses the diagonal."""
-    miss, alarm = curve.miss[[before, after]], curve.false_alarm[[before, after]]
+    ends = [before, after]
+    miss, alarm = curve.misses[ends] / curve.targets, curve.false_alarms[ends] / curve.nontargets
     gap = alarm - miss  # positive, then zero or negative
     if gap[1] == 0:
         return float(miss[1])

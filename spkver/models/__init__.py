@@ -1,17 +1,26 @@
 """Networks from features (batch, frames, bins) to embeddings (batch, dim), and the layers that pool over time.
 
 A network is `Model(config, bins)` with the attributes `dim` (of the embedding) and `min_frames` (the shortest input).
+It is a trunk, a pooling and an affine layer; `spkver.models.pooling` states what trunk and pooling promise each other.
+`spkver.models.variants` names the published sizes: `model: resnet34` is `model: {name: resnet, depth: 34}`.
 """
 
+from spkver.models.variants import VARIANTS
 from spkver.registry import Registry
 
 MODELS = Registry(
     "model",
     {
         "xvector": "spkver.models.xvector:XVector",
+        "ecapa_tdnn": "spkver.models.ecapa_tdnn:EcapaTdnn",
         "resnet": "spkver.models.resnet:ResNet",
+        "res2net": "spkver.models.res2net:Res2Net",
+        "campplus": "spkver.models.campplus:CamPlusPlus",
+        "eres2net": "spkver.models.eres2net:ERes2Net",
+        "redimnet": "spkver.models.redimnet:ReDimNet",
         "mean_fbank": "spkver.models.mean_fbank:MeanFbank",
     },
+    variants={name: variant.fields for name, variant in VARIANTS.items()},
 )
 
 POOLINGS = Registry(
@@ -20,5 +29,9 @@ POOLINGS = Registry(
         "mean": "spkver.models.pooling:Mean",
         "statistics": "spkver.models.pooling:Statistics",
         "attentive_statistics": "spkver.models.pooling:AttentiveStatistics",
+        "self_attentive": "spkver.models.pooling:SelfAttentive",
+        "multi_head": "spkver.models.pooling:MultiHead",
+        "multi_query_multi_head": "spkver.models.pooling:MultiQueryMultiHead",
+        "xi_vector": "spkver.models.pooling:XiVector",
     },
 )

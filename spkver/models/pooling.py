@@ -1,14 +1,23 @@
-"""Pooling over time: (batch, channels, frames) to (batch, `size`). Defined and finite for a single frame."""
+"""Pooling over time: `Pooling(config, channels)` maps (batch, channels, frames) to (batch, `size`).
+
+The contract with the trunks: a trunk gives real values (batch, channels, frames) with one frame or more; a trunk over
+the time-frequency plane folds bins into channels first, (batch, channels · bins, frames) with channels outermost. Every
+pooling takes any number of channels, except where it says that it splits them; building one that cannot is an
+InputError. All frames count, so utterances of a batch have equal lengths. The statistics are computed in float32
+whatever autocast says, and are finite for a single frame and for frames that are all the same.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from spkver.config import Component
+from spkver.errors import InputError
 
 VARIANCE_FLOOR = 1e-7  # under the square root; keeps the gradient of a constant channel finite
 
@@ -37,21 +46,39 @@ class StatisticsConfig(Component):
     """Mean and standard deviation over time (Snyder et al., Interspeech 2017)."""
 
     name: Literal["statistics"] = "statistics"
+    unbiased: bool = Field(False, description="divide by frames - 1, as WeSpeaker and 3D-Speaker do")
 
 
 class Statistics(nn.Module):
-    """Mean and (biased) standard deviation of every channel."""
+    """Mean and standard deviation of every channel."""
 
     Config = StatisticsConfig
 
     def __init__(self, config: StatisticsConfig, channels: int) -> None:
         super().__init__()
+        self.unbiased = config.unbiased
         self.size = 2 * channels
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, frames) to (batch, 2 channels)."""
-        variance, mean = torch.var_mean(x.float(), dim=-1, correction=0)
-        return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=-1)
+        return statistics(x.float(), self.unbiased)
+
+
+def statistics(x: Tensor, unbiased: bool) -> Tensor:
+    """Mean and deviation over the frames of (batch, channels, frames), as (batch, 2 channels)."""
+    variance, mean = torch.var_mean(x, dim=-1, correction=0)
+    if unbiased:  # not by torch's correction, which divides by zero for one frame
+        frames = torch.ones_like(x[:, :1]).sum(dim=-1)  # a tensor, so that an export keeps it variable
+        variance = variance * (frames / (frames - 1).clamp(min=1))
+    return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=-1)
+
+
+def weighted_statistics(x: Tensor, weights: Tensor, floor: float = VARIANCE_FLOOR) -> tuple[Tensor, Tensor]:
+    """Mean and deviation over the last axis of x under weights that sum to 1 over it (Okabe et al., 2018)."""
+    mean = (weights * x).sum(dim=-1)
+    # the formula's E[x²] - E[x]², without the cancellation
+    variance = (weights * (x - mean[..., None]).square()).sum(dim=-1)
+    return mean, variance.clamp(min=floor).sqrt()
 
 
 class AttentiveStatisticsConfig(Component):
@@ -59,6 +86,14 @@ class AttentiveStatisticsConfig(Component):
 
     name: Literal["attentive_statistics"] = "attentive_statistics"
     hidden: int = Field(128, gt=0)
+    context: bool = Field(
+        False, description="the attention sees mean and deviation of all frames too (Desplanques et al., 2020)"
+    )
+    activation: Literal["tanh", "relu_norm", "relu_norm_tanh"] = Field(
+        "tanh", description="of the hidden layer; with a batch norm: SimAM-ResNet's, SpeechBrain's"
+    )
+    unbiased: bool = Field(False, description="of the context's deviation")
+    floor: float = Field(VARIANCE_FLOOR, gt=0, description="of the variance; SpeechBrain's is 1e-12")
 
 
 class AttentiveStatistics(nn.Module):
@@ -68,15 +103,156 @@ class AttentiveStatistics(nn.Module):
 
     def __init__(self, config: AttentiveStatisticsConfig, channels: int) -> None:
         super().__init__()
+        self.context, self.unbiased, self.floor = config.context, config.unbiased, config.floor
         self.size = 2 * channels
+        activations: dict[str, list[nn.Module]] = {
+            "tanh": [nn.Tanh()],
+            "relu_norm": [nn.ReLU(), nn.BatchNorm1d(config.hidden)],
+            "relu_norm_tanh": [nn.ReLU(), nn.BatchNorm1d(config.hidden), nn.Tanh()],
+        }
         self.attention = nn.Sequential(
-            nn.Conv1d(channels, config.hidden, 1), nn.Tanh(), nn.Conv1d(config.hidden, channels, 1)
+            nn.Conv1d(3 * channels if config.context else channels, config.hidden, 1),
+            *activations[config.activation],
+            nn.Conv1d(config.hidden, channels, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, frames) to (batch, 2 channels)."""
+        hidden = self._with_context(x) if self.context else self.attention[0](x)
+        weights = self.attention[1:](hidden).float().softmax(dim=-1)
+        return torch.cat(weighted_statistics(x.float(), weights, self.floor), dim=-1)
+
+    def _with_context(self, x: Tensor) -> Tensor:
+        """The first layer on frames with the context appended; its share is the same in all frames: made once."""
+        first: Any = self.attention[0]
+        channels = x.shape[1]
+        context = F.linear(statistics(x.float(), self.unbiased), first.weight[:, channels:, 0], first.bias)
+        return F.conv1d(x, first.weight[:, :channels]) + context[..., None]
+
+
+class SelfAttentiveConfig(Component):
+    """Means weighted by attention, one per head (Zhu et al., Interspeech 2018; one head: Cai et al., Odyssey 2018)."""
+
+    name: Literal["self_attentive"] = "self_attentive"
+    hidden: int = Field(128, gt=0)
+    heads: int = Field(1, gt=0, description="each sees all channels")
+
+
+class SelfAttentive(nn.Module):
+    """A = softmax over time of W₂ tanh(W₁ h): a row of weights, and a mean of all channels, per head."""
+
+    Config = SelfAttentiveConfig
+
+    def __init__(self, config: SelfAttentiveConfig, channels: int) -> None:
+        super().__init__()
+        self.size = config.heads * channels
+        self.attention = nn.Sequential(
+            nn.Conv1d(channels, config.hidden, 1), nn.Tanh(), nn.Conv1d(config.hidden, config.heads, 1, bias=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, frames) to (batch, heads · channels)."""
         weights = self.attention(x).float().softmax(dim=-1)
-        x = x.float()
-        mean = (weights * x).sum(dim=-1)
-        variance = (weights * (x - mean[..., None]).square()).sum(dim=-1)
-        return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=-1)
+        return (weights[:, :, None] * x.float()[:, None]).sum(dim=-1).flatten(1)
+
+
+class MultiHeadConfig(Component):
+    """Channels split among heads with an attention each (India et al., Interspeech 2019), with deviations."""
+
+    name: Literal["multi_head"] = "multi_head"
+    heads: int = Field(2, gt=0, description="must divide the channels")
+    hidden: int = Field(64, gt=0)
+    per_channel: bool = Field(False, description="a weight for each channel of a head, not one for all of them")
+
+
+class MultiQueryMultiHeadConfig(Component):
+    """Several attentions per head (Zhao et al., ICASSP 2022)."""
+
+    name: Literal["multi_query_multi_head"] = "multi_query_multi_head"
+    heads: int = Field(8, gt=0, description="must divide the channels")
+    queries: int = Field(2, gt=0, description="attentions per head")
+    hidden: int = Field(64, gt=0)
+    per_channel: bool = Field(True, description="a weight for each channel of a head, not one for all of them")
+
+
+class MultiQueryMultiHead(nn.Module):
+    """Mean and deviation of every channel, once per query, under the weights of its head.
+
+    Raises InputError where the heads do not divide the channels.
+    """
+
+    Config: type[Component] = MultiQueryMultiHeadConfig
+
+    def __init__(self, config: MultiQueryMultiHeadConfig | MultiHeadConfig, channels: int) -> None:
+        super().__init__()
+        self.heads, self.queries = config.heads, getattr(config, "queries", 1)
+        if channels % self.heads:
+            fitting = [str(heads) for heads in range(1, min(channels, 32) + 1) if channels % heads == 0]
+            raise InputError(
+                f"pooling {config.name}: the network gives it {channels} channels, which do not divide into "
+                f"{self.heads} heads; heads that do: {', '.join(fitting)}"
+            )
+        self.size = 2 * self.queries * channels
+        groups = self.heads * self.queries
+        width = channels // self.heads if config.per_channel else 1
+        self.attention = nn.Sequential(
+            nn.Conv1d(channels, groups * config.hidden, 1, groups=self.heads),
+            nn.Tanh(),
+            nn.Conv1d(groups * config.hidden, groups * width, 1, groups=groups),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, frames) to (batch, 2 · queries · channels): of each query, means and then deviations."""
+        weights = self.attention(x).float().softmax(dim=-1)
+        weights = weights.unflatten(1, (self.heads, self.queries, -1))
+        values = x.float().unflatten(1, (self.heads, 1, -1))
+        parts = weighted_statistics(values, weights)  # each (batch, heads, queries, channels / heads)
+        return torch.cat([part.transpose(1, 2).flatten(2) for part in parts], dim=-1).flatten(1)
+
+
+class MultiHead(MultiQueryMultiHead):
+    """One query per head."""
+
+    Config = MultiHeadConfig
+
+
+class XiVectorConfig(Component):
+    """Posterior mean of a Gaussian whose frames come with their uncertainties (Lee et al., SPL 2021)."""
+
+    name: Literal["xi_vector"] = "xi_vector"
+    hidden: int = Field(256, gt=0, description="of the network that estimates the precisions")
+    deviation: bool = Field(False, description="append the deviation under the same weights")
+
+
+class XiVector(nn.Module):
+    """φ = (Σ L_t z_t + L_p μ_p) / (Σ L_t + L_p): frames z_t of precision L_t, prior mean μ_p of precision L_p.
+
+    Precisions are diagonal, L_t = softplus(network(z_t))²; the prior is learnt and starts as a standard Gaussian.
+    """
+
+    Config = XiVectorConfig
+
+    def __init__(self, config: XiVectorConfig, channels: int) -> None:
+        super().__init__()
+        self.deviation = config.deviation
+        self.size = 2 * channels if config.deviation else channels
+        self.prior_mean = nn.Parameter(torch.zeros(1, channels))
+        self.prior_logprec = nn.Parameter(torch.zeros(1, channels))
+        self.precision = nn.Sequential(
+            nn.Conv1d(channels, config.hidden, 1),
+            nn.ReLU(),
+            nn.BatchNorm1d(config.hidden),
+            nn.Conv1d(config.hidden, channels, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, frames) to (batch, channels), or (batch, 2 channels) with the deviation."""
+        raw = self.precision(x).float()
+        # log softplus(v) is v itself far below zero, where softplus underflows and its logarithm with it
+        log_precision = 2 * torch.where(raw > -15, F.softplus(raw.clamp(min=-15)).log(), raw)
+        # the prior is one more frame; the weights L / ΣL are a softmax of log L
+        prior = [parameter.float().expand(len(x), -1)[..., None] for parameter in (self.prior_mean, self.prior_logprec)]
+        values = torch.cat([x.float(), prior[0]], dim=-1)
+        weights = torch.cat([log_precision, prior[1]], dim=-1).softmax(dim=-1)
+        mean, deviation = weighted_statistics(values, weights)
+        return torch.cat([mean, deviation], dim=-1) if self.deviation else mean

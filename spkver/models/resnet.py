@@ -1,11 +1,11 @@
 """ResNet over the time-frequency plane (He et al., CVPR 2016; for speakers: Zeinali et al., 2019).
 
-Layers are named as WeSpeaker names them, so that its checkpoints map onto ours one to one.
+With squeeze and excitation, or SimAM (Qin et al., ICASSP 2022), in its blocks on request.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -13,64 +13,94 @@ from torch.nn import functional as F
 
 from spkver.config import Component, component
 from spkver.models import POOLINGS
-
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+from spkver.models.plane import PlaneNetwork, SimAM, SqueezeExcitation, shortcut
 
 
 class ResNetConfig(Component):
-    """A ResNet of basic blocks; the width doubles at each of the three stages that halve time and frequency."""
+    """A ResNet: basic blocks to depth 34 and at 100, bottlenecks at the other depths."""
 
     name: Literal["resnet"] = "resnet"
-    depth: Literal[18, 34] = 34
-    channels: int = Field(32, gt=0, description="width of the first stage")
+    depth: Literal[18, 34, 50, 100, 101, 152, 221, 293] = 34
+    channels: int = Field(32, gt=0, description="width of the first stage, doubled by each of the next three")
+    attention: Literal["none", "se", "simam"] = Field("none", description="at the end of every block")
+    reduction: int = Field(8, gt=0, description="of the channels inside squeeze and excitation")
     dim: int = Field(256, gt=0, description="of the embedding")
     pooling: component(POOLINGS) = Field(default="statistics")  # type: ignore[valid-type]
+
+
+def _attention(config: ResNetConfig | None, channels: int) -> nn.Module:
+    if config is None or config.attention == "none":
+        return nn.Identity()
+    return SimAM() if config.attention == "simam" else SqueezeExcitation(channels, config.reduction)
 
 
 class BasicBlock(nn.Module):
     """Two 3 × 3 convolutions and a shortcut."""
 
-    def __init__(self, before: int, after: int, stride: int) -> None:
+    expansion = 1
+
+    def __init__(
+        self, before: int, width: int, stride: int | tuple[int, int], config: ResNetConfig | None = None
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(after)
-        self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(after)
-        self.shortcut = nn.Sequential()
-        if stride != 1 or before != after:
-            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+        self.conv1 = nn.Conv2d(before, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.attention = _attention(config, width)
+        self.shortcut = shortcut(before, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, before, bins, frames) to (batch, after, bins / stride, frames / stride)."""
+        """(batch, before, bins, frames) to (batch, width, bins / stride, frames / stride)."""
         out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(out + self.shortcut(x))
+        return F.relu(self.attention(out) + self.shortcut(x))
 
 
-class ResNet(nn.Module):
-    """Convolutional trunk, pooling over time with frequency folded into the channels, affine embedding."""
+class Bottleneck(nn.Module):
+    """A 3 × 3 convolution between two 1 × 1, and a shortcut."""
+
+    expansion = 4
+
+    def __init__(
+        self, before: int, width: int, stride: int | tuple[int, int], config: ResNetConfig | None = None
+    ) -> None:
+        super().__init__()
+        after = width * self.expansion
+        self.conv1 = nn.Conv2d(before, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, after, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(after)
+        self.attention = _attention(config, after)
+        self.shortcut = shortcut(before, after, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, before, bins, frames) to (batch, 4 width, bins / stride, frames / stride)."""
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn3(self.conv3(F.relu(self.bn2(self.conv2(out)))))
+        return F.relu(self.attention(out) + self.shortcut(x))
+
+
+BLOCKS: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, int, int, int]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    100: (BasicBlock, (6, 16, 24, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+    221: (Bottleneck, (6, 16, 48, 3)),
+    293: (Bottleneck, (10, 20, 64, 3)),
+}
+
+
+class ResNet(PlaneNetwork):
+    """Four stages of residual blocks."""
 
     Config = ResNetConfig
-    min_frames = 8  # three halvings of the time axis
 
     def __init__(self, config: ResNetConfig, bins: int) -> None:
-        super().__init__()
-        self.dim = config.dim
-        width = config.channels
-        self.conv1 = nn.Conv2d(1, width, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        before, height = width, bins
-        for number, blocks in enumerate(BLOCKS[config.depth], start=1):
-            after, stride = width << (number - 1), 1 if number == 1 else 2
-            stage = [BasicBlock(before if i == 0 else after, after, stride if i == 0 else 1) for i in range(blocks)]
-            self.add_module(f"layer{number}", nn.Sequential(*stage))
-            before, height = after, (height - 1) // stride + 1
-        self.pooling: Any = POOLINGS.build(config.pooling, before * height)
-        self.seg_1 = nn.Linear(self.pooling.size, config.dim)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, frames, bins) to (batch, dim)."""
-        x = features.transpose(1, 2).unsqueeze(1)
-        x = F.relu(self.bn1(self.conv1(x)))
-        for number in range(1, 5):
-            x = self.get_submodule(f"layer{number}")(x)
-        return self.seg_1(self.pooling(x.flatten(1, 2)))
+        block, blocks = BLOCKS[config.depth]
+        super().__init__(
+            config, bins, blocks, block.expansion, lambda before, width, stride, _: block(before, width, stride, config)
+        )

@@ -1,4 +1,4 @@
-"""The x-vector network (Snyder et al., ICASSP 2018, table 1)."""
+"""The x-vector network (Snyder et al., ICASSP 2018, table 1) and its extended form (ICASSP 2019, table 2)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from torch import Tensor, nn
 from spkver.config import Component, component
 from spkver.models import POOLINGS
 
-CONTEXTS = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))  # kernel and dilation of frame1 to frame5
+# kernel and dilation of the frame layers; the last one gives pooled_channels
+CONTEXTS = {
+    "tdnn": ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1)),
+    "extended": ((5, 1), (1, 1), (3, 2), (1, 1), (3, 3), (1, 1), (3, 4), (1, 1), (1, 1), (1, 1)),
+}
 
 
 class XVectorConfig(Component):
-    """Five time-delay layers, pooling, and the affine layer that gives the embedding."""
+    """Time-delay layers, pooling, and the affine layer that gives the embedding."""
 
     name: Literal["xvector"] = "xvector"
+    frame_layers: Literal["tdnn", "extended"] = Field("tdnn", description="five, or the extended TDNN's ten")
     channels: int = Field(512, gt=0)
-    pooled_channels: int = Field(1500, gt=0, description="of frame5, before pooling")
+    pooled_channels: int = Field(1500, gt=0, description="of the last frame layer, before pooling")
     dim: int = Field(512, gt=0, description="of the embedding")
     pooling: component(POOLINGS) = Field(default="statistics")  # type: ignore[valid-type]
     layers_after_pooling: Literal[1, 2] = Field(1, description="2: the paper's segment6, ReLU, segment7")
@@ -28,14 +33,15 @@ class XVector(nn.Module):
     """Frame layers are affine, ReLU, batch norm; the embedding is affine and batch norm, no ReLU."""
 
     Config = XVectorConfig
-    min_frames = 1 + sum((kernel - 1) * dilation for kernel, dilation in CONTEXTS)
 
     def __init__(self, config: XVectorConfig, bins: int) -> None:
         super().__init__()
         self.dim = config.dim
-        sizes = [bins, *[config.channels] * 4, config.pooled_channels]
+        contexts = CONTEXTS[config.frame_layers]
+        self.min_frames = 1 + sum((kernel - 1) * dilation for kernel, dilation in contexts)  # nothing is padded
+        sizes = [bins, *[config.channels] * (len(contexts) - 1), config.pooled_channels]
         layers: list[nn.Module] = []
-        for before, after, (kernel, dilation) in zip(sizes, sizes[1:], CONTEXTS):
+        for before, after, (kernel, dilation) in zip(sizes, sizes[1:], contexts):
             layers += [nn.Conv1d(before, after, kernel, dilation=dilation), nn.ReLU(), nn.BatchNorm1d(after)]
         self.frame = nn.Sequential(*layers)
         self.pooling: Any = POOLINGS.build(config.pooling, config.pooled_channels)

@@ -8,6 +8,8 @@ from spkver.packs.build import Summary
 from spkver.packs.featurise import make_features
 from spkver.packs.reader import Pack
 from spkver.packs.recordings import pack_audio
+from spkver.packs.stream import stream
+from spkver.packs.verify import verify
 from spkver.packs.writer import PackWriter
 
-__all__ = ["Pack", "PackWriter", "Summary", "make_features", "pack_audio"]
+__all__ = ["Pack", "PackWriter", "Summary", "make_features", "pack_audio", "stream", "verify"]

@@ -3,13 +3,16 @@
 The work happens in `OUT.partial/`, where every finished shard has a record beside it; when all are there the directory
 is renamed to OUT. The same input and settings give the same bytes, however often the run was interrupted and in
 however many processes. A partial directory of another input or other settings is discarded. Shards with rejected rows
-are made again on restart, so that repairing those recordings and running again is enough.
+are made again on restart, so that repairing those recordings and running again is enough; and so are shards whose
+recordings have changed since. One run works on a partial directory; a second one is refused.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
@@ -17,10 +20,21 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from spkver.errors import InputError, RunError
-from spkver.files import StrPath, atomic_file, read_json, replace_directory, sha256, write_json, write_text
+from spkver.files import (
+    LOCK,
+    StrPath,
+    atomic_file,
+    locked,
+    read_json,
+    readable_size,
+    replace_directory,
+    sha256,
+    write_json,
+    write_text,
+)
 from spkver.packs.layout import INDEX, REJECTED, Header, Shard, index, shard_name
 from spkver.packs.writer import ShardWriter
 from spkver.processes import process_pool
@@ -28,6 +42,7 @@ from spkver.progress import bar
 
 _PLAN = "plan.json"  # the fingerprint of the run that a partial directory belongs to
 _RECORDS = "records"  # one JSON per finished shard
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -46,15 +61,19 @@ class Task(Protocol):
     def rows(self) -> int:
         """How many utterances go in."""
 
+    def stamp(self) -> str:
+        """Stands for the state of the sources on disk: a shard of an earlier run serves while it is the same."""
+
     def write(self, shard: ShardWriter) -> list[Rejected]:
         """Add the utterances to the shard; return those that cannot serve."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A finished shard: its entry in pack.json, its speakers, and what was rejected from it."""
+    """A finished shard: its entry in pack.json, the task's stamp, its speakers, and what was rejected from it."""
 
     shard: Shard
+    stamp: str
     speakers: tuple[str, ...]
     rejected: tuple[Rejected, ...]
 
@@ -72,14 +91,6 @@ class Summary:
     kept: int = 0
 
 
-def fingerprint(*parts: Any) -> str:
-    """A hash of plain values (anything JSON can hold): equal for equal values, on every machine."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(json.dumps(part, sort_keys=True).encode() + b"\n")
-    return digest.hexdigest()
-
-
 def build(
     out: StrPath,
     header: Header,
@@ -89,12 +100,16 @@ def build(
     jobs: int = 1,
     max_rejected: float = 0.1,
     what: str = "packing",
+    size: int | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Summary:
     """Make the pack `out`, one shard per task, in `jobs` processes.
 
     mark: the fingerprint of the input and the settings. Where `out` is a pack of that fingerprint already, nothing is
-    done. max_rejected: the largest share of the utterances that may be rejected.
-    Raises InputError if something else stands at `out`; RunError past `max_rejected`, or if a process dies.
+    done. max_rejected: the largest share of the utterances that may be rejected. size: about how many bytes it will
+    be, None if that is not known; it is told to `say` before the work starts.
+    Raises InputError if something else stands at `out`, another run is making it, or it does not fit on the disk;
+    RunError past `max_rejected`, if a process dies, or if the disk fills up.
     """
     target = Path(out)
     if jobs < 1:
@@ -102,7 +117,26 @@ def build(
     if target.exists():
         return _already_packed(target, mark)
     part = target.with_name(target.name + ".partial")
-    _prepare(part, mark)
+    with locked(part):
+        if target.exists():  # another run has finished it just now
+            return _already_packed(target, mark)
+        try:
+            _prepare(part, mark)
+            _check_room(target, part, size, say)
+            records, kept = _make_all(part, header, tasks, jobs, max_rejected, what)
+            return _finish(target, part, header, records, mark, kept)
+        except OSError as error:
+            if error.errno is None or error.errno not in _NO_ROOM:
+                raise
+            raise RunError(
+                f"{part}: no room left ({os.strerror(error.errno)}); make room and run again to go on"
+            ) from error
+
+
+def _make_all(
+    part: Path, header: Header, tasks: Sequence[Task], jobs: int, max_rejected: float, what: str
+) -> tuple[list[Record], int]:
+    """The records of all tasks in order, and how many were there from an earlier run."""
     work = partial(_make_shard, part, header)
     total = sum(task.rows for task in tasks)
     records: dict[int, Record] = {}
@@ -113,8 +147,7 @@ def build(
             kept += was_there
             progress.update(tasks[number].rows)
             _stop_at_too_many(records, total, max_rejected, part)
-    ordered = [records[number] for number in range(len(tasks))]
-    return _finish(target, part, header, ordered, mark, kept)
+    return [records[number] for number in range(len(tasks))], kept
 
 
 def _already_packed(target: Path, mark: str) -> Summary:
@@ -129,48 +162,76 @@ def _already_packed(target: Path, mark: str) -> Summary:
 
 
 def _prepare(part: Path, mark: str) -> None:
-    """A partial directory of this run: an older one if it has the same fingerprint, else a new one."""
-    if part.exists():
-        plan = part / _PLAN
-        if plan.is_file() and read_json(plan) == {"fingerprint": mark}:
-            for leftover in [*part.glob(".*.part"), *(part / _RECORDS).glob(".*.part")]:
-                leftover.unlink(missing_ok=True)
-            return
-        if not plan.is_file() and any(part.iterdir()):
-            raise InputError(f"{part}: not the leftover of an interrupted run; move it out of the way")
-        shutil.rmtree(part)
-    (part / _RECORDS).mkdir(parents=True)
-    write_json(part / _PLAN, {"fingerprint": mark})
+    """Make the (locked) partial directory one of this run: an older run's shards stay if it has the same fingerprint.
+
+    Whatever the moment at which this is killed, the next run knows the directory for its own: the plan comes first and
+    goes last.
+    """
+    plan = part / _PLAN
+    if not plan.is_file() and any(not path.name.startswith(".") for path in part.iterdir()):
+        raise InputError(f"{part}: not the leftover of an interrupted run; move it out of the way")
+    if not (plan.is_file() and read_json(plan) == {"fingerprint": mark}):
+        for path in part.iterdir():
+            if path.name not in (LOCK, _PLAN):
+                _remove(path)
+        plan.unlink(missing_ok=True)
+        write_json(plan, {"fingerprint": mark})
+    for leftover in [*part.glob(".*.part"), *(part / _RECORDS).glob(".*.part")]:
+        leftover.unlink(missing_ok=True)
+    (part / _RECORDS).mkdir(exist_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _check_room(target: Path, part: Path, size: int | None, say: Callable[[str], None] | None) -> None:
+    there = sum(shard.stat().st_size for shard in part.glob("shard-*.arrow"))
+    free = shutil.disk_usage(part).free
+    about = "size not known" if size is None else f"about {readable_size(size)}"
+    about += f", {readable_size(there)} of it there" if there else ""
+    if size is not None and size - there > free:
+        raise InputError(
+            f"{target}: {about}, but {readable_size(free)} free on its disk; make room or choose another place"
+        )
+    if say is not None:
+        say(f"{target}: {about}; {readable_size(free)} free")
 
 
 def _make_shard(part: Path, header: Header, number: int, task: Task) -> tuple[Record, bool]:
     """Make a shard and its record. Returns the record and whether it was there from an earlier run."""
     path = part / shard_name(number)
     record_path = part / _RECORDS / f"{path.stem}.json"
-    if (record := _read_record(path, record_path)) is not None:
+    stamp = task.stamp()  # taken before the sources are read: what changes later differs from it
+    if (record := _read_record(path, record_path, stamp)) is not None:
         return record, True
     with atomic_file(path) as temporary:
         writer = ShardWriter(temporary, header)
         try:
             rejected = task.write(writer)
+            shard = writer.close(path.name)
         except BaseException:
             writer.abandon()
             raise
-        shard = writer.close(path.name)
-    record = Record(shard, tuple(sorted(writer.speakers)), tuple(rejected))
+    record = Record(shard, stamp, tuple(sorted(writer.speakers)), tuple(rejected))
     write_json(record_path, asdict(record))
     return record, False
 
 
-def _read_record(path: Path, record_path: Path) -> Record | None:
-    """The record of a shard that an earlier run finished and that is as it left it."""
+def _read_record(path: Path, record_path: Path, stamp: str) -> Record | None:
+    """The record of a shard that an earlier run finished and that is as it left it, as are its sources."""
     if not (path.is_file() and record_path.is_file()):
         return None
-    found = read_json(record_path)
-    shard = Shard(**found["shard"])
-    if found["rejected"] or path.stat().st_size != shard.bytes or sha256(path) != shard.sha256:
+    try:
+        found = read_json(record_path)
+        record = Record(Shard(**found["shard"]), found["stamp"], tuple(found["speakers"]), tuple(found["rejected"]))
+    except (InputError, KeyError, TypeError):  # of another version, or damaged: make it again
         return None
-    return Record(shard, tuple(found["speakers"]), ())
+    as_left = path.stat().st_size == record.shard.bytes and sha256(path) == record.shard.sha256
+    return record if as_left and record.stamp == stamp and not record.rejected else None
 
 
 def _stop_at_too_many(records: dict[int, Record], total: int, max_rejected: float, part: Path) -> None:
@@ -188,7 +249,7 @@ def _finish(target: Path, part: Path, header: Header, records: list[Record], mar
     rejected = [one for record in records for one in record.rejected]
     speakers = len(set().union(*(record.speakers for record in records)))
     shards = [record.shard for record in records]
-    content = index(header, shards, speakers=speakers, rejected=len(rejected), fingerprint=mark)
+    content = index(header, shards, speakers=speakers, rejected=len(rejected), mark=mark)
     _write_rejected(part / REJECTED, rejected)
     write_json(part / INDEX, content)
     replace_directory(part, target)
@@ -203,7 +264,9 @@ def _write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
 def _sweep(target: Path) -> None:
     """Remove what only a run in progress needs."""
     shutil.rmtree(target / _RECORDS, ignore_errors=True)
-    (target / _PLAN).unlink(missing_ok=True)
+    for name in (_PLAN, LOCK):
+        with contextlib.suppress(OSError):
+            (target / name).unlink(missing_ok=True)
 
 
 # --- processes --------------------------------------------------------------------------------------------------------

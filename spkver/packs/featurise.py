@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from spkver import audio
 from spkver.errors import InputError
 from spkver.files import StrPath
-from spkver.packs.build import Rejected, Summary, build, fingerprint
-from spkver.packs.layout import Header
+from spkver.packs.build import Rejected, Summary, build
+from spkver.packs.layout import Header, fingerprint
 from spkver.packs.reader import Pack
 from spkver.packs.writer import ShardWriter
 
@@ -30,6 +30,9 @@ class _FeatureTask:
     front_end: FrontEndConfig
     speed: float
 
+    def stamp(self) -> str:
+        return ""  # the fingerprint of the run has the hashes of the source
+
     def write(self, shard: ShardWriter) -> list[Rejected]:
         import torch
 
@@ -38,6 +41,7 @@ class _FeatureTask:
 
         torch.set_num_threads(1)  # the processes share the cores
         pack = _open_once(self.source)
+        pack.verify_shard(self.number)  # features of damaged samples would look like features
         front_end = FrontEnd(self.front_end).eval()
         prefix = "" if self.speed == 1.0 else f"sp{self.speed:g}-"
         rejected = []
@@ -62,14 +66,15 @@ def make_features(
     *,
     jobs: int = 1,
     speeds: Sequence[float] = (),
+    say: Callable[[str], None] | None = None,
 ) -> Summary:
     """Filterbank features of an audio pack, utterance by utterance, as float16 (frames, bins).
 
     speeds: further copies of every utterance, slower or faster by these factors; each is a new speaker: ids and
     speakers get the prefix `sp0.9-`. Runs in `jobs` processes, goes on where it was killed, and is not repeated when
-    it is done (see `packs.build`).
+    it is done (see `packs.build`). say: is told the size before the work starts.
     Raises InputError for a feature pack, for another sample rate than the front end's, and for dither, which makes
-    features random.
+    features random; for a source that is damaged; and when the disk has no room.
     """
     source = Pack.open(pack)
     _check(source, front_end, speeds)
@@ -81,7 +86,9 @@ def make_features(
         for number, shard in enumerate(source.shards)
     ]
     mark = fingerprint("features", config, list(speeds), [shard.sha256 for shard in source.shards])
-    return build(out, header, tasks, mark, jobs=jobs, what="features")
+    frames = source.seconds.sum() * sum(1.0 / speed for speed in (1.0, *speeds)) * header.units_per_second
+    size = round(frames) * front_end.bins * header.dtype.itemsize
+    return build(out, header, tasks, mark, jobs=jobs, what="features", size=size, say=say)
 
 
 def _check(source: Pack, front_end: FrontEndConfig, speeds: Sequence[float]) -> None:

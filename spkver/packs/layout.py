@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import soundfile
+
+from spkver.errors import InputError
+from spkver.files import StrPath
 
 FORMAT = 1
 Kind = Literal["audio", "features"]
+Coding = Literal["pcm", "flac"]  # how audio lies in the payload; features are plain values
 
 INDEX = "pack.json"
 REJECTED = "rejected.jsonl"
@@ -20,7 +28,8 @@ SCHEMA = pa.schema(
         ("speaker", pa.string()),
         ("session", pa.string()),
         ("length", pa.int64()),  # samples or frames
-        ("payload", pa.large_binary()),  # little-endian int16 (time,) or float16 (frames, bins), row by row
+        # little-endian int16 (time,) or float16 (frames, bins), row by row; or with the coding flac a FLAC file
+        ("payload", pa.large_binary()),
     ]
 )
 DTYPES: Mapping[str, np.dtype] = {"audio": np.dtype("<i2"), "features": np.dtype("<f2")}
@@ -36,6 +45,7 @@ class Header:
     kind: Kind
     sample_rate: int
     front_end: dict[str, Any] | None = None
+    coding: Coding = "pcm"
 
     @property
     def bins(self) -> int | None:
@@ -69,12 +79,21 @@ def shard_name(number: int) -> str:
     return f"shard-{number:05d}.arrow"
 
 
-def index(header: Header, shards: Sequence[Shard], *, speakers: int, rejected: int, fingerprint: str) -> dict[str, Any]:
-    """The content of pack.json. `fingerprint` stands for the input and the settings the pack was made from."""
+def fingerprint(*parts: Any) -> str:
+    """A hash of plain values (anything JSON can hold): equal for equal values, on every machine."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(json.dumps(part, sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def index(header: Header, shards: Sequence[Shard], *, speakers: int, rejected: int, mark: str) -> dict[str, Any]:
+    """The content of pack.json. mark: the fingerprint of the input and the settings the pack was made from."""
     length = sum(shard.length for shard in shards)
-    return {
+    content = {
         "format": FORMAT,
         "kind": header.kind,
+        "coding": header.coding,
         "sample_rate": header.sample_rate,
         "front_end": header.front_end,
         "bins": header.bins,
@@ -83,6 +102,44 @@ def index(header: Header, shards: Sequence[Shard], *, speakers: int, rejected: i
         "length": length,
         "seconds": round(length / header.units_per_second, 3),
         "rejected": rejected,
-        "fingerprint": fingerprint,
+        "fingerprint": mark,
         "shards": [asdict(shard) for shard in shards],
     }
+    return content | {"checksum": checksum(content)}
+
+
+def checksum(index: Mapping[str, Any]) -> str:
+    """The hash of pack.json's content, its own entry left out."""
+    return fingerprint({name: value for name, value in index.items() if name != "checksum"})
+
+
+def encode(values: np.ndarray, header: Header) -> np.ndarray:
+    """The payload of an utterance, as bytes: uint8 (count,)."""
+    if header.coding == "flac" and len(values):
+        stream = io.BytesIO()
+        soundfile.write(stream, values, header.sample_rate, format="FLAC", subtype="PCM_16")
+        return np.frombuffer(stream.getbuffer(), np.uint8)
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+
+
+def decode(payload: np.ndarray, header: Header, start: int, length: int, where: StrPath) -> np.ndarray:
+    """`length` samples or frames of a payload from `start` on; a view where nothing is coded.
+
+    Raises InputError naming `where` for FLAC that is damaged or shorter than that.
+    """
+    width = header.bins or 1
+    if header.coding == "pcm":
+        size = width * header.dtype.itemsize
+        values = payload[start * size : (start + length) * size].view(header.dtype)
+        return values.reshape(length, width) if header.bins else values
+    if not length:
+        return np.empty(0, header.dtype)
+    try:
+        with soundfile.SoundFile(io.BytesIO(payload.tobytes())) as file:
+            file.seek(start)
+            found = file.read(length, dtype="int16")
+    except (soundfile.SoundFileError, ValueError) as error:
+        raise InputError(f"{where}: damaged FLAC ({error}); 'spkver data verify' says in which file") from error
+    if found.shape != (length,):
+        raise InputError(f"{where}: damaged FLAC ({len(found)} of {length} samples); make the pack again")
+    return found

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from spkver.errors import InputError
 from spkver.files import StrPath, read_json, sha256
-from spkver.packs.layout import FORMAT, INDEX, SCHEMA, Header, Shard
+from spkver.packs.layout import FORMAT, INDEX, SCHEMA, Header, Shard, decode
 
 if TYPE_CHECKING:
     from spkver.features import FrontEndConfig
@@ -33,9 +33,10 @@ class Pack:
     shards: tuple[Shard, ...]
     fingerprint: str
     lengths: np.ndarray
-    _maps: tuple[np.ndarray, ...]  # every shard's file as two-byte values
+    _maps: tuple[np.ndarray, ...]  # every shard's file, as bytes
     _shard: np.ndarray  # int32 (rows,): the shard of every utterance
-    _offset: np.ndarray  # int64 (rows,): where its payload starts in the map, in values
+    _offset: np.ndarray  # int64 (rows,): where its payload starts in the file, in bytes
+    _size: np.ndarray  # int64 (rows,): the bytes of its payload
     _words: pa.Table  # id, speaker, session
     _rows: np.ndarray | None = None  # which rows of the files these are; None: all
 
@@ -43,10 +44,8 @@ class Pack:
     def open(cls, path: StrPath) -> Pack:
         """Open a pack. Raises InputError naming the file that is missing, truncated or not of this format."""
         root = Path(path)
-        if not (root / INDEX).is_file():
-            raise InputError(f"{path}: not a pack (no {INDEX}); make one with 'spkver pack' or 'spkver features'")
-        index = read_json(root / INDEX)
-        header, shards = _parse_index(root / INDEX, index)
+        index = read_index(root)
+        header, shards = parse_index(root / INDEX, index)
         opened = [_open_shard(root, shard, header) for shard in shards]
         empty = np.empty(0, np.int64)
         return cls(
@@ -55,9 +54,10 @@ class Pack:
             shards=tuple(shards),
             fingerprint=str(index.get("fingerprint", "")),
             lengths=np.concatenate([empty, *(one.lengths for one in opened)]),
-            _maps=tuple(one.values for one in opened),
+            _maps=tuple(one.content for one in opened),
             _shard=np.repeat(np.arange(len(opened), dtype=np.int32), [len(one.lengths) for one in opened]),
             _offset=np.concatenate([empty, *(one.offsets for one in opened)]),
+            _size=np.concatenate([empty, *(one.sizes for one in opened)]),
             _words=pa.concat_tables([_NO_WORDS, *(one.words for one in opened)]).combine_chunks(),
         )
 
@@ -71,14 +71,14 @@ class Pack:
     def crop(self, row: int, start: int, length: int) -> np.ndarray:
         """`length` samples or frames of an utterance from `start` on, as a read-only view of the memory map.
 
-        Returns int16 (length,) or float16 (length, bins). Raises IndexError for a part outside the utterance.
+        From a pack of FLAC they are decoded. Returns int16 (length,) or float16 (length, bins).
+        Raises IndexError for a part outside the utterance.
         """
         if start < 0 or length < 0 or start + length > self.lengths[row]:
             raise IndexError(f"row {row} has {self.lengths[row]} samples or frames, not {start} to {start + length}")
-        width = self.header.bins or 1
-        first = int(self._offset[row]) + start * width
-        values = self._maps[self._shard[row]][first : first + length * width]
-        return values.reshape(length, width) if self.header.bins else values
+        first = int(self._offset[row])
+        payload = self._maps[self._shard[row]][first : first + int(self._size[row])]
+        return decode(payload, self.header, start, length, self.path)
 
     def subset(self, rows: np.ndarray | Sequence[int]) -> Pack:
         """The utterances at these rows (integers in any order, or a bool mask), on the same memory maps."""
@@ -89,6 +89,7 @@ class Pack:
             lengths=self.lengths[chosen],
             _shard=self._shard[chosen],
             _offset=self._offset[chosen],
+            _size=self._size[chosen],
             _words=self._words.take(pa.array(chosen)),
             _rows=chosen if self._rows is None else self._rows[chosen],
         )
@@ -98,13 +99,14 @@ class Pack:
         rows = np.flatnonzero(self._shard == number)
         return rows[np.argsort(self._offset[rows], kind="stable")]
 
-    def verify(self) -> None:
-        """Read everything and compare it with the hashes. Raises InputError naming the shard that differs."""
-        for shard in self.shards:
-            if sha256(self.path / shard.file) != shard.sha256:
-                raise InputError(
-                    f"{self.path / shard.file}: damaged (its hash differs); delete the pack and make it again"
-                )
+    def place(self, row: int) -> tuple[Path, int, int]:
+        """Where the payload of an utterance lies: file, first byte, number of bytes."""
+        return self.path / self.shards[self._shard[row]].file, int(self._offset[row]), int(self._size[row])
+
+    def verify_shard(self, number: int) -> None:
+        """Read one file and compare it with its hash. Raises InputError if it differs."""
+        if reason := damage(self.path, self.shards[number]):
+            raise InputError(reason)
 
     def require(self, front_end: FrontEndConfig) -> None:
         """Check that the pack goes with a front end. Dither may differ: it is of training, never of stored features.
@@ -179,22 +181,59 @@ _NO_WORDS = pa.table({name: pa.array([], pa.string()) for name in ("id", "speake
 
 @dataclass(frozen=True)
 class _OpenShard:
-    values: np.ndarray  # the file, as two-byte values
+    content: np.ndarray  # the file, as bytes
     lengths: np.ndarray
-    offsets: np.ndarray  # in values
+    offsets: np.ndarray  # of the payloads, in bytes
+    sizes: np.ndarray
     words: pa.Table
 
 
-def _parse_index(path: Path, index: Any) -> tuple[Header, list[Shard]]:
+def read_index(root: Path) -> Any:
+    """The content of pack.json. Raises InputError where there is none."""
+    if not (root / INDEX).is_file():
+        raise InputError(f"{root}: not a pack (no {INDEX}); make one with 'spkver pack' or 'spkver features'")
+    return read_json(root / INDEX)
+
+
+def parse_index(path: Path, index: Any) -> tuple[Header, list[Shard]]:
+    """Header and shards from the content of pack.json. Raises InputError for what is no index of this format."""
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise InputError(f"{path}: not a pack of format {FORMAT}; make it again with this version")
     try:
-        header = Header(index["kind"], int(index["sample_rate"]), index["front_end"])
+        header = Header(index["kind"], int(index["sample_rate"]), index["front_end"], index.get("coding", "pcm"))
+        if header.coding not in ("pcm", "flac") or (header.coding == "flac" and header.kind != "audio"):
+            raise ValueError(f"coding {header.coding!r}")
         _ = header.dtype, header.units_per_second
-        shards = [Shard(**entry) for entry in index["shards"]]
+        shards = [_parse_shard(**entry) for entry in index["shards"]]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a complete index of a pack ({error!r}); make the pack again") from error
     return header, shards
+
+
+def _parse_shard(file: Any, rows: Any, bytes: Any, sha256: Any, length: Any) -> Shard:
+    if not (isinstance(file, str) and isinstance(sha256, str)):
+        raise TypeError(f"file {file!r}, sha256 {sha256!r}")
+    return Shard(file, int(rows), int(bytes), sha256, int(length))
+
+
+def wrong_size(root: Path, shard: Shard) -> str | None:
+    """Why a file of a pack cannot be mapped, or None: it is not there, not below the pack, or not as long as it was."""
+    path = root / shard.file
+    if path.parent != root or not path.is_file():
+        return f"{path}: a shard of the pack is missing; delete the pack and make it again"
+    size = path.stat().st_size
+    if size != shard.bytes:
+        return f"{path}: {size} bytes instead of {shard.bytes}: truncated or replaced; make the pack again"
+    return None
+
+
+def damage(root: Path, shard: Shard) -> str | None:
+    """Why a file of a pack is not what was written, or None; reads all of it."""
+    if reason := wrong_size(root, shard):
+        return reason
+    if sha256(root / shard.file) != shard.sha256:
+        return f"{root / shard.file}: damaged (its hash differs); delete the pack and make it again"
+    return None
 
 
 def _open_shard(root: Path, shard: Shard, header: Header) -> _OpenShard:
@@ -203,12 +242,10 @@ def _open_shard(root: Path, shard: Shard, header: Header) -> _OpenShard:
     Sizes are checked first, and every payload must lie inside the file: touching a memory map past the end of its
     file kills the process.
     """
+    if reason := wrong_size(root, shard):
+        raise InputError(reason)
     path = root / shard.file
-    if path.parent != root or not path.is_file():
-        raise InputError(f"{path}: a shard of the pack is missing; delete the pack and make it again")
-    size = path.stat().st_size
-    if size != shard.bytes:
-        raise InputError(f"{path}: {size} bytes instead of {shard.bytes}: truncated or replaced; make the pack again")
+    size = shard.bytes
     with pa.memory_map(str(path)) as source:
         file = source.read_buffer()
     try:
@@ -218,18 +255,19 @@ def _open_shard(root: Path, shard: Shard, header: Header) -> _OpenShard:
         batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         words = pa.Table.from_batches(batches, SCHEMA).select(["id", "speaker", "session"])
         words.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError) as error:  # Arrow tells of damage in many ways
+        none = np.empty(0, np.int64)
+        lengths = np.concatenate([none, *(batch["length"].to_numpy() for batch in batches)])
+        starts = [_payload_starts(batch, file.address) for batch in batches]
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:  # damage shows in many ways
         raise InputError(f"{path}: damaged ({error}); delete the pack and make it again") from error
-    lengths = np.concatenate([np.empty(0, np.int64), *(batch["length"].to_numpy() for batch in batches)])
-    starts = [_payload_starts(batch, file.address) for batch in batches]
-    offsets = np.concatenate([np.empty(0, np.int64), *(first for first, _ in starts)])
-    ends = np.concatenate([np.empty(0, np.int64), *(last for _, last in starts)])
-    width = (header.bins or 1) * header.dtype.itemsize
-    inside = len(lengths) == shard.rows and np.array_equal(ends - offsets, lengths * width)
+    offsets = np.concatenate([none, *(first for first, _ in starts)])
+    ends = np.concatenate([none, *(last for _, last in starts)])
+    sizes, width = ends - offsets, (header.bins or 1) * header.dtype.itemsize
+    fits = np.array_equal(sizes, lengths * width) if header.coding == "pcm" else np.all((sizes > 0) == (lengths > 0))
+    inside = len(lengths) == shard.rows and fits
     if not inside or (len(offsets) and (offsets.min() < 0 or ends.max() > size or lengths.min() < 0)):
         raise InputError(f"{path}: damaged (lengths and payloads disagree); delete the pack and make it again")
-    values = np.frombuffer(file, header.dtype, count=size // header.dtype.itemsize)
-    return _OpenShard(values, lengths, offsets // header.dtype.itemsize, words)
+    return _OpenShard(np.frombuffer(file, np.uint8), lengths, offsets, sizes, words)
 
 
 def _payload_starts(batch: pa.RecordBatch, base: int) -> tuple[np.ndarray, np.ndarray]:

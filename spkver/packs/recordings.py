@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from spkver import audio
 from spkver.datadir import DataDir
 from spkver.errors import InputError
 from spkver.files import StrPath
-from spkver.packs.build import Rejected, Summary, build, fingerprint
-from spkver.packs.layout import Header
+from spkver.packs.build import Rejected, Summary, build
+from spkver.packs.layout import Coding, Header, fingerprint
 from spkver.packs.writer import ShardWriter
+
+LOOKED_AT = 200  # recordings whose headers tell how long the others will be
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class _Utterance:
     path: str
     start: float
     end: float | None
+    channel: int | None
     seconds: float | None  # utt2dur's: not used, but a corpus made anew under the same names shows in it
 
 
@@ -31,6 +39,7 @@ class _Utterance:
 class _Settings:
     sample_rate: int
     min_seconds: float
+    max_seconds: float
     channel: int | None
     allow_pipes: bool
 
@@ -43,6 +52,10 @@ class _AudioTask:
     @property
     def rows(self) -> int:
         return len(self.utterances)
+
+    def stamp(self) -> str:
+        paths = dict.fromkeys(utterance.path for utterance in self.utterances)
+        return fingerprint([_state(path) for path in paths])
 
     def write(self, shard: ShardWriter) -> list[Rejected]:
         rejected = []
@@ -57,18 +70,31 @@ class _AudioTask:
         return rejected
 
     def _samples(self, utterance: _Utterance) -> np.ndarray:
-        settings = self.settings
+        settings, before = self.settings, _state(utterance.path)
         waveform, rate = audio.read(
             utterance.path,
             settings.sample_rate,
             start=utterance.start,
             end=utterance.end,
-            channel=settings.channel,
+            channel=settings.channel if utterance.channel is None else utterance.channel,
+            max_seconds=settings.max_seconds,
             allow_pipes=settings.allow_pipes,
+            keep_int16=True,
         )
+        if _state(utterance.path) != before:
+            raise InputError("changed while it was read; run again when nothing writes to it")
         if reason := audio.unusable(waveform, rate, settings.min_seconds):
             raise InputError(reason)
         return audio.to_int16(waveform)
+
+
+def _state(path: str) -> tuple[int, int] | None:
+    """What tells a changed file from the one that it was: its size and time of writing; None where there is no file."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def pack_audio(
@@ -78,26 +104,54 @@ def pack_audio(
     sample_rate: int = 16000,
     jobs: int = 1,
     min_seconds: float = 0.3,
+    max_seconds: float = 3600.0,
     max_rejected: float = 0.1,
     channel: int | None = None,
     allow_pipes: bool = False,
     rows_per_shard: int | None = None,
+    coding: Coding = "pcm",
+    say: Callable[[str], None] | None = None,
 ) -> Summary:
     """Pack a data directory: every utterance as mono int16 at `sample_rate` (Hz), in the order of the ids.
 
     Samples of 16-bit recordings at that rate are kept to the bit. What cannot be decoded or is empty, not finite,
-    silent or shorter than `min_seconds` is listed in rejected.jsonl with its reason; RunError if that is more than the
-    share `max_rejected`. A killed run goes on where it stopped; a finished one is not repeated (see `packs.build`).
-    channel: which one to take of recordings with several. rows_per_shard: None chooses by the number of utterances.
+    silent, shorter than `min_seconds` or longer than `max_seconds` (which bounds the memory of a process) is listed in
+    rejected.jsonl with its reason; RunError if that is more than the share `max_rejected`. A killed run goes on where
+    it stopped; a finished one is not repeated (see `packs.build`).
+    channel: which one to take of recordings with several, where the data directory does not say. rows_per_shard: None
+    chooses by the number of utterances. coding: flac takes about half of the disk (never more than the size that is
+    told, which is that of pcm), for crops that have to be decoded. say: is told the size before the work starts.
+    Raises InputError when the disk has no room.
     """
-    settings = _Settings(sample_rate, min_seconds, channel, allow_pipes)
+    settings = _Settings(sample_rate, min_seconds, max_seconds, channel, allow_pipes)
     utterances = _utterances(data)
     size = rows_per_shard or _rows_per_shard(len(utterances))
     tasks = [_AudioTask(tuple(utterances[at : at + size]), settings) for at in range(0, len(utterances), size)]
     rows = (list(astuple(utterance)) for utterance in utterances)
-    mark = fingerprint("audio", asdict(settings), size, *rows)
-    header = Header("audio", sample_rate)
-    return build(out, header, tasks, mark, jobs=jobs, max_rejected=max_rejected)
+    header = Header("audio", sample_rate, coding=coding)
+    mark = fingerprint("audio", asdict(settings), *(["flac"] if coding == "flac" else []), size, *rows)
+    expected = None if (total := expected_seconds(data)) is None else round(total * sample_rate * 2)
+    return build(out, header, tasks, mark, jobs=jobs, max_rejected=max_rejected, size=expected, say=say)
+
+
+def expected_seconds(data: DataDir) -> float | None:
+    """About how much audio there is, from utt2dur, segments, or the headers of some recordings; None if none says."""
+    unknown = pa.nulls(len(data), pa.float64())
+    columns = {name: data.table[name] for name in ("seconds", "start", "end") if name in data.table.column_names}
+    seconds = columns.get("seconds", unknown)
+    if "start" in columns:
+        seconds = pc.coalesce(seconds, pc.subtract(columns["end"], columns["start"]))
+    known = np.array(seconds, dtype=np.float64)
+    rows = np.flatnonzero(np.isnan(known))
+    some = data.table.take(pa.array(rows[:: max(1, len(rows) // LOOKED_AT)]))
+    starts = some["start"].to_pylist() if "start" in columns else [0.0] * len(some)
+    looked_at = []
+    for path, start in zip(some["path"].to_pylist(), starts):
+        with contextlib.suppress(InputError):
+            looked_at.append(audio.seconds(path) - start)
+    if len(rows) and not looked_at:
+        return None
+    return float(np.nansum(known) + (np.mean(looked_at) * len(rows) if looked_at else 0.0))
 
 
 def _rows_per_shard(utterances: int) -> int:
@@ -114,6 +168,7 @@ def _utterances(data: DataDir) -> list[_Utterance]:
         data.paths,
         data.column("start") or [0.0] * len(data),
         data.column("end") or nothing,
+        data.column("channel") or nothing,
         data.column("seconds") or nothing,
     )
     return [_Utterance(*row) for row in zip(*columns)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from spkver.errors import InputError
-from spkver.files import StrPath, replace_directory, sha256, write_json, write_text
-from spkver.packs.layout import INDEX, REJECTED, SCHEMA, Header, Kind, Shard, index, shard_name
+from spkver.files import StrPath, replace_directory, write_json, write_text
+from spkver.packs.layout import INDEX, REJECTED, SCHEMA, Coding, Header, Kind, Shard, encode, index, shard_name
 
 BATCH_ROWS = 256
 BATCH_BYTES = 64 << 20  # long recordings make smaller batches
@@ -28,9 +31,11 @@ class ShardWriter:
         self.speakers: set[str] = set()
         self._path = Path(path)
         self._header = header
-        self._pending: list[dict[str, Any]] = []
+        self._words: list[tuple[str, str, str, int]] = []
+        self._payloads: list[np.ndarray] = []
         self._bytes = 0
-        self._file = pa.ipc.new_file(str(path), SCHEMA)
+        self._stream = _HashedFile(self._path)
+        self._file = pa.ipc.new_file(pa.PythonFile(self._stream, "w"), SCHEMA)
 
     def add(self, id: str, speaker: str, session: str | None, values: np.ndarray) -> None:
         """Append an utterance: int16 (time,) or float16 (frames, bins)."""
@@ -38,30 +43,64 @@ class ShardWriter:
         expected = (self._header.bins,) if self._header.bins else ()
         if values.dtype != self._header.dtype or shape != expected or values.ndim != len(expected) + 1:
             raise ValueError(f"{id}: {values.dtype} {values.shape} does not fit a pack of {self._header.kind}")
-        payload = np.ascontiguousarray(values).tobytes()
-        row = {"id": id, "speaker": speaker, "session": session or "", "length": len(values), "payload": payload}
-        self._pending.append(row)
-        self._bytes += len(payload)
+        self._words.append((id, speaker, session or "", len(values)))
+        self._payloads.append(encode(values, self._header))
+        self._bytes += len(self._payloads[-1])
         self.rows += 1
         self.length += len(values)
         self.speakers.add(speaker)
-        if len(self._pending) >= BATCH_ROWS or self._bytes >= BATCH_BYTES:
+        if len(self._words) >= BATCH_ROWS or self._bytes >= BATCH_BYTES:
             self._flush()
 
     def close(self, name: str) -> Shard:
         """Finish the file. Returns its entry in pack.json, under the name it is going to have."""
-        if self._pending:
+        if self._words:
             self._flush()
         self._file.close()
-        return Shard(name, self.rows, self._path.stat().st_size, sha256(self._path), self.length)
+        self._stream.close()
+        return Shard(name, self.rows, self._stream.written, self._stream.digest.hexdigest(), self.length)
 
     def abandon(self) -> None:
         """Close the file, which is of no use."""
-        self._file.close()
+        with contextlib.suppress(OSError, pa.ArrowException):  # on a full disk the footer fails once more
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._stream.close()
 
     def _flush(self) -> None:
-        self._file.write_batch(pa.RecordBatch.from_pylist(self._pending, schema=SCHEMA))
-        self._pending, self._bytes = [], 0
+        columns: list[Any] = [pa.array(column) for column in zip(*self._words)]
+        edges = np.cumsum([0, *(len(payload) for payload in self._payloads)], dtype=np.int64)
+        buffers = [None, pa.py_buffer(edges), pa.py_buffer(np.concatenate(self._payloads))]
+        columns.append(pa.Array.from_buffers(pa.large_binary(), len(self._payloads), buffers, null_count=0))
+        self._file.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
+        self._words, self._payloads, self._bytes = [], [], 0
+
+
+class _HashedFile(io.RawIOBase):
+    """A file whose SHA-256 is there when it is written, without reading it again."""
+
+    def __init__(self, path: Path) -> None:
+        self.digest = hashlib.sha256()
+        self.written = 0
+        self._file = open(path, "wb", buffering=0)  # noqa: SIM115 - closed by close
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write all of it: the operating system takes at most 2 GiB at once."""
+        view = memoryview(data).cast("B")
+        self.digest.update(view)
+        done = 0
+        while done < len(view):
+            done += self._file.write(view[done:])
+        self.written += done
+        return done
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
 
 
 class PackWriter:
@@ -78,9 +117,10 @@ class PackWriter:
         kind: Kind,
         sample_rate: int,
         front_end: dict[str, Any] | None = None,
+        coding: Coding = "pcm",
         rows_per_shard: int = 1000,
     ) -> None:
-        self.header = Header(kind, sample_rate, front_end)
+        self.header = Header(kind, sample_rate, front_end, coding)
         self._target = Path(path)
         self._rows_per_shard = rows_per_shard
         self._shards: list[Shard] = []
@@ -112,7 +152,7 @@ class PackWriter:
                     self._shard.abandon()
                 return
             self._close_shard()
-            content = index(self.header, self._shards, speakers=len(self._speakers), rejected=0, fingerprint="")
+            content = index(self.header, self._shards, speakers=len(self._speakers), rejected=0, mark="")
             write_text(self._part / REJECTED, "")
             write_json(self._part / INDEX, content)
             self._part.chmod(0o755)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from spkver import metrics
+from spkver.files import StrPath, atomic_file
+from spkver.metrics import Cost, Decision, ErrorCurve
 from spkver.trials import Scores
 
 DEFAULT_POINTS = ("vox-0.01", "vox-0.05")
@@ -15,7 +19,12 @@ DEFAULT_POINTS = ("vox-0.01", "vox-0.05")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Rates in [0, 1]; the costs normalised, at the thresholds where they are least."""
+    """Rates in [0, 1]; the costs normalised; Cllr in bits.
+
+    min_dcf: at the thresholds where each cost is least (not a number for the mean of several points)
+    frr: by false-alarm rate, the miss rate at the lowest threshold that keeps to it
+    act_dcf, cllr: of scores that are log-likelihood ratios; None where they are not said to be
+    """
 
     trials: int
     targets: int
@@ -23,15 +32,23 @@ class Evaluation:
     eer: float
     eer_threshold: float
     eer_convex_hull: float
-    min_dcf: dict[str, metrics.Cost]
+    min_dcf: dict[str, Cost]
+    min_cllr: float
+    frr: dict[float, Decision] = field(default_factory=dict)
+    act_dcf: dict[str, float] | None = None
+    cllr: float | None = None
 
     def plain(self) -> dict[str, Any]:
-        """As plain values for JSON; a threshold that rejects all is null."""
+        """As plain values for JSON; a threshold that rejects all, or that is none, is null."""
         costs = {
             name: {"cost": cost, "threshold": threshold if math.isfinite(threshold) else None}
             for name, (cost, threshold) in self.min_dcf.items()
         }
-        return asdict(self) | {"min_dcf": costs}
+        rates = {
+            f"{rate:g}": {"frr": found.miss, "threshold": found.threshold if math.isfinite(found.threshold) else None}
+            for rate, found in self.frr.items()
+        }
+        return asdict(self) | {"min_dcf": costs, "frr": rates}
 
     def table(self) -> str:
         """As a small table to read."""
@@ -39,27 +56,79 @@ class Evaluation:
             ("trials", f"{self.trials}", f"{self.targets} targets, {self.nontargets} non-targets"),
             ("EER", f"{100 * self.eer:.2f} %", f"at threshold {self.eer_threshold:.4f}"),
         ]
-        for name, (cost, threshold) in self.min_dcf.items():
-            where = f"at threshold {threshold:.4f}" if math.isfinite(threshold) else "rejecting all"
-            rows.append((f"minDCF {name}", f"{cost:.4f}", where))
+        rows += [
+            (f"minDCF {name}", f"{cost:.4f}", _where(threshold)) for name, (cost, threshold) in self.min_dcf.items()
+        ]
+        rows += [(f"actDCF {name}", f"{cost:.4f}", "") for name, cost in (self.act_dcf or {}).items()]
+        rows += [
+            (f"FRR at FAR {100 * rate:g} %", f"{100 * found.miss:.2f} %", _where(found.threshold))
+            for rate, found in self.frr.items()
+        ]
+        if self.cllr is not None:
+            rows += [("Cllr", f"{self.cllr:.4f}", f"bits, {self.min_cllr:.4f} at the least")]
         widths = [max(map(len, column)) for column in zip(*rows)]
-        return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c}" for a, b, c in rows)
+        return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c}".rstrip() for a, b, c in rows)
 
 
-def evaluate(scores: Scores, points: Sequence[str] = DEFAULT_POINTS) -> Evaluation:
-    """EER and minDCF at named operating points.
+def evaluate(
+    scores: Scores, points: Sequence[str] = DEFAULT_POINTS, *, far: Sequence[float] = (), llr: bool = False
+) -> Evaluation:
+    """EER, min Cllr, and minDCF at named operating points (or primary costs).
 
-    Raises InputError for scores without labels, lists without a target or a non-target, and unknown points.
+    far: false-alarm rates in [0, 1] at which to give the miss rate, too
+    llr: the scores are natural-log likelihood ratios: actDCF and Cllr, too
+    Raises InputError for scores without labels, lists without a target or a non-target, unknown points and rates.
     """
-    wanted = {name: metrics.operating_point(name) for name in points}
-    curve = metrics.error_curve(scores.values, scores.labels)
+    return evaluate_curve(metrics.error_curve(scores.values, scores.labels), len(scores), points, far=far, llr=llr)
+
+
+def evaluate_curve(
+    curve: ErrorCurve,
+    trials: int,
+    points: Sequence[str] = DEFAULT_POINTS,
+    *,
+    far: Sequence[float] = (),
+    llr: bool = False,
+) -> Evaluation:
+    """`evaluate` of a curve that is there already."""
+    wanted = {name: metrics.operating_points(name) for name in points}
     crossing = metrics.equal_error(curve)
     return Evaluation(
-        trials=len(scores),
-        targets=curve.targets,
-        nontargets=curve.nontargets,
+        trials=trials,
+        targets=int(curve.targets),
+        nontargets=int(curve.nontargets),
         eer=crossing.rate,
         eer_threshold=crossing.threshold,
         eer_convex_hull=metrics.equal_error_of_hull(curve),
-        min_dcf={name: metrics.least_cost(curve, point) for name, point in wanted.items()},
+        min_dcf={name: _mean([metrics.least_cost(curve, one) for one in several]) for name, several in wanted.items()},
+        min_cllr=metrics.min_cllr_of(curve),
+        frr={rate: metrics.miss_at_false_alarm(curve, rate) for rate in far},
+        act_dcf={
+            name: float(np.mean([metrics.actual_cost(curve, one).cost for one in several]))
+            for name, several in wanted.items()
+        }
+        if llr
+        else None,
+        cllr=metrics.cllr_of(curve) if llr else None,
     )
+
+
+def write_curve(path: StrPath, curve: ErrorCurve) -> None:
+    """Write the points at which a curve turns (which draw all of it) as CSV: threshold, false_alarm, miss."""
+    points = metrics.corners(curve)
+    columns = curve.thresholds[points], curve.false_alarm[points], curve.miss[points]
+    with atomic_file(path) as part, open(part, "w", encoding="utf-8") as stream:
+        stream.write("threshold,false_alarm,miss\n")
+        stream.writelines(
+            f"{threshold},{alarm!r},{miss!r}\n" for threshold, alarm, miss in zip(*map(np.ndarray.tolist, columns))
+        )
+
+
+def _mean(costs: list[Cost]) -> Cost:
+    return costs[0] if len(costs) == 1 else Cost(float(np.mean([cost for cost, _ in costs])), math.nan)
+
+
+def _where(threshold: float) -> str:
+    if math.isnan(threshold):
+        return "the mean of several points"
+    return f"at threshold {threshold:.4f}" if math.isfinite(threshold) else "rejecting all"

@@ -66,3 +66,10 @@ def test_starts_without_the_heavy_packages(command):
     code = f"import spkver.cli.{command}, sys; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_more_numbers(spkver, score_file):
+    curve = score_file.parent / "curve.csv"
+    done = spkver("evaluate", score_file, "--far", "0.05", "--llr", "--point", "sre16", "--curve", curve)
+    assert "FRR at FAR 5 %" in done.stdout and "actDCF sre16" in done.stdout and "Cllr" in done.stdout
+    assert curve.read_text().startswith("threshold,false_alarm,miss\n")

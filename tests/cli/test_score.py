@@ -45,5 +45,26 @@ def test_bad_input_is_one_line_and_leaves_no_file(spkver, scored_corpus):
     done = spkver("score", *arguments, "--test", scored_corpus / "other.parquet", code=2)
     assert "two models" in done.stderr
     done = spkver("score", scored_corpus / "trials", scored_corpus / "trials", out, code=2)
-    assert "not an embeddings file" in done.stderr
+    assert "the format is told by the name" in done.stderr
     assert not out.exists()
+
+
+@pytest.mark.parametrize("kind", ["emb.npz", "emb.npy", "emb.ark", "emb.scp"])
+def test_other_formats_of_embeddings(spkver, scored_corpus, kind):
+    spkver("convert", scored_corpus / "emb.parquet", scored_corpus / kind)
+    for name in ("emb.parquet", kind):
+        spkver("score", scored_corpus / "trials", scored_corpus / name, scored_corpus / f"{name}.scores")
+    assert (scored_corpus / f"{kind}.scores").read_text() == (scored_corpus / "emb.parquet.scores").read_text()
+
+
+def test_all_with_all(spkver, scored_corpus):
+    done = spkver("score-all", scored_corpus / "emb.parquet", scored_corpus / "all.npz")
+    assert "10000 scores" in done.stdout
+    embeddings = read_embeddings(scored_corpus / "emb.parquet")
+    with np.load(scored_corpus / "all.npz") as found:
+        np.testing.assert_allclose(found["scores"], cosine_similarity(embeddings.vectors), atol=1e-6)
+
+
+def test_a_device_that_is_not_there(spkver, scored_corpus):
+    arguments = (scored_corpus / "trials", scored_corpus / "emb.parquet", scored_corpus / "out")
+    assert "device 'none'" in spkver("score", *arguments, "--device", "none", code=2).stderr

@@ -91,6 +91,6 @@ def test_bad_ark(tmp_path, content, message):
 
 def test_unknown_formats(tmp_path, embeddings):
     write_embeddings(tmp_path / "e.parquet", embeddings)
-    for source, target in [("e.txt", "e.npz"), ("e.parquet", "e"), ("e.parquet", "e.npy")]:
-        with pytest.raises(InputError, match=r"use \.parquet, \.npz, \.ark or \.scp"):
+    for source, target in [("e.txt", "e.npz"), ("e.parquet", "e"), ("e.parquet", "e.h5")]:
+        with pytest.raises(InputError, match=r"use \.parquet, \.npz, \.npy, \.ark or \.scp"):
             convert(tmp_path / source, tmp_path / target)

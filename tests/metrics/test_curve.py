@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import det_curve, roc_curve
 
 from spkver.errors import InputError
-from spkver.metrics import error_curve, threshold_at_false_alarm
+from spkver.metrics import corners, eer, error_curve, miss_at_false_alarm, threshold_at_false_alarm
 
 
 def sweep(scores, target):
@@ -95,3 +95,68 @@ def test_a_million_trials_in_float32_and_float64_agree():
     one, other = error_curve(scores, target), error_curve(scores.astype(np.float64), target)
     np.testing.assert_array_equal(one.misses, other.misses)
     np.testing.assert_array_equal(one.thresholds, other.thresholds)
+
+
+@given(data=st.data(), doubles=st.booleans())
+def test_weights_count_trials_as_often(data, trial_lists, doubles):
+    scores, target = data.draw(trial_lists())
+    weights = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(scores), max_size=len(scores))))
+    weights[:2] += 1
+    once = error_curve(np.repeat(scores, weights), np.repeat(target, weights))
+    curve = error_curve(scores, target, weights.astype(float) / 4 if doubles else weights)
+    at = np.searchsorted(curve.thresholds, once.thresholds)
+    np.testing.assert_allclose(curve.miss[at], once.miss, atol=1e-12)
+    np.testing.assert_allclose(curve.false_alarm[at], once.false_alarm, atol=1e-12)
+    assert eer(scores, target, weights) == pytest.approx(eer(np.repeat(scores, weights), np.repeat(target, weights)))
+
+
+def test_weights_equal_sklearns():
+    rng = np.random.default_rng(0)
+    target, weights = rng.random(500) < 0.3, rng.random(500)
+    scores = (rng.normal(size=500) + target).round(1)
+    curve = error_curve(scores, target, weights)
+    alarm, hit, _ = roc_curve(target, scores, sample_weight=weights, drop_intermediate=False)
+    np.testing.assert_allclose(curve.false_alarm[::-1], alarm, atol=1e-12)
+    np.testing.assert_allclose(curve.miss[::-1], 1 - hit, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [([1, -1], "at least 0"), ([1, float("nan")], "at least 0"), (["a", "b"], "at least 0"), ([0, 1], "no non-target")],
+)
+def test_impossible_weights(weights, message):
+    with pytest.raises(InputError, match=message):
+        error_curve([0.0, 1.0], [0, 1], weights)
+
+
+@given(data=st.data(), rate=st.floats(0, 1))
+def test_errors_at_a_false_alarm_rate(data, trial_lists, rate):
+    scores, target = data.draw(trial_lists())
+    found = miss_at_false_alarm(error_curve(scores, target), rate)
+    accepted = scores >= found.threshold
+    assert found.miss == pytest.approx(np.mean(~accepted[target]))
+    assert found.false_alarm == pytest.approx(np.mean(accepted[~target]))
+    assert found.false_alarm <= rate
+
+
+@given(data=st.data())
+def test_corners_draw_the_whole_curve(data, trial_lists):
+    scores, target = data.draw(trial_lists())
+    curve = error_curve(scores, target)
+    kept = corners(curve)
+    alarm, miss = curve.false_alarm, curve.miss
+    for i in range(len(miss)):  # every point lies on the segment between its two corners
+        low, high = kept[kept <= i][-1], kept[kept >= i][0]
+        cross = (alarm[high] - alarm[low]) * (miss[i] - miss[low]) - (miss[high] - miss[low]) * (alarm[i] - alarm[low])
+        assert cross == pytest.approx(0, abs=1e-12)
+
+
+@given(data=st.data())
+def test_float32_takes_a_way_of_its_own_to_the_same_counts(data, trial_lists):
+    scores, target = data.draw(trial_lists())
+    scores = np.where(scores == 0, np.float32(-0.0), scores)
+    scores[0] = 0.0  # equals -0.0
+    one, other = error_curve(scores, target), error_curve(scores.astype(np.float64), target)
+    for name in ("thresholds", "misses", "false_alarms"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert (one.targets, one.nontargets) == (other.targets, other.nontargets)

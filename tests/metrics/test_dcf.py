@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spkver.errors import InputError
-from spkver.metrics import OPERATING_POINTS, OperatingPoint, error_curve, least_cost, min_dcf, operating_point
+from spkver.metrics import (
+    OPERATING_POINTS,
+    OperatingPoint,
+    actual_cost,
+    error_curve,
+    least_cost,
+    min_dcf,
+    operating_point,
+    operating_points,
+)
 
 
 def brute_force(scores, target, p_target, c_miss, c_fa):
@@ -71,3 +80,23 @@ def test_names():
 def test_impossible_points(bad):
     with pytest.raises(InputError, match="p_target"):
         min_dcf([0.0, 1.0], [0, 1], *bad)
+
+
+@given(data=st.data(), p_target=st.sampled_from([0.01, 0.5, 0.9]), c_miss=st.sampled_from([1, 10]))
+def test_actual_cost_by_its_definition(data, trial_lists, p_target, c_miss):
+    scores, target = data.draw(trial_lists())
+    threshold = -np.log(p_target / (1 - p_target) * c_miss)
+    accepted = scores >= threshold
+    cost = p_target * c_miss * np.mean(~accepted[target]) + (1 - p_target) * np.mean(accepted[~target])
+    curve, point = error_curve(scores, target), OperatingPoint(p_target, c_miss)
+    found = actual_cost(curve, point)
+    assert found.threshold == pytest.approx(threshold, abs=1e-12)
+    assert found.cost == pytest.approx(cost / min(p_target * c_miss, 1 - p_target), abs=1e-12)
+    assert found.cost >= least_cost(curve, point).cost - 1e-12
+
+
+def test_primary_costs():
+    assert [point.p_target for point in operating_points("sre16")] == [0.01, 0.005]
+    assert operating_points("sre10") == (OperatingPoint(0.001),)
+    with pytest.raises(InputError, match="did you mean 'sre16'"):
+        operating_points("sre_16")

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from spkver import audio
-from spkver.datadir import DataDir, from_columns, write_datadir
+from spkver.datadir import DataDir, from_columns, read_datadir, write_datadir
 from spkver.errors import InputError, RunError
 from spkver.packs import Pack, pack_audio
 
@@ -40,6 +40,29 @@ def test_16_bit_recordings_are_kept_to_the_bit(tmp_path: Path, corpus: Corpus) -
         "rejected.jsonl",
         *(f"shard-0000{n}.arrow" for n in range(3)),
     ]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "ULAW", "FLOAT"])
+@pytest.mark.parametrize("coding", ["pcm", "flac"])
+def test_what_is_packed_is_what_reading_gives(tmp_path: Path, subtype: str, coding: str) -> None:
+    noise = np.random.default_rng(0).normal(scale=0.3, size=(9000, 2))
+    soundfile.write(tmp_path / "x.wav", noise, 16000, subtype=subtype)
+    data = from_columns(["a", "b"], [str(tmp_path / "x.wav")] * 2, ["s", "t"], channels=[0, 1])
+    pack_audio(data, tmp_path / "p", coding=coding)  # type: ignore[arg-type]
+    pack = Pack.open(tmp_path / "p")
+    for channel in (0, 1):
+        expected, _ = audio.read(tmp_path / "x.wav", 16000, channel=channel)
+        np.testing.assert_array_equal(pack[channel], audio.to_int16(expected))
+        np.testing.assert_array_equal(pack.crop(channel, 7000, 999), audio.to_int16(expected)[7000:7999])
+
+
+def test_flac_takes_less_room_and_is_kept_apart(tmp_path: Path) -> None:
+    audio.write(tmp_path / "x.wav", np.sin(np.arange(50000) / 9).astype(np.float32) / 2, 16000)
+    data = from_columns(["a"], [str(tmp_path / "x.wav")], ["s"])
+    pack_audio(data, tmp_path / "p", coding="flac")
+    assert Pack.open(tmp_path / "p").shards[0].bytes < 60000
+    with pytest.raises(InputError, match="another input or other settings"):
+        pack_audio(data, tmp_path / "p")
 
 
 def test_number_of_processes_does_not_matter(tmp_path: Path, corpus: Corpus) -> None:
@@ -74,6 +97,28 @@ def test_segments_are_cut_out(tmp_path: Path, corpus: Corpus) -> None:
     pack = Pack.open(tmp_path / "p")
     np.testing.assert_array_equal(pack[0], recording[:5600])
     np.testing.assert_array_equal(pack[1], recording[1600:])
+
+
+def test_a_speaker_on_each_channel(tmp_path: Path) -> None:
+    """A stereo call is two recordings of one file; their channels travel through Kaldi's reco2file_and_channel."""
+    call = np.random.default_rng(0).integers(-9000, 9000, size=(8000, 2)).astype(np.int16)
+    soundfile.write(tmp_path / "call.wav", call, 8000)
+    paths = [str(tmp_path / "call.wav")] * 2
+    write_datadir(tmp_path / "data", from_columns(["call-A", "call-B"], paths, ["anna", "bert"], channels=[0, 1]))
+    assert (tmp_path / "data" / "reco2file_and_channel").read_text() == "call-A call A\ncall-B call B\n"
+    pack_audio(read_datadir(tmp_path / "data"), tmp_path / "p", sample_rate=8000)
+    pack = Pack.open(tmp_path / "p")
+    assert pack.speakers == ["anna", "bert"]
+    for row in (0, 1):
+        np.testing.assert_array_equal(pack[row], call[:, row])
+
+
+def test_recordings_that_are_too_long_are_set_aside_unread(tmp_path: Path, corpus: Corpus) -> None:
+    data = corpus(12)
+    summary = pack_audio(data, tmp_path / "p", max_seconds=0.565)
+    assert summary.rejected == 1
+    reason = json.loads((tmp_path / "p" / "rejected.jsonl").read_text())["reason"]
+    assert reason == "too long (0.6 s, at most 0.565 s at once); name segments"
 
 
 def bad_recordings(folder: Path) -> dict[str, str]:

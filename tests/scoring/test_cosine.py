@@ -9,6 +9,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.scoring import cosine
+from spkver.scoring import sides as module
 from spkver.trials import Trials
 
 
@@ -24,7 +25,7 @@ def trials(pairs):
 
 @pytest.mark.parametrize("block", [1, 100, 1 << 18])
 def test_equals_sklearn(monkeypatch, block):
-    monkeypatch.setattr(cosine, "_BLOCK", block)
+    monkeypatch.setattr(module, "_GATHERED", block)
     embeddings = made([f"u{i}" for i in range(50)])
     rng = np.random.default_rng(1)
     one, other = rng.integers(50, size=(2, 700))

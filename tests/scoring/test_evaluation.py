@@ -8,7 +8,7 @@ import pytest
 
 from spkver import metrics
 from spkver.errors import InputError
-from spkver.scoring.evaluation import evaluate
+from spkver.scoring.evaluation import evaluate, write_curve
 from spkver.trials import Scores, Trials
 
 
@@ -53,3 +53,33 @@ def test_no_labels_and_unknown_point():
         evaluate(scored([1, 2], None))
     with pytest.raises(InputError, match="unknown operating point 'vox'"):
         evaluate(scored([1, 2], np.array([True, False])), ["vox"])
+
+
+def test_likelihood_ratios_rates_and_primary_costs():
+    rng = np.random.default_rng(0)
+    target = rng.random(2000) < 0.3
+    scores = scored(2 * (rng.normal(size=2000) + 2 * target - 1), target)
+    found = evaluate(scores, ["sre16", "sre10"], far=[0.01, 0.1], llr=True)
+    costs = [metrics.min_dcf(scores.values, target, p) for p in (0.01, 0.005)]
+    assert found.min_dcf["sre16"].cost == pytest.approx(np.mean(costs))
+    assert found.cllr == metrics.cllr(scores.values, target) >= found.min_cllr
+    for rate, (miss, alarm, threshold) in found.frr.items():
+        assert alarm <= rate and miss == np.mean(scores.values[target] < threshold)
+    plain = json.loads(json.dumps(found.plain(), allow_nan=False))
+    assert plain["frr"]["0.01"]["frr"] == found.frr[0.01].miss
+    assert plain["min_dcf"]["sre16"]["threshold"] is None
+    for words in ("FRR at FAR 1 %", "actDCF sre10", "Cllr", "the mean of several points"):
+        assert words in found.table()
+    assert all(found.act_dcf[name] >= found.min_dcf[name].cost for name in found.act_dcf)
+
+
+def test_curve_file(tmp_path):
+    rng = np.random.default_rng(0)
+    target = rng.random(300) < 0.3
+    curve = metrics.error_curve((rng.normal(size=300) + target).astype(np.float32), target)
+    write_curve(tmp_path / "c.csv", curve)
+    table = np.genfromtxt(tmp_path / "c.csv", delimiter=",", names=True)
+    np.testing.assert_allclose(
+        np.trapezoid(table["miss"], table["false_alarm"]), np.trapezoid(curve.miss, curve.false_alarm)
+    )
+    assert table["threshold"][-1] == np.inf

@@ -6,6 +6,7 @@ import pytest
 
 from spkver.config import load
 from spkver.errors import InputError
+from spkver.files import locked
 from spkver.packs import PackWriter
 from spkver.recipe import Recipe, train
 
@@ -86,6 +87,8 @@ def test_experiment_directories(recipe, out):
     train(parts, out, resume=True, **QUIET)
     with pytest.raises(InputError, match="holds a run already"):
         train(parts, out, **QUIET)
+    with locked(out), pytest.raises(InputError, match="another run is at work here"):
+        train(parts, out, resume=True, **QUIET)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""spkver breakdown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spkver.files import write_json
+from spkver.report import tables
+from spkver.scoring.breakdown import break_down, read_table, worst_speakers
+from spkver.trials import join, read_scores, read_trials
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("scores", type=_FILE)
+@click.argument("table", type=_FILE)
+@click.option("--trials", type=_FILE, help="The trial list with the labels, in any order.")
+@click.option("--by", default="speaker", show_default=True, help="A column of TABLE; `speaker`: the worst speakers.")
+@click.option("--edges", help="Edges of the bands of a column of numbers: 2,5,10. Without: quarters.")
+@click.option("--most", type=click.IntRange(min=1), default=10, show_default=True, help="Speakers to print.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--out", type=_FILE, help="Write all rows to this JSON file, too.")
+def command(
+    scores: Path,
+    table: Path,
+    trials: Path | None,
+    by: str,
+    edges: str | None,
+    most: int,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Errors of SCORES by what TABLE knows of the ids: a data directory, or CSV or Parquet with a column `id`.
+
+    \b
+    All errors are counted at the threshold of the whole list's equal error rate. By speaker, the worst come first, with
+    the speaker each is most often taken for.
+
+    \b
+    Example:
+      spkver breakdown scores.txt data/test --trials trials.txt --by seconds --edges 2,5,10
+    """
+    scored = read_scores(scores)
+    if trials:
+        scored = join(scored, read_trials(trials), names=(str(scores), str(trials)))
+    known = read_table(table)
+    if by == "speaker":
+        rows = [asdict(row) for row in worst_speakers(scored, known)]
+        shown = [_speaker_row(row) for row in rows[:most]]
+        head = ["speaker", "misses", "of", "false alarms", "of", "taken for", "times"]
+    else:
+        rows = [asdict(row) for row in break_down(scored, known, by, _numbers(edges))]
+        shown = [_group_row(row) for row in rows]
+        head = [by, "targets", "nontargets", "miss %", "false alarm %", "EER %"]
+    if out:
+        write_json(out, rows)
+    click.echo(json.dumps(rows, indent=2) if as_json else tables.text([head, *shown]))
+
+
+def _speaker_row(row: dict[str, Any]) -> list[str]:
+    return [str(value) for value in row.values()]
+
+
+def _group_row(row: dict[str, Any]) -> list[str]:
+    rates = ["" if row[name] is None else f"{100 * row[name]:.2f}" for name in ("miss", "false_alarm", "eer")]
+    return [row["name"], str(row["targets"]), str(row["nontargets"]), *rates]
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(f"'{text}': expected numbers, as in 2,5,10", param_hint="--edges") from error

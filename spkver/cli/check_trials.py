@@ -1,0 +1,40 @@
+"""spkver check-trials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spkver.metrics import OPERATING_POINTS, operating_point
+from spkver.metrics.dcf import rate_costs
+from spkver.scoring.comparison import read_speakers
+from spkver.trials import check, read_trials
+from spkver.trials.checks import Cost
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("trials", type=_FILE)
+@click.option("--speakers", multiple=True, type=_FILE, help="utt2spk of the list's ids (may be given again).")
+@click.option("--training", multiple=True, type=_FILE, help="utt2spk of the training: are any speakers shared?")
+@click.option("--point", "points", multiple=True, help=f"Is the list large enough? {', '.join(OPERATING_POINTS)}.")
+def command(trials: Path, speakers: tuple[Path, ...], training: tuple[Path, ...], points: tuple[str, ...]) -> None:
+    """What is odd about the list TRIALS: duplicates, trials of a recording with itself, contradicting labels, speakers
+    that were trained on, too few trials for an operating point. One line for each; exit code 0.
+
+    \b
+    Example:
+      spkver check-trials trials.txt --speakers data/test/utt2spk --training data/train/utt2spk --point vox-0.01
+    """
+    listed = read_trials(trials)
+    odd = check(
+        listed,
+        read_speakers(speakers) if speakers else None,
+        read_speakers(training) if training else None,
+        {name: Cost(*rate_costs(operating_point(name))) for name in points},
+    )
+    for line in odd:
+        click.echo(f"warning: {line}")
+    click.echo(f"{trials}: {len(listed)} trials" + ("" if odd else ", nothing odd"))

@@ -1,0 +1,26 @@
+"""`spkver data verify`: whether a pack is what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="verify")
+@click.argument("pack", type=click.Path(path_type=Path))
+def command(pack: Path) -> None:
+    """Read all of PACK and compare it with its hashes: bits flipped, files cut off or lost. Exit code 2 if any is.
+
+    \b
+    Example: spkver data verify packs/train
+    """
+    from spkver.errors import InputError
+    from spkver.packs import verify
+
+    found = verify(pack)
+    for line in found:
+        click.echo(line)
+    if found:
+        raise InputError(f"{pack}: {len(found)} of its files are not what was written")
+    click.echo(f"{pack}: sound")

@@ -1,0 +1,29 @@
+"""spkver score-all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spkver.cli import scoring
+from spkver.scoring.files import score_all
+
+
+@click.command()
+@click.argument("embeddings", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@scoring.options
+def command(embeddings: Path, out: Path, **sides: Any) -> None:
+    """Cosine scores of every enrolment with every test utterance, written to OUT.
+
+    \b
+    OUT is a score file (text, .csv or .parquet), or .npz: the arrays `enrol` and `test` (ids) and `scores`, float32
+    (enrolments, tests). Without --test, each of EMBEDDINGS meets each, itself included.
+
+    \b
+    Example:
+      spkver score-all enrol.parquet scores.npz --test test.parquet
+    """
+    click.echo(f"{out}: {score_all(scoring.sides(embeddings, **sides), out)} scores")

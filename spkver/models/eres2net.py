@@ -1,0 +1,86 @@
+"""ERes2Net (Chen et al., Interspeech 2023) and ERes2NetV2 (Chen et al., Interspeech 2024).
+
+Res2Net whose features are fused by attention: inside the blocks of the last two stages, and between the stages.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from spkver.config import Component, component
+from spkver.models import POOLINGS
+from spkver.models.plane import PlaneNetwork
+from spkver.models.res2net import BLOCKS, Res2Block, Sum, clipped_relu
+
+
+class ERes2NetConfig(Component):
+    """ERes2Net; `fused: last` with its widths is ERes2NetV2."""
+
+    name: Literal["eres2net"] = "eres2net"
+    channels: int = Field(32, gt=0, description="width of the first stage, doubled by each of the next three")
+    base_width: int = Field(32, gt=0, description="of a part, in 64ths of the stage's width")
+    scale: int = Field(2, gt=1, description="parts of a block, each with a convolution")
+    expansion: int = Field(2, gt=0, description="of a block's output over its stage's width")
+    fused: Literal["all", "last"] = Field("all", description="stages: all four from the first on, or the last two (V2)")
+    dim: int = Field(192, gt=0, description="of the embedding")
+    pooling: component(POOLINGS) = Field(default="statistics")  # type: ignore[valid-type]
+
+
+class AttentiveFusion(nn.Module):
+    """x · (1 + a) + y · (1 - a), a = tanh of a local network of both."""
+
+    def __init__(self, channels: int, reduction: int = 4) -> None:
+        super().__init__()
+        hidden = max(channels // reduction, 1)
+        self.local_att = nn.Sequential(
+            nn.Conv2d(2 * channels, hidden, 1),
+            nn.BatchNorm2d(hidden),
+            nn.SiLU(),
+            nn.Conv2d(hidden, channels, 1),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Two tensors (batch, channels, bins, frames) to one."""
+        a = torch.tanh(self.local_att(torch.cat([x, y], 1)))
+        return x * (1 + a) + y * (1 - a)
+
+
+class ERes2Net(PlaneNetwork):
+    """Four stages of Res2Net blocks; each fused stage is joined with what came before, brought to its size."""
+
+    Config = ERes2NetConfig
+
+    def __init__(self, config: ERes2NetConfig, bins: int) -> None:
+        def block(before: int, width: int, stride: int | tuple[int, int], stage: int) -> nn.Module:
+            part = max(width * config.base_width // 64, 1)
+            joins: list[nn.Module] = [AttentiveFusion(part) if stage > 2 else Sum() for _ in range(config.scale - 1)]
+            return Res2Block(before, width * config.expansion, part, stride, config.scale, config.scale, joins)
+
+        super().__init__(config, bins, BLOCKS, config.expansion, block)
+        self.first = 1 if config.fused == "all" else 3  # the first stage that is carried on to the next one
+        width = config.channels * config.expansion
+        for number in range(self.first, 4):
+            before, after = width << (number - 1), width << number
+            self.add_module(f"downsample{number}", nn.Conv2d(before, after, 3, 2, 1, bias=False))
+            self.add_module(f"fuse{number + 1}", AttentiveFusion(after))
+
+    def stages(self, x: Tensor) -> Tensor:
+        """(batch, channels, bins, frames) to (batch, 8 expansion channels, bins / 8, frames / 8)."""
+        fused = x
+        for number in range(1, 5):
+            x = self.get_submodule(f"layer{number}")(x)
+            if number <= self.first:
+                fused = x
+            else:
+                carried = self.get_submodule(f"downsample{number - 1}")(fused)
+                fused = self.get_submodule(f"fuse{number}")(x, carried)
+        return fused
+
+    def activation(self, x: Tensor) -> Tensor:
+        """After the stem."""
+        return clipped_relu(x)

@@ -1,0 +1,103 @@
+"""What the ResNet family shares: networks over the time-frequency plane.
+
+A stem of one 3 × 3 convolution, four stages whose width doubles and of which the last three halve time and frequency,
+pooling over time with frequency folded into the channels, an affine layer. Layers are named as WeSpeaker and 3D-Speaker
+name them, so that their checkpoints map onto ours one to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spkver.config import Component
+from spkver.models import POOLINGS
+
+# block(channels before, width of the stage, stride, number of the stage from 1)
+MakeBlock = Callable[[int, int, int | tuple[int, int], int], nn.Module]
+
+
+def halved(size: int, times: int = 1) -> int:
+    """What a padded convolution of stride 2 leaves of an axis, and one after it, and so on."""
+    for _ in range(times):
+        size = (size - 1) // 2 + 1
+    return size
+
+
+class PlaneNetwork(nn.Module):
+    """Stem, four stages of blocks, pooling, affine embedding. A block gives `expansion` times its stage's width."""
+
+    min_frames = 8  # three halvings of the time axis: one frame before pooling that is not mostly padding
+
+    def __init__(self, config: Any, bins: int, blocks: Sequence[int], expansion: int, block: MakeBlock) -> None:
+        super().__init__()
+        self.dim = config.dim
+        before = config.channels
+        self.conv1 = nn.Conv2d(1, before, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(before)
+        for number, count in enumerate(blocks, start=1):
+            width = config.channels << (number - 1)
+            stage = [block(before, width, 1 if number == 1 else 2, number)]
+            stage += [block(width * expansion, width, 1, number) for _ in range(count - 1)]
+            self.add_module(f"layer{number}", nn.Sequential(*stage))
+            before = width * expansion
+        pooling: Component = config.pooling
+        self.pooling: Any = POOLINGS.build(pooling, before * halved(bins, 3))
+        self.seg_1 = nn.Linear(self.pooling.size, config.dim)
+
+    def stages(self, x: Tensor) -> Tensor:
+        """(batch, channels, bins, frames) to (batch, 8 expansion channels, bins / 8, frames / 8)."""
+        for number in range(1, 5):
+            x = self.get_submodule(f"layer{number}")(x)
+        return x
+
+    def activation(self, x: Tensor) -> Tensor:
+        """After the stem."""
+        return F.relu(x)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, frames, bins) to (batch, dim)."""
+        x = features.transpose(1, 2).unsqueeze(1)
+        x = self.stages(self.activation(self.bn1(self.conv1(x))))
+        return self.seg_1(self.pooling(x.flatten(1, 2)))
+
+
+def shortcut(before: int, after: int, stride: int | tuple[int, int]) -> nn.Sequential:
+    """The identity, or the affine map that makes the input of a block fit its output."""
+    if stride == 1 and before == after:
+        return nn.Sequential()
+    return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+
+
+class SqueezeExcitation(nn.Module):
+    """Channels scaled by a gate that sees their means over the plane (Hu et al., CVPR 2018)."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        hidden = max(channels // reduction, 1)
+        self.fc = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, bins, frames) to the same."""
+        return x * self.fc(x.mean(dim=(2, 3)))[..., None, None]
+
+
+class SimAM(nn.Module):
+    """Each value scaled by how much it stands out in its channel; no parameters (Yang et al., ICML 2021, eq. 5)."""
+
+    def __init__(self, regularisation: float = 1e-4) -> None:
+        super().__init__()
+        self.regularisation = regularisation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, bins, frames) to the same."""
+        plane = x.float()  # squares
+        deviations = (plane - plane.mean(dim=(2, 3), keepdim=True)).square()
+        # a tensor, so that an export keeps it variable
+        others = (torch.ones_like(plane[:, :1]).sum(dim=(2, 3), keepdim=True) - 1).clamp(min=1)
+        variance = deviations.sum(dim=(2, 3), keepdim=True) / others
+        return x * torch.sigmoid(deviations / (4 * (variance + self.regularisation)) + 0.5).to(x.dtype)

@@ -1,0 +1,264 @@
+"""ReDimNet: a network that reshapes between the plane and the frames (Yakovlev et al., Interspeech 2024).
+
+Channels times bins stay the same throughout, so the output of every stage is a signal (batch, channels · bins, frames),
+and each stage starts from a weighted sum of all before it. The signal is laid out with bins outermost.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spkver.config import Component, component
+from spkver.errors import InputError
+from spkver.models import POOLINGS
+
+TIME_KERNELS = (7, 19, 31, 59)  # of the convolutions over time before the attention
+HEADS = 4
+EPSILON = 1e-6
+
+
+class ReDimNetConfig(Component):
+    """ReDimNet-B2 by default."""
+
+    name: Literal["redimnet"] = "redimnet"
+    channels: int = Field(16, gt=0, description="where frequency is whole; they grow as it shrinks")
+    blocks: Literal["convnext", "resnet", "resnet_se"] = Field("convnext", description="over the plane")
+    group: int = Field(4, gt=0, description="channels per group of the 3 × 3 convolutions, about")
+    stages: tuple[tuple[int, int, int, int], ...] = Field(
+        ((1, 2, 1, 12), (2, 2, 1, 12), (1, 3, 1, 12), (2, 4, 1, 8), (1, 4, 1, 8), (2, 4, 1, 4)),
+        description="of each: what divides frequency; blocks; their channels, as a multiple; what divides the signal's "
+        "channels inside the block over time (0: no such block)",
+    )
+    dim: int = Field(192, gt=0, description="of the embedding")
+    pooling: component(POOLINGS) = Field(  # type: ignore[valid-type]
+        default={"name": "attentive_statistics", "context": True}
+    )
+    pooling_norm: bool = Field(True, description="a batch norm after pooling; WeSpeaker's port has none")
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the second axis."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, ...) to the same."""
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class ConvNext1d(nn.Module):
+    """x + 1 × 1 of GELU of the batch norm of a depthwise convolution over time."""
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.dwconv = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, groups=channels)
+        self.norm = nn.BatchNorm1d(channels)
+        self.pwconv = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, frames) to the same."""
+        return x + self.pwconv(F.gelu(self.norm(self.dwconv(x))))
+
+
+class ConvNext2d(nn.Module):
+    """x + 1 × 1 of GELU of the batch norm of a grouped 3 × 3 convolution."""
+
+    def __init__(self, channels: int, group: int) -> None:
+        super().__init__()
+        self.dwconv = nn.Conv2d(channels, channels, 3, padding=1, groups=_groups(channels, group))
+        self.norm = nn.BatchNorm2d(channels)
+        self.pwconv = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, bins, frames) to the same."""
+        return x + self.pwconv(F.gelu(self.norm(self.dwconv(x))))
+
+
+class FrequencyGate(nn.Module):
+    """Bins scaled by a gate that sees their means over channels and time (Thienpondt et al., Interspeech 2021)."""
+
+    def __init__(self, bins: int, hidden: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(bins, hidden)
+        self.excite = nn.Linear(hidden, bins)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, bins, frames) to the same."""
+        return x * torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean(dim=(1, 3))))))[:, None, :, None]
+
+
+class SeparableBlock(nn.Module):
+    """A residual block of two grouped 3 × 3 convolutions, each with a 1 × 1 after it."""
+
+    def __init__(self, channels: int, group: int, gate: nn.Module) -> None:
+        super().__init__()
+        groups = _groups(channels, group)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, groups=groups, bias=False)
+        self.conv1pw = nn.Conv2d(channels, channels, 1)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, groups=groups, bias=False)
+        self.conv2pw = nn.Conv2d(channels, channels, 1)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.se = gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, bins, frames) to the same."""
+        out = self.bn1(F.relu(self.conv1pw(self.conv1(x))))
+        return F.relu(x + self.se(self.bn2(self.conv2pw(self.conv2(out)))))
+
+
+class SelfAttention(nn.Module):
+    """Every frame attends to all frames of its utterance."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(channels, channels)
+        self.k_proj = nn.Linear(channels, channels)
+        self.v_proj = nn.Linear(channels, channels)
+        self.out_proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, frames, channels) to the same."""
+        q, k, v = (
+            project(x).unflatten(-1, (HEADS, -1)).transpose(1, 2) for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Transformer(nn.Module):
+    """An encoder layer, norms after the sums."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.attention = SelfAttention(channels)
+        self.layer_norm = nn.LayerNorm(channels, EPSILON)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(channels, channels), nn.GELU(approximate="tanh"), nn.Linear(channels, channels)
+        )
+        self.final_layer_norm = nn.LayerNorm(channels, EPSILON)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, frames) to the same."""
+        x = x.transpose(1, 2)
+        x = self.layer_norm(x + self.attention(x))
+        return self.final_layer_norm(x + self.feed_forward(x)).transpose(1, 2)
+
+
+class TimeBlock(nn.Module):
+    """x + convolutions over time and attention, in fewer channels."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.reduce = nn.Sequential(nn.Conv1d(channels, hidden, 1), ChannelNorm(hidden, EPSILON))
+        self.context = nn.Sequential(*[ConvNext1d(hidden, kernel) for kernel in TIME_KERNELS], Transformer(hidden))
+        self.expand = nn.Conv1d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, frames) to the same."""
+        return x + self.expand(self.context(self.reduce(x)))
+
+
+class WeightedSum(nn.Module):
+    """The sum of signals, weighted by a softmax over them in every channel."""
+
+    def __init__(self, signals: int, channels: int) -> None:
+        super().__init__()
+        # of a single signal the weight is 1
+        self.weights = nn.Parameter(torch.zeros(1, signals, channels, 1)) if signals > 1 else None
+
+    def forward(self, signals: list[Tensor]) -> Tensor:
+        """Signals (batch, channels, frames) to one."""
+        if self.weights is None:
+            return signals[0]
+        return (self.weights.softmax(dim=1) * torch.stack(signals, 1)).sum(dim=1)
+
+
+def to_signal(x: Tensor) -> Tensor:
+    """(batch, channels, bins, frames) to (batch, bins · channels, frames)."""
+    return x.transpose(1, 2).flatten(1, 2)
+
+
+class Stage(nn.Module):
+    """Weighted sum, reshaping to the plane, a convolution that divides frequency, blocks; back, and the time block."""
+
+    def __init__(
+        self, config: ReDimNetConfig, number: int, channels: int, bins: int, divisor: int, blocks: int, multiple: int
+    ) -> None:
+        super().__init__()
+        self.bins = bins
+        self.sum = WeightedSum(number, channels * bins)
+        inside, after, height = divisor * channels * multiple, divisor * channels, bins // divisor
+        self.down = nn.Conv2d(channels, inside, (divisor, 1), (divisor, 1))
+        self.blocks = nn.Sequential(*[_block(config, inside, height) for _ in range(blocks)])
+        self.squeeze: nn.Module = nn.Identity()
+        if multiple != 1:
+            self.squeeze = nn.Sequential(
+                nn.Conv2d(inside, after, 3, padding=1, groups=_groups(after, config.group)),
+                nn.BatchNorm2d(after, EPSILON),
+                nn.GELU(),
+                nn.Conv2d(after, after, 1),
+            )
+        self.time: nn.Module = nn.Identity()
+
+    def forward(self, signals: list[Tensor]) -> Tensor:
+        """Signals (batch, bins · channels, frames) to one."""
+        plane = self.sum(signals).unflatten(1, (self.bins, -1)).transpose(1, 2)
+        return self.time(to_signal(self.squeeze(self.blocks(self.down(plane)))))
+
+
+def _block(config: ReDimNetConfig, channels: int, bins: int) -> nn.Module:
+    if config.blocks == "convnext":
+        return ConvNext2d(channels, config.group)
+    gate = FrequencyGate(bins, min(64, max(channels, 32))) if config.blocks == "resnet_se" else nn.Identity()
+    return SeparableBlock(channels, config.group, gate)
+
+
+class ReDimNet(nn.Module):
+    """Stem, stages, weighted sum of all of their outputs, pooling, affine embedding.
+
+    Raises InputError for mel bins, groups or heads that do not divide.
+    """
+
+    Config = ReDimNetConfig
+    min_frames = 1  # no layer takes frames away
+
+    def __init__(self, config: ReDimNetConfig, bins: int) -> None:
+        super().__init__()
+        self.dim = config.dim
+        channels, height, width = config.channels, bins, config.channels * bins
+        self.stem = nn.Sequential(nn.Conv2d(1, channels, 3, padding=1), ChannelNorm(channels, EPSILON))
+        self.stages = nn.ModuleList()
+        for number, (divisor, blocks, multiple, reduction) in enumerate(config.stages, start=1):
+            _divides("mel bins", height, divisor, number)
+            stage = Stage(config, number, channels, height, divisor, blocks, multiple)
+            if reduction:
+                _divides("channels over time", width // reduction, HEADS, number)
+                stage.time = TimeBlock(width, width // reduction)
+            self.stages.append(stage)
+            channels, height = channels * divisor, height // divisor
+        self.sum = WeightedSum(len(config.stages) + 1, width)
+        self.pooling: Any = POOLINGS.build(config.pooling, width)
+        self.pooling_norm = nn.BatchNorm1d(self.pooling.size) if config.pooling_norm else nn.Identity()
+        self.linear = nn.Linear(self.pooling.size, config.dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, frames, bins) to (batch, dim)."""
+        signals = [to_signal(self.stem(features.transpose(1, 2).unsqueeze(1)))]
+        for stage in self.stages:
+            signals.append(stage(signals))
+        return self.linear(self.pooling_norm(self.pooling(self.sum(signals))))
+
+
+def _groups(channels: int, group: int) -> int:
+    groups = max(channels // group, 1)
+    if channels % groups:
+        raise InputError(f"model redimnet: {channels} channels do not divide into {groups} groups of about {group}")
+    return groups
+
+
+def _divides(what: str, number: int, divisor: int, stage: int) -> None:
+    if divisor < 1 or number % divisor:
+        raise InputError(f"model redimnet: {number} {what} do not divide by {divisor} in stage {stage}")

@@ -1,0 +1,98 @@
+"""Res2Net over the time-frequency plane (Gao et al., TPAMI 2021; for speakers: Zhou et al., SLT 2021)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spkver.config import Component, component
+from spkver.models import POOLINGS
+from spkver.models.plane import PlaneNetwork, shortcut
+
+BLOCKS = (3, 4, 6, 3)
+
+
+def clipped_relu(x: Tensor) -> Tensor:
+    """ReLU, at most 20: what the published networks of this kind use."""
+    return F.hardtanh(x, 0.0, 20.0)
+
+
+class Res2NetConfig(Component):
+    """A Res2Net of 34 layers' depth: the 3 × 3 convolution of a bottleneck works on parts, one after the other."""
+
+    name: Literal["res2net"] = "res2net"
+    channels: int = Field(32, gt=0, description="width of the first stage, doubled by each of the next three")
+    base_width: int = Field(32, gt=0, description="of a part, in 64ths of the stage's width")
+    scale: int = Field(2, gt=1, description="parts; the last goes by the convolutions")
+    expansion: int = Field(2, gt=0, description="of a block's output over its stage's width")
+    dim: int = Field(256, gt=0, description="of the embedding")
+    pooling: component(POOLINGS) = Field(default="statistics")  # type: ignore[valid-type]
+
+
+class Sum(nn.Module):
+    """How Res2Net joins a part with what came out of the part before."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Two tensors of one shape to their sum."""
+        return x + y
+
+
+class Res2Block(nn.Module):
+    """1 × 1 to `scale` parts; a 3 × 3 convolution of each, with the result before it joined in; 1 × 1; a shortcut.
+
+    convolved: how many parts have a convolution; the others go by. joins: for each but the first of these, what joins
+    (the result before, the part) to the convolution's input.
+    """
+
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        part: int,
+        stride: int | tuple[int, int],
+        scale: int,
+        convolved: int,
+        joins: list[nn.Module],
+    ) -> None:
+        super().__init__()
+        self.part = part
+        self.conv1 = nn.Conv2d(before, part * scale, 1, stride, bias=False)
+        self.bn1 = nn.BatchNorm2d(part * scale)
+        self.convs = nn.ModuleList([nn.Conv2d(part, part, 3, 1, 1, bias=False) for _ in range(convolved)])
+        self.bns = nn.ModuleList([nn.BatchNorm2d(part) for _ in range(convolved)])
+        self.fuse_models = nn.ModuleList(joins)
+        self.conv3 = nn.Conv2d(part * scale, after, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(after)
+        self.shortcut = shortcut(before, after, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, before, bins, frames) to (batch, after, bins / stride, frames / stride)."""
+        parts = clipped_relu(self.bn1(self.conv1(x))).split(self.part, 1)
+        out = [clipped_relu(self.bns[0](self.convs[0](parts[0])))]
+        for join, conv, bn, part in zip(self.fuse_models, self.convs[1:], self.bns[1:], parts[1:]):
+            out.append(clipped_relu(bn(conv(join(out[-1], part)))))
+        joined = torch.cat([*out, *parts[len(out) :]], 1)
+        return clipped_relu(self.bn3(self.conv3(joined)) + self.shortcut(x))
+
+
+class Res2Net(PlaneNetwork):
+    """Four stages of Res2Net blocks."""
+
+    Config = Res2NetConfig
+
+    def __init__(self, config: Res2NetConfig, bins: int) -> None:
+        def block(before: int, width: int, stride: int | tuple[int, int], stage: int) -> nn.Module:
+            joins: list[nn.Module] = [Sum() for _ in range(config.scale - 2)]
+            part = max(width * config.base_width // 64, 1)
+            after = width * config.expansion
+            return Res2Block(before, after, part, stride, config.scale, config.scale - 1, joins)
+
+        super().__init__(config, bins, BLOCKS, config.expansion, block)
+
+    def activation(self, x: Tensor) -> Tensor:
+        """After the stem."""
+        return clipped_relu(x)

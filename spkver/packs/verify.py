@@ -1,0 +1,35 @@
+"""Whether a pack still is what was written, byte for byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spkver.errors import InputError
+from spkver.files import StrPath
+from spkver.packs.layout import INDEX, checksum
+from spkver.packs.reader import Pack, damage, parse_index, read_index
+from spkver.progress import bar
+
+
+def verify(path: StrPath) -> list[str]:
+    """Read all of a pack and compare it with its hashes: one line for everything that differs, none if it is sound.
+
+    Raises InputError where there is no pack, or its index is beyond reading.
+    """
+    root = Path(path)
+    index = read_index(root)
+    _, shards = parse_index(root / INDEX, index)
+    found = []
+    if index.get("checksum", checksum(index)) != checksum(index):  # packs of the first versions have none
+        found.append(f"{root / INDEX}: damaged (its checksum differs); delete the pack and make it again")
+    with bar(total=sum(shard.bytes for shard in shards), what="verify", unit="B", unit_scale=True) as progress:
+        for shard in shards:
+            if reason := damage(root, shard):
+                found.append(reason)
+            progress.update(shard.bytes)
+    if not found:
+        try:
+            Pack.open(root)
+        except InputError as error:
+            found.append(str(error))
+    return found

@@ -1,0 +1,213 @@
+"""Where the errors are: by what is known of the two sides of a trial, and by speaker.
+
+What is known stands in a table of the list's ids: a data directory, or CSV or Parquet with a column `id`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from spkver import metrics
+from spkver.errors import InputError, nearest
+from spkver.files import StrPath
+from spkver.trials import Scores, Trials, codes
+
+_BANDS = 4  # of numbers, where no edges are given
+
+
+@dataclass(frozen=True)
+class Group:
+    """The trials whose two sides are of these kinds.
+
+    miss, false_alarm: at the threshold of the whole list's equal error rate; None without such trials
+    eer: the group's own, None where it has only one kind of trial
+    """
+
+    name: str
+    targets: int
+    nontargets: int
+    miss: float | None
+    false_alarm: float | None
+    eer: float | None
+
+
+@dataclass(frozen=True)
+class SpeakerErrors:
+    """The errors of a speaker's trials at one threshold, on either side.
+
+    misses, targets: of the trials of the speaker with itself; false_alarms, nontargets: with others
+    taken_for: the speaker that it is most often taken for, "" where there is none, and how often
+    """
+
+    speaker: str
+    misses: int
+    targets: int
+    false_alarms: int
+    nontargets: int
+    taken_for: str
+    times: int
+
+
+def read_table(path: StrPath) -> pa.Table:
+    """What is known of ids: the table of a data directory, or a CSV or Parquet file with a column `id`.
+
+    Raises InputError for what cannot be read, or without that column.
+    """
+    if Path(path).is_dir():
+        from spkver.datadir import read_datadir
+
+        return read_datadir(path, allow_pipes=True).table  # only its lists are looked at
+    try:
+        if Path(path).suffix == ".parquet":
+            table = pq.ParquetFile(path).read()
+        else:
+            as_text = pyarrow.csv.ConvertOptions(column_types={"id": pa.string(), "speaker": pa.string()})
+            table = pyarrow.csv.read_csv(path, convert_options=as_text)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: neither a data directory nor a CSV or Parquet file ({error})") from error
+    if "id" not in table.column_names:
+        raise InputError(f"{path}: no column 'id', it has {', '.join(table.column_names)}")
+    if pc.count_distinct(table["id"]).as_py() < len(table):
+        raise InputError(f"{path}: an id stands in two rows")
+    return table
+
+
+def break_down(scores: Scores, table: pa.Table, by: str, edges: Sequence[float] | None = None) -> list[Group]:
+    """Errors by the kinds of the two sides, in the order of the kinds.
+
+    by: a column of the table. Numbers are put in bands: between `edges`, or else quarters of the table's values.
+    A trial of two kinds belongs to `one / other`, whichever side is which; ids without a value are of the kind `?`.
+    Raises InputError for scores without labels, and a column that is not there.
+    """
+    kinds, names = _kinds(table, by, edges)
+    sides = np.sort([_look_up(side, table, kinds, len(names)) for side in (scores.trials.enrol, scores.trials.test)], 0)
+    names = [*names, "?"]
+    group = sides[0].astype(np.int64) * len(names) + sides[1]
+    threshold = metrics.equal_error(metrics.error_curve(scores.values, scores.labels)).threshold
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    groups = []
+    for rows in np.split(order, starts[1:]):
+        one, other = divmod(int(group[rows[0]]), len(names))
+        name = names[one] if one == other else f"{names[one]} / {names[other]}"
+        groups.append(_group(name, scores.values[rows], scores.labels[rows], threshold))
+    return groups
+
+
+def worst_speakers(scores: Scores, table: pa.Table, threshold: float | None = None) -> list[SpeakerErrors]:
+    """The errors of every speaker, those with the largest share first: the mean of both rates.
+
+    table: with the column `speaker`; threshold: scores from it on are accepted, that of the equal error rate without
+    Raises InputError for scores without labels, and ids whose speaker is not known.
+    """
+    if threshold is None:
+        threshold = metrics.equal_error(metrics.error_curve(scores.values, scores.labels)).threshold
+    one, other, names = speakers_of(scores.trials, table)
+    target, accepted = scores.labels, scores.values >= threshold
+    false = accepted & ~target
+
+    def counted(rows: np.ndarray) -> np.ndarray:
+        """How many of these trials each speaker is in, once where it is on both sides."""
+        found = np.bincount(one[rows], minlength=len(names))
+        rows = rows[one[rows] != other[rows]]
+        total: np.ndarray = found + np.bincount(other[rows], minlength=len(names))
+        return total
+
+    misses, targets, alarms, nontargets = (
+        counted(np.flatnonzero(rows)) for rows in (target & ~accepted, target, false, ~target)
+    )
+    pairs = np.concatenate([one[false] * len(names) + other[false], other[false] * len(names) + one[false]])
+    taken, times = np.unique(pairs, return_counts=True)
+    most = {}
+    for place in np.argsort(times, kind="stable"):
+        most[int(taken[place]) // len(names)] = (names[int(taken[place]) % len(names)], int(times[place]))
+    share = misses / np.maximum(targets, 1) + alarms / np.maximum(nontargets, 1)
+    there = np.flatnonzero(targets + nontargets)
+    return [
+        SpeakerErrors(
+            speaker=names[speaker],
+            misses=int(misses[speaker]),
+            targets=int(targets[speaker]),
+            false_alarms=int(alarms[speaker]),
+            nontargets=int(nontargets[speaker]),
+            taken_for=most.get(speaker, ("", 0))[0],
+            times=most.get(speaker, ("", 0))[1],
+        )
+        for speaker in there[np.argsort(-share[there], kind="stable")].tolist()
+    ]
+
+
+def speakers_of(trials: Trials, table: pa.Table) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The speakers of both sides as codes (trials,), and the speakers' names.
+
+    Raises InputError for ids whose speaker is not known.
+    """
+    kinds, names = _kinds(table, "speaker", None)
+    sides = []
+    for side in (trials.enrol, trials.test):
+        found = _look_up(side, table, kinds, len(names))
+        if (found == len(names)).any():
+            raise InputError(f"no speaker is known of '{side[int(np.argmax(found))]}'")
+        sides.append(found.astype(np.int64))
+    return sides[0], sides[1], names
+
+
+def _kinds(table: pa.Table, by: str, edges: Sequence[float] | None) -> tuple[np.ndarray, list[str]]:
+    """The kind of each row of the table, int32, len(names) where it is not known, and the kinds' names."""
+    if by not in table.column_names:
+        raise InputError(f"no column '{by}'{nearest(by, [name for name in table.column_names if name != 'id'])}")
+    column = table[by].combine_chunks()
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or edges is not None:
+        return _bands(column, by, edges)
+    encoded = column.cast(pa.string()).dictionary_encode()
+    words = encoded.dictionary.to_pylist()
+    names = sorted(words)
+    place = {name: number for number, name in enumerate(names)}
+    numbers = np.array([*(place[word] for word in words), len(names)], np.int32)
+    return numbers[encoded.indices.fill_null(len(names)).to_numpy()], names
+
+
+def _bands(column: pa.Array, by: str, edges: Sequence[float] | None) -> tuple[np.ndarray, list[str]]:
+    try:
+        values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"the column '{by}' is not of numbers ({error})") from error
+    known = np.isfinite(values)
+    if edges is None:
+        limits = np.unique(np.quantile(values[known], np.arange(1, _BANDS) / _BANDS)) if known.any() else np.array([])
+    else:
+        limits = np.unique(np.asarray(edges, np.float64))
+    texts = [f"{limit:g}" for limit in limits]
+    between = [f"{low} to {high}" for low, high in itertools.pairwise(texts)]
+    names = [f"under {texts[0]}", *between, f"from {texts[-1]}"] if texts else [by]
+    return np.where(known, np.searchsorted(limits, values, side="right"), len(names)).astype(np.int32), names
+
+
+def _look_up(side: pa.DictionaryArray, table: pa.Table, kinds: np.ndarray, unknown: int) -> np.ndarray:
+    """The kind of each id of a column."""
+    rows = pc.index_in(side.dictionary, value_set=table["id"].cast(pa.string()).combine_chunks())
+    found: np.ndarray = np.append(kinds, unknown)[rows.fill_null(len(kinds)).to_numpy()]
+    return found[codes(side)]
+
+
+def _group(name: str, values: np.ndarray, target: np.ndarray, threshold: float) -> Group:
+    accepted = values >= threshold
+    targets = int(np.count_nonzero(target))
+    nontargets = len(target) - targets
+    return Group(
+        name,
+        targets,
+        nontargets,
+        float(np.mean(~accepted[target])) if targets else None,
+        float(np.mean(accepted[~target])) if nontargets else None,
+        metrics.eer(values, target) if targets and nontargets else None,
+    )

@@ -1,0 +1,142 @@
+"""Normalisation of scores by a cohort of other speakers: Z-, T-, S- and adaptive S-norm.
+
+Each side of a trial is scored against the cohort; mean and standard deviation of these scores tell what a score of that
+side is worth. Z-norm takes the enrolment's (Reynolds 1997), T-norm the test's (Auckenthaler et al. 2000), S-norm the
+mean of both (Kenny 2010). The adaptive forms look at the `top` highest cohort scores of each side only (Sturim &
+Reynolds 2005; Matějka et al., "Analysis of score normalization in multilingual speaker recognition", 2017).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from spkver.embeddings import Embeddings
+from spkver.errors import InputError
+from spkver.files import StrPath, atomic_file
+from spkver.progress import bar
+from spkver.scoring.cosine import unit
+from spkver.scoring.sides import Sides
+from spkver.trials import Scores, codes, score_writer, stream_scores
+
+METHODS = ("z", "t", "s")
+
+
+@dataclass(frozen=True)
+class CohortStatistics:
+    """The mean and standard deviation (population) of each id's scores against a cohort; float64 (ids,)."""
+
+    ids: pa.StringArray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    def of(self, column: pa.DictionaryArray, what: str) -> tuple[np.ndarray, np.ndarray]:
+        """Those of a column of ids, float64 (rows,). Raises InputError for an id that is not there."""
+        found = pc.index_in(column.dictionary, value_set=self.ids).fill_null(-1).to_numpy()[codes(column)]
+        if (found < 0).any():
+            raise InputError(f"no cohort scores of '{column[int(np.argmin(found))]}', an {what} of the scores")
+        return self.mean[found], self.deviation[found]
+
+
+def cohort_statistics(sides: Sides, top: int | None = None) -> CohortStatistics:
+    """The statistics of each row of `sides.enrol` against the cohort, which is `sides.test`, in blocks.
+
+    top: only so many highest scores of each; all without it
+    Raises InputError for a cohort that is too small, shares an id with the rows, or gives a row equal scores only.
+    """
+    size = len(sides.test)
+    if top is not None and not 1 < top <= size:
+        raise InputError(f"the top {top} of a cohort of {size}: take between 2 and {size}")
+    shared = pc.index_in(sides.enrol.ids, value_set=sides.test.ids)
+    if shared.null_count < len(shared):
+        name = sides.enrol.ids[pc.index(pc.is_valid(shared), True).as_py()]
+        raise InputError(f"'{name}' is scored and in the cohort: take a cohort of other recordings")
+    mean, deviation = np.empty((2, len(sides.enrol)))
+    with bar(total=len(sides.enrol), what="cohort", unit=" ids") as progress:
+        for rows, block in sides.blocks():
+            if top is not None and top < size:
+                block.partition(size - top, axis=1)
+                block = block[:, size - top :]
+            mean[rows] = block.mean(axis=1, dtype=np.float64)
+            deviation[rows] = block.std(axis=1, dtype=np.float64)
+            progress.update(len(block))
+    if not deviation.all():
+        raise InputError(f"all cohort scores of '{sides.enrol.ids[int(np.argmin(deviation))]}' are equal")
+    return CohortStatistics(sides.enrol.ids, mean, deviation)
+
+
+def normalise(scores: Scores, enrol: CohortStatistics, test: CohortStatistics, method: str = "s") -> Scores:
+    """Normalised scores: "z" by the enrolment's statistics, "t" by the test's, "s" the mean of both.
+
+    With statistics of the top of a cohort these are the adaptive forms. Raises InputError for ids without statistics.
+    """
+    if method not in METHODS:
+        raise InputError(f"unknown normalisation '{method}'; known: {', '.join(METHODS)}")
+    parts = []
+    if method in "zs":
+        mean, deviation = enrol.of(scores.trials.enrol, "enrolment")
+        parts.append((scores.values - mean) / deviation)
+    if method in "ts":
+        mean, deviation = test.of(scores.trials.test, "utterance")
+        parts.append((scores.values - mean) / deviation)
+    return Scores(scores.trials, np.mean(parts, axis=0).astype(np.float32))
+
+
+def normalise_file(
+    scores: StrPath, enrol: CohortStatistics, test: CohortStatistics, out: StrPath, method: str = "s"
+) -> int:
+    """Normalise a score file of any length, in parts; returns how many scores there are."""
+    total = 0
+    with score_writer(out) as write:
+        for part in stream_scores(scores):
+            write(normalise(part, enrol, test, method))
+            total += len(part)
+    return total
+
+
+def speaker_means(embeddings: Embeddings) -> Embeddings:
+    """A cohort of speakers: the mean of the length-normalised embeddings of each, with the speaker as its id.
+
+    Raises InputError where the speakers are not all known.
+    """
+    if embeddings.speakers is None or "" in embeddings.speakers:
+        raise InputError("a cohort by speaker needs the speaker of every embedding")
+    names, numbers = np.unique(np.array(embeddings.speakers, np.str_), return_inverse=True)
+    order = np.argsort(numbers, kind="stable")
+    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+    sums = np.add.reduceat(unit(embeddings.vectors, embeddings.ids, "embedding")[order], starts, axis=0)
+    means = sums / np.diff(np.append(starts, len(order)))[:, None]
+    return Embeddings(names.tolist(), means.astype(np.float32), None, embeddings.model, embeddings.front_end)
+
+
+def kept_statistics(
+    path: StrPath | None, settings: dict[str, Any], make: Callable[[], CohortStatistics]
+) -> CohortStatistics:
+    """The statistics that a file holds, or else those that are made now, and kept there.
+
+    settings: what they depend on, plain values; a file of other settings is made anew
+    """
+    if path is None:
+        return make()
+    about = json.dumps(settings, sort_keys=True).encode()
+    if Path(path).exists():
+        try:
+            table = pq.ParquetFile(path).read()
+            if (table.schema.metadata or {}).get(b"spkver") == about:
+                ids = table["id"].combine_chunks()
+                return CohortStatistics(ids, table["mean"].to_numpy(), table["deviation"].to_numpy())
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise InputError(f"{path}: not a file of cohort statistics ({error})") from error
+    found = make()
+    columns = {"id": found.ids, "mean": found.mean, "deviation": found.deviation}
+    with atomic_file(path) as part:
+        pq.write_table(pa.table(columns, metadata={b"spkver": about}), part)
+    return found

@@ -1,0 +1,246 @@
+"""Scores of pairs of rows: what every back end comes down to, on trial lists of any size and density.
+
+A back end (cosine, PLDA) makes vectors and offsets of the embeddings of the two sides, so that a score is one dot
+product. How the products are made is settled here: gathered pair by pair, or as blocks of the matrix of all enrolments
+with all tests where a list asks for a good share of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spkver.errors import InputError, load_optional
+from spkver.trials import Scores, Trials, codes
+
+WINDOW = 1 << 22  # trials scored at a time: memory of about 30 bytes for each
+_GATHERED = 1 << 17  # values gathered at a time for each side: they stay in the cache
+_WORKERS = os.cpu_count() or 1
+_PRODUCT = 1 << 24  # values of the matrix made at a time
+# a gathered pair costs about as much as this many cells of the matrix product (2 CPU cores, 256 dimensions)
+_PAIR_IN_CELLS = 32
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of all trials.
+
+    ids: Arrow strings, distinct; vectors: float32 (rows, dim); offsets: float32 (rows,), added to every score, or None
+    what: words for several of the ids in messages
+    """
+
+    ids: pa.StringArray
+    vectors: np.ndarray
+    offsets: np.ndarray | None = None
+    what: str = "utterances"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, column: pa.DictionaryArray) -> np.ndarray:
+        """The row of each id of a column, int32. Raises InputError for ids without an embedding."""
+        found = pc.index_in(column.dictionary, value_set=self.ids)
+        rows: np.ndarray = found.fill_null(-1).to_numpy()[codes(column)]
+        if found.null_count and (missing := np.unique(codes(column)[rows < 0])).size:
+            first = column[int(np.argmin(rows))]
+            raise InputError(f"no embedding of '{first}': {len(missing)} {self.what} are not in the embeddings file")
+        return rows
+
+    def column(self, rows: np.ndarray) -> pa.DictionaryArray:
+        """The ids of these rows."""
+        return pa.DictionaryArray.from_arrays(pa.array(rows, pa.int32()), self.ids)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Two sides that can be compared: the score of two rows is the dot product of their vectors, plus their offsets.
+
+    bound: scores are clipped to [-bound, bound] (a cosine's rounding)
+    device: where the products are made: "cpu" (NumPy), or a device of torch
+    """
+
+    enrol: Side
+    test: Side
+    bound: float | None = None
+    device: str = "cpu"
+
+    def score(self, trials: Trials) -> np.ndarray:
+        """The scores of a list, float32 (trials,). Raises InputError for ids without an embedding."""
+        enrol, test = self.enrol.rows(trials.enrol), self.test.rows(trials.test)
+        scores = np.empty(len(trials), np.float32)
+        products = _products(self)
+        for start in range(0, len(scores), WINDOW):
+            window = slice(start, start + WINDOW)
+            scores[window] = self._window(products, enrol[window], test[window])
+        return scores
+
+    def stream(self, parts: Iterator[Trials]) -> Iterator[Scores]:
+        """The scores of a list that comes in parts, in parts of about `WINDOW` trials; ids are those of the sides."""
+        products = _products(self)
+        for enrol, test, target in _windows(
+            (self.enrol.rows(p.enrol), self.test.rows(p.test), p.target) for p in parts
+        ):
+            values = self._window(products, enrol, test)
+            yield Scores(Trials(self.enrol.column(enrol), self.test.column(test), target), values)
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """The matrix of all scores, float32 (enrolments, tests), some enrolments at a time."""
+        products = _products(self)
+        every = np.arange(len(self.test))
+        step = max(1, _PRODUCT // max(len(every), 1))
+        for start in range(0, len(self.enrol), step):
+            rows = np.arange(start, min(start + step, len(self.enrol)))
+            block = products.matrix(rows, every)
+            if self.enrol.offsets is not None:
+                block += self.enrol.offsets[rows, None]
+            if self.test.offsets is not None:
+                block += self.test.offsets
+            yield slice(start, start + len(rows)), self._bounded(block)
+
+    def _window(self, products: _Products, enrol: np.ndarray, test: np.ndarray) -> np.ndarray:
+        scores = _pair_products(products, enrol, test)
+        if self.enrol.offsets is not None:
+            scores += self.enrol.offsets[enrol]
+        if self.test.offsets is not None:
+            scores += self.test.offsets[test]
+        return self._bounded(scores)
+
+    def _bounded(self, scores: np.ndarray) -> np.ndarray:
+        if self.bound is not None:
+            np.clip(scores, -self.bound, self.bound, out=scores)
+        if not np.isfinite(scores).all():
+            raise InputError("a score is not finite: the embeddings are too large")
+        return scores
+
+
+# --- products --------------------------------------------------------------------------------------------------------
+
+
+class _Products:
+    """Dot products of rows of two matrices, by NumPy."""
+
+    def __init__(self, left: np.ndarray, right: np.ndarray) -> None:
+        self.left, self.right = left, right
+
+    def pairs(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Of each two rows, float32 (pairs,)."""
+        dots = np.empty(len(left), np.float32)
+        ends = np.linspace(0, len(dots), _WORKERS + 1).astype(int)
+        shares = [slice(*ends[worker : worker + 2]) for worker in range(_WORKERS)]
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            list(pool.map(lambda share: self._pairs(left[share], right[share], dots[share]), shares))
+        return dots
+
+    def _pairs(self, left: np.ndarray, right: np.ndarray, dots: np.ndarray) -> None:
+        step = max(1, _GATHERED // self.left.shape[1])
+        one, other = (np.empty((step, self.left.shape[1]), np.float32) for _ in range(2))
+        for start in range(0, len(dots), step):
+            pairs = slice(start, min(start + step, len(dots)))
+            size = pairs.stop - start
+            # np.take writes straight to `out` with any mode but "raise"; all indices are rows
+            np.take(self.left, left[pairs], axis=0, out=one[:size], mode="clip")
+            np.take(self.right, right[pairs], axis=0, out=other[:size], mode="clip")
+            np.einsum("ij,ij->i", one[:size], other[:size], out=dots[pairs])
+
+    def matrix(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Of all these rows of the one with all these rows of the other, float32 (left, right)."""
+        product: np.ndarray = self.left[left] @ _rows(self.right, right).T
+        return product
+
+
+class _TorchProducts:
+    """The same on a device of torch, where both matrices stay."""
+
+    def __init__(self, left: np.ndarray, right: np.ndarray, device: str) -> None:
+        self._torch: Any = load_optional("torch", "")
+        try:
+            self.left = self._torch.from_numpy(left).to(device)
+            self.right = self.left if right is left else self._torch.from_numpy(right).to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"the device '{device}' cannot be used ({str(error).splitlines()[0]})") from error
+
+    def pairs(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        step = max(1, (_GATHERED << 9) // self.left.shape[1])
+        one, other = self._on_device(left), self._on_device(right)
+        dots = [
+            (self.left[one[i : i + step]] * self.right[other[i : i + step]]).sum(dim=1)
+            for i in range(0, len(one), step)
+        ]
+        values: np.ndarray = self._torch.cat(dots).cpu().numpy()
+        return values
+
+    def matrix(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        product = self.left[self._on_device(left)] @ self.right[self._on_device(right)].T
+        values: np.ndarray = product.cpu().numpy()
+        return values
+
+    def _on_device(self, rows: np.ndarray) -> Any:
+        return self._torch.from_numpy(rows.astype(np.int64)).to(self.left.device)
+
+
+def _products(sides: Sides) -> Any:
+    if sides.enrol.vectors.shape[1] != sides.test.vectors.shape[1]:
+        raise InputError("the vectors of the two sides differ in size")
+    if sides.device == "cpu":
+        return _Products(sides.enrol.vectors, sides.test.vectors)
+    return _TorchProducts(sides.enrol.vectors, sides.test.vectors, sides.device)
+
+
+def _pair_products(products: _Products, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Of each two rows: gathered, or taken from the matrix of the rows that occur, whichever touches less."""
+    rows, row = _used(left, len(products.left))
+    columns, column = _used(right, len(products.right))
+    if len(rows) * len(columns) > _PAIR_IN_CELLS * len(left):
+        return products.pairs(left, right)
+    dots = np.empty(len(left), np.float32)
+    step = max(1, _PRODUCT // len(columns))
+    block = row // step
+    # a list is most often in order already
+    order = None if (block[1:] >= block[:-1]).all() else np.argsort(block.astype(np.uint16), kind="stable")
+    ends = np.cumsum(np.bincount(block, minlength=-(-len(rows) // step)))
+    start = 0
+    for number, end in enumerate(ends):
+        product = products.matrix(rows[number * step : (number + 1) * step], columns)
+        chosen = slice(start, end) if order is None else order[start:end]
+        dots[chosen] = product.ravel()[(row[chosen] - number * step) * len(columns) + column[chosen]]
+        start = end
+    return dots
+
+
+def _used(rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that occur, rising, and for each given one its place among them."""
+    there = np.zeros(size, bool)
+    there[rows] = True
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[rows]
+
+
+def _rows(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return matrix if len(rows) == len(matrix) else matrix[rows]
+
+
+def _windows(
+    parts: Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Parts put together until they hold a window's trials."""
+    kept: list[tuple[np.ndarray, np.ndarray, np.ndarray | None]] = []
+    for part in parts:
+        kept.append(part)
+        if sum(len(rows) for rows, _, _ in kept) >= WINDOW:
+            yield _together(kept)
+            kept = []
+    if kept:
+        yield _together(kept)
+
+
+def _together(
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    enrol, test, target = zip(*parts)
+    return np.concatenate(enrol), np.concatenate(test), None if target[0] is None else np.concatenate(target)

@@ -1,0 +1,154 @@
+"""What looks wrong with a corpus: audio twice, speakers in two sets, voices that do not fit their name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spkver import audio
+from spkver.errors import InputError
+from spkver.progress import bar
+from spkver.stats.measure import Measures
+from spkver.stats.source import Source
+
+if TYPE_CHECKING:
+    from spkver.encoder import Encoder
+
+# Median pitch of speech in Hz beyond which a voice is rarely of that gender: adult men speak at some 85 to 155, women
+# at 165 to 255 (Titze, Principles of Voice Production, 1994); medians between the two say nothing
+PITCH_LIMITS = {"m": (0.0, 185.0), "f": (140.0, 400.0)}
+PITCH_RANGE = (60.0, 400.0)  # Hz, searched
+PITCH_SECONDS = 4.0
+
+
+@dataclass(frozen=True)
+class Twice:
+    """The same samples under several ids; rows of the source."""
+
+    rows: tuple[int, ...]
+    across_speakers: bool
+
+
+def duplicates(source: Source, measures: Measures) -> list[Twice]:
+    """Groups of utterances with equal samples, those of different speakers first."""
+    order = np.argsort(measures.digest, kind="stable")
+    edges = np.flatnonzero(measures.digest[order][1:] != measures.digest[order][:-1]) + 1
+    groups = [measures.rows[same].tolist() for same in np.split(order, edges) if len(same) > 1]
+    found = [Twice(tuple(rows), len({source.speakers[row] for row in rows}) > 1) for rows in groups]
+    return sorted(found, key=lambda one: (not one.across_speakers, one.rows))
+
+
+def shared(source: Source, others: Iterable[Source]) -> dict[str, tuple[list[str], list[str]]]:
+    """(speakers, utterance ids) that other sets have, too, by the name of the set."""
+    speakers, ids = set(source.speakers), set(source.ids)
+    return {one.name: (sorted(speakers & set(one.speakers)), sorted(ids & set(one.ids))) for one in others}
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A speaker whose median pitch (Hz) is far from what the gender tag says."""
+
+    speaker: str
+    gender: str
+    pitch: float
+
+
+def odd_voices(source: Source, *, per_speaker: int = 3) -> list[Voice]:
+    """Speakers with a gender tag (m or f) whose pitch, by librosa over a few recordings, lies beyond PITCH_LIMITS.
+
+    Raises InputError where the source has no gender tags.
+    """
+    if "genders" not in source.tags:
+        raise InputError(
+            f"{source.name}: no spk2gender; the pitch of a voice is compared with its speaker's gender tag"
+        )
+    found = []
+    groups = source.rows_of_speakers(per_speaker)
+    for speaker, rows in bar(total=len(groups), what="pitch", unit="spk", iterable=groups.items()):
+        gender = str(source.tags["genders"][rows[0]] or "").lower()[:1]
+        if gender not in PITCH_LIMITS:
+            continue
+        pitches = [pitch for row in rows if (pitch := _pitch_of(source, row)) is not None]
+        low, high = PITCH_LIMITS[gender]
+        if pitches and not low <= (middle := float(np.median(pitches))) <= high:
+            found.append(Voice(speaker, gender, middle))
+    return found
+
+
+def _pitch_of(source: Source, row: int) -> float | None:
+    try:
+        waveform, rate = source.read(row)
+    except InputError:
+        return None
+    return pitch(waveform[: round(PITCH_SECONDS * rate)], rate)
+
+
+def pitch(waveform: np.ndarray, rate: int) -> float | None:
+    """Median fundamental frequency in Hz of the louder half of the frames (YIN); None where there is no sound."""
+    import librosa
+
+    length = round(rate * 0.064)
+    if len(waveform) < length or not np.any(waveform):
+        return None
+    found = librosa.yin(waveform, fmin=PITCH_RANGE[0], fmax=PITCH_RANGE[1], sr=rate, frame_length=length)
+    energy = librosa.feature.rms(y=waveform, frame_length=length, hop_length=length // 4)[0][: len(found)]
+    loud = found[: len(energy)][energy >= np.median(energy)]
+    voiced = loud[(loud > 1.05 * PITCH_RANGE[0]) & (loud < 0.95 * PITCH_RANGE[1])]  # at the limits nothing was found
+    return float(np.median(voiced)) if len(voiced) else None
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """An utterance that sounds more like another speaker than like its own: cosines to the means of both."""
+
+    row: int
+    own: float
+    other: float
+    nearest: str
+
+
+def strangers(source: Source, encoder: Encoder, *, per_speaker: int = 10) -> list[Stranger]:
+    """Of up to so many utterances of every speaker those that are nearer to another speaker's mean embedding.
+
+    An utterance's own speaker is the mean of the others of that speaker; speakers with one utterance are left out.
+    """
+    groups = source.rows_of_speakers(per_speaker)
+    rows = [row for own in groups.values() if len(own) > 1 for row in own]
+    vectors = {}
+    for row in bar(total=len(rows), what="embed", unit="utt", iterable=rows):
+        try:
+            waveform, rate = source.read(row)
+        except InputError:
+            continue
+        waveform = audio.resample(waveform, rate, encoder.sample_rate)
+        if encoder.unusable(waveform) is None:
+            vectors[row] = encoder.embed_batch(waveform[None])[0]
+    return compare({row: source.speakers[row] for row in vectors}, vectors)
+
+
+def compare(speakers: dict[int, str], vectors: dict[int, np.ndarray]) -> list[Stranger]:
+    """The strangers among embeddings (dim,) by row, the most striking first."""
+    rows = np.array(sorted(vectors), dtype=np.int64)
+    if not len(rows):
+        return []
+    names, own = np.unique([speakers[row] for row in rows.tolist()], return_inverse=True)
+    unit = _unit(np.stack([vectors[row] for row in rows.tolist()]).astype(np.float64))
+    sums = np.zeros((len(names), unit.shape[1]))
+    np.add.at(sums, own, unit)
+    cosines = unit @ _unit(sums).T
+    rest = np.sum(unit * _unit(sums[own] - unit), axis=1)
+    cosines[np.arange(len(rows)), own] = -np.inf
+    cosines[:, np.bincount(own) < 2] = -np.inf
+    other = cosines.argmax(axis=1)
+    best = cosines.max(axis=1)
+    counted = np.bincount(own)[own] > 1
+    odd = np.flatnonzero(counted & (best > rest))
+    found = [Stranger(int(rows[at]), float(rest[at]), float(best[at]), str(names[other[at]])) for at in odd]
+    return sorted(found, key=lambda one: one.own - one.other)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,34 @@
+"""Trial lists and score files: their columns, their files, how they are joined, made and checked."""
+
+from spkver.trials.checks import check
+from spkver.trials.files import (
+    read_enrolment,
+    read_scores,
+    read_trials,
+    score_writer,
+    stream_scores,
+    stream_trials,
+    write_scores,
+    write_trials,
+)
+from spkver.trials.making import make_trials
+from spkver.trials.table import Scores, Trials, codes, concatenate, join, pair_keys
+
+__all__ = [
+    "Scores",
+    "Trials",
+    "check",
+    "codes",
+    "concatenate",
+    "join",
+    "make_trials",
+    "pair_keys",
+    "read_enrolment",
+    "read_scores",
+    "read_trials",
+    "score_writer",
+    "stream_scores",
+    "stream_trials",
+    "write_scores",
+    "write_trials",
+]

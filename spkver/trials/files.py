@@ -1,0 +1,407 @@
+"""Files of trials and of scores: the field's text forms, CSV and Parquet, read and written in parts.
+
+Text lists are read in four forms, told apart by their first line and then required of every line:
+
+    1 enrol test                    VoxCeleb
+    enrol test target|nontarget     Kaldi
+    enrol test 1|0                  CN-Celeb
+    enrol test                      without labels
+
+A score file is `enrol test score`, with the label as a fourth column where it is known. `.csv` and `.parquet` files
+hold the columns enrol, test, target and score by these names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from spkver import lists
+from spkver.errors import InputError
+from spkver.files import StrPath, atomic_file
+from spkver.trials.table import Scores, Trials, codes, concatenate, encoded
+
+_PART = 1 << 20  # rows of Parquet at a time
+_PIECE = 1 << 16  # lines of text made at a time
+
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+# each field of a form: the column it is, and what it may hold
+_FIELDS = {
+    "enrol": ("enrol", r"\S+"),
+    "test": ("test", r"\S+"),
+    "1|0": ("target", "[01]"),
+    "target|nontarget": ("target", "target|nontarget"),
+    "score": ("score", _NUMBER),
+}
+_TRIAL_FORMS = ("1|0 enrol test", "enrol test target|nontarget", "enrol test 1|0", "enrol test")
+_SCORE_FORMS = ("enrol test score", "enrol test score target|nontarget", "enrol test score 1|0")
+_LABELS = {"target": True, "1": True, "true": True, "nontarget": False, "0": False, "false": False}
+
+Columns = dict[str, pa.Array]
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def stream_trials(path: StrPath) -> Iterator[Trials]:
+    """Read a trial list (text, .csv or .parquet) in parts of bounded size, in order; there is at least one trial.
+
+    Raises InputError with the file and the line that does not have the list's form.
+    """
+    for columns in _stream(path, _TRIAL_FORMS, needed=("enrol", "test")):
+        yield _trials(columns)
+
+
+def stream_scores(path: StrPath) -> Iterator[Scores]:
+    """Read a score file (text, .csv or .parquet) in parts, with its labels where it has them.
+
+    Raises InputError with the file and the line that is not `enrol test score`, or whose score is not finite.
+    """
+    for columns in _stream(path, _SCORE_FORMS, needed=("enrol", "test", "score")):
+        yield Scores(_trials(columns), columns["score"].to_numpy(zero_copy_only=False))
+
+
+def read_trials(path: StrPath) -> Trials:
+    """Read a whole trial list; raises as `stream_trials` does."""
+    return concatenate(list(stream_trials(path)))
+
+
+def read_scores(path: StrPath) -> Scores:
+    """Read a whole score file; raises as `stream_scores` does."""
+    parts = list(stream_scores(path))
+    return Scores(concatenate([part.trials for part in parts]), np.concatenate([part.values for part in parts]))
+
+
+def read_enrolment(path: StrPath) -> dict[str, list[str]]:
+    """Read a map from enrolment models to utterances, one model a line: `model utterance utterance ...` (spk2utt).
+
+    Raises InputError with the file and line, or the model that is given twice.
+    """
+    columns = lists.read_columns(path, ["model", "utterances"], rest=True)
+    if (twice := lists.first_duplicate(columns["model"])) is not None:
+        raise InputError(f"{path}: the model '{twice}' is given twice")
+    return dict(zip(columns["model"].to_pylist(), pc.utf8_split_whitespace(columns["utterances"]).to_pylist()))
+
+
+def _trials(columns: Columns) -> Trials:
+    target = columns["target"].to_numpy(zero_copy_only=False) if "target" in columns else None
+    return Trials(columns["enrol"], columns["test"], target)
+
+
+def _stream(path: StrPath, forms: tuple[str, ...], needed: tuple[str, ...]) -> Iterator[Columns]:
+    """Parts of a list: ids dictionary-encoded and not empty, scores finite float32, labels boolean."""
+    suffix = Path(path).suffix
+    if suffix == ".parquet":
+        parts = _from_parquet(path, needed)
+    elif suffix == ".csv":
+        parts = _from_csv(path, needed)
+    else:
+        parts = _from_text(path, forms)
+    row = 0
+    for columns in parts:
+        size = len(columns["enrol"])
+        if size:
+            yield {name: _TYPED[name](column, path, name, row) for name, column in columns.items()}
+        row += size
+    if not row:
+        raise InputError(f"{path}: there are no trials in it")
+
+
+def _from_text(path: StrPath, forms: tuple[str, ...]) -> Iterator[Columns]:
+    line, form = 1, ""
+    for block in lists.read_blocks(path):
+        if not form:
+            form = _form_of(block, path, forms)
+        fields = [_FIELDS[field] for field in form.split()]
+        columns = _parsed_fast(block, fields)
+        yield _parsed_exactly(block, fields, form, path, line) if columns is None else columns
+        line += block.count(b"\n")
+
+
+def _form_of(block: bytes, path: StrPath, forms: tuple[str, ...]) -> str:
+    """The form that the first line has, and every line of the first block where the first fits several."""
+    first = lists.lines_of(block[: block.find(b"\n") + 1], path)
+    fitting = [form for form in forms if not pc.extract_regex(first, pattern=_pattern(form)).null_count]
+    if not fitting:
+        known = ", ".join(f"'{name}'" for name in forms)
+        raise InputError(f"{path}:1: expected one of {known}, got {first[0].as_py()[:80]!r}")
+    if len(fitting) > 1:
+        lines = lists.lines_of(block, path)
+        whole = [form for form in fitting if not pc.extract_regex(lines, pattern=_pattern(form)).null_count]
+        if len(whole) > 1:
+            raise InputError(f"{path}: every line fits both '{whole[0]}' and '{whole[1]}': give a .csv with a header")
+        return (whole or fitting)[0]
+    return fitting[0]
+
+
+def _pattern(form: str) -> str:
+    fields = (_FIELDS[field] for field in form.split())
+    return r"^\s*" + r"\s+".join(f"(?P<{name}>{content})" for name, content in fields) + r"\s*$"
+
+
+def _parsed_fast(block: bytes, fields: list[tuple[str, str]]) -> Columns | None:
+    """The columns of lines whose fields stand one blank apart; None where anything is not as expected."""
+    if b"\f" in block or b"\v" in block:
+        return None
+    if b"\r" in block:
+        block = block.replace(b"\r\n", b"\n")
+    if b"\t" in block:
+        block = block.replace(b"\t", b" ")
+    names = [name for name, _ in fields]
+    text = pa.dictionary(pa.int32(), pa.string())
+    types = {name: pa.float32() if name == "score" else text for name in names}
+    try:
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(block),
+            pyarrow.csv.ReadOptions(column_names=names, block_size=len(block) + 1),
+            pyarrow.csv.ParseOptions(delimiter=" ", quote_char=False, ignore_empty_lines=False),
+            pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=False),
+        )
+    except pa.ArrowInvalid:
+        return None
+    columns = {name: table.column(name).combine_chunks() for name in names}
+    for name, content in fields:
+        column = columns[name]
+        if name == "score":
+            good = not column.null_count and np.isfinite(column.to_numpy()).all()
+        else:
+            allowed = pc.match_substring_regex(column.dictionary, f"^(?:{content})$")
+            good = not column.null_count and pc.all(allowed).as_py()
+        if not good:
+            return None
+    return columns
+
+
+def _parsed_exactly(block: bytes, fields: list[tuple[str, str]], form: str, path: StrPath, line: int) -> Columns:
+    """The columns of lines with any blanks between the fields, or the first line that has another form."""
+    lines = lists.lines_of(block, path)
+    found = pc.extract_regex(lines, pattern=_pattern(form))
+    if found.null_count:
+        row = pc.index(pc.is_null(found), True).as_py()
+        raise InputError(f"{path}:{row + line}: expected '{form}' as on line 1, got {lines[row].as_py()[:80]!r}")
+    return {name: pc.struct_field(found, [name]) for name, _ in fields}
+
+
+def _from_csv(path: StrPath, needed: tuple[str, ...]) -> Iterator[Columns]:
+    # as text, so that the id 007 stays 007; on one thread, so that errors know their row
+    as_text = dict.fromkeys(("enrol", "test", "target", "score"), pa.string())
+    try:
+        with pyarrow.csv.open_csv(
+            path,
+            pyarrow.csv.ReadOptions(use_threads=False, block_size=lists.BLOCK),
+            convert_options=pyarrow.csv.ConvertOptions(column_types=as_text),
+        ) as parts:
+            _check_columns(path, parts.schema.names, needed)
+            for part in parts:
+                yield {name: part.column(name) for name in _wanted(part.schema.names, needed)}
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: not a CSV file with a header ({error})") from error
+
+
+def _from_parquet(path: StrPath, needed: tuple[str, ...]) -> Iterator[Columns]:
+    try:
+        names = pq.read_schema(path).names
+        _check_columns(path, names, needed)
+        wanted = _wanted(names, needed)
+        with pq.ParquetFile(path, read_dictionary=wanted) as file:  # where they are strings
+            for part in file.iter_batches(_PART, columns=wanted):
+                yield {name: part.column(name) for name in part.schema.names}
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: not a Parquet file ({error})") from error
+
+
+def _wanted(names: list[str], needed: tuple[str, ...]) -> list[str]:
+    return [name for name in (*needed, "target") if name in names]
+
+
+def _check_columns(path: StrPath, names: list[str], needed: tuple[str, ...]) -> None:
+    for name in needed:
+        if name not in names:
+            raise InputError(f"{path}: no column '{name}', it has {', '.join(names)}")
+
+
+def _ids(column: pa.Array, path: StrPath, name: str, row: int) -> pa.DictionaryArray:
+    column = encoded(column)
+    missing = column.is_null()
+    if (empty := column.dictionary.index("").as_py()) >= 0:
+        missing = pc.or_(missing, pc.equal(column.indices.fill_null(empty), empty))
+    _refuse(missing, path, row, lambda at: f"the column '{name}' is empty")
+    return column
+
+
+def _labels(column: pa.Array, path: StrPath, name: str, row: int) -> pa.BooleanArray:
+    _refuse(column.is_null(), path, row, lambda at: f"the column '{name}' is empty")
+    if pa.types.is_boolean(column.type):
+        return column
+    column = encoded(column)
+    words = [str(word).lower() for word in column.dictionary.to_pylist()]
+    known = np.array([word in _LABELS for word in words], bool)[codes(column)]
+    _refuse(pa.array(~known), path, row, lambda at: f"expected target or nontarget (or 1 or 0), got '{column[at]}'")
+    return pa.array(np.array([_LABELS.get(word, False) for word in words], bool)[codes(column)])
+
+
+def _numbers(column: pa.Array, path: StrPath, name: str, row: int) -> pa.FloatArray:
+    """Finite float32 values of a column of numbers, or of text that holds numbers."""
+    _refuse(column.is_null(), path, row, lambda at: f"the column '{name}' is empty")
+
+    def words(at: int) -> str:
+        return f"the {name} {column[at]} is not a finite number"
+
+    if pa.types.is_string(column.type):
+        _refuse(pc.invert(pc.match_substring_regex(column, f"^{_NUMBER}$")), path, row, words)
+        column = pc.utf8_ltrim(column, "+")
+    values = column.cast(pa.float32(), safe=False)
+    _refuse(pc.invert(pc.is_finite(values)), path, row, words)
+    return values
+
+
+_TYPED: dict[str, Callable[[pa.Array, StrPath, str, int], pa.Array]] = {
+    "enrol": _ids,
+    "test": _ids,
+    "target": _labels,
+    "score": _numbers,
+}
+
+
+def _refuse(bad: pa.Array, path: StrPath, row: int, words: Callable[[int], str]) -> None:
+    """Raise InputError for the first bad row: the file and its line (a CSV's header is line 1), or row of a Parquet."""
+    at = pc.index(bad, True).as_py()
+    if at < 0:
+        return
+    suffix = Path(path).suffix
+    place = f": row {row + at + 1}" if suffix == ".parquet" else f":{row + at + (2 if suffix == '.csv' else 1)}"
+    raise InputError(f"{path}{place}: {words(at)}")
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write_trials(path: StrPath, trials: Trials) -> None:
+    """Write a trial list: .parquet, .csv, or text as `enrol test target|nontarget`."""
+    with _writer(path) as write:
+        write(_columns(trials))
+
+
+def write_scores(path: StrPath, scores: Scores) -> None:
+    """Write a score file: .parquet, .csv, or text as `enrol test score`, then the label where it is known.
+
+    Text holds the fewest digits that read back as the same float32.
+    """
+    with score_writer(path) as write:
+        write(scores)
+
+
+@contextlib.contextmanager
+def score_writer(path: StrPath) -> Iterator[Callable[[Scores], None]]:
+    """A function that writes the next part of a score file; the file is there once the context ends without an error.
+
+    All parts have labels, or none has.
+    """
+    with _writer(path) as write:
+        yield lambda scores: write(_columns(scores.trials, score=pa.array(np.asarray(scores.values, np.float32))))
+
+
+def _columns(trials: Trials, **more: pa.Array) -> Columns:
+    target = {} if trials.target is None else {"target": pa.array(trials.target)}
+    return {"enrol": _compact(trials.enrol), "test": _compact(trials.test), **more, **target}
+
+
+def _compact(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The column without the ids that it does not use, where these may be many."""
+    if len(column.dictionary) <= len(column):
+        return column
+    used, places = np.unique(codes(column), return_inverse=True)
+    return pa.DictionaryArray.from_arrays(pa.array(places.astype(np.int32)), column.dictionary.take(pa.array(used)))
+
+
+@contextlib.contextmanager
+def _writer(path: StrPath) -> Iterator[Callable[[Columns], None]]:
+    suffix = Path(path).suffix
+    kinds: dict[str, Any] = {".parquet": _ParquetParts, ".csv": _CsvParts}
+    with atomic_file(path) as part:
+        parts = kinds.get(suffix, _TextParts)(part, path)
+        try:
+            yield parts.write
+        finally:
+            parts.close()
+
+
+class _ParquetParts:
+    def __init__(self, part: Path, path: StrPath) -> None:
+        self._part = part
+        self._file: pq.ParquetWriter | None = None
+
+    def write(self, columns: Columns) -> None:
+        table = pa.table(columns)
+        if self._file is None:
+            # the ids as a dictionary of any size: a reader gets codes, and never four bytes more
+            self._file = pq.ParquetWriter(
+                self._part, table.schema, use_dictionary=["enrol", "test"], dictionary_pagesize_limit=1 << 30
+            )
+        self._file.write_table(table)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class _CsvParts:
+    def __init__(self, part: Path, path: StrPath) -> None:
+        self._part = part
+        self._file: Any = None
+
+    def write(self, columns: Columns) -> None:
+        table = pa.table(_as_text(columns))
+        if self._file is None:
+            options = pyarrow.csv.WriteOptions(quoting_style="needed")
+            self._file = pyarrow.csv.CSVWriter(self._part, table.schema, write_options=options)
+        self._file.write(table)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class _TextParts:
+    def __init__(self, part: Path, path: StrPath) -> None:
+        self._path = path
+        self._file = open(part, "wb")  # noqa: SIM115 (closed by close)
+
+    def write(self, columns: Columns) -> None:
+        for name in ("enrol", "test"):
+            self._check_ids(columns[name])
+        for start in range(0, len(columns["enrol"]), _PIECE):
+            piece = _as_text({name: column.slice(start, _PIECE) for name, column in columns.items()})
+            *others, last = piece.values()
+            lines = pc.binary_join_element_wise(*others, pc.binary_join_element_wise(last, "\n", ""), " ")
+            self._file.write(memoryview(lines.buffers()[2])[: int(_last_offset(lines))])
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _check_ids(self, ids: pa.DictionaryArray) -> None:
+        blank = pc.match_substring_regex(ids.dictionary, r"\s")
+        if pc.any(blank).as_py():
+            row = pc.index(blank.take(ids.indices), True).as_py()
+            if row >= 0:
+                raise InputError(f"the id '{ids[row]}' holds a blank: write {self._path} as .csv or .parquet")
+
+
+def _last_offset(strings: pa.StringArray) -> int:
+    offsets = np.frombuffer(strings.buffers()[1], np.int32, len(strings) + 1, strings.offset * 4)
+    return int(offsets[-1])
+
+
+def _as_text(columns: Mapping[str, pa.Array]) -> Columns:
+    text = {name: column.cast(pa.string()) for name, column in columns.items() if name != "target"}
+    if "target" in columns:
+        text["target"] = pc.if_else(columns["target"], "target", "nontarget")
+    return text

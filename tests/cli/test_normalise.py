@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import numpy as np
+
+from spkver.embeddings import Embeddings, write_embeddings
+from spkver.trials import read_scores
+
+
+def test_normalise(spkver, scored_corpus):
+    vectors = np.random.default_rng(1).normal(size=(60, 8)).astype(np.float32)
+    cohort = scored_corpus / "cohort.parquet"
+    speakers = [f"c{i % 12}" for i in range(60)]
+    write_embeddings(cohort, Embeddings([f"c{i}" for i in range(60)], vectors, speakers, model="abc"))
+    emb, scores, kept = scored_corpus / "emb.parquet", scored_corpus / "scores", scored_corpus / "kept"
+    spkver("score", scored_corpus / "trials", emb, scores)
+    outs = [scored_corpus / f"{i}.txt" for i in range(3)]
+    spkver("normalise", scores, emb, cohort, outs[0], "--top", 20)
+    for out in outs[1:]:
+        spkver("normalise", scores, emb, cohort, out, "--top", 20, "--keep", kept)
+    assert outs[0].read_text() == outs[1].read_text() == outs[2].read_text()
+    assert [path.name for path in kept.iterdir()] == ["enrol.parquet"]
+    assert len(read_scores(outs[0])) == 950
+    done = spkver("normalise", scores, emb, cohort, outs[0], "--by-speaker", "--method", "z", "--mean", cohort)
+    assert "950 scores" in done.stdout
+    assert (
+        "between 2 and 12"
+        in spkver("normalise", scores, emb, cohort, outs[0], "--by-speaker", "--top", 20, code=2).stderr
+    )

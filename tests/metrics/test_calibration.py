@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial import ConvexHull, QhullError
+from sklearn.isotonic import IsotonicRegression
+from sklearn.metrics import log_loss
+
+from spkver.metrics import cllr, convex_hull, eer_convex_hull, error_curve, isotonic_map, min_cllr
+from spkver.metrics.calibration import min_cllr_of
+
+
+def by_formula(scores, target):
+    """Brümmer & du Preez 2006, equation for Cllr, in float64."""
+    scores = scores.astype(np.float64)
+    return (np.log2(1 + np.exp(-scores[target])).mean() + np.log2(1 + np.exp(scores[~target])).mean()) / 2
+
+
+@given(data=st.data())
+def test_cllr_is_the_formula_and_the_log_loss_at_even_odds(data, trial_lists):
+    scores, target = data.draw(trial_lists())
+    assert cllr(scores, target) == pytest.approx(by_formula(scores, target), abs=1e-12)
+    weights = np.where(target, 1 / target.sum(), 1 / (~target).sum())
+    posterior = 1 / (1 + np.exp(-scores.astype(np.float64)))
+    expected = log_loss(target, posterior, sample_weight=weights) / np.log(2)
+    assert cllr(scores, target) == pytest.approx(expected, abs=1e-9)
+
+
+@given(data=st.data())
+def test_min_cllr_is_that_of_sklearns_isotonic_regression(data, trial_lists):
+    scores, target = data.draw(trial_lists())
+    weights = np.where(target, 1 / target.sum(), 1 / (~target).sum())  # even odds
+    ranks = np.unique(scores, return_inverse=True)[1]  # sklearn takes scores that are very near for equal
+    posterior = IsotonicRegression().fit_transform(ranks.astype(np.float64), target, sample_weight=weights)
+    with np.errstate(divide="ignore"):
+        expected = (-np.log2(posterior[target]).mean() - np.log2(1 - posterior[~target]).mean()) / 2
+    assert min_cllr(scores, target) == pytest.approx(expected, abs=1e-9)
+    assert 0 <= min_cllr(scores, target) <= min(1, cllr(scores, target)) + 1e-12
+    lowest, ratios = isotonic_map(error_curve(scores, target))
+    found = ratios[np.searchsorted(lowest, scores, side="right") - 1]
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(found, np.log(posterior) - np.log(1 - posterior), atol=1e-9)
+    assert (np.diff(ratios) > 0).all()
+
+
+@given(data=st.data())
+def test_a_rising_map_changes_nothing(data, trial_lists):
+    scores, target = data.draw(trial_lists())
+    ranks = np.unique(scores, return_inverse=True)[1]
+    assert min_cllr(ranks, target) == min_cllr(scores, target)
+
+
+@given(data=st.data())
+def test_hull_is_scipys(data, trial_lists):
+    scores, target = data.draw(trial_lists())
+    curve = error_curve(scores, target)
+    hull = convex_hull(curve)
+    points = np.stack([curve.false_alarms, curve.misses], axis=1).astype(float)
+    try:
+        every = ConvexHull(np.concatenate([points, [[curve.nontargets, curve.targets]]])).vertices
+    except QhullError:  # all on one line
+        assert hull.tolist() == [0, len(points) - 1]
+        return
+    corner = len(points)
+    below = {tuple(points[v]) for v in every if v != corner}
+    assert {tuple(points[v]) for v in hull} == below | {tuple(points[0]), tuple(points[-1])}
+
+
+def test_large_lists():
+    rng = np.random.default_rng(0)
+    target = rng.random(200_000) < 0.1
+    scores = (rng.normal(size=target.size) + 2 * target).astype(np.float32)
+    weights = np.where(target, 1 / target.sum(), 1 / (~target).sum())
+    posterior = IsotonicRegression().fit_transform(scores.astype(np.float64), target, sample_weight=weights)
+    with np.errstate(divide="ignore"):
+        expected = (-np.log2(posterior[target]).mean() - np.log2(1 - posterior[~target]).mean()) / 2
+    assert min_cllr(scores, target) == pytest.approx(expected, abs=1e-9)
+    # log-likelihood ratios of two normal distributions: calibration has nothing to mend
+    ratios = 2 * (scores - 1)
+    assert min_cllr(ratios, target) == pytest.approx(cllr(ratios, target), abs=2e-3)
+    assert eer_convex_hull(scores, target) < min_cllr(scores, target)
+
+
+def test_by_hand():
+    assert cllr([0.0, 0.0], [0, 1]) == pytest.approx(1)
+    assert min_cllr([1.0, 0.0], [0, 1]) == pytest.approx(1)
+    assert min_cllr([0.0, 1.0], [0, 1]) == 0
+    # weights: three targets at 0 in one trial
+    assert cllr([0.0, 1.0, -1.0], [1, 1, 0], [3, 1, 1]) == pytest.approx(
+        cllr([0.0, 0.0, 0.0, 1.0, -1.0], [1, 1, 1, 1, 0])
+    )
+    assert min_cllr_of(error_curve([0, 1, 2, 3], [0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5])) == pytest.approx(
+        min_cllr([0, 1, 2, 3], [0, 1, 0, 1])
+    )

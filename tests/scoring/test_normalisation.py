@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics.pairwise import cosine_similarity
+
+from spkver.embeddings import Embeddings
+from spkver.errors import InputError
+from spkver.scoring import cosine, normalisation
+from spkver.scoring import sides as module
+from spkver.scoring.normalisation import cohort_statistics, kept_statistics, normalise, normalise_file, speaker_means
+from spkver.trials import Scores, make_trials, read_scores, write_scores
+
+
+def made(name, rows, seed, **more):
+    vectors = np.random.default_rng(seed).normal(size=(rows, 8)).astype(np.float32) + 0.3
+    return Embeddings([f"{name}{i:03}" for i in range(rows)], vectors, **more)
+
+
+EMBEDDINGS, COHORT = made("u", 30, 0), made("c", 70, 1)
+
+
+@pytest.fixture
+def scores():
+    trials = make_trials(EMBEDDINGS.ids, [f"s{i % 6}" for i in range(30)], nontargets=100, seed=0)
+    return Scores(trials, cosine.score(trials, EMBEDDINGS))
+
+
+@pytest.mark.parametrize("top", [None, 5, 70])
+@pytest.mark.parametrize("method", ["z", "t", "s"])
+@pytest.mark.parametrize("block", [100, 1 << 24])
+def test_equals_the_definition(monkeypatch, scores, top, method, block):
+    monkeypatch.setattr(module, "_PRODUCT", block)
+    statistics = cohort_statistics(cosine.sides(EMBEDDINGS, test=COHORT), top)
+    found = normalise(scores, statistics, statistics, method)
+    against = np.sort(cosine_similarity(EMBEDDINGS.vectors, COHORT.vectors).astype(float), axis=1)[:, -(top or 70) :]
+    own = {name: (row.mean(), row.std()) for name, row in zip(EMBEDDINGS.ids, against)}
+    for e, t, value, given in zip(
+        scores.trials.enrol.to_pylist(), scores.trials.test.to_pylist(), found.values, scores.values
+    ):
+        z, n = ((given - own[name][0]) / own[name][1] for name in (e, t))
+        assert value == pytest.approx({"z": z, "t": n, "s": (z + n) / 2}[method], abs=2e-4)
+
+
+def test_s_norm_is_symmetric_and_undoes_a_shift(scores):
+    plain = cohort_statistics(cosine.sides(EMBEDDINGS, test=COHORT))
+    shifted = normalisation.CohortStatistics(plain.ids, 2 * plain.mean + 1, 2 * plain.deviation)
+    moved = Scores(scores.trials, 2 * scores.values + 1)
+    np.testing.assert_allclose(
+        normalise(moved, shifted, shifted).values, normalise(scores, plain, plain).values, atol=1e-4
+    )
+
+
+def test_file_to_file(tmp_path, scores):
+    statistics = cohort_statistics(cosine.sides(EMBEDDINGS, test=COHORT), 10)
+    write_scores(tmp_path / "s", scores)
+    assert normalise_file(tmp_path / "s", statistics, statistics, tmp_path / "n") == len(scores)
+    expected = normalise(scores, statistics, statistics)
+    found = read_scores(tmp_path / "n")
+    np.testing.assert_array_equal(found.values, expected.values)
+    assert (found.trials.target == scores.trials.target).all()
+
+
+def test_speakers_as_a_cohort():
+    speakers = [f"p{i % 3}" for i in range(70)]
+    found = speaker_means(made("c", 70, 1, speakers=speakers))
+    unit = COHORT.vectors / np.linalg.norm(COHORT.vectors, axis=1, keepdims=True)
+    assert found.ids == ["p0", "p1", "p2"]
+    np.testing.assert_allclose(found.vectors[1], unit[1::3].mean(axis=0), atol=1e-6)
+    with pytest.raises(InputError, match="the speaker of every embedding"):
+        speaker_means(COHORT)
+
+
+def test_statistics_are_kept(tmp_path):
+    made_ = []
+
+    def make():
+        made_.append(1)
+        return cohort_statistics(cosine.sides(EMBEDDINGS, test=COHORT), 10)
+
+    first = kept_statistics(tmp_path / "k.parquet", {"top": 10}, make)
+    second = kept_statistics(tmp_path / "k.parquet", {"top": 10}, make)
+    assert len(made_) == 1 and second.ids.equals(first.ids)
+    np.testing.assert_array_equal(second.mean, first.mean)
+    kept_statistics(tmp_path / "k.parquet", {"top": 11}, make)
+    assert len(made_) == 2
+    (tmp_path / "k.parquet").write_text("x")
+    with pytest.raises(InputError, match="not a file of cohort statistics"):
+        kept_statistics(tmp_path / "k.parquet", {}, make)
+
+
+def test_what_cannot_be_normalised(scores):
+    sides = cosine.sides(EMBEDDINGS, test=COHORT)
+    for top in (1, 71):
+        with pytest.raises(InputError, match="between 2 and 70"):
+            cohort_statistics(sides, top)
+    with pytest.raises(InputError, match="'u000' is scored and in the cohort"):
+        cohort_statistics(cosine.sides(EMBEDDINGS))
+    alike = Embeddings(["a", "b"], np.ones((2, 8), np.float32))
+    with pytest.raises(InputError, match="all cohort scores of 'u000' are equal"):
+        cohort_statistics(cosine.sides(EMBEDDINGS, test=alike))
+    statistics = cohort_statistics(cosine.sides(made("u", 3, 0), test=COHORT))
+    with pytest.raises(InputError, match="no cohort scores of 'u"):
+        normalise(scores, statistics, statistics)
+    with pytest.raises(InputError, match="unknown normalisation 'x'"):
+        normalise(scores, statistics, statistics, "x")

@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from spkver import lists
+from spkver.errors import InputError
+from spkver.trials import (
+    Scores,
+    Trials,
+    concatenate,
+    files,
+    read_enrolment,
+    read_scores,
+    read_trials,
+    score_writer,
+    stream_trials,
+    write_scores,
+    write_trials,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("1 a b\n0 a c\n", [True, False]),
+        ("a b target\na c nontarget\n", [True, False]),
+        ("a b 1\na c 0\n", [True, False]),
+        ("a b\na c\n", None),
+        ("  1\ta   b \r\n0 a c\r\n\n\n", [True, False]),  # tabs, blanks, Windows line ends, empty lines at the end
+        ("1 a b\n0 a c", [True, False]),  # no line end at the end
+    ],
+)
+def test_text_forms(tmp_path, text, labels, rows):
+    path = tmp_path / "trials"
+    path.write_bytes(text.encode())
+    found = read_trials(path)
+    assert rows(found) == [("a", "b"), ("a", "c")]
+    assert (found.target is None) if labels is None else found.target.tolist() == labels
+
+
+def test_ids_that_look_like_labels(tmp_path, rows):
+    path = tmp_path / "trials"
+    path.write_text("1 7 0\n0 8 1\n1 9 x\n")  # the third line settles that the label comes first
+    found = read_trials(path)
+    assert rows(found) == [("7", "0"), ("8", "1"), ("9", "x")]
+    path.write_text("1 7 0\n0 8 1\n")
+    with pytest.raises(InputError, match="every line fits both"):
+        read_trials(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 a b\n2 a c\n", r"trials:2: expected '1\|0 enrol test' as on line 1, got '2 a c'"),
+        ("1 a b\n\n0 a c\n", r"trials:2: .*got ''"),
+        ("a b target\na c non-target\n", r"trials:2: .*'a c non-target'"),
+        ("a b\na b c\n", r"trials:2: expected 'enrol test'"),
+        ("just-one\n", r"trials:1: expected one of"),
+        ("a b c d e\n", r"trials:1: expected one of"),
+        ("", "no trials"),
+        ("\n \n", "no trials"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path, text, message):
+    path = tmp_path / "trials"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_trials(path)
+
+
+def test_missing_binary_and_directory(tmp_path):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "none", tmp_path / "none.csv", tmp_path / "none.parquet", tmp_path / "binary", tmp_path):
+        with pytest.raises(InputError, match=str(path)):
+            read_trials(path)
+
+
+@pytest.mark.parametrize("labels", ["target,nontarget", "1,0", "true,false", "True,False"])
+def test_csv(tmp_path, labels, rows):
+    path = tmp_path / "trials.csv"
+    yes, no = labels.split(",")
+    path.write_text(f"test,enrol,note,target\nb,007,x,{yes}\nc d,007,y,{no}\n")
+    found = read_trials(path)
+    assert rows(found) == [("007", "b"), ("007", "c d")]
+    assert found.target.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("enrol,test\na,b\na\n", "Row #3"),
+        ("enrol,tests\na,b\n", "no column 'test'"),
+        ("enrol,test,target\na,b,1\na,c,maybe\n", r"csv:3: expected target or nontarget .*'maybe'"),
+        ("enrol,test\na,b\n,c\n", r"csv:3: the column 'enrol' is empty"),
+        ("enrol,test\n", "no trials"),
+        ("", "not a CSV"),
+    ],
+)
+def test_bad_csv(tmp_path, text, message):
+    path = tmp_path / "trials.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_trials(path)
+
+
+def test_bad_parquet(tmp_path):
+    path = tmp_path / "trials.parquet"
+    path.write_bytes(b"PAR1 not really")
+    with pytest.raises(InputError, match="not a Parquet file"):
+        read_trials(path)
+    pq.write_table(pa.table({"enrol": ["a", None], "test": ["b", "c"]}), path)
+    with pytest.raises(InputError, match="row 2: the column 'enrol' is empty"):
+        read_trials(path)
+
+
+@pytest.mark.parametrize("name", ["trials", "trials.txt", "trials.csv", "trials.parquet"])
+@pytest.mark.parametrize("target", [None, [True, False, True]])
+def test_trials_come_back(tmp_path, name, target, trials, rows):
+    listed = trials(["é/1.wav b", "a c", 'b ,"'], target)
+    write_trials(tmp_path / name, listed)
+    found = read_trials(tmp_path / name)
+    assert rows(found) == rows(listed)
+    assert (found.target is None) if target is None else found.target.tolist() == target
+
+
+def test_an_id_with_a_blank_needs_csv_or_parquet(tmp_path, rows):
+    listed = Trials(pa.array(["a b"]), pa.array(["c"]))
+    with pytest.raises(InputError, match="'a b' holds a blank"):
+        write_trials(tmp_path / "trials", listed)
+    write_trials(tmp_path / "trials.csv", listed)
+    assert rows(read_trials(tmp_path / "trials.csv")) == [("a b", "c")]
+
+
+@settings(max_examples=40)
+@given(
+    values=hnp.arrays(
+        np.float32, st.integers(1, 20), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)
+    ),
+    name=st.sampled_from(["scores", "scores.csv", "scores.parquet"]),
+    labelled=st.booleans(),
+)
+def test_scores_come_back_to_the_bit(tmp_path_factory, values, name, labelled, trials, rows):
+    path = tmp_path_factory.mktemp("scores") / name
+    listed = trials(
+        [f"e{i} t{i}" for i in range(len(values))], [i % 2 == 0 for i in range(len(values))] if labelled else None
+    )
+    write_scores(path, Scores(listed, values))
+    found = read_scores(path)
+    assert rows(found.trials) == rows(listed)
+    assert found.values.dtype == np.float32
+    np.testing.assert_array_equal(found.values, values)
+    assert (found.trials.target is None) if not labelled else (found.trials.target == listed.target).all()
+
+
+def test_scores_of_others(tmp_path):
+    path = tmp_path / "x.score"
+    path.write_text("a b 0.51234 target\na c -1.5e-3 nontarget\nb c 7 target\n")
+    found = read_scores(path)
+    np.testing.assert_array_equal(found.values, np.float32([0.51234, -1.5e-3, 7]))
+    assert found.trials.target.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("s", "a b 0.1\na c nan\n", r"s:2: expected 'enrol test score' as on line 1, got 'a c nan'"),
+        ("s", "a b 0.1\na c\n", r"s:2: "),
+        ("s", "a b 0.1 target\na c 0.2\n", r"s:2: "),
+        ("s", "a b 0.1\na c 1e99\n", r"s:2: the score 1e99 is not a finite number"),
+        ("s", "1 a b\n", r"s:1: expected one of 'enrol test score'"),
+        ("s.csv", "enrol,test,score\na,b,1\na,c,nan\n", r"s.csv:3: the score nan is not"),
+        ("s.csv", "enrol,test,score\na,b,1\na,c,x\n", r"s.csv:3: the score x is not"),
+        ("s.csv", "enrol,test\na,b\n", r"no column 'score'"),
+    ],
+)
+def test_bad_scores(tmp_path, name, text, message):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_scores(path)
+
+
+def test_nan_in_parquet_scores(tmp_path):
+    pq.write_table(pa.table({"enrol": ["a"], "test": ["b"], "score": [float("nan")]}), tmp_path / "s.parquet")
+    with pytest.raises(InputError, match="row 1: the score nan"):
+        read_scores(tmp_path / "s.parquet")
+
+
+def test_enrolment_map(tmp_path):
+    path = tmp_path / "enrol.map"
+    path.write_text("m1 a b\n m2\tc \n")
+    assert read_enrolment(path) == {"m1": ["a", "b"], "m2": ["c"]}
+    path.write_text("m1 a\nm2\n")
+    with pytest.raises(InputError, match="map:2: "):
+        read_enrolment(path)
+    path.write_text("m1 a\nm1 b\n")
+    with pytest.raises(InputError, match="'m1' is given twice"):
+        read_enrolment(path)
+
+
+# --- in parts --------------------------------------------------------------------------------------------------------
+
+
+def test_any_blanks_and_plain_ones_read_alike(tmp_path, rows):
+    """A list with one blank between its fields takes the fast way, all else the exact one."""
+    plain, odd = tmp_path / "plain", tmp_path / "odd"
+    plain.write_text("".join(f"{i % 2} e{i}é t{i // 2}\n" for i in range(50)))
+    odd.write_text(plain.read_text().replace(" ", "  \t"))
+    assert rows(read_trials(plain)) == rows(read_trials(odd))
+    assert (read_trials(plain).target == read_trials(odd).target).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    fields=st.lists(st.text("ab01 \t-.e+é", min_size=0, max_size=3), min_size=3, max_size=6),
+    ends=st.sampled_from(["\n", "\r\n"]),
+)
+def test_both_ways_agree_on_every_text(tmp_path_factory, fields, ends):
+    path = tmp_path_factory.mktemp("any") / "list"
+    path.write_bytes((f"a b 0.5{ends}" + ends.join(fields)).encode())
+
+    def outcome():
+        try:
+            scores = read_scores(path)
+        except InputError as error:
+            return str(error)
+        return (scores.trials.enrol.to_pylist(), scores.trials.test.to_pylist(), scores.values.tolist())
+
+    with pytest.MonkeyPatch.context() as patch:
+        fast = outcome()
+        patch.setattr(files, "_parsed_fast", lambda block, fields: None)
+        assert outcome() == fast
+
+
+@pytest.mark.parametrize("name", ["t", "t.csv", "t.parquet"])
+def test_parts_are_the_list(tmp_path, monkeypatch, trials, rows, name):
+    listed = trials([f"e{i % 7} t{i}" for i in range(200)], [i % 3 == 0 for i in range(200)])
+    write_trials(tmp_path / name, listed)
+    monkeypatch.setattr(lists, "BLOCK", 100)
+    monkeypatch.setattr(files, "_PART", 30)
+    parts = list(stream_trials(tmp_path / name))
+    assert len(parts) > 3
+    assert rows(concatenate(parts)) == rows(listed) == rows(read_trials(tmp_path / name))
+    assert (concatenate(parts).target == listed.target).all()
+
+
+def test_the_line_of_a_mistake_in_a_later_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(lists, "BLOCK", 64)
+    text = "".join(f"1 e{i} t\n" for i in range(40))
+    (tmp_path / "t").write_text(text + "1 e\n" + text)
+    with pytest.raises(InputError, match="t:41: expected"):
+        read_trials(tmp_path / "t")
+    (tmp_path / "t").write_text("\n" * 200)
+    with pytest.raises(InputError, match="no trials"):
+        read_trials(tmp_path / "t")
+    (tmp_path / "t").write_text(text + "\n" * 200)  # empty lines at the end, across parts
+    assert len(read_trials(tmp_path / "t")) == 40
+    (tmp_path / "t.csv").write_text("enrol,test,target\n" + "e,t,1\n" * 40 + "e,t,2\n")
+    with pytest.raises(InputError, match=r"t\.csv:42: expected target"):
+        read_trials(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("name", ["s", "s.csv", "s.parquet"])
+def test_scores_written_in_parts(tmp_path, trials, rows, name):
+    listed = trials([f"e{i % 7} t{i}" for i in range(20)], [i % 3 == 0 for i in range(20)])
+    scores = Scores(listed, np.arange(20, dtype=np.float32) / 7)
+    with score_writer(tmp_path / name) as write:
+        for start in range(0, 20, 6):
+            write(scores.take(np.arange(start, min(start + 6, 20))))
+    found = read_scores(tmp_path / name)
+    assert rows(found.trials) == rows(listed) and (found.values == scores.values).all()
+    assert (found.trials.target == listed.target).all()
+    with pytest.raises(ZeroDivisionError), score_writer(tmp_path / f"x{name}") as write:
+        write(scores)
+        raise ZeroDivisionError
+    assert not (tmp_path / f"x{name}").exists()
+
+
+def test_ids_are_read_as_text_and_unused_ones_are_not_written(tmp_path, rows):
+    table = pa.table({"enrol": [7, 8], "test": pa.array(["x", "y"], pa.large_string()), "target": ["target", "1"]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    found = read_trials(tmp_path / "t.parquet")
+    assert rows(found) == [("7", "x"), ("8", "y")] and found.target.tolist() == [True, True]
+    ids = pa.array(["a", "b c", "d", "e"])
+    column = pa.DictionaryArray.from_arrays(pa.array([2, 0], pa.int32()), ids)
+    write_trials(tmp_path / "t", Trials(column, column))
+    assert (tmp_path / "t").read_text() == "d d\na a\n"
+    write_trials(tmp_path / "t.parquet", Trials(column, column))
+    stored = pq.read_table(tmp_path / "t.parquet").column("enrol").chunk(0)
+    assert sorted(stored.dictionary.to_pylist()) == ["a", "d"]
