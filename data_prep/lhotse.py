@@ -5,8 +5,8 @@ python -m data_prep.lhotse CUTS OUT [--base FOLDER]
 
 The manifests are .jsonl or .jsonl.gz. A supervision is an utterance, in cuts as far as the cut shows of it: a segment,
 unless all of them are whole recordings. Its speaker, gender and language are carried over, and with --session the field
-of `custom` of that name. Recordings must be files of one channel without transforms; a command becomes a pipe, which
-runs only with --allow-pipes.
+of `custom` of that name. A recording of several channels becomes one of each (NAME-A, NAME-B, ...). Recordings must be
+files without transforms; a command becomes a pipe, which runs only with --allow-pipes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _GENDERS = {"male": "m", "m": "m", "female": "f", "f": "f"}
 class _Recording(NamedTuple):
     path: str
     seconds: float
+    channels: list[int]
 
 
 class _Utterance(NamedTuple):
@@ -42,6 +43,7 @@ class _Utterance(NamedTuple):
     gender: str | None
     language: str | None
     session: str | None
+    channel: int | None
 
     def placed(self, start: float, seconds: float, of: float) -> _Utterance:
         """The same elsewhere in a recording of `of` seconds."""
@@ -107,6 +109,7 @@ def _datadir(rows: list[_Utterance], source: Path) -> DataDir:
         recordings=None if whole else words([row.recording for row in rows]),
         starts=None if whole else [row.start for row in rows],
         ends=None if whole else [row.start + row.seconds for row in rows],
+        channels=[row.channel for row in rows] if any(row.channel is not None for row in rows) else None,
     )
 
 
@@ -128,8 +131,8 @@ def _recording(value: dict[str, Any], where: str, base: Path | None) -> _Recordi
     if value.get("transforms"):
         raise InputError(f"{where}: the recording has transforms; save it with lhotse as it should be heard")
     channels = value.get("channel_ids") or sources[0].get("channels") or [0]
-    if not isinstance(channels, list) or len(channels) != 1:
-        raise InputError(f"{where}: the channels {channels}; save each as a recording of its own")
+    if not isinstance(channels, list) or not 0 < len(channels) <= 26:
+        raise InputError(f"{where}: the channels {str(channels)[:80]}; expected a list of 1 to 26")
     source, kind = text(sources[0], "source", where), sources[0].get("type")
     if kind == "file":
         path = absolute(source, base)
@@ -137,14 +140,15 @@ def _recording(value: dict[str, Any], where: str, base: Path | None) -> _Recordi
         path = f"{source.rstrip().removesuffix('|').rstrip()} |"
     else:
         raise InputError(f"{where}: a source of type {kind!r}; only files and commands can be read")
-    return _Recording(path, number(value, "duration", where))
+    return _Recording(path, number(value, "duration", where), channels)
 
 
 def _utterance(value: dict[str, Any], where: str, name: str, recording: _Recording, session: str | None) -> _Utterance:
     custom, language = value.get("custom"), value.get("language")
+    channel = _channel(value.get("channel"), recording.channels, where)
     return _Utterance(
         id=text(value, "id", where),
-        recording=name,
+        recording=name if channel is None else f"{name}-{chr(ord('A') + channel)}",
         path=recording.path,
         start=0.0,
         seconds=recording.seconds,
@@ -153,7 +157,21 @@ def _utterance(value: dict[str, Any], where: str, name: str, recording: _Recordi
         gender=_GENDERS.get(str(value.get("gender")).lower()),
         language=language if isinstance(language, str) else None,
         session=None if session is None else text(custom if isinstance(custom, dict) else {}, session, where),
+        channel=channel,
     ).placed(number(value, "start", where), number(value, "duration", where), recording.seconds)
+
+
+def _channel(stated: Any, channels: list[int], where: str) -> int | None:
+    """The place of a supervision's channel in its file, from 0; None where the file has one."""
+    if len(channels) == 1:
+        return None
+    if isinstance(stated, list) and len(stated) == 1:
+        stated = stated[0]
+    if stated not in channels:
+        raise InputError(
+            f"{where}: the channel {stated!r}; the recording has {channels}, and an utterance has one of them"
+        )
+    return channels.index(stated)
 
 
 _PATH = click.Path(path_type=Path)

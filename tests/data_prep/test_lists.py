@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -108,9 +110,19 @@ def test_lhotse_segments_and_commands(tmp_path: Path) -> None:
         ([{"id": "r1"}], [], r"r\.jsonl:1: expected one source, got 0"),
         ([recording("r1", "a", sources=[{}, {}])], [], r"r\.jsonl:1: expected one source, got 2"),
         (
-            [recording("r1", "a"), recording("r2", "b", channel_ids=[0, 1])],
+            [recording("r1", "a"), recording("r2", "b", channel_ids=5)],
             [],
-            r"r\.jsonl:2: the channels \[0, 1\]",
+            r"r\.jsonl:2: the channels 5; expected a list",
+        ),
+        (
+            [recording("r1", "a", channel_ids=[0, 1])],
+            [supervision("u", "r1", channel=2)],
+            r"s\.jsonl:1: the channel 2;",
+        ),
+        (
+            [recording("r1", "a", channel_ids=[0, 1])],
+            [supervision("u", "r1", channel=[0, 1])],
+            r"s\.jsonl:1: the channel",
         ),
         ([recording("r1", "a", transforms=[{"name": "Speed"}])], [], r"r\.jsonl:1: the recording has transforms"),
         ([recording("r1", "a", duration="long")], [], r"r\.jsonl:1: 'duration' should be a number, got 'long'"),
@@ -126,6 +138,17 @@ def test_lhotse_segments_and_commands(tmp_path: Path) -> None:
 def test_what_lhotse_says_and_we_cannot(tmp_path: Path, recordings: list, supervisions: list, message: str) -> None:
     with pytest.raises(InputError, match=message):
         lhotse.prepare(dump(tmp_path / "r.jsonl", *recordings), dump(tmp_path / "s.jsonl", *supervisions))
+
+
+def test_lhotse_calls_with_a_speaker_on_each_channel(tmp_path: Path, prep: Prep) -> None:
+    stereo = np.stack([np.sin(np.arange(1600)), np.cos(np.arange(1600))], axis=1) / 2
+    soundfile.write(tmp_path / "call.wav", stereo, 16000)
+    recordings = dump(tmp_path / "r.jsonl", recording("call", f"{tmp_path}/call.wav", channel_ids=[0, 1]))
+    sides = [supervision(f"u{channel}", "call", speaker=f"s{channel}", channel=channel) for channel in (0, 1)]
+    prep("lhotse", recordings, dump(tmp_path / "s.jsonl", *sides), tmp_path / "data")
+    data = read_datadir(tmp_path / "data")
+    assert (data.speakers, data.column("channel")) == (["s0", "s1"], [0, 1])
+    assert not any(problem.fatal for problem in validate(tmp_path / "data"))
 
 
 def cut(start: float, duration: float, *supervisions: dict[str, Any], **changed: Any) -> dict[str, Any]:
