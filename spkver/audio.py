@@ -12,8 +12,9 @@ import os
 import re
 import stat
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +26,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath
 
 OVERSHOOT_SECONDS = 0.5  # a segment may end this far past its recording and is cut there, as Kaldi does
+MAX_SECONDS = 3600.0  # what is decoded at once where a whole corpus is, unless told otherwise: some 0.2 GB at 16 kHz
 INT16_SCALE = 32768.0
 
 # What `write` makes of a file name: container and coding of libsndfile.
@@ -101,6 +103,40 @@ def seconds(path: StrPath) -> float:
     """The duration of a recording in seconds, from its header. Raises InputError as `read` does."""
     with _opened(path, allow_pipes=False) as file:
         return float(file.frames / file.samplerate)
+
+
+def sample_rates(paths: Sequence[StrPath], most: int = 200) -> Counter[int]:
+    """How often each rate (Hz) occurs in the headers of up to so many recordings; what does not open is left out."""
+    found: Counter[int] = Counter()
+    for path in paths[:: max(1, len(paths) // most)]:
+        with suppress(InputError), _opened(path, allow_pipes=False) as file:
+            found[file.samplerate] += 1
+    return found
+
+
+def rate_warning(found: Counter[int], wanted: int) -> str | None:
+    """What is to be said where recordings of these rates (Hz) become, or meet a model of, the rate `wanted`; or None.
+
+    Recordings of a lower rate have nothing in the upper band; a telephone model has not seen microphones. That
+    recordings of 44.1 kHz become 16 kHz goes without saying.
+    """
+    below, above = sorted(rate for rate in found if rate < wanted), sorted(rate for rate in found if rate > wanted)
+    if below:
+        return (
+            f"{_share(found, below)} of the recordings have less than {wanted} Hz (least {below[0]}): they are "
+            f"upsampled, and their band above {below[0] // 2} Hz stays empty, which a model of {wanted} Hz takes for "
+            "part of the voice; for telephone speech pack at 8000 Hz and train with front_end: telephone"
+        )
+    if above and wanted < 16000:
+        return (
+            f"{_share(found, above)} of the recordings have more than {wanted} Hz (most {above[-1]}): they are "
+            "downsampled, and a model that was trained on telephone speech has not heard their microphones"
+        )
+    return None
+
+
+def _share(found: Counter[int], rates: Sequence[int]) -> str:
+    return f"{sum(found[rate] for rate in rates) / sum(found.values()):.0%}"
 
 
 def resample(waveform: np.ndarray, old: int, new: int) -> np.ndarray:

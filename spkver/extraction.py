@@ -38,10 +38,12 @@ def extract(
     max_rejected: float = 0.1,
     allow_pipes: bool = False,
     jobs: int = 2,
+    say: Callable[[str], None] | None = None,
 ) -> Extracted:
     """Embed every utterance of `source` and write the Parquet file `out`.
 
     seconds: embed only the middle of every recording, this long (shorter ones whole).
+    say: is told where recordings have another sample rate than the model, and that matters.
     Recordings that cannot serve go to `out`.rejected.jsonl with their reason. Raises RunError when their share is over
     `max_rejected`, InputError when the source's front end or sample rate is not the model's.
     """
@@ -53,6 +55,8 @@ def extract(
         ids, speakers = pack.ids, pack.speakers
     else:
         data = read_datadir(root, allow_pipes=allow_pipes)
+        if say and (odd := audio.rate_warning(audio.sample_rates(data.paths), encoder.sample_rate)):
+            say(f"warning: {odd}")
         vectors, rejected = _embed_files(encoder, data, seconds, allow_pipes, jobs)
         ids, speakers = data.ids, data.speakers
     kept = [row for row in range(len(ids)) if row in vectors]
@@ -160,6 +164,7 @@ def _reader(
                 start=starts[row] or 0.0,
                 end=ends[row],
                 channel=channels[row],
+                max_seconds=audio.MAX_SECONDS,
                 allow_pipes=allow_pipes,
             )
         except InputError as error:

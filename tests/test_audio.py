@@ -102,6 +102,22 @@ def test_resampling_does_not_alias() -> None:
     assert np.abs(audio.resample(x, 48000, 16000)[500:-500]).max() < 1e-3
 
 
+def test_a_word_where_rates_differ(tmp_path: Path) -> None:
+    for rate in (8000, 16000, 44100):
+        audio.write(tmp_path / f"{rate}.wav", tone(0.1, rate), rate)
+    paths = [tmp_path / "8000.wav", tmp_path / "16000.wav", tmp_path / "none.wav", "cat 8000.wav |"]
+    found = audio.sample_rates(paths)
+    assert found == {8000: 1, 16000: 1}
+    said = audio.rate_warning(found, 16000)
+    assert said and said.startswith("50% of the recordings have less than 16000 Hz (least 8000): they are upsampled")
+    assert "band above 4000 Hz stays empty" in said
+    said = audio.rate_warning(found, 8000)
+    assert said and said.startswith("50% of the recordings have more than 8000 Hz (most 16000): they are downsampled")
+    assert audio.rate_warning(audio.sample_rates([tmp_path / "16000.wav", tmp_path / "44100.wav"]), 16000) is None
+    assert audio.rate_warning(audio.sample_rates([]), 16000) is None
+    assert len(audio.sample_rates([tmp_path / "8000.wav"] * 1000, most=10)) == 1
+
+
 def test_a_part(tmp_path: Path) -> None:
     x = np.arange(16000, dtype=np.int16)
     soundfile.write(tmp_path / "x.wav", x, 16000)

@@ -40,6 +40,7 @@ def command(
         max_rejected=max_rejected,
         allow_pipes=allow_pipes,
         jobs=jobs,
+        say=lambda text: click.echo(text, err=True),
     )
     click.echo(f"{done.embeddings} embeddings in {out}")
     if done.rejected:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from spkver.cli import scoring
 from spkver.files import sha256
-from spkver.interop.convert import read
-from spkver.scoring import cosine
 from spkver.scoring.normalisation import (
     METHODS,
     CohortStatistics,
@@ -30,11 +30,8 @@ _FILE = click.Path(path_type=Path)
 @click.option("--method", type=click.Choice(METHODS), default="s", show_default=True, help="Z-, T- or S-norm.")
 @click.option("--top", type=click.IntRange(min=2), help="Adaptive: only so many highest cohort scores of each side.")
 @click.option("--by-speaker", is_flag=True, help="The cohort is the mean of each of its speakers.")
-@click.option("--test", type=_FILE, help="Embeddings of the test side, if in a file of their own.")
-@click.option("--enrolment", type=_FILE, help="Lines of `model utterance utterance ...` (spk2utt).")
-@click.option("--mean", type=_FILE, help="Subtract the mean of the embeddings in this file, as when scoring.")
 @click.option("--keep", type=_FILE, help="Directory that keeps the cohort statistics for the next time.")
-@click.option("--device", default="cpu", show_default=True, help="Where the products are made: cpu, or cuda.")
+@scoring.options
 def command(
     scores: Path,
     embeddings: Path,
@@ -43,13 +40,12 @@ def command(
     method: str,
     top: int | None,
     by_speaker: bool,
+    keep: Path | None,
     test: Path | None,
     enrolment: Path | None,
-    mean: Path | None,
-    keep: Path | None,
-    device: str,
+    **how: Any,
 ) -> None:
-    """Cosine SCORES of EMBEDDINGS, normalised by their scores against the embeddings of COHORT, written to OUT.
+    """SCORES of EMBEDDINGS, normalised by their scores against the embeddings of COHORT, written to OUT.
 
     \b
     COHORT is of other speakers, most often of the training. The options are those that the scores were made with.
@@ -58,23 +54,27 @@ def command(
     Example:
       spkver normalise scores.txt test.parquet train.parquet asnorm.txt --top 300 --by-speaker
     """
-    others = read(cohort)
-    others = speaker_means(others) if by_speaker else others
-    centre = cosine.mean_of(read(mean), like=others) if mean else None
+    back_end = scoring.BackEnd(**how)
 
     def statistics(path: Path, models: Path | None, name: str) -> CohortStatistics:
         def make() -> CohortStatistics:
-            grouped = read_enrolment(models) if models else None
-            sides = cosine.sides(read(path), enrolment=grouped, mean=centre, test=others, device=device)
+            others = back_end.read(cohort)
+            others = speaker_means(others) if by_speaker else others
+            sides = back_end.sides(back_end.read(path), others, read_enrolment(models) if models else None)
             return cohort_statistics(sides, top)
 
         if keep is None:
             return make()
-        inputs = {"embeddings": path, "enrolment": models, "cohort": cohort, "mean": mean}
-        settings = {key: sha256(file) for key, file in inputs.items() if file} | {"top": top, "by_speaker": by_speaker}
-        return kept_statistics(keep / f"{name}.parquet", settings, make)
+        inputs = {"embeddings": path, "enrolment": models, "cohort": cohort, **how}
+        hashes = {key: _hash(file) for key, file in inputs.items() if isinstance(file, Path)}
+        return kept_statistics(keep / f"{name}.parquet", hashes | {"top": top, "by_speaker": by_speaker}, make)
 
     enrol = statistics(embeddings, enrolment, "enrol")
     same = test is None and enrolment is None
     tests = enrol if same else statistics(test or embeddings, None, "test")
     click.echo(f"{out}: {normalise_file(scores, enrol, tests, out, method)} scores")
+
+
+def _hash(path: Path) -> str:
+    """Of a file, or of the files of a directory."""
+    return " ".join(map(sha256, sorted(path.iterdir()))) if path.is_dir() else sha256(path)

@@ -20,9 +20,7 @@ from spkver.cli.packing import jobs_option, show_summary
 @click.option(
     "--min-seconds", type=click.FloatRange(0), default=0.3, show_default=True, help="Shorter utterances are rejected."
 )
-@click.option(
-    "--max-seconds", type=click.FloatRange(0), default=3600, show_default=True, help="Longer utterances are rejected."
-)
+@click.option("--max-seconds", type=click.FloatRange(0), show_default="an hour", help="Longer utterances are rejected.")
 @click.option(
     "--max-rejected", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Stop past this share rejected."
 )
@@ -34,7 +32,7 @@ from spkver.cli.packing import jobs_option, show_summary
     type=click.Choice(["pcm", "flac"]),
     default="pcm",
     show_default=True,
-    help="flac: about half the size, slower crops.",
+    help="flac: two thirds of the size, slower crops.",
 )
 @click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp.")
 def command(data: Path, out: Path, jobs: int, allow_pipes: bool, **options: Any) -> None:
@@ -53,4 +51,5 @@ def command(data: Path, out: Path, jobs: int, allow_pipes: bool, **options: Any)
     from spkver.packs import pack_audio
 
     found = read_datadir(data, allow_pipes=allow_pipes)
-    show_summary(pack_audio(found, out, jobs=jobs, allow_pipes=allow_pipes, say=click.echo, **options))
+    given = {name: value for name, value in options.items() if value is not None}
+    show_summary(pack_audio(found, out, jobs=jobs, allow_pipes=allow_pipes, say=click.echo, **given))

@@ -17,9 +17,10 @@ from spkver.scoring.files import score_list
 @click.argument("out", type=click.Path(path_type=Path))
 @scoring.options
 def command(trials: Path, embeddings: Path, out: Path, **sides: Any) -> None:
-    """Cosine scores of the list TRIALS with EMBEDDINGS, written to OUT (text, .csv or .parquet).
+    """Scores of the list TRIALS with EMBEDDINGS, written to OUT (text, .csv or .parquet).
 
     \b
+    Scores are cosines, or log-likelihood ratios with --plda.
     EMBEDDINGS are .parquet, .npz, .npy (with its .ids), or Kaldi's .ark or .scp. Lists of any length are read, scored
     and written in parts.
 

@@ -16,7 +16,7 @@ from spkver.scoring.files import score_all
 @click.argument("out", type=click.Path(path_type=Path))
 @scoring.options
 def command(embeddings: Path, out: Path, **sides: Any) -> None:
-    """Cosine scores of every enrolment with every test utterance, written to OUT.
+    """Scores of every enrolment with every test utterance, written to OUT.
 
     \b
     OUT is a score file (text, .csv or .parquet), or .npz: the arrays `enrol` and `test` (ids) and `scores`, float32

@@ -18,9 +18,13 @@ def command(first: str, second: str, model: str, threshold: float | None) -> Non
     \b
     Example: spkver verify a.wav b.wav --model exp/xvector/model --threshold 0.4
     """
+    from spkver import audio
     from spkver.encoder import load_model
     from spkver.verify import verify
 
-    verdict = verify(load_model(model), first, second, threshold)
+    encoder = load_model(model)
+    verdict = verify(encoder, first, second, threshold)
+    if odd := audio.rate_warning(audio.sample_rates([first, second]), encoder.sample_rate):
+        click.echo(f"warning: {odd}", err=True)
     decision = {True: "\tsame speaker", False: "\tdifferent speakers", None: ""}[verdict.same]
     click.echo(f"{verdict.score:.4f}{decision}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +24,7 @@ from spkver.packs.writer import ShardWriter
 LOOKED_AT = 200  # recordings whose headers tell how long the others will be
 
 
-@dataclass(frozen=True)
-class _Utterance:
+class _Utterance(NamedTuple):
     id: str
     speaker: str
     session: str
@@ -104,7 +104,7 @@ def pack_audio(
     sample_rate: int = 16000,
     jobs: int = 1,
     min_seconds: float = 0.3,
-    max_seconds: float = 3600.0,
+    max_seconds: float = audio.MAX_SECONDS,
     max_rejected: float = 0.1,
     channel: int | None = None,
     allow_pipes: bool = False,
@@ -119,17 +119,19 @@ def pack_audio(
     rejected.jsonl with its reason; RunError if that is more than the share `max_rejected`. A killed run goes on where
     it stopped; a finished one is not repeated (see `packs.build`).
     channel: which one to take of recordings with several, where the data directory does not say. rows_per_shard: None
-    chooses by the number of utterances. coding: flac takes about half of the disk (never more than the size that is
-    told, which is that of pcm), for crops that have to be decoded. say: is told the size before the work starts.
+    chooses by the number of utterances. coding: flac takes some two thirds of the disk (never more than the size that
+    is told, which is that of pcm), for crops that have to be decoded. say: is told the size before the work starts, and
+    where recordings have less than `sample_rate`.
     Raises InputError when the disk has no room.
     """
+    if say and (odd := audio.rate_warning(audio.sample_rates(data.paths), sample_rate)):
+        say(f"warning: {odd}")
     settings = _Settings(sample_rate, min_seconds, max_seconds, channel, allow_pipes)
     utterances = _utterances(data)
     size = rows_per_shard or _rows_per_shard(len(utterances))
     tasks = [_AudioTask(tuple(utterances[at : at + size]), settings) for at in range(0, len(utterances), size)]
-    rows = (list(astuple(utterance)) for utterance in utterances)
     header = Header("audio", sample_rate, coding=coding)
-    mark = fingerprint("audio", asdict(settings), *(["flac"] if coding == "flac" else []), size, *rows)
+    mark = fingerprint("audio", asdict(settings), *(["flac"] if coding == "flac" else []), size, *utterances)
     expected = None if (total := expected_seconds(data)) is None else round(total * sample_rate * 2)
     return build(out, header, tasks, mark, jobs=jobs, max_rejected=max_rejected, size=expected, say=say)
 

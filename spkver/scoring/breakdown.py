@@ -1,6 +1,7 @@
 """Where the errors are: by what is known of the two sides of a trial, and by speaker.
 
-What is known stands in a table of the list's ids: a data directory, or CSV or Parquet with a column `id`.
+What is known stands in a table of the list's ids: a data directory, or CSV or Parquet with a column `id`. A file of
+embeddings is such a table, too, with their lengths as the column `norm`.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def read_table(path: StrPath) -> pa.Table:
         return read_datadir(path, allow_pipes=True).table  # only its lists are looked at
     try:
         if Path(path).suffix == ".parquet":
-            table = pq.ParquetFile(path).read()
+            table = _with_norms(pq.ParquetFile(path).read())
         else:
             as_text = pyarrow.csv.ConvertOptions(column_types={"id": pa.string(), "speaker": pa.string()})
             table = pyarrow.csv.read_csv(path, convert_options=as_text)
@@ -79,6 +80,14 @@ def read_table(path: StrPath) -> pa.Table:
     if pc.count_distinct(table["id"]).as_py() < len(table):
         raise InputError(f"{path}: an id stands in two rows")
     return table
+
+
+def _with_norms(table: pa.Table) -> pa.Table:
+    if "embedding" not in table.column_names or not pa.types.is_fixed_size_list(table["embedding"].type):
+        return table
+    column = table["embedding"].combine_chunks()
+    values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    return table.drop_columns(["embedding"]).append_column("norm", pa.array(np.linalg.norm(values, axis=1)))
 
 
 def break_down(scores: Scores, table: pa.Table, by: str, edges: Sequence[float] | None = None) -> list[Group]:

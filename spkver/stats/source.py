@@ -15,14 +15,14 @@ from spkver.files import StrPath
 from spkver.packs import Pack
 
 Words = list[str] | list[str | None]
-_TAGS = {"session": "sessions", "language": "languages", "genre": "genres", "gender": "genders"}
+_TAGS = {"session": "sessions", "language": "languages", "genre": "genres", "gender": "genders", "age": "ages"}
 
 
 @dataclass(frozen=True)
 class Source:
     """read: the waveform of a row, float32 (time,) in [-1, 1], and its rate in Hz; InputError where it has none.
 
-    tags: further words of every utterance where known: sessions, languages, genres, genders.
+    tags: further words of every utterance where known: sessions, languages, genres, genders, ages.
     """
 
     name: str
@@ -58,7 +58,7 @@ def _of_datadir(name: str, data: DataDir, allow_pipes: bool) -> Source:
 
     def read(row: int) -> tuple[np.ndarray, int]:
         where = {"start": starts[row], "end": ends[row], "channel": channels[row]}
-        return audio.read(paths[row], **where, max_seconds=3600.0, allow_pipes=allow_pipes)
+        return audio.read(paths[row], **where, max_seconds=audio.MAX_SECONDS, allow_pipes=allow_pipes)
 
     tags = {plural: words for column, plural in _TAGS.items() if (words := data.column(column)) is not None}
     return Source(name, data.ids, data.speakers, read, tags)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Median pitch of speech in Hz beyond which a voice is rarely of that gender: adult men speak at some 85 to 155, women
 # at 165 to 255 (Titze, Principles of Voice Production, 1994); medians between the two say nothing
 PITCH_LIMITS = {"m": (0.0, 185.0), "f": (140.0, 400.0)}
+ADULT = 18  # years; younger voices are high whatever the tag says
 PITCH_RANGE = (60.0, 400.0)  # Hz, searched
 PITCH_SECONDS = 4.0
 
@@ -59,6 +60,8 @@ class Voice:
 def odd_voices(source: Source, *, per_speaker: int = 3) -> list[Voice]:
     """Speakers with a gender tag (m or f) whose pitch, by librosa over a few recordings, lies beyond PITCH_LIMITS.
 
+    Children, where ages are known, are left out.
+
     Raises InputError where the source has no gender tags.
     """
     if "genders" not in source.tags:
@@ -69,13 +72,18 @@ def odd_voices(source: Source, *, per_speaker: int = 3) -> list[Voice]:
     groups = source.rows_of_speakers(per_speaker)
     for speaker, rows in bar(total=len(groups), what="pitch", unit="spk", iterable=groups.items()):
         gender = str(source.tags["genders"][rows[0]] or "").lower()[:1]
-        if gender not in PITCH_LIMITS:
+        if gender not in PITCH_LIMITS or _is_child(source, rows[0]):
             continue
         pitches = [pitch for row in rows if (pitch := _pitch_of(source, row)) is not None]
         low, high = PITCH_LIMITS[gender]
         if pitches and not low <= (middle := float(np.median(pitches))) <= high:
             found.append(Voice(speaker, gender, middle))
     return found
+
+
+def _is_child(source: Source, row: int) -> bool:
+    age = str(source.tags["ages"][row]) if "ages" in source.tags else ""
+    return age.isdecimal() and int(age) < ADULT
 
 
 def _pitch_of(source: Source, row: int) -> float | None:

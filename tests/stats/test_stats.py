@@ -100,6 +100,8 @@ def test_voices_that_do_not_fit_their_tag() -> None:
     found = suspects.odd_voices(source)
     assert [(one.speaker, one.gender) for one in found] == [("a", "m"), ("b", "f")]
     assert found[1].pitch == pytest.approx(105, abs=6)
+    source.tags["ages"] = ["12", "40", "40", "40", "40"]
+    assert [one.speaker for one in suspects.odd_voices(source)] == ["b"]
     with pytest.raises(InputError, match="no spk2gender"):
         suspects.odd_voices(Source("x", ["u"], ["s"], source.read))
 

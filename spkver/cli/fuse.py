@@ -1,0 +1,25 @@
+"""spkver fuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spkver.cli.calibration import FILE, calibration, options
+
+
+@click.command()
+@click.argument("out", type=FILE)
+@click.argument("systems", nargs=-1, required=True, type=FILE, metavar="SCORES...")
+@click.option("--train", multiple=True, type=FILE, help="Learn from these labelled scores: one for each of SCORES.")
+@options
+def command(out: Path, systems: tuple[Path, ...], train: tuple[Path, ...], **how: Any) -> None:
+    """The scores of several systems on one trial list, fused to natural-log likelihood ratios, written to OUT.
+
+    \b
+    Example:
+      spkver fuse fused.llr a.scores b.scores --train a.dev.scores --train b.dev.scores
+    """
+    click.echo(calibration(list(systems), out, list(train), **how))

@@ -1,0 +1,67 @@
+"""spkver models."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--seconds", default=2.0, show_default=True, type=click.FloatRange(0.5), help="Of an utterance.")
+@click.option("--count", "only_count", is_flag=True, help="Count only, do not measure the speed.")
+@click.option("--device", default="auto", show_default=True, help="Where the speed is measured: cpu, cuda, auto.")
+@click.option("--batch", type=click.IntRange(1), help="Utterances at a time.  [default: 4 on a CPU, 128 elsewhere]")
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    default=("eager",),
+    show_default=True,
+    type=click.Choice(["eager", "compiled"]),
+    help="What runs the network; may be given again.",
+)
+@click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
+def command(
+    names: tuple[str, ...],
+    seconds: float,
+    only_count: bool,
+    device: str,
+    batch: int | None,
+    runtimes: tuple[str, ...],
+    markdown: bool,
+) -> None:
+    """The networks that can be trained: parameters beside the published count, multiply-adds, embeddings per second.
+
+    Each NAME is what `model:` takes in a config; without any, all published sizes.
+
+    \b
+    Example:
+      spkver models resnet34 ecapa_tdnn_512 --seconds 3
+      spkver models --count --markdown
+    """
+    from spkver.encoder import pick_device
+    from spkver.models import table
+    from spkver.models.variants import VARIANTS
+    from spkver.progress import bar
+    from spkver.report import tables
+
+    names = names or tuple(VARIANTS)
+    for name in names:
+        table.build(name, "meta")  # a wrong name is said before the work
+    rows = [["network", "dim", "parameters M", "published M", "by", f"multiply-adds G ({seconds:g} s)"]]
+    where = None
+    if not only_count:
+        where = pick_device(device)
+        batch = batch or (4 if where.type == "cpu" else 128)
+        rows[0] += [f"embeddings/s ({where.type}, {runtime}, {batch} at a time)" for runtime in runtimes]
+    with bar(total=len(names), what="models", unit="network") as progress:
+        for name in names:
+            cost, variant = table.cost(name, seconds), table.variant(name)
+            published = f"{variant.published:.2f}" if variant.published else ""
+            counts = [f"{cost.dim}", f"{cost.parameters / 1e6:.2f}", published, variant.source]
+            rows.append([name, *counts, f"{cost.multiply_adds / 1e9:.2f}"])
+            if where is not None and batch is not None:
+                speeds = [table.embeddings_per_second(name, seconds, where, batch, runtime) for runtime in runtimes]
+                rows[-1] += [f"{speed:.1f}" for speed in speeds]
+            progress.update()
+    click.echo((tables.markdown if markdown else tables.text)(rows))

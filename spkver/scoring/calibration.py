@@ -1,0 +1,213 @@
+"""From scores to log-likelihood ratios: calibration, and fusion of systems with measures of quality.
+
+A calibrated score is the natural logarithm of how much likelier the two recordings are if they hold one speaker than if
+they hold two; the decision then follows from prior and costs alone. Two maps are learnt from labelled scores: an affine
+one by prior-weighted logistic regression, of one or more systems and of quality measures (Brümmer & de Villiers, "The
+BOSARIS Toolkit", 2011), and a rising step function by isotonic regression (pool adjacent violators).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spkver import metrics
+from spkver.errors import InputError, RunError
+from spkver.files import StrPath, read_json, write_json
+from spkver.trials import Scores, codes
+
+_STEPS = 100  # of Newton's method, which needs about ten, more where scores separate
+_RIDGE = 1e-9  # keeps the weights of separable scores finite; of the standardised inputs
+
+
+@dataclass(frozen=True)
+class Affine:
+    """llr = inputs · weights + offset; weights: float64 (inputs,)."""
+
+    weights: np.ndarray
+    offset: float
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """Log-likelihood ratios, float32 (trials,), of inputs (trials, inputs). Raises InputError for other inputs."""
+        if inputs.shape[1] != len(self.weights):
+            raise InputError(f"the calibration takes {len(self.weights)} inputs, there are {inputs.shape[1]}")
+        return (inputs @ self.weights + self.offset).astype(np.float32)
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {"kind": "affine", "weights": self.weights.tolist(), "offset": self.offset}
+
+
+@dataclass(frozen=True)
+class Steps:
+    """llr = ratios[i] for scores from lowest[i] on, below lowest[1] ratios[0]; both float64 (steps,), rising."""
+
+    lowest: np.ndarray
+    ratios: np.ndarray
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """Log-likelihood ratios, float32 (trials,), of scores (trials, 1). Raises InputError for more inputs."""
+        if inputs.shape[1] != 1:
+            raise InputError(f"an isotonic calibration takes one score, there are {inputs.shape[1]} inputs")
+        steps = np.searchsorted(self.lowest, inputs[:, 0], side="right") - 1
+        return self.ratios[np.maximum(steps, 0)].astype(np.float32)
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {"kind": "steps", "lowest": self.lowest.tolist(), "ratios": self.ratios.tolist()}
+
+
+Map = Affine | Steps
+Fit = Callable[[np.ndarray, np.ndarray], Map]
+
+
+def fit_affine(inputs: np.ndarray, target: np.ndarray, prior: float = 0.5) -> Affine:
+    """The affine map of least prior-weighted logistic loss: that of the posteriors at P(target) = `prior`.
+
+    inputs: (trials, inputs) finite; target: bool (trials,)
+    Raises InputError for a prior outside (0, 1), lists with one kind of trial, and inputs that say nothing.
+    """
+    if not 0 < prior < 1:
+        raise InputError(f"a prior lies between 0 and 1, got {prior}")
+    _check_kinds(target)
+    mean, spread = inputs.mean(axis=0, dtype=np.float64), inputs.std(axis=0, dtype=np.float64)
+    if not (np.isfinite(spread) & (spread > 0)).all():
+        raise InputError(f"input {int(np.argmin(spread > 0)) + 1} has the same value in every trial, or is not finite")
+    design = np.column_stack([(inputs - mean) / spread, np.ones(len(inputs))])
+    share = np.where(target, prior / np.count_nonzero(target), (1 - prior) / np.count_nonzero(~target))
+    odds = float(np.log(prior / (1 - prior)))
+    found = _newton(design, target, share, odds)
+    weights = found[:-1] / spread
+    return Affine(weights, float(found[-1] - weights @ mean))
+
+
+def fit_isotonic(inputs: np.ndarray, target: np.ndarray) -> Steps:
+    """The rising step function of least Cllr.
+
+    One target and one non-target are added at the lowest and at the highest score (Laplace's rule), so that every ratio
+    is finite. inputs: (trials, 1) finite; target: bool (trials,). Raises InputError as `fit_affine` does.
+    """
+    if inputs.shape[1] != 1:
+        raise InputError(f"an isotonic calibration takes one score, there are {inputs.shape[1]} inputs")
+    scores = inputs[:, 0]
+    _check_kinds(target)
+    ends = np.array([scores.min(), scores.max()]).repeat(2).astype(scores.dtype)
+    curve = metrics.error_curve(np.append(scores, ends), np.append(target, [True, False, True, False]))
+    return Steps(*metrics.isotonic_map(curve))
+
+
+def cross_validated(
+    inputs: np.ndarray, target: np.ndarray, enrol: np.ndarray, test: np.ndarray, fit: Fit, folds: int = 5, seed: int = 0
+) -> np.ndarray:
+    """Log-likelihood ratios, float32 (trials,), each by a map that has seen neither of the trial's speakers.
+
+    The speakers are dealt to `folds` parts. For each two parts, a map is learnt from the trials without a speaker of
+    either, and applied to the trials between them.
+
+    enrol, test: the speakers of both sides, codes from 0 (trials,)
+    Raises InputError for fewer than three folds, fewer speakers than folds, and folds that leave one kind of trial.
+    """
+    speakers = np.unique(np.concatenate([enrol, test]))
+    if not 3 <= folds <= len(speakers):
+        raise InputError(f"{folds} folds of {len(speakers)} speakers: take at least 3, and no more than speakers")
+    fold = np.empty(int(speakers.max()) + 1, np.int64)
+    fold[np.random.default_rng(seed).permutation(speakers)] = np.arange(len(speakers)) % folds
+    low, high = np.sort([fold[enrol], fold[test]], axis=0)
+    ratios = np.empty(len(target), np.float32)
+    for one in range(folds):
+        for other in range(one, folds):
+            held = (low == one) & (high == other)
+            if held.any():
+                learnt = ~np.isin(low, (one, other)) & ~np.isin(high, (one, other))
+                ratios[held] = fit(inputs[learnt], target[learnt])(inputs[held])
+    return ratios
+
+
+def quality(scores: Scores, table: pa.Table, column: str) -> np.ndarray:
+    """What a table says of the quality of the two sides: the lower and the higher value, float64 (trials, 2).
+
+    table: with columns `id` and `column`, of numbers; the logarithm is taken of `seconds`, which act by their ratio
+    Raises InputError for ids without a finite value.
+    """
+    if column not in table.column_names:
+        raise InputError(f"no column '{column}', there are {', '.join(table.column_names)}")
+    values = table[column].cast(pa.float64()).to_numpy()
+    if column == "seconds":
+        values = np.log(np.maximum(values, 1e-3))
+    known = table["id"].cast(pa.string()).combine_chunks()
+    sides = []
+    for ids in (scores.trials.enrol, scores.trials.test):
+        rows = pc.index_in(ids.dictionary, value_set=known).fill_null(len(known)).to_numpy()
+        found = np.append(values, np.nan)[rows][codes(ids)]
+        if not np.isfinite(found).all():
+            raise InputError(f"no {column} of '{ids[int(np.argmin(np.isfinite(found)))]}'")
+        sides.append(found)
+    return np.sort(np.stack(sides, axis=1), axis=1)
+
+
+def stacked(systems: Sequence[Scores], measures: Sequence[np.ndarray] = ()) -> np.ndarray:
+    """The inputs of a calibration, float64 (trials, inputs): systems on the same trials, then quality measures."""
+    columns = [system.values[:, None].astype(np.float64) for system in systems]
+    return np.concatenate([*columns, *measures], axis=1)
+
+
+def write_map(path: StrPath, learnt: Map) -> None:
+    """Write a map as JSON."""
+    write_json(path, learnt.plain())
+
+
+def read_map(path: StrPath) -> Map:
+    """Read a map. Raises InputError for a file that is none."""
+    values = read_json(path)
+    try:
+        if values["kind"] == "affine":
+            weights, offset = _numbers(values["weights"]), _numbers([values["offset"]])
+            return Affine(weights, float(offset[0]))
+        lowest, ratios = _numbers(values["lowest"]), _numbers(values["ratios"])
+        if lowest.shape != ratios.shape:
+            raise ValueError(f"{len(lowest)} steps but {len(ratios)} ratios")
+        return Steps(lowest, ratios)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a calibration ({error})") from error
+
+
+def _numbers(values: Any) -> np.ndarray:
+    found = np.array(values, np.float64)
+    if found.ndim != 1 or not found.size or not np.isfinite(found).all():
+        raise ValueError("expected finite numbers")
+    return found
+
+
+def _check_kinds(target: np.ndarray) -> None:
+    if target.all() or not target.any():
+        raise InputError("a calibration needs targets and non-targets to learn from")
+
+
+def _newton(design: np.ndarray, target: np.ndarray, share: np.ndarray, odds: float) -> np.ndarray:
+    """The weights of least logistic loss, float64 (inputs,), by Newton's method with halved steps."""
+    sign = np.where(target, -1.0, 1.0)
+    ridge = np.full(design.shape[1], _RIDGE)
+    ridge[-1] = 0
+
+    def loss(weights: np.ndarray) -> float:
+        return float(share @ np.logaddexp(0, sign * (design @ weights + odds)) + ridge @ weights**2 / 2)
+
+    weights = np.zeros(design.shape[1])
+    value = loss(weights)
+    for _ in range(_STEPS):
+        wrong = 1 / (1 + np.exp(np.clip(-sign * (design @ weights + odds), -700, 700)))  # of each trial's own kind
+        gradient = design.T @ (share * sign * wrong) + ridge * weights
+        curvature = (design.T * (share * wrong * (1 - wrong))) @ design + np.diag(ridge)
+        step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
+        size = 1.0
+        while (lower := loss(weights - size * step)) > value and size > 1e-10:
+            size /= 2
+        if value - lower <= 1e-15 * value:
+            return weights
+        weights, value = weights - size * step, lower
+    raise RunError("the logistic regression of the calibration does not settle")

@@ -1,0 +1,207 @@
+"""Transforms of embeddings, one after the other, learnt on a training set and kept as a directory.
+
+| step     | does                                                                                                    |
+|----------|---------------------------------------------------------------------------------------------------------|
+| centre   | subtracts the mean                                                                                      |
+| whiten   | and makes the covariance the identity, by the principal axes                                            |
+| lda:K    | and keeps the K directions of most spread between speakers per spread within them (Fisher), which is 1  |
+| wccn     | and makes the mean covariance within speakers the identity (Hatch et al. 2006)                          |
+| length   | divides by the length                                                                                   |
+
+Each step is learnt on what the steps before it make of the training set. Covariances are float64.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import yaml
+
+from spkver.embeddings import Embeddings
+from spkver.errors import InputError, nearest
+from spkver.files import StrPath, atomic_directory
+from spkver.scoring.cosine import unit
+
+STEPS = ("centre", "whiten", "lda", "wccn", "length")
+_BLOCK = 1 << 12  # embeddings at a time
+_FLOOR = 1e-10  # of an eigenvalue over the largest: below it a direction has no spread to be divided by
+
+
+@dataclass(frozen=True)
+class Step:
+    """One transform: (x - mean) @ matrix, or division by the length where both are None.
+
+    mean: float64 (dim,); matrix: float64 (dim, new dim), or None for the identity
+    """
+
+    name: str
+    mean: np.ndarray | None = None
+    matrix: np.ndarray | None = None
+
+    def __call__(self, vectors: np.ndarray, ids: Sequence[str]) -> np.ndarray:
+        """Transformed vectors, float64 (rows, new dim)."""
+        if self.mean is None:
+            return unit(vectors.astype(np.float32), ids, "embedding").astype(np.float64)
+        if vectors.shape[1] != len(self.mean):
+            raise InputError(
+                f"the step '{self.name}' takes {len(self.mean)} values, the embeddings have {vectors.shape[1]}"
+            )
+        centred: np.ndarray = vectors - self.mean
+        return centred if self.matrix is None else centred @ self.matrix
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Steps in their order, learnt on embeddings of the model whose hash is `model`."""
+
+    steps: tuple[Step, ...]
+    model: str = ""
+
+    def __call__(self, embeddings: Embeddings) -> Embeddings:
+        """Transformed embeddings; their model is the old one with the chain's hash behind it.
+
+        Raises InputError for embeddings of another model or size, or of length zero.
+        """
+        if embeddings.model != self.model:
+            raise InputError(f"the chain is of the model '{self.model}', the embeddings are of '{embeddings.model}'")
+        parts = []
+        for start in range(0, len(embeddings), _BLOCK):
+            vectors: np.ndarray = embeddings.vectors[start : start + _BLOCK]
+            for step in self.steps:
+                vectors = step(vectors, embeddings.ids[start : start + _BLOCK])
+            parts.append(vectors.astype(np.float32))
+        vectors = np.concatenate(parts) if parts else embeddings.vectors
+        return Embeddings(embeddings.ids, vectors, embeddings.speakers, self.result, embeddings.front_end)
+
+    @property
+    def result(self) -> str:
+        """The model of embeddings that went through the chain."""
+        digest = hashlib.sha256()
+        for step in self.steps:
+            for part in (step.name.encode(), step.mean, step.matrix):
+                digest.update(b"" if part is None else bytes(part))
+        return f"{self.model}+{digest.hexdigest()[:16]}"
+
+
+def fit_chain(embeddings: Embeddings, steps: Sequence[str]) -> Chain:
+    """Learn a chain on a training set, the steps by their names: ["centre", "lda:150", "length"].
+
+    Raises InputError for unknown steps, lda and wccn without speakers, and a training set that is too small for them.
+    """
+    vectors: np.ndarray = embeddings.vectors.astype(np.float64)
+    found = []
+    for word in steps:
+        name, _, size = word.partition(":")
+        if name not in STEPS or (name == "lda") != size.isdigit():
+            known = ", ".join("lda:K" if step == "lda" else step for step in STEPS)
+            raise InputError(
+                f"unknown step '{word}'{nearest(name, STEPS) if name not in STEPS else ''}; steps: {known}"
+            )
+        step = _fit(name, int(size or 0), vectors, embeddings)
+        vectors = step(vectors, embeddings.ids)
+        found.append(step)
+    return Chain(tuple(found), embeddings.model)
+
+
+def speaker_covariances(embeddings: Embeddings, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The covariance within speakers, and between their means (each as often as it has embeddings); (dim, dim).
+
+    Raises InputError where speakers are not all known, or where no speaker has two embeddings.
+    """
+    codes, counts = speaker_codes(embeddings)
+    if counts.max(initial=0) < 2:
+        raise InputError("no speaker has two embeddings: there is no spread within speakers to learn")
+    sums = np.zeros((len(counts), vectors.shape[1]))
+    np.add.at(sums, codes, vectors)
+    means = sums / counts[:, None]
+    within, between = vectors - means[codes], means - vectors.mean(axis=0)
+    return within.T @ within / len(vectors), (between.T * counts) @ between / len(vectors)
+
+
+def speaker_codes(embeddings: Embeddings) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each embedding's speaker, and how many embeddings each has.
+
+    Raises InputError where speakers are not all known.
+    """
+    if embeddings.speakers is None or "" in embeddings.speakers:
+        raise InputError("this is learnt from the speakers of the embeddings: give every embedding one")
+    names, codes = np.unique(np.array(embeddings.speakers, np.str_), return_inverse=True)
+    return codes, np.bincount(codes, minlength=len(names))
+
+
+def write_chain(path: StrPath, chain: Chain) -> None:
+    """Write a chain as a directory: chain.safetensors and chain.yaml."""
+    arrays = {
+        f"{number}.{name}": np.ascontiguousarray(value)
+        for number, step in enumerate(chain.steps)
+        for name, value in (("mean", step.mean), ("matrix", step.matrix))
+        if value is not None
+    }
+    about = {"model": chain.model, "steps": [step.name for step in chain.steps]}
+    with atomic_directory(path) as folder:
+        safetensors.numpy.save_file(arrays, folder / "chain.safetensors")
+        (folder / "chain.yaml").write_text(yaml.safe_dump(about, sort_keys=False), encoding="utf-8")
+
+
+def read_chain(path: StrPath) -> Chain:
+    """Read a chain. Raises InputError for a directory that holds none."""
+    arrays, about = read_arrays(path, "chain")
+    try:
+        steps = [
+            Step(str(name), arrays.get(f"{number}.mean"), arrays.get(f"{number}.matrix"))
+            for number, name in enumerate(about["steps"])
+        ]
+        return Chain(tuple(steps), str(about["model"]))
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a chain of transforms ({error})") from error
+
+
+def read_arrays(path: StrPath, name: str) -> tuple[dict[str, np.ndarray], dict]:
+    """The arrays and the settings of a directory with NAME.safetensors and NAME.yaml; all finite, no code is run."""
+    folder = Path(path)
+    try:
+        arrays = safetensors.numpy.load_file(folder / f"{name}.safetensors")
+        about = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path}: it does not hold {name}.safetensors and {name}.yaml ({error})") from error
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise InputError(f"{path}: {name}.safetensors holds values that are not finite")
+    return arrays, about
+
+
+def _fit(name: str, size: int, vectors: np.ndarray, embeddings: Embeddings) -> Step:
+    if name == "length":
+        return Step(name)
+    if not len(vectors):
+        raise InputError(f"the step '{name}' cannot be learnt from no embeddings")
+    mean = vectors.mean(axis=0)
+    if name == "centre":
+        return Step(name, mean)
+    if name == "whiten":
+        centred = vectors - mean
+        return Step(name, mean, _inverse_root(centred.T @ centred / len(vectors), name))
+    within, between = speaker_covariances(embeddings, vectors)
+    root = _inverse_root(within, name)
+    if name == "wccn":
+        return Step(name, mean, root)
+    most = min(len(mean), len(set(embeddings.speakers or ())) - 1)
+    if not 1 <= size <= most:
+        raise InputError(f"lda:{size}: between 1 and {most} directions separate these speakers")
+    axes = np.linalg.eigh(root.T @ between @ root)[1]  # in rising order
+    return Step(name, mean, root @ axes[:, ::-1][:, :size])
+
+
+def _inverse_root(covariance: np.ndarray, what: str) -> np.ndarray:
+    """R with R.T @ covariance @ R = 1. Raises InputError for a covariance that is singular."""
+    values, axes = np.linalg.eigh(covariance)
+    if values[0] <= _FLOOR * values[-1]:
+        none = int(np.count_nonzero(values <= _FLOOR * values[-1]))
+        raise InputError(f"the step '{what}' needs spread in every direction, there is none in {none} of {len(values)}")
+    root: np.ndarray = axes / np.sqrt(values)
+    return root

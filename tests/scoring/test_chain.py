@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import eigh
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from spkver.embeddings import Embeddings
+from spkver.errors import InputError
+from spkver.scoring.chain import Chain, fit_chain, read_chain, write_chain
+
+
+def made(rows=400, dim=6, speakers=20, seed=0, model="m"):
+    rng = np.random.default_rng(seed)
+    codes = np.arange(rows) % speakers
+    mixing = rng.normal(size=(dim, dim))
+    vectors = rng.normal(size=(speakers, dim))[codes] @ mixing + 0.5 * rng.normal(size=(rows, dim)) + 3
+    names = [f"s{c:02}" for c in codes]
+    return Embeddings([f"u{i}" for i in range(rows)], vectors.astype(np.float32), names, model)
+
+
+def covariances(vectors, codes):
+    """(within, total), by a loop, in float64."""
+    within = sum(
+        (vectors[codes == c] - vectors[codes == c].mean(0)).T @ (vectors[codes == c] - vectors[codes == c].mean(0))
+        for c in np.unique(codes)
+    )
+    return within / len(vectors), np.cov(vectors.T, bias=True)
+
+
+EMBEDDINGS = made()
+CODES = np.arange(400) % 20
+
+
+def test_centre_and_length():
+    vectors = fit_chain(EMBEDDINGS, ["centre", "length"])(EMBEDDINGS).vectors
+    expected = EMBEDDINGS.vectors.astype(float) - EMBEDDINGS.vectors.mean(0, dtype=float)
+    np.testing.assert_allclose(vectors, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+
+
+def test_whitening_is_sklearns_pca():
+    vectors = fit_chain(EMBEDDINGS, ["whiten"])(EMBEDDINGS).vectors.astype(float)
+    np.testing.assert_allclose(np.cov(vectors.T, bias=True), np.eye(6), atol=1e-4)
+    theirs = PCA(whiten=True).fit_transform(EMBEDDINGS.vectors.astype(float))
+    # the axes in rising order, and each up to its sign; sklearn divides by one less
+    np.testing.assert_allclose(np.abs(vectors[:, ::-1]), np.abs(theirs) * np.sqrt(400 / 399), atol=1e-3)
+
+
+def test_wccn_makes_the_spread_within_speakers_one():
+    vectors = fit_chain(EMBEDDINGS, ["wccn"])(EMBEDDINGS).vectors.astype(float)
+    np.testing.assert_allclose(covariances(vectors, CODES)[0], np.eye(6), atol=1e-4)
+
+
+def test_lda_is_scipys_and_sklearns():
+    vectors = fit_chain(EMBEDDINGS, ["lda:3"])(EMBEDDINGS).vectors.astype(float)
+    given_ = EMBEDDINGS.vectors.astype(float)
+    within, total = covariances(given_, CODES)
+    values, axes = eigh(total - within, within)
+    expected = (given_ - given_.mean(0)) @ axes[:, ::-1][:, :3]
+    np.testing.assert_allclose(np.abs(vectors), np.abs(expected), atol=1e-3)
+    theirs = LinearDiscriminantAnalysis(solver="eigen", n_components=3).fit_transform(given_, CODES)
+    for ours, other in zip(vectors.T, theirs.T):
+        assert abs(np.corrcoef(ours, other)[0, 1]) == pytest.approx(1, abs=1e-5)
+    spread = np.diag(covariances(vectors, CODES)[1] - covariances(vectors, CODES)[0])
+    np.testing.assert_allclose(spread, values[::-1][:3], rtol=1e-3)
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 99))
+def test_lda_does_not_see_an_affine_map(seed):
+    mixing = np.random.default_rng(seed).normal(size=(6, 6)) + 2 * np.eye(6)
+    moved = Embeddings(
+        EMBEDDINGS.ids, (EMBEDDINGS.vectors @ mixing + 1).astype(np.float32), EMBEDDINGS.speakers, EMBEDDINGS.model
+    )
+    one, other = (fit_chain(given_, ["lda:2"])(given_).vectors for given_ in (EMBEDDINGS, moved))
+    np.testing.assert_allclose(np.abs(one), np.abs(other), atol=0.02)
+
+
+def test_a_chain_is_its_steps_in_turn_and_comes_back(tmp_path):
+    chain = fit_chain(EMBEDDINGS, ["centre", "lda:4", "length", "wccn"])
+    others = made(50, seed=1)
+    step_by_step = others
+    trained = EMBEDDINGS
+    for name in ("centre", "lda:4", "length", "wccn"):
+        one = fit_chain(trained, [name])
+        trained, step_by_step = (
+            one(trained),
+            one(Embeddings(*(getattr(step_by_step, f) for f in ("ids", "vectors", "speakers", "model")))),
+        )
+    np.testing.assert_allclose(np.abs(chain(others).vectors), np.abs(step_by_step.vectors), atol=1e-3)
+    write_chain(tmp_path / "chain", chain)
+    found = read_chain(tmp_path / "chain")
+    np.testing.assert_array_equal(found(others).vectors, chain(others).vectors)
+    assert found(others).model == chain(others).model != "m" and found(others).ids == others.ids
+    assert chain(Embeddings([], np.zeros((0, 6), np.float32), None, "m")).ids == []
+
+
+def test_what_cannot_be_learnt_or_used(tmp_path):
+    for words, message in [
+        (["centr"], "did you mean 'centre'"),
+        (["lda"], "unknown step 'lda'"),
+        (["length:3"], "unknown step"),
+        (["lda:7"], "between 1 and 6"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            fit_chain(EMBEDDINGS, words)
+    with pytest.raises(InputError, match="give every embedding one"):
+        fit_chain(Embeddings(EMBEDDINGS.ids, EMBEDDINGS.vectors), ["wccn"])
+    with pytest.raises(InputError, match="no speaker has two"):
+        fit_chain(Embeddings(EMBEDDINGS.ids, EMBEDDINGS.vectors, EMBEDDINGS.ids), ["wccn"])
+    with pytest.raises(InputError, match="there is none in 2 of 6"):
+        flat = EMBEDDINGS.vectors.copy()
+        flat[:, :2] = 1
+        fit_chain(Embeddings(EMBEDDINGS.ids, flat), ["whiten"])
+    chain = fit_chain(EMBEDDINGS, ["centre"])
+    with pytest.raises(InputError, match="of the model 'm', the embeddings are of 'x'"):
+        chain(made(model="x"))
+    with pytest.raises(InputError, match="takes 6 values"):
+        chain(made(dim=5))
+    with pytest.raises(InputError, match=r"chain\.safetensors and"):
+        read_chain(tmp_path)
+    write_chain(tmp_path / "c", Chain(()))
+    (tmp_path / "c" / "chain.yaml").write_text("[1]")
+    with pytest.raises(InputError, match="not a chain"):
+        read_chain(tmp_path / "c")
