@@ -1,6 +1,6 @@
 """Data directories of VoxCeleb2's size: python tests/benchmarks/datadir.py [--utterances 1200000] [--headers 40000].
 
-Each step is the command that a user runs, in a process of its own; its time and its peak memory are the process's own.
+Each step is the command that a user runs, in a process of its own; its times and its peak memory are the process's own.
 No recordings are made: the corpus is a listing of paths as VoxCeleb2 has them (6,112 speakers, videos, clips) and its
 table of speakers. What depends on the disk is measured apart, per file: walking a tree of empty files, and reading
 durations from the headers of real ones, by one process and by one on every core.
@@ -49,7 +49,8 @@ def run(what: str, *command: object) -> None:
     seconds = time.perf_counter() - start
     if process.returncode:
         sys.exit(f"{what}: failed")
-    print(f"{what:<58}{seconds:7.1f} s{usage.ru_maxrss / 2**20:8.2f} GiB", flush=True)
+    cpu = usage.ru_utime + usage.ru_stime
+    print(f"{what:<54}{seconds:7.1f} s{cpu:7.1f} s of CPU{usage.ru_maxrss / 2**20:7.2f} GiB", flush=True)
 
 
 def steps(root: Path, utterances: int) -> None:
