@@ -33,12 +33,12 @@ runs() {
   done
 }
 
-# systems LIST SEEDS FILE: `NAME=.../FILE` for each training
+# systems LIST SEEDS [FILE]: `NAME=DIRECTORY[/FILE]` for each training
 systems() {
   local name overrides seed
   settings "$1" | while read -r name overrides; do
     for seed in $2; do
-      echo "$name=$exp/$1/$name.$seed/$3"
+      echo "$name=$exp/$1/$name.$seed${3:+/$3}"
     done
   done
 }
@@ -46,7 +46,7 @@ systems() {
 # found LIST SEEDS: a table of what was measured on the other half
 found() {
   local trained
-  mapfile -t trained < <(systems "$1" "$2" "")
+  mapfile -t trained < <(systems "$1" "$2")
   spkver curves "${trained[@]}" --metric dev_eer --metric dev_min_dcf --metric boundary_share --markdown
 }
 
@@ -79,7 +79,7 @@ fi
 
 if stage 5 "their scores: the enrolment side whole, the test side whole and cut to 1, 2 and 3 s"; then
   [[ -n $trials ]] || die "--trials is needed: the folder with $lists"
-  for run in $(systems final "$seeds" "" | cut -d= -f2); do
+  for run in $(systems final "$seeds" | cut -d= -f2); do
     for side in whole 1 2 3; do
       cut=()
       [[ $side == whole ]] || cut=(--seconds "$side")
@@ -100,6 +100,6 @@ if stage 6 "the tables, and how the share of boundary samples went"; then
         --point vox-0.01 --markdown --out "$exp/results/${list}_$side.json"
     done
   done
-  mapfile -t runs < <(systems final "$seeds" "" | grep '^BD')
+  mapfile -t runs < <(systems final "$seeds" | grep '^BD')
   spkver curves "${runs[@]}" --metric boundary_share --metric margin_accuracy --out "$exp/results"
 fi
