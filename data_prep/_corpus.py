@@ -1,54 +1,94 @@
-"""What the corpora share: finding recordings, naming utterances, writing the data directory, the command line."""
+"""What the corpora's commands share: their arguments, what they write and what they say."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
+from data_prep._download import Source
+from data_prep._tree import Tree
 from spkver.cli import run as run_command
 from spkver.datadir import DataDir, write_datadir
 from spkver.errors import InputError
 from spkver.files import StrPath
 
-# The suffixes of what libsndfile reads
-SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".sph"}
-SUFFIXES |= {".w64", ".rf64", ".nist", ".voc"}
+_PATH = click.Path(path_type=Path)
 
 
-def find_files(root: StrPath) -> list[str]:
-    """Every file below `root` as a path relative to it, with `/`, sorted; hidden files and folders left out.
+def command(source: Source | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The arguments ROOT and OUT of a corpus's command, and its options; it is called with `tree` and `out`.
 
-    Raises InputError if there is no such folder.
+    With a source, there are also --download and what belongs to it.
     """
-    if not Path(root).is_dir():
-        raise InputError(f"{root}: no such folder")
-    found = []
-    for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(folder).relative_to(root)
-        found += [(below / name).as_posix() for name in files if not name.startswith(".")]
-    return sorted(found)
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def wrapped(
+            root: Path,
+            out: Path,
+            files: Path | None,
+            durations: bool,
+            download: bool = False,
+            part: tuple[str, ...] = (),
+            mirror: str | None = None,
+            **options: Any,
+        ) -> None:
+            if download:
+                assert source is not None
+                source.fetch(root, part, mirror)
+            elif part or mirror:
+                raise InputError("--part and --mirror say what --download fetches, and from where: give it too")
+            function(tree=Tree.read(root, files, durations=durations), out=out, **options)
+
+        for decorator in reversed([*_arguments(), *_download_options(source)]):
+            wrapped = decorator(wrapped)
+        return wrapped
+
+    return decorate
 
 
-def is_recording(path: str) -> bool:
-    """Whether the suffix is that of a format libsndfile reads."""
-    return Path(path).suffix.lower() in SUFFIXES
+def _arguments() -> list[Callable]:
+    listing = "The paths of the files below ROOT, one a line, from an earlier `find`; the folder is then not walked."
+    headers = "Read every recording's duration from its header, for utt2dur."
+    return [
+        click.argument("root", type=_PATH),
+        click.argument("out", type=_PATH),
+        click.option("--files", type=_PATH, help=listing),
+        click.option("--durations/--no-durations", default=True, show_default=True, help=headers),
+    ]
 
 
-def word(text: str) -> str:
-    """A path or name as one word of a Kaldi list: each blank becomes `_`."""
-    return re.sub(r"\s", "_", text)
+def _download_options(source: Source | None) -> list[Callable]:
+    if source is None:
+        return []
+    if not source.archives:
+        return [click.option("--download", is_flag=True, help=f"Says how to get it ({source.licence}).")]
+    options = [
+        click.option("--download", is_flag=True, help=f"Fetch it to ROOT first ({source.licence}, {source.home})."),
+        click.option("--mirror", help="Another scheme and host to fetch from, such as https://openslr.elda.org."),
+    ]
+    if len(source.archives) > 1:
+        parts = click.Choice(list(source.archives))
+        default = ", ".join(source.default or source.archives)
+        options.append(click.option("--part", type=parts, multiple=True, help=f"What to fetch [default: {default}]."))
+    return options
 
 
 def write(out: StrPath, data: DataDir) -> None:
     """Write a data directory and say what it holds."""
     write_datadir(out, data)
-    click.echo(f"{out}: {len(data)} utterances, {len(set(data.speakers))} speakers")
+    click.echo(f"{out}: {len(data)} utterances, {len(data.table['speaker'].unique())} speakers")
+
+
+def write_parts(out: Path, parts: Mapping[str, DataDir]) -> None:
+    """Write a data directory for each part that has utterances."""
+    for name, part in parts.items():
+        if len(part):
+            write(out / name, part)
 
 
 def main(module: str, command: Callable[..., object]) -> NoReturn:

@@ -9,59 +9,49 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import click
 
 from data_prep import _corpus
-from spkver.datadir import DataDir, from_columns, read_seconds
+from data_prep._tree import AUDIO, Tree, or_null, with_columns, words
+from spkver.datadir import DataDir
 from spkver.errors import InputError
-from spkver.files import StrPath
+
+_EXPECTED = "ROOT/SPEAKER/.../FILE.wav (or flac, ogg, mp3, ...)"
 
 
-def prepare(root: StrPath) -> DataDir:
+def prepare(tree: Tree) -> DataDir:
     """The recordings below ROOT/SPEAKER/ as a data directory. Files of other kinds are left out.
 
     Raises InputError if there are none, if recordings lie directly in ROOT, and if two speakers' names become the
     same when their blanks are replaced.
     """
-    names = [name for name in _corpus.find_files(root) if _corpus.is_recording(name)]
-    if not names:
-        raise InputError(f"{root}: no recordings found; expected {root}/SPEAKER/.../FILE.wav (or flac, ogg, mp3, ...)")
-    parts = [PurePosixPath(name).parts for name in names]
-    stray = next((name for name, part in zip(names, parts) if len(part) == 1), None)
-    if stray is not None:
-        raise InputError(f"{Path(root) / stray}: outside any speaker's folder; expected {root}/SPEAKER/.../FILE")
-    folders = sorted({part[0] for part in parts})
-    _refuse_equal(folders)
-    sessions = [_corpus.word(part[1]) if len(part) > 2 else None for part in parts]
-    paths = [str(Path(root).resolve() / name) for name in names]
-    return from_columns(
-        ids=[_corpus.word(name) for name in names],
-        paths=paths,
-        speakers=[_corpus.word(part[0]) for part in parts],
-        sessions=sessions if any(sessions) else None,
-        seconds=read_seconds(paths),
-    )
+    stray = tree.match(r"^[^/]+" + AUDIO)["name"]
+    if len(stray):
+        raise InputError(f"{tree.root / stray[0].as_py()}: outside any speaker's folder; expected {_EXPECTED}")
+    files = tree.match(r"^(?P<speaker>[^/]+)/(?:(?P<session>[^/]+)/.*)?[^/]+" + AUDIO)
+    _refuse_equal(files["speaker"].unique().to_pylist())
+    return tree.data(with_columns(files, id=files["name"], session=or_null(files["session"])), _EXPECTED)
 
 
 def _refuse_equal(folders: Sequence[str]) -> None:
-    word, count = Counter(_corpus.word(folder) for folder in folders).most_common(1)[0]
-    if count > 1:
-        first, second = [folder for folder in folders if _corpus.word(folder) == word][:2]
-        raise InputError(f"the folders {first!r} and {second!r} would both be speaker {word!r}: rename one")
+    counts = Counter(words(folders).to_pylist())
+    for word, count in counts.most_common(1):
+        if count > 1:
+            first, second = [folder for folder in folders if words([folder])[0].as_py() == word][:2]
+            raise InputError(f"the folders {first!r} and {second!r} would both be speaker {word!r}: rename one")
 
 
 @click.command()
-@click.argument("root", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
-def command(root: Path, out: Path) -> None:
+@_corpus.command()
+def command(tree: Tree, out: Path) -> None:
     """Make the data directory OUT of the recordings ROOT/SPEAKER/.../FILE.
 
     \b
     Example: python -m data_prep.folder ~/recordings data/mine
     """
-    _corpus.write(out, prepare(root))
+    _corpus.write(out, prepare(tree))
 
 
 if __name__ == "__main__":

@@ -9,34 +9,43 @@ so many of the training speakers, and OUT/train_core, the training speakers with
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 import numpy as np
+import pyarrow as pa
 
 from data_prep import _corpus
-from spkver.datadir import DataDir, from_columns, read_seconds, split
+from data_prep._download import Source, openslr
+from data_prep._tree import AUDIO, Tree, look_up, refuse_outside, with_columns
+from spkver.datadir import DataDir, split
 from spkver.errors import InputError
-from spkver.files import StrPath
-from spkver.lists import read_columns
+from spkver.lists import read_columns, read_lines
 
 SPLITS = ("train", "test")
+SOURCE = Source(
+    home="https://www.openslr.org/101",
+    licence="CC BY 4.0",
+    archives={"speechocean762": openslr(101, "speechocean762.tar.gz")},
+)
 
 
-def prepare(root: StrPath) -> dict[str, DataDir]:
+def prepare(tree: Tree) -> dict[str, DataDir]:
     """The official training and test parts, `train` and `test`, with gender and age.
 
-    Utterance ids are the paths below `root`. Raises InputError if `root` has neither form, or if a speaker is not
-    described.
+    Utterance ids are the paths below the corpus's folder. Raises InputError if it has neither form, or if a speaker is
+    not described.
     """
-    base = Path(root)
-    if (base / "speakers.tsv").is_file():
-        return {part: _from_tree(base, part) for part in SPLITS}
-    if (base / "train" / "wav.scp").is_file():
-        return {part: _from_lists(base, part) for part in SPLITS}
-    raise InputError(f"{root}: neither speakers.tsv nor train/wav.scp is here; expected the root of speechocean762")
+    if (tree.root / "speechocean762").is_dir():  # as it is when fetched
+        tree = tree.below("speechocean762")
+    if (tree.root / "speakers.tsv").is_file():
+        return {part: _from_tree(tree, part) for part in SPLITS}
+    if (tree.root / "train" / "wav.scp").is_file():
+        return {part: _from_lists(tree, part) for part in SPLITS}
+    raise InputError(
+        f"{tree.root}: neither speakers.tsv nor train/wav.scp is here; expected the root of speechocean762"
+    )
 
 
 def choose_dev(train: DataDir, count: int, seed: int) -> list[str]:
@@ -54,46 +63,45 @@ def choose_dev(train: DataDir, count: int, seed: int) -> list[str]:
     return sorted(ordered[int(place)] for place in places)
 
 
-def _from_tree(root: Path, part: str) -> DataDir:
+def _from_tree(tree: Tree, part: str) -> DataDir:
     """{train,test}/SPEAKER/FILE with speakers.tsv."""
-    with (root / "speakers.tsv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
-    if not rows or not {"speaker", "gender", "age"} <= set(rows[0]):
-        raise InputError(f"{root / 'speakers.tsv'}:1: expected the columns speaker, gender, age")
-    described = {row["speaker"]: (row["gender"], row["age"]) for row in rows}
-    names = [f"{part}/{name}" for name in _corpus.find_files(root / part) if _corpus.is_recording(name)]
-    return _describe(root, names, [Path(name).parent.name for name in names], described, root / "speakers.tsv")
+    source = tree.root / "speakers.tsv"
+    header, *lines = read_lines(source).to_pylist() or [""]
+    names = header.split("\t")
+    if not {"speaker", "gender", "age"} <= set(names):
+        raise InputError(f"{source}:1: expected the columns speaker, gender, age")
+    rows = []
+    for number, line in enumerate(lines, 2):
+        if line.count("\t") != len(names) - 1:
+            raise InputError(f"{source}:{number}: expected {len(names)} columns, got {line[:80]!r}")
+        rows.append(dict(zip(names, line.split("\t"))))
+    files = tree.match(rf"^{part}/(?:.*/)?(?P<speaker>[^/]+)/[^/]+" + AUDIO)
+    genders, ages = ({row["speaker"]: row[name] for row in rows} for name in ("gender", "age"))
+    return _describe(tree, with_columns(files, id=files["name"]), genders, ages, source)
 
 
-def _from_lists(root: Path, part: str) -> DataDir:
+def _from_lists(tree: Tree, part: str) -> DataDir:
     """The published form: wav.scp with paths below ROOT, utt2spk, spk2gender, spk2age."""
-    lists = root / part
-    wav = _pairs(lists / "wav.scp")
+    lists = tree.root / part
+    wav = read_columns(lists / "wav.scp", ["key", "name"])
+    refuse_outside(wav["name"], lists / "wav.scp", first_line=1)
     speaker_of = _pairs(lists / "utt2spk")
-    genders, ages = _pairs(lists / "spk2gender"), _pairs(lists / "spk2age")
-    if lost := sorted(wav.keys() - speaker_of.keys()):
+    lost = sorted(set(wav["key"].to_pylist()) - speaker_of.keys())
+    if lost:
         raise InputError(f"{lists / 'utt2spk'}: no speaker for {lost[0]!r} of wav.scp ({len(lost)} such utterances)")
-    described = {speaker: (genders[speaker], ages[speaker]) for speaker in genders.keys() & ages.keys()}
-    speakers = [speaker_of[utterance] for utterance in wav]
-    return _describe(root, list(wav.values()), speakers, described, lists / "spk2gender and spk2age")
+    files = pa.table({"name": wav["name"], "id": wav["name"], "speaker": look_up(wav["key"], speaker_of)})
+    genders, ages = _pairs(lists / "spk2gender"), _pairs(lists / "spk2age")
+    return _describe(tree, files, genders, ages, lists / "spk2gender and spk2age")
 
 
 def _describe(
-    root: Path, names: Sequence[str], speakers: Sequence[str], described: dict[str, tuple[str, str]], source: Path
+    tree: Tree, files: pa.Table, genders: Mapping[str, str], ages: Mapping[str, str], source: Path
 ) -> DataDir:
-    if not names:
-        raise InputError(f"{root}: no recordings found")
-    if unknown := sorted(set(speakers) - described.keys()):
+    speakers = set(files["speaker"].unique().to_pylist())
+    if unknown := sorted(speakers - (genders.keys() & ages.keys())):
         raise InputError(f"{source}: speaker {unknown[0]!r} is not described ({len(unknown)} such speakers)")
-    paths = [str(root.resolve() / name) for name in names]
-    return from_columns(
-        ids=names,
-        paths=paths,
-        speakers=speakers,
-        seconds=read_seconds(paths),
-        genders=[described[speaker][0] for speaker in speakers],
-        ages=[described[speaker][1] for speaker in speakers],
-    )
+    described = {"gender": look_up(files["speaker"], genders), "age": look_up(files["speaker"], ages)}
+    return tree.data(with_columns(files, **described), "the root of speechocean762")
 
 
 def _pairs(path: Path) -> dict[str, str]:
@@ -102,22 +110,20 @@ def _pairs(path: Path) -> dict[str, str]:
 
 
 @click.command()
-@click.argument("root", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@_corpus.command(SOURCE)
 @click.option("--dev-speakers", type=click.IntRange(min=1), help="Keep so many training speakers for development.")
 @click.option("--seed", default=1, show_default=True, help="The same seed keeps the same speakers.")
-def command(root: Path, out: Path, dev_speakers: int | None, seed: int) -> None:
+def command(tree: Tree, out: Path, dev_speakers: int | None, seed: int) -> None:
     """Make the data directories OUT/train and OUT/test of speechocean762 in ROOT (and OUT/dev, OUT/train_core).
 
     \b
     Example: python -m data_prep.speechocean762 corpora/speechocean762 data --dev-speakers 20
     """
-    parts = prepare(root)
+    parts = prepare(tree)
     if dev_speakers is not None:
         chosen = choose_dev(parts["train"], dev_speakers, seed)
         parts["train_core"], parts["dev"] = split(parts["train"], named=chosen)
-    for name, part in parts.items():
-        _corpus.write(out / name, part)
+    _corpus.write_parts(out, parts)
 
 
 if __name__ == "__main__":

@@ -2,30 +2,42 @@
 calls with a speaker on each channel, reco2file_and_channel.
 
 A data directory is one Arrow table in memory, one row per utterance, read and joined by column: a million utterances
-take seconds. Paths in wav.scp are relative to the current directory, as Kaldi has it.
+take seconds (tests/benchmarks/datadir.py). Paths in wav.scp are relative to the current directory, as Kaldi has it.
+
+Ids of utterances, speakers, sessions are words: UTF-8 without blanks and control characters of any script, since other
+tools split lines at those. Nothing more is asked of them, since no id is ever used as the name of a file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from spkver import audio
-from spkver.errors import InputError
+from spkver.errors import InputError, RunError
 from spkver.files import StrPath, atomic_directory
 from spkver.lists import read_columns
+from spkver.processes import available_cpus, process_pool
 from spkver.progress import bar
 
 # Optional columns of the table, and the file each is kept in
-_OF_UTTERANCES = {"session": "utt2session", "seconds": "utt2dur"}
-_OF_SPEAKERS = {"gender": "spk2gender", "age": "spk2age"}
+_OF_UTTERANCES = {"session": "utt2session", "seconds": "utt2dur", "language": "utt2lang", "genre": "utt2genre"}
+_OF_SPEAKERS = {"gender": "spk2gender", "age": "spk2age", "nationality": "spk2nationality"}
 _CHANNELS = "reco2file_and_channel"  # Kaldi's: recording, its file's name, A or B
+
+_WORD = r"^[^\s\p{Z}\p{Cc}]+$"  # RE2's \s alone is ASCII's
+_PATH = r"^[^\s\p{Z}\p{Cc}]([^\n\r]*[^\s\p{Z}\p{Cc}])?$"
+
+Column = Any  # a Python sequence or an Arrow array, which mypy does not know
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,8 @@ class DataDir:
 
     The columns of `table`: id, speaker, recording (its id in wav.scp), path (or a shell command ending in `|`); if
     there are segments start and end (seconds; end null: to the end of the recording); where known session, seconds
-    (duration), gender, age; channel (of files with several: 0, 1, ...; null where the file has one).
+    (duration), language, genre, gender, age, nationality; channel (of files with several: 0, 1, ...; null where the
+    file has one).
     """
 
     table: pa.Table
@@ -80,25 +93,46 @@ class DataDir:
 
 
 def from_columns(
-    ids: Sequence[str],
-    paths: Sequence[str],
-    speakers: Sequence[str],
+    ids: Column,
+    paths: Column,
+    speakers: Column,
     *,
-    sessions: Sequence[str | None] | None = None,
-    seconds: Sequence[float | None] | None = None,
-    genders: Sequence[str | None] | None = None,
-    ages: Sequence[str | None] | None = None,
-    channels: Sequence[int | None] | None = None,
+    sessions: Column | None = None,
+    seconds: Column | None = None,
+    languages: Column | None = None,
+    genres: Column | None = None,
+    genders: Column | None = None,
+    ages: Column | None = None,
+    nationalities: Column | None = None,
+    recordings: Column | None = None,
+    starts: Column | None = None,
+    ends: Column | None = None,
+    channels: Column | None = None,
 ) -> DataDir:
-    """A data directory of whole recordings, from one value per utterance in any order."""
-    columns = {"id": ids, "speaker": speakers, "recording": ids, "path": paths}
-    columns |= {"session": sessions, "gender": genders, "age": ages}  # type: ignore[dict-item]
-    arrays = {name: pa.array(values, pa.string()) for name, values in columns.items() if values is not None}
-    if seconds is not None:
-        arrays["seconds"] = pa.array(seconds, pa.float64())
+    """A data directory from one value per utterance, in any order, as Python sequences or Arrow arrays.
+
+    Of whole recordings, unless `starts` and `ends` (seconds; None: to the end) say which part of `recordings` (ids).
+    channels: of files with several, counted from 0; None where the file has one.
+    Raises InputError for a name that is not UTF-8.
+    """
+    text = {"id": ids, "speaker": speakers, "recording": ids if recordings is None else recordings, "path": paths}
+    text |= {"session": sessions, "language": languages, "genre": genres}
+    text |= {"gender": genders, "age": ages, "nationality": nationalities}
+    numbers = {"seconds": seconds, "start": starts, "end": ends}
+    columns = {name: _array(values, pa.string()) for name, values in text.items() if values is not None}
+    columns |= {name: _array(values, pa.float64()) for name, values in numbers.items() if values is not None}
     if channels is not None:
-        arrays["channel"] = pa.array(channels, pa.int64())
-    return DataDir(pa.table(arrays).sort_by("id"))
+        columns["channel"] = _array(channels, pa.int64())
+    return DataDir(pa.table(columns).sort_by("id"))
+
+
+def _array(values: Column, of: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values.cast(of)
+    try:
+        return pa.array(values, of)
+    except UnicodeEncodeError as error:
+        raise InputError(f"{error.object!r}: a name that is not UTF-8; rename it") from error
 
 
 # --- reading and checking ---------------------------------------------------------------------------------------------
@@ -208,6 +242,9 @@ class _Raw:
         for file, keys in keyed:
             yield from self._problem(file, keys, _repeated(keys), "occurs again")
         ids, speakers = self.ids, self.speakers["id"]
+        for file, keys, words in ((of, ids, ids), ("utt2spk", speakers, self.speakers["speaker"])):
+            spoilt = pc.invert(pc.match_substring_regex(words, _WORD))
+            yield from self._problem(file, keys, spoilt, "has blanks or control characters, other tools split it there")
         yield from self._problem(of, ids, _missing(ids, speakers), "has no speaker in utt2spk")
         yield from self._problem("utt2spk", speakers, _missing(speakers, ids), f"is not in {of}")
         if self.segments:
@@ -280,17 +317,24 @@ class _Raw:
         return text.cast(pa.float64())
 
 
+# Lists are mostly sorted and of the same keys, which takes no hash table to see.
+
+
 def _look_up(keys: pa.Array, known: pa.Array, values: pa.Array) -> pa.Array:
     """The value of every key, null for a key that is not known."""
-    return values.take(pc.index_in(keys, value_set=known))
+    return values if keys.equals(known) else values.take(pc.index_in(keys, value_set=known))
 
 
 def _missing(keys: pa.Array, known: pa.Array) -> pa.Array:
+    if keys.equals(known):
+        return pa.array(np.zeros(len(keys), bool))
     return pc.invert(pc.is_in(keys, value_set=known))
 
 
 def _repeated(keys: pa.Array) -> pa.Array:
     """True where a key has occurred before."""
+    if len(keys) < 2 or pc.all(pc.less(keys[:-1], keys[1:])).as_py():
+        return pa.array(np.zeros(len(keys), bool))
     first = pc.index_in(keys, value_set=keys)  # the place of its first occurrence
     return pa.array(first.to_numpy(zero_copy_only=False) != np.arange(len(keys)))
 
@@ -303,14 +347,33 @@ def _falls(keys: pa.Array) -> np.ndarray:
     return falls
 
 
+_CHUNK = 512  # files that a process opens for one message
+
+
 def read_seconds(paths: Sequence[str]) -> list[float | None]:
-    """The duration of every recording in seconds, from the headers; None for one that cannot be opened."""
-    with ThreadPoolExecutor(8) as pool, bar(total=len(paths), what="durations", unit="file") as progress:
-        found = []
-        for duration in pool.map(_seconds, paths):
-            found.append(duration)
-            progress.update()
-        return found
+    """The duration of every recording in seconds, from the headers; None for one that cannot be opened.
+
+    Many recordings are opened by a process on every core, in threads, since the time goes into waiting for the disk.
+    """
+    chunks = [paths[at : at + _CHUNK] for at in range(0, len(paths), _CHUNK)]
+    jobs = min(available_cpus(), len(chunks) // 32)  # a process takes a second to start
+    found = []
+    pool = process_pool(jobs) if jobs > 1 else ThreadPoolExecutor(1)
+    try:
+        with bar(total=len(paths), what="durations", unit="file") as progress:
+            for durations in pool.map(_seconds_of_all, chunks):
+                found.append(durations)
+                progress.update(len(durations))
+    except BrokenProcessPool as error:
+        raise RunError("a process that read headers was killed (out of memory?); run again") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return list(chain.from_iterable(found))
+
+
+def _seconds_of_all(paths: Sequence[str]) -> list[float | None]:
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(_seconds, paths))
 
 
 def _seconds(path: str) -> float | None:
@@ -334,11 +397,12 @@ def write_datadir(path: StrPath, data: DataDir) -> None:
         raise InputError(f"{path}: exists and is not a data directory; choose another place")
     table = data.table.sort_by("id")
     _check_writable(table)
-    names = table.column_names
+    names = [name for name in table.column_names if table[name].null_count < len(table)]
+    segmented = "start" in names
     with atomic_directory(target) as part:
-        _write_pairs(part / "wav.scp", table, "recording", "path")
-        _write_pairs(part / "utt2spk", table, "id", "speaker")
-        if "start" in names:
+        _write_pairs(part / "wav.scp", table, "recording", "path", unique=not segmented)
+        _write_pairs(part / "utt2spk", table, "id", "speaker", unique=True)
+        if segmented:
             end = pc.fill_null(table["end"], -1.0)
             text = [table["id"], table["recording"], table["start"].cast(pa.string()), end.cast(pa.string())]
             _write_lines(part / "segments", text)
@@ -346,7 +410,7 @@ def write_datadir(path: StrPath, data: DataDir) -> None:
             _write_channels(part / _CHANNELS, table)
         for name, file in _OF_UTTERANCES.items():
             if name in names:
-                _write_pairs(part / file, table, "id", name)
+                _write_pairs(part / file, table, "id", name, unique=True)
         for name, file in _OF_SPEAKERS.items():
             if name in names:
                 _write_pairs(part / file, table, "speaker", name)
@@ -355,36 +419,47 @@ def write_datadir(path: StrPath, data: DataDir) -> None:
 def _check_writable(table: pa.Table) -> None:
     if not table.num_rows:
         raise InputError("no utterances are left: a data directory needs at least one")
-    rules = {"id": r"^\S+$", "speaker": r"^\S+$", "recording": r"^\S+$", "session": r"^\S+$"}
-    rules |= {"path": r"^\S([^\n]*\S)?$", "gender": r"^\S+$", "age": r"^\S+$"}
-    for name, pattern in rules.items():
-        if name not in table.column_names:
+    for name in table.column_names:
+        if not pa.types.is_string(table[name].type):
             continue
-        good = pc.fill_null(pc.match_substring_regex(table[name], pattern), name not in ("id", "speaker", "path"))
+        pattern = _PATH if name == "path" else _WORD
+        needed = name in ("id", "speaker", "recording", "path")
+        good = pc.fill_null(pc.match_substring_regex(table[name], pattern), not needed)
         if not pc.all(good).as_py():
-            bad = table[name].filter(pc.invert(good))[0].as_py()
-            raise InputError(f"{name} {bad!r}: empty, or with blanks or line ends that a Kaldi list cannot hold")
-    again = _repeated(table["id"].combine_chunks())
-    if pc.any(again).as_py():
+            row = pc.index(good, False).as_py()
+            whose = "" if name == "id" else f" (utterance {table['id'][row].as_py()!r})"
+            what = "empty, or with blanks, line ends or control characters that a Kaldi list cannot hold"
+            raise InputError(f"{name} {table[name][row].as_py()!r}: {what}{whose}")
+    if pc.any(again := _repeated(_flat(table["id"]))).as_py():
         raise InputError(f"utterance id {table['id'].filter(again)[0].as_py()!r} occurs again: ids must differ")
+    if "start" in table.column_names and pc.any(other := _of_two_paths(table)).as_py():
+        raise InputError(f"recording {table['recording'].filter(other)[0].as_py()!r} has two paths: ids must differ")
 
 
-def _write_pairs(path: Path, table: pa.Table, key: str, value: str) -> None:
-    """One line per key, sorted; rows without a value have no line."""
+def _write_pairs(path: Path, table: pa.Table, key: str, value: str, *, unique: bool = False) -> None:
+    """One line per key, sorted; rows without a value have no line. With `unique`, the table has a row for each key."""
     pairs = table.select([key, value]).filter(pc.is_valid(table[value]))
-    pairs = pairs.group_by([key], use_threads=False).aggregate([(value, "first")]).sort_by(key)
-    _write_lines(path, [pairs[key], pairs[f"{value}_first"].cast(pa.string())])
+    if not unique:
+        pairs = pairs.group_by([key], use_threads=False).aggregate([(value, "first")]).sort_by(key)
+    _write_lines(path, [pairs[0 if unique else key], pairs[1 if unique else f"{value}_first"].cast(pa.string())])
 
 
 def _write_channels(path: Path, table: pa.Table) -> None:
     rows = table.select(["recording", "path", "channel"]).filter(pc.is_valid(table["channel"])).to_pylist()
-    found = {row["recording"]: f"{Path(row['path']).stem.replace(' ', '_')} {chr(65 + row['channel'])}" for row in rows}
+    found = {
+        row["recording"]: f"{'_'.join(Path(row['path']).stem.split()) or row['recording']} {chr(65 + row['channel'])}"
+        for row in rows
+    }
     path.write_text("".join(f"{name} {rest}\n" for name, rest in sorted(found.items())), encoding="utf-8")
 
 
 def _write_lines(path: Path, columns: Sequence[pa.ChunkedArray]) -> None:
-    lines = pc.binary_join_element_wise(*columns, " ").to_pylist()
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """The columns side by side, a blank between them. Arrow's arrays of the lines are the text of the file."""
+    table = pa.table(list(columns), names=[str(number) for number in range(len(columns))])
+    with path.open("wb") as stream:
+        for batch in table.to_batches(max_chunksize=1 << 20):
+            lines = pc.binary_join_element_wise(pc.binary_join_element_wise(*batch.columns, " "), "", "\n")
+            stream.write(memoryview(lines.buffers()[2])[: pc.sum(pc.binary_length(lines)).as_py()])
 
 
 # --- choosing and counting --------------------------------------------------------------------------------------------
@@ -419,6 +494,34 @@ def split(
     return data.filter(pc.invert(among)), data.filter(among)
 
 
+def join(parts: Sequence[DataDir]) -> DataDir:
+    """All utterances of several data directories; what only some of them know of their utterances is null in others.
+
+    A speaker's id means the same person in all of them. Raises InputError for an utterance id that is in two of them,
+    and for a recording's id that stands for two paths.
+    """
+    table = pa.concat_tables([part.table for part in parts], promote_options="default").combine_chunks()
+    if "start" in table.column_names:  # a whole recording is a segment of its own here
+        start = table.schema.get_field_index("start")
+        table = table.set_column(start, "start", pc.fill_null(table["start"], 0.0))
+    for name, again in (("utterance", _repeated(_flat(table["id"]))), ("recording", _of_two_paths(table))):
+        if pc.any(again).as_py():
+            first = table["id" if name == "utterance" else name].filter(again)[0].as_py()
+            count = pc.sum(again).as_py()
+            raise InputError(f"{name} {first!r} is in two of the directories ({count} such): ids must differ")
+    return DataDir(table.sort_by("id"))
+
+
+def _of_two_paths(table: pa.Table) -> pa.Array:
+    """True where a recording's id occurred before with another path."""
+    recordings, paths = _flat(table["recording"]), _flat(table["path"])
+    return pc.not_equal(paths.take(pc.index_in(recordings, value_set=recordings)), paths)
+
+
+def _flat(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks()
+
+
 def subset(
     data: DataDir,
     *,
@@ -435,7 +538,7 @@ def subset(
     """
     if ids is not None:
         wanted = pa.array(ids, pa.string())
-        unknown = wanted.filter(_missing(wanted, data.table["id"].combine_chunks()))
+        unknown = wanted.filter(_missing(wanted, _flat(data.table["id"])))
         if len(unknown):
             raise InputError(f"utterance {unknown[0].as_py()!r} is not here ({len(unknown)} such ids)")
         data = data.filter(pc.is_in(data.table["id"], value_set=wanted))

@@ -14,6 +14,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath
 
 BLOCK = 1 << 24  # bytes of text at a time
+_MOST = (1 << 31) - 1  # bytes of one Arrow array
 
 
 def read_blocks(path: StrPath) -> Iterator[bytes]:
@@ -41,12 +42,15 @@ def lines_of(block: bytes, path: StrPath) -> pa.Array:
         text = block.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    return pa.array(text.replace("\r\n", "\n").split("\n")[:-1], pa.string())
+    return pc.split_pattern(pa.array([text.replace("\r\n", "\n")], pa.string()), "\n").flatten()[:-1]
 
 
 def read_lines(path: StrPath) -> pa.Array:
     """The lines of a UTF-8 text file as an Arrow string array, without line ends and without trailing empty lines."""
-    return lines_of(b"".join(read_blocks(path)), path)
+    text = b"".join(read_blocks(path))
+    if len(text) > _MOST:
+        raise InputError(f"{path}: more than 2 GiB of text, more than one list can be; divide it")
+    return lines_of(text, path)
 
 
 def read_columns(path: StrPath, names: Sequence[str], *, rest: bool = False) -> dict[str, pa.Array]:
@@ -58,13 +62,16 @@ def read_columns(path: StrPath, names: Sequence[str], *, rest: bool = False) -> 
     lines = read_lines(path)
     fields = [rf"(?P<{name}>\S+)" for name in names]
     if rest:
-        fields[-1] = rf"(?P<{names[-1]}>\S.*?)"
+        fields[-1] = rf"(?P<{names[-1]}>\S.*)"
     found = pc.extract_regex(lines, pattern=r"^\s*" + r"\s+".join(fields) + r"\s*$")
     if found.null_count:
         number = pc.index(pc.is_null(found), True).as_py()
         shown = lines[number].as_py()[:80]
         raise InputError(f"{path}:{number + 1}: expected '{' '.join(names)}', got {shown!r}")
-    return {name: pc.struct_field(found, [name]) for name in names}
+    columns = {name: pc.struct_field(found, [name]) for name in names}
+    if rest:  # a pattern that stops at the last word takes four times as long
+        columns[names[-1]] = pc.ascii_rtrim(columns[names[-1]], " \t\r\f")
+    return columns
 
 
 def first_duplicate(values: pa.Array) -> str | None:

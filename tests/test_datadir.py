@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spkver import audio
-from spkver.datadir import DataDir, from_columns, read_datadir, split, stats, subset, validate, write_datadir
+from spkver.datadir import DataDir, from_columns, join, read_datadir, split, stats, subset, validate, write_datadir
 from spkver.errors import InputError
 
 SOUND = {
@@ -82,6 +82,51 @@ def test_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[tu
     assert back.table.equals(data.table.select(back.table.column_names))
     assert back.ids == sorted(ids, key=str.encode)
     assert validate(root, look_at_recordings=False) == []
+
+
+# what ids may be made of, and what splits a line somewhere
+blank = st.sampled_from([" ", "\t", "\n", "\r", "\x0b", "\x1c", "\x85", "\xa0", "\u2028", "\u3000", "\0", "\x7f"])
+odd_words = st.sampled_from(
+    ["..", "../x", "/etc/passwd", "a/../b", "'", '"', "|", "$(x)", "-1", "%s", "é", "\ufeff", "#"]
+)
+
+
+@settings(max_examples=30)
+@given(st.sets(words | odd_words | st.builds("{}{}{}".format, words, blank, words), min_size=1, max_size=4))
+def test_ids_of_any_kind_are_written_and_read_or_named(tmp_path_factory: pytest.TempPathFactory, ids: set[str]) -> None:
+    """An id is never a place: one with .. or / is like any other; one that a line would be split at is refused."""
+    root = tmp_path_factory.mktemp("data") / "d"
+    spoilt = {name for name in ids if name.split() != [name] or not name.isprintable()} - {"\ufeff"}
+    data = from_columns(list(ids), ["/x"] * len(ids), list(ids))
+    if any(len(name.split()) != 1 or "\0" in name or "\x7f" in name for name in ids):
+        with pytest.raises(
+            InputError, match=r"^id .*: empty, or with blanks, line ends or control characters"
+        ) as error:
+            write_datadir(root, data)
+        assert any(repr(name) in str(error.value) for name in spoilt)
+        assert list(root.parent.iterdir()) == []
+    else:
+        write_datadir(root, data)
+        assert read_datadir(root).ids == sorted(ids, key=str.encode)
+        assert {path.name for path in root.parent.rglob("*")} == {"d", "wav.scp", "utt2spk"}
+
+
+@pytest.mark.parametrize("space", ["\xa0", "\u3000", "\x85", "\x1f"])
+def test_what_other_tools_would_split_is_named_with_its_line(tmp_path: Path, space: str) -> None:
+    odd = f"a{space}2"
+    root = make(
+        tmp_path / "d", wav_scp=SOUND["wav.scp"].replace("a/2", odd), utt2spk=SOUND["utt2spk"].replace("a/2", odd)
+    )
+    with pytest.raises(InputError, match=r"wav\.scp:2: 'a.*2': has blanks or control characters, other tools split it"):
+        read_datadir(root)
+    root = make(tmp_path / "e", utt2spk=f"a/1 a\na/2 x{space}a\nb/1 b\n")
+    with pytest.raises(InputError, match=r"utt2spk:2: 'a/2': has blanks"):
+        read_datadir(root)
+
+
+def test_a_name_that_is_not_utf8_is_refused() -> None:
+    with pytest.raises(InputError, match=r"not UTF-8; rename it"):
+        from_columns(["a\udce9"], ["/x"], ["s"])
 
 
 @pytest.mark.parametrize(
@@ -189,6 +234,46 @@ def test_split_by_share_and_by_list() -> None:
             split(many(), speakers=speakers)
     with pytest.raises(InputError, match="give one of"):
         split(many(), speakers=1, share=0.5)
+
+
+@given(speakers=st.integers(1, 11), seed=st.integers(0, 9))
+def test_join_is_the_inverse_of_split(speakers: int, seed: int) -> None:
+    data = many()
+    assert join(split(data, speakers=speakers, seed=seed)).table.equals(data.table)
+    assert join([data]).table.equals(data.table)
+
+
+def test_join_of_different_kinds(tmp_path: Path) -> None:
+    parts = [
+        from_columns(["a"], ["/a.wav"], ["s"], sessions=["day"], genders=["f"]),
+        from_columns(["b1", "b2"], ["/b.wav"] * 2, ["t"] * 2, recordings=["b"] * 2, starts=[0.5, 2], ends=[1.5, None]),
+    ]
+    write_datadir(tmp_path / "d", join(parts))
+    data = read_datadir(tmp_path / "d")
+    assert data.column("recording") == ["a", "b", "b"]
+    assert (data.column("start"), data.column("end")) == ([0.0, 0.5, 2.0], [None, 1.5, None])
+    assert (data.sessions, data.column("gender")) == (["day", None, None], ["f", None, None])
+
+
+def test_join_refuses_what_is_there_twice() -> None:
+    with pytest.raises(InputError, match=r"utterance 's00/u0' is in two of the directories \(60 such\)"):
+        join([many(), many()])
+    one, other = (
+        from_columns([name], [f"/{name}.wav"], ["s"], recordings=["r"], starts=[0], ends=[1]) for name in ("a", "b")
+    )
+    with pytest.raises(InputError, match="recording 'r' is in two of the directories"):
+        join([one, other])
+
+
+def test_a_recording_of_two_paths_is_not_written(tmp_path: Path) -> None:
+    data = from_columns(["a", "b"], ["/a", "/b"], ["s", "s"], recordings=["r", "r"], starts=[0, 0], ends=[1, 1])
+    with pytest.raises(InputError, match="recording 'r' has two paths"):
+        write_datadir(tmp_path / "d", data)
+
+
+def test_what_nothing_is_known_of_has_no_file(tmp_path: Path) -> None:
+    write_datadir(tmp_path / "d", from_columns(["a"], ["/x"], ["s"], sessions=[None], genders=[None], seconds=[None]))
+    assert {path.name for path in (tmp_path / "d").iterdir()} == {"wav.scp", "utt2spk"}
 
 
 @given(speakers=st.none() | st.integers(1, 12), per_speaker=st.none() | st.integers(1, 7), seed=st.integers(0, 9))

@@ -13,7 +13,7 @@ from spkver.errors import SpkverError
 
 # command: (module holding a click command named `command`, one line of help)
 COMMANDS = {
-    "data": ("spkver.cli.data", "Check, split, cut down and describe data directories."),
+    "data": ("spkver.cli.data", "Check, split, join, cut down and describe data directories."),
     "pack": ("spkver.cli.pack", "Pack the recordings of a data directory as 16-bit PCM."),
     "features": ("spkver.cli.features", "Filterbank features of an audio pack."),
     "models": ("spkver.cli.models", "The networks: parameters, multiply-adds, embeddings per second."),

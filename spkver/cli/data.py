@@ -1,4 +1,4 @@
-"""`spkver data`: check, split, cut down and describe data directories."""
+"""`spkver data`: check, split, join, cut down and describe data directories."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PIPES = click.option("--allow-pipes", is_flag=True, help="Accept shell commands
 
 @click.group()
 def command() -> None:
-    """Check, split, cut down and describe data directories (Kaldi's form).
+    """Check, split, join, cut down and describe data directories (Kaldi's form).
 
     \b
     Example: spkver data validate data/train
@@ -81,6 +81,29 @@ def split(
     for out, part in ((out_a, rest), (out_b, chosen)):
         write_datadir(out, part)
         click.echo(f"{out}: {len(part)} utterances, {len(set(part.speakers))} speakers")
+
+
+@command.command()
+@click.argument("out", type=_DIR)
+@click.argument("directories", metavar="DIR...", type=_DIR, nargs=-1, required=True)
+@_PIPES
+def join(out: Path, directories: tuple[Path, ...], allow_pipes: bool) -> None:
+    """One data directory OUT of several. No utterance may be in two of them; equal speaker ids are one speaker.
+
+    \b
+    Example: spkver data join data/train data/vox1/dev data/vox2/dev
+    """
+    from spkver.datadir import join as join_all
+    from spkver.datadir import read_datadir, write_datadir
+
+    parts = [read_datadir(directory, allow_pipes=allow_pipes) for directory in directories]
+    whole = join_all(parts)
+    write_datadir(out, whole)
+    speakers = [set(part.speakers) for part in parts]
+    together = set().union(*speakers)
+    shared = sum(map(len, speakers)) - len(together)
+    note = f", {shared} of them met again" if shared else ""
+    click.echo(f"{out}: {len(whole)} utterances, {len(together)} speakers{note}")
 
 
 @command.command()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _all_cpus() -> int:
-    from spkver.packs import available_cpus
+    from spkver.processes import available_cpus
 
     return available_cpus()
 

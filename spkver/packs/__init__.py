@@ -4,7 +4,7 @@ A pack is a directory: `shard-00000.arrow`, ... one row per utterance, `pack.jso
 `rejected.jsonl` with what could not serve and why. It is complete or absent.
 """
 
-from spkver.packs.build import Summary, available_cpus
+from spkver.packs.build import Summary
 from spkver.packs.featurise import make_features
 from spkver.packs.reader import Pack
 from spkver.packs.recordings import pack_audio
@@ -12,4 +12,4 @@ from spkver.packs.stream import stream
 from spkver.packs.verify import verify
 from spkver.packs.writer import PackWriter
 
-__all__ = ["Pack", "PackWriter", "Summary", "available_cpus", "make_features", "pack_audio", "stream", "verify"]
+__all__ = ["Pack", "PackWriter", "Summary", "make_features", "pack_audio", "stream", "verify"]

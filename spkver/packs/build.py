@@ -12,14 +12,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import multiprocessing
-import multiprocessing.connection
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -41,6 +37,7 @@ from spkver.files import (
 )
 from spkver.packs.layout import INDEX, REJECTED, Header, Shard, index, shard_name
 from spkver.packs.writer import ShardWriter
+from spkver.processes import process_pool
 from spkver.progress import bar
 
 _PLAN = "plan.json"  # the fingerprint of the run that a partial directory belongs to
@@ -92,11 +89,6 @@ class Summary:
     rejected: int
     already_packed: bool = False
     kept: int = 0
-
-
-def available_cpus() -> int:
-    """The number of CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def build(
@@ -288,8 +280,7 @@ def _map(
         for number, task in enumerate(tasks):
             yield number, work(number, task)
         return
-    spawn = multiprocessing.get_context("spawn")  # a forked copy of a process with threads may hang
-    pool = ProcessPoolExecutor(min(jobs, len(tasks)) or 1, mp_context=spawn, initializer=_live_with_parent)
+    pool = process_pool(min(jobs, len(tasks)) or 1)
     try:
         futures = {pool.submit(work, number, task): number for number, task in enumerate(tasks)}
         for future in as_completed(futures):
@@ -299,19 +290,3 @@ def _map(
         raise RunError(message) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _live_with_parent() -> None:
-    """End at once on Ctrl-C, and when the parent ends, even if it was killed: a pool would wait for it forever.
-
-    Nothing is lost, as no shard is there before it is whole.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
-
-
-def _exit_after(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)

@@ -55,6 +55,16 @@ def test_split_and_subset(spkver: Spkver, data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "d").exists()
 
 
+def test_join(spkver: Spkver, data: Path, tmp_path: Path) -> None:
+    spkver("data", "split", data, tmp_path / "a", tmp_path / "b", "--speakers", 2)
+    done = spkver("data", "join", tmp_path / "c", tmp_path / "a", tmp_path / "b")
+    assert done.stdout == f"{tmp_path / 'c'}: 24 utterances, 6 speakers\n"
+    for file in data.iterdir():
+        assert (tmp_path / "c" / file.name).read_bytes() == file.read_bytes()
+    done = spkver("data", "join", tmp_path / "c", tmp_path / "a", data, code=2)
+    assert "is in two of the directories (16 such): ids must differ" in done.stderr
+
+
 def test_stats(spkver: Spkver, data: Path) -> None:
     done = spkver("data", "stats", data)
     table = {line[:32].strip(): line[32:] for line in done.stdout.splitlines()}
@@ -84,7 +94,7 @@ def test_trials(spkver: Spkver, data: Path, tmp_path: Path) -> None:
     assert "--same-gender needs the gender of every utterance: spk2gender is missing" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["validate", "split", "subset", "stats", "trials"])
+@pytest.mark.parametrize("command", ["validate", "split", "join", "subset", "stats", "trials"])
 def test_help_ends_with_an_example(spkver: Spkver, command: str) -> None:
     done = spkver("data", command, "--help")
     assert f"Example: spkver data {command}" in done.stdout

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from data_prep import folder
+from data_prep._tree import Tree
 from spkver import audio
 from spkver.datadir import read_datadir, validate
 from spkver.errors import InputError
@@ -47,7 +48,7 @@ def test_mixed_formats(tmp_path: Path) -> None:
 def test_a_recording_that_cannot_be_opened_stays_in_for_packing_to_reject(tmp_path: Path) -> None:
     root = record(tmp_path / "root", "ann/a.wav", "ann/b.wav")
     (root / "ann" / "b.wav").write_bytes(b"")
-    assert folder.prepare(root).column("seconds") == [0.5, None]
+    assert folder.prepare(Tree.read(root)).column("seconds") == [0.5, None]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_what_is_no_such_folder(tmp_path: Path, files: list[str], message: str) 
     root = tmp_path / "root"
     root.mkdir()
     with pytest.raises(InputError, match=message):
-        folder.prepare(record(root, *files))
+        folder.prepare(Tree.read(record(root, *files)))
 
 
 def test_errors_are_one_line(tmp_path: Path) -> None:

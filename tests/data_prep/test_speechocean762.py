@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from data_prep import speechocean762
+from data_prep._tree import Tree
 from spkver import audio
 from spkver.datadir import DataDir, from_columns, read_datadir, validate
 from spkver.errors import InputError
@@ -71,7 +72,7 @@ def test_tree(tree: Path, tmp_path: Path) -> None:
 
 
 def test_published_layout(published: Path) -> None:
-    parts = speechocean762.prepare(published)
+    parts = speechocean762.prepare(Tree.read(published))
     assert parts["train"].ids == [
         f"WAVE/SPEAKER{name[1:5]}/{name}.WAV" for name in ("000011", "000012", "000051", "000052")
     ]
@@ -113,12 +114,27 @@ def test_dev_speakers_are_spread_over_gender_and_age() -> None:
 
 def test_what_is_not_the_corpus(tmp_path: Path, tree: Path, published: Path) -> None:
     with pytest.raises(InputError, match=r"neither speakers\.tsv nor train/wav\.scp"):
-        speechocean762.prepare(tmp_path)
+        speechocean762.prepare(Tree.read(tmp_path))
     record(tree / "train" / "0099" / "000991.opus")
     with pytest.raises(InputError, match=r"speakers\.tsv: speaker '0099' is not described \(1 such"):
-        speechocean762.prepare(tree)
+        speechocean762.prepare(Tree.read(tree))
     (published / "train" / "utt2spk").write_text("000011\t0001\n")
     with pytest.raises(InputError, match="utt2spk: no speaker for '000012'"):
-        speechocean762.prepare(published)
+        speechocean762.prepare(Tree.read(published))
     with pytest.raises(InputError, match="5 development speakers wanted of 1"):
         speechocean762.choose_dev(from_columns(["a"], ["a"], ["a"], genders=["f"], ages=["6"]), 5, 0)
+
+
+def test_as_it_is_fetched(tmp_path: Path, published: Path) -> None:
+    (tmp_path / "root").mkdir()
+    published.rename(tmp_path / "root" / "speechocean762")
+    parts = speechocean762.prepare(Tree.read(tmp_path / "root"))
+    assert parts["train"].ids[0] == "WAVE/SPEAKER0001/000011.WAV"
+    assert Path(parts["train"].paths[0]).is_file()
+
+
+def test_a_list_that_leaves_the_corpus_is_refused(published: Path) -> None:
+    scp = published / "test" / "wav.scp"
+    scp.write_text(scp.read_text().replace("WAVE/SPEAKER0007", "../../secret"))
+    with pytest.raises(InputError, match=r"test/wav\.scp:3: '\.\./\.\./secret/.*' is not a path below"):
+        speechocean762.prepare(Tree.read(published))

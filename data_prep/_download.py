@@ -1,0 +1,253 @@
+"""Corpora from where they are published: fetched with resume, compared with size and checksum, taken apart safely."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import io
+import re
+import shutil
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from data_prep import _archive
+from spkver.errors import InputError, RunError
+from spkver.files import StrPath, write_text
+from spkver.progress import bar
+
+OPENSLR = "https://www.openslr.org/resources"
+
+_TRIES = 6
+_PAUSE = 1.0  # seconds before the second try, doubled before each further one
+_TIMEOUT = 60.0  # seconds without a byte
+_BLOCK = 1 << 20
+_MARKS = ".downloaded"  # what was fetched and taken apart, below the corpus's folder
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A published archive.
+
+    urls: where it is, more than one if it is published in pieces to be put together
+    size: bytes of all pieces together; digest: `md5:...` or `sha256:...` of the whole. None: not published anywhere
+    that we know of; the size is then compared with what the server states.
+    """
+
+    urls: tuple[str, ...]
+    size: int | None = None
+    digest: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name, without what tells its pieces apart."""
+        base = _base(self.urls[0])
+        return base if len(self.urls) == 1 else re.sub(r"(\.tar\.gz|\.zip).*$", r"\1", base)
+
+
+def openslr(number: int, *files: str, size: int | None = None, digest: str | None = None) -> Archive:
+    """An archive, or the pieces of one, at OpenSLR."""
+    return Archive(tuple(f"{OPENSLR}/{number}/{file}" for file in files), size, digest)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a corpus comes from: its page, its licence, its archives by part, or why they cannot be fetched."""
+
+    home: str
+    licence: str
+    archives: Mapping[str, Archive] = field(default_factory=dict)
+    default: Sequence[str] = ()  # the parts fetched unless others are named
+    refusal: str = ""
+
+    def fetch(self, root: Path, parts: Sequence[str] = (), mirror: str | None = None) -> None:
+        """Fetch parts of the corpus and take them apart below `root`. What is there is kept.
+
+        mirror: another scheme and host for the same paths, such as https://openslr.elda.org
+        Raises InputError where a licence must be accepted first; RunError where a server does not give what it should.
+        """
+        if not self.archives:
+            raise InputError(f"{self.refusal} (licence: {self.licence}; see {self.home})")
+        for part in parts or self.default or self.archives:
+            fetch(self.archives[part], root, mirror)
+
+
+def fetch(archive: Archive, folder: StrPath, mirror: str | None = None) -> None:
+    """Fetch an archive, compare it with what is published of it, take it apart in `folder`. What is done is kept."""
+    folder = Path(folder)
+    mark = folder / _MARKS / archive.name
+    if mark.is_file():
+        click.echo(f"{archive.name}: fetched before")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    pieces = [folder / _base(url) for url in archive.urls]
+    total = sum(_fetch_piece(_moved(url, mirror), piece) for url, piece in zip(archive.urls, pieces))
+    _compare(archive, pieces, total)
+    count = _take_apart(archive.name, pieces, folder)
+    write_text(mark, f"{total} bytes, {archive.digest or 'no published checksum'}, {count} files\n")
+    known = "checksum as published" if archive.digest else "no published checksum to compare with"
+    click.echo(f"{archive.name}: {count} files, {total} bytes, {known}; the archive can be deleted")
+
+
+def _base(url: str) -> str:
+    return urllib.parse.urlsplit(url).path.rpartition("/")[2]
+
+
+def _moved(url: str, mirror: str | None) -> str:
+    if mirror is None:
+        return url
+    host = urllib.parse.urlsplit(mirror)
+    if host.scheme not in ("http", "https") or not host.netloc:
+        raise InputError(f"--mirror {mirror}: expected a scheme and a host, such as https://openslr.elda.org")
+    return urllib.parse.urlunsplit(urllib.parse.urlsplit(url)._replace(scheme=host.scheme, netloc=host.netloc))
+
+
+# --- over the network -------------------------------------------------------------------------------------------------
+
+
+def _fetch_piece(url: str, target: Path) -> int:
+    """Fetch one file, going on where an earlier run stopped. Returns its size in bytes."""
+    if target.is_file():
+        return target.stat().st_size
+    part = target.with_name(target.name + ".part")
+    pause = _PAUSE
+    for attempt in range(1, _TRIES + 1):
+        try:
+            if _receive(url, part):
+                break
+            reason = "the connection ended early"
+        except urllib.error.HTTPError as error:
+            if error.code < 500 and error.code not in (408, 429):
+                raise RunError(f"{url}: the server says {error.code} {error.reason}; try another --mirror") from error
+            reason = f"{error.code} {error.reason}"
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            reason = str(getattr(error, "reason", error)) or type(error).__name__
+        if attempt == _TRIES:
+            raise RunError(f"{url}: {reason}, {_TRIES} times; run again to go on where it stopped")
+        time.sleep(pause)
+        pause *= 2
+    _tag(part).unlink(missing_ok=True)
+    part.replace(target)
+    return target.stat().st_size
+
+
+def _receive(url: str, part: Path) -> bool:
+    """Add to `part` what is missing. Returns whether it is complete."""
+    have = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "spkver"})  # noqa: S310 - http(s) only, see _moved
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+        if _tag(part).is_file():  # the rest of the same file, or all of a newer one
+            request.add_header("If-Range", _tag(part).read_text())
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        complete = error.headers.get("Content-Range", "").endswith(f"/{have}")
+        if not complete:
+            part.unlink(missing_ok=True)
+        return complete
+    with response:
+        start, total = _extent(response, have)
+        _need_space(part.parent, url, None if total is None else total - start)
+        tag = response.headers.get("ETag", "")
+        if tag and not tag.startswith("W/"):
+            _tag(part).write_text(tag)
+        else:
+            _tag(part).unlink(missing_ok=True)
+        with (
+            part.open("r+b" if start else "wb") as out,
+            bar(total=total, what=_base(url), unit="B", unit_scale=True, initial=start) as progress,
+        ):
+            out.seek(start)
+            out.truncate()
+            while block := response.read(_BLOCK):
+                out.write(block)
+                progress.update(len(block))
+            return total is None or out.tell() == total
+
+
+def _extent(response: http.client.HTTPResponse, have: int) -> tuple[int, int | None]:
+    """Where the server's bytes begin in the file, and how long the whole file is, if it says."""
+    if response.status == 206:
+        stated = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        if stated and int(stated[1]) == have:
+            return have, int(stated[2])
+        raise http.client.HTTPException("the server gave another part of the file than was asked for")
+    length = response.headers.get("Content-Length")
+    return 0, int(length) if length else None
+
+
+def _tag(part: Path) -> Path:
+    return part.with_name(part.name + ".etag")
+
+
+def _need_space(folder: Path, what: str, size: int | None) -> None:
+    free = shutil.disk_usage(folder).free
+    if size is not None and size > free:
+        raise RunError(f"{what}: {size} bytes, but {folder} has {free} free; nothing was fetched")
+
+
+# --- on the disk ------------------------------------------------------------------------------------------------------
+
+
+def _compare(archive: Archive, pieces: Sequence[Path], total: int) -> None:
+    """Refuse, and remove, what is not as published."""
+    wrong = ""
+    if archive.size is not None and total != archive.size:
+        wrong = f"{total} bytes, published are {archive.size}"
+    elif archive.digest is not None:
+        kind, _, published = archive.digest.partition(":")
+        digest = hashlib.new(kind, usedforsecurity=False)
+        with bar(total=total, what=f"checking {archive.name}", unit="B", unit_scale=True) as progress:
+            for piece in pieces:
+                with piece.open("rb") as stream:
+                    while block := stream.read(_BLOCK):
+                        digest.update(block)
+                        progress.update(len(block))
+        if digest.hexdigest() != published:
+            wrong = f"its {kind} is {digest.hexdigest()}, published is {published}"
+    if wrong:
+        for piece in pieces:
+            piece.unlink()
+        raise RunError(f"{archive.name}: {wrong}; it was removed, run again to fetch it anew or from another --mirror")
+
+
+def _take_apart(name: str, pieces: Sequence[Path], folder: Path) -> int:
+    count = 0
+    with ExitStack() as stack, bar(total=None, what=f"unpacking {name}", unit="file") as progress:
+        streams = [stack.enter_context(piece.open("rb")) for piece in pieces]
+        whole: IO[bytes] = streams[0] if len(streams) == 1 else _Joined(streams)  # type: ignore[assignment]
+        with _archive.reading(name):
+            for member, size, content in _archive.members(whole, name):
+                _archive.put(content, _archive.place(folder, member, name), size)
+                count += 1
+                progress.update()
+    return count
+
+
+class _Joined(io.RawIOBase):
+    """Files one after the other as one stream."""
+
+    def __init__(self, streams: Sequence[IO[bytes]]) -> None:
+        self._streams = list(streams)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while self._streams:
+            if block := self._streams[0].read(len(buffer)):
+                buffer[: len(block)] = block
+                return len(block)
+            self._streams.pop(0)
+        return 0

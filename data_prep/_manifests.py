@@ -1,0 +1,57 @@
+"""Manifests of other toolkits, a JSON object a line, to data directories."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from spkver.errors import InputError
+
+
+def read_objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a .jsonl or .jsonl.gz file with the numbers of their lines.
+
+    Raises InputError with the line that is not an object, and for a file that is cut short.
+    """
+    try:
+        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    yield number, _object(file, number, line)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def _object(file: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}:{number}: not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{file}:{number}: expected an object, got {line[:80].decode(errors='replace').strip()!r}")
+    return value
+
+
+def text(value: dict[str, Any], key: str, where: str) -> str:
+    """A field that must be there and be text."""
+    found = value.get(key)
+    if not isinstance(found, str) or not found:
+        raise InputError(f"{where}: {key!r} should be text, got {found!r}")
+    return found
+
+
+def number(value: dict[str, Any], key: str, where: str) -> float:
+    """A field that must be there and be a finite number."""
+    found = value.get(key)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) < 1e12:
+        raise InputError(f"{where}: {key!r} should be a number, got {found!r}")
+    return float(found)
+
+
+def absolute(path: str, base: Path | None) -> str:
+    """A path that does not depend on where the next command is started; relative ones are below `base`."""
+    return path if path.startswith("/") else str((base or Path.cwd()) / path)

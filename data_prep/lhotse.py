@@ -1,0 +1,201 @@
+"""lhotse manifests, read without lhotse, to a data directory.
+
+python -m data_prep.lhotse RECORDINGS SUPERVISIONS OUT [--base FOLDER]
+python -m data_prep.lhotse CUTS OUT [--base FOLDER]
+
+The manifests are .jsonl or .jsonl.gz. A supervision is an utterance, in cuts as far as the cut shows of it: a segment,
+unless all of them are whole recordings. Its speaker, gender and language are carried over, and with --session the field
+of `custom` of that name. A recording of several channels becomes one of each (NAME-A, NAME-B, ...). Recordings must be
+files without transforms; a command becomes a pipe, which runs only with --allow-pipes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from data_prep import _corpus
+from data_prep._manifests import absolute, number, read_objects, text
+from data_prep._tree import words
+from spkver.datadir import DataDir, from_columns
+from spkver.errors import InputError
+
+_SLACK = 0.02  # seconds by which a supervision of a whole recording may differ from it
+_GENDERS = {"male": "m", "m": "m", "female": "f", "f": "f"}
+
+
+class _Recording(NamedTuple):
+    path: str
+    seconds: float
+    channels: list[int]
+
+
+class _Utterance(NamedTuple):
+    id: str
+    recording: str
+    path: str
+    start: float
+    seconds: float
+    whole: bool
+    speaker: str
+    gender: str | None
+    language: str | None
+    session: str | None
+    channel: int | None
+
+    def placed(self, start: float, seconds: float, of: float) -> _Utterance:
+        """The same elsewhere in a recording of `of` seconds."""
+        return self._replace(start=start, seconds=seconds, whole=start == 0 and abs(seconds - of) <= _SLACK)
+
+
+def prepare(recordings: Path, supervisions: Path, *, base: Path | None = None, session: str | None = None) -> DataDir:
+    """The supervisions as utterances.
+
+    base: relative paths of the recordings are below it; None: below the current folder
+    session: the field of a supervision's `custom` that holds its session
+    Raises InputError with file and line for what a data directory cannot say.
+    """
+    known: dict[str, _Recording] = {}
+    for line, value in read_objects(recordings):
+        where = f"{recordings}:{line}"
+        name = text(value, "id", where)
+        if name in known:
+            raise InputError(f"{where}: the recording {name!r} occurs again")
+        known[name] = _recording(value, where, base)
+    rows = []
+    for line, value in read_objects(supervisions):
+        where = f"{supervisions}:{line}"
+        name = text(value, "recording_id", where)
+        if name not in known:
+            raise InputError(f"{where}: the recording {name!r} is not among the recordings")
+        rows.append(_utterance(value, where, name, known[name], session))
+    return _datadir(rows, supervisions)
+
+
+def prepare_cuts(cuts: Path, *, base: Path | None = None, session: str | None = None) -> DataDir:
+    """The supervisions of cuts of one recording each (MonoCut) as utterances; the rest is as in `prepare`."""
+    rows = []
+    for line, value in read_objects(cuts):
+        where = f"{cuts}:{line}"
+        recording = value.get("recording")
+        if value.get("type") != "MonoCut" or not isinstance(recording, dict):
+            raise InputError(
+                f"{where}: a cut of type {value.get('type')!r}; only a MonoCut with its recording can be read"
+            )
+        name, held = text(recording, "id", where), _recording(recording, where, base)
+        start, seconds = number(value, "start", where), number(value, "duration", where)
+        for supervision in _objects(value, "supervisions", where):
+            row = _utterance(supervision, where, name, held, session)
+            first, last = max(row.start, 0.0), min(row.start + row.seconds, seconds)
+            if first < last:
+                rows.append(row.placed(start + first, last - first, held.seconds))
+    return _datadir(rows, cuts)
+
+
+def _datadir(rows: list[_Utterance], source: Path) -> DataDir:
+    if not rows:
+        raise InputError(f"{source}: holds no supervisions")
+    whole = all(row.whole for row in rows) and len({row.recording for row in rows}) == len(rows)
+    return from_columns(
+        ids=words([row.id for row in rows]),
+        paths=[row.path for row in rows],
+        speakers=words([row.speaker for row in rows]),
+        seconds=[row.seconds for row in rows],
+        genders=_known([row.gender for row in rows]),
+        languages=_known([row.language for row in rows]),
+        sessions=_known([row.session for row in rows]),
+        recordings=None if whole else words([row.recording for row in rows]),
+        starts=None if whole else [row.start for row in rows],
+        ends=None if whole else [row.start + row.seconds for row in rows],
+        channels=[row.channel for row in rows] if any(row.channel is not None for row in rows) else None,
+    )
+
+
+def _known(values: list[str | None]) -> Any:
+    return words(values) if any(values) else None
+
+
+def _objects(value: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
+    found = value.get(key) or []
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise InputError(f"{where}: {key!r} should be a list of objects, got {str(found)[:80]}")
+    return found
+
+
+def _recording(value: dict[str, Any], where: str, base: Path | None) -> _Recording:
+    sources = _objects(value, "sources", where)
+    if len(sources) != 1:
+        raise InputError(f"{where}: expected one source, got {len(sources)}")
+    if value.get("transforms"):
+        raise InputError(f"{where}: the recording has transforms; save it with lhotse as it should be heard")
+    channels = value.get("channel_ids") or sources[0].get("channels") or [0]
+    if not isinstance(channels, list) or not 0 < len(channels) <= 26:
+        raise InputError(f"{where}: the channels {str(channels)[:80]}; expected a list of 1 to 26")
+    source, kind = text(sources[0], "source", where), sources[0].get("type")
+    if kind == "file":
+        path = absolute(source, base)
+    elif kind == "command":
+        path = f"{source.rstrip().removesuffix('|').rstrip()} |"
+    else:
+        raise InputError(f"{where}: a source of type {kind!r}; only files and commands can be read")
+    return _Recording(path, number(value, "duration", where), channels)
+
+
+def _utterance(value: dict[str, Any], where: str, name: str, recording: _Recording, session: str | None) -> _Utterance:
+    custom, language = value.get("custom"), value.get("language")
+    channel = _channel(value.get("channel"), recording.channels, where)
+    return _Utterance(
+        id=text(value, "id", where),
+        recording=name if channel is None else f"{name}-{chr(ord('A') + channel)}",
+        path=recording.path,
+        start=0.0,
+        seconds=recording.seconds,
+        whole=True,
+        speaker=text(value, "speaker", where),
+        gender=_GENDERS.get(str(value.get("gender")).lower()),
+        language=language if isinstance(language, str) else None,
+        session=None if session is None else text(custom if isinstance(custom, dict) else {}, session, where),
+        channel=channel,
+    ).placed(number(value, "start", where), number(value, "duration", where), recording.seconds)
+
+
+def _channel(stated: Any, channels: list[int], where: str) -> int | None:
+    """The place of a supervision's channel in its file, from 0; None where the file has one."""
+    if len(channels) == 1:
+        return None
+    if isinstance(stated, list) and len(stated) == 1:
+        stated = stated[0]
+    if stated not in channels:
+        raise InputError(
+            f"{where}: the channel {stated!r}; the recording has {channels}, and an utterance has one of them"
+        )
+    return channels.index(stated)
+
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("manifests", metavar="MANIFEST...", type=_PATH, nargs=-1, required=True)
+@click.argument("out", type=_PATH)
+@click.option("--base", type=_PATH, help="Relative paths are below this folder [default: the current one].")
+@click.option("--session", help="The field of `custom` that holds the session.")
+def command(manifests: tuple[Path, ...], out: Path, base: Path | None, session: str | None) -> None:
+    """Make the data directory OUT of lhotse's manifests: recordings and supervisions, or cuts (.jsonl or .jsonl.gz).
+
+    \b
+    Example: python -m data_prep.lhotse recordings.jsonl.gz supervisions.jsonl.gz data/train
+    """
+    if len(manifests) == 1:
+        data = prepare_cuts(manifests[0], base=base, session=session)
+    elif len(manifests) == 2:
+        data = prepare(*manifests, base=base, session=session)
+    else:
+        raise InputError(f"{len(manifests)} manifests; expected recordings and supervisions, or cuts")
+    _corpus.write(out, data)
+
+
+if __name__ == "__main__":
+    _corpus.main("lhotse", command)

@@ -1,0 +1,117 @@
+"""wespeaker's raw and shard lists to a data directory.
+
+python -m data_prep.wespeaker raw.list OUT
+python -m data_prep.wespeaker shard.list OUT --audio FOLDER
+
+A raw list has a JSON object a line: key, wav, spk, and perhaps vad, which is not used. A shard list has the path of a
+tar archive a line, of which the members KEY.spk and KEY.wav (or flac, mp3, m4a, ogg, opus, wma) make an utterance; the
+recordings are unpacked in FOLDER, and no member ends up outside of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pyarrow as pa
+
+from data_prep import _archive, _corpus
+from data_prep._manifests import absolute, read_objects, text
+from data_prep._tree import Tree, words
+from spkver.datadir import DataDir, from_columns, read_seconds
+from spkver.errors import InputError
+from spkver.lists import read_lines
+from spkver.progress import bar
+
+_AUDIO = {"wav", "flac", "mp3", "m4a", "ogg", "opus", "wma"}
+
+
+def prepare_raw(listing: Path, *, base: Path | None = None, durations: bool = True) -> DataDir:
+    """The utterances of a raw list; relative paths are below `base`, or the current folder.
+
+    Raises InputError with file and line for what is no such list.
+    """
+    ids, paths, speakers, with_vad = [], [], [], 0
+    for line, value in read_objects(listing):
+        where = f"{listing}:{line}"
+        ids.append(text(value, "key", where))
+        speakers.append(text(value, "spk", where))
+        wav = text(value, "wav", where)
+        paths.append(wav if wav.rstrip().endswith("|") else absolute(wav, base))
+        with_vad += bool(value.get("vad"))
+    if with_vad:
+        click.echo(f"{listing}: {with_vad} utterances have a vad, which is not used")
+    seconds = read_seconds(paths) if durations else None
+    return from_columns(words(ids), paths, words(speakers), seconds=seconds)
+
+
+def prepare_shards(listing: Path, folder: Path, *, base: Path | None = None, durations: bool = True) -> DataDir:
+    """The utterances of a shard list, whose recordings are unpacked in `folder`; what is there stays.
+
+    Raises InputError for a shard that is not there, a member that would leave the folder, and a key without a speaker
+    or without a recording; RunError for a damaged shard.
+    """
+    speakers: dict[str, str] = {}
+    names: dict[str, str] = {}
+    shards = [line.strip() for line in read_lines(listing).to_pylist()]
+    with bar(total=len(shards), what="unpacking", unit="shard") as progress:
+        for line, shard in enumerate(shards, 1):
+            path = Path(absolute(shard, base))
+            if not path.is_file():
+                raise InputError(f"{listing}:{line}: {shard!r} is not a file here; fetch the shards first")
+            _unpack(path, folder, speakers, names)
+            progress.update()
+    for have, other, what in ((names, speakers, "no .spk"), (speakers, names, "no recording")):
+        if lost := sorted(have.keys() - other.keys()):
+            raise InputError(f"{listing}: {what} for the key {lost[0]!r} ({len(lost)} such keys)")
+    keys = sorted(names)
+    files = pa.table({"name": [names[key] for key in keys], "id": keys, "speaker": [speakers[key] for key in keys]})
+    return Tree(folder, files["name"], durations).data(files, "KEY.spk and KEY.wav in the shards")
+
+
+def _unpack(shard: Path, folder: Path, speakers: dict[str, str], names: dict[str, str]) -> None:
+    with _archive.reading(shard), shard.open("rb") as stream:
+        for member, size, content in _archive.members(stream, shard.name):
+            key, _, suffix = member.removeprefix("./").rpartition(".")
+            if suffix == "spk":
+                _note(speakers, key, content.read(1 << 16).decode("utf-8", "replace").strip(), shard)
+            elif suffix in _AUDIO:
+                target = _archive.place(folder, member, str(shard))
+                _archive.put(content, target, size)
+                _note(names, key, target.relative_to(folder.resolve()).as_posix(), shard)
+
+
+def _note(table: dict[str, str], key: str, value: str, shard: Path) -> None:
+    if table.setdefault(key, value) != value:
+        raise InputError(f"{shard}: the key {key!r} is there twice")
+
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("listing", metavar="LIST", type=_PATH)
+@click.argument("out", type=_PATH)
+@click.option("--audio", type=_PATH, help="Where the recordings of shards are unpacked.")
+@click.option("--base", type=_PATH, help="Relative paths are below this folder [default: the current one].")
+@click.option("--durations/--no-durations", default=True, show_default=True, help="Read durations from the headers.")
+def command(listing: Path, out: Path, audio: Path | None, base: Path | None, durations: bool) -> None:
+    """Make the data directory OUT of wespeaker's raw or shard LIST.
+
+    \b
+    Example: python -m data_prep.wespeaker data/vox2_dev/shard.list data/vox2 --audio audio/vox2
+    """
+    first = next((line for line in read_lines(listing).to_pylist() if line.strip()), "")
+    if not first:
+        raise InputError(f"{listing}: is empty")
+    if first.lstrip().startswith("{"):
+        data = prepare_raw(listing, base=base, durations=durations)
+    elif audio is None:
+        raise InputError(f"{listing}: a list of shards, whose recordings need a place: --audio FOLDER")
+    else:
+        data = prepare_shards(listing, audio, base=base, durations=durations)
+    _corpus.write(out, data)
+
+
+if __name__ == "__main__":
+    _corpus.main("wespeaker", command)

@@ -1,0 +1,34 @@
+"""Processes beside this one: how many, and that they end with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor
+
+
+def available_cpus() -> int:
+    """The number of CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def process_pool(jobs: int) -> ProcessPoolExecutor:
+    """A pool of `jobs` fresh processes, each of which ends when this one does, even if this one was killed."""
+    spawn = multiprocessing.get_context("spawn")  # a forked copy of a process with threads may hang
+    return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_live_with_parent)
+
+
+def _live_with_parent() -> None:
+    """End at once on Ctrl-C, and with the parent: a pool would wait for a killed one forever."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _exit_after(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)

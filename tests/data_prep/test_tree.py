@@ -1,0 +1,140 @@
+"""Names as they come: every file is found once, what cannot be a list's word is made one or refused by name."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_prep import _tree, folder, librispeech, musan, voxceleb1
+from data_prep._tree import Tree
+from spkver import datadir
+from spkver.datadir import read_datadir, validate, write_datadir
+from spkver.errors import InputError
+
+Record = Write = Callable[..., Path]
+
+
+def test_walk(tmp_path: Path, record: Record) -> None:
+    root = record(tmp_path / "root", "b/é.wav", "b/c/d.flac", "a.wav", ".hidden/x.wav", "b/.x.wav")
+    record(tmp_path / "outside", "linked.wav")
+    (root / "link").symlink_to(tmp_path / "outside")
+    (root / "b" / "circle").symlink_to(root)
+    (root / "b" / "itself").symlink_to("itself")
+    (root / "gone.wav").symlink_to(tmp_path / "nowhere")
+    names = Tree.read(root).names.to_pylist()
+    assert names == ["a.wav", "b/c/d.flac", "b/itself", "b/é.wav", "gone.wav", "link/linked.wav"]
+    assert sorted(_tree.walk(root)) == names
+    assert Tree.read(root).below("b").names.to_pylist() == ["c/d.flac", "itself", "é.wav"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_read_is_not_left_out_in_silence(tmp_path: Path, record: Record) -> None:
+    root = record(tmp_path, "a/a.wav")
+    (root / "a").chmod(0)
+    with pytest.raises(PermissionError):
+        Tree.read(root)
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.wav")).touch()
+    with pytest.raises(InputError, match=r"caf\\xe9\.wav'?: the name is not UTF-8; rename it"):
+        Tree.read(tmp_path)
+
+
+def test_match_finds_names_with_line_ends() -> None:
+    tree = Tree(Path("/x"), pa.array(["a\nb/c.wav", "a/d.txt"]))
+    assert tree.match(r"^(?P<speaker>.*)/[^/]+\.wav$").to_pylist() == [{"name": "a\nb/c.wav", "speaker": "a\nb"}]
+
+
+# --- any names at all -------------------------------------------------------------------------------------------------
+
+name = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=10).filter(
+    lambda text: not text.startswith(".") and len(text.encode()) < 200
+)
+awkward = st.sampled_from(
+    ["a b", "a\tb", "a\nb", "'a'", '"', "\\", "$(x)", "|", "é", "\u3000", "\x85", "\u2028", "-", "~"]
+)
+
+
+@settings(max_examples=20)
+@given(st.sets(st.tuples(name | awkward, name | awkward), min_size=1, max_size=4))
+def test_any_names(tmp_path_factory: pytest.TempPathFactory, names: set[tuple[str, str]]) -> None:
+    """Either a sound data directory of all of the recordings comes out, or one line that names what is in its way."""
+    base = tmp_path_factory.mktemp("names")
+    root = base / "root"
+    for speaker, file in names:
+        (root / speaker).mkdir(parents=True, exist_ok=True)
+        (root / speaker / f"{file}.wav").touch()
+    try:
+        data = folder.prepare(Tree.read(root, durations=False))
+        write_datadir(base / "data", data)
+    except InputError as error:
+        reasons = ("line ends or control characters", "occurs again", "would both be speaker")
+        assert any(reason in str(error) for reason in reasons)
+        assert not (base / "data").exists()
+        return
+    assert validate(base / "data", look_at_recordings=False) == []
+    back = read_datadir(base / "data")
+    assert {os.path.relpath(path, root) for path in back.paths} == {f"{speaker}/{file}.wav" for speaker, file in names}
+    for word in (*back.ids, *back.speakers):
+        assert word.split() == [word]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(name | st.sampled_from(["..", ".", "/etc", "a/../b", "a/..", "../x", "a/./b", ""]), min_size=1, max_size=4)
+)
+def test_a_listing_stays_below_its_folder(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
+    root = tmp_path_factory.mktemp("listing")
+    (root / "list").write_bytes("\n".join(lines).encode())
+    try:
+        names = Tree.read(root, root / "list").names.to_pylist()
+    except InputError as error:
+        assert f"{root / 'list'}:" in str(error)
+        return
+    for found in names:
+        assert Path(os.path.normpath(root / found)).is_relative_to(root)
+
+
+def test_words() -> None:
+    assert _tree.words(["a b\n\u3000c\x00\x85d", "é-'\"|"]).to_pylist() == ["a_b__c__d", "é-'\"|"]
+
+
+@pytest.mark.parametrize("prepare", [voxceleb1.prepare, librispeech.prepare, musan.prepare, folder.prepare])
+@settings(max_examples=20)
+@given(st.lists(st.text(max_size=30), max_size=5))
+def test_strange_trees_are_refused_or_prepared(prepare: Callable, names: list[str]) -> None:
+    tree = Tree(Path("/x"), pa.array(sorted(set(names)), pa.string()), durations=False)
+    try:
+        prepare(tree)
+    except InputError:
+        return
+
+
+def test_two_files_of_a_name_are_refused_when_written(tmp_path: Path, record: Record) -> None:
+    root = record(tmp_path / "root", "ann/a b.wav", "ann/a_b.wav")
+    with pytest.raises(InputError, match=r"utterance id 'ann/a_b\.wav' occurs again"):
+        write_datadir(tmp_path / "data", folder.prepare(Tree.read(root)))
+
+
+def test_a_recording_whose_path_no_list_can_hold_is_named(tmp_path: Path) -> None:
+    (tmp_path / "root" / "ann").mkdir(parents=True)
+    (tmp_path / "root" / "ann" / "a\nb.wav").touch()
+    data = folder.prepare(Tree.read(tmp_path / "root", durations=False))
+    with pytest.raises(InputError, match=r"path '.*/ann/a\\nb\.wav': .*line ends.*\(utterance 'ann/a_b\.wav'\)"):
+        write_datadir(tmp_path / "data", data)
+
+
+def test_durations_by_many_processes(tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datadir, "_CHUNK", 4)
+    root = record(tmp_path, *(f"{number}.wav" for number in range(3)))
+    (root / "2.wav").write_bytes(b"RIFF")
+    paths = [str(root / f"{number % 4}.wav") for number in range(300)]
+    found = np.array(datadir.read_seconds(paths), dtype=float)
+    assert np.allclose(found[0::4], 0.1) and np.allclose(found[1::4], 0.1)
+    assert np.isnan(found[2::4]).all() and np.isnan(found[3::4]).all()
