@@ -14,6 +14,7 @@ from spkver.files import (
     inside,
     locked,
     read_json,
+    readable_size,
     recover,
     sha256,
     write_json,
@@ -103,6 +104,11 @@ def test_a_lock_ends_with_its_folder_renamed(tmp_path):
         with locked(tmp_path / "part"):  # the next run's
             (tmp_path / "part" / "x").write_text("")
     assert names(tmp_path / "part") == ["x"]
+
+
+def test_sizes_in_words():
+    sizes = [readable_size(count) for count in (0, 999, 1500, 2_340_000, 1.2e9, 5e15)]
+    assert sizes == ["0 bytes", "999 bytes", "1.5 kB", "2.3 MB", "1.2 GB", "5000.0 TB"]
 
 
 def test_json(tmp_path):

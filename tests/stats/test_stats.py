@@ -121,6 +121,28 @@ def test_strangers() -> None:
     assert suspects.compare({}, {}) == []
 
 
+class Ear:
+    """Stands for a model that hears pitch alone."""
+
+    sample_rate = 8000
+
+    def unusable(self, waveform: np.ndarray) -> str | None:
+        return None if len(waveform) > 100 else "too short"
+
+    def embed_batch(self, waveforms: np.ndarray) -> np.ndarray:
+        assert waveforms.shape == (1, 16000)  # resampled from 16 kHz
+        angle = 3 * np.log2((suspects.pitch(waveforms[0], 8000) or 1) / 100)
+        return np.array([[np.cos(angle), np.sin(angle)]], np.float32)
+
+
+def test_strangers_of_a_corpus() -> None:
+    pitches = [100.0, 102, 98, 150, 153, 147, 101]
+    source = waveforms(["a", "a", "a", "b", "b", "b", "b"], [None] * 7, pitches)
+    found = suspects.strangers(source, Ear())  # type: ignore[arg-type]
+    assert [(one.row, one.nearest) for one in found] == [(6, "a")]
+    assert suspects.strangers(source, Ear(), per_speaker=1) == []  # type: ignore[arg-type]
+
+
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
