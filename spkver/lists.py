@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from spkver.errors import InputError
 from spkver.files import StrPath
 
-BLOCK = 1 << 24  # bytes of text at a time
+BLOCK = 1 << 26  # bytes of text at a time
 _MOST = (1 << 31) - 1  # bytes of one Arrow array
 
 

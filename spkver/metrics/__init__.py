@@ -1,7 +1,7 @@
 """Error rates and detection costs: numpy functions of (scores, target), exact under ties and in any order of trials."""
 
 from spkver.metrics.bootstrap import chance, interval, speaker_bootstrap, student_interval
-from spkver.metrics.calibration import cllr, cllr_of, convex_hull, isotonic_map, min_cllr, min_cllr_of
+from spkver.metrics.calibration import cllr, cllr_of, isotonic_map, min_cllr, min_cllr_of
 from spkver.metrics.curve import (
     Decision,
     ErrorCurve,
@@ -24,6 +24,7 @@ from spkver.metrics.dcf import (
     operating_points,
 )
 from spkver.metrics.eer import Crossing, eer, eer_convex_hull, equal_error, equal_error_of_hull
+from spkver.metrics.hull import convex_hull
 
 __all__ = [
     "PRIMARY_COSTS",

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spkver.metrics.curve import ErrorCurve, corners, error_curve
+from spkver.metrics.curve import ErrorCurve, error_curve
+from spkver.metrics.hull import convex_hull
 
 _BLOCK = 1 << 20  # trials at a time
 
@@ -62,27 +63,6 @@ def isotonic_map(curve: ErrorCurve) -> tuple[np.ndarray, np.ndarray]:
     hit, passed = _pools(curve, hull)
     with np.errstate(divide="ignore"):
         return curve.thresholds[hull[:-1]].astype(np.float64), np.log(hit) - np.log(passed)
-
-
-def convex_hull(curve: ErrorCurve) -> np.ndarray:
-    """The points (rising) of the lower convex hull of a curve's misses against its false alarms.
-
-    Between two points, the one farthest below the line that joins them is on the hull, too. In integers where the curve
-    is: exact. Points on the line are left out.
-    """
-    candidates = corners(curve)
-    misses, alarms = curve.misses[candidates], curve.false_alarms[candidates]
-    found = [0, len(candidates) - 1]
-    spans = [(0, len(candidates) - 1)]
-    while spans:
-        low, high = spans.pop()
-        inside = slice(low, high + 1)
-        height = (alarms[low] - alarms[high]) * misses[inside] + (misses[high] - misses[low]) * alarms[inside]
-        lowest = int(np.argmin(height))
-        if height[lowest] < height[0] - 1e-12 * abs(height[0]) * (height.dtype.kind == "f"):
-            found.append(low + lowest)
-            spans += [(low, low + lowest), (low + lowest, high)]
-    return candidates[np.sort(found)]
 
 
 def _pools(curve: ErrorCurve, hull: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spkver.metrics.curve import ErrorCurve, error_curve
+from spkver.metrics.hull import convex_hull
 
 
 class Crossing(NamedTuple):
@@ -54,20 +55,11 @@ def equal_error(curve: ErrorCurve) -> Crossing:
 
 
 def equal_error_of_hull(curve: ErrorCurve) -> float:
-    """The rate at which the lower convex hull of (false_alarm, miss) meets the diagonal.
-
-    Only the hull's edge over the diagonal is sought: starting from accept-all and reject-all, the point farthest below
-    the line between the two ends takes the place of the end on its own side, until no point lies below. In integers.
-    """
-    misses, alarms = curve.misses, curve.false_alarms
-    excess = misses * curve.nontargets - alarms * curve.targets
-    low, high = 0, len(misses) - 1
-    while True:
-        height = (alarms[low] - alarms[high]) * misses + (misses[high] - misses[low]) * alarms
-        lowest = int(np.argmin(height))
-        if height[lowest] == height[low]:
-            return _meeting(curve, low, high)
-        low, high = (lowest, high) if excess[lowest] < 0 else (low, lowest)
+    """The rate at which the lower convex hull of (false_alarm, miss) meets the diagonal."""
+    hull = convex_hull(curve)
+    excess = curve.misses[hull] * curve.nontargets - curve.false_alarms[hull] * curve.targets
+    after = int(np.argmax(excess >= 0))  # never the first point, which accepts all
+    return _meeting(curve, int(hull[after - 1]), int(hull[after]))
 
 
 def _meeting(curve: ErrorCurve, before: int, after: int) -> float:

@@ -29,7 +29,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file
 from spkver.trials.table import Scores, Trials, codes, concatenate, encoded
 
-_PART = 1 << 20  # rows of Parquet at a time
+_PART = 1 << 22  # rows of Parquet at a time
 _PIECE = 1 << 16  # lines of text made at a time
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
