@@ -407,7 +407,7 @@ def test_a_config_comes_back_from_its_own_file(tmp_path, name):
         ({"schedules": {"s": {"value": 0}}}, "schedules: s must stay above 0, got 0"),
         ({"schedules": {"annealing": {"value": -1}}}, "schedules: annealing must be at least 0, got -1"),
         ({"schedules": {"selection": {"value": 2}}}, "schedules: selection must be between 0 and 1, got 2"),
-        ({"schedules": {"m": {"end": 2}}}, "the places must rise from 0 to 1 (unit: progress), got 0, 2"),
+        ({"schedules": {"m": {"end": 2}}}, "the places must rise from 0 to 1 (unit: progress), got 0.1, 2"),
         ({"schedules": {"k": "constant"}}, "schedules: unknown key 'k'"),
         (["bd_lmcl"], "expected keys and values"),
     ],
