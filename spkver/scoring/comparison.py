@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from spkver import lists, metrics
 from spkver.errors import InputError
 from spkver.files import StrPath
+from spkver.scoring.breakdown import speakers_of
 from spkver.scoring.evaluation import DEFAULT_POINTS
-from spkver.trials import Scores, Trials
+from spkver.trials import Scores
 
 LEVEL = 0.95
 Interval = tuple[float, float]
@@ -96,7 +96,8 @@ def compare(
     found = np.array([[measure(curve) for measure in measures.values()] for curve in curves])
     drawn = None
     if speakers is not None:
-        enrol, test = _speakers_of(scores.trials, speakers)
+        table = pa.table({"id": list(speakers), "speaker": list(speakers.values())})
+        enrol, test, _ = speakers_of(scores.trials, table)
         drawn = metrics.speaker_bootstrap(
             runs, scores.labels, enrol, test, list(measures.values()), replicates=replicates, seed=seed
         )
@@ -133,19 +134,6 @@ def _equal_error(curve: metrics.ErrorCurve) -> float:
 
 def _least_cost(point: metrics.OperatingPoint, curve: metrics.ErrorCurve) -> float:
     return metrics.least_cost(curve, point).cost
-
-
-def _speakers_of(trials: Trials, speakers: Mapping[str, str]) -> list[np.ndarray]:
-    """The speakers of both sides of each trial, as int codes (trials,)."""
-    known, names = pa.array(speakers.keys(), pa.string()), pa.array(speakers.values(), pa.string())
-    codes = names.dictionary_encode().indices
-    sides = []
-    for ids in (trials.enrol, trials.test):
-        found = codes.take(pc.index_in(ids, value_set=known))
-        if found.null_count:
-            raise InputError(f"no speaker is known of '{ids[pc.index(pc.is_null(found), True).as_py()]}'")
-        sides.append(found.to_numpy())
-    return sides
 
 
 def _value(found: np.ndarray, drawn: np.ndarray | None, own: np.ndarray, first: np.ndarray) -> Value:

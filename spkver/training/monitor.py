@@ -18,6 +18,7 @@ _SHOWN = {
     "loss": "loss {:.3f}",
     "lr": "lr {:.2e}",
     "margin": "margin {:.3f}",
+    "penalty": "penalty {:.3f}",
     "scale": "scale {:.2f}",
     "annealing": "annealing {:.3g}",
     "gradient_norm": "gradient norm {:.2f}",
