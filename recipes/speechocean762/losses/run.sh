@@ -50,6 +50,10 @@ found() {
   spkver curves "${trained[@]}" --metric dev_eer --metric dev_min_dcf --metric boundary_share --markdown
 }
 
+if stage 0 "environment"; then
+  install plot,tensorboard
+fi
+
 if stage 1 "the training speakers in two halves, to learn from and to choose by"; then
   [[ -d $parent/exp/feats/train ]] || die "run $parent/run.sh --corpus ROOT --stop-stage 3 first"
   [[ -d $data/learn ]] || spkver data split "$parent/data/train" "$data/learn" "$data/choose" --share 0.5 --seed 3
