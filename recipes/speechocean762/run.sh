@@ -17,20 +17,7 @@ source "$(dirname "$0")/../common.sh"
 here=recipes/speechocean762
 data=$here/data
 exp=$here/exp
-lists="speechocean762_test speechocean762_test_hard"
-
-# scores SYSTEM ARGUMENTS...: both lists, the enrolment side whole, the test side whole and cut to 1, 2 and 3 s
-scores() {
-  local dir=$1 side list
-  for side in whole 1 2 3; do
-    local seconds=()
-    [[ $side == whole ]] || seconds=(--seconds "$side")
-    spkver extract "$exp/feats/test" "$dir/test_$side.parquet" --model "$dir/model" "${seconds[@]}"
-    for list in $lists; do
-      spkver score "$trials/$list.txt" "$dir/test_whole.parquet" "$dir/${list}_$side.scores" --test "$dir/test_$side.parquet"
-    done
-  done
-}
+source $here/scores.sh
 
 if stage 0 "environment"; then
   install plot,tensorboard
@@ -66,7 +53,7 @@ if stage 5 "the final network: all 125 speakers, the same number of steps"; then
 fi
 
 if stage 6 "the final network on the test lists"; then
-  [[ -n $trials ]] || die "--trials is needed: the folder with $lists"
+  need_trials
   scores "$exp/$network"
   for list in $lists; do
     spkver report "$network=$exp/$network/${list}_whole.scores" --trials "$trials/$list.txt" --title "$list" \

@@ -12,12 +12,10 @@ from spkver import metrics
 from spkver.errors import InputError, nearest
 from spkver.files import StrPath
 from spkver.report import drawing
+from spkver.training.log import METRICS, is_share
 
 Curve = tuple[np.ndarray, np.ndarray]
 """Steps and values, each (points,)"""
-
-METRICS_FILE = "metrics.jsonl"
-_SHARES = ("accuracy", "margin_accuracy", "boundary_share", "dev_eer", "waiting")
 
 
 def read_curves(experiment: StrPath) -> dict[str, Curve]:
@@ -25,7 +23,7 @@ def read_curves(experiment: StrPath) -> dict[str, Curve]:
 
     Raises InputError where there is no run, with the file and line that is not one of its log.
     """
-    path = Path(experiment) / METRICS_FILE
+    path = Path(experiment) / METRICS
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -49,7 +47,7 @@ def last_values(runs: Mapping[str, Sequence[Mapping[str, Curve]]], names: Sequen
     95 % interval of that mean. Raises InputError for a metric that no run has.
     """
     _check_known(runs, names)
-    rows = [["system", "runs", *(f"{name} %" if name in _SHARES else name for name in names)]]
+    rows = [["system", "runs", *(f"{name} %" if is_share(name) else name for name in names)]]
     for system, own in runs.items():
         rows.append([system, str(len(own)), *(_cell(name, own) for name in names)])
     return rows
@@ -64,7 +62,7 @@ def draw_curves(
     a metric that no run has.
     """
     _check_known(runs, [name])
-    scale = 100 if name in _SHARES else 1
+    scale = 100 if is_share(name) else 1
     with drawing.style():
         figure = drawing.canvas(7.2, 4.4)
         axes = figure.add_subplot()
@@ -97,7 +95,7 @@ def _cell(name: str, runs: Sequence[Mapping[str, Curve]]) -> str:
     last = np.array([run[name][1][-1] for run in runs if name in run])
     if not len(last):
         return ""
-    scale, digits = (100, 2) if name in _SHARES else (1, 4)
+    scale, digits = (100, 2) if is_share(name) else (1, 4)
     span = metrics.student_interval(last)
     half = "" if span is None else f" ± {scale * (span[1] - span[0]) / 2:.{digits}f}"
     return f"{scale * last.mean():.{digits}f}{half}"

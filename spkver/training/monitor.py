@@ -11,21 +11,7 @@ import torch
 from torch import Tensor
 
 from spkver.files import write_text
-
-METRICS = "metrics.jsonl"
-# how a line for people shows a number; the rest are shares
-_SHOWN = {
-    "loss": "loss {:.3f}",
-    "lr": "lr {:.2e}",
-    "margin": "margin {:.3f}",
-    "penalty": "penalty {:.3f}",
-    "scale": "scale {:.2f}",
-    "annealing": "annealing {:.3g}",
-    "gradient_norm": "gradient norm {:.2f}",
-    "utterances_per_second": "{:.0f} utt/s",
-    "dev_eer": "dev EER {:.2%}",
-    "dev_min_dcf": "dev minDCF {:.3f}",
-}
+from spkver.training.log import METRICS, shown
 
 
 class Averages:
@@ -76,8 +62,8 @@ class Monitor:
             stream.write(json.dumps({"step": step, **values}) + "\n")
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
-        shown = [_SHOWN.get(name, f"{name.replace('_', ' ')} {{:.1%}}").format(value) for name, value in values.items()]
-        self.say("  ".join([f"step {step}/{steps}", *shown, *([remark] if remark else [])]))
+        numbers = [shown(name, value) for name, value in values.items()]
+        self.say("  ".join([f"step {step}/{steps}", *numbers, *([remark] if remark else [])]))
 
     def close(self) -> None:
         """Flush what is open."""

@@ -42,6 +42,21 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.fixture(scope="session")
+def compare() -> Callable[[Loss, torch.Tensor, torch.Tensor, torch.Tensor], None]:
+    """`compare(loss, expected, x, y)`: the value, and the gradients to the embeddings and to all that is learnt."""
+
+    def check(loss: Loss, expected: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> None:
+        parameters = [x, *loss.parameters()]
+        got = loss(x, y).loss
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            torch.autograd.grad(got, parameters), torch.autograd.grad(expected, parameters), rtol=1e-9, atol=1e-12
+        )
+
+    return check
+
+
+@pytest.fixture(scope="session")
 def speechbrain_losses() -> ModuleType:
     """speechbrain.nnet.losses; skips where it cannot be loaded."""
     try:

@@ -48,29 +48,20 @@ def reference(name, x, y, W, k, penalty, s=S, centres=1):
     return sum(losses) / len(losses)
 
 
-def compare(loss, expected, x, y):
-    parameters = [x, *loss.parameters()]
-    got = loss(x, y).loss
-    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(
-        torch.autograd.grad(got, parameters), torch.autograd.grad(expected, parameters), rtol=1e-9, atol=1e-12
-    )
-
-
 # ---- value and gradient ----
 
 
 @every_name
 @pytest.mark.parametrize("reduction", ["dense", {"name": "chunked", "chunk": 3}], ids=["dense", "chunked"])
 @pytest.mark.parametrize(("k", "penalty"), [(1, 0.06), (3, 0.3), (6, 1.2)])
-def test_formula(make_loss, batch, name, reduction, k, penalty):
+def test_formula(make_loss, batch, compare, name, reduction, k, penalty):
     x, y = batch
     loss = make_loss(name, m=M, k=k, penalty=penalty, head={"s": S, "reduction": reduction})
     compare(loss, reference(name, x, y, loss.head.weight, k, penalty), x, y)
 
 
 @every_name
-def test_with_sub_centres(make_loss, batch, name):
+def test_with_sub_centres(make_loss, batch, compare, name):
     """As the authors have it: the penalty is for the nearest centre of a rival."""
     x, y = batch
     loss = make_loss(name, m=M, k=2, penalty=0.2, head={"s": S, "centres": 3})

@@ -45,22 +45,13 @@ def reference(form, x, y, W, b, balance=BALANCE, **keys):
     return sum(losses) / len(x)
 
 
-def compare(loss, expected, x, y):
-    parameters = [x, *loss.parameters()]
-    got = loss(x, y).loss
-    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(
-        torch.autograd.grad(got, parameters), torch.autograd.grad(expected, parameters), rtol=1e-9, atol=1e-12
-    )
-
-
 # ---- value and gradient ----
 
 
 @every_form
 @pytest.mark.parametrize("reduction", ["dense", {"name": "chunked", "chunk": 3}], ids=["dense", "chunked"])
 @pytest.mark.parametrize(("m", "t", "balance"), [(0.3, 3.0, 0.7), (0.0, 1.0, 0.5), (1.2, 2.5, 0.9)])
-def test_formula(make_loss, batch, form, reduction, m, t, balance):
+def test_formula(make_loss, batch, compare, form, reduction, m, t, balance):
     x, y = batch
     loss = make_loss("sphereface2", form=form, m=m, t=t, balance=balance, head={"s": S, "reduction": reduction})
     expected = reference(form, x, y, loss.head.weight, loss.bias, balance, m=m, t=t)
@@ -89,7 +80,7 @@ def test_the_face_paper_divides_by_the_scale(make_loss, batch):
     torch.testing.assert_close(loss(x, y).loss, S * terms.sum(dim=1).mean())
 
 
-def test_without_margin_and_adjustment_it_is_binary_cross_entropy(make_loss, batch):
+def test_without_margin_and_adjustment_it_is_binary_cross_entropy(make_loss, batch, compare):
     """Per class, half and half, on the plain logits: torch's own."""
     x, y = batch
     loss = make_loss("sphereface2", m=0, t=1, balance=0.5)
@@ -98,7 +89,7 @@ def test_without_margin_and_adjustment_it_is_binary_cross_entropy(make_loss, bat
     compare(loss, expected.sum(dim=1).mean() / 2, x, y)
 
 
-def test_wespeaker_is_the_same_but_where_the_angle_ends(make_loss, batch):
+def test_wespeaker_is_the_same_but_where_the_angle_ends(make_loss, batch, compare):
     """Its A turns back below θ_j = m, and puts c_y - 1 + cos m for θ_y > π - m, of which g falls below -1."""
     x, y = batch
     m = 0.15

@@ -13,33 +13,36 @@ trials=
 seeds="1 2"
 source "$(dirname "$0")/../../common.sh"
 parent=recipes/speechocean762
+source $parent/scores.sh
 here=$parent/losses
 data=$here/data
 exp=$here/exp
-lists="speechocean762_test speechocean762_test_hard"
 
 # settings LIST: its lines `NAME SETTINGS`, without comments
 settings() {
   sed -e 's/#.*//' -e '/^ *$/d' "$here/conf/$1.txt"
 }
 
-# runs LIST SEEDS: a line of arguments for each training
-runs() {
+# each LIST SEEDS: a line `NAME DIRECTORY SETTINGS` for each training
+each() {
   local name overrides seed
   settings "$1" | while read -r name overrides; do
     for seed in $2; do
-      echo "--out $exp/$1/$name.$seed $overrides seed=$seed"
+      echo "$name $exp/$1/$name.$seed $overrides seed=$seed"
     done
   done
 }
 
+# runs LIST SEEDS: a line of arguments for each training
+runs() {
+  each "$@" | sed 's/^[^ ]*/--out/'
+}
+
 # systems LIST SEEDS [FILE]: `NAME=DIRECTORY[/FILE]` for each training
 systems() {
-  local name overrides seed
-  settings "$1" | while read -r name overrides; do
-    for seed in $2; do
-      echo "$name=$exp/$1/$name.$seed${3:+/$3}"
-    done
+  local name folder rest
+  each "$1" "$2" | while read -r name folder rest; do
+    echo "$name=$folder${3:+/$3}"
   done
 }
 
@@ -82,16 +85,9 @@ if stage 4 "each loss of conf/final.txt on all training speakers"; then
 fi
 
 if stage 5 "their scores: the enrolment side whole, the test side whole and cut to 1, 2 and 3 s"; then
-  [[ -n $trials ]] || die "--trials is needed: the folder with $lists"
+  need_trials
   for run in $(systems final "$seeds" | cut -d= -f2); do
-    for side in whole 1 2 3; do
-      cut=()
-      [[ $side == whole ]] || cut=(--seconds "$side")
-      spkver extract "$parent/exp/feats/test" "$run/test_$side.parquet" --model "$run/model" "${cut[@]}"
-      for list in $lists; do
-        spkver score "$trials/$list.txt" "$run/test_whole.parquet" "$run/${list}_$side.scores" --test "$run/test_$side.parquet"
-      done
-    done
+    scores "$run"
   done
 fi
 

@@ -1,0 +1,28 @@
+"""The log of a run, `metrics.jsonl`: its name, and how its numbers are shown. Without torch, so it is read fast."""
+
+from __future__ import annotations
+
+METRICS = "metrics.jsonl"
+SHOWN = {
+    "loss": "loss {:.3f}",
+    "lr": "lr {:.2e}",
+    "margin": "margin {:.3f}",
+    "penalty": "penalty {:.3f}",
+    "scale": "scale {:.2f}",
+    "annealing": "annealing {:.3g}",
+    "gradient_norm": "gradient norm {:.2f}",
+    "utterances_per_second": "{:.0f} utt/s",
+    "dev_eer": "dev EER {:.2%}",
+    "dev_min_dcf": "dev minDCF {:.3f}",
+}
+"""Numbers with a form of their own; the rest are shares."""
+
+
+def shown(name: str, value: float) -> str:
+    """A number of the log with its name, as a line for people has it."""
+    return SHOWN.get(name, f"{name.replace('_', ' ')} {{:.1%}}").format(value)
+
+
+def is_share(name: str) -> bool:
+    """Whether a number of the log is read in percent."""
+    return name not in SHOWN or "%}" in SHOWN[name]
