@@ -72,14 +72,19 @@ def test_a_pack_that_cannot_fit_is_refused_before_starting(
     assert not told and sorted(path.name for path in tmp_path.iterdir()) == ["p.partial", "wav"]
 
 
-def test_what_is_there_needs_no_room(tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = corpus(9)
+def interrupt(data: DataDir, out: Path) -> None:
+    """A pack of three shards of three that stopped at its last recording, which is then sound again."""
     last = Path(data.paths[-1])
     sound = last.read_bytes()
     last.write_bytes(b"")
     with pytest.raises(RunError):
-        pack_audio(data, tmp_path / "p", rows_per_shard=3)
+        pack_audio(data, out, rows_per_shard=3)
     last.write_bytes(sound)
+
+
+def test_what_is_there_needs_no_room(tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = corpus(9)
+    interrupt(data, tmp_path / "p")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 100000))  # type: ignore[attr-defined]
     assert pack_audio(data, tmp_path / "p", rows_per_shard=3).kept == 2
 
@@ -162,12 +167,7 @@ def test_a_recording_that_changes_while_it_is_read_is_set_aside(
 
 def test_recordings_that_changed_since_the_interruption_are_read_again(tmp_path: Path, corpus: Corpus) -> None:
     data = corpus(9)
-    last = Path(data.paths[-1])
-    sound = last.read_bytes()
-    last.write_bytes(b"")
-    with pytest.raises(RunError):
-        pack_audio(data, tmp_path / "p", rows_per_shard=3)
-    last.write_bytes(sound)
+    interrupt(data, tmp_path / "p")
     soundfile.write(data.paths[0], np.arange(8000, dtype=np.int16), 16000)  # of the same length
     assert pack_audio(data, tmp_path / "p", rows_per_shard=3).kept == 1
     pack_audio(data, tmp_path / "whole", rows_per_shard=3)
