@@ -28,6 +28,7 @@ from spkver.trials import make_trials, write_trials
 VERSION = 1  # of what a seed stands for: raise it with any change to the voices, sentences or channels
 MANIFEST = "corpus.json"
 TRIALS = "trials.txt"
+MAX_VOICES = 256  # in one directory: libespeak-ng lists 350 at most, its accents among them
 MAX_NONTARGETS = 20_000  # of a trial list; the default plan's lists hold all pairs
 
 
@@ -101,9 +102,7 @@ def generate(out: StrPath, plan: Plan, *, jobs: int = 1) -> Summary | None:
         return None
     with atomic_directory(target) as part, tempfile.TemporaryDirectory(prefix="spkver-") as scratch:
         speakers = draw(plan)
-        data = Path(scratch)
-        prepare_data(data, {speaker.name: speaker.voice.variant(speaker.name) for speaker in speakers})
-        recordings = _speak(speakers, data, part / "audio", jobs)
+        recordings = _speak(speakers, Path(scratch), part / "audio", jobs)
         summary = _write_lists(part, target, recordings, plan.seed)
         write_json(part / MANIFEST, {"version": VERSION, **asdict(plan)})
     return summary
@@ -165,13 +164,15 @@ def _is_there(target: Path, plan: Plan) -> bool:
 
 def _speak(speakers: list[Speaker], data: Path, root: Path, jobs: int) -> list[Recording]:
     """All recordings of all speakers, sorted by id."""
-    work = functools.partial(speak, data=data, root=root)
     total = sum(len(session.utterances) for speaker in speakers for session in speaker.sessions)
     recordings: list[Recording] = []
     with bar(total=total, what="synthetic voices", unit="utt") as progress:
-        for made in _in_parallel(work, speakers, jobs):
-            recordings += made
-            progress.update(len(made))
+        for first in range(0, len(speakers), MAX_VOICES):
+            group, folder = speakers[first : first + MAX_VOICES], data / str(first)
+            prepare_data(folder, {speaker.name: speaker.voice.variant(speaker.name) for speaker in group})
+            for made in _in_parallel(functools.partial(speak, data=folder, root=root), group, jobs):
+                recordings += made
+                progress.update(len(made))
     return sorted(recordings, key=lambda recording: recording.id.encode())
 
 

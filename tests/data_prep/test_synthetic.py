@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import data_prep.synthetic.corpus
 from data_prep.synthetic import espeak
 from data_prep.synthetic.channels import RATE, Channel, draw_channel, impulse_response, record, through_telephone
 from data_prep.synthetic.corpus import Plan, draw, generate, speak
@@ -206,6 +207,15 @@ def test_what_is_there_is_kept(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no synthetic corpus"):
         generate(tmp_path, TINY)
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@needs_espeak
+def test_more_speakers_than_one_directory_of_voices_holds(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_prep.synthetic.corpus, "MAX_VOICES", 5)
+    generate(tmp_path / "parts", TINY)
+    assert hashes(tmp_path / "parts") == hashes(corpus)
 
 
 @needs_espeak
