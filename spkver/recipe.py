@@ -26,7 +26,8 @@ from spkver.models import MODELS
 from spkver.packs.reader import Pack
 from spkver.training.batches import Sampler
 from spkver.training.config import TrainingConfig
-from spkver.training.loop import Augmentations, Trainer
+from spkver.training.learner import Augmentations, Learner
+from spkver.training.loop import Trainer
 from spkver.training.validation import DevSet
 
 CONFIG, VERSIONS, COMPLETE = "config.yaml", "versions.json", "complete"
@@ -150,7 +151,8 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
         [FEATURES.build(part) for part in recipe.augment.features],
     )
     card = _card(recipe, pack, hours, parameters)
-    return Trainer(recipe.train, encoder, loss, sampler, augmentations, dev, out, seed=recipe.seed, say=say, card=card)
+    learner = Learner(recipe.train, encoder, loss, sampler, augmentations, seed=recipe.seed)
+    return Trainer(recipe.train, learner, dev, out, say=say, card=card)
 
 
 def _open(recipe: Recipe, path: str) -> Pack:

@@ -17,7 +17,8 @@ from spkver.losses import INTER_TOP_K, PRESETS
 from spkver.packs import PackWriter
 from spkver.recipe import train
 from spkver.training import checkpoint
-from spkver.training.loop import _duration, computes_in_bf16
+from spkver.training.learner import computes_in_bf16
+from spkver.training.pace import duration
 
 SEMI_HARD = {"name": "triplet", "mining": "semi_hard"}
 QUIET = {"say": lambda text: None}
@@ -317,7 +318,7 @@ def test_the_process_is_left_as_it_was(recipe, out):
 
 
 def test_duration():
-    assert [_duration(seconds) for seconds in (0, 61, 3599.6, 7322)] == ["0:00", "1:01", "1:00:00", "2:02:02"]
+    assert [duration(seconds) for seconds in (0, 61, 3599.6, 7322)] == ["0:00", "1:01", "1:00:00", "2:02:02"]
 
 
 def test_a_device_that_is_not_here(recipe, out):

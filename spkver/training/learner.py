@@ -1,0 +1,137 @@
+"""What is learnt and how: one step of training, from a batch as it lies in the pack to new weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spkver.encoder import Encoder, load_weights, pick_device
+from spkver.features.fbank import normalise
+from spkver.losses import SCHEDULES
+from spkver.losses.loss import Loss
+from spkver.losses.schedules import Run
+from spkver.training import checkpoint
+from spkver.training.batches import Batch, Sampler, to_waveform
+from spkver.training.config import TrainingConfig
+from spkver.training.optim import OPTIMIZERS
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentations:
+    """What is done to a batch on the device, in order."""
+
+    waveform: Sequence[Augmentation] = ()
+    features: Sequence[Augmentation] = ()
+
+
+class Learner:
+    """Network, loss and optimizer. Everything random in a step is a function of the seed and the step."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        encoder: Encoder,
+        loss: Loss,
+        sampler: Sampler,
+        augmentations: Augmentations,
+        *,
+        seed: int,
+    ) -> None:
+        self.config, self.sampler, self.augmentations, self.seed = config, sampler, augmentations, seed
+        self.device = pick_device(config.device)
+        # channels-last is the layout in which convolutions over the plane run fastest, on CPU and GPU
+        self.encoder: Encoder = encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.loss = loss.to(self.device)
+        self.modules = nn.ModuleDict({"network": self.encoder.network, "loss": self.loss})
+        self.parameters = dict(self.modules.named_parameters())
+        self.optimizer: torch.optim.Optimizer = OPTIMIZERS.build(config.optimizer, self.parameters.values())
+        self.peak_lr = float(config.optimizer.lr)
+        self.lr_schedule = SCHEDULES.build(config.lr_schedule, Run(config.steps, sampler.steps_per_epoch))
+        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and computes_in_bf16(self.device))
+
+    def step(self, step: int, batch: Batch) -> dict[str, Tensor]:
+        """Learn from a batch; scalars by the names of the log, which nothing here waits for."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr(step)
+        features = self.features(step, batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            embeddings = self.encoder.network(features)
+        labels = batch.labels.to(self.device, non_blocking=True)
+        output = self.loss(embeddings, labels, step / self.config.steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        output.loss.backward()
+        limit = self.config.clip_norm or float("inf")
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), limit)
+        self.optimizer.step()
+        return {
+            "loss": output.loss.detach(),
+            "accuracy": output.accuracy,
+            "margin_accuracy": output.margin_accuracy,
+            "boundary_share": output.selected_share,
+            "gradient_norm": norm.detach(),
+        }
+
+    @torch.no_grad()
+    def features(self, step: int, batch: Batch) -> Tensor:
+        """The batch as the network gets it, augmented: (batch, frames, bins)."""
+        generator = torch.Generator(self.device).manual_seed(_mix(self.seed, step))
+        front_end = self.encoder.front_end
+        if self.sampler.pack.kind == "audio":
+            waveform = to_waveform(batch, self.sampler.crop, self.device)
+            for change in self.augmentations.waveform:
+                waveform = change(waveform, generator)
+            features = front_end(waveform)
+        else:
+            ((_, payload),) = batch.groups
+            # the pack's mean is over the utterance, the network is to see the crop's
+            features = normalise(payload.to(self.device).float(), front_end.config.normalise)
+        for change in self.augmentations.features:
+            features = change(features, generator)
+        return features
+
+    def lr(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        # the first of n steps is at 1/n of the run, so that a warm-up from 0 does not waste it
+        return self.peak_lr * self.lr_schedule.at((step + 1) / self.config.steps)
+
+    def moving(self, step: int) -> dict[str, float]:
+        """The numbers that schedules move, as they were in a step, by the names of the log."""
+        return {"lr": self.lr(step)} | self.loss.moving(step / self.config.steps)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that the next step depends on, by name; not copied."""
+        tensors = {f"state.{name}": tensor for name, tensor in self.modules.state_dict().items()}
+        optimizer = checkpoint.optimizer_state(self.optimizer, self.parameters)
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor], source: str) -> None:
+        """Go on from a `state`; source names it where it does not fit, which raises InputError."""
+        load_weights(self.modules, checkpoint.part(tensors, "state."), source)
+        checkpoint.load_optimizer_state(self.optimizer, self.parameters, checkpoint.part(tensors, "optimizer."))
+        torch.set_rng_state(tensors["random.cpu"])
+        if "random.cuda" in tensors and self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 natively (elsewhere it is slower than float32)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None) or getattr(torch.cpu, "_is_avx512_bf16", None)
+    return bool(device.type == "cpu" and supported is not None and supported())
+
+
+def _mix(seed: int, step: int) -> int:
+    """One 63-bit seed of two numbers."""
+    low, high = np.random.SeedSequence([seed, step]).generate_state(2, np.uint32).tolist()
+    return (high << 32 | low) & (2**63 - 1)
