@@ -23,6 +23,7 @@ from spkver.losses import LOSSES, bounds
 from spkver.losses.pairs import PairConfig
 from spkver.losses.schedules import Run
 from spkver.models import MODELS
+from spkver.packs.joined import AnyPack, join
 from spkver.packs.reader import Pack
 from spkver.training.batches import Sampler
 from spkver.training.config import TrainingConfig
@@ -38,7 +39,9 @@ FREE = ("device", "threads", "log_every")
 class DataConfig(Config):
     """Packs, of audio or of features: the choice between the two ways to train."""
 
-    train: str = Field(description="audio pack or feature pack")
+    train: str | tuple[str, ...] = Field(
+        description="audio pack or feature pack; of several, speakers of one name are one speaker", min_length=1
+    )
     dev: str | None = Field(None, description="pack of held-out speakers; null trains without dev EER")
     dev_trials: str | None = Field(None, description="null makes them: all targets, random non-targets")
     crop_seconds: float = Field(2.0, gt=0)
@@ -130,7 +133,7 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
         utterances_per_speaker=recipe.data.utterances_per_speaker,
     )
     if len(sampler.speakers) < 2:
-        raise InputError(f"{recipe.data.train}: training needs at least two speakers, got {len(sampler.speakers)}")
+        raise InputError(f"{pack.path}: training needs at least two speakers, got {len(sampler.speakers)}")
     encoder = Encoder(EncoderConfig(front_end=recipe.front_end, model=recipe.model))
     _check_crop(recipe, encoder, sampler)
     run = Run(recipe.train.steps, sampler.steps_per_epoch)
@@ -147,7 +150,7 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
         f"{recipe.model.name} with {parameters / 1e6:.2f} M parameters, {recipe.loss.name}"
     )
     augmentations = Augmentations(
-        [WAVEFORM.build(_at_rate(part, recipe)) for part in recipe.augment.waveform],
+        [WAVEFORM.build(part, recipe.front_end.sample_rate) for part in recipe.augment.waveform],
         [FEATURES.build(part) for part in recipe.augment.features],
     )
     card = _card(recipe, pack, hours, parameters)
@@ -161,8 +164,9 @@ def _open(recipe: Recipe, path: str) -> Pack:
     return pack
 
 
-def _open_training(recipe: Recipe) -> Pack:
-    pack = _open(recipe, recipe.data.train)
+def _open_training(recipe: Recipe) -> AnyPack:
+    named = recipe.data.train
+    pack = join([_open(recipe, path) for path in ([named] if isinstance(named, str) else named)])
     if pack.kind == "features" and (recipe.augment.waveform or recipe.augment.speeds != (1.0,)):
         raise InputError(
             f"{pack.path}: a feature pack, but augment.waveform and augment.speeds work on audio; "
@@ -174,7 +178,7 @@ def _open_training(recipe: Recipe) -> Pack:
     return pack.subset(np.sort(np.random.default_rng(recipe.seed).permutation(len(pack))[:most]))
 
 
-def _crop(recipe: Recipe, pack: Pack) -> int:
+def _crop(recipe: Recipe, pack: AnyPack) -> int:
     samples = round(recipe.data.crop_seconds * recipe.front_end.sample_rate)
     return samples if pack.kind == "audio" else recipe.front_end.frames(samples)
 
@@ -186,13 +190,6 @@ def _check_crop(recipe: Recipe, encoder: Encoder, sampler: Sampler) -> None:
         raise InputError(
             f"data.crop_seconds {recipe.data.crop_seconds:g} is too short for {recipe.model.name}: at least {seconds:g}"
         )
-
-
-def _at_rate(part: Any, recipe: Recipe) -> Any:
-    """An augmentation that works in seconds gets the front end's sample rate."""
-    if "sample_rate" in type(part).model_fields:
-        return part.model_copy(update={"sample_rate": recipe.front_end.sample_rate})
-    return part
 
 
 def _check_out(recipe: Recipe, folder: Path, resume: bool) -> None:
@@ -229,7 +226,7 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix: tree}
 
 
-def _card(recipe: Recipe, pack: Pack, hours: float, parameters: int) -> str:
+def _card(recipe: Recipe, pack: AnyPack, hours: float, parameters: int) -> str:
     m = getattr(recipe.loss, "m", None)
     loss = recipe.loss.name if m is None else f"{recipe.loss.name} (m {m:g})"
     return (

@@ -29,8 +29,8 @@ class Noise:
 
     Config = NoiseConfig
 
-    def __init__(self, config: NoiseConfig) -> None:
-        self.config = config
+    def __init__(self, config: NoiseConfig, sample_rate: int) -> None:
+        self.config, self.sample_rate = config, sample_rate
 
     def __call__(self, waveform: Tensor, generator: torch.Generator) -> Tensor:
         """(batch, time) to the same shape."""

@@ -23,7 +23,6 @@ class ReverbConfig(Component):
     probability: float = Field(0.3, ge=0, le=1)
     rt60: Range = (0.1, 0.7)
     direct_ratio_db: Range = (-3.0, 12.0)
-    sample_rate: int = Field(16000, gt=0, description="Hz; set by the front end's")
 
     @model_validator(mode="after")
     def _rooms(self) -> ReverbConfig:
@@ -37,8 +36,8 @@ class Reverb:
 
     Config = ReverbConfig
 
-    def __init__(self, config: ReverbConfig) -> None:
-        self.config = config
+    def __init__(self, config: ReverbConfig, sample_rate: int) -> None:
+        self.config, self.sample_rate = config, sample_rate
 
     def __call__(self, waveform: Tensor, generator: torch.Generator) -> Tensor:
         """(batch, time) to the same shape."""
@@ -54,12 +53,12 @@ class Reverb:
     def rooms(self, count: int, generator: torch.Generator) -> Tensor:
         """(count, time) impulse responses whose direct path is the first sample, at 1."""
         config = self.config
-        samples = int(config.rt60[1] * config.sample_rate)
-        time = torch.arange(samples, device=generator.device) / config.sample_rate
+        samples = int(config.rt60[1] * self.sample_rate)
+        time = torch.arange(samples, device=generator.device) / self.sample_rate
         rt60 = uniform((count, 1), *config.rt60, generator)
         tail = torch.randn((count, samples), generator=generator, device=generator.device)
         tail = tail * torch.exp(-3 * math.log(10) * time / rt60)  # amplitude falls by 60 dB in rt60
-        tail[:, : int(FIRST_REFLECTION * config.sample_rate)] = 0.0
+        tail[:, : int(FIRST_REFLECTION * self.sample_rate)] = 0.0
         ratio = 10 ** (uniform((count, 1), *config.direct_ratio_db, generator) / 10)
         tail = tail / (tail.square().sum(dim=-1, keepdim=True) * ratio).sqrt()
         tail[:, 0] = 1.0

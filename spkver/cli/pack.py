@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from spkver.cli.packing import jobs_option, show_summary
+from spkver.errors import InputError
 
 
 @click.command()
@@ -34,8 +35,14 @@ from spkver.cli.packing import jobs_option, show_summary
     show_default=True,
     help="flac: two thirds of the size, slower crops.",
 )
+@click.option(
+    "--simulate", type=click.Path(path_type=Path), help="Change every recording as this YAML file says (see below)."
+)
+@click.option("--seed", type=click.IntRange(0), help="Of --simulate; wins over the file's.")
 @click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp.")
-def command(data: Path, out: Path, jobs: int, allow_pipes: bool, **options: Any) -> None:
+def command(
+    data: Path, out: Path, jobs: int, simulate: Path | None, seed: int | None, allow_pipes: bool, **options: Any
+) -> None:
     """Pack the recordings of the data directory DATA as 16-bit PCM in OUT.
 
     A recording that cannot serve is listed in OUT/rejected.jsonl with its reason. A run that was killed goes on where
@@ -44,12 +51,29 @@ def command(data: Path, out: Path, jobs: int, allow_pipes: bool, **options: Any)
     The two sides of a telephone call are two recordings of one file: wav.scp has both with the same path, and Kaldi's
     reco2file_and_channel says which is A (the first channel) and which is B.
 
+    --simulate makes a pack of what the recordings would have been in other rooms, backgrounds and channels. What is
+    drawn for an utterance is a function of the seed and its id. Train on both: data.train: [packs/train, packs/sim]
+
+    \b
+      seed: 1
+      waveform: [{name: reverb, probability: 0.5}, {name: noise, probability: 0.5}]   # as in training
+      codec: {probability: 0.7, codecs: [mu_law, gsm, opus, {name: mp3, kbit_per_second: [16, 32]}]}
+      # also: a_law, vorbis, {name: band, low_hz: [50, 300], high_hz: [3000, 7000]}
+
     \b
     Example: spkver pack data/train packs/train --jobs 4
+             spkver pack data/train packs/sim --simulate sim.yaml
     """
     from spkver.datadir import read_datadir
     from spkver.packs import pack_audio
 
     found = read_datadir(data, allow_pipes=allow_pipes)
     given = {name: value for name, value in options.items() if value is not None}
+    if simulate is not None:
+        from spkver.augment.simulate import SimulationConfig
+        from spkver.config import load
+
+        given["simulation"] = load(SimulationConfig, simulate, [] if seed is None else [f"seed={seed}"])
+    elif seed is not None:
+        raise InputError("--seed goes with --simulate")
     show_summary(pack_audio(found, out, jobs=jobs, allow_pipes=allow_pipes, say=click.echo, **given))

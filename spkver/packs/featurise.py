@@ -79,7 +79,7 @@ def make_features(
     source = Pack.open(pack)
     _check(source, front_end, speeds)
     config = front_end.model_dump(mode="json")
-    header = Header("features", source.sample_rate, config)
+    header = Header("features", source.sample_rate, config, simulation=source.header.simulation)
     tasks = [
         _FeatureTask(Path(pack).resolve(), number, shard.rows, front_end, speed)
         for speed in (1.0, *speeds)

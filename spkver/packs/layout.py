@@ -39,13 +39,15 @@ DTYPES: Mapping[str, np.dtype] = {"audio": np.dtype("<i2"), "features": np.dtype
 class Header:
     """What holds for every row of a pack.
 
-    sample_rate: Hz. front_end: the config that made the features, as plain values; None for audio.
+    sample_rate: Hz. front_end: the config that made the features, as plain values; None for audio. simulation: what was
+    done to the recordings, as plain values; None if they are as they were.
     """
 
     kind: Kind
     sample_rate: int
     front_end: dict[str, Any] | None = None
     coding: Coding = "pcm"
+    simulation: dict[str, Any] | None = None
 
     @property
     def bins(self) -> int | None:
@@ -90,6 +92,7 @@ def fingerprint(*parts: Any) -> str:
 def index(header: Header, shards: Sequence[Shard], *, speakers: int, rejected: int, mark: str) -> dict[str, Any]:
     """The content of pack.json. mark: the fingerprint of the input and the settings the pack was made from."""
     length = sum(shard.length for shard in shards)
+    simulation = {} if header.simulation is None else {"simulation": header.simulation}
     content = {
         "format": FORMAT,
         "kind": header.kind,
@@ -97,6 +100,7 @@ def index(header: Header, shards: Sequence[Shard], *, speakers: int, rejected: i
         "sample_rate": header.sample_rate,
         "front_end": header.front_end,
         "bins": header.bins,
+        **simulation,
         "rows": sum(shard.rows for shard in shards),
         "speakers": speakers,
         "length": length,

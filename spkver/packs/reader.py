@@ -200,7 +200,8 @@ def parse_index(path: Path, index: Any) -> tuple[Header, list[Shard]]:
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise InputError(f"{path}: not a pack of format {FORMAT}; make it again with this version")
     try:
-        header = Header(index["kind"], int(index["sample_rate"]), index["front_end"], index.get("coding", "pcm"))
+        words = index["kind"], int(index["sample_rate"]), index["front_end"]
+        header = Header(*words, index.get("coding", "pcm"), index.get("simulation"))
         if header.coding not in ("pcm", "flac") or (header.coding == "flac" and header.kind != "audio"):
             raise ValueError(f"coding {header.coding!r}")
         _ = header.dtype, header.units_per_second

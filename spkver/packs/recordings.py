@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,9 @@ from spkver.files import StrPath
 from spkver.packs.build import Rejected, Summary, build
 from spkver.packs.layout import Coding, Header, fingerprint
 from spkver.packs.writer import ShardWriter
+
+if TYPE_CHECKING:
+    from spkver.augment.simulate import Simulation, SimulationConfig
 
 LOOKED_AT = 200  # recordings whose headers tell how long the others will be
 
@@ -48,6 +51,7 @@ class _Settings:
 class _AudioTask:
     utterances: tuple[_Utterance, ...]
     settings: _Settings
+    simulation: SimulationConfig | None
 
     @property
     def rows(self) -> int:
@@ -59,9 +63,10 @@ class _AudioTask:
 
     def write(self, shard: ShardWriter) -> list[Rejected]:
         rejected = []
+        simulation = self._simulation()
         for utterance in self.utterances:
             try:
-                samples = self._samples(utterance)
+                samples = self._samples(utterance, simulation)
             except InputError as error:
                 reason = str(error).removeprefix(f"{utterance.path}: ")
                 rejected.append(Rejected(utterance.id, utterance.path, reason))
@@ -69,7 +74,17 @@ class _AudioTask:
                 shard.add(utterance.id, utterance.speaker, utterance.session, samples)
         return rejected
 
-    def _samples(self, utterance: _Utterance) -> np.ndarray:
+    def _simulation(self) -> Simulation | None:
+        if self.simulation is None:
+            return None
+        import torch
+
+        from spkver.augment.simulate import Simulation
+
+        torch.set_num_threads(1)  # the processes share the cores
+        return Simulation(self.simulation, self.settings.sample_rate)
+
+    def _samples(self, utterance: _Utterance, simulation: Simulation | None) -> np.ndarray:
         settings, before = self.settings, _state(utterance.path)
         waveform, rate = audio.read(
             utterance.path,
@@ -85,6 +100,9 @@ class _AudioTask:
             raise InputError("changed while it was read; run again when nothing writes to it")
         if reason := audio.unusable(waveform, rate, settings.min_seconds):
             raise InputError(reason)
+        if simulation is not None:
+            plain = audio.from_int16(waveform) if waveform.dtype == np.int16 else waveform
+            waveform = simulation(plain, utterance.id)
         return audio.to_int16(waveform)
 
 
@@ -110,6 +128,7 @@ def pack_audio(
     allow_pipes: bool = False,
     rows_per_shard: int | None = None,
     coding: Coding = "pcm",
+    simulation: SimulationConfig | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Summary:
     """Pack a data directory: every utterance as mono int16 at `sample_rate` (Hz), in the order of the ids.
@@ -120,7 +139,8 @@ def pack_audio(
     it stopped; a finished one is not repeated (see `packs.build`).
     channel: which one to take of recordings with several, where the data directory does not say. rows_per_shard: None
     chooses by the number of utterances. coding: flac takes some two thirds of the disk (never more than the size that
-    is told, which is that of pcm), for crops that have to be decoded. say: is told the size before the work starts, and
+    is told, which is that of pcm), for crops that have to be decoded. simulation: what is done to every recording, of
+    which pack.json tells. say: is told the size before the work starts, and
     where recordings have less than `sample_rate`.
     Raises InputError when the disk has no room.
     """
@@ -129,9 +149,12 @@ def pack_audio(
     settings = _Settings(sample_rate, min_seconds, max_seconds, channel, allow_pipes)
     utterances = _utterances(data)
     size = rows_per_shard or _rows_per_shard(len(utterances))
-    tasks = [_AudioTask(tuple(utterances[at : at + size]), settings) for at in range(0, len(utterances), size)]
-    header = Header("audio", sample_rate, coding=coding)
-    mark = fingerprint("audio", asdict(settings), *(["flac"] if coding == "flac" else []), size, *utterances)
+    parts = [tuple(utterances[at : at + size]) for at in range(0, len(utterances), size)]
+    tasks = [_AudioTask(part, settings, simulation) for part in parts]
+    done = None if simulation is None else simulation.model_dump(mode="json")
+    header = Header("audio", sample_rate, coding=coding, simulation=done)
+    special = [*(["flac"] if coding == "flac" else []), *([] if done is None else [done])]
+    mark = fingerprint("audio", asdict(settings), *special, size, *utterances)
     expected = None if (total := expected_seconds(data)) is None else round(total * sample_rate * 2)
     return build(out, header, tasks, mark, jobs=jobs, max_rejected=max_rejected, size=expected, say=say)
 

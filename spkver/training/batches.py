@@ -18,7 +18,7 @@ from torch import Tensor
 
 from spkver.augment.speed import change_speed
 from spkver.errors import InputError
-from spkver.packs.reader import Pack
+from spkver.packs.joined import AnyPack
 
 ORDER, CROPS, TURNS = 0, 1, 2  # what a random stream is for
 
@@ -53,7 +53,7 @@ class Sampler:
 
     def __init__(
         self,
-        pack: Pack,
+        pack: AnyPack,
         *,
         batch_size: int,
         crop: int,

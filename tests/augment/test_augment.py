@@ -21,7 +21,7 @@ def generator(seed=0):
 
 
 def build(registry, name, **keys):
-    return registry.build(validate(registry.get(name).Config, keys))
+    return registry.build(validate(registry.get(name).Config, keys), *([RATE] if registry is WAVEFORM else []))
 
 
 def voices(batch=4, samples=8000, seed=0):

@@ -271,3 +271,27 @@ def test_a_killed_worker_is_an_error_not_a_hang(tmp_path: Path, corpus: Corpus) 
     suicidal = from_columns(data.ids, ["kill -9 $PPID |"] * 4, data.speakers)
     with pytest.raises(RunError, match="a process was killed"):
         pack_audio(suicidal, tmp_path / "p", jobs=2, allow_pipes=True, rows_per_shard=2)
+
+
+SIMULATED = {"waveform": ["reverb"], "codec": {"probability": 0.5, "codecs": ["mu_law", "band"]}}
+
+
+def test_a_simulated_pack(tmp_path: Path, corpus: Corpus) -> None:
+    """Utterance by utterance what `Simulation` gives, whatever the shards and processes; kept apart from others."""
+    from spkver.augment.simulate import Simulation, SimulationConfig
+    from spkver.config import validate
+
+    data, config = corpus(7), validate(SimulationConfig, SIMULATED)
+    pack_audio(data, tmp_path / "one", simulation=config, rows_per_shard=7)
+    pack_audio(data, tmp_path / "two", simulation=config, rows_per_shard=2, jobs=2)
+    one, two, simulation = Pack.open(tmp_path / "one"), Pack.open(tmp_path / "two"), Simulation(config, 16000)
+    for row, path in enumerate(data.paths):
+        expected = simulation(audio.read(path)[0], data.ids[row])
+        np.testing.assert_array_equal(one[row], audio.to_int16(expected))
+        np.testing.assert_array_equal(one[row], two[row])
+    assert one.header.simulation == config.model_dump(mode="json")
+    for other in (None, config.model_copy(update={"seed": 2})):
+        with pytest.raises(InputError, match="another input or other settings"):
+            pack_audio(data, tmp_path / "one", simulation=other, rows_per_shard=7)
+    pack_audio(data, tmp_path / "plain")
+    assert "simulation" not in json.loads((tmp_path / "plain" / "pack.json").read_text())

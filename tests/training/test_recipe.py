@@ -139,3 +139,14 @@ def test_an_empty_pack(recipe, tmp_path, out):
         pass
     with pytest.raises(InputError, match="at least two speakers, got 0"):
         train(recipe(data={"train": str(tmp_path / "empty")}), out, **QUIET)
+
+
+def test_several_packs(recipe, packs, out):
+    """Speakers of one name are one speaker, whichever pack they are in."""
+    told = []
+    parts = recipe(data={"train": [str(packs / "train")] * 2}, train={"steps": 1})
+    train(parts, out, say=told.append)
+    assert any(text.startswith("72 utterances, 12 speakers, ") for text in told)
+    assert load(Recipe, out / "config.yaml") == parts
+    with pytest.raises(InputError, match=r"data.train: .* at least 1"):
+        recipe(data={"train": []})

@@ -1,0 +1,57 @@
+"""Changes at pack time: what was recorded, as another room, background and channel would have given it.
+
+What is drawn for an utterance is a function of the seed and its id, so a pack does not depend on the order of the
+utterances, on shards or processes; another seed gives another pack of the same corpus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from spkver.augment import CODECS, WAVEFORM
+from spkver.config import Config, component
+
+
+class CodecChoice(Config):
+    """One of the codecs, each as likely as the others, for a share of the utterances."""
+
+    probability: float = Field(0.5, ge=0, le=1)
+    codecs: tuple[component(CODECS), ...] = Field(  # type: ignore[valid-type]
+        default=("mu_law", "gsm", "opus", "mp3"), min_length=1
+    )
+
+
+class SimulationConfig(Config):
+    """What `spkver pack --simulate` reads: waveform changes as in training, in their order, then a codec."""
+
+    seed: int = Field(1, ge=0)
+    waveform: tuple[component(WAVEFORM), ...] = ()  # type: ignore[valid-type]
+    codec: CodecChoice | None = None
+
+
+class Simulation:
+    """The changes of a config, for utterances of one sample rate (Hz)."""
+
+    def __init__(self, config: SimulationConfig, sample_rate: int) -> None:
+        self.config, self.sample_rate = config, sample_rate
+        self._waveform = [WAVEFORM.build(part, sample_rate) for part in config.waveform]
+        self._codecs = [CODECS.build(part) for part in config.codec.codecs] if config.codec else []
+
+    def __call__(self, waveform: np.ndarray, id: str) -> np.ndarray:
+        """float32 (time,) in [-1, 1] to the same shape; where noise would leave that range, all is made softer."""
+        seed = int.from_bytes(hashlib.blake2b(f"{self.config.seed} {id}".encode(), digest_size=7).digest(), "little")
+        generator, random = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+        batch = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))[None]
+        for change in self._waveform:
+            batch = change(batch, generator)
+        changed = batch[0].numpy()
+        changed = changed / max(1.0, float(np.abs(changed).max(initial=0.0)))
+        choice = self.config.codec
+        if choice and random.random() < choice.probability:
+            codec = self._codecs[int(random.integers(len(self._codecs)))]
+            changed = np.clip(codec(changed, self.sample_rate, random), -1.0, 1.0)
+        return changed.astype(np.float32)

@@ -1,0 +1,108 @@
+"""Several packs as one, for training on a corpus as it is and as it was simulated to be, or on several corpora."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spkver.errors import InputError
+from spkver.packs.reader import Pack
+
+if TYPE_CHECKING:
+    from spkver.features import FrontEndConfig
+
+
+@dataclass(frozen=True, eq=False)
+class JoinedPacks:
+    """The rows of several packs, one pack after the other; speakers of one name are one speaker. Use `join`.
+
+    Has what training asks of a `Pack`. An utterance may be there more than once, from different packs.
+    """
+
+    packs: tuple[Pack, ...]
+    _pack: np.ndarray  # int32 (rows,): the pack of every utterance
+    _row: np.ndarray  # int64 (rows,): its row there
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """The whole payload of an utterance, as `Pack.crop` gives it."""
+        return self.packs[self._pack[row]][int(self._row[row])]
+
+    def crop(self, row: int, start: int, length: int) -> np.ndarray:
+        """As `Pack.crop`."""
+        return self.packs[self._pack[row]].crop(int(self._row[row]), start, length)
+
+    def subset(self, rows: np.ndarray | Sequence[int]) -> JoinedPacks:
+        """The utterances at these rows (integers in any order, or a bool mask)."""
+        chosen = np.asarray(rows)
+        return JoinedPacks(self.packs, self._pack[chosen], self._row[chosen])
+
+    def require(self, front_end: FrontEndConfig) -> None:
+        """As `Pack.require`, of every pack."""
+        for pack in self.packs:
+            pack.require(front_end)
+
+    @property
+    def path(self) -> Path:
+        """Of the first pack."""
+        return self.packs[0].path
+
+    @property
+    def kind(self) -> str:
+        """`audio` or `features`."""
+        return self.packs[0].kind
+
+    @functools.cached_property
+    def lengths(self) -> np.ndarray:
+        """Samples or frames of every utterance, int64 (rows,)."""
+        return self._of_rows([pack.lengths for pack in self.packs])
+
+    @functools.cached_property
+    def seconds(self) -> np.ndarray:
+        """Duration of every utterance, float64 (rows,)."""
+        return self._of_rows([pack.seconds for pack in self.packs])
+
+    @functools.cached_property
+    def ids(self) -> list[str]:
+        """Utterance ids."""
+        return self._words([pack.ids for pack in self.packs])
+
+    @functools.cached_property
+    def speakers(self) -> list[str]:
+        """The speaker of every utterance."""
+        return self._words([pack.speakers for pack in self.packs])
+
+    @functools.cached_property
+    def sessions(self) -> list[str]:
+        """The session of every utterance; empty where unknown."""
+        return self._words([pack.sessions for pack in self.packs])
+
+    def _of_rows(self, columns: Sequence[np.ndarray]) -> np.ndarray:
+        first = np.cumsum([0, *(len(column) for column in columns)])[:-1]
+        return np.concatenate(columns)[first[self._pack] + self._row]
+
+    def _words(self, columns: Sequence[list[str]]) -> list[str]:
+        return [columns[pack][row] for pack, row in zip(self._pack.tolist(), self._row.tolist())]
+
+
+AnyPack = Pack | JoinedPacks
+
+
+def join(packs: Sequence[Pack]) -> AnyPack:
+    """The packs as one; a single one as it is. Raises InputError where their kinds differ."""
+    first = packs[0]
+    if len(packs) == 1:
+        return first
+    for pack in packs[1:]:
+        if pack.kind != first.kind:
+            raise InputError(f"{pack.path}: a pack of {pack.kind}, but {first.path} is one of {first.kind}")
+    rows = [np.arange(len(pack), dtype=np.int64) for pack in packs]
+    numbers = np.repeat(np.arange(len(packs), dtype=np.int32), [len(pack) for pack in packs])
+    return JoinedPacks(tuple(packs), numbers, np.concatenate(rows))

@@ -1,0 +1,42 @@
+"""Several packs as one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spkver.datadir import DataDir
+from spkver.errors import InputError
+from spkver.features import FrontEndConfig
+from spkver.packs import JoinedPacks, Pack, join, make_features, pack_audio
+
+
+def test_rows_follow_each_other(tmp_path: Path, corpus: Callable[..., DataDir]) -> None:
+    pack_audio(corpus(5), tmp_path / "a", rows_per_shard=2)
+    pack_audio(corpus(3), tmp_path / "b")
+    a, b = Pack.open(tmp_path / "a"), Pack.open(tmp_path / "b")
+    both = join([a, b])
+    assert isinstance(both, JoinedPacks) and len(both) == 8 and both.kind == "audio" and both.path == a.path
+    assert both.ids == a.ids + b.ids and both.speakers == a.speakers + b.speakers
+    assert both.sessions == a.sessions + b.sessions
+    assert both.seconds.sum() == pytest.approx(a.seconds.sum() + b.seconds.sum())
+    np.testing.assert_array_equal(both.lengths, np.concatenate([a.lengths, b.lengths]))
+    np.testing.assert_array_equal(both.crop(6, 10, 50), b.crop(1, 10, 50))
+    for some in (both.subset([7, 0]), both.subset(np.isin(np.arange(8), [0, 7])).subset([1, 0])):
+        assert some.ids == [b.ids[2], a.ids[0]] and len(some) == 2
+        np.testing.assert_array_equal(some[0], b[2])
+        assert some.lengths.tolist() == [b.lengths[2], a.lengths[0]]
+    assert join([a]) is a
+
+
+def test_packs_that_do_not_go_together(tmp_path: Path, corpus: Callable[..., DataDir]) -> None:
+    pack_audio(corpus(2), tmp_path / "a")
+    make_features(tmp_path / "a", tmp_path / "f", FrontEndConfig())
+    packs = [Pack.open(tmp_path / name) for name in "af"]
+    with pytest.raises(InputError, match=r"f: a pack of features, but .*a is one of audio"):
+        join(packs)
+    twice = join([packs[0], packs[0]])
+    twice.require(FrontEndConfig())
+    with pytest.raises(InputError, match="16000 Hz, the front end takes 8000"):
+        twice.require(FrontEndConfig(sample_rate=8000, high_hz=3600))
