@@ -16,7 +16,7 @@ from spkver import __version__
 from spkver.augment import FEATURES, WAVEFORM
 from spkver.config import Config, component, load, save
 from spkver.encoder import Encoder, EncoderConfig
-from spkver.errors import InputError
+from spkver.errors import InputError, load_optional
 from spkver.features import FrontEndConfig
 from spkver.files import StrPath, locked, write_json, write_text
 from spkver.losses import LOSSES, bounds
@@ -33,7 +33,7 @@ from spkver.training.validation import DevSet
 
 CONFIG, VERSIONS, COMPLETE = "config.yaml", "versions.json", "complete"
 # What may differ between a run and its resumption: where it computes and what it says, not what it is.
-FREE = ("device", "threads", "log_every")
+FREE = ("device", "threads", "log_every", "wandb")
 
 
 class DataConfig(Config):
@@ -123,6 +123,8 @@ def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[
 def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
     """The parts of a run, put together."""
     torch.manual_seed(recipe.seed)
+    if recipe.train.wandb is not None:
+        load_optional("wandb", "wandb")
     pack = _open_training(recipe)
     sampler = Sampler(
         pack,

@@ -149,6 +149,13 @@ class Head(nn.Module, ABC):
         with full_precision(x):
             return factor * self.operand(widen(x, self.weight)[0]), self._prototypes()
 
+    def mean_cosines(self, target: Target, largest: Tensor) -> dict[str, Tensor]:
+        """The means of c_y and of the largest c_j, from z_j = σ·c_j, where the head has one σ for all classes."""
+        if not self.unit:
+            return {}
+        rival = largest / target.scale.detach().clamp_min(NORM_FLOOR)
+        return {"target_cosine": target.cosine.detach().mean(), "hardest_cosine": rival.mean()}
+
     def _target(self, x: Tensor, y: Tensor, factor: float) -> Target:
         rows = y[:, None] * self.centres + torch.arange(self.centres, device=y.device)
         w = functional.embedding(rows, self.weight, sparse=self.reduction.sparse_own).to(x.dtype)

@@ -24,6 +24,22 @@ class LossOutput(NamedTuple):
     """the same with the margin on every sample: no z_j > ψ"""
     selected_share: Tensor
     """share of samples that the selector picked for the margin"""
+    target_cosine: Tensor | None = None
+    """mean cosine to the own class; None where logits are no multiples of cosines (softmax, L-softmax)"""
+    hardest_cosine: Tensor | None = None
+    """mean of the largest cosine to another class"""
+
+    def logged(self) -> dict[str, Tensor]:
+        """The scalars by the names that the log has for them, without gradient."""
+        values = {
+            "loss": self.loss.detach(),
+            "accuracy": self.accuracy,
+            "margin_accuracy": self.margin_accuracy,
+            "boundary_share": self.selected_share,
+            "target_cosine": self.target_cosine,
+            "hardest_cosine": self.hardest_cosine,
+        }
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class Loss(nn.Module, ABC):

@@ -172,7 +172,8 @@ class MarginLoss(Loss):
                 weight = 1 - now.selection * (1 - selected.to(psi.dtype))
 
             # once more, with gradient, and not before `others`: see Head.target
-            (z, *_), psi = self._target(x, y, now)
+            target, psi = self._target(x, y, now)
+            z = target.logit
             loss = torch.logaddexp(z.new_zeros(()), others.logsumexp - torch.lerp(z, psi, weight))
             loss = nan_where_not_finite(loss, x)
             return LossOutput(
@@ -181,6 +182,7 @@ class MarginLoss(Loss):
                 accuracy=share(others.counts[0] == 0),
                 margin_accuracy=share(others.counts[1] == 0),
                 selected_share=share(selected),
+                **self.head.mean_cosines(target, others.largest),
             )
 
     def others(self, x: Tensor, y: Tensor, thresholds: Sequence[Tensor], progress: float) -> Others:

@@ -71,11 +71,17 @@ class PairLoss(Loss):
                 accuracy=(counts & (ahead >= 0)).sum() / number,
                 margin_accuracy=(counts & (ahead >= self.config.margin)).sum() / number,
                 selected_share=(counts & (loss.detach() != 0)).sum() / number,
+                target_cosine=_mean(self.cosine(own.detach()), counts),
+                hardest_cosine=_mean(self.cosine(rival.detach()), counts & rival.isfinite()),
             )
 
     @abstractmethod
     def compare(self, x: Tensor, same: Tensor) -> Compared:
         """Compare embeddings x (N, dim), at least float32."""
+
+    def cosine(self, nearness: Tensor) -> Tensor:
+        """The cosines that `own` and `rival` stand for."""
+        return nearness
 
 
 class TripletConfig(PairConfig):
@@ -146,6 +152,10 @@ class AngularPrototypical(PairLoss):
         super().__init__(config, dim, classes)
         self.similarity = _Similarity(config.w, config.b)
 
+    def cosine(self, nearness: Tensor) -> Tensor:
+        """See PairLoss.cosine."""
+        return self.similarity.inverse(nearness)
+
     def compare(self, x: Tensor, same: Tensor) -> Compared:
         """See PairLoss.compare: only queries count."""
         query = _first_of_its_speaker(same)
@@ -179,6 +189,10 @@ class GE2E(PairLoss):
         super().__init__(config, dim, classes)
         self.similarity = _Similarity(config.w, config.b)
 
+    def cosine(self, nearness: Tensor) -> Tensor:
+        """See PairLoss.cosine."""
+        return self.similarity.inverse(nearness)
+
     def compare(self, x: Tensor, same: Tensor) -> Compared:
         """See PairLoss.compare."""
         u = normalise(x)
@@ -202,10 +216,19 @@ class _Similarity(nn.Module):
     def forward(self, c: Tensor) -> Tensor:
         return self.w.clamp_min(SMALLEST_W) * c + self.b
 
+    def inverse(self, z: Tensor) -> Tensor:
+        """c of w·c + b."""
+        return (z - self.b.detach()) / self.w.detach().clamp_min(SMALLEST_W)
+
 
 def _first_of_its_speaker(same: Tensor) -> Tensor:
     """(N,) bool: whether no earlier sample of the batch is of the same speaker."""
     return ~same.tril(diagonal=-1).any(dim=1)
+
+
+def _mean(values: Tensor, counts: Tensor) -> Tensor:
+    """The mean of those values that count, 0 if none does."""
+    return torch.where(counts, values, 0).sum() / counts.sum().clamp_min(1)
 
 
 def _softmax(own: Tensor, logits: Tensor, others: Tensor, counts: Tensor) -> Compared:

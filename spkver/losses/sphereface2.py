@@ -125,6 +125,7 @@ class SphereFace2(Loss):
                 accuracy=share(largest <= target.logit),
                 margin_accuracy=share(rival <= own),
                 selected_share=share(torch.ones_like(y)),
+                **self.head.mean_cosines(target, largest),
             )
 
     def _balanced_bias(self) -> float:

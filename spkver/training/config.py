@@ -31,6 +31,9 @@ class TrainingConfig(Config):
     device: str = "auto"
     threads: int | None = Field(None, gt=0, description="CPU threads; null leaves PyTorch's choice")
     log_every: int = Field(50, gt=0)
+    wandb: str | None = Field(
+        None, description="project of Weights & Biases to log to as well; WANDB_MODE=offline works"
+    )
     dev_every: int = Field(500, gt=0)
     checkpoint_every: int = Field(500, gt=0)
     keep_checkpoints: int = Field(2, gt=0)

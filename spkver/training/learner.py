@@ -69,13 +69,7 @@ class Learner:
         limit = self.config.clip_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), limit)
         self.optimizer.step()
-        return {
-            "loss": output.loss.detach(),
-            "accuracy": output.accuracy,
-            "margin_accuracy": output.margin_accuracy,
-            "boundary_share": output.selected_share,
-            "gradient_norm": norm.detach(),
-        }
+        return {**output.logged(), "gradient_norm": norm.detach()}
 
     @torch.no_grad()
     def features(self, step: int, batch: Batch) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 METRICS = "metrics.jsonl"
 SHOWN = {
     "loss": "loss {:.3f}",
@@ -10,12 +12,16 @@ SHOWN = {
     "penalty": "penalty {:.3f}",
     "scale": "scale {:.2f}",
     "annealing": "annealing {:.3g}",
+    "target_cosine": "target cosine {:.3f}",
+    "hardest_cosine": "hardest cosine {:.3f}",
     "gradient_norm": "gradient norm {:.2f}",
     "utterances_per_second": "{:.0f} utt/s",
     "dev_eer": "dev EER {:.2%}",
     "dev_min_dcf": "dev minDCF {:.3f}",
 }
 """Numbers with a form of their own; the rest are shares."""
+GLANCE = ("loss", "accuracy", "margin_accuracy", "dev_eer", "utterances_per_second")
+"""What stands beside the progress bar."""
 
 
 def shown(name: str, value: float) -> str:
@@ -26,3 +32,8 @@ def shown(name: str, value: float) -> str:
 def is_share(name: str) -> bool:
     """Whether a number of the log is read in percent."""
     return name not in SHOWN or "%}" in SHOWN[name]
+
+
+def glance(values: Mapping[str, float]) -> str:
+    """Those of the numbers that tell most, in one short line."""
+    return ", ".join(shown(name, values[name]) for name in GLANCE if name in values)

@@ -22,6 +22,7 @@ from spkver.training.monitor import Averages, Monitor
 from spkver.training.outcome import Outcome
 from spkver.training.pace import Clock, duration, fast_cpu
 from spkver.training.validation import DevSet
+from spkver.training.writers import open_writers
 
 
 class Trainer:
@@ -49,7 +50,7 @@ class Trainer:
         learner, config = self.learner, self.config
         check_labels(torch.from_numpy(learner.sampler.labels), learner.sampler.classes)
         first = self._restore() if resume else 0
-        monitor = Monitor(self.out, first, self.say)
+        monitor = Monitor(self.say, open_writers(self.out, first, self.say, config.wandb))
         batches = Prefetcher(learner.sampler, first, config.steps, pin=learner.device.type == "cuda")
         try:
             with (
@@ -91,6 +92,8 @@ class Trainer:
                     self._validate(done, monitor)
                 if keep:
                     self._checkpoint(done)
+            if log or validate:
+                bar.set_postfix_str(monitor.glance(), refresh=False)
 
     def _validate(self, step: int, monitor: Monitor) -> None:
         assert self.dev is not None

@@ -1,17 +1,14 @@
-"""The numbers of a run: averaged on the device between log lines, then a line, `metrics.jsonl` and TensorBoard."""
+"""The numbers of a run: averaged on the device between log lines, then a line for people, and the writers'."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from spkver.files import write_text
-from spkver.training.log import METRICS, shown
+from spkver.training.log import glance, shown
+from spkver.training.writers import Writer
 
 
 class Averages:
@@ -47,53 +44,26 @@ class Averages:
 
 
 class Monitor:
-    """Writes the records of a run. On a resumed run, records after the step it goes on from are dropped."""
+    """The records of a run: each a line for people and numbers for the writers, and the last of them at a glance."""
 
-    def __init__(self, folder: Path, first_step: int, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], writers: Sequence[Writer] = ()) -> None:
         self.say = say
-        self._path = folder / METRICS
-        kept = _records(self._path) if first_step else []
-        write_text(self._path, "".join(json.dumps(one) + "\n" for one in kept if one["step"] <= first_step))
-        self._events = _event_writer(folder, first_step, say)
+        self._writers = writers
+        self._latest: dict[str, float] = {}
 
-    def record(self, step: int, steps: int, values: dict[str, float], remark: str = "") -> None:
-        """One record: a line for people, one for programs, points for TensorBoard."""
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+    def record(self, step: int, steps: int, values: Mapping[str, float], remark: str = "") -> None:
+        """One record."""
+        for writer in self._writers:
+            writer.write(step, values)
+        self._latest.update(values)
         numbers = [shown(name, value) for name, value in values.items()]
         self.say("  ".join([f"step {step}/{steps}", *numbers, *([remark] if remark else [])]))
 
+    def glance(self) -> str:
+        """What was last measured of the numbers that tell most, for a progress bar."""
+        return glance(self._latest)
+
     def close(self) -> None:
         """Flush what is open."""
-        self._events.close()
-
-
-def _records(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics file (a killed run may have left half a line)."""
-    records = []
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
-    return records
-
-
-class _NoEvents:
-    def add_scalar(self, name: str, value: float, step: int) -> None:
-        """Nowhere to write."""
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
-def _event_writer(folder: Path, first_step: int, say: Callable[[str], None]) -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        say("no TensorBoard events: tensorboardX is not installed (pip install 'spkver[tensorboard]')")
-        return _NoEvents()
-    return SummaryWriter(str(folder / "events"), purge_step=first_step + 1 if first_step else None)
+        for writer in self._writers:
+            writer.close()

@@ -37,7 +37,7 @@ def work(rank: int, processes: int, folder: Path) -> None:
         out.loss.backward()
         torch.optim.SGD(loss.parameters(), lr=0.1).step()
         found[name] = {
-            "out": [value.detach() for value in out],
+            "out": [value.detach() for value in out if value is not None],
             "x": x.grad,
             "weights": {key: parameter.grad for key, parameter in loss.named_parameters()},
             "started": started,

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from spkver.errors import InputError
+from spkver.training.monitor import Monitor
+from spkver.training.writers import WANDB_ID, open_writers
+
+
+class FakeWandb:
+    """What of wandb is used."""
+
+    class Error(Exception):
+        pass
+
+    def __init__(self, failure=None):
+        self.errors, self.Settings = SimpleNamespace(Error=self.Error), lambda **keys: keys
+        self.asked, self.logged, self.finished, self.failure = [], [], False, failure
+
+    def init(self, **keys):
+        if self.failure:
+            raise self.Error(self.failure)
+        self.asked.append(keys)
+        finish = lambda: setattr(self, "finished", True)  # noqa: E731
+        log = lambda values, step: self.logged.append((step, values))  # noqa: E731
+        return SimpleNamespace(url="https://wandb/x", dir="x", log=log, finish=finish)
+
+
+@pytest.fixture
+def wandb(monkeypatch):
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    return fake
+
+
+def test_wandb_gets_the_records_and_is_the_same_run_when_resumed(wandb, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 3\n")
+    told = []
+    for first in (0, 2):
+        monitor = Monitor(told.append, open_writers(tmp_path, first, told.append, "my-project"))
+        monitor.record(first + 2, 4, {"loss": 1.5, "accuracy": 0.25})
+        monitor.close()
+    assert [asked["id"] for asked in wandb.asked] == [(tmp_path / WANDB_ID).read_text().strip()] * 2
+    assert wandb.asked[0]["project"] == "my-project" and wandb.asked[0]["config"] == {"seed": 3}
+    assert wandb.logged == [(2, {"loss": 1.5, "accuracy": 0.25}), (4, {"loss": 1.5, "accuracy": 0.25})]
+    assert wandb.finished and "wandb: https://wandb/x" in told
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [2, 4]
+
+
+def test_wandb_that_cannot_be_had(wandb, tmp_path, monkeypatch):
+    wandb.failure = "api_key not\nconfigured"
+    with pytest.raises(
+        InputError, match="api_key not configured; log in with 'wandb login', or set WANDB_MODE=offline"
+    ):
+        open_writers(tmp_path, 0, print, "p")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(InputError, match=r"pip install 'spkver\[wandb\]'"):
+        open_writers(tmp_path, 0, print, "p")
+
+
+def test_wandb_offline(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    told = []
+    monitor = Monitor(told.append, open_writers(tmp_path, 0, told.append, "p"))
+    monitor.record(1, 1, {"loss": 0.5})
+    monitor.close()
+    assert any(path.stat().st_size for path in tmp_path.rglob("*.wandb"))
+
+
+def test_a_glance_at_the_last_of_each():
+    told = []
+    monitor = Monitor(told.append)
+    assert monitor.glance() == ""
+    monitor.record(1, 9, {"loss": 2.0, "target_cosine": 0.5, "hardest_cosine": 0.25}, "1:00 left")
+    monitor.record(1, 9, {"dev_eer": 0.0512})
+    monitor.record(2, 9, {"loss": 1.0})
+    assert told[0] == "step 1/9  loss 2.000  target cosine 0.500  hardest cosine 0.250  1:00 left"
+    assert monitor.glance() == "loss 1.000, dev EER 5.12%"
