@@ -1,10 +1,11 @@
-"""Training runs side by side: what each measured last, and its curves."""
+"""Training runs side by side: what each measured last, and its curves, one to a picture or all on one."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,15 +18,19 @@ from spkver.training.log import METRICS, is_share
 Curve = tuple[np.ndarray, np.ndarray]
 """Steps and values, each (points,)"""
 
+COLUMNS = 3
+"""of the panels of one picture"""
+
 
 def read_curves(experiment: StrPath) -> dict[str, Curve]:
     """Each number that a run logged, by its name, over its steps.
 
-    Raises InputError where there is no run, with the file and line that is not one of its log.
+    Half a line at the end, of a run that is writing it or was killed, is left out. Raises InputError where there is no
+    run, with the file and line that is not one of its log.
     """
     path = Path(experiment) / METRICS
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the directory of a training run") from error
     found: dict[str, list[tuple[int, float]]] = {}
@@ -62,26 +67,52 @@ def draw_curves(
     a metric that no run has.
     """
     _check_known(runs, [name])
-    scale = 100 if is_share(name) else 1
     with drawing.style():
         figure = drawing.canvas(7.2, 4.4)
         axes = figure.add_subplot()
-        for number, (system, own) in enumerate(runs.items()):
-            curves = [run[name] for run in own if name in run]
-            if not curves:
-                continue
-            look = drawing.look(number)
-            steps = curves[0][0]
-            values = scale * np.stack([np.interp(steps, *curve) for curve in curves])
-            axes.plot(steps, values.mean(axis=0), label=drawing.plain(system), linewidth=1.8, **look)
-            if len(curves) > 1:
-                axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
-        axes.set(xlabel="step", ylabel=f"{name.replace('_', ' ')}{' (%)' if scale == 100 else ''}")
+        _plot(axes, runs, name)
         axes.set_title(drawing.plain(title), fontsize=12, pad=10)
-        axes.grid(color=drawing.PALE, linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+        _legend(figure, axes)
         drawing.write(figure, paths)
+
+
+def draw_all(
+    runs: Mapping[str, Sequence[Mapping[str, Curve]]], names: Sequence[str], paths: Mapping[str, StrPath]
+) -> None:
+    """Draw several metrics as `draw_curves` does, each in a panel of one picture, three to a row."""
+    _check_known(runs, names)
+    rows = -(-len(names) // COLUMNS)
+    with drawing.style():
+        figure = drawing.canvas(4 * COLUMNS, 2.6 * rows + 0.5)
+        panels = [figure.add_subplot(rows, COLUMNS, number) for number in range(1, len(names) + 1)]
+        for axes, name in zip(panels, names):
+            _plot(axes, runs, name)
+        if len(runs) > 1:
+            _legend(figure, panels[0])
+        drawing.write(figure, paths)
+
+
+def _plot(axes: Any, runs: Mapping[str, Sequence[Mapping[str, Curve]]], name: str) -> None:
+    scale = 100 if is_share(name) else 1
+    for number, (system, own) in enumerate(runs.items()):
+        curves = [run[name] for run in own if name in run]
+        look = drawing.look(number)
+        if not curves:
+            axes.plot([], [], label=drawing.plain(system), linewidth=1.8, **look)  # of the legend all the same
+            continue
+        steps = curves[0][0]
+        values = scale * np.stack([np.interp(steps, *curve) for curve in curves])
+        marker = "." if len(steps) == 1 else ""
+        axes.plot(steps, values.mean(axis=0), label=drawing.plain(system), linewidth=1.8, marker=marker, **look)
+        if len(curves) > 1:
+            axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
+    axes.set(xlabel="step", ylabel=f"{name.replace('_', ' ')}{' (%)' if scale == 100 else ''}")
+    axes.grid(color=drawing.PALE, linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(figure: Any, axes: Any) -> None:
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
 
 
 def _check_known(runs: Mapping[str, Sequence[Mapping[str, Curve]]], names: Sequence[str]) -> None:

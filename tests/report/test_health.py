@@ -1,0 +1,179 @@
+"""Every rule on a run that it is made for, and silence on healthy ones."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spkver.errors import InputError
+from spkver.report import training
+from spkver.report.health import RULES, Run, findings, read_run, summary
+
+LINES = 40
+TIME = np.linspace(0, 1, LINES)
+
+
+def healthy(classes=1000, seed=0, **changed):
+    """A run of BD-LMCL as they go, with a margin that grows from a tenth on; `changed`: metrics of another course."""
+    random = np.random.default_rng(seed)
+    margin = 0.2 * np.clip((TIME - 0.1) / 0.2, 0, 1)
+    accuracy = 0.95 - 0.9 * np.exp(-6 * TIME)
+    with_margin = accuracy * (1 - 4 * margin * np.exp(-TIME))
+    curves = {
+        "loss": np.log(classes) * np.exp(-4 * TIME) + 8 * margin * np.exp(-2 * TIME) + 0.5,
+        "accuracy": accuracy,
+        "margin_accuracy": with_margin,
+        "boundary_share": 1 - with_margin,
+        "target_cosine": 0.1 + 0.6 * accuracy,
+        "hardest_cosine": 0.4 - 0.1 * accuracy,
+        "gradient_norm": 3 + 30 * np.exp(-40 * TIME),
+        "lr": 0.1 * np.minimum(TIME / 0.05, 1) * np.exp(-6 * TIME),
+        "margin": margin,
+        "utterances_per_second": 1000 * np.ones(LINES),
+        "waiting": np.r_[0.3, np.full(LINES - 1, 0.003)],
+        "skipped": np.zeros(LINES),
+        "dev_eer": np.array([0.15, 0.11, 0.1, 0.098, 0.1]),
+    }
+    noise = {name: 1 + 0.03 * random.normal(size=len(values)) for name, values in curves.items() if name != "margin"}
+    curves = {
+        name: np.minimum(values * noise.get(name, 1.0), 1 if "acc" in name else np.inf)
+        for name, values in curves.items()
+    } | changed
+    steps = {length: np.linspace(100, 4000, length).astype(int) for length in map(len, curves.values())}
+    return Run({name: (steps[len(v)], v) for name, v in curves.items()}, steps=4000, classes=classes, dev=True)
+
+
+def rules(run):
+    return [finding.rule for finding in findings(run)]
+
+
+@given(st.integers(0, 10_000), st.sampled_from([2, 10, 125, 6000, 1_000_000]))
+def test_no_false_alarm(seed, classes):
+    assert findings(healthy(classes, seed)) == []
+
+
+def test_no_false_alarm_of_other_losses_and_beginnings():
+    run = healthy()
+    plain = {name: curve for name, curve in run.curves.items() if name not in ("margin", "skipped")}
+    everyone = {**plain, "boundary_share": (run.steps_of("loss"), np.ones(LINES))}
+    assert rules(Run(everyone, steps=4000, classes=1000)) == []
+    for step in (0, 100, 200, 300, 500, 900, 2000, 3000):  # a run that has just begun
+        begun = {name: (steps[steps <= step], values[steps <= step]) for name, (steps, values) in run.curves.items()}
+        assert rules(Run(begun, steps=4000, classes=1000)) == [], step
+    assert rules(Run({})) == []
+
+
+def ones(value=1.0):
+    return np.full(LINES, value)
+
+
+EARLY = np.r_[np.geomspace(7, 2, LINES // 2)]
+CASES = {
+    "no_learning": {"loss": ones(6.95), "accuracy": ones(0.001), "margin_accuracy": ones(0.001)},
+    "diverged": {"loss": np.r_[EARLY, np.linspace(2, 9, LINES // 2)]},
+    "gradient_spikes": {"gradient_norm": np.where(np.arange(LINES) == 25, 40.0, 3.0)},
+    "skipped_steps": {"skipped": np.where(np.arange(LINES) == 25, 0.02, 0.0)},
+    "collapsed": {"target_cosine": ones(0.98), "hardest_cosine": ones(0.97)},
+    "margin_too_large": {"margin_accuracy": ones(0.0005), "boundary_share": np.r_[0.95, ones(0.9995)[1:]]},
+    "boundary_empty": {"margin_accuracy": ones(0.9), "boundary_share": np.r_[0.9, ones(0.001)[1:]]},
+    "overfitting": {"dev_eer": np.array([0.15, 0.1, 0.115, 0.12, 0.14])},
+    "starved": {"waiting": ones(0.2)},
+    "slowing": {"utterances_per_second": np.r_[ones(1000)[:25], ones(400)[25:]]},
+    "rate_never_decayed": {"lr": ones(0.1)},
+    "dev_not_measured": {"dev_eer": np.empty(0)},
+}
+
+
+@pytest.mark.parametrize("rule", CASES)
+def test_each_rule_finds_its_case_and_no_other_does(rule):
+    run = healthy(**CASES[rule])
+    assert rules(run) == [rule]
+    text = findings(run)[0].text
+    assert text[0].isupper() and text.endswith(".") and text.count(". ") >= (rule != "dev_not_measured")
+
+
+def test_every_rule_has_a_case():
+    assert CASES.keys() == RULES.keys()
+
+
+def test_what_is_said():
+    said = {rule: findings(healthy(**changed))[0].text for rule, changed in CASES.items()}
+    assert (
+        "the loss was 6.95 at first and is 6.95 (guessing among 1000 classes costs ln 1000 = 6.91)"
+        in (said["no_learning"])
+    )
+    assert "2.00 at step 2000 and is 7.89" in said["diverged"]
+    assert "40 around step 2600, 3 as a rule (1 of 36 log lines" in said["gradient_spikes"]
+    assert "0.05% with the margin of 0.2 (so every sample is a boundary sample)" in said["margin_too_large"]
+    assert "best at step 1075 with 10.00% and is 14.00% at step 4000" in said["overfitting"]
+    assert "1000 utterances per second at first, 400 in the end" in said["slowing"]
+    gone = np.where(np.arange(LINES) >= 30, np.nan, np.geomspace(7, 2, LINES))
+    assert "not finite from step 3100 on" in {f.rule: f.text for f in findings(healthy(loss=gone))}["diverged"]
+    lost = np.r_[np.linspace(0.05, 0.9, 30), np.full(10, 0.1)]
+    assert "accuracy was 90.0% at step 3000 and is 10.0%" in findings(healthy(accuracy=lost))[0].text
+    assert "set some speakers apart" in findings(Run({}, dev=False))[0].text
+
+
+def test_a_margin_that_is_met_late_is_no_alarm():
+    rising = np.r_[ones(0.0)[:10], np.geomspace(1e-5, 2e-3, LINES - 10)]
+    assert rules(healthy(margin_accuracy=rising, boundary_share=1 - rising)) == []
+
+
+def test_an_unfinished_run_may_have_its_full_rate():
+    run = healthy(lr=ones(0.1))
+    assert rules(Run(run.curves, steps=8000, classes=1000, dev=True)) == []
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """A run's directory, with its config and the index of the pack that it was trained on."""
+    run = healthy(**CASES["starved"])
+    out, pack = tmp_path / "out", tmp_path / "pack"
+    out.mkdir()
+    pack.mkdir()
+    lines = [{"step": int(s), name: float(v)} for name in run.curves for s, v in zip(*run.curves[name])]
+    lines.sort(key=lambda line: line["step"])
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (out / "metrics.jsonl").write_text(text + '{"step": 4100, "lo')  # killed as it wrote
+    (out / "config.yaml").write_text(
+        f"data: {{train: {pack}, dev: null}}\naugment: {{speeds: [1.0, 0.9, 1.1]}}\nloss: {{name: bd_lmcl}}\n"
+        "train: {steps: 8000, batch_size: 64}\n"
+    )
+    (pack / "pack.json").write_text('{"format": 1, "speakers": 7}')
+    return out
+
+
+def test_a_run_from_its_directory(experiment, tmp_path):
+    run = read_run(experiment)
+    assert (run.steps, run.classes, run.dev, run.last_step) == (8000, 21, False, 4000)
+    assert rules(run) == ["starved"]
+    assert summary(run).startswith("step 4000 of 8000, loss ") and "at step 2050" in summary(run)
+    (tmp_path / "pack" / "pack.json").unlink()
+    assert read_run(experiment).classes is None
+    config = experiment / "config.yaml"
+    config.write_text("data: {utterances_per_speaker: 2}\nloss: {name: ge2e}\ntrain: {batch_size: 64}\n")
+    assert read_run(experiment).classes == 32
+    config.unlink()
+    assert read_run(experiment).steps is None
+    for spoilt in ("[1, 2", "- 1\n"):
+        config.write_text(spoilt)
+        with pytest.raises(InputError, match=r"config\.yaml: "):
+            read_run(experiment)
+
+
+def test_the_page(experiment, tmp_path):
+    pytest.importorskip("matplotlib")
+    runs = {"<a>": read_run(experiment), "b": healthy()}
+    training.write_page(runs, tmp_path / "page.html", title="A & B")
+    page = (tmp_path / "page.html").read_text()
+    assert "<h2>&lt;a&gt;</h2>" in page and "<b>starved</b> It waited for data 20%" in page
+    assert page.count(training.HEALTHY) == 1 and page.count("<svg") == 1 and "A &amp; B" in page
+    assert "http" not in page.partition("<svg")[0]
+    training.draw(runs, {"png": tmp_path / "a.png"})
+    assert (tmp_path / "a.png").stat().st_size > 50_000
+    with pytest.raises(InputError, match="nothing was logged yet"):
+        training.draw({"b": Run({})}, {"png": tmp_path / "a.png"})
