@@ -7,8 +7,6 @@ code.
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +22,8 @@ from spkver.errors import InputError
 from spkver.features import FrontEnd, FrontEndConfig
 from spkver.features.fbank import normalise
 from spkver.files import StrPath, atomic_directory, write_text
+from spkver.modeldir import CARD, CONFIG, WEIGHTS, check, identity
 from spkver.models import MODELS
-
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "card.md"
 
 
 class EncoderConfig(Config):
@@ -131,14 +128,6 @@ class Encoder(nn.Module):
         self.model_id = identity(path)
 
 
-def identity(path: StrPath) -> str:
-    """The hash of a model directory: of its config and weights. Embeddings carry it, scoring compares it."""
-    digest = hashlib.sha256()
-    for name in (CONFIG, WEIGHTS):
-        digest.update((Path(path) / name).read_bytes())
-    return digest.hexdigest()[:32]
-
-
 def pick_device(name: str) -> torch.device:
     """The device of that name; `auto` is the GPU where there is one. Raises InputError for one that is not here."""
     if name == "auto":
@@ -157,10 +146,7 @@ def load_model(path: StrPath, device: str = "cpu") -> Encoder:
 
     Raises InputError naming what is missing, or which weights do not fit the config.
     """
-    root = Path(path)
-    for name in (CONFIG, WEIGHTS):
-        if not (root / name).is_file():
-            raise InputError(f"{path}: not a model directory (no {name}); give the `model` folder of an experiment")
+    root = check(path)
     encoder = Encoder(load(EncoderConfig, root / CONFIG))
     try:
         tensors = safetensors.torch.load_file(root / WEIGHTS)

@@ -32,6 +32,7 @@ COMMANDS = {
     "curves": ("spkver.cli.curves", "Training curves and last values of one or more runs."),
     "breakdown": ("spkver.cli.breakdown", "Errors by gender, duration, session, ... and by speaker."),
     "check-trials": ("spkver.cli.check_trials", "What is odd about a trial list."),
+    "threshold": ("spkver.cli.threshold", "The decision threshold for a wished error rate or cost."),
     "verify": ("spkver.cli.verify", "Do two recordings hold the same speaker?"),
     "convert": ("spkver.cli.convert", "Embeddings between Parquet, npz and Kaldi ark/scp."),
     "doctor": ("spkver.cli.doctor", "What this installation can do: versions, device, what loads, free space."),

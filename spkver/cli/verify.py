@@ -20,7 +20,7 @@ def command(first: str, second: str, model: str, threshold: float | None) -> Non
     """
     from spkver import audio
     from spkver.encoder import load_model
-    from spkver.verify import verify
+    from spkver.verify.compare import verify
 
     encoder = load_model(model)
     verdict = verify(encoder, first, second, threshold)

@@ -11,6 +11,7 @@ from spkver.metrics.curve import (
     errors_at,
     miss_at_false_alarm,
     threshold_at_false_alarm,
+    threshold_at_miss,
 )
 from spkver.metrics.dcf import (
     OPERATING_POINTS,
@@ -59,4 +60,5 @@ __all__ = [
     "speaker_bootstrap",
     "student_interval",
     "threshold_at_false_alarm",
+    "threshold_at_miss",
 ]

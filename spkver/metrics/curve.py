@@ -108,6 +108,16 @@ def threshold_at_false_alarm(curve: ErrorCurve, rate: float) -> float:
     return float(curve.thresholds[int(np.searchsorted(-curve.false_alarm, -rate))])
 
 
+def threshold_at_miss(curve: ErrorCurve, rate: float) -> float:
+    """The highest threshold whose miss rate is at most `rate`; the lowest score of a target has a miss rate of 0.
+
+    Raises InputError for a rate outside [0, 1].
+    """
+    if not 0 <= rate <= 1:
+        raise InputError(f"a miss rate lies between 0 and 1, got {rate}")
+    return float(curve.thresholds[int(np.searchsorted(curve.miss, rate, side="right")) - 1])
+
+
 def miss_at_false_alarm(curve: ErrorCurve, rate: float) -> Decision:
     """The errors at the lowest threshold whose false-alarm rate is at most `rate`, as `threshold_at_false_alarm`."""
     at = int(np.searchsorted(curve.thresholds, threshold_at_false_alarm(curve, rate)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spkver.errors import InputError
-from spkver.verify import cosine, verify
+from spkver.verify.compare import cosine, verify
 
 
 class Fixed:

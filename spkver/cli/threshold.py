@@ -1,0 +1,123 @@
+"""spkver threshold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from spkver.errors import InputError
+from spkver.files import write_json
+from spkver.metrics import OperatingPoint
+from spkver.report import tables
+from spkver.scoring.comparison import read_speakers
+from spkver.trials import join, read_scores, read_trials
+from spkver.verify import threshold as thresholds
+from spkver.verify.decision import Decision, Rate, write_decision
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("scores", type=_FILE)
+@click.option("--trials", type=_FILE, help="The trial list with the labels, in any order.")
+@click.option("--far", type=click.FloatRange(0, 1), help="Wish: no more than this share of false accepts.")
+@click.option("--frr", type=click.FloatRange(0, 1), help="Wish: no more than this share of false rejects.")
+@click.option("--cost", type=float, nargs=3, metavar="P_TARGET C_MISS C_FA", help="Wish: the least expected cost.")
+@click.option("--eer", is_flag=True, help="Wish: both shares equal.")
+@click.option(
+    "--speakers",
+    multiple=True,
+    type=_FILE,
+    help="utt2spk of the list's ids (may be given again); without, ids that target trials join are one speaker's.",
+)
+@click.option("--prior", type=float, default=0.5, show_default=True, help="P(target) the calibration is learnt for.")
+@click.option("--model", type=_FILE, help="Store threshold and calibration in this model directory.")
+@click.option("--replicates", type=click.IntRange(min=20), default=1000, show_default=True, help="Draws of speakers.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--out", type=_FILE, help="Write the numbers to this JSON file, too.")
+def command(
+    scores: Path,
+    trials: Path | None,
+    far: float | None,
+    frr: float | None,
+    cost: tuple[float, float, float] | None,
+    eer: bool,
+    speakers: tuple[Path, ...],
+    prior: float,
+    model: Path | None,
+    replicates: int,
+    seed: int,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """The decision threshold for a wish, from labelled SCORES, with its uncertainty.
+
+    \b
+    A pair is accepted at the threshold or above. Its interval, and those of the rates, are of a bootstrap over speakers
+    (95 %). With --model, `spkver verify` and `spkver identify` decide by it from then on; the scores must then be that
+    model's plain cosines, on recordings like those to be decided about and not used in training.
+
+    \b
+    Example:
+      spkver threshold test.scores --trials trials.txt --far 0.001 --speakers data/test/utt2spk --model exp/my/model
+    """
+    scored = read_scores(scores)
+    if trials:
+        scored = join(scored, read_trials(trials), names=(str(scores), str(trials)))
+    if model:
+        thresholds.require_cosines(scored, str(scores))
+    decision, doubts = thresholds.choose(
+        scored,
+        _wish(far, frr, cost, eer),
+        read_speakers(speakers) if speakers else None,
+        prior=prior,
+        replicates=replicates,
+        seed=seed,
+    )
+    # names, not paths: the file may be given away with the model
+    decision = decision.model_copy(update={"scores": scores.name, "trials": trials.name if trials else ""})
+    for doubt in doubts:
+        click.echo(f"warning: {doubt}", err=True)
+    if out:
+        write_json(out, decision.model_dump())
+    click.echo(json.dumps(decision.model_dump(), indent=2) if as_json else _table(decision))
+    if model:
+        click.echo(f"stored in {write_decision(model, decision)}", err=as_json)
+
+
+def _wish(far: float | None, frr: float | None, cost: tuple[float, float, float] | None, eer: bool) -> thresholds.Wish:
+    wishes = []
+    if far is not None:
+        wishes.append(thresholds.at_far(far))
+    if frr is not None:
+        wishes.append(thresholds.at_frr(frr))
+    if cost is not None:
+        wishes.append(thresholds.at_cost(OperatingPoint(*cost)))
+    if eer:
+        wishes.append(thresholds.at_eer())
+    if len(wishes) != 1:
+        raise InputError("give one of --far, --frr, --cost and --eer")
+    return wishes[0]
+
+
+def _table(decision: Decision) -> str:
+    calibration = decision.calibration
+    rows = [
+        ["", "value", "95 %", "errors", "trials"],
+        ["threshold", f"{decision.threshold:.4f}", f"{decision.low:.4f} to {decision.high:.4f}", "", ""],
+        ["FAR", *_cells(decision.far)],
+        ["FRR", *_cells(decision.frr)],
+    ]
+    return (
+        f"for {decision.wish}; intervals over {decision.speakers:,} speakers\n{tables.text(rows)}\n"
+        f"log-likelihood ratio: {calibration.scale:.4f} x score {calibration.offset:+.4f}, "
+        f"from {calibration.least:.2f} to {calibration.most:.2f}"
+    )
+
+
+def _cells(rate: Rate) -> list[str]:
+    span = f"{100 * rate.low:.2g} to {100 * rate.high:.2g} %"
+    return [f"{100 * rate.rate:.3g} %", span, f"{rate.errors:,}", f"{rate.trials:,}"]

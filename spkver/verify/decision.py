@@ -1,0 +1,97 @@
+"""What turns a score into a decision: threshold and calibration of a model, kept in its directory as decision.yaml.
+
+The file names the hash of the model that it belongs to and is no part of that hash, so that a model can be given a new
+threshold without becoming another model. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from pydantic import Field
+
+from spkver import modeldir
+from spkver.config import Config, load, save
+from spkver.errors import InputError
+from spkver.files import StrPath
+
+DECISION = "decision.yaml"
+
+
+class Rate(Config):
+    """An error rate as it was counted, and the interval of 95 % in which it may lie with other speakers."""
+
+    rate: float = Field(ge=0, le=1)
+    low: float = Field(ge=0, le=1)
+    high: float = Field(ge=0, le=1)
+    errors: int = Field(ge=0)
+    trials: int = Field(gt=0)
+
+
+class Calibration(Config):
+    """From a score to a natural-log likelihood ratio: scale * score + offset, between `least` and `most`.
+
+    The ends are what the list that it was learnt on can bear witness to: log(targets + 1) below 0, log(nontargets + 1)
+    above. prior: the P(target) at which it was learnt
+    """
+
+    scale: float = Field(gt=0)
+    offset: float
+    least: float
+    most: float
+    prior: float = Field(gt=0, lt=1)
+
+    def ratio(self, score: float) -> float:
+        """The natural-log likelihood ratio of a score."""
+        return min(max(self.scale * score + self.offset, self.least), self.most)
+
+    def probability(self, score: float, prior: float = 0.5) -> float:
+        """How likely one speaker is at this score where a share `prior` of all pairs are of one speaker, in (0, 1)."""
+        return 1 / (1 + math.exp(-self.ratio(score) - log_odds(prior)))
+
+
+class Decision(Config):
+    """A threshold (accepted at score >= threshold), its calibration, and what they were measured on.
+
+    low, high: where the threshold may lie with other speakers, 95 %
+    wish: what the threshold is for, in words; far, frr: the rates of false accepts and false rejects that it gives
+    speakers: how many the list had; scores, trials: the names of the files; model: the hash, "" where it has none yet
+    """
+
+    model: str = ""
+    threshold: float
+    low: float
+    high: float
+    wish: str
+    far: Rate
+    frr: Rate
+    calibration: Calibration
+    speakers: int
+    scores: str = ""
+    trials: str = ""
+
+
+def log_odds(prior: float) -> float:
+    """The natural logarithm of the odds of a probability. Raises InputError outside (0, 1)."""
+    if not 0 < prior < 1:
+        raise InputError(f"a prior lies between 0 and 1, got {prior:g}")
+    return math.log(prior / (1 - prior))
+
+
+def write_decision(model: StrPath, decision: Decision) -> Path:
+    """Store a decision in a model directory, as that model's. Raises InputError for what is no model directory."""
+    path = modeldir.check(model) / DECISION
+    save(decision.model_copy(update={"model": modeldir.identity(model)}), path)
+    return path
+
+
+def read_decision(model: StrPath) -> Decision | None:
+    """The decision of a model directory, or None where it has none. Raises InputError for that of another model."""
+    path = Path(model) / DECISION
+    if not path.exists():
+        return None
+    decision = load(Decision, path)
+    if decision.model != modeldir.identity(model):
+        raise InputError(f"{path}: the threshold of another model; measure this one's by spkver threshold --model")
+    return decision

@@ -1,0 +1,193 @@
+"""The threshold for a wish, how sure it is, and the error rates that it gives, from labelled scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spkver import metrics
+from spkver.errors import InputError
+from spkver.metrics import ErrorCurve, OperatingPoint
+from spkver.scoring.breakdown import speakers_of
+from spkver.scoring.calibration import fit_affine
+from spkver.trials import Scores, Trials, codes
+from spkver.verify.decision import Calibration, Decision, Rate
+
+ERRORS = 30  # make a rate known to within 30 % at 90 % confidence: the "rule of 30" (Doddington et al., 2000)
+LEVEL = 0.95
+_COSINE = 1.001  # with rounding
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a threshold is for.
+
+    words: for messages; threshold: of a curve, infinity where only rejecting all would do
+    kinds: the trials whose errors settle where it lies: non-targets, targets, or both; rate: wished of these
+    """
+
+    words: str
+    threshold: Callable[[ErrorCurve], float]
+    kinds: tuple[str, ...]
+    rate: float | None = None
+
+
+def at_far(rate: float) -> Wish:
+    """The lowest threshold that keeps the false-accept rate to `rate`."""
+    words = f"a false-accept rate of {rate:g}"
+    return Wish(words, lambda curve: metrics.threshold_at_false_alarm(curve, rate), ("non-targets",), rate)
+
+
+def at_frr(rate: float) -> Wish:
+    """The highest threshold that keeps the false-reject rate to `rate`."""
+    words = f"a false-reject rate of {rate:g}"
+    return Wish(words, lambda curve: metrics.threshold_at_miss(curve, rate), ("targets",), rate)
+
+
+def at_cost(point: OperatingPoint) -> Wish:
+    """The threshold of the least expected cost."""
+    words = f"the least cost at P(target) {point.p_target:g}, a miss {point.c_miss:g}, a false accept {point.c_fa:g}"
+    return Wish(words, lambda curve: metrics.least_cost(curve, point).threshold, ("non-targets", "targets"))
+
+
+def at_eer() -> Wish:
+    """The threshold at which both rates are as equal as they can be."""
+    words = "equal rates of false accepts and false rejects"
+    return Wish(words, lambda curve: metrics.equal_error(curve).threshold, ("non-targets", "targets"))
+
+
+def choose(
+    scores: Scores,
+    wish: Wish,
+    speakers: Mapping[str, str] | None = None,
+    *,
+    prior: float = 0.5,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> tuple[Decision, list[str]]:
+    """The threshold that labelled scores give for a wish, and what is doubtful about it, one line each.
+
+    speakers: of every id, for the intervals; without, the ids that target trials join are taken for one speaker's
+    prior: the P(target) that the calibration matters most for
+    The intervals are of a bootstrap over speakers, and no narrower than those of as many independent trials.
+    Raises InputError for a list without targets or non-targets, where nothing but rejecting all fulfils the wish, and
+    for scores that do not rise with the likelihood of a target.
+    """
+    curve = metrics.error_curve(scores.values, scores.labels)
+    threshold = wish.threshold(curve)
+    if not np.isfinite(threshold):
+        raise InputError(
+            f"no threshold gives {wish.words}: all {curve.targets:.0f} targets would be rejected; "
+            f"score more trials than these {curve.nontargets:.0f} non-targets, or wish for less"
+        )
+    if speakers is None:
+        enrol, test = linked_speakers(scores.trials)
+    else:
+        table = pa.table({"id": list(speakers), "speaker": list(speakers.values())})
+        enrol, test, _ = speakers_of(scores.trials, table)
+
+    def far(drawn: ErrorCurve) -> float:
+        return _errors(drawn, threshold).false_alarm
+
+    def frr(drawn: ErrorCurve) -> float:
+        return _errors(drawn, threshold).miss
+
+    drawn = metrics.speaker_bootstrap(
+        [scores.values],
+        scores.labels,
+        enrol,
+        test,
+        [lambda curve: min(wish.threshold(curve), float(curve.thresholds[-2])), far, frr],
+        replicates=replicates,
+        seed=seed,
+    )
+    (low, *lows), (high, *highs) = metrics.interval(drawn[:, 0], LEVEL)
+    found = _errors(curve, threshold)
+    alarms = round(found.false_alarm * curve.nontargets), int(curve.nontargets)
+    misses = round(found.miss * curve.targets), int(curve.targets)
+    decision = Decision(
+        threshold=threshold,
+        low=min(low, threshold),
+        high=max(high, threshold),
+        wish=wish.words,
+        far=_rate(*alarms, lows[0], highs[0]),
+        frr=_rate(*misses, lows[1], highs[1]),
+        calibration=_calibration(scores, prior),
+        speakers=len(np.unique(np.concatenate([enrol, test]))),
+    )
+    counted = {"non-targets": ("false accepts", decision.far), "targets": ("false rejects", decision.frr)}
+    return decision, [line for kind in wish.kinds if (line := _too_few(kind, *counted[kind], wish.rate))]
+
+
+def require_cosines(scores: Scores, name: str) -> None:
+    """Raises InputError for scores that no cosine has: a model's own threshold is one of cosines."""
+    if (most := float(np.abs(scores.values).max())) > _COSINE:
+        raise InputError(
+            f"{name}: a score of {most:g}: these are not the plain cosines that verify and identify decide by; "
+            "a model keeps a threshold of spkver score without --plda, normalisation or calibration"
+        )
+
+
+def linked_speakers(trials: Trials) -> tuple[np.ndarray, np.ndarray]:
+    """The speakers of both sides as codes (trials,): ids that target trials join, in one step or several, are one's.
+
+    Raises InputError for trials without labels.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components  # takes a while to load
+
+    if trials.target is None:
+        raise InputError("the trials have no labels: give the trial list that has them")
+    known = pc.unique(pa.concat_arrays([trials.enrol.dictionary, trials.test.dictionary]))
+    enrol, test = (
+        pc.index_in(side.dictionary, value_set=known).to_numpy()[codes(side)] for side in (trials.enrol, trials.test)
+    )
+    joined = enrol[trials.target], test[trials.target]
+    graph = coo_matrix((np.ones(len(joined[0]), np.int8), joined), shape=(len(known), len(known)))
+    speakers = connected_components(graph, directed=False)[1]
+    return speakers[enrol], speakers[test]
+
+
+def _errors(curve: ErrorCurve, threshold: float) -> metrics.Decision:
+    return metrics.errors_at(curve, int(np.searchsorted(curve.thresholds, threshold)))
+
+
+def _rate(errors: int, trials: int, low: float, high: float) -> Rate:
+    """A rate whose interval is no narrower than Clopper and Pearson's of independent trials."""
+    from scipy.special import betaincinv  # takes a while to load
+
+    tail = (1 - LEVEL) / 2
+    least = betaincinv(errors, trials - errors + 1, tail) if errors else 0.0
+    most = betaincinv(errors + 1, trials - errors, 1 - tail) if errors < trials else 1.0
+    return Rate(
+        rate=errors / trials, low=min(low, float(least)), high=max(high, float(most)), errors=errors, trials=trials
+    )
+
+
+def _calibration(scores: Scores, prior: float) -> Calibration:
+    learnt = fit_affine(scores.values[:, None].astype(np.float64), scores.labels, prior)
+    if not learnt.weights[0] > 0:
+        raise InputError("the scores of targets are no higher than those of non-targets: nothing to decide by")
+    targets = int(np.count_nonzero(scores.labels))
+    return Calibration(
+        scale=float(learnt.weights[0]),
+        offset=learnt.offset,
+        least=-float(np.log(targets + 1)),
+        most=float(np.log(len(scores) - targets + 1)),
+        prior=prior,
+    )
+
+
+def _too_few(kind: str, what: str, found: Rate, wished: float | None) -> str | None:
+    if found.errors >= ERRORS:
+        return None
+    rate = found.rate if wished is None else wished
+    needed = f"some {ERRORS / rate:,.0f}" if rate else "far more"
+    return (
+        f"the threshold rests on {found.errors} {what} among {found.trials:,} {kind}; {needed} of these would make "
+        f"{ERRORS} errors, which tell a rate to within a third"
+    )

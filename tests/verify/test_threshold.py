@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy.stats import binomtest
+from sklearn.linear_model import LogisticRegression
+
+from spkver import metrics
+from spkver.errors import InputError
+from spkver.metrics import OperatingPoint
+from spkver.trials import Scores, Trials
+from spkver.verify import threshold as th
+
+RNG = np.random.default_rng(0)
+
+
+def make(speakers=12, each=4, shift=2.5, seed=0) -> tuple[Scores, dict[str, str]]:
+    """Every pair of the recordings of some speakers, scored by a normal law of either kind."""
+    names = {f"s{speaker}-{number}": f"s{speaker}" for speaker in range(speakers) for number in range(each)}
+    ids = list(names)
+    first, second = np.triu_indices(len(ids), 1)
+    target = np.array([names[ids[a]] == names[ids[b]] for a, b in zip(first, second)])
+    values = np.random.default_rng(seed).normal(size=len(target)) + shift * target
+    trials = Trials(pa.array([ids[a] for a in first]), pa.array([ids[b] for b in second]), target)
+    return Scores(trials, (values / 6).astype(np.float32)), names
+
+
+def rates(scores: Scores, threshold: float) -> tuple[float, float]:
+    accepted = scores.values >= np.float32(threshold)
+    return accepted[~scores.labels].mean(), (~accepted)[scores.labels].mean()
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.3])
+def test_wished_rates_are_kept_and_no_neighbour_does_better(rate):
+    scores, names = make()
+    far, _ = th.choose(scores, th.at_far(rate), names, replicates=20)
+    frr, _ = th.choose(scores, th.at_frr(rate), names, replicates=20)
+    assert rates(scores, far.threshold) == (far.far.rate, far.frr.rate)
+    assert rates(scores, frr.threshold) == (frr.far.rate, frr.frr.rate)
+    assert far.far.rate <= rate and frr.frr.rate <= rate
+    values = np.unique(scores.values)
+    lower = values[np.searchsorted(values, np.float32(far.threshold)) - 1]
+    higher = values[np.searchsorted(values, np.float32(frr.threshold)) + 1]
+    assert rates(scores, lower)[0] > rate and rates(scores, higher)[1] > rate
+
+
+def test_cost_and_equal_rates_are_those_of_the_metrics():
+    scores, names = make()
+    curve = metrics.error_curve(scores.values, scores.labels)
+    point = OperatingPoint(0.1, 2, 1)
+    assert th.choose(scores, th.at_cost(point), names, replicates=20)[0].threshold == pytest.approx(
+        metrics.least_cost(curve, point).threshold
+    )
+    equal = th.choose(scores, th.at_eer(), names, replicates=20)[0]
+    assert equal.threshold == pytest.approx(metrics.equal_error(curve).threshold)
+    assert equal.far.rate == pytest.approx(equal.frr.rate, abs=0.03)
+
+
+def test_intervals_hold_the_value_and_are_no_narrower_than_binomial():
+    scores, names = make()
+    found, _ = th.choose(scores, th.at_far(0.01), names, replicates=100)
+    assert found.low <= found.threshold <= found.high and found.speakers == 12
+    for rate in (found.far, found.frr):
+        exact = binomtest(rate.errors, rate.trials).proportion_ci(0.95, method="exact")
+        assert rate.low <= exact.low + 1e-12 and rate.high >= exact.high - 1e-12
+        assert rate.low <= rate.rate <= rate.high
+
+
+def test_no_error_is_not_no_uncertainty():
+    scores, names = make(shift=30)
+    found, _ = th.choose(scores, th.at_far(0.0), names, replicates=20)
+    assert found.far.errors == 0 and found.far.high == pytest.approx(1 - 0.025 ** (1 / found.far.trials))
+
+
+def test_the_interval_covers_the_law_s_own_threshold():
+    """Of 20 corpora of one law, most intervals hold the threshold that the law gives: norm.isf(0.05) / 6."""
+    from scipy.stats import norm
+
+    held = 0
+    for seed in range(20):
+        scores, names = make(seed=seed)
+        found, _ = th.choose(scores, th.at_far(0.05), names, replicates=60, seed=seed)
+        held += found.low <= norm.isf(0.05) / 6 <= found.high
+    assert held >= 16
+
+
+def test_speakers_follow_from_the_target_trials():
+    scores, names = make()
+    own, _ = th.choose(scores, th.at_eer(), names, replicates=50)
+    linked, _ = th.choose(scores, th.at_eer(), replicates=50)
+    assert linked.speakers == own.speakers == 12
+    enrol, test = th.linked_speakers(scores.trials)
+    assert np.array_equal(enrol == test, scores.labels)
+    chain = Trials(pa.array(["a", "b", "a", "d"]), pa.array(["b", "c", "d", "e"]), np.array([True, True, False, False]))
+    enrol, test = th.linked_speakers(chain)
+    assert enrol[0] == test[0] == test[1] and len({enrol[0], test[2], test[3]}) == 3
+
+
+def test_few_errors_are_said():
+    scores, names = make()
+    doubts = th.choose(scores, th.at_far(0.001), names, replicates=20)[1]
+    assert doubts == [
+        "the threshold rests on 1 false accepts among 1,056 non-targets; some 30,000 of these would make 30 errors, "
+        "which tell a rate to within a third"
+    ]
+    assert "far more of these" in th.choose(scores, th.at_far(0.0), names, replicates=20)[1][0]
+    assert not th.choose(scores, th.at_far(0.1), names, replicates=20)[1]
+    assert "false rejects among 72 targets" in th.choose(scores, th.at_eer(), names, replicates=20)[1][-1]
+
+
+def test_calibration_is_balanced_logistic_regression():
+    scores, names = make(shift=1.5)
+    found = th.choose(scores, th.at_eer(), names, replicates=20)[0].calibration
+    own = LogisticRegression(C=1e9, class_weight="balanced", tol=1e-10)
+    own.fit(scores.values[:, None].astype(float), scores.labels)
+    assert found.scale == pytest.approx(own.coef_[0, 0], rel=1e-3)
+    assert found.offset == pytest.approx(own.intercept_[0], rel=1e-3)
+    assert found.most == pytest.approx(np.log(1 + np.count_nonzero(~scores.labels)))
+
+
+@pytest.mark.parametrize("wish", [th.at_far(0.0), th.at_cost(OperatingPoint(1e-6))])
+def test_wishes_that_only_rejecting_all_fulfils(wish):
+    scores, names = make()
+    top = Scores(scores.trials, np.where(scores.labels, scores.values, scores.values + 1))
+    with pytest.raises(InputError, match=r"no threshold gives .* would be rejected"):
+        th.choose(top, wish, names, replicates=20)
+
+
+def test_scores_that_fall():
+    scores, names = make()
+    with pytest.raises(InputError, match="no higher than those of non-targets"):
+        th.choose(Scores(scores.trials, -scores.values), th.at_eer(), names, replicates=20)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
+def test_rates_are_shares(rate):
+    scores, names = make()
+    for wish in (th.at_far(rate), th.at_frr(rate)):
+        with pytest.raises(InputError, match="between 0 and 1"):
+            th.choose(scores, wish, names)
+
+
+def test_other_scores_than_cosines():
+    scores, _ = make()
+    th.require_cosines(scores, "s")
+    with pytest.raises(InputError, match=r"s: a score of 7: .* not the plain cosines"):
+        th.require_cosines(Scores(scores.trials.take(np.arange(1)), np.array([-7], np.float32)), "s")
