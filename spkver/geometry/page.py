@@ -6,13 +6,14 @@ import base64
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any
 
+from spkver import page
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_directory, read_json, write_json, write_text
 from spkver.geometry.style import style
+from spkver.page import Html
 from spkver.report import tables
 
 RESULTS = "results.json"
@@ -72,8 +73,7 @@ def write_page(experiments: Sequence[StrPath], out: StrPath, *, title: str) -> N
 
     Raises InputError for a directory without results.
     """
-    sections = "\n".join(_section(Path(folder)) for folder in experiments)
-    write_text(out, _PAGE.format(title=escape(title), sections=sections))
+    write_text(out, page.document(title, *(_section(Path(folder)) for folder in experiments)))
 
 
 def mean_and_deviation(values: Sequence[float], digits: int) -> str:
@@ -89,55 +89,19 @@ def _markdown(experiment: Experiment) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _section(folder: Path) -> str:
+def _section(folder: Path) -> Html:
     if not (folder / RESULTS).is_file():
         raise InputError(f"{folder}: no {RESULTS} there; run its experiment first")
     found = read_json(folder / RESULTS)
-    shown = [f"<h2>{escape(found['title'])}</h2>", f"<p>{escape(found['text'])}</p>"]
-    shown += [_picture(folder, picture) for picture in found["pictures"]]
-    shown += [_table(table) for table in found["tables"]]
-    return "<section>\n" + "\n".join(shown) + "\n</section>"
+    shown = [_picture(folder, picture) for picture in found["pictures"]]
+    shown += [page.table(table["rows"], title=table["title"]) for table in found["tables"]]
+    return page.section(found["title"], *shown, note=found["text"])
 
 
-def _picture(folder: Path, picture: Mapping[str, str]) -> str:
+def _picture(folder: Path, picture: Mapping[str, str]) -> Html:
     data = base64.b64encode((folder / f"{picture['name']}.svg").read_bytes()).decode()
-    caption = escape(picture["caption"])
+    caption = page.html(picture["caption"])
     source = f"data:image/svg+xml;base64,{data}"
-    return f'<figure><img alt="{caption}" src="{source}"><figcaption>{caption}</figcaption></figure>'
-
-
-def _table(table: Mapping[str, Any]) -> str:
-    head, *body = table["rows"]
-    rows = [_row("th", head), *(_row("td", row) for row in body)]
-    return f"<table><caption>{escape(table['title'])}</caption>\n" + "\n".join(rows) + "\n</table>"
-
-
-def _row(tag: str, cells: Sequence[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-  body {{ max-width: 72rem; margin: 3rem auto; padding: 0 1.5rem; color: #222; background: #fff;
-         font: 16px/1.55 system-ui, sans-serif; }}
-  h1 {{ font-weight: 600; }}
-  h2 {{ margin-top: 4rem; font-weight: 600; }}
-  p, figcaption {{ max-width: 46rem; }}
-  figure {{ margin: 2rem 0; overflow-x: auto; }}
-  figure img {{ width: 100%; min-width: 40rem; }}
-  figcaption {{ color: #555; font-size: 0.9rem; }}
-  table {{ display: block; overflow-x: auto; border-collapse: collapse; margin: 2rem 0; font-size: 0.9rem;
-          font-variant-numeric: tabular-nums; }}
-  caption {{ text-align: left; color: #555; padding-bottom: 0.5rem; }}
-  th, td {{ padding: 0.25rem 0.9rem; text-align: right; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }}
-  th {{ font-weight: 600; border-bottom-color: #999; }}
-  th:first-child, td:first-child {{ text-align: left; padding-left: 0; }}
-</style>
-<h1>{title}</h1>
-{sections}
-</html>
-"""
+    return Html(
+        f'<figure class="picture"><img alt="{caption}" src="{source}"><figcaption>{caption}</figcaption></figure>\n'
+    )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
+from spkver.page import Axis, Chart, Html, document, figure, section, table
 from spkver.stats.measure import Measures
 from spkver.stats.source import Source
 
@@ -69,51 +69,29 @@ def counts(source: Source, measures: Measures) -> list[Table]:
 
 def page(source: Source, measures: Measures, tables: Sequence[Table]) -> str:
     """HTML with every table and a histogram of every quantity, in itself complete."""
-    pictures = "".join(_histogram(name, values) for name, values in quantities(source, measures).items())
+    pictures = [_histogram(name, values) for name, values in quantities(source, measures).items() if len(values)]
     hours = measures.seconds.sum() / 3600
     title = f"{source.name}: {len(source.ids)} utterances, {len(set(source.speakers))} speakers, {hours:.2f} h"
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
-        f"<style>{_STYLE}</style></head><body>\n<h1>{escape(title)}</h1>\n"
-        f"<div>{pictures}</div>\n{''.join(map(_html, tables))}</body></html>\n"
-    )
+    return document(title, Html(f'<div class="plots">{"".join(pictures)}</div>\n'), *map(_section, tables))
 
 
-_STYLE = (
-    "body{font:15px/1.4 sans-serif;max-width:64em;margin:2em auto;padding:0 1em;color:#222}"
-    "table{border-collapse:collapse}td,th{padding:.15em .8em .15em 0;text-align:left;border-bottom:1px solid #ddd}"
-    "figure{display:inline-block;margin:.5em}figcaption{font-size:13px}svg{font:11px sans-serif}"
-)
+def _section(part: Table) -> Html:
+    more = Html(f"<p>{len(part.rows) - SHOWN} more</p>\n" if len(part.rows) > SHOWN else "")
+    rows = table([part.head, *part.rows[:SHOWN]], words=len(part.head))
+    return section(f"{part.title} ({len(part.rows)})", rows, more)
 
 
-def _html(table: Table) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>\n"
-
-    body = "".join(line(row, "td") for row in table.rows[:SHOWN])
-    more = f"<p>{len(table.rows) - SHOWN} more</p>" if len(table.rows) > SHOWN else ""
-    title = f"<h2>{escape(table.title)} ({len(table.rows)})</h2>"
-    return f"{title}\n<table>{line(table.head, 'th')}{body}</table>{more}\n"
-
-
-def _histogram(name: str, values: np.ndarray, width: int = 300, height: int = 150, bins: int = 40) -> str:
-    """An SVG; values beyond the outer thousandths are counted in the first and last bar."""
-    if not len(values):
-        return ""
+def _histogram(name: str, values: np.ndarray, bins: int = 40) -> Html:
+    """A chart; values beyond the outer thousandths are counted in the first and last bar."""
     low, high = np.percentile(values, (0.1, 99.9))
     high = high if high > low else low + 1.0
     count, edges = np.histogram(np.clip(values, low, high), bins, (low, high))
-    step, scale = width / bins, height / max(1, count.max())
-    bars = "".join(
-        f'<rect x="{at * step:.1f}" y="{height - number * scale:.1f}" width="{step - 0.5:.1f}" '
-        f'height="{number * scale:.1f}"><title>{edges[at]:.3g} to {edges[at + 1]:.3g}: {number}</title></rect>'
-        for at, number in enumerate(count.tolist())
-        if number
-    )
-    labels = (
-        f'<text x="0" y="{height + 14}">{low:.3g}</text>'
-        f'<text x="{width}" y="{height + 14}" text-anchor="end">{high:.3g}</text>'
-        f'<text x="{width}" y="10" text-anchor="end" fill="#666">highest bar {count.max()}</text>'
-    )
-    picture = f'<svg width="{width}" height="{height + 18}" fill="#0072B2" role="img">{bars}{labels}</svg>'
-    return f"<figure>{picture}<figcaption>{escape(name)}</figcaption></figure>\n"
+    most = float(count.max())
+    chart = Chart(Axis(name, float(low), float(high)), Axis("number", 0, 1.05 * most), height=230)
+    chart.steps(edges, count, 0, "number")
+    numbers = table([["from", "to", "number"], *_bars(count, edges)], words=0)
+    return figure(chart.svg(f"histogram of the {name}"), name, numbers=numbers)
+
+
+def _bars(count: np.ndarray, edges: np.ndarray) -> list[list[str]]:
+    return [[f"{edges[bar]:.3g}", f"{edges[bar + 1]:.3g}", f"{count[bar]}"] for bar in np.flatnonzero(count)]

@@ -48,7 +48,7 @@ def test_the_page_stands_alone(tmp_path):
     write_page([tmp_path / "out", tmp_path / "out"], tmp_path / "index.html", title="A & B")
     page = (tmp_path / "index.html").read_text()
     HTMLParser().feed(page)
-    assert "<title>A &amp; B</title>" in page and "A &lt;line&gt;" in page and page.count("<td>1</td>") == 2
+    assert "<title>A &amp; B</title>" in page and "A &lt;line&gt;" in page and page.count(">1</td>") == 2
     sources = re.findall(r'(?:src|href)="([^"]{20})', page)
     assert sources == ["data:image/svg+xml;b"] * 2
 

@@ -1,0 +1,201 @@
+"""Charts as inline SVG: lines, bands, areas, dots and thresholds over two axes, in the colours of the page's style."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spkver.page.document import Html, html, series
+
+_WIDTH = 480  # of the drawing, in units that are about a pixel on a phone
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 10, 44
+_MOST = 1000  # points of a line
+
+
+def probit(rates: ArrayLike) -> np.ndarray:
+    """The normal quantile; 0 and 1 become points far outside of any axis."""
+    from scipy.special import ndtri  # takes as long to import as everything else together
+
+    scale: np.ndarray = ndtri(np.clip(rates, 1e-9, 1 - 1e-9))
+    return scale
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers in [low, high], at most one more than `most`, 1, 2 or 5 times a power of ten apart."""
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * times for times in (1, 2, 5, 10) if power * times >= rough * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]
+
+
+def span(values: ArrayLike, share: float = 0.03) -> tuple[float, float]:
+    """From the least to the greatest value, and a little further; never empty."""
+    finite = np.asarray(values, np.float64)
+    finite = finite[np.isfinite(finite)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    room = (high - low) * share or max(abs(low), 1.0) * share
+    return low - room, high + room
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an axis shows, from `low` to `high`.
+
+    marks: where its ticks are, and what they say; round numbers without
+    scale: linear, or probit (values in (0, 1), said in per cent)
+    """
+
+    name: str
+    low: float
+    high: float
+    marks: Sequence[tuple[float, str]] | None = None
+    scale: str = "linear"
+    unit: str = ""
+
+    def place(self, values: ArrayLike) -> np.ndarray:
+        """Where values lie: 0 at `low`, 1 at `high`."""
+        low, high, own = (self._scaled(one) for one in (self.low, self.high, values))
+        placed: np.ndarray = (own - low) / (high - low)
+        return placed
+
+    def ticks(self) -> Sequence[tuple[float, str]]:
+        """Where its ticks are, and what they say."""
+        if self.marks is not None:
+            return self.marks
+        return [(tick, f"{tick:.10g}".replace("-", "−")) for tick in ticks(self.low, self.high)]
+
+    def said(self) -> str:
+        """Attributes from which the page's script reads values back."""
+        low, high = float(self._scaled(self.low)), float(self._scaled(self.high))
+        return html(f"{self.scale} {low:.9g} {high:.9g} {self.unit}")
+
+    def _scaled(self, values: ArrayLike) -> np.ndarray:
+        return probit(values) if self.scale == "probit" else np.asarray(values, np.float64)
+
+
+@dataclass
+class Chart:
+    """A chart to which marks are added, and which is then drawn.
+
+    height: of the drawing, in units of which it is 480 wide
+    """
+
+    x: Axis
+    y: Axis
+    height: float = 320
+    _marks: list[str] = field(default_factory=list)
+    _rules: int = 0
+
+    def line(self, x: ArrayLike, y: ArrayLike, number: int, name: str, *, faint: bool = False) -> None:
+        """A line of the series of that number, which the page's script reads out by its name; at most 1,000 points."""
+        kind = f"line faint {series(number)}" if faint else f"line {series(number)}"
+        self._marks.append(f'<path class="{kind}" data-name="{html(name)}" d="{self._path(*_thinned(x, y))}"/>')
+
+    def guide(self, x: ArrayLike, y: ArrayLike) -> None:
+        """A thin line for the eye alone."""
+        self._marks.append(f'<path class="guide" d="{self._path(np.asarray(x), np.asarray(y))}"/>')
+
+    def band(self, x: ArrayLike, low: ArrayLike, high: ArrayLike, number: int) -> None:
+        """The room between two lines."""
+        outline = self._path(np.concatenate([x, np.asarray(x)[::-1]]), np.concatenate([low, np.asarray(high)[::-1]]))
+        self._marks.append(f'<path class="band {series(number)}" d="{outline}Z"/>')
+
+    def steps(self, edges: ArrayLike, values: ArrayLike, number: int, name: str) -> None:
+        """A histogram: values (bins,) between edges (bins + 1,), filled down to the axis."""
+        x, y = np.repeat(np.asarray(edges), 2), np.concatenate([[0], np.repeat(np.asarray(values), 2), [0]])
+        path = self._path(x, y)
+        self._marks.append(f'<path class="area {series(number)}" data-name="{html(name)}" d="{path}"/>')
+
+    def dots(self, x: ArrayLike, y: ArrayLike, number: int, titles: Sequence[str], *, size: float = 3) -> None:
+        """Dots of one series, each with the words that it shows when pointed at."""
+        across, up = self._across(x), self._up(y)
+        circles = "".join(
+            f'<circle cx="{_short(a)}" cy="{_short(b)}" r="{size:g}"><title>{html(title)}</title></circle>'
+            for a, b, title in zip(across.tolist(), up.tolist(), titles)
+        )
+        self._marks.append(f'<g class="dots {series(number)}">{circles}</g>')
+
+    def group(self, name: str, x: ArrayLike, y: ArrayLike, number: int, titles: Sequence[str]) -> None:
+        """Dots that the page's script can bring out by their name."""
+        self._marks.append(f'<g data-group="{html(name)}">')
+        self.dots(x, y, number, titles)
+        self._marks.append("</g>")
+
+    def rule(self, x: float, label: str) -> None:
+        """A labelled vertical line: a threshold."""
+        at = float(self._across(x))
+        if not 0 <= at <= self._inner_width:
+            return
+        left = at > 0.6 * self._inner_width
+        place = f'x="{at + (-5 if left else 5):.1f}" y="{13 + 16 * self._rules}"'
+        anchor = ' text-anchor="end"' if left else ""
+        self._rules += 1
+        self._marks.append(
+            f'<path class="rule" d="M{at:.1f} 0V{self._inner_height:g}"/><text class="label" {place}{anchor}>'
+            f"{html(label)}</text>"
+        )
+
+    def text(self, x: float, y: float, words: str) -> None:
+        """Words whose middle is there."""
+        place = f'x="{float(self._across(x)):.1f}" y="{float(self._up(y)):.1f}" text-anchor="middle"'
+        self._marks.append(f'<text class="label" {place}>{html(words)}</text>')
+
+    def svg(self, label: str) -> Html:
+        """The drawing; label: what it shows, for those who do not see it."""
+        width, height = self._inner_width, self._inner_height
+        grid, words = [], []
+        for value, text in self.x.ticks():
+            at = float(self._across(value))
+            grid.append(f"M{at:.1f} 0V{height:g}")
+            words.append(
+                f'<text x="{at + _LEFT:.1f}" y="{self.height - _BOTTOM + 17:g}" text-anchor="middle">{text}</text>'
+            )
+        for value, text in self.y.ticks():
+            at = float(self._up(value))
+            grid.append(f"M0 {at:.1f}H{width:g}")
+            words.append(f'<text x="{_LEFT - 6}" y="{at + _TOP + 4:.1f}" text-anchor="end">{text}</text>')
+        across = f'x="{_LEFT + width / 2:g}" y="{self.height - 6:g}" text-anchor="middle"'
+        upward = f'transform="translate(13 {_TOP + height / 2:g}) rotate(-90)" text-anchor="middle"'
+        return Html(
+            f'<svg class="chart" viewBox="0 0 {_WIDTH} {self.height:g}" role="img" aria-label="{html(label)}" '
+            f'data-x="{self.x.said()}" data-y="{self.y.said()}">'
+            f'<g class="ticks" aria-hidden="true">{"".join(words)}'
+            f'<text class="name" {across}>{html(self.x.name)}</text>'
+            f'<text class="name" {upward}>{html(self.y.name)}</text></g>'
+            f'<svg class="inside" x="{_LEFT}" y="{_TOP}" width="{width:g}" height="{height:g}">'
+            f'<path class="grid" d="{"".join(grid)}"/>{"".join(self._marks)}</svg></svg>\n'
+        )
+
+    @property
+    def _inner_width(self) -> float:
+        return _WIDTH - _LEFT - _RIGHT
+
+    @property
+    def _inner_height(self) -> float:
+        return self.height - _TOP - _BOTTOM
+
+    def _across(self, x: ArrayLike) -> np.ndarray:
+        return np.asarray(np.clip(self.x.place(x), -9, 9) * self._inner_width)
+
+    def _up(self, y: ArrayLike) -> np.ndarray:
+        return np.asarray((1 - np.clip(self.y.place(y), -9, 9)) * self._inner_height)
+
+    def _path(self, x: np.ndarray, y: np.ndarray) -> str:
+        points = zip(self._across(x).tolist(), self._up(y).tolist())
+        return "M" + "L".join(f"{_short(a)} {_short(b)}" for a, b in points)
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0")
+
+
+def _thinned(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """At most 1,000 of the points, evenly taken, with both ends."""
+    across, up = np.asarray(x), np.asarray(y)
+    kept = np.unique(np.linspace(0, len(across) - 1, min(_MOST, len(across))).round().astype(np.int64))
+    return across[kept], up[kept]

@@ -1,0 +1,164 @@
+"use strict";
+// All of it is an addition: without it the page shows the same, but does not sort, filter, read out or play by itself.
+
+const make = (tag, properties = {}, ...children) => {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+};
+const labelled = (text, control) => make("label", {}, text, control);
+
+// --- tables: sorted by their heads, filtered by words and by choices
+
+function sortable(table) {
+  const heads = [...table.tHead.rows[0].cells];
+  const body = table.tBodies[0];
+  const key = (row, column) => row.cells[column].textContent.trim();
+  heads.forEach((head, column) => {
+    const number = head.classList.contains("number");
+    const button = make("button", { type: "button" }, ...head.childNodes);
+    head.append(button);
+    head.setAttribute("aria-sort", "none");
+    button.addEventListener("click", () => {
+      const down = head.getAttribute("aria-sort") === "ascending";
+      heads.forEach((other) => other.setAttribute("aria-sort", "none"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const value = (row) => (number ? parseFloat(key(row, column).replace("−", "-")) : key(row, column));
+      const compare = (a, b) => {
+        const [one, other] = [value(a), value(b)];
+        if (!number) return one.localeCompare(other) * (down ? -1 : 1);
+        if (isNaN(one) || isNaN(other)) return isNaN(one) - isNaN(other);
+        return (one - other) * (down ? -1 : 1);
+      };
+      body.append(...[...body.rows].sort(compare));
+    });
+  });
+  const rows = [...body.rows];
+  const search = make("input", { type: "search", autocomplete: "off" });
+  const choices = (table.dataset.pick || "").split(" ").filter(Boolean).map(Number).map((column) => {
+    const names = [...new Set(rows.map((row) => key(row, column)))].sort();
+    return { column, names, select: make("select", {}, new Option("all", ""), ...names.map((name) => new Option(name))) };
+  }).filter((choice) => choice.names.length > 1);
+  const count = make("output", { className: "count" });
+  count.setAttribute("aria-live", "polite");
+  const filter = () => {
+    const words = search.value.toLowerCase().split(/\s+/);
+    let shown = 0;
+    for (const row of rows) {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !(words.every((word) => text.includes(word)) &&
+        choices.every(({ column, select }) => !select.selectedIndex || key(row, column) === select.value));
+      shown += !row.hidden;
+    }
+    count.textContent = `${shown} of ${rows.length} rows`;
+  };
+  search.addEventListener("input", filter);
+  choices.forEach(({ select }) => select.addEventListener("change", filter));
+  const pickers = choices.map(({ column, select }) => labelled(heads[column].textContent.trim(), select));
+  table.closest(".wide").before(make("div", { className: "controls" }, labelled("Find", search), ...pickers, count));
+  filter();
+}
+
+// --- charts: what the lines say below the pointer, or at the place chosen by the arrow keys
+
+function normal(z) { // the normal distribution: Abramowitz and Stegun 26.2.17
+  const t = 1 / (1 + 0.2316419 * Math.abs(z));
+  const tail = Math.exp(-z * z / 2) / Math.sqrt(2 * Math.PI) *
+    t * (0.31938153 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))));
+  return z > 0 ? 1 - tail : tail;
+}
+
+function axis(text) {
+  const [scale, low, high, ...unit] = text.split(" ");
+  return (share) => {
+    const value = +low + share * (high - low);
+    const number = scale === "probit" ? 100 * normal(value) : value;
+    return `${Number(number.toPrecision(3))}${scale === "probit" ? " %" : unit.join(" ") && " " + unit.join(" ")}`;
+  };
+}
+
+function readable(chart) {
+  const inside = chart.querySelector(".inside");
+  const lines = [...chart.querySelectorAll("[data-name]")].map((path) => ({
+    name: path.dataset.name,
+    points: path.getAttribute("d").slice(1).split("L").map((pair) => pair.split(" ").map(Number)),
+  }));
+  if (!lines.length) return;
+  const [x, y] = [axis(chart.dataset.x), axis(chart.dataset.y)];
+  const [width, height] = [inside.width.baseVal.value, inside.height.baseVal.value];
+  const output = chart.closest("figure").querySelector(".readout");
+  const cross = inside.querySelector(".grid").cloneNode();
+  cross.setAttribute("class", "cross");
+  const at = (points, place) => {
+    for (let i = 1; i < points.length; i++) {
+      const [[a, b], [c, d]] = [points[i - 1], points[i]];
+      if (Math.min(a, c) <= place && place <= Math.max(a, c)) return a === c ? d : b + (d - b) * (place - a) / (c - a);
+    }
+    return null;
+  };
+  let place = width / 2;
+  const show = () => {
+    place = Math.max(0, Math.min(width, place));
+    cross.setAttribute("d", `M${place} 0V${height}`);
+    inside.append(cross);
+    const said = lines.map(({ name, points }) => [name, at(points, place)]).filter(([, up]) => up !== null)
+      .map(([name, up]) => `${name} ${y(1 - up / height)}`);
+    output.textContent = `at ${x(place / width)}: ${said.join("; ") || "nothing"}`;
+  };
+  const clear = () => { cross.remove(); output.textContent = ""; };
+  chart.addEventListener("pointermove", (event) => {
+    place = (event.clientX - inside.getScreenCTM().e) / inside.getScreenCTM().a;
+    show();
+  });
+  chart.addEventListener("pointerleave", clear);
+  chart.tabIndex = 0;
+  chart.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    place += step * width / (event.shiftKey ? 100 : 25);
+    show();
+  });
+  chart.addEventListener("blur", clear);
+}
+
+// --- maps: one group brought out
+
+function choosable(chart) {
+  const groups = [...chart.querySelectorAll("[data-group]")];
+  if (!groups.length) return;
+  const names = groups.map((group) => group.dataset.group);
+  const select = make("select", {}, new Option("all", ""), ...names.map((name) => new Option(name)));
+  const choose = () => {
+    chart.classList.toggle("chosen", select.selectedIndex > 0);
+    groups.forEach((group, number) => group.classList.toggle("on", select.selectedIndex === number + 1));
+  };
+  select.addEventListener("change", choose);
+  groups.forEach((group, number) => group.addEventListener("click", () => {
+    select.selectedIndex = select.selectedIndex === number + 1 ? 0 : number + 1;
+    choose();
+  }));
+  chart.before(make("div", { className: "controls" }, labelled(chart.dataset.groups || "Bring out", select)));
+}
+
+// --- recordings: links to them become buttons that play them
+
+function playable(link) {
+  const audio = document.getElementById(link.hash.slice(1));
+  if (!audio) return;
+  const button = make("button", { type: "button", className: "play", textContent: "▶" });
+  button.setAttribute("aria-label", `play ${link.dataset.recording}`);
+  button.dataset.plays = audio.id;
+  button.addEventListener("click", () => {
+    const playing = !audio.paused;
+    document.querySelectorAll("audio").forEach((other) => other.pause());
+    if (!playing) { audio.currentTime = 0; audio.play(); }
+  });
+  const mark = () => { button.textContent = audio.paused ? "▶" : "■"; };
+  ["play", "pause", "ended"].forEach((event) => audio.addEventListener(event, mark));
+  link.replaceWith(button);
+}
+
+document.querySelectorAll("table.sortable").forEach(sortable);
+document.querySelectorAll("svg.chart").forEach((chart) => { readable(chart); choosable(chart); });
+document.querySelectorAll("a.play").forEach(playable);
