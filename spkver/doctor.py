@@ -26,6 +26,7 @@ REQUIRED = ("numpy", "scipy", "soundfile", "pyarrow", "pydantic", "yaml", "click
 OPTIONAL = {
     "plot": ("matplotlib", "DET curves and plots"),
     "tensorboard": ("tensorboardX", "event files"),
+    "export": ("onnxruntime", "ONNX files"),
     "m4a": ("av", "reading m4a"),
     "fused": ("triton", "the fused reduction of the head"),
     "synthetic": ("espeakng_loader", "voices of the quickstart"),

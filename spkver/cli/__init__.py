@@ -35,6 +35,7 @@ COMMANDS = {
     "threshold": ("spkver.cli.threshold", "The decision threshold for a wished error rate or cost."),
     "verify": ("spkver.cli.verify", "Do two recordings hold the same speaker?"),
     "convert": ("spkver.cli.convert", "Embeddings between Parquet, npz and Kaldi ark/scp."),
+    "export": ("spkver.cli.export", "Models as ONNX, with or without the front end, checked against PyTorch."),
     "doctor": ("spkver.cli.doctor", "What this installation can do: versions, device, what loads, free space."),
     "report": ("spkver.cli.report", "DET curves and a table of results of one or more systems."),
 }

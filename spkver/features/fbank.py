@@ -47,7 +47,7 @@ class FrontEnd(nn.Module):
         """The log filterbank before normalisation over the utterance."""
         config = self.config
         scaled = waveform.float() * config.scale
-        frames = cut_frames(scaled, config.frame_length, config.frame_shift, snip_edges=config.snip_edges)
+        frames = self.cut(scaled)
         if config.dither and self.training:
             frames = frames + config.dither * torch.randn_like(frames)
         if config.remove_dc:
@@ -56,9 +56,17 @@ class FrontEnd(nn.Module):
             # Kaldi: the first sample of a frame stands in for the one before it
             before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
             frames = torch.sub(frames, before, alpha=config.preemphasis)
+        return torch.matmul(self.power(frames), self.mel).clamp_min(EPSILON).log()
+
+    def cut(self, waveform: Tensor) -> Tensor:
+        """(batch, time) to overlapping frames (batch, frames, frame_length)."""
+        config = self.config
+        return cut_frames(waveform, config.frame_length, config.frame_shift, snip_edges=config.snip_edges)
+
+    def power(self, frames: Tensor) -> Tensor:
+        """Power spectrum (batch, frames, fft_size / 2 + 1) of frames under the window."""
         spectrum = torch.fft.rfft(frames * self.window, n=self.fft_size)
-        power = spectrum.real.square() + spectrum.imag.square()
-        return torch.matmul(power, self.mel).clamp_min(EPSILON).log()
+        return spectrum.real.square() + spectrum.imag.square()
 
 
 def cut_frames(waveform: Tensor, length: int, shift: int, *, snip_edges: bool) -> Tensor:

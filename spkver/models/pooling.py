@@ -251,7 +251,9 @@ class XiVector(nn.Module):
         # log softplus(v) is v itself far below zero, where softplus underflows and its logarithm with it
         log_precision = 2 * torch.where(raw > -15, F.softplus(raw.clamp(min=-15)).log(), raw)
         # the prior is one more frame; the weights L / ΣL are a softmax of log L
-        prior = [parameter.float().expand(len(x), -1)[..., None] for parameter in (self.prior_mean, self.prior_logprec)]
+        prior = [
+            parameter.float().expand(x.shape[0], -1)[..., None] for parameter in (self.prior_mean, self.prior_logprec)
+        ]
         values = torch.cat([x.float(), prior[0]], dim=-1)
         weights = torch.cat([log_precision, prior[1]], dim=-1).softmax(dim=-1)
         mean, deviation = weighted_statistics(values, weights)

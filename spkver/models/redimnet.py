@@ -46,7 +46,8 @@ class ChannelNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, ...) to the same."""
-        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+        last = x.dim() - 1  # by its number: the ONNX exporter does not count from the end
+        return super().forward(x.movedim(1, last)).movedim(last, 1)
 
 
 class ConvNext1d(nn.Module):

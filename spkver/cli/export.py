@@ -1,0 +1,46 @@
+"""spkver export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+FORMS = {".onnx": "onnx"}  # by the name of OUT
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--to", "form", help="The form, where the name of OUT does not say it.  [.onnx: onnx]")
+@click.option("--waveform", is_flag=True, help="onnx: with fbank and CMN inside: waveform in.")
+@click.option("--sherpa", is_flag=True, help="onnx: refuse what sherpa-onnx would not compute alike.")
+@click.option("--language", help="onnx: what sherpa-onnx is told.  [default: unknown]")
+@click.option("--tolerance", help="onnx: largest error, relative to the embedding's length.  [default: 1e-3]")
+def command(model: Path, out: Path, form: str | None, **options: Any) -> None:
+    """The model directory MODEL for other runtimes: OUT.
+
+    \b
+    onnx: the network, features (batch, frames, bins) in, embeddings (batch, dim) out, with the
+    metadata that sherpa-onnx wants; with --waveform the whole of it. It is run in onnxruntime at
+    many lengths before it is kept, and compared with PyTorch.
+
+    \b
+    Example:
+      spkver export exp/my/model my.onnx
+      spkver export exp/my/model my-waveform.onnx --waveform
+    """
+    from spkver.config import validate
+    from spkver.encoder import load_model
+    from spkver.errors import InputError
+    from spkver.export import EXPORTS
+
+    name = form or FORMS.get(out.suffix)
+    if name is None:
+        raise InputError(f"{out}: the name does not say the form: end it in {', '.join(FORMS)}, or give --to")
+    form_class = EXPORTS.get(name)
+    given = {key: value for key, value in options.items() if value}
+    config = validate(form_class.Config, given)
+    for line in form_class(config).write(load_model(model), out):
+        click.echo(line)

@@ -1,0 +1,66 @@
+"""Does what was exported give the encoder's embeddings? At the shortest length, around segments, and at long ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from spkver.encoder import Encoder
+
+FRAMES = (1, 2, 3, 50, 99, 100, 101, 199, 203, 250, 400, 1001)  # beyond the shortest, so also odd ones
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """error: largest distance of two embeddings over the length of PyTorch's; cosine: the lowest of the two."""
+
+    error: float
+    cosine: float
+    lengths: int
+
+    def __str__(self) -> str:
+        return (
+            f"against PyTorch at {self.lengths} lengths: largest error {self.error:.1e} of the embedding's length, "
+            f"lowest cosine {self.cosine:.7f}"
+        )
+
+
+@torch.inference_mode()
+def agreement(encoder: Encoder, session: Any, kind: str) -> Agreement:
+    """Compare onnxruntime's embeddings with PyTorch's; kind: `features` or `waveform`, what the session takes."""
+    errors, cosines = [], []
+    name = session.get_inputs()[0].name
+    for waveform in waveforms(encoder):
+        features = encoder.front_end(waveform)
+        expected = encoder.network(features).double().numpy()
+        given = waveform if kind == "waveform" else features
+        found = session.run(None, {name: given.numpy()})[0].astype(np.float64)
+        lengths = np.linalg.norm(expected, axis=1)
+        errors.append((np.linalg.norm(found - expected, axis=1) / lengths).max())
+        cosines.append(((found * expected).sum(axis=1) / lengths / np.linalg.norm(found, axis=1)).min())
+    return Agreement(float(np.max(errors)), float(np.min(cosines)), len(errors))
+
+
+def waveforms(encoder: Encoder) -> Iterator[torch.Tensor]:
+    """Made voices (batch, time) of many lengths, one to three at a time."""
+    front_end, least = encoder.config.front_end, encoder.network.min_frames
+    frames = [least, least + 1, *(least + more for more in FRAMES)]
+    for number, count in enumerate(frames):
+        samples = front_end.samples(count) + number % 3
+        voices = [voice(samples, front_end.sample_rate, 3 * number + row) for row in range(1 + number % 3)]
+        yield torch.from_numpy(np.stack(voices))
+
+
+def voice(samples: int, sample_rate: int, seed: int) -> np.ndarray:
+    """Harmonics of a wandering pitch under a slow envelope, and noise: float32 (samples,) in [-1, 1]."""
+    random = np.random.default_rng(seed)
+    time = np.arange(samples) / sample_rate
+    pitch = random.uniform(80, 250) * (1 + 0.1 * np.sin(2 * np.pi * random.uniform(1, 3) * time))
+    phase = 2 * np.pi * np.cumsum(pitch) / sample_rate
+    tones = sum(np.sin(k * phase + random.uniform(0, 6)) * random.uniform(0.1, 1) / k for k in range(1, 20))
+    loudness = 0.6 + 0.4 * np.sin(2 * np.pi * random.uniform(2, 5) * time)
+    return (0.1 * loudness * tones + random.normal(0, 0.003, samples)).astype(np.float32)

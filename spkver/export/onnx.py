@@ -1,0 +1,130 @@
+"""ONNX: the network alone, features in, or with the front end inside, waveform in; batch and time vary.
+
+By PyTorch's exporter that traces (`dynamo=False`): it gives every network here at every length. The other one,
+torch.export, wants a least length for each network, above the shortest that the network takes. What was exported runs
+in onnxruntime before it is kept, at many lengths and batches, and its embeddings are compared with PyTorch's.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from spkver import __version__
+from spkver.config import Component
+from spkver.encoder import Encoder
+from spkver.errors import InputError, RunError, load_optional
+from spkver.export import sherpa
+from spkver.export.checking import Agreement, agreement
+from spkver.features.graph import GraphFrontEnd
+from spkver.files import StrPath, atomic_file
+
+EXTRA = "export"
+ABOUT = "spkver"  # the metadata key of the JSON that says what is in the file
+OPSET = 17  # the first with layer norm
+INPUTS = {"features": "feats", "waveform": "waveform"}
+OUTPUT = "embs"  # the network's names are those of WeSpeaker's exports
+
+
+class OnnxConfig(Component):
+    """What goes into the file."""
+
+    name: Literal["onnx"] = "onnx"
+    waveform: bool = Field(False, description="with the front end inside")
+    sherpa: bool = Field(False, description="refuse what sherpa-onnx would compute otherwise")
+    language: str = Field("unknown", min_length=1, description="what sherpa-onnx is told")
+    tolerance: float = Field(1e-3, gt=0, description="largest allowed error, relative to the embedding's length")
+
+
+class OnnxExport:
+    """An .onnx file; its metadata hold the model's config, and what sherpa-onnx needs where it computes the same."""
+
+    Config = OnnxConfig
+
+    def __init__(self, config: OnnxConfig) -> None:
+        self.config = config
+
+    def write(self, encoder: Encoder, path: StrPath) -> list[str]:
+        """Export, check and write."""
+        config = self.config
+        kind = "waveform" if config.waveform else "features"
+        other = sherpa.difference(encoder.config.front_end) if kind == "features" else sherpa.WAVEFORM
+        if config.sherpa and other:
+            raise InputError(f"{path}: not for sherpa-onnx: {other}")
+        model = trace(encoder, kind)
+        about = {
+            "version": __version__,
+            "model": encoder.model_id,
+            "input": kind,
+            "config": encoder.config.model_dump(mode="json"),
+        }
+        metadata = {ABOUT: json.dumps(about)}
+        if not other:
+            metadata |= sherpa.metadata(encoder, config.language)
+        load_optional("onnx", EXTRA).helper.set_model_props(model, metadata)
+        data = model.SerializeToString()
+        found = agreement(encoder, session(data), kind)
+        self._judge(path, found)
+        with atomic_file(path) as part:
+            part.write_bytes(data)
+        lines = [f"{path}: {kind} in, {len(data) / 1e6:.1f} MB", str(found)]
+        return [*lines, f"not for sherpa-onnx: {other}" if other else "with the metadata that sherpa-onnx needs"]
+
+    def _judge(self, path: StrPath, found: Agreement) -> None:
+        if not found.error <= self.config.tolerance:
+            raise RunError(
+                f"{path}: not written: {found}, more than the tolerance {self.config.tolerance:g}; "
+                "a larger one is allowed by --tolerance"
+            )
+
+
+def trace(encoder: Encoder, kind: str) -> Any:
+    """The onnx model of an encoder's network (kind `features`), or of all of it (`waveform`)."""
+    onnx = load_optional("onnx", EXTRA)
+    front_end = GraphFrontEnd(encoder.config.front_end)
+    example = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, (2, 3 * encoder.sample_rate))).float()
+    network = _Whole(front_end, encoder.network) if kind == "waveform" else encoder.network
+    inputs = example if kind == "waveform" else front_end(example)
+    buffer: Any = io.BytesIO()  # torch's annotation knows of paths only
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter(
+            "ignore"
+        )  # of what is deprecated in the exporter, and of traces; what comes out is checked
+        torch.onnx.export(
+            network.eval(),
+            (inputs,),
+            buffer,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUTS[kind]],
+            output_names=[OUTPUT],
+            dynamic_axes={INPUTS[kind]: {0: "batch", 1: "time"}, OUTPUT: {0: "batch"}},
+        )
+    return onnx.load_model_from_string(buffer.getvalue())
+
+
+def session(model: bytes | StrPath, threads: int = 0) -> Any:
+    """An onnxruntime session on the CPU; threads: 0 for its own choice. Raises InputError for what is not ONNX."""
+    runtime = load_optional("onnxruntime", EXTRA)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+class _Whole(nn.Module):
+    """Front end and network."""
+
+    def __init__(self, front_end: nn.Module, network: nn.Module) -> None:
+        super().__init__()
+        self.front_end, self.network = front_end, network
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return self.network(self.front_end(waveform)).float()

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from spkver.config import validate
+from spkver.encoder import Encoder, EncoderConfig
+from spkver.errors import InputError, RunError
+from spkver.export import checking
+from spkver.export.checking import agreement, voice
+from spkver.export.onnx import OnnxExport, session, trace
+from spkver.models import MODELS, POOLINGS, campplus, eres2net, res2net, resnet
+from spkver.verify import cosine
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+XVECTOR = {"name": "xvector", "channels": 8, "pooled_channels": 8, "dim": 6}
+TRUNKS = {
+    "xvector": {**XVECTOR, "layers_after_pooling": 2},
+    "extended": {**XVECTOR, "frame_layers": "extended"},
+    "resnet": {"name": "resnet", "depth": 18, "channels": 2, "dim": 6},
+    "bottleneck, se": {"name": "resnet", "depth": 50, "channels": 2, "dim": 6, "attention": "se", "reduction": 2},
+    "simam": {"name": "resnet", "depth": 18, "channels": 2, "dim": 6, "attention": "simam"},
+    "res2net": {"name": "res2net", "channels": 4, "scale": 3, "dim": 6},
+    "eres2net": {"name": "eres2net", "channels": 4, "dim": 6},
+    "eres2netv2": {"name": "eres2net", "channels": 4, "fused": "last", "dim": 6},
+    "ecapa_tdnn": {"name": "ecapa_tdnn", "channels": 8, "aggregated": 8, "se_hidden": 4, "dim": 6},
+    "ecapa_tdnn, reflected": {
+        **{"name": "ecapa_tdnn", "channels": 8, "aggregated": 8, "se_hidden": 4, "dim": 6},
+        **{"padding": "reflect", "aggregation_norm": True, "sum_inputs": False, "goes_by": "last"},
+    },
+    "campplus": {"name": "campplus", "front_channels": 2, "channels": 8, "growth": 2, "bottleneck": 8, "dim": 6},
+    "redimnet": {"name": "redimnet", "channels": 4, "stages": ((1, 1, 1, 0), (2, 1, 2, 20)), "dim": 6},
+    "redimnet, resnet": {
+        **{"name": "redimnet", "channels": 4, "stages": ((2, 1, 1, 20),), "dim": 6},
+        **{"blocks": "resnet_se", "group": 1},
+    },
+    "mean_fbank": {"name": "mean_fbank"},
+}
+POOLED = {
+    "mean": {},
+    "statistics": {"unbiased": True},
+    "attentive_statistics": {"context": True, "activation": "relu_norm_tanh"},
+    "self_attentive": {"heads": 2},
+    "multi_head": {},
+    "multi_query_multi_head": {},
+    "xi_vector": {"deviation": True},
+}
+# blocks of each kind and no more: an export takes a second for every hundred layers
+SHORT = {
+    (campplus, "BLOCKS"): ((1, 1), (2, 2), (1, 2)),
+    (res2net, "BLOCKS"): (1, 1, 2, 1),
+    (eres2net, "BLOCKS"): (1, 1, 2, 1),
+    (resnet, "BLOCKS"): {18: (resnet.BasicBlock, (1, 1, 2, 1)), 50: (resnet.Bottleneck, (1, 1, 2, 1))},
+}
+NETWORKS = TRUNKS | {name: {**XVECTOR, "pooling": {"name": name, **more}} for name, more in POOLED.items()}
+
+
+def made(model=XVECTOR, front_end=None):
+    torch.manual_seed(0)
+    encoder = Encoder(validate(EncoderConfig, {"model": model, "front_end": front_end or {}}))
+    for norm in encoder.modules():
+        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.normal_(norm.running_mean, std=0.1)
+            nn.init.uniform_(norm.running_var, 0.5, 2)
+    encoder.model_id = "m" * 32
+    return encoder.eval()
+
+
+def export(encoder, path, **options):
+    return OnnxExport(validate(OnnxExport.Config, options)).write(encoder, path)
+
+
+def test_all_networks_and_poolings_are_here():
+    assert {model["name"] for model in TRUNKS.values()} == set(MODELS)
+    assert set(POOLED) == set(POOLINGS)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_at_every_length(name, monkeypatch):
+    """From its shortest; around CAM++'s segments of 100 frames after halving; none is the length traced."""
+    monkeypatch.setattr(checking, "FRAMES", (2, 99, 203))
+    for place, value in SHORT.items():
+        monkeypatch.setattr(*place, value)
+    encoder = made(NETWORKS[name], {"normalise": "none"} if name == "mean_fbank" else {})
+    found = agreement(encoder, session(trace(encoder, "features").SerializeToString(), threads=1), "features")
+    assert found.lengths == 5
+    assert found.error < 1e-5
+
+
+@pytest.mark.parametrize(
+    "front_end", [{}, "wespeaker", {"preset": "telephone", "normalise": "mean_variance"}], ids=["default", "ws", "8k"]
+)
+def test_with_the_front_end_inside(front_end):
+    encoder = made(front_end=front_end)
+    whole = session(trace(encoder, "waveform").SerializeToString(), threads=1)
+    assert agreement(encoder, whole, "waveform").error < 2e-4
+
+
+def test_the_command(tmp_path, monkeypatch):
+    path = tmp_path / "x.onnx"
+    encoder = made()
+    said = export(encoder, path)
+    assert "x.onnx: features in" in said[0] and "against PyTorch at 14 lengths: largest error" in said[1]
+    assert "sherpa-onnx needs" in said[2]
+    file = onnx.load(path)
+    about = {pair.key: pair.value for pair in file.metadata_props}
+    assert about.pop("comment") and about.pop("url") == ""
+    assert json.loads(about.pop("spkver"))["model"] == "m" * 32
+    assert about == {
+        **{"framework": "wespeaker", "language": "unknown", "sample_rate": "16000", "output_dim": "6"},
+        **{"normalize_samples": "0", "feature_normalize_type": "global-mean"},
+    }
+    onnx.checker.check_model(file, full_check=True)
+    dims = [[dim.dim_param or dim.dim_value for dim in end.type.tensor_type.shape.dim] for end in file.graph.input]
+    assert (file.graph.input[0].name, dims) == ("feats", [["batch", "time", 80]])
+
+
+def test_what_disagrees_is_not_written(tmp_path):
+    with pytest.raises(RunError, match=r"x\.onnx: not written: .*largest error.*more than the tolerance 1e-12"):
+        export(made(), tmp_path / "x.onnx", tolerance=1e-12)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("front_end", "said"),
+    [
+        ({"window": "hamming"}, "front_end.window is hamming, it computes povey"),
+        ({"high_hz": 8000}, "front_end.high_hz is 8000.0, it computes 7600.0"),
+        ("telephone", "front_end.bins is 64, it computes 80"),
+        ({"normalise": "mean_variance"}, "front_end.normalise is mean_variance, it computes mean or none"),
+        ({"scale": 2}, "front_end.scale is 2.0, it computes 32768.0 or 1.0"),
+    ],
+)
+def test_front_ends_that_sherpa_does_not_compute(tmp_path, front_end, said, monkeypatch):
+    encoder = made(front_end=front_end)
+    with pytest.raises(InputError, match=said):
+        export(encoder, tmp_path / "x.onnx", sherpa=True)
+    monkeypatch.setattr(checking, "FRAMES", ())
+    assert said in export(encoder, tmp_path / "x.onnx")[-1]
+    # without the metadata sherpa-onnx refuses the file, instead of computing something else
+    assert [pair.key for pair in onnx.load(tmp_path / "x.onnx").metadata_props] == ["spkver"]
+
+
+SHERPA = """
+import sys, numpy as np, sherpa_onnx
+extractor = sherpa_onnx.SpeakerEmbeddingExtractor(sherpa_onnx.SpeakerEmbeddingExtractorConfig(model=sys.argv[1]))
+waveform = np.load(sys.argv[2])
+stream = extractor.create_stream()
+stream.accept_waveform(sample_rate=int(sys.argv[4]), waveform=waveform)
+stream.input_finished()
+np.save(sys.argv[3], np.array(extractor.compute(stream), np.float32))
+"""
+
+
+@pytest.mark.parametrize(
+    "front_end",
+    [{}, {"normalise": "none", "scale": 1}, {"preset": "telephone", "bins": 80}],
+    ids=["default", "no mean", "8 kHz"],
+)
+def test_sherpa_gives_the_same_embedding(tmp_path, front_end, monkeypatch):
+    """The package itself, in a process of its own: on what it dislikes it ends the process."""
+    pytest.importorskip("sherpa_onnx")
+    monkeypatch.setattr(checking, "FRAMES", (50,))
+    encoder = made(front_end=front_end)
+    export(encoder, tmp_path / "x.onnx", sherpa=True)
+    waveform = voice(3 * encoder.sample_rate + 123, encoder.sample_rate, seed=7)
+    np.save(tmp_path / "in.npy", waveform)
+    paths = [str(tmp_path / name) for name in ("x.onnx", "in.npy", "out.npy")]
+    done = subprocess.run(
+        [sys.executable, "-c", SHERPA, *paths, str(encoder.sample_rate)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    ours, theirs = encoder.embed(waveform), np.load(tmp_path / "out.npy")
+    assert cosine(ours, theirs) > 0.9999
+    # a network that was not trained gives much the same for all voices: where this one differs from another, too
+    other = encoder.embed(voice(len(waveform), encoder.sample_rate, seed=8))
+    assert cosine(ours - other, theirs - other) > 0.9999
