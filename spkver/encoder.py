@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from spkver import audio
 from spkver.config import Config, component, load, save
 from spkver.errors import InputError
-from spkver.features import FrontEnd, FrontEndConfig
+from spkver.features import FRONT_ENDS
 from spkver.features.fbank import normalise
 from spkver.files import StrPath, atomic_directory, write_text
 from spkver.modeldir import CARD, CONFIG, WEIGHTS, check, identity
@@ -29,18 +29,21 @@ from spkver.models import MODELS
 class EncoderConfig(Config):
     """All that it takes to build an encoder: the front end and the network."""
 
-    front_end: FrontEndConfig = FrontEndConfig()
+    front_end: component(FRONT_ENDS) = Field(default="fbank")  # type: ignore[valid-type]
     model: component(MODELS) = Field(default="xvector")  # type: ignore[valid-type]
 
 
 class Encoder(nn.Module):
-    """Waveform, filterbank, normalisation over the utterance, network, embedding."""
+    """Waveform, front end (filterbank, normalisation over the utterance), network, embedding."""
+
+    _anchor: Tensor
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.front_end = FrontEnd(config.front_end)
+        self.front_end: Any = FRONT_ENDS.build(config.front_end)
         self.network: Any = MODELS.build(config.model, config.front_end.bins)
+        self.register_buffer("_anchor", torch.empty(0), persistent=False)  # knows the device, where nothing else is
         self.model_id = ""
 
     @property
@@ -51,17 +54,17 @@ class Encoder(nn.Module):
     @property
     def sample_rate(self) -> int:
         """Hz."""
-        return self.config.front_end.sample_rate
+        return int(self.config.front_end.sample_rate)
 
     @property
     def min_samples(self) -> int:
         """The shortest recording that the network can embed."""
-        return self.config.front_end.samples(self.network.min_frames)
+        return int(self.config.front_end.samples(self.network.min_frames))
 
     @property
     def device(self) -> torch.device:
         """Where the encoder computes."""
-        return self.front_end.mel.device
+        return self._anchor.device
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, time) float in [-1, 1] to (batch, dim) float32."""

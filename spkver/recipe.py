@@ -17,7 +17,7 @@ from spkver.augment import FEATURES, WAVEFORM
 from spkver.config import Config, component, load, save
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError, load_optional
-from spkver.features import FrontEndConfig
+from spkver.features import FRONT_ENDS
 from spkver.files import StrPath, locked, write_json, write_text
 from spkver.losses import LOSSES, bounds
 from spkver.losses.pairs import PairConfig
@@ -73,7 +73,7 @@ class Recipe(Config):
 
     seed: int = Field(1, ge=0)
     data: DataConfig
-    front_end: FrontEndConfig = FrontEndConfig()
+    front_end: component(FRONT_ENDS) = Field(default="fbank")  # type: ignore[valid-type]
     model: component(MODELS) = Field(default="xvector")  # type: ignore[valid-type]
     loss: component(LOSSES) = Field(default="bd_lmcl")  # type: ignore[valid-type]
     augment: AugmentConfig = AugmentConfig()

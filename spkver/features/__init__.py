@@ -1,17 +1,47 @@
-"""Filterbank features, one definition for training, extraction and export; and voice activity."""
+"""Front ends, one definition for training, extraction and export; and voice activity.
+
+A front end is `FrontEnd(config)`, a module without weights from waveforms (batch, time) in [-1, 1] to features
+(batch, frames, bins). Its config has `sample_rate`, `bins`, `normalise`, `frames(samples)` (how many a recording has)
+and `samples(frames)` (the fewest that give as many).
+"""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING
 
-from spkver.features.config import FrontEndConfig
+from spkver.features.config import PRESETS, FrontEndConfig
+from spkver.registry import Registry
 
 if TYPE_CHECKING:
     from spkver.features.fbank import FrontEnd
     from spkver.features.vad import EnergyVadConfig, energy_vad
 
-__all__ = ["EnergyVadConfig", "FrontEnd", "FrontEndConfig", "energy_vad"]
+__all__ = ["FRONT_ENDS", "EnergyVadConfig", "FrontEnd", "FrontEndConfig", "energy_vad"]
+
+FRONT_ENDS = Registry(
+    "front end",
+    {
+        "fbank": "spkver.features.fbank:FrontEnd",
+        "mel_spectrogram": "spkver.features.mel_spectrogram:MelSpectrogram",
+        "waveform": "spkver.features.waveform:Waveform",
+    },
+    variants={
+        **{name: {"name": "fbank", **fields} for name, fields in PRESETS.items()},
+        # its defaults are ReDimNet's
+        "speechbrain": {
+            "name": "mel_spectrogram",
+            "fft_size": 400,
+            "preemphasis": 0.0,
+            "padding": "zeros",
+            "low_hz": 0.0,
+            "high_hz": 8000.0,
+            "filters": "speechbrain",
+            "logarithm": "decibel",
+            "floor": 1e-10,
+        },
+    },
+)
 
 # the front end's config is plain data; torch is loaded with the modules that compute
 _MODULES = {"FrontEnd": "fbank", "EnergyVadConfig": "vad", "energy_vad": "vad"}

@@ -1,4 +1,4 @@
-"""The settings of the front end; they are part of every model directory and feature pack."""
+"""The settings of the front ends; they are part of every model directory and feature pack."""
 
 from __future__ import annotations
 
@@ -7,53 +7,32 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from spkver.config import Config
+from spkver.config import Component
 from spkver.errors import nearest
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "wespeaker": {"window": "hamming", "snip_edges": True, "high_hz": 8000.0, "dither": 1.0},
+    "3dspeaker": {"snip_edges": True, "high_hz": 8000.0, "scale": 1.0},
     "telephone": {"sample_rate": 8000, "bins": 64, "high_hz": 3600.0},
 }
 
+Normalise = Literal["none", "mean", "mean_variance"]
 
-class FrontEndConfig(Config):
-    """Kaldi's filterbank. The defaults are what sherpa-onnx computes, so that exports match.
 
-    `front_end: telephone`, or `front_end: {preset: telephone, bins: 40}`: a preset is a shorthand for the values of a
-    known front end; keys beside it win.
-    """
+class SpectralConfig(Component):
+    """What filterbanks have in common: a band of frequencies, in frames."""
 
     sample_rate: int = Field(16000, gt=0, description="Hz")
     bins: int = Field(80, gt=0)
     frame_length_ms: float = Field(25.0, gt=0)
     frame_shift_ms: float = Field(10.0, gt=0)
-    window: Literal["povey", "hamming", "hann", "rectangular"] = "povey"
-    preemphasis: float = Field(0.97, ge=0, le=1)
-    remove_dc: bool = True
     low_hz: float = Field(20.0, ge=0)
     high_hz: float = 7600.0
-    snip_edges: bool = False
-    dither: float = Field(0.0, ge=0, description="added to every frame in training only, in int16 units")
-    scale: float = Field(32768.0, gt=0, description="the waveform in [-1, 1] is multiplied by this")
-    normalise: Literal["none", "mean", "mean_variance"] = Field("mean", description="over the utterance (CMN, CMVN)")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _preset(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = {"preset": value}
-        if not isinstance(value, Mapping):
-            return value
-        rest = dict(value)
-        # `front_end: telephone` and then `front_end.bins=40` arrive as a name and keys
-        preset = str(rest.pop("preset", rest.pop("name", "default")))
-        if preset not in PRESETS:
-            raise ValueError(f"unknown preset '{preset}'{nearest(preset, PRESETS)}")
-        return PRESETS[preset] | rest
+    normalise: Normalise = Field("mean", description="over the utterance (CMN, CMVN)")
 
     @model_validator(mode="after")
-    def _band(self) -> FrontEndConfig:
+    def _band(self) -> SpectralConfig:
         if not self.low_hz < self.high_hz <= self.sample_rate / 2:
             raise ValueError(
                 f"the band {self.low_hz:g} to {self.high_hz:g} Hz must rise and end by half the sample rate, "
@@ -74,6 +53,35 @@ class FrontEndConfig(Config):
     def frame_shift(self) -> int:
         """Samples from one frame to the next."""
         return int(self.sample_rate * self.frame_shift_ms / 1000)
+
+
+class FrontEndConfig(SpectralConfig):
+    """Kaldi's filterbank. The defaults are what sherpa-onnx computes, so that exports match.
+
+    `front_end: telephone`, or `front_end: {preset: telephone, bins: 40}`: a preset is a shorthand for the values of a
+    known front end; keys beside it win.
+    """
+
+    name: Literal["fbank"] = "fbank"
+    window: Literal["povey", "hamming", "hann", "rectangular"] = "povey"
+    preemphasis: float = Field(0.97, ge=0, le=1)
+    remove_dc: bool = True
+    snip_edges: bool = False
+    dither: float = Field(0.0, ge=0, description="added to every frame in training only, in int16 units")
+    scale: float = Field(32768.0, gt=0, description="the waveform in [-1, 1] is multiplied by this")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"preset": value}
+        if not isinstance(value, Mapping):
+            return value
+        rest = dict(value)
+        preset = str(rest.pop("preset", "default"))
+        if preset not in PRESETS:
+            raise ValueError(f"unknown preset '{preset}'{nearest(preset, PRESETS)}")
+        return PRESETS[preset] | rest
 
     def frames(self, samples: int) -> int:
         """Number of frames of a recording of that many samples."""

@@ -120,10 +120,11 @@ class Pack:
                     f"pack it with --sample-rate {front_end.sample_rate}, or change front_end.sample_rate"
                 )
             return
+        made = {"name": "fbank", **self.front_end}  # packs of the time when there was no other
         for key, value in front_end.model_dump(mode="json", exclude={"dither"}).items():
-            if self.front_end.get(key) != value:
+            if made.get(key) != value:
                 raise InputError(
-                    f"{self.path}: features made with {key} {self.front_end.get(key)}, the front end has {key} "
+                    f"{self.path}: features made with {key} {made.get(key)}, the front end has {key} "
                     f"{value}; make them again with 'spkver features ... {key}={value}', or change the front end"
                 )
 

@@ -1,0 +1,107 @@
+"""Log mel spectrograms by the short-time Fourier transform, as SpeechBrain, torchaudio and ReDimNet take them.
+
+Unlike Kaldi's (`fbank`): frames are centred on multiples of the shift, the window is periodic, pre-emphasis runs over
+the waveform and not in each frame, and filters are triangles over Hz.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spkver.features.config import SpectralConfig
+from spkver.features.fbank import normalise
+
+TOP_DB = 80.0  # decibels under the loudest value of an utterance where `decibel` cuts
+
+
+class MelSpectrogramConfig(SpectralConfig):
+    """ReDimNet's (torchaudio's MelSpectrogram) by default; `front_end: speechbrain` is SpeechBrain's."""
+
+    name: Literal["mel_spectrogram"] = "mel_spectrogram"
+    fft_size: int = Field(512, gt=1)
+    preemphasis: float = Field(0.97, ge=0, le=1, description="of the waveform, in [-1, 1]")
+    unit_variance: bool = Field(False, description="the waveform is brought to mean 0 and variance 1 first")
+    padding: Literal["reflect", "zeros"] = Field("reflect", description="at the ends, half an fft_size")
+    filters: Literal["htk", "speechbrain"] = Field(
+        "htk", description="triangles between neighbouring centres; SpeechBrain's are as wide above as below"
+    )
+    logarithm: Literal["natural", "decibel"] = Field(
+        "natural", description="ln(x + floor), or 10 log10(max(x, floor)), at most 80 dB under the utterance's largest"
+    )
+    floor: float = Field(1e-6, gt=0)
+
+    @model_validator(mode="after")
+    def _frame_fits(self) -> MelSpectrogramConfig:
+        if self.frame_length > self.fft_size:
+            raise ValueError(f"a frame of {self.frame_length} samples does not fit into an fft_size of {self.fft_size}")
+        return self
+
+    def frames(self, samples: int) -> int:
+        """Number of frames of a recording of that many samples."""
+        return samples // self.frame_shift + 1
+
+    def samples(self, frames: int) -> int:
+        """The least number of samples that gives that many frames, and can be reflected at its ends."""
+        return max((frames - 1) * self.frame_shift, self.fft_size // 2 + 1, self.frame_length)
+
+
+class MelSpectrogram(nn.Module):
+    """Waveform to normalised log mel spectrogram; no parameters, nothing random."""
+
+    Config = MelSpectrogramConfig
+    window: Tensor
+    mel: Tensor
+
+    def __init__(self, config: MelSpectrogramConfig) -> None:
+        super().__init__()
+        self.config = config
+        window = torch.hamming_window(config.frame_length, periodic=True, dtype=torch.float64)
+        self.register_buffer("window", window.float(), persistent=False)
+        self.register_buffer("mel", mel_filters(config).float(), persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """(batch, time) float in [-1, 1] to (batch, frames, bins) float32."""
+        with torch.autocast(waveform.device.type, enabled=False):
+            return normalise(self.log_mel(waveform.float()), self.config.normalise)
+
+    def log_mel(self, waveform: Tensor) -> Tensor:
+        """The log mel spectrogram before normalisation over the utterance."""
+        config = self.config
+        if config.unit_variance:
+            variance, mean = torch.var_mean(waveform, dim=-1, keepdim=True, correction=0)
+            waveform = (waveform - mean) / (variance.sqrt() + 1e-6)
+        if config.preemphasis:
+            before = F.pad(waveform[:, None], (1, 0), "reflect")[:, 0, :-1]
+            waveform = torch.sub(waveform, before, alpha=config.preemphasis)
+        spectrum = torch.stft(
+            waveform,
+            config.fft_size,
+            config.frame_shift,
+            config.frame_length,
+            self.window,
+            pad_mode="reflect" if config.padding == "reflect" else "constant",
+            return_complex=True,
+        )
+        power = spectrum.real.square() + spectrum.imag.square()
+        mel = torch.matmul(power.transpose(1, 2), self.mel)
+        if config.logarithm == "natural":
+            return (mel + config.floor).log()
+        decibels = 10.0 * mel.clamp_min(config.floor).log10()
+        return torch.maximum(decibels, decibels.amax(dim=(1, 2), keepdim=True) - TOP_DB)
+
+
+def mel_filters(config: MelSpectrogramConfig) -> Tensor:
+    """(fft_size / 2 + 1, bins) float64: triangles over Hz, their corners evenly spaced in 2595 log10(1 + f / 700)."""
+    low, high = (torch.tensor(hz, dtype=torch.float64) for hz in (config.low_hz, config.high_hz))
+    ends = [(1 + hz / 700).log10() for hz in (low, high)]
+    corners = 700 * (10 ** torch.linspace(float(ends[0]), float(ends[1]), config.bins + 2, dtype=torch.float64) - 1)
+    width = corners.diff()
+    below, above = width[:-1], width[:-1] if config.filters == "speechbrain" else width[1:]
+    hz = torch.linspace(0, config.sample_rate / 2, config.fft_size // 2 + 1, dtype=torch.float64)[:, None]
+    rising, falling = (hz - corners[1:-1]) / below + 1, (corners[1:-1] - hz) / above + 1
+    return torch.minimum(rising, falling).clamp_min(0.0)

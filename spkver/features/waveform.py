@@ -1,0 +1,48 @@
+"""The waveform itself as features: for networks that begin with one (self-supervised encoders)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from spkver.config import Component
+
+
+class WaveformConfig(Component):
+    """Samples in [-1, 1]: one value per frame, and a frame per sample."""
+
+    name: Literal["waveform"] = "waveform"
+    sample_rate: int = Field(16000, gt=0, description="Hz")
+    bins: Literal[1] = 1
+    normalise: Literal["none", "mean_variance"] = Field(
+        "none", description="mean_variance: mean 0 and variance 1 over the utterance, as the large encoders take it"
+    )
+
+    def frames(self, samples: int) -> int:
+        """As many as there are samples."""
+        return samples
+
+    def samples(self, frames: int) -> int:
+        """As many as there are frames."""
+        return frames
+
+
+class Waveform(nn.Module):
+    """Samples, one value per frame."""
+
+    Config = WaveformConfig
+
+    def __init__(self, config: WaveformConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """(batch, time) float in [-1, 1] to (batch, time, 1) float32."""
+        waveform = waveform.float()
+        if self.config.normalise == "mean_variance":
+            variance, mean = torch.var_mean(waveform, dim=-1, keepdim=True, correction=0)
+            waveform = (waveform - mean) / (variance + 1e-7).sqrt()  # the published encoders' 1e-7
+        return waveform[..., None]

@@ -1,0 +1,98 @@
+"""The centred spectrograms against SpeechBrain's and torchaudio's own; the waveform as features."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from spkver import compat
+from spkver.config import validate
+from spkver.encoder import EncoderConfig
+from spkver.errors import InputError
+from spkver.features import FRONT_ENDS
+
+
+def build(settings):
+    return FRONT_ENDS.build(validate(EncoderConfig, {"front_end": settings}).front_end).eval()
+
+
+@pytest.fixture
+def waveforms(speech_like, noise):
+    return torch.stack([torch.from_numpy(signal(seconds=2.03)) for signal in (speech_like, noise)])
+
+
+@pytest.mark.parametrize("bins", [80, 24])
+def test_speechbrains(waveforms, bins):
+    try:
+        compat.speechbrain()
+        from speechbrain.lobes.features import Fbank
+        from speechbrain.processing.features import InputNormalization
+    except InputError as error:
+        pytest.skip(str(error))
+    normalised = InputNormalization(norm_type="sentence", std_norm=False)
+    theirs = torch.cat([normalised(Fbank(n_mels=bins)(row[None]), torch.ones(1)) for row in waveforms])
+    mine = build({"name": "speechbrain", "bins": str(bins)})(waveforms)
+    # decibels; its filters are made in float32
+    torch.testing.assert_close(mine, theirs, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("unit_variance", [False, True])
+def test_redimnets(waveforms, unit_variance):
+    try:
+        compat.torchaudio()
+        from torchaudio.transforms import MelSpectrogram
+    except InputError as error:
+        pytest.skip(str(error))
+    signal = waveforms
+    if unit_variance:
+        signal = (signal - signal.mean(1, keepdim=True)) / (signal.std(1, keepdim=True, unbiased=False) + 1e-6)
+    emphasised = F.conv1d(F.pad(signal[:, None], (1, 0), "reflect"), torch.tensor([[[-0.97, 1.0]]]))[:, 0]
+    theirs = MelSpectrogram(16000, 512, 400, 160, f_min=20, f_max=7600, n_mels=72, window_fn=torch.hamming_window)(
+        emphasised
+    )
+    theirs = (theirs + 1e-6).log()
+    theirs = (theirs - theirs.mean(-1, keepdim=True)).transpose(1, 2)
+    mine = build({"name": "mel_spectrogram", "bins": "72", "unit_variance": str(unit_variance)})(waveforms)
+    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("settings", ["mel_spectrogram", "speechbrain", "waveform", "fbank", "3dspeaker"])
+def test_frames_are_as_many_as_the_config_says(settings):
+    front_end = build(settings)
+    config = front_end.config
+    for frames in (1, 2, 7, 100):
+        least = config.samples(frames)
+        for samples in (least, least + 1, least + 159):
+            assert front_end(torch.randn(2, samples)).shape == (2, config.frames(samples), config.bins)
+        assert config.frames(least) >= frames
+
+
+def test_waveform():
+    x = 0.1 * torch.randn(2, 500) + 0.01
+    assert torch.equal(build("waveform")(x)[..., 0], x)
+    whitened = build({"name": "waveform", "normalise": "mean_variance"})(x)[..., 0]
+    torch.testing.assert_close(whitened.mean(1), torch.zeros(2), rtol=0, atol=1e-5)
+    torch.testing.assert_close(whitened.std(1, correction=0), torch.ones(2), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("speechbrian", "unknown front end 'speechbrian'; did you mean 'speechbrain'"),
+        ({"name": "speechbrain", "frame_length_ms": "30"}, "480 samples does not fit into an fft_size of 400"),
+        ({"name": "waveform", "bins": "80"}, "front_end.bins"),
+        ({"preset": "telephon"}, "did you mean 'telephone'"),
+    ],
+)
+def test_settings_that_make_no_sense(settings, message):
+    with pytest.raises(InputError, match=message):
+        build(settings)
+
+
+def test_names_and_keys():
+    """`front_end: telephone`, a preset with keys beside it, and keys alone are all the filterbank's."""
+    fbank = build("telephone").config
+    assert (fbank.name, fbank.sample_rate, fbank.bins) == ("fbank", 8000, 64)
+    assert build({"preset": "telephone", "bins": "40"}).config == build({"name": "telephone", "bins": "40"}).config
+    assert build({"bins": "40"}).config.window == "povey"
