@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from html import escape
-from pathlib import Path
+
+import numpy as np
 
 from spkver.errors import InputError
 from spkver.files import StrPath, write_text
+from spkver.page import Axis, Chart, Html, document, figure, html, legend, section, span
 from spkver.report.curves import draw_all
 from spkver.report.health import Run, findings, summary
+from spkver.training.log import is_share
 
 PANELS = (
     *("loss", "accuracy", "margin_accuracy", "boundary_share", "target_cosine", "hardest_cosine"),
@@ -39,33 +40,48 @@ def draw(runs: Mapping[str, Run], paths: Mapping[str, StrPath]) -> None:
     paths: the format ("png", "svg") and the file to write. Raises InputError where matplotlib is not installed, and for
     runs that logged nothing.
     """
+    draw_all({name: [run.curves] for name, run in runs.items()}, _logged(runs), paths)
+
+
+def write_page(runs: Mapping[str, Run], out: StrPath, *, title: str) -> None:
+    """Write one HTML file that needs nothing else: what was found of each run, and their curves.
+
+    Raises InputError for runs that logged nothing.
+    """
+    key = legend(list(runs)) if len(runs) > 1 else ""
+    panels = "".join(figure(_chart(runs, name).svg(f"{name} over the steps"), _label(name)) for name in _logged(runs))
+    curves = section("Curves", Html(f'{key}<div class="plots">{panels}</div>\n'))
+    told = {name: plain(run) for name, run in runs.items()}
+    write_text(out, document(title, *(_section(name, run) for name, run in runs.items()), curves, data={"runs": told}))
+
+
+def _logged(runs: Mapping[str, Run]) -> list[str]:
     known = {name for run in runs.values() for name in run.curves}
     names = [name for name in PANELS if name in known]
     if not names:
         raise InputError(f"{', '.join(runs)}: nothing was logged yet")
-    draw_all({name: [run.curves] for name, run in runs.items()}, names, paths)
+    return names
 
 
-def write_page(runs: Mapping[str, Run], out: StrPath, *, title: str) -> None:
-    """Write one HTML file that needs nothing else: what was found of each run, and their curves. Raises as `draw`."""
-    with tempfile.TemporaryDirectory() as folder:
-        draw(runs, {"svg": Path(folder) / "curves.svg"})
-        picture = (Path(folder) / "curves.svg").read_text(encoding="utf-8")
-    sections = "".join(_section(name, run) for name, run in runs.items())
-    write_text(out, _PAGE.format(title=escape(title), sections=sections, picture=picture[picture.index("<svg") :]))
+def _section(name: str, run: Run) -> Html:
+    found = "".join(f"<li><b>{html(f.rule.replace('_', ' '))}</b>: {html(f.text)}</li>\n" for f in findings(run))
+    return section(name, Html(f"<ul>\n{found}</ul>\n" if found else f"<p>{HEALTHY}</p>\n"), note=summary(run))
 
 
-def _section(name: str, run: Run) -> str:
-    found = [f"<li><b>{escape(f.rule.replace('_', ' '))}</b> {escape(f.text)}</li>" for f in findings(run)]
-    words = f"<ul>{''.join(found)}</ul>" if found else f"<p>{HEALTHY}</p>"
-    return f"<h2>{escape(name)}</h2>\n<p>{escape(summary(run))}</p>\n{words}\n"
+def _chart(runs: Mapping[str, Run], name: str) -> Chart:
+    scale = 100 if is_share(name) else 1
+    curves = {run: (one.steps_of(name), scale * one.of(name)) for run, one in runs.items()}
+    steps, values = (np.concatenate([curve[axis] for curve in curves.values()]) for axis in (0, 1))
+    low, high = span(values, 0.05)
+    chart = Chart(Axis("step", 0, max(1, float(steps.max()))), Axis(_label(name), low, high), height=230)
+    for number, (run, (x, y)) in enumerate(curves.items()):
+        whole = np.isfinite(y)
+        if whole.sum() > 1:
+            chart.line(x[whole], y[whole], number, run)
+        else:
+            chart.dots(x[whole], y[whole], number, [f"{run}: {value:.4g}" for value in y[whole]])
+    return chart
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>body{{font:15px/1.5 sans-serif;max-width:72em;margin:2em auto;padding:0 1em;color:#222}}
-ul,p{{max-width:50em}}svg{{width:100%;height:auto}}</style></head><body>
-<h1>{title}</h1>
-{sections}{picture}
-</body></html>
-"""
+def _label(name: str) -> str:
+    return f"{name.replace('_', ' ')}{' (%)' if is_share(name) else ''}"

@@ -4,8 +4,6 @@ import json
 import subprocess
 import sys
 
-import pytest
-
 
 def test_train_report(spkver, tmp_path):
     lines = [{"step": step, "loss": 1 / step, "accuracy": 0.5, "waiting": 0.3} for step in range(1, 9)]
@@ -13,7 +11,6 @@ def test_train_report(spkver, tmp_path):
     done = spkver("train-report", tmp_path, "--json")
     told = json.loads(done.stdout)[str(tmp_path)]
     assert told["step"] == 8 and [finding["rule"] for finding in told["findings"]] == ["starved"]
-    pytest.importorskip("matplotlib")
     done = spkver("train-report", tmp_path, "--out", tmp_path / "page.html")
     assert f"{tmp_path}: step 8, loss 0.125, accuracy 50.0%" in done.stdout and "  starved: It waited" in done.stdout
     assert "<svg" in (tmp_path / "page.html").read_text()

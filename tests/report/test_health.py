@@ -166,13 +166,20 @@ def test_a_run_from_its_directory(experiment, tmp_path):
 
 
 def test_the_page(experiment, tmp_path):
-    pytest.importorskip("matplotlib")
     runs = {"<a>": read_run(experiment), "b": healthy()}
     training.write_page(runs, tmp_path / "page.html", title="A & B")
     page = (tmp_path / "page.html").read_text()
-    assert "<h2>&lt;a&gt;</h2>" in page and "<b>starved</b> It waited for data 20%" in page
-    assert page.count(training.HEALTHY) == 1 and page.count("<svg") == 1 and "A &amp; B" in page
-    assert "http" not in page.partition("<svg")[0]
+    assert "<h2>&lt;a&gt;</h2>" in page and "<b>starved</b>: It waited for data 20%" in page
+    assert page.count(f"<p>{training.HEALTHY}</p>") == 1 and "<title>A &amp; B</title>" in page
+    assert page.count('class="chart"') == len(training.PANELS) - 1 and "dev eer (%)" in page
+    with pytest.raises(InputError, match="nothing was logged yet"):
+        training.write_page({"b": Run({})}, tmp_path / "b.html", title="B")
+    assert not (tmp_path / "b.html").exists()
+
+
+def test_the_picture(experiment, tmp_path):
+    pytest.importorskip("matplotlib")
+    runs = {"<a>": read_run(experiment), "b": healthy()}
     training.draw(runs, {"png": tmp_path / "a.png"})
     assert (tmp_path / "a.png").stat().st_size > 50_000
     with pytest.raises(InputError, match="nothing was logged yet"):
