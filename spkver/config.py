@@ -188,16 +188,26 @@ def _override(tree: Any, text: str) -> None:
     if not equals or not key:
         raise InputError(f"override {text!r}: expected key=value, for example train.steps=100")
     *parents, last = key.split(".")
-    node = tree
+    node: Any = tree
     for parent in parents:
-        child = node.get(parent)
+        at = _key(node, parent, text)
+        child = node[at] if isinstance(node, list) else node.get(at)
         if isinstance(child, str):  # `model: xvector` and then `model.channels=64`
             child = {"name": child}
-        node[parent] = child = {} if child is None else child
-        if not isinstance(child, dict):
+        node[at] = child = {} if child is None else child
+        if not isinstance(child, dict | list):
             raise InputError(f"override {text!r}: {parent} has no keys")
         node = child
-    node[last] = _parse(value, f"override {text!r}")
+    node[_key(node, last, text)] = _parse(value, f"override {text!r}")
+
+
+def _key(node: dict[str, Any] | list[Any], key: str, text: str) -> Any:
+    """A key of a mapping, or the place of an item of a list: `augment.waveform.0.probability=0.2`."""
+    if isinstance(node, dict):
+        return key
+    if not key.isdecimal() or int(key) >= len(node):
+        raise InputError(f"override {text!r}: {key} is no item of a list of {len(node)}; they count from 0")
+    return int(key)
 
 
 def _place(path: StrPath | None, text: str, overrides: Sequence[str], at: Sequence[str]) -> str:

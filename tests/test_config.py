@@ -137,6 +137,12 @@ def test_mistakes_in_a_file(read, tmp_path, text, message):
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_an_override_of_an_item_of_a_list(read):
+    text = "nets: [small, {name: large}]\ninner: {ways: [1, 2]}\n"
+    tree = read(text, "nets.0.width=5", "nets.1=small", "inner.ways.1=3")
+    assert [net.width for net in tree.nets] == [5, Small.Config().width] and tree.inner.ways == (1.0, 3.0)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -147,7 +153,9 @@ def test_mistakes_in_a_file(read, tmp_path, text, message):
         ("seed.x=1", "override 'seed.x=1'"),
         ("inner.rate.x=1", "override 'inner.rate.x=1'"),
         ("net.widht=1", "override 'net.widht=1': net: unknown key 'widht'; did you mean 'width'?"),
-        ("nets.0.width=1", "nets has no keys"),
+        ("nets.1.width=1", "override 'nets.1.width=1': 1 is no item of a list of 1; they count from 0"),
+        ("nets.first=small", "first is no item of a list of 1"),
+        ("nets.0.widht=1", "override 'nets.0.widht=1': nets.0: unknown key 'widht'"),
         ("inner.rate=[1", "override 'inner.rate=[1'"),
     ],
 )

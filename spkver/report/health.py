@@ -38,6 +38,8 @@ class Run:
     """speakers, times the speeds that make speakers of their own; of a batch for losses that compare within it"""
     dev: bool | None = None
     """whether held-out speakers were named"""
+    m: float | None = None
+    """the margin of the loss, which the log has only where it moves"""
 
     def of(self, name: str) -> np.ndarray:
         """The values of a metric, (points,); empty if it was not logged."""
@@ -46,6 +48,12 @@ class Run:
     def steps_of(self, name: str) -> np.ndarray:
         """The steps of a metric, (points,)."""
         return self.curves.get(name, NONE)[0]
+
+    @property
+    def margin(self) -> float:
+        """The last margin; 0 where there is none."""
+        moved = self.of("margin")
+        return float(moved[-1]) if len(moved) else self.m or 0.0
 
     @property
     def last_step(self) -> int:
@@ -76,6 +84,7 @@ def read_run(experiment: StrPath) -> Run:
         steps=train.get("steps"),
         classes=_classes(config),
         dev=data.get("dev") is not None,
+        m=_part(config, "loss").get("m"),
     )
 
 
@@ -200,8 +209,8 @@ def margin_too_large(run: Run) -> str | None:
     The margin is then met by nobody and pulls at all samples alike. Healthy runs start like that; so what counts is the
     last quarter, and that it is no better than the quarter before.
     """
-    accuracy, margin_accuracy, margin = run.of("accuracy"), run.of("margin_accuracy"), run.of("margin")
-    if min(len(accuracy), len(margin_accuracy), len(margin)) < 8 or not margin[-1] or _late(accuracy) < 0.2:
+    accuracy, margin_accuracy = run.of("accuracy"), run.of("margin_accuracy")
+    if min(len(accuracy), len(margin_accuracy)) < 8 or not run.margin or _late(accuracy) < 0.2:
         return None
     now, before = _late(margin_accuracy), _late(margin_accuracy[: -_quarter(margin_accuracy)])
     if now >= 0.002 or now > 1.2 * before:
@@ -209,7 +218,7 @@ def margin_too_large(run: Run) -> str | None:
     share = run.of("boundary_share")
     stuck = " (so every sample is a boundary sample)" if len(share) and share.min() < 1 and _late(share) > 0.99 else ""
     return (
-        f"The margin is too large: accuracy is {_late(accuracy):.1%}, but {now:.2%} with the margin of {margin[-1]:g}"
+        f"The margin is too large: accuracy is {_late(accuracy):.1%}, but {now:.2%} with the margin of {run.margin:g}"
         f"{stuck}, and no longer rises. Halve loss.m, let it grow longer (loss.schedules.m), or lower loss.head.s."
     )
 
@@ -219,9 +228,9 @@ def boundary_empty(run: Run) -> str | None:
 
     The last third, since in the end a well-learnt set may have few boundary samples for a moment.
     """
-    share, margin = run.of("boundary_share"), run.of("margin")
+    share = run.of("boundary_share")
     third = len(share) // 3
-    if third < 2 or not len(margin) or not margin[-1] or share[-third:].max() >= 0.005:
+    if third < 2 or not run.margin or share[-third:].max() >= 0.005:
         return None
     return (
         f"The margin goes to nobody: {share[-third:].mean():.2%} of the samples lie near a boundary since step "

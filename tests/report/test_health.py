@@ -123,6 +123,12 @@ def test_a_margin_that_is_met_late_is_no_alarm():
     assert rules(healthy(margin_accuracy=rising, boundary_share=1 - rising)) == []
 
 
+def test_a_margin_that_is_not_in_the_log_is_in_the_config():
+    curves = {name: curve for name, curve in healthy(**CASES["margin_too_large"]).curves.items() if name != "margin"}
+    assert rules(Run(curves, classes=1000, dev=True)) == []
+    assert rules(Run(curves, classes=1000, dev=True, m=0.5)) == ["margin_too_large"]
+
+
 def test_an_unfinished_run_may_have_its_full_rate():
     run = healthy(lr=ones(0.1))
     assert rules(Run(run.curves, steps=8000, classes=1000, dev=True)) == []
@@ -140,7 +146,7 @@ def experiment(tmp_path):
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (out / "metrics.jsonl").write_text(text + '{"step": 4100, "lo')  # killed as it wrote
     (out / "config.yaml").write_text(
-        f"data: {{train: {pack}, dev: null}}\naugment: {{speeds: [1.0, 0.9, 1.1]}}\nloss: {{name: bd_lmcl}}\n"
+        f"data: {{train: {pack}, dev: null}}\naugment: {{speeds: [1.0, 0.9, 1.1]}}\nloss: {{name: bd_lmcl, m: 0.3}}\n"
         "train: {steps: 8000, batch_size: 64}\n"
     )
     (pack / "pack.json").write_text('{"format": 1, "speakers": 7}')
@@ -149,7 +155,7 @@ def experiment(tmp_path):
 
 def test_a_run_from_its_directory(experiment, tmp_path):
     run = read_run(experiment)
-    assert (run.steps, run.classes, run.dev, run.last_step) == (8000, 21, False, 4000)
+    assert (run.steps, run.classes, run.dev, run.m, run.last_step) == (8000, 21, False, 0.3, 4000)
     assert rules(run) == ["starved"]
     assert summary(run).startswith("step 4000 of 8000, loss ") and "at step 2050" in summary(run)
     (tmp_path / "pack" / "pack.json").unlink()
