@@ -91,9 +91,7 @@ def read(
         if not np.isfinite(peak):
             raise InputError(f"{path}: holds NaN or infinite samples")
         if peak > _LOUDEST:
-            raise InputError(
-                f"{path}: samples of {peak:g} where 1 is full scale; divide them by 32768, or by their peak"
-            )
+            raise InputError(f"{path}: {_too_loud(peak)}")
     if sample_rate is not None:
         waveform, rate = resample(waveform, rate, sample_rate), sample_rate
     return np.ascontiguousarray(waveform), rate
@@ -155,8 +153,8 @@ def resample(waveform: np.ndarray, old: int, new: int) -> np.ndarray:
 def unusable(waveform: np.ndarray, sample_rate: int, min_seconds: float) -> str | None:
     """Why a recording cannot serve, in words, or None.
 
-    It is empty, not finite, shorter than `min_seconds`, or silent: all samples equal, or the peak below one step of
-    16-bit PCM. waveform: float in [-1, 1], or int16.
+    It is empty, not finite, shorter than `min_seconds`, not scaled to [-1, 1], or silent: all samples equal, or the
+    peak below one step of 16-bit PCM. waveform: float, or int16.
     """
     if not len(waveform):
         return "empty (no samples)"
@@ -169,7 +167,11 @@ def unusable(waveform: np.ndarray, sample_rate: int, min_seconds: float) -> str 
     low, high = float(waveform.min()), float(waveform.max())
     if low == high or max(-low, high) < (1 if whole else 1 / INT16_SCALE):
         return "silent"
-    return None
+    return None if whole or max(-low, high) <= _LOUDEST else _too_loud(max(-low, high))
+
+
+def _too_loud(peak: float) -> str:
+    return f"samples of {peak:g} where 1 is full scale; divide them by 32768, or by their peak"
 
 
 def to_int16(waveform: np.ndarray) -> np.ndarray:

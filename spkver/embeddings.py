@@ -60,8 +60,8 @@ class Embeddings:
         return int(self.vectors.shape[1])
 
 
-def write_embeddings(path: StrPath, embeddings: Embeddings) -> None:
-    """Write an embeddings file, whole or not at all."""
+def write_embeddings(path: StrPath, embeddings: Embeddings, mode: int | None = None) -> None:
+    """Write an embeddings file, whole or not at all; mode: who may read it, as for `files.atomic_file`."""
     vectors = np.ascontiguousarray(embeddings.vectors)
     speakers = embeddings.speakers or [""] * len(embeddings)
     table = pa.table(
@@ -72,7 +72,7 @@ def write_embeddings(path: StrPath, embeddings: Embeddings) -> None:
         },
         metadata={_METADATA: json.dumps({"model": embeddings.model, "front_end": embeddings.front_end})},
     )
-    with atomic_file(path) as part:
+    with atomic_file(path, mode) as part:
         pq.write_table(table, part, use_dictionary=["speaker"], compression={"id": "zstd", "speaker": "zstd"})
 
 

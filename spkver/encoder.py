@@ -7,7 +7,9 @@ code.
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors
@@ -25,6 +27,15 @@ from spkver.files import StrPath, atomic_directory, write_text
 from spkver.modeldir import CARD, CONFIG, WEIGHTS, check, identity
 from spkver.models import MODELS
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Recording = StrPath | np.ndarray | Tensor
+SINGLE = (str, os.PathLike, np.ndarray, Tensor)
+
+BATCH_SECONDS = 60.0  # audio in one batch of equal lengths
+_HELD_SECONDS = 600.0  # audio of a list that is held while it is put in batches
+
 
 class EncoderConfig(Config):
     """All that it takes to build an encoder: the front end and the network."""
@@ -37,6 +48,8 @@ class Encoder(nn.Module):
     """Waveform, front end (filterbank, normalisation over the utterance), network, embedding."""
 
     _anchor: Tensor
+
+    whole_seconds = 300.0  # what is longer is embedded window by window
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -70,29 +83,56 @@ class Encoder(nn.Module):
         """(batch, time) float in [-1, 1] to (batch, dim) float32."""
         return self.network(self.front_end(waveform)).float()
 
-    @torch.inference_mode()
-    def embed(self, recording: StrPath | np.ndarray | Tensor, sample_rate: int | None = None) -> np.ndarray:
-        """The embedding of a recording: a file, or one waveform (time,).
+    def embed(self, recording: Recording | Sequence[Recording], sample_rate: int | None = None) -> np.ndarray:
+        """The embedding of a recording, or those of a list of recordings.
 
-        A waveform is int16 or in [-1, 1]; sample_rate is its own in Hz, by default the model's.
-        Returns float32 (dim,), not normalised. Raises InputError for a recording that is empty, too short, silent or
-        not finite; an embedding is never NaN.
+        recording: a file, or a waveform (time,) or (1, time), int16 or in [-1, 1]
+        sample_rate: of waveforms, in Hz; by default the model's. Other rates are resampled.
+        Returns float32 (dim,), or (recordings, dim) for a list; not normalised, and never NaN. Recordings of equal
+        length share a batch. What is longer than `whole_seconds` is cut into windows of equal length, no longer than
+        that, and gets the mean of their embeddings, so that memory is bounded.
+        Raises InputError, naming it, for a recording that is empty, too short for the network, longer than an hour,
+        silent, of several channels, not finite, or not scaled to [-1, 1].
         """
-        if isinstance(recording, Tensor | np.ndarray):
-            name = "the waveform"
+        if isinstance(recording, SINGLE) or not isinstance(recording, Sequence):
+            return self.embed_batch(self.waveform(recording, sample_rate)[None])[0]
+        vectors = np.empty((len(recording), self.dim), np.float32)
+        held: dict[int, np.ndarray] = {}
+        for row, one in enumerate(recording):
+            name = str(one) if isinstance(one, str | os.PathLike) else f"waveform {row + 1} of {len(recording)}"
+            held[row] = self.waveform(one, sample_rate, name)
+            if sum(map(len, held.values())) > _HELD_SECONDS * self.sample_rate or row + 1 == len(recording):
+                rows, lengths = list(held), np.array([len(waveform) for waveform in held.values()])
+                for batch in equal_lengths(lengths, int(BATCH_SECONDS * self.sample_rate)):
+                    own = [rows[place] for place in batch]
+                    vectors[own] = self.embed_batch(np.stack([held[row] for row in own]))
+                held = {}
+        return vectors
+
+    def waveform(self, recording: Recording, sample_rate: int | None = None, name: str = "the waveform") -> np.ndarray:
+        """A recording as the network hears it: float32 (time,) at the model's rate.
+
+        Arguments and errors are those of `embed`; name: of the waveform, in messages.
+        """
+        if isinstance(recording, str | os.PathLike):
+            name = str(recording)
+            waveform, _ = audio.read(recording, self.sample_rate, max_seconds=audio.MAX_SECONDS)
+        elif isinstance(recording, Tensor | np.ndarray):
             samples = recording.detach().cpu().numpy() if isinstance(recording, Tensor) else recording
+            if samples.ndim == 2 and len(samples) == 1:
+                samples = samples[0]
             if samples.ndim != 1:
                 raise InputError(f"{name} has shape {samples.shape}; give one channel, (time,)")
+            if samples.dtype != np.int16 and samples.dtype.kind != "f":
+                raise InputError(f"{name} has samples of type {samples.dtype}; give int16, or floats in [-1, 1]")
             waveform = audio.from_int16(samples) if samples.dtype == np.int16 else samples.astype(np.float32)
             if sample_rate is not None and len(waveform):
                 waveform = audio.resample(waveform, sample_rate, self.sample_rate)
         else:
-            name = str(recording)
-            waveform, _ = audio.read(recording, self.sample_rate)
-        reason = self.unusable(waveform)
-        if reason:
+            raise InputError(f"{name}: expected a file or a waveform, got {type(recording).__name__}")
+        if reason := self.unusable(waveform):
             raise InputError(f"{name}: {reason}")
-        return self.embed_batch(waveform[None])[0]
+        return waveform
 
     def unusable(self, waveform: np.ndarray) -> str | None:
         """Why a waveform (time,) cannot be embedded, or None."""
@@ -102,13 +142,16 @@ class Encoder(nn.Module):
     def embed_batch(self, waveforms: np.ndarray) -> np.ndarray:
         """Embeddings (batch, dim) float32 of usable waveforms (batch, time) of one length, int16 or in [-1, 1]."""
         scaled = audio.from_int16(waveforms) if waveforms.dtype == np.int16 else waveforms
-        return self._finite(self.front_end(self._place(scaled)))
+        most = round(self.whole_seconds * self.sample_rate)
+        return _in_windows(scaled, most, lambda part: self._finite(self.front_end(self._place(part))))
 
     @torch.inference_mode()
     def embed_features(self, features: np.ndarray) -> np.ndarray:
         """Embeddings (batch, dim) float32 of features (batch, frames, bins) as a feature pack holds them."""
+        most = self.config.front_end.frames(round(self.whole_seconds * self.sample_rate))
+        how = self.config.front_end.normalise
         # a part of an utterance is normalised as that part, which changes nothing for a whole one
-        return self._finite(normalise(self._place(features), self.config.front_end.normalise))
+        return _in_windows(features, most, lambda part: self._finite(normalise(self._place(part), how)))
 
     def _place(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
@@ -121,6 +164,22 @@ class Encoder(nn.Module):
             raise InputError(f"the network gave a non-finite embedding for {features.shape[1]} frames")
         return vectors
 
+    @classmethod
+    def open(cls, path: StrPath, device: str = "cpu") -> Self:
+        """Open a model directory for inference on a device: cpu, cuda, or auto for the GPU where there is one.
+
+        Raises InputError naming what is missing, or which weights do not fit the config.
+        """
+        root = check(path)
+        encoder = cls(load(EncoderConfig, root / CONFIG))
+        try:
+            tensors = safetensors.torch.load_file(root / WEIGHTS)
+        except (safetensors.SafetensorError, OSError) as error:
+            raise InputError(f"{root / WEIGHTS}: cannot be read ({error}); copy or train the model again") from error
+        load_weights(encoder.network, tensors, str(root / WEIGHTS))
+        encoder.model_id = identity(path)
+        return encoder.to(pick_device(device)).eval()
+
     def save(self, path: StrPath, card: str = "") -> None:
         """Write the model directory, whole or not at all."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
@@ -129,6 +188,35 @@ class Encoder(nn.Module):
             save(self.config, part / CONFIG)
             write_text(part / CARD, card or f"# {self.config.model.name}\n")
         self.model_id = identity(path)
+
+
+def equal_lengths(lengths: np.ndarray, limit: int) -> Iterator[list[int]]:
+    """Batches of rows that have one length (so that a batch gives what one by one gives), up to `limit` in all."""
+    order = np.argsort(lengths, kind="stable")
+    for same in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
+        if len(same):
+            step = max(1, limit // max(1, int(lengths[same[0]])))
+            for first in range(0, len(same), step):
+                yield same[first : first + step].tolist()
+
+
+def _in_windows(values: np.ndarray, most: int, embed: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Embeddings (batch, dim) of values (batch, time, ...), of which `embed` gets no more than `most` at a time.
+
+    Those longer get the mean over as few windows of equal length as do, less the windows that do not change at all.
+    """
+    length = values.shape[1]
+    if length <= most:
+        return embed(values)
+    number = -(-length // most)
+    size = -(-length // number)
+    starts = np.linspace(0, length - size, number).round().astype(int)
+    rows = []
+    for row in values:
+        windows = [row[start : start + size] for start in starts]
+        heard = [window for window in windows if (window != window[:1]).any()] or windows
+        rows.append(np.mean([embed(window[None])[0] for window in heard], axis=0))
+    return np.stack(rows)
 
 
 def pick_device(name: str) -> torch.device:
@@ -145,19 +233,8 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_model(path: StrPath, device: str = "cpu") -> Encoder:
-    """Open a model directory for inference on a device: cpu, cuda, or auto for the GPU where there is one.
-
-    Raises InputError naming what is missing, or which weights do not fit the config.
-    """
-    root = check(path)
-    encoder = Encoder(load(EncoderConfig, root / CONFIG))
-    try:
-        tensors = safetensors.torch.load_file(root / WEIGHTS)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise InputError(f"{root / WEIGHTS}: cannot be read ({error}); copy or train the model again") from error
-    load_weights(encoder.network, tensors, str(root / WEIGHTS))
-    encoder.model_id = identity(path)
-    return encoder.to(pick_device(device)).eval()
+    """Open a model directory for inference, as `Encoder.open` does."""
+    return Encoder.open(path, device)
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

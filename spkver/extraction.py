@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,10 @@ import numpy as np
 from spkver import audio, progress
 from spkver.datadir import DataDir, read_datadir
 from spkver.embeddings import Embeddings, write_embeddings
-from spkver.encoder import Encoder
+from spkver.encoder import BATCH_SECONDS, Encoder, equal_lengths
 from spkver.errors import InputError, RunError
 from spkver.files import StrPath, write_text
 from spkver.packs.reader import Pack
-
-BATCH_SECONDS = 60.0  # audio in one batch of equal lengths
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def embed_pack(
     vectors: dict[int, np.ndarray] = {}
     rejected: list[tuple[int, str]] = []
     with progress.bar(total=len(pack), what="extract", unit="utt") as bar:
-        for rows in _equal_lengths(lengths, int(BATCH_SECONDS * per_second)):
+        for rows in equal_lengths(lengths, int(BATCH_SECONDS * per_second)):
             usable: dict[int, np.ndarray] = {}
             for row in rows:
                 length = int(lengths[row])
@@ -116,16 +114,6 @@ def _unusable(encoder: Encoder, payload: np.ndarray) -> str | None:
     if len(payload) < least:
         return f"too short ({len(payload)} frames, at least {least} wanted)"
     return None if np.isfinite(payload).all() else "NaN or infinite features"
-
-
-def _equal_lengths(lengths: np.ndarray, limit: int) -> Iterator[list[int]]:
-    """Batches of rows that have one length (so that a batch gives what one by one gives), up to `limit` in all."""
-    order = np.argsort(lengths, kind="stable")
-    for same in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
-        if len(same):
-            step = max(1, limit // max(1, int(lengths[same[0]])))
-            for first in range(0, len(same), step):
-                yield same[first : first + step].tolist()
 
 
 def _embed_files(

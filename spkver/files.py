@@ -26,8 +26,11 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def atomic_file(path: StrPath) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success sync it and rename it over `path`."""
+def atomic_file(path: StrPath, mode: int | None = None) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success sync it and rename it over `path`.
+
+    mode: who may read it, 0o600 for its owner alone (at no time more than that); by default as the umask says
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
@@ -35,7 +38,7 @@ def atomic_file(path: StrPath) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
-        part.chmod(0o666 & ~_umask())
+        part.chmod(0o666 & ~_umask() if mode is None else mode)
         _sync(part)
         part.replace(target)
         _sync(target.parent)

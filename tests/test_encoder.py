@@ -227,3 +227,103 @@ def test_devices(model):
 def test_identity_is_a_hash_of_the_two_files(model):
     content = (model / "config.yaml").read_bytes() + (model / "model.safetensors").read_bytes()
     assert identity(model) == hashlib.sha256(content).hexdigest()[:32]
+
+
+# --- lists, long recordings, and waveforms that are not what they should be -------------------------------------------
+
+
+@pytest.mark.parametrize("network", [XVECTOR, RESNET])
+def test_a_list_gives_what_one_by_one_gives(tmp_path, network):
+    encoder = build(model=network)
+    soundfile.write(tmp_path / "a.wav", noise(0.7, seed=9), 16000)
+    several = [noise(seconds, seed=seed) for seed, seconds in enumerate((0.5, 0.8, 0.5, 1.1, 0.5))]
+    several = [*several, tmp_path / "a.wav", torch.from_numpy(several[1]), audio.to_int16(several[3])]
+    expected = np.stack([encoder.embed(one) for one in several])
+    found = encoder.embed(several)
+    assert found.dtype == np.float32 and found == pytest.approx(expected, abs=1e-5)
+    assert encoder.embed(tuple(several[:1])) == pytest.approx(expected[:1], abs=1e-5)
+    assert encoder.embed([]).shape == (0, 6)
+
+
+def test_lists_are_batched_by_length_and_held_in_part(monkeypatch):
+    encoder = build()
+    several = [noise(0.5 if row % 2 else 0.3, seed=row) for row in range(8)]
+    expected = np.stack([encoder.embed(one) for one in several])
+    sizes = []
+    batch = encoder.embed_batch
+    monkeypatch.setattr(encoder, "embed_batch", lambda waveforms: sizes.append(waveforms.shape) or batch(waveforms))
+    assert encoder.embed(several) == pytest.approx(expected, abs=1e-5)
+    assert sorted(sizes) == [(4, 4800), (4, 8000)]
+    monkeypatch.setattr("spkver.encoder._HELD_SECONDS", 1.0)
+    sizes.clear()
+    assert encoder.embed(several) == pytest.approx(expected, abs=1e-5)
+    assert len(sizes) > 2 and sum(size for size, _ in sizes) == 8
+
+
+def test_a_bad_one_of_a_list_is_named(tmp_path):
+    (tmp_path / "bad.wav").write_bytes(b"")
+    with pytest.raises(InputError, match=r"bad\.wav: empty"):
+        build().embed([noise(), tmp_path / "bad.wav"])
+    with pytest.raises(InputError, match="waveform 2 of 3: silent"):
+        build().embed([noise(), np.zeros(16000, np.float32), noise()])
+
+
+@pytest.mark.parametrize("network", [XVECTOR, RESNET])
+def test_long_recordings_get_the_mean_of_equal_windows(network):
+    encoder = build(model=network)
+    long = noise(3.5)
+    whole = encoder.embed(long)
+    encoder.whole_seconds = 3.5
+    assert np.array_equal(encoder.embed(long), whole)
+    encoder.whole_seconds = 1.0  # four windows of 0.875 s
+    parts = np.stack([encoder.embed(part) for part in np.split(long, 4)])
+    assert encoder.embed(long) == pytest.approx(parts.mean(axis=0), abs=1e-5)
+    assert encoder.embed_batch(np.stack([long, long])) == pytest.approx(np.stack(2 * [parts.mean(axis=0)]), abs=1e-5)
+    silent = np.concatenate([long, np.zeros(16000, np.float32), long])  # windows without any sound do not count
+    encoder.whole_seconds = 0.5
+    assert np.isfinite(encoder.embed(silent)).all()
+    assert encoder.embed(np.concatenate([long[:8000], np.zeros(24000, np.float32)])) == pytest.approx(
+        encoder.embed(long[:8000]), abs=1e-6
+    )
+
+
+def test_long_features_are_cut_as_long_recordings_are():
+    encoder = build()
+    long = noise(4.0)
+    with torch.inference_mode():
+        features = encoder.front_end(torch.from_numpy(long)[None]).numpy()
+    encoder.whole_seconds = 1.0
+    from_features, from_audio = encoder.embed_features(features)[0], encoder.embed(long)
+    cosine = from_features @ from_audio / np.linalg.norm(from_features) / np.linalg.norm(from_audio)
+    assert cosine > 0.999  # windows of features see across their edges, windows of audio do not
+    encoder.whole_seconds = 4.0
+    assert encoder.embed_features(features)[0] == pytest.approx(encoder.embed(long), abs=1e-4)
+
+
+def test_recordings_of_more_than_an_hour_are_refused(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", noise(2.0), 16000)
+    monkeypatch.setattr(audio, "MAX_SECONDS", 1.5)
+    with pytest.raises(InputError, match=r"a\.wav: too long \(2\.0 s, at most 1\.5 s at once\)"):
+        build().embed(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (np.zeros(16000, np.int32), "samples of type int32; give int16, or floats"),
+        (np.zeros(16000, bool), "samples of type bool"),
+        (32768 * noise(), "where 1 is full scale; divide them by 32768"),
+        (noise().reshape(2, -1), "give one channel"),
+        (noise()[:, None], "give one channel"),
+        (3, "expected a file or a waveform, got int"),
+        (None, "expected a file or a waveform, got NoneType"),
+    ],
+)
+def test_what_is_no_waveform(given, said):
+    with pytest.raises(InputError, match=said) as caught:
+        build().embed(given)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_one_channel_in_two_dimensions():
+    assert np.array_equal(build().embed(noise()[None]), build().embed(noise()))

@@ -2,29 +2,73 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
+
+from spkver.cli import voices
+from spkver.errors import InputError
+
+if TYPE_CHECKING:
+    from spkver.verify.verdict import Verdict
+
+DIFFERENT = 3  # the exit code that --exit-code asks for
 
 
 @click.command(name="verify")
-@click.argument("first", type=click.Path())
-@click.argument("second", type=click.Path())
-@click.option("--model", required=True, type=click.Path(), help="Model directory, for example exp/xvector/model.")
-@click.option("--threshold", type=float, help="Decide: the same speaker at this score or more.")
-def command(first: str, second: str, model: str, threshold: float | None) -> None:
-    """Compare the speakers of two recordings: the cosine of their embeddings, from -1 to 1.
-
-    A threshold for your data comes from `spkver evaluate` on trials of it.
+@click.argument("files", nargs=-1, required=True, metavar="A B | A... --test B", type=voices.FILE)
+@click.option("--test", type=voices.FILE, help="The recording in question; all others are one speaker's enrolment.")
+@voices.model
+@voices.threshold
+@click.option("--prior", type=float, default=0.5, show_default=True, help="Share of pairs that are of one speaker.")
+@voices.channel
+@click.option("--exit-code", is_flag=True, help=f"Exit with {DIFFERENT} for different speakers; 0 for the same.")
+@voices.as_json
+@click.pass_context
+def command(
+    context: click.Context,
+    files: tuple[Path, ...],
+    test: Path | None,
+    model: Path | None,
+    threshold: float | None,
+    prior: float,
+    channel: int | None,
+    exit_code: bool,
+    as_json: bool,
+) -> None:
+    """Do two recordings hold the same speaker, or a recording and an enrolment of several?
 
     \b
-    Example: spkver verify a.wav b.wav --model exp/xvector/model --threshold 0.4
-    """
-    from spkver import audio
-    from spkver.encoder import load_model
-    from spkver.verify.compare import verify
+    Prints the cosine of the embeddings, from -1 to 1, and where threshold and calibration are kept with the model
+    (`spkver threshold --model`) the decision and how likely one speaker is. What makes a recording doubtful, such as
+    little speech, noise, clipping or another sample rate, is said on standard error.
 
-    encoder = load_model(model)
-    verdict = verify(encoder, first, second, threshold)
-    if odd := audio.rate_warning(audio.sample_rates([first, second]), encoder.sample_rate):
-        click.echo(f"warning: {odd}", err=True)
-    decision = {True: "\tsame speaker", False: "\tdifferent speakers", None: ""}[verdict.same]
-    click.echo(f"{verdict.score:.4f}{decision}")
+    \b
+    Example:
+      spkver verify a.wav b.wav --model exp/xvector/model
+      spkver verify a1.wav a2.wav a3.wav --test b.wav
+    """
+    if test is None:
+        if len(files) != 2:
+            raise InputError(f"give two recordings, or an enrolment and --test; got {len(files)} without --test")
+        *enrolment, test = files
+    else:
+        enrolment = list(files)
+    verifier = voices.load(model)
+    found = verifier.verify(enrolment, test, threshold=threshold, prior=prior, channel=channel)
+    if exit_code:
+        voices.required(threshold, verifier)
+    voices.warn(found.doubts)
+    click.echo(json.dumps(found.plain(), indent=2) if as_json else _line(found))
+    context.exit(DIFFERENT if exit_code and not found.same else 0)
+
+
+def _line(found: Verdict) -> str:
+    words = [f"{found.score:.4f}"]
+    if found.same is not None:
+        words.append("same speaker" if found.same else "different speakers")
+    if found.probability is not None:
+        words.append(f"probability {found.probability:.3g} at a prior of {found.prior:g}")
+    return "\t".join(words)

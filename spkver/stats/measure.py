@@ -11,11 +11,8 @@ import numpy as np
 from spkver import audio
 from spkver.errors import InputError
 from spkver.progress import bar
+from spkver.quality import clipped_share, decibels, snr
 from spkver.stats.source import Source
-
-FRAME_SECONDS = 0.025
-FLOOR_DB, CEILING_DB = -100.0, 100.0
-QUIET, LOUD = 10, 95  # percentiles of the energy of frames that stand for the noise, and for speech with noise
 
 
 @dataclass(frozen=True)
@@ -70,43 +67,8 @@ def of_waveform(waveform: np.ndarray, rate: int) -> tuple[float, float, float, f
     """The measures of one recording, in the order of `Measures`."""
     samples = waveform.astype(np.float64)
     offset = float(samples.mean())
-    level = _db(float(np.square(samples - offset).mean()))
+    level = decibels(float(np.square(samples - offset).mean()))
     peak = float(np.abs(samples).max())
     digest = hashlib.blake2b(audio.to_int16(waveform).tobytes(), digest_size=16, salt=str(rate).encode()).hexdigest()
     seconds = len(samples) / rate
-    return seconds, level, _db(peak**2), snr(samples, rate), clipped_share(samples), offset, rate, digest
-
-
-def snr(samples: np.ndarray, rate: int) -> float:
-    """An estimate in dB: the energy of loud frames less that of quiet frames, over that of quiet frames.
-
-    It takes for granted that a tenth of the recording is pause. Frames of digital silence do not count.
-    """
-    length = max(1, round(FRAME_SECONDS * rate))
-    if len(samples) < 2 * length:
-        return 0.0
-    energy = samples[: len(samples) // length * length].reshape(-1, length).var(axis=1)
-    energy = energy[energy > 0]
-    if not len(energy):
-        return 0.0
-    noise, both = np.percentile(energy, (QUIET, LOUD))
-    return float(np.clip(_db((both - noise) / noise), -20.0, CEILING_DB)) if noise > 0 else CEILING_DB
-
-
-def clipped_share(samples: np.ndarray) -> float:
-    """The share of samples in flat tops: three or more in a row at the recording's peak, if that is not low anyway."""
-    peak = float(np.abs(samples).max())
-    if peak < 0.1 or len(samples) < 3:
-        return 0.0
-    flat = np.zeros(len(samples), bool)
-    for side in (samples, -samples):
-        at_top = side >= peak - 0.5 / audio.INT16_SCALE
-        run = at_top[:-2] & at_top[1:-1] & at_top[2:]
-        flat[:-2] |= run
-        flat[1:-1] |= run
-        flat[2:] |= run
-    return float(flat.mean())
-
-
-def _db(power: float) -> float:
-    return float(10 * np.log10(max(power, 10 ** (FLOOR_DB / 10))))
+    return seconds, level, decibels(peak**2), snr(samples, rate), clipped_share(samples), offset, rate, digest

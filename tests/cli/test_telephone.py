@@ -38,4 +38,6 @@ def test_from_calls_to_a_verdict(spkver, tmp_path):
     for name in "ab":
         soundfile.write(tmp_path / f"{name}.wav", random.normal(scale=0.1, size=16000), 16000)
     done = spkver("verify", tmp_path / "a.wav", tmp_path / "b.wav", "--model", model)
-    assert "warning: 100% of the recordings have more than 8000 Hz (most 16000): they are downsampled" in done.stderr
+    assert (
+        f"warning: {tmp_path / 'a.wav'}: recorded at 16000 Hz: a model of 8000 Hz has heard telephones" in done.stderr
+    )

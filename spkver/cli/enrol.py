@@ -1,0 +1,46 @@
+"""`spkver enrol`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spkver.cli import voices
+
+
+@click.command(name="enrol")
+@click.argument("name")
+@click.argument("files", nargs=-1, required=True, type=voices.FILE)
+@voices.model
+@voices.book
+@voices.channel
+def command(name: str, files: tuple[Path, ...], model: Path | None, book: Path | None, channel: int | None) -> None:
+    """Add recordings of the person NAME to the speaker book; again for more of them later.
+
+    \b
+    The book keeps embeddings, not audio, readable by you alone. They are personal data: ask people before you enrol
+    them, tell them what for, and take them out by `spkver forget` when they ask you to.
+
+    \b
+    Example: spkver enrol "Ada Lovelace" ada1.wav ada2.wav --model exp/xvector/model
+    """
+    from spkver.progress import bar
+    from spkver.verify import book as books
+    from spkver.verify.model import embeddings_of
+
+    where = voices.place(book)
+    before = books.open_book(where)
+    verifier = voices.load(model)
+    before.require(verifier.model_id)
+    with bar(total=len(files), what="enrol", unit="file") as progress:
+        heard = []
+        for file in files:
+            heard.append(verifier.listen(file, channel=channel))
+            progress.update()
+    voices.warn(doubt for one in heard for doubt in one.doubts)
+    after = books.enrol(where, name, embeddings_of(verifier, heard))
+    if verifier.decision is not None:
+        voices.warn(books.odd(after, name, verifier.decision.threshold))
+    said, new = after.recordings_of(name), after.recordings_of(name) - before.recordings_of(name)
+    click.echo(f"{name}: {said} recording{'s'[: said != 1]}, {new} of them new")

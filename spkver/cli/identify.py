@@ -1,0 +1,78 @@
+"""`spkver identify`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spkver.cli import voices
+from spkver.errors import InputError
+
+
+@click.command(name="identify")
+@click.argument("files", nargs=-1, required=True, type=voices.FILE)
+@voices.model
+@voices.book
+@voices.threshold
+@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many people to name.")
+@voices.channel
+@voices.as_json
+def command(
+    files: tuple[Path, ...],
+    model: Path | None,
+    book: Path | None,
+    threshold: float | None,
+    top: int,
+    channel: int | None,
+    as_json: bool,
+) -> None:
+    """Who of the speaker book is heard in each of FILES, or nobody of them?
+
+    \b
+    Prints the file, the person and the cosine, one line for each of the --top people; those below the threshold have
+    `nobody known` for a name, unless more than one person is asked for.
+
+    \b
+    Example: spkver identify call.wav --model exp/xvector/model
+    """
+    from spkver.progress import bar
+    from spkver.verify import book as books
+
+    where = voices.place(book)
+    opened = books.open_book(where)
+    if not len(opened):
+        raise InputError(f"{where}: nobody is in the book; add people by spkver enrol NAME FILES")
+    verifier = voices.load(model)
+    opened.require(verifier.model_id)
+    least = voices.required(threshold, verifier)
+    if threshold is None and verifier.decision is not None:
+        voices.warn(books.strangers(len(opened), verifier.decision.far.rate))
+    people = opened.people()
+    found: list[dict[str, Any]] = []
+    with bar(total=len(files), what="identify", unit="file") as progress:
+        for file in files:
+            heard = verifier.listen(file, channel=channel)
+            voices.warn(heard.doubts)
+            matches = people.rank(heard.vector, top)
+            name = matches[0].name if matches[0].score >= least else None
+            candidates = [match._asdict() for match in matches]
+            found.append(
+                {"file": str(file), "name": name, "threshold": least, "candidates": candidates, "doubts": heard.doubts}
+            )
+            progress.update()
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(_lines(found, top)))
+
+
+def _lines(found: list[dict[str, Any]], top: int) -> list[str]:
+    lines = []
+    for one in found:
+        if one["name"] is None:
+            lines.append(f"{one['file']}\tnobody known\t{one['candidates'][0]['score']:.4f}")
+        if one["name"] is not None or top > 1:
+            for match in one["candidates"]:
+                below = "" if match["score"] >= one["threshold"] else "\tbelow the threshold"
+                lines.append(f"{one['file']}\t{match['name']}\t{match['score']:.4f}{below}")
+    return lines

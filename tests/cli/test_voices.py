@@ -1,0 +1,153 @@
+"""`spkver verify`, `enrol`, `identify`, `speakers`, `forget`: one process where the process matters, else click's."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from spkver.encoder import Encoder
+from spkver.errors import InputError
+from spkver.verify.decision import Calibration, Decision, Rate, write_decision
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_model, tmp_path_factory):
+    """`model`, with a threshold that tells the four recordings a0, a1 (alike), b, c apart; `short`, `stereo`."""
+    folder = tmp_path_factory.mktemp("voices")
+    time = np.arange(4 * 16000) / 16000
+    random = np.random.default_rng(0)
+    waves = {}
+    for name, pitch in (("a0", 100), ("a1", 101), ("b", 160), ("c", 290)):
+        wave = sum(np.sin(2 * np.pi * pitch * k * time) / k for k in range(1, 8000 // pitch))
+        waves[name] = 0.1 * wave * (time % 1 < 0.7) + 0.0003 * random.normal(size=len(time))
+        soundfile.write(folder / f"{name}.wav", waves[name], 16000)
+    soundfile.write(folder / "short.wav", waves["a0"][:12000], 16000)
+    soundfile.write(folder / "stereo.wav", np.stack([waves["b"], waves["a0"]], axis=1), 16000)
+    encoder = Encoder.open(tiny_model)
+    encoder.save(folder / "plain")
+    encoder.save(folder / "model")
+    from spkver.verify.model import Verifier
+
+    files = [folder / f"{name}.wav" for name in waves]
+    scores = Verifier.open(tiny_model).score(files, files)
+    assert scores[0, 1] > max(scores[0, 2], scores[0, 3], scores[2, 3])
+    threshold = float((scores[0, 1] + max(scores[0, 2], scores[0, 3])) / 2)
+    rate = Rate(rate=0.3, low=0, high=0.4, errors=3, trials=10)
+    calibration = Calibration(scale=100, offset=-100 * threshold, least=-9, most=9, prior=0.5)
+    decision = Decision(
+        threshold=threshold, low=0, high=1, wish="", far=rate, frr=rate, calibration=calibration, speakers=2
+    )
+    write_decision(folder / "model", decision)
+    return folder
+
+
+@pytest.fixture
+def invoke(folder):
+    """Run a command with `--model`; file names are those of the folder."""
+
+    def run(command, *words, model="model", code=0):
+        arguments = [str(folder / word) if str(word).endswith(".wav") else str(word) for word in words]
+        if model:
+            arguments += ["--model", str(folder / model)]
+        module = importlib.import_module(f"spkver.cli.{command}")
+        done = CliRunner().invoke(module.command, arguments, catch_exceptions=False)
+        assert done.exit_code == code, done.output
+        return done
+
+    return run
+
+
+def test_verify(invoke):
+    done = invoke("verify", "a0.wav", "a1.wav")
+    score, decision, probability = done.stdout.rstrip("\n").split("\t")
+    assert -1 <= float(score) <= 1 and decision == "same speaker"
+    assert probability.startswith("probability 0.") and probability.endswith(" at a prior of 0.5")
+    assert done.stderr == ""
+    assert "different speakers" in invoke("verify", "a0.wav", "b.wav").stdout
+    assert "different speakers" in invoke("verify", "a0.wav", "a1.wav", "--threshold", "1").stdout
+    assert invoke("verify", "a0.wav", "b.wav", model="plain").stdout.count("\t") == 0
+
+
+def test_an_enrolment_of_several(invoke):
+    assert "same speaker" in invoke("verify", "a0.wav", "a1.wav", "--test", "a0.wav").stdout
+    assert "different speakers" in invoke("verify", "a0.wav", "a1.wav", "--test", "c.wav").stdout
+    for words in (["a0.wav"], ["a0.wav", "a1.wav", "b.wav"]):
+        with pytest.raises(InputError, match="give two recordings, or an enrolment and --test"):
+            invoke("verify", *words)
+
+
+def test_json_and_doubts(invoke, folder):
+    done = invoke("verify", "short.wav", "a0.wav", "--json")
+    found = json.loads(done.stdout)
+    assert found["same"] in (True, False) and found["doubts"][0].startswith(f"{folder / 'short.wav'}: short")
+    assert done.stderr == "".join(f"warning: {line}\n" for line in found["doubts"])
+
+
+def test_exit_codes(folder, invoke):
+    assert invoke("verify", "a0.wav", "a1.wav", "--exit-code").exit_code == 0
+    invoke("verify", "a0.wav", "b.wav", "--exit-code", code=3)
+    with pytest.raises(InputError, match="no threshold is kept with this model"):
+        invoke("verify", "a0.wav", "b.wav", "--exit-code", model="plain")
+    words = ["verify", folder / "a0.wav", folder / "b.wav", "--model", folder / "model", "--exit-code"]
+    done = subprocess.run([sys.executable, "-m", "spkver", *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 3 and "different speakers" in done.stdout
+
+
+def test_channels(invoke):
+    with pytest.raises(InputError, match="2 channels; choose one"):
+        invoke("verify", "stereo.wav", "stereo.wav")
+    assert "same speaker" in invoke("verify", "stereo.wav", "stereo.wav", "--channel", "1").stdout
+
+
+def test_a_book_from_the_first_to_the_last(invoke, folder, tmp_path):
+    book = ["--book", tmp_path / "book"]
+    with pytest.raises(InputError, match="nobody is in the book"):
+        invoke("identify", "a0.wav", *book)
+    assert invoke("enrol", "Ada", "a0.wav", *book).stdout == "Ada: 1 recording, 1 of them new\n"
+    assert invoke("enrol", "Bob", "b.wav", *book).stdout == "Bob: 1 recording, 1 of them new\n"
+    done = invoke("identify", "a1.wav", "c.wav", *book)
+    assert [line.split("\t")[1] for line in done.stdout.splitlines()] == ["Ada", "nobody known"]
+    assert "51 % of strangers are taken for one of 2 people" in done.stderr
+    again = invoke("enrol", "Ada", "a0.wav", "a1.wav", *book)
+    assert again.stdout == "Ada: 2 recordings, 1 of them new\n"
+    found = json.loads(invoke("identify", "c.wav", "--top", "5", "--json", *book).stdout)
+    assert found[0]["name"] is None and {one["name"] for one in found[0]["candidates"]} == {"Ada", "Bob"}
+    lines = invoke("identify", "a1.wav", "--top", "2", *book).stdout.splitlines()
+    assert lines[0].split("\t")[1] == "Ada" and lines[1].endswith("\tbelow the threshold")
+    assert invoke("speakers", *book, model=None).stdout == "Ada\t2\nBob\t1\n"
+    assert json.loads(invoke("speakers", "--json", *book, model=None).stdout) == {"Ada": 2, "Bob": 1}
+    done = invoke("enrol", "Bob", "c.wav", *book)
+    assert "2 of 2 recordings of 'Bob' sound unlike the others" in done.stderr
+    assert invoke("forget", "Ada", *book, model=None).stdout == "forgotten: Ada; 1 left in the book\n"
+    assert invoke("speakers", *book, model=None).stdout == "Bob\t2\n"
+
+
+def test_identifying_needs_a_threshold_and_the_book_s_model(invoke, folder, tmp_path):
+    book = ["--book", tmp_path / "book"]
+    invoke("enrol", "Ada", "a0.wav", *book, model="plain")
+    with pytest.raises(InputError, match="no threshold is kept with this model"):
+        invoke("identify", "a0.wav", *book, model="plain")
+    assert "\tAda\t" in invoke("identify", "a0.wav", "--threshold", "0.9", *book, model="plain").stdout
+    other = (folder / "plain" / "config.yaml").read_text() + "\n"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.yaml").write_text(other)
+    (tmp_path / "other" / "model.safetensors").write_bytes((folder / "plain" / "model.safetensors").read_bytes())
+    for words in (["identify", "a0.wav"], ["enrol", "Eve", "b.wav"]):
+        with pytest.raises(InputError, match="this book was made with the model"):
+            invoke(*words, *book, model=tmp_path / "other")
+
+
+@pytest.mark.parametrize("words", [["speakers"], ["forget", "Ada"]])
+def test_looking_at_a_book_needs_no_torch(words, tmp_path):
+    code = "import sys; from spkver.cli import root\ntry: root(sys.argv[1:], standalone_mode=False)\n"
+    code += "except Exception: pass\nprint('torch' in sys.modules)"
+    words = [*words, "--book", str(tmp_path / "book")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False"

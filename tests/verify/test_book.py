@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
+from spkver.errors import InputError
+from spkver.files import locked
+from spkver.verify import book as books
+
+posix = pytest.mark.skipif(os.name != "posix", reason="modes of files")
+
+
+def recordings(seed, number=2, dim=8, model="m") -> Embeddings:
+    random = np.random.default_rng(seed)
+    vectors = random.normal(size=dim) + 0.2 * random.normal(size=(number, dim))
+    return Embeddings([f"{seed}-{row}" for row in range(number)], vectors.astype(np.float32), None, model)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "deep" / "book"
+
+
+@pytest.fixture
+def filled(folder):
+    for seed, name in enumerate(["Bob", "Ada", "Čapek"]):
+        books.enrol(folder, name, recordings(seed, number=seed + 1))
+    return folder
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def test_everybody_is_the_mean_of_their_directions(filled):
+    people = books.open_book(filled).people()
+    assert people.names == ["Ada", "Bob", "Čapek"]
+    for name, vector in zip(people.names, people.vectors):
+        own = recordings(["Bob", "Ada", "Čapek"].index(name), ["Bob", "Ada", "Čapek"].index(name) + 1).vectors
+        assert vector == pytest.approx(unit(unit(own).mean(axis=0)), abs=1e-6)
+
+
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 9))
+def test_ranks_are_those_of_all_cosines(number, top, seed):
+    random = np.random.default_rng(seed)
+    vectors = unit(random.normal(size=(number, 5))).astype(np.float32)
+    people = books.People([f"p{row}" for row in range(number)], vectors)
+    heard = unit(random.normal(size=5)).astype(np.float32)
+    found = people.rank(heard, top)
+    scores = vectors @ heard
+    assert [match.score for match in found] == pytest.approx(np.sort(scores)[::-1][:top])
+    assert all(match.score == pytest.approx(scores[int(match.name[1:])]) for match in found)
+
+
+def test_twenty_thousand_people(folder):
+    random = np.random.default_rng(0)
+    people = 20_000
+    vectors = np.repeat(unit(random.normal(size=(people, 64))), 2, axis=0) + 0.05 * random.normal(size=(2 * people, 64))
+    order = random.permutation(2 * people)
+    speakers = [f"person {row // 2}" for row in order]
+    folder.mkdir(parents=True, mode=0o700)
+    ids = [str(row) for row in order]
+    everyone = Embeddings(ids, unit(vectors[order]).astype(np.float32), speakers, "m")
+    write_embeddings(folder / books.VOICES, everyone, mode=0o600)
+    start = time.process_time()
+    found = books.open_book(folder).people()
+    loaded = time.process_time() - start
+    wanted = random.integers(people, size=20)
+    start = time.process_time()
+    for one in wanted:
+        heard = unit(vectors[2 * one]).astype(np.float32)
+        assert found.rank(heard, 3)[0].name == f"person {one}"
+    assert loaded < 5 and time.process_time() - start < 5  # far more than it takes, for machines that are busy
+
+
+def test_recordings_are_added_once(folder):
+    assert books.enrol(folder, "Ada", recordings(0, 2)).recordings() == {"Ada": 2}
+    assert books.enrol(folder, " Ada ", recordings(0, 3)).recordings_of("Ada") == 3  # one of three is new
+    with pytest.raises(InputError, match="one of the recordings of 'Bob' is enrolled as 'Ada' already"):
+        books.enrol(folder, "Bob", recordings(0, 1))
+    assert len(books.open_book(folder)) == 1
+
+
+def test_one_name_in_two_spellings(folder):
+    books.enrol(folder, "Čapek", recordings(0))
+    assert books.enrol(folder, "C\u030capek", recordings(1)).recordings() == {"Čapek": 4}
+    assert len(books.forget(folder, ["C\u030capek"])) == 0
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\tb", "a\nb", "\x1b[31m", "\u202eevil"])
+def test_what_is_no_name(folder, name):
+    with pytest.raises(InputError, match="a name has letters"):
+        books.enrol(folder, name, recordings(0))
+
+
+def test_forgotten_is_gone_from_the_disk(filled):
+    kept = read_embeddings(filled / books.VOICES)
+    marks = [b"Ada", b"1-0", b"1-1", kept.vectors[kept.speakers.index("Ada")].tobytes()[:12]]
+    before = (filled / books.VOICES).read_bytes()
+    assert marks[-1] in before
+    (filled / ".voices.parquet.x.part").write_bytes(before)  # left behind by a writer that was killed
+    left = books.forget(filled, ["Ada"])
+    assert left.recordings() == books.open_book(filled).recordings() == {"Bob": 1, "Čapek": 3}
+    assert [path.name for path in filled.iterdir()] == [books.VOICES]
+    after = (filled / books.VOICES).read_bytes()
+    assert not any(mark in after for mark in marks)
+    books.forget(filled, ["Bob", "Čapek"])
+    assert list(filled.iterdir()) == [] and not len(books.open_book(filled))
+
+
+def test_forgetting_somebody_unknown_changes_nothing(filled):
+    before = (filled / books.VOICES).read_bytes()
+    with pytest.raises(InputError, match="'Eve' is not in the book"):
+        books.forget(filled, ["Ada", "Eve"])
+    assert (filled / books.VOICES).read_bytes() == before
+    with pytest.raises(InputError, match="is not in the book"):
+        books.forget(filled.parent / "none", ["Ada"])
+
+
+def test_a_book_is_of_one_model(filled):
+    books.open_book(filled).require("m")
+    with pytest.raises(InputError, match="made with the model m, not with other"):
+        books.open_book(filled).require("other")
+    with pytest.raises(InputError, match="made with the model m, not with other"):
+        books.enrol(filled, "Eve", recordings(9, model="other"))
+    assert len(books.open_book(filled)) == 3
+
+
+@posix
+def test_only_its_owner_can_read_it(filled):
+    old = os.umask(0)  # even where files are open to all by default
+    try:
+        books.enrol(filled, "Eve", recordings(5))
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(filled.stat().st_mode) == 0o700
+    assert stat.S_IMODE((filled / books.VOICES).stat().st_mode) == 0o600
+    for path, mode in ((filled / books.VOICES, 0o640), (filled, 0o755), (filled, 0o701)):
+        own = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(mode)
+        for action in (lambda: books.open_book(filled), lambda: books.enrol(filled, "Max", recordings(6))):
+            with pytest.raises(InputError, match=r"voices are personal: chmod [67]00"):
+                action()
+        path.chmod(own)
+    assert len(books.open_book(filled)) == 4
+
+
+def test_one_writer_at_a_time(filled):
+    with locked(filled), pytest.raises(InputError, match="another run is at work here"):
+        books.enrol(filled, "Eve", recordings(5))
+    assert len(books.open_book(filled)) == 3  # readers need no lock
+
+
+def test_a_writer_that_is_killed_leaves_the_book_whole(filled):
+    before = (filled / books.VOICES).read_bytes()
+    code = (
+        "import os, sys, spkver.files as files\n"
+        "files._sync = lambda path: os._exit(9)\n"  # the new file is written, not yet in its place
+        "from spkver.verify.book import forget\nforget(sys.argv[1], ['Ada'])"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(filled)]).returncode == 9
+    assert (filled / books.VOICES).read_bytes() == before
+    assert len(list(filled.glob(".*.part"))) == 1
+    books.forget(filled, ["Ada"])
+    assert [path.name for path in filled.iterdir()] == [books.VOICES]
+
+
+def test_a_book_is_an_embeddings_file(filled):
+    found = read_embeddings(filled / books.VOICES)
+    assert found.model == "m" and sorted(set(found.speakers)) == ["Ada", "Bob", "Čapek"]
+
+
+def test_a_damaged_book_is_named(filled):
+    path = filled / books.VOICES
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"voices\.parquet: not an embeddings file"):
+        books.open_book(filled)
+
+
+def test_what_is_odd_about_a_person(folder):
+    axes = np.eye(4, dtype=np.float32)
+    books.enrol(folder, "Ada", Embeddings(["a", "b", "c"], axes[[0, 0, 1]], None, "m"))
+    book = books.enrol(folder, "Bob", Embeddings(["d"], axes[:1], None, "m"))
+    assert books.odd(book, "Ada", 0.5) == [
+        "1 of 3 recordings of 'Ada' sound unlike the others",
+        "'Bob', who is in the book already, sounds like 'Ada' (cosine 0.89)",
+    ]
+    assert books.odd(book, "Bob", 0.95) == []
+
+
+def test_strangers_taken_for_somebody():
+    assert books.strangers(10, 0.001) == []
+    assert "95 % of strangers are taken for one of 3,000 people" in books.strangers(3000, 0.001)[0]
+
+
+def test_where_the_book_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert books.default_book() == tmp_path / "spkver" / "book"
+    monkeypatch.setenv("XDG_DATA_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert books.default_book() == tmp_path / ".local" / "share" / "spkver" / "book"
