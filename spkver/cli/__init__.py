@@ -41,7 +41,7 @@ COMMANDS = {
     "convert": ("spkver.cli.convert", "Embeddings between Parquet, npz and Kaldi ark/scp."),
     "export": ("spkver.cli.export", "Models as ONNX, with or without the front end, checked against PyTorch."),
     "doctor": ("spkver.cli.doctor", "What this installation can do: versions, device, what loads, free space."),
-    "report": ("spkver.cli.report", "DET curves and a table of results of one or more systems."),
+    "report": ("spkver.cli.report", "One HTML page of results, or a table and DET curves."),
 }
 
 

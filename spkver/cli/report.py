@@ -2,38 +2,131 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from spkver.errors import InputError
+from spkver.files import readable_size
 from spkver.report.report import report
 from spkver.scoring.evaluation import DEFAULT_POINTS
 from spkver.trials import Scores, join, read_scores, read_trials
 
+_FILE = click.Path(path_type=Path)
+
 
 @click.command()
 @click.argument("systems", nargs=-1, required=True, metavar="NAME=SCORES...")
-@click.option("--trials", type=click.Path(path_type=Path), help="The trial list with the labels of all score files.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of the report.")
+@click.option("--trials", type=_FILE, help="The trial list with the labels of all score files.")
+@click.option("--out", type=_FILE, required=True, help="A page (PAGE.html), or the directory of tables and DET curves.")
 @click.option("--title", default="", help="Above the table and the curves.")
 @click.option("--point", "points", multiple=True, help="minDCF at this operating point; the first is marked.")
-def command(systems: tuple[str, ...], trials: Path | None, out: Path, title: str, points: tuple[str, ...]) -> None:
-    """A table of results and the DET curves of one or more score files, written to a directory.
+@click.option("--far", multiple=True, type=click.FloatRange(0, 1), help="Page: the miss rate at this false-alarm rate.")
+@click.option("--llr", is_flag=True, help="Page: scores are natural-log likelihood ratios: actDCF, Cllr.")
+@click.option("--threshold", type=float, help="Page: count and name single errors at this threshold, not at the EER's.")
+@click.option(
+    "--data",
+    type=_FILE,
+    help="Page: what is known of the ids (a data directory, or CSV or Parquet with a column `id`): intervals over "
+    "speakers, paired tests, groups, worst speakers.",
+)
+@click.option("--by", multiple=True, help="Page: a column of --data to group by; all that fit without.")
+@click.option("--replicates", type=click.IntRange(min=0), help="Page: draws of speakers; 1000, fewer for long lists.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Page: of the draws.")
+@click.option("--embeddings", type=_FILE, help="Page: a map of these embeddings by speaker.")
+@click.option(
+    "--projection", type=click.Choice(["tsne", "pca"]), help="Page: of the map; t-SNE where scikit-learn is installed."
+)
+@click.option("--training", multiple=True, metavar="NAME=EXPERIMENT", help="Page: training curves; may be given again.")
+@click.option("--worst", type=click.IntRange(min=1), default=25, show_default=True, help="Page: errors to name.")
+@click.option(
+    "--audio", type=_FILE, help="Page: put the recordings of the worst errors in it, from this data directory."
+)
+@click.option("--allow-pipes", is_flag=True, help="Page: run the shell commands in the wav.scp of --audio.")
+def command(
+    systems: tuple[str, ...], trials: Path | None, out: Path, title: str, points: tuple[str, ...], **page: Any
+) -> None:
+    """Results of one or more score files: one self-contained HTML page, or a directory with a table and DET curves.
 
-    Score files with labels need no --trials.
+    \b
+    The page holds error rates and costs, DET curves, score histograms, calibration, and the worst errors; with --data
+    intervals, tests and groups; with --embeddings a map, with --training curves, with --audio the voices themselves.
+    It opens in any browser, without a network. Score files with labels need no --trials.
 
     \b
     Example:
+      spkver report LMCL=lmcl.txt BD-LMCL=bd.txt --trials trials.txt --data data/test --out report.html
       spkver report LMCL=lmcl.txt BD-LMCL=bd.txt --trials trials.txt --out report
     """
     listed = read_trials(trials) if trials else None
     scores: dict[str, Scores] = {}
-    for system in systems:
-        name, equals, path = system.partition("=")
-        if not (name and equals and path) or name in scores:
-            raise InputError(f"'{system}': expected NAME=SCORES, each name once")
+    for name, path in _pairs(systems, "SCORES"):
+        if name in scores:
+            raise InputError(f"'{name}={path}': expected NAME=SCORES, each name once")
         own = read_scores(path)
         scores[name] = join(own, listed, names=(path, str(trials))) if listed else own
+    if out.suffix.lower() in (".html", ".htm"):
+        _page(scores, out, title, points or DEFAULT_POINTS, **page)
+        click.echo(f"{out}: {readable_size(out.stat().st_size)}")
+        return
+    _refuse(page)
     click.echo(report(scores, out, title=title, points=points or DEFAULT_POINTS))
     click.echo(f"{out}: results.txt, results.md, results.json, det.png, det.svg")
+
+
+def _page(
+    scores: dict[str, Scores],
+    out: Path,
+    title: str,
+    points: Sequence[str],
+    *,
+    data: Path | None,
+    embeddings: Path | None,
+    training: tuple[str, ...],
+    audio: Path | None,
+    allow_pipes: bool,
+    by: tuple[str, ...],
+    **settings: Any,
+) -> None:
+    from spkver.datadir import read_datadir
+    from spkver.interop.convert import read
+    from spkver.report.curves import read_curves
+    from spkver.report.page import Material, Settings, write_page
+    from spkver.scoring.breakdown import read_table
+
+    runs: dict[str, list[Any]] = {}
+    for name, path in _pairs(training, "EXPERIMENT"):
+        runs.setdefault(name, []).append(read_curves(path))
+    write_page(
+        scores,
+        out,
+        title=title,
+        settings=Settings(points=points, by=by or None, **settings),
+        material=Material(
+            known=read_table(data) if data else None,
+            embeddings=read(embeddings) if embeddings else None,
+            runs=runs,
+            recordings=read_datadir(audio, allow_pipes=True) if audio else None,
+            allow_pipes=allow_pipes,
+        ),
+    )
+
+
+def _pairs(given: Sequence[str], what: str) -> list[tuple[str, str]]:
+    pairs = []
+    for pair in given:
+        name, equals, path = pair.partition("=")
+        if not (name and equals and path):
+            raise InputError(f"'{pair}': expected NAME={what}")
+        pairs.append((name, path))
+    return pairs
+
+
+def _refuse(names: Iterable[str]) -> None:
+    """Raise InputError for the first of these options that was given."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise InputError(f"--{name.replace('_', '-')} is for a page: give --out PAGE.html")

@@ -10,6 +10,7 @@ from spkver.metrics.curve import (
     error_curve,
     errors_at,
     miss_at_false_alarm,
+    point_at_false_alarm,
     threshold_at_false_alarm,
     threshold_at_miss,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "min_cllr",
     "min_cllr_of",
     "miss_at_false_alarm",
+    "point_at_false_alarm",
     "operating_points",
     "OPERATING_POINTS",
     "Cost",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -103,9 +104,7 @@ def threshold_at_false_alarm(curve: ErrorCurve, rate: float) -> float:
 
     Raises InputError for a rate outside [0, 1].
     """
-    if not 0 <= rate <= 1:
-        raise InputError(f"a false-alarm rate lies between 0 and 1, got {rate}")
-    return float(curve.thresholds[int(np.searchsorted(-curve.false_alarm, -rate))])
+    return float(curve.thresholds[point_at_false_alarm(curve, rate)])
 
 
 def threshold_at_miss(curve: ErrorCurve, rate: float) -> float:
@@ -120,8 +119,15 @@ def threshold_at_miss(curve: ErrorCurve, rate: float) -> float:
 
 def miss_at_false_alarm(curve: ErrorCurve, rate: float) -> Decision:
     """The errors at the lowest threshold whose false-alarm rate is at most `rate`, as `threshold_at_false_alarm`."""
-    at = int(np.searchsorted(curve.thresholds, threshold_at_false_alarm(curve, rate)))
-    return errors_at(curve, at)
+    return errors_at(curve, point_at_false_alarm(curve, rate))
+
+
+def point_at_false_alarm(curve: ErrorCurve, rate: float) -> int:
+    """The first point of a curve whose false-alarm rate is at most `rate`, found without looking at all of them."""
+    if not 0 <= rate <= 1:
+        raise InputError(f"a false-alarm rate lies between 0 and 1, got {rate}")
+    alarms, nontargets = curve.false_alarms, curve.nontargets
+    return bisect_left(range(len(alarms)), -rate, key=lambda point: -float(alarms[point] / nontargets))
 
 
 def errors_at(curve: ErrorCurve, point: int) -> Decision:

@@ -1,19 +1,34 @@
 """HTML pages in one file: no server, no network, no library; readable on a phone, in print, and in the dark."""
 
 from spkver.page.chart import Axis, Chart, probit, span, ticks
-from spkver.page.document import Html, document, figure, html, legend, section, series, table
+from spkver.page.document import (
+    Html,
+    contents,
+    document,
+    figure,
+    html,
+    legend,
+    paragraph,
+    section,
+    series,
+    side_by_side,
+    table,
+)
 
 __all__ = [
     "Axis",
     "Chart",
     "Html",
+    "contents",
     "document",
     "figure",
     "html",
     "legend",
+    "paragraph",
     "probit",
     "section",
     "series",
+    "side_by_side",
     "span",
     "table",
     "ticks",

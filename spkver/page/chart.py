@@ -89,6 +89,7 @@ class Chart:
     y: Axis
     height: float = 320
     _marks: list[str] = field(default_factory=list)
+    _labels: list[str] = field(default_factory=list)  # above everything else
     _rules: int = 0
 
     def line(self, x: ArrayLike, y: ArrayLike, number: int, name: str, *, faint: bool = False) -> None:
@@ -135,23 +136,25 @@ class Chart:
         place = f'x="{at + (-5 if left else 5):.1f}" y="{13 + 16 * self._rules}"'
         anchor = ' text-anchor="end"' if left else ""
         self._rules += 1
-        self._marks.append(
-            f'<path class="rule" d="M{at:.1f} 0V{self._inner_height:g}"/><text class="label" {place}{anchor}>'
-            f"{html(label)}</text>"
-        )
+        self._marks.append(f'<path class="rule" d="M{at:.1f} 0V{self._inner_height:g}"/>')
+        self._labels.append(f'<text class="label" {place}{anchor}>{html(label)}</text>')
 
     def text(self, x: float, y: float, words: str) -> None:
         """Words whose middle is there."""
         place = f'x="{float(self._across(x)):.1f}" y="{float(self._up(y)):.1f}" text-anchor="middle"'
-        self._marks.append(f'<text class="label" {place}>{html(words)}</text>')
+        self._labels.append(f'<text class="label" {place}>{html(words)}</text>')
 
     def svg(self, label: str) -> Html:
         """The drawing; label: what it shows, for those who do not see it."""
         width, height = self._inner_width, self._inner_height
         grid, words = [], []
+        free = -math.inf  # up to where the labels of the axis have come
         for value, text in self.x.ticks():
             at = float(self._across(value))
             grid.append(f"M{at:.1f} 0V{height:g}")
+            if at - free < 4 * len(text) + 2:
+                continue
+            free = at + 4 * len(text)
             words.append(
                 f'<text x="{at + _LEFT:.1f}" y="{self.height - _BOTTOM + 17:g}" text-anchor="middle">{text}</text>'
             )
@@ -168,7 +171,7 @@ class Chart:
             f'<text class="name" {across}>{html(self.x.name)}</text>'
             f'<text class="name" {upward}>{html(self.y.name)}</text></g>'
             f'<svg class="inside" x="{_LEFT}" y="{_TOP}" width="{width:g}" height="{height:g}">'
-            f'<path class="grid" d="{"".join(grid)}"/>{"".join(self._marks)}</svg></svg>\n'
+            f'<path class="grid" d="{"".join(grid)}"/>{"".join(self._marks)}{"".join(self._labels)}</svg></svg>\n'
         )
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
@@ -59,7 +60,23 @@ def document(title: str, *blocks: Html, data: Mapping[str, Any] | None = None) -
 def section(title: str, *blocks: Html, note: str = "") -> Html:
     """A part of the page under a heading, with a note for the reader below it."""
     words = f'<p class="note">{html(note)}</p>\n' if note else ""
-    return Html(f"<section>\n<h2>{html(title)}</h2>\n{words}{''.join(blocks)}</section>\n")
+    return Html(f'<section id="{_anchor(title)}">\n<h2>{html(title)}</h2>\n{words}{"".join(blocks)}</section>\n')
+
+
+def contents(titles: Sequence[str]) -> Html:
+    """Links to the sections of these titles."""
+    items = "".join(f'<li><a href="#{_anchor(title)}">{html(title)}</a></li>' for title in titles)
+    return Html(f'<nav aria-label="contents"><ul>{items}</ul></nav>\n')
+
+
+def paragraph(words: str, kind: str = "") -> Html:
+    """A paragraph; kind: "note" or "warning"."""
+    return Html(f'<p class="{kind}">{html(words)}</p>\n' if kind else f"<p>{html(words)}</p>\n")
+
+
+def side_by_side(*figures: Html) -> Html:
+    """Figures in as many columns as there is room for."""
+    return Html(f'<div class="plots">\n{"".join(figures)}</div>\n')
 
 
 def table(
@@ -73,7 +90,8 @@ def table(
     """A table, its head the first of the rows; numbers to the right.
 
     words: so many columns, from the left, hold words
-    sortable: by any column, and filtered by any words (with the page's script); pick: columns to choose a value of
+    sortable: by any column, filtered by any words (with the page's script), and scrolled in a box of its own; pick:
+        columns to choose a value of
     """
     head, *body = rows
 
@@ -92,7 +110,7 @@ def table(
     kind = f' class="sortable" data-pick="{" ".join(map(str, pick))}"' if sortable else ""
     label = escape(title or "table")
     return Html(
-        f'<div class="wide" role="region" tabindex="0" aria-label="{label}">'
+        f'<div class="{"wide tall" if sortable else "wide"}" role="region" tabindex="0" aria-label="{label}">'
         f"<table{kind}>\n{caption}<thead><tr>{top}</tr></thead>\n<tbody>\n{lines}</tbody></table></div>\n"
     )
 
@@ -106,12 +124,12 @@ def figure(drawing: Html, caption: str, *, key: str = "", numbers: str = "") -> 
     )
 
 
-def legend(names: Sequence[str]) -> Html:
-    """What the lines of a chart are, in the order of their series."""
+def legend(names: Sequence[str], numbers: Sequence[int] | None = None) -> Html:
+    """What the lines of a chart are; numbers: their series, 0, 1, 2, ... without."""
     items = "".join(
         f'<li><svg class="key" viewBox="0 0 24 8" aria-hidden="true"><path class="line {series(number)}" '
         f'd="M0 4H24"/></svg>{html(name)}</li>'
-        for number, name in enumerate(names)
+        for number, name in zip(range(len(names)) if numbers is None else numbers, names)
     )
     return Html(f'<ul class="legend">{items}</ul>\n')
 
@@ -119,6 +137,10 @@ def legend(names: Sequence[str]) -> Html:
 def series(number: int) -> str:
     """The classes of the line of that number: its colour and its dashes."""
     return f"s{number % _COLOURS} d{number // _COLOURS % _DASHES}"
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "part"
 
 
 @cache

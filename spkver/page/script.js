@@ -55,7 +55,7 @@ function sortable(table) {
   search.addEventListener("input", filter);
   choices.forEach(({ select }) => select.addEventListener("change", filter));
   const pickers = choices.map(({ column, select }) => labelled(heads[column].textContent.trim(), select));
-  table.closest(".wide").before(make("div", { className: "controls" }, labelled("Find", search), ...pickers, count));
+  table.closest(".wide").before(make("div", { className: "controls" }, labelled("find", search), ...pickers, count));
   filter();
 }
 
@@ -138,7 +138,7 @@ function choosable(chart) {
     select.selectedIndex = select.selectedIndex === number + 1 ? 0 : number + 1;
     choose();
   }));
-  chart.before(make("div", { className: "controls" }, labelled(chart.dataset.groups || "Bring out", select)));
+  chart.before(make("div", { className: "controls" }, labelled("bring out", select)));
 }
 
 // --- recordings: links to them become buttons that play them

@@ -95,16 +95,15 @@ def draw_all(
 def _plot(axes: Any, runs: Mapping[str, Sequence[Mapping[str, Curve]]], name: str) -> None:
     scale = 100 if is_share(name) else 1
     for number, (system, own) in enumerate(runs.items()):
-        curves = [run[name] for run in own if name in run]
         look = drawing.look(number)
-        if not curves:
+        if not any(name in run for run in own):
             axes.plot([], [], label=drawing.plain(system), linewidth=1.8, **look)  # of the legend all the same
             continue
-        steps = curves[0][0]
-        values = scale * np.stack([np.interp(steps, *curve) for curve in curves])
+        steps, values = at_same_steps(own, name)
+        values = scale * values
         marker = "." if len(steps) == 1 else ""
         axes.plot(steps, values.mean(axis=0), label=drawing.plain(system), linewidth=1.8, marker=marker, **look)
-        if len(curves) > 1:
+        if len(values) > 1:
             axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
     axes.set(xlabel="step", ylabel=f"{name.replace('_', ' ')}{' (%)' if scale == 100 else ''}")
     axes.grid(color=drawing.PALE, linewidth=0.7)
@@ -113,6 +112,15 @@ def _plot(axes: Any, runs: Mapping[str, Sequence[Mapping[str, Curve]]], name: st
 
 def _legend(figure: Any, axes: Any) -> None:
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+
+
+def at_same_steps(runs: Sequence[Mapping[str, Curve]], name: str) -> Curve:
+    """The steps (points,) of the first run that logged a metric, and its values there in every run that did (runs,
+    points).
+    """
+    curves = [run[name] for run in runs if name in run]
+    steps = curves[0][0]
+    return steps, np.stack([np.interp(steps, *curve) for curve in curves])
 
 
 def _check_known(runs: Mapping[str, Sequence[Mapping[str, Curve]]], names: Sequence[str]) -> None:

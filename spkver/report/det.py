@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from spkver.files import StrPath
-from spkver.metrics import ErrorCurve, OperatingPoint, equal_error, least_cost
+from spkver.metrics import ErrorCurve, OperatingPoint, equal_error, least_cost, point_at_false_alarm
+from spkver.page import probit
 from spkver.report import drawing
 
-_TICKS = np.array([0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80]) / 100
+TICKS = np.array([0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80]) / 100
 
 
 def draw_det(
@@ -31,17 +32,17 @@ def draw_det(
     with drawing.style():
         figure = drawing.canvas(6.4, 7.2)
         axes = figure.add_subplot()
-        marks = {name: _marks(curve, point) for name, curve in curves.items()}
-        low, high = _limits(np.concatenate([np.ravel(list(mark.values())) for mark in marks.values()]))
+        marks = {name: marks_of(curve, point) for name, curve in curves.items()}
+        low, high = limits(np.concatenate([np.ravel(list(mark.values())) for mark in marks.values()]))
         _prepare(axes, low, high, title)
         for number, (name, curve) in enumerate(curves.items()):
             look = drawing.look(number)
-            x, y = _thinned(curve, low, high)
+            x, y = map(probit, thinned(curve, low, high))
             label = f"{drawing.plain(name)}  (EER {100 * marks[name]['eer'][0]:.2f} %)"
             axes.plot(x, y, linewidth=1.8, label=label, solid_joinstyle="round", **look)
-            axes.plot(*_probit(marks[name]["eer"]), marker="o", markersize=6, markeredgecolor="white", **look)
+            axes.plot(*probit(marks[name]["eer"]), marker="o", markersize=6, markeredgecolor="white", **look)
             if "cost" in marks[name]:
-                axes.plot(*_probit(marks[name]["cost"]), marker="D", markersize=5, markerfacecolor="white", **look)
+                axes.plot(*probit(marks[name]["cost"]), marker="D", markersize=5, markerfacecolor="white", **look)
         if point is not None:
             legend = f"least cost at P(target) = {point.p_target:g}"
             axes.plot([], [], "D", markersize=5, markerfacecolor="white", color=drawing.GREY, label=legend)
@@ -49,7 +50,7 @@ def draw_det(
         drawing.write(figure, paths)
 
 
-def _marks(curve: ErrorCurve, point: OperatingPoint | None) -> dict[str, tuple[float, float]]:
+def marks_of(curve: ErrorCurve, point: OperatingPoint | None) -> dict[str, tuple[float, float]]:
     """(false alarm, miss) of the points to mark."""
     rate = equal_error(curve).rate
     marks = {"eer": (rate, rate)}
@@ -59,21 +60,25 @@ def _marks(curve: ErrorCurve, point: OperatingPoint | None) -> dict[str, tuple[f
     return marks
 
 
-def _limits(rates: np.ndarray) -> tuple[float, float]:
+def limits(rates: np.ndarray) -> tuple[float, float]:
     """The ticks between which the marked points lie, with room around them; what is hopeless may lie outside."""
     inside = rates[(rates > 0) & (rates < 0.8)]
     wide = np.concatenate([inside / 3, inside * 1.3, [0.005, 0.4]])
-    ticks = _TICKS
-    low = ticks[ticks <= max(wide.min(), ticks[0])].max()
-    high = ticks[ticks >= min(wide.max(), ticks[-1])].min()
-    return float(low), float(high)
+    low = np.searchsorted(TICKS, max(wide.min(), TICKS[0]), side="right") - 1
+    high = np.searchsorted(TICKS, min(wide.max(), TICKS[-1]))
+    return float(TICKS[low]), float(TICKS[high])
+
+
+def ticks(low: float, high: float) -> np.ndarray:
+    """The ticks of an axis from `low` to `high`."""
+    return TICKS[np.searchsorted(TICKS, low) : np.searchsorted(TICKS, high, side="right")]
 
 
 def _prepare(axes: Any, low: float, high: float, title: str) -> None:
-    ticks = _TICKS[np.searchsorted(_TICKS, low) : np.searchsorted(_TICKS, high, side="right")]
-    span = _probit(np.array([low, high]))
+    shown = ticks(low, high)
+    span = probit(np.array([low, high]))
     for axis, name in ((axes.xaxis, "False-alarm rate (%)"), (axes.yaxis, "Miss rate (%)")):
-        axis.set_ticks(_probit(ticks), [f"{100 * tick:g}" for tick in ticks])
+        axis.set_ticks(probit(shown), [f"{100 * tick:g}" for tick in shown])
         axis.set_label_text(name)
     axes.set(xlim=span, ylim=span, aspect="equal")
     axes.set_title(drawing.plain(title), fontsize=12, pad=10)
@@ -83,19 +88,24 @@ def _prepare(axes: Any, low: float, high: float, title: str) -> None:
     axes.tick_params(length=3, color=drawing.GREY, labelsize=9)
 
 
-def _thinned(curve: ErrorCurve, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
-    """The curve on probit scales, without the points that nobody could see (a million trials make a large SVG)."""
-    x, y = _probit(curve.false_alarm), _probit(curve.miss)
-    grid = (_probit(np.array(high)) - _probit(np.array(low))) / 800
-    cells = np.stack([x, y]) // grid
-    seen = np.append(True, (cells[:, 1:] != cells[:, :-1]).any(axis=0))
-    seen[-1] = True
-    return x[seen], y[seen]
+def thinned(curve: ErrorCurve, low: float, high: float, steps: int = 800) -> tuple[np.ndarray, np.ndarray]:
+    """False-alarm and miss rates that draw the curve between two rates, on probit scales, to one of so many steps.
+
+    At most four points for each step, however many trials there are, found without looking at the others.
+    """
+    rates = _between(low, high, steps)
+    last = len(curve.misses) - 1
+    reached = np.array([point_at_false_alarm(curve, rate) for rate in rates.tolist()])
+    missed = np.searchsorted(curve.misses, np.ceil(rates * curve.targets).astype(curve.misses.dtype))
+    # each with the point before, so that a step of the curve stays one
+    near = np.concatenate([reached, reached - 1, missed, missed - 1])
+    kept = np.unique(np.concatenate([[0, last], np.clip(near, 0, last)]))
+    return curve.false_alarms[kept] / curve.nontargets, curve.misses[kept] / curve.targets
 
 
-def _probit(rates: Any) -> np.ndarray:
-    """The normal quantile; 0 and 1 become points far outside the axes."""
-    from scipy.special import ndtri  # takes as long to import as everything else together
+def _between(low: float, high: float, steps: int) -> np.ndarray:
+    from scipy.special import ndtr
 
-    scale: np.ndarray = ndtri(np.clip(rates, 1e-9, 1 - 1e-9))
-    return scale
+    ends = probit([low, high])
+    rates: np.ndarray = ndtr(np.linspace(ends[0], ends[1], steps))
+    return rates

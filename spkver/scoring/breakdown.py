@@ -192,7 +192,8 @@ def _bands(column: pa.Array, by: str, edges: Sequence[float] | None) -> tuple[np
         raise InputError(f"the column '{by}' is not of numbers ({error})") from error
     known = np.isfinite(values)
     if edges is None:
-        limits = np.unique(np.quantile(values[known], np.arange(1, _BANDS) / _BANDS)) if known.any() else np.array([])
+        found = np.quantile(values[known], np.arange(1, _BANDS) / _BANDS).tolist() if known.any() else []
+        limits = np.unique([float(f"{limit:.3g}") for limit in found])  # to be read
     else:
         limits = np.unique(np.asarray(edges, np.float64))
     texts = [f"{limit:g}" for limit in limits]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -80,17 +81,20 @@ def compare(
     speakers: Mapping[str, str] | None = None,
     *,
     points: Sequence[str] = DEFAULT_POINTS,
+    more: Mapping[str, metrics.bootstrap.Measure] | None = None,
     replicates: int = 1000,
     seed: int = 0,
 ) -> Comparison:
     """EER and minDCF of systems, each of one or more runs, on the same labelled trials in the same order.
 
     speakers: the speaker of every id of the list, for intervals over speakers
+    more: further measures by their names
     Raises InputError for ids without a speaker, and as `evaluate` does.
     """
     (_, (scores, *_)), *_ = systems.items()
     measures: dict[str, metrics.bootstrap.Measure] = {"EER": _equal_error}
-    measures.update({f"minDCF {name}": partial(_least_cost, metrics.operating_point(name)) for name in points})
+    measures.update({f"minDCF {name}": partial(_least_cost, metrics.operating_points(name)) for name in points})
+    measures.update(more or {})
     runs = [run.values for own in systems.values() for run in own]
     curves = [metrics.error_curve(values, scores.labels) for values in runs]
     found = np.array([[measure(curve) for measure in measures.values()] for curve in curves])
@@ -132,8 +136,8 @@ def _equal_error(curve: metrics.ErrorCurve) -> float:
     return metrics.equal_error(curve).rate
 
 
-def _least_cost(point: metrics.OperatingPoint, curve: metrics.ErrorCurve) -> float:
-    return metrics.least_cost(curve, point).cost
+def _least_cost(points: Sequence[metrics.OperatingPoint], curve: metrics.ErrorCurve) -> float:
+    return fmean(metrics.least_cost(curve, point).cost for point in points)
 
 
 def _value(found: np.ndarray, drawn: np.ndarray | None, own: np.ndarray, first: np.ndarray) -> Value:

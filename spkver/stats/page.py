@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spkver.page import Axis, Chart, Html, document, figure, section, table
+from spkver.page import Axis, Chart, Html, document, figure, section, side_by_side, table
 from spkver.stats.measure import Measures
 from spkver.stats.source import Source
 
@@ -72,7 +72,7 @@ def page(source: Source, measures: Measures, tables: Sequence[Table]) -> str:
     pictures = [_histogram(name, values) for name, values in quantities(source, measures).items() if len(values)]
     hours = measures.seconds.sum() / 3600
     title = f"{source.name}: {len(source.ids)} utterances, {len(set(source.speakers))} speakers, {hours:.2f} h"
-    return document(title, Html(f'<div class="plots">{"".join(pictures)}</div>\n'), *map(_section, tables))
+    return document(title, side_by_side(*pictures), *map(_section, tables))
 
 
 def _section(part: Table) -> Html:

@@ -10,6 +10,7 @@ import pytest
 
 from spkver.errors import InputError
 from spkver.metrics import error_curve, operating_point
+from spkver.page import probit
 from spkver.report import det
 from spkver.report.report import report
 from spkver.scoring.evaluation import evaluate
@@ -62,17 +63,17 @@ def test_same_scores_same_files_and_others_files_stay(tmp_path):
 def test_many_trials_make_a_small_drawing_of_the_same_curve():
     scores = system(2, size=300_000)
     curve = error_curve(scores.values, scores.labels)
-    x, y = det._thinned(curve, 1e-4, 0.4)
+    x, y = map(probit, det.thinned(curve, 1e-4, 0.4))
     assert len(x) < 4000 < len(curve.thresholds)
     # the curve at 5 % false alarms, off the drawing and off the counts
-    drawn = np.interp(det._probit(0.05), x[::-1], y[::-1])
-    counted = det._probit(curve.miss[np.argmax(curve.false_alarm <= 0.05)])
+    drawn = np.interp(probit(0.05), x[::-1], y[::-1])
+    counted = probit(curve.miss[np.argmax(curve.false_alarm <= 0.05)])
     assert drawn == pytest.approx(counted, abs=0.02)
 
 
 def test_two_normal_distributions_make_a_straight_line():
     scores = system(2, size=300_000)
-    x, y = det._thinned(error_curve(scores.values, scores.labels), 1e-4, 0.4)
+    x, y = map(probit, det.thinned(error_curve(scores.values, scores.labels), 1e-4, 0.4))
     inside = (x > -2.5) & (x < 0)
     slope, offset = np.polyfit(x[inside], y[inside], 1)
     assert slope == pytest.approx(-1, abs=0.03) and offset == pytest.approx(-2, abs=0.03)
@@ -82,7 +83,7 @@ def test_marks():
     scores = system(2)
     curve = error_curve(scores.values, scores.labels)
     point = operating_point("vox-0.01")
-    alarm, miss = det._marks(curve, point)["cost"]
+    alarm, miss = det.marks_of(curve, point)["cost"]
     assert miss + 99 * alarm == pytest.approx(evaluate(scores).min_dcf["vox-0.01"].cost)
 
 

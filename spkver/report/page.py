@@ -1,0 +1,213 @@
+"""The report as one HTML file: an evaluation of a system, or a comparison of several on one trial list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from spkver.datadir import DataDir
+from spkver.embeddings import Embeddings
+from spkver.errors import InputError
+from spkver.files import StrPath, write_text
+from spkver.page import Html, contents, document, legend, paragraph, section, side_by_side
+from spkver.report import groups, plots, recordings, results
+from spkver.report.curves import Curve
+from spkver.report.embedding_map import embedding_map
+from spkver.report.measured import Measured, measure
+from spkver.report.results import Settings
+from spkver.trials import Scores, check, join
+
+_DRAWS = 1000
+_FEWEST_DRAWS = 100
+_AFFORDABLE = 1_000_000_000  # trials times draws: a few minutes
+_FIRST_METRICS = ("loss", "dev_eer", "dev_min_dcf", "accuracy")
+_MOST_METRICS = 8
+
+
+@dataclass(frozen=True)
+class Material:
+    """What else the page may show.
+
+    known: a table of the list's ids, see scoring.breakdown.read_table; its speakers give the intervals
+    runs: of training, by system, see report.curves.read_curves
+    recordings: of the list's ids, to be heard in the page; allow_pipes: those that are shell commands, too
+    """
+
+    known: pa.Table | None = None
+    embeddings: Embeddings | None = None
+    runs: Mapping[str, Sequence[Mapping[str, Curve]]] = field(default_factory=dict)
+    recordings: DataDir | None = None
+    allow_pipes: bool = False
+
+
+def write_page(
+    systems: Mapping[str, Scores],
+    out: StrPath,
+    *,
+    title: str = "",
+    settings: Settings | None = None,
+    material: Material | None = None,
+) -> None:
+    """Write the page of labelled scores of one or more systems on one trial list; raises as `page` does."""
+    write_text(out, page(systems, title=title, settings=settings, material=material))
+
+
+def page(
+    systems: Mapping[str, Scores],
+    *,
+    title: str = "",
+    settings: Settings | None = None,
+    material: Material | None = None,
+) -> str:
+    """The page's HTML.
+
+    Raises InputError as `evaluate` does, for systems with other trials than the first, and for ids without a speaker.
+    """
+    settings, material = settings or Settings(), material or Material()
+    systems = _of_one_list(systems)
+    measured = {name: _measure(name, scores, settings) for name, scores in systems.items()}
+    known = _known(material)
+    draws = _draws(systems, known, settings)
+    compared = results.comparison(systems, known, settings, draws) if draws else None
+    parts = {
+        "Results": results.tables(measured, compared, draws),
+        "Trade-off": [plots.trade_off(measured, results.bands(compared))],
+        "Scores": [side_by_side(*(plots.scores(name, one, settings.threshold) for name, one in measured.items()))],
+        "Calibration": [
+            side_by_side(plots.bayes(measured, settings.llr), *([plots.reliability(measured)] if settings.llr else []))
+        ],
+        "Groups": [groups.breakdown(systems, known, by) for by in _columns(known, settings)] if known else [],
+        "Speakers": [groups.speakers(systems, measured, known, settings.worst)] if _has_speakers(known) else [],
+        "Embeddings": _embeddings(material, known, settings),
+        "Training": _training(material.runs, list(systems)),
+        **_errors(systems, measured, known, settings, material),
+    }
+    there = {name: blocks for name, blocks in parts.items() if blocks}
+    first = next(iter(systems.values()))
+    numbers = {
+        "title": title,
+        "systems": {name: one.evaluation.plain() for name, one in measured.items()},
+        "comparison": compared.plain()["systems"] if compared else None,
+    }
+    return document(
+        title or "Speaker verification",
+        paragraph(_summary(first, known)),
+        *(paragraph(f"The trial list: {odd}.", "warning") for odd in check(first.trials)),
+        contents(list(there)),
+        *(section(name, *blocks, note=_NOTES.get(name, "")) for name, blocks in there.items()),
+        data={"results": numbers},
+    )
+
+
+_NOTES = {
+    "Groups": "Misses and false alarms are counted at the threshold of the whole list's equal error rate; each group's "
+    "equal error rate is its own. A trial of two kinds is of the group “one / other”, whichever side is which.",
+    "Speakers": "The speakers with the most errors, by the mean of both rates, on either side of a trial.",
+    "Worst errors": "False accepts with the highest scores, and false rejects with the lowest. Wrong labels and "
+    "damaged recordings, where there are any, tend to be among them.",
+    "Recordings": f"The first {recordings.SECONDS:g} seconds of each. These are people's voices, and part of this "
+    "file: whoever has it can hear them. Handle it as personal data.",
+}
+
+
+def _measure(name: str, scores: Scores, settings: Settings) -> Measured:
+    try:
+        return measure(
+            scores,
+            settings.points,
+            far=settings.far,
+            llr=settings.llr,
+            threshold=settings.threshold,
+            worst=settings.worst,
+        )
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def _of_one_list(systems: Mapping[str, Scores]) -> dict[str, Scores]:
+    """The scores of all systems in the order of the first one's trials."""
+    (first, scores), *others = systems.items()
+    found = {first: scores}
+    for name, own in others:
+        found[name] = join(own, scores.trials, names=(name, first))
+    return found
+
+
+def _known(material: Material) -> pa.Table | None:
+    """What is known of the ids; from the embeddings, where nothing else says it, their speakers."""
+    embeddings = material.embeddings
+    if material.known is not None:
+        return groups.with_numbers(material.known)
+    if embeddings is not None and embeddings.speakers is not None and all(embeddings.speakers):
+        return pa.table({"id": embeddings.ids, "speaker": embeddings.speakers})
+    return None
+
+
+def _has_speakers(known: pa.Table | None) -> bool:
+    return known is not None and "speaker" in known.column_names
+
+
+def _columns(known: pa.Table, settings: Settings) -> Sequence[str]:
+    return groups.kinds(known) if settings.by is None else settings.by
+
+
+def _draws(systems: Mapping[str, Scores], known: pa.Table | None, settings: Settings) -> int:
+    """How many draws of speakers the intervals are made of; 0 where there are none."""
+    if not _has_speakers(known):
+        return 0
+    if settings.replicates is not None:
+        return settings.replicates
+    trials = sum(map(len, systems.values()))
+    affordable = min(_DRAWS, _AFFORDABLE // trials)
+    return affordable if affordable >= _FEWEST_DRAWS else 0
+
+
+def _embeddings(material: Material, known: pa.Table | None, settings: Settings) -> list[Html]:
+    embeddings = material.embeddings
+    if embeddings is None:
+        return []
+    speakers = embeddings.speakers
+    if _has_speakers(known) and known is not None:
+        pairs = zip(known["id"].cast(pa.string()).to_pylist(), known["speaker"].cast(pa.string()).to_pylist())
+        of = dict(pairs)
+        speakers = [of.get(name) or "" for name in embeddings.ids]
+    return [embedding_map(embeddings, speakers, method=settings.projection)]
+
+
+def _training(runs: Mapping[str, Sequence[Mapping[str, Curve]]], systems: Sequence[str]) -> list[Html]:
+    if not runs:
+        return []
+    order = list(dict.fromkeys([*systems, *runs]))
+    numbers = {name: number for number, name in enumerate(order)}
+    logged = list(dict.fromkeys(name for own in runs.values() for run in own for name in run))
+    chosen = [name for name in _FIRST_METRICS if name in logged]
+    chosen += [name for name in logged if name not in chosen]
+    shown = [plots.training(runs, name, numbers) for name in chosen[:_MOST_METRICS]]
+    return [legend(list(runs), [numbers[name] for name in runs]), side_by_side(*shown)]
+
+
+def _errors(
+    systems: Mapping[str, Scores],
+    measured: Mapping[str, Measured],
+    known: pa.Table | None,
+    settings: Settings,
+    material: Material,
+) -> dict[str, list[Html]]:
+    if not any(len(one.false_accepts) + len(one.false_rejects) for one in measured.values()):
+        return {}
+    clips: dict[str, recordings.Clip] = {}
+    if material.recordings is not None:
+        wanted = groups.ids_of_errors(systems, measured)
+        clips = recordings.clips(material.recordings, wanted, allow_pipes=material.allow_pipes)
+    columns = [] if known is None else _columns(known, settings)
+    worst = groups.errors(systems, measured, known, columns, recordings.players(clips))
+    at = "; ".join(f"{name} {one.threshold:.4f}" for name, one in measured.items())
+    blocks = [paragraph(f"At the threshold: {at}.", "note"), worst]
+    return {"Worst errors": blocks} | ({"Recordings": [recordings.shelf(clips)]} if clips else {})
+
+
+def _summary(scores: Scores, known: pa.Table | None) -> str:
+    targets = int(scores.labels.sum())
+    return f"{len(scores):,} trials: {targets:,} targets, {len(scores) - targets:,} non-targets."

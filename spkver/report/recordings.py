@@ -1,0 +1,100 @@
+"""Recordings inside a page: the first seconds of each as MP3, which every browser plays."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spkver import audio
+from spkver.datadir import DataDir
+from spkver.errors import InputError
+from spkver.page import Html, html
+from spkver.progress import bar
+
+SECONDS = 20.0  # of each recording
+_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz, that MP3 has
+_COMPRESSION = 0.7  # of 1: some 4 kB a second at 16 kHz
+_MOST_SECONDS = 3600.0  # decoded at once
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a page holds of a recording: MP3, or why there is none."""
+
+    mp3: bytes
+    why_not: str = ""
+
+
+def clips(data: DataDir, ids: Sequence[str], *, allow_pipes: bool = False) -> dict[str, Clip]:
+    """The clip of each id that the data directory has. Raises InputError where it has none of them."""
+    known = data.table["id"].cast(pa.string()).combine_chunks()
+    rows = pc.index_in(pa.array(ids, pa.string()), value_set=known).to_pylist()
+    if not any(row is not None for row in rows):
+        raise InputError(f"none of the {len(ids)} recordings of the worst errors is in the data directory")
+    found = {}
+    with bar(total=len(ids), what="recordings", unit="file") as progress:
+        for name, row in zip(ids, rows):
+            if row is not None:
+                found[name] = _clip(data.table.slice(row, 1).to_pylist()[0], allow_pipes)
+            progress.update()
+    return found
+
+
+def players(found: Mapping[str, Clip]) -> dict[str, Html]:
+    """A link to each clip, which the page's script makes a button that plays it."""
+    return {
+        name: Html(f'<a class="play" href="#recording-{number}" data-recording="{html(name)}">▶</a>')
+        for number, (name, clip) in enumerate(found.items())
+        if clip.mp3
+    }
+
+
+def shelf(found: Mapping[str, Clip]) -> Html:
+    """All clips, each with controls of its own."""
+    items = []
+    for number, (name, clip) in enumerate(found.items()):
+        if clip.mp3:
+            source = f"data:audio/mpeg;base64,{base64.b64encode(clip.mp3).decode()}"
+            held = f'<audio id="recording-{number}" controls preload="none" src="{source}"></audio>'
+        else:
+            held = f'<span class="note">{html(clip.why_not)}</span>'
+        items.append(f"<li>{html(name)} {held}</li>\n")
+    return Html(
+        f'<details class="shelf" open><summary>{len(found)} recordings</summary>\n<ul>{"".join(items)}</ul></details>\n'
+    )
+
+
+def _clip(utterance: Mapping[str, object], allow_pipes: bool) -> Clip:
+    import soundfile
+
+    start, end, channel = (utterance.get(name) for name in ("start", "end", "channel"))
+    try:
+        waveform, rate = audio.read(
+            str(utterance["path"]),
+            start=start or 0.0,  # type: ignore[arg-type]
+            end=end,  # type: ignore[arg-type]
+            channel=channel,  # type: ignore[arg-type]
+            max_seconds=_MOST_SECONDS,
+            allow_pipes=allow_pipes,
+        )
+    except InputError as error:
+        return Clip(b"", str(error))
+    waveform = waveform[: round(SECONDS * rate)]
+    if rate not in _RATES:
+        waveform, rate = audio.resample(waveform, rate, 16000), 16000
+    buffer = io.BytesIO()
+    soundfile.write(
+        buffer,
+        waveform,
+        rate,
+        format="MP3",
+        subtype="MPEG_LAYER_III",
+        compression_level=_COMPRESSION,
+        bitrate_mode="VARIABLE",
+    )
+    return Clip(buffer.getvalue())
