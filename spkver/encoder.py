@@ -19,11 +19,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from spkver import audio
-from spkver.config import Config, component, load, save
+from spkver.config import Config, component, load, save, validate
 from spkver.errors import InputError
 from spkver.features import FrontEnd, FrontEndConfig
 from spkver.features.fbank import normalise
-from spkver.files import StrPath, atomic_directory, write_text
+from spkver.files import StrPath, atomic_directory, sha256, write_text
 from spkver.models import MODELS
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "card.md"
@@ -39,11 +39,12 @@ class EncoderConfig(Config):
 class Encoder(nn.Module):
     """Waveform, filterbank, normalisation over the utterance, network, embedding."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, network: nn.Module | None = None) -> None:
+        """network: by default the config's, with random weights."""
         super().__init__()
         self.config = config
         self.front_end = FrontEnd(config.front_end)
-        self.network: Any = MODELS.build(config.model, config.front_end.bins)
+        self.network: Any = MODELS.build(config.model, config.front_end.bins) if network is None else network
         self.model_id = ""
 
     @property
@@ -155,9 +156,12 @@ def pick_device(name: str) -> torch.device:
 def load_model(path: StrPath, device: str = "cpu") -> Encoder:
     """Open a model directory for inference on a device: cpu, cuda, or auto for the GPU where there is one.
 
+    Or an .onnx file that `spkver export` wrote, which computes on the CPU.
     Raises InputError naming what is missing, or which weights do not fit the config.
     """
     root = Path(path)
+    if root.suffix == ".onnx" and not root.is_dir():
+        return _load_onnx(root, device)
     for name in (CONFIG, WEIGHTS):
         if not (root / name).is_file():
             raise InputError(f"{path}: not a model directory (no {name}); give the `model` folder of an experiment")
@@ -169,6 +173,19 @@ def load_model(path: StrPath, device: str = "cpu") -> Encoder:
     load_weights(encoder.network, tensors, str(root / WEIGHTS))
     encoder.model_id = identity(path)
     return encoder.to(pick_device(device)).eval()
+
+
+def _load_onnx(path: Path, device: str) -> Encoder:
+    from spkver.runtime import OnnxNetwork
+
+    if device not in ("cpu", "auto"):
+        raise InputError(f"{path}: ONNX files are run on the CPU here; for {device} give the model directory")
+    network = OnnxNetwork(path)
+    encoder = Encoder(validate(EncoderConfig, network.about.get("config")), network)
+    # float32 gives the embeddings of the model that it was made from, which may be mixed with these
+    exact = network.about.get("weights") == "float32"
+    encoder.model_id = str(network.about.get("model")) if exact else sha256(path)[:32]
+    return encoder.eval()
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

@@ -47,6 +47,8 @@ def command(model: Path, out: Path, form: str | None, half: bool, int8: bool, **
     name = form or FORMS.get(out.suffix)
     if name is None:
         raise InputError(f"{out}: the name does not say the form: end it in {', '.join(FORMS)}, or give --to")
+    if model.is_file():
+        raise InputError(f"{model}: a file; give the model directory")
     form_class = EXPORTS.get(name)
     given = {key: value for key, value in options.items() if value}
     if half or int8:

@@ -26,9 +26,9 @@ from spkver.export.checking import Agreement, agreement
 from spkver.export.weights import WAYS
 from spkver.features.graph import GraphFrontEnd
 from spkver.files import StrPath, atomic_file, readable_size
+from spkver.runtime import ABOUT, session
 
 EXTRA = "export"
-ABOUT = "spkver"  # the metadata key of the JSON that says what is in the file
 OPSET = 17  # the first with layer norm
 INPUTS = {"features": "feats", "waveform": "waveform"}
 TOLERANCES = {"float32": 1e-3, "float16": 2e-2, "int8": 0.2}
@@ -69,6 +69,8 @@ class OnnxExport:
             "model": encoder.model_id,
             "input": kind,
             "weights": config.weights,
+            "dim": encoder.dim,
+            "min_frames": encoder.network.min_frames,
             "config": encoder.config.model_dump(mode="json"),
         }
         metadata = {ABOUT: json.dumps(about)}
@@ -81,7 +83,9 @@ class OnnxExport:
         with atomic_file(path) as part:
             part.write_bytes(data)
         lines = [f"{path}: {kind} in, {config.weights} weights, {readable_size(len(data))}", str(found)]
-        return [*lines, f"not for sherpa-onnx: {other}" if other else "with the metadata that sherpa-onnx needs"]
+        if kind == "features":
+            lines.append(f"not for sherpa-onnx: {other}" if other else "with the metadata that sherpa-onnx needs")
+        return lines
 
     def _judge(self, path: StrPath, found: Agreement) -> None:
         tolerance = self.config.tolerance or TOLERANCES[self.config.weights]
@@ -114,15 +118,6 @@ def trace(encoder: Encoder, kind: str) -> Any:
             dynamic_axes={INPUTS[kind]: {0: "batch", 1: "time"}, OUTPUT: {0: "batch"}},
         )
     return onnx.load_model_from_string(buffer.getvalue())
-
-
-def session(model: bytes | StrPath, threads: int = 0) -> Any:
-    """An onnxruntime session on the CPU; threads: 0 for its own choice. Raises InputError for what is not ONNX."""
-    runtime = load_optional("onnxruntime", EXTRA)
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 class _Whole(nn.Module):

@@ -14,8 +14,9 @@ from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError, RunError
 from spkver.export import checking
 from spkver.export.checking import agreement, voice
-from spkver.export.onnx import OnnxExport, session, trace
+from spkver.export.onnx import OnnxExport, trace
 from spkver.models import MODELS, POOLINGS, campplus, eres2net, res2net, resnet
+from spkver.runtime import session
 from spkver.verify import cosine
 
 onnx = pytest.importorskip("onnx")
