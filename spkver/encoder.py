@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,11 +20,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from spkver import audio
-from spkver.config import Config, component, load, save
+from spkver.config import Config, component, load, save, validate
 from spkver.errors import InputError
 from spkver.features import FRONT_ENDS
 from spkver.features.fbank import normalise
-from spkver.files import StrPath, atomic_directory, write_text
+from spkver.files import StrPath, atomic_directory, sha256, write_text
 from spkver.modeldir import CARD, CONFIG, WEIGHTS, check, identity
 from spkver.models import MODELS
 
@@ -51,11 +52,12 @@ class Encoder(nn.Module):
 
     whole_seconds = 300.0  # what is longer is embedded window by window
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, network: nn.Module | None = None) -> None:
+        """network: by default the config's, with random weights."""
         super().__init__()
         self.config = config
         self.front_end: Any = FRONT_ENDS.build(config.front_end)
-        self.network: Any = MODELS.build(config.model, config.front_end.bins)
+        self.network: Any = MODELS.build(config.model, config.front_end.bins) if network is None else network
         self.register_buffer("_anchor", torch.empty(0), persistent=False)  # knows the device, where nothing else is
         self.model_id = ""
 
@@ -168,8 +170,11 @@ class Encoder(nn.Module):
     def open(cls, path: StrPath, device: str = "cpu") -> Self:
         """Open a model directory for inference on a device: cpu, cuda, or auto for the GPU where there is one.
 
+        Or an .onnx file that `spkver export` wrote, which computes on the CPU.
         Raises InputError naming what is missing, or which weights do not fit the config.
         """
+        if Path(path).suffix == ".onnx" and not Path(path).is_dir():
+            return cls._open_onnx(Path(path), device)
         root = check(path)
         encoder = cls(load(EncoderConfig, root / CONFIG))
         try:
@@ -179,6 +184,19 @@ class Encoder(nn.Module):
         load_weights(encoder.network, tensors, str(root / WEIGHTS))
         encoder.model_id = identity(path)
         return encoder.to(pick_device(device)).eval()
+
+    @classmethod
+    def _open_onnx(cls, path: Path, device: str) -> Self:
+        from spkver.runtime import OnnxNetwork
+
+        if device not in ("cpu", "auto"):
+            raise InputError(f"{path}: ONNX files are run on the CPU here; for {device} give the model directory")
+        network = OnnxNetwork(path)
+        encoder = cls(validate(EncoderConfig, network.about.get("config")), network)
+        # float32 gives the embeddings of the model that it was made from, which may be mixed with these
+        exact = network.about.get("weights") == "float32"
+        encoder.model_id = str(network.about.get("model")) if exact else sha256(path)[:32]
+        return encoder.eval()
 
     def save(self, path: StrPath, card: str = "") -> None:
         """Write the model directory, whole or not at all."""
@@ -233,7 +251,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_model(path: StrPath, device: str = "cpu") -> Encoder:
-    """Open a model directory for inference, as `Encoder.open` does."""
+    """Open a model directory, or an .onnx file that `spkver export` wrote, for inference, as `Encoder.open` does."""
     return Encoder.open(path, device)
 
 

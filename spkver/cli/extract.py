@@ -8,7 +8,12 @@ import click
 @click.command(name="extract")
 @click.argument("source", type=click.Path())
 @click.argument("out", type=click.Path())
-@click.option("--model", required=True, type=click.Path(), help="Model directory, for example exp/xvector/model.")
+@click.option(
+    "--model",
+    required=True,
+    type=click.Path(),
+    help="Model directory, for example exp/xvector/model, or an .onnx file of it.",
+)
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Embed only the middle, this long.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto.")
 @click.option("--max-rejected", default=0.1, show_default=True, help="Share that may be set aside.")

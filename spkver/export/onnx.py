@@ -23,13 +23,15 @@ from spkver.encoder import Encoder
 from spkver.errors import InputError, RunError, load_optional
 from spkver.export import sherpa
 from spkver.export.checking import Agreement, agreement
+from spkver.export.weights import WAYS
 from spkver.features.graph import GraphFrontEnd
-from spkver.files import StrPath, atomic_file
+from spkver.files import StrPath, atomic_file, readable_size
+from spkver.runtime import ABOUT, session
 
 EXTRA = "export"
-ABOUT = "spkver"  # the metadata key of the JSON that says what is in the file
 OPSET = 17  # the first with layer norm
 INPUTS = {"features": "feats", "waveform": "waveform"}
+TOLERANCES = {"float32": 1e-3, "float16": 2e-2, "int8": 0.2}
 OUTPUT = "embs"  # the network's names are those of WeSpeaker's exports
 
 
@@ -40,7 +42,10 @@ class OnnxConfig(Component):
     waveform: bool = Field(False, description="with the front end inside")
     sherpa: bool = Field(False, description="refuse what sherpa-onnx would compute otherwise")
     language: str = Field("unknown", min_length=1, description="what sherpa-onnx is told")
-    tolerance: float = Field(1e-3, gt=0, description="largest allowed error, relative to the embedding's length")
+    weights: Literal["float32", "float16", "int8"] = "float32"
+    tolerance: float | None = Field(
+        None, gt=0, description="largest allowed error, relative to the embedding's length; by default as the weights"
+    )
 
 
 class OnnxExport:
@@ -58,11 +63,14 @@ class OnnxExport:
         other = sherpa.difference(encoder.config.front_end) if kind == "features" else sherpa.WAVEFORM
         if config.sherpa and other:
             raise InputError(f"{path}: not for sherpa-onnx: {other}")
-        model = trace(encoder, kind)
+        model = WAYS[config.weights](trace(encoder, kind))
         about = {
             "version": __version__,
             "model": encoder.model_id,
             "input": kind,
+            "weights": config.weights,
+            "dim": encoder.dim,
+            "min_frames": encoder.network.min_frames,
             "config": encoder.config.model_dump(mode="json"),
         }
         metadata = {ABOUT: json.dumps(about)}
@@ -74,14 +82,16 @@ class OnnxExport:
         self._judge(path, found)
         with atomic_file(path) as part:
             part.write_bytes(data)
-        lines = [f"{path}: {kind} in, {len(data) / 1e6:.1f} MB", str(found)]
-        return [*lines, f"not for sherpa-onnx: {other}" if other else "with the metadata that sherpa-onnx needs"]
+        lines = [f"{path}: {kind} in, {config.weights} weights, {readable_size(len(data))}", str(found)]
+        if kind == "features":
+            lines.append(f"not for sherpa-onnx: {other}" if other else "with the metadata that sherpa-onnx needs")
+        return lines
 
     def _judge(self, path: StrPath, found: Agreement) -> None:
-        if not found.error <= self.config.tolerance:
+        tolerance = self.config.tolerance or TOLERANCES[self.config.weights]
+        if not found.error <= tolerance:
             raise RunError(
-                f"{path}: not written: {found}, more than the tolerance {self.config.tolerance:g}; "
-                "a larger one is allowed by --tolerance"
+                f"{path}: not written: {found}, more than the tolerance {tolerance:g}; --tolerance allows a larger one"
             )
 
 
@@ -108,15 +118,6 @@ def trace(encoder: Encoder, kind: str) -> Any:
             dynamic_axes={INPUTS[kind]: {0: "batch", 1: "time"}, OUTPUT: {0: "batch"}},
         )
     return onnx.load_model_from_string(buffer.getvalue())
-
-
-def session(model: bytes | StrPath, threads: int = 0) -> Any:
-    """An onnxruntime session on the CPU; threads: 0 for its own choice. Raises InputError for what is not ONNX."""
-    runtime = load_optional("onnxruntime", EXTRA)
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 class _Whole(nn.Module):

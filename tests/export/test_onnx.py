@@ -14,8 +14,9 @@ from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError, RunError
 from spkver.export import checking
 from spkver.export.checking import agreement, voice
-from spkver.export.onnx import OnnxExport, session, trace
+from spkver.export.onnx import OnnxExport, trace
 from spkver.models import MODELS, POOLINGS, campplus, eres2net, res2net, resnet
+from spkver.runtime import session
 from spkver.verify import cosine
 
 onnx = pytest.importorskip("onnx")
@@ -121,6 +122,26 @@ def test_the_command(tmp_path, monkeypatch):
     onnx.checker.check_model(file, full_check=True)
     dims = [[dim.dim_param or dim.dim_value for dim in end.type.tensor_type.shape.dim] for end in file.graph.input]
     assert (file.graph.input[0].name, dims) == ("feats", [["batch", "time", 80]])
+
+
+@pytest.mark.parametrize(
+    ("weights", "share", "cosine"), [("float16", 0.6, 0.999999), ("int8", 0.4, 0.999)], ids=["half", "int8"]
+)
+def test_smaller_weights(tmp_path, weights, share, cosine):
+    """The size falls as it should, and embeddings stay; the front end, were it quantised, would change them more."""
+    encoder = made({"name": "xvector", "channels": 128, "pooled_channels": 128, "dim": 32})
+    sizes = []
+    for waveform in (False, True):
+        for kind in ("float32", weights):
+            path = tmp_path / f"{kind}.onnx"
+            said = export(encoder, path, weights=kind, waveform=waveform)
+            assert f"{kind} weights" in said[0]
+            sizes.append(path.stat().st_size)
+            if kind == weights:
+                found = agreement(encoder, session(path.read_bytes(), 1), "waveform" if waveform else "features")
+                assert found.cosine > cosine
+    assert sizes[1] < share * sizes[0]
+    assert sizes[0] - sizes[1] == pytest.approx(sizes[2] - sizes[3], rel=0.02)  # the front end's matrix is kept
 
 
 def test_what_disagrees_is_not_written(tmp_path):

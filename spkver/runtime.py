@@ -1,0 +1,63 @@
+"""Networks in ONNX files, run by onnxruntime on the CPU."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spkver.errors import InputError, load_optional
+from spkver.files import StrPath
+
+ABOUT = "spkver"  # the metadata key of a JSON object: the encoder's config and what else `spkver export` says
+
+
+def session(model: bytes, threads: int = 0) -> Any:
+    """An onnxruntime session of a serialised model; threads: 0 for as many as there are cores.
+
+    Raises InputError for what onnxruntime cannot take.
+    """
+    runtime = load_optional("onnxruntime", "export")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # failures are raised
+    try:
+        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own classes, of which RuntimeError is not the base
+        raise InputError(f"onnxruntime cannot take it ({str(error).strip().splitlines()[0]})") from error
+
+
+class OnnxNetwork(nn.Module):
+    """A network as `spkver export` writes it, in place of one of PyTorch's; about: what the file says of itself.
+
+    Raises InputError for a file that is not one, or that takes a waveform.
+    """
+
+    def __init__(self, path: StrPath) -> None:
+        super().__init__()
+        try:
+            self._session = session(Path(path).read_bytes(), torch.get_num_threads())
+            found = self._session.get_modelmeta().custom_metadata_map
+            self.about: dict[str, Any] = json.loads(found[ABOUT])
+            self.dim, self.min_frames = int(self.about["dim"]), int(self.about["min_frames"])
+            kind = self.about["input"]
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path}: not written by `spkver export`: its metadata do not say the front end"
+            ) from error
+        if kind != "features":
+            raise InputError(
+                f"{path}: takes a waveform; here, use the file that `spkver export` writes without --waveform"
+            )
+        self._input = self._session.get_inputs()[0].name
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, frames, bins) float32 to (batch, dim)."""
+        return torch.from_numpy(self._session.run(None, {self._input: features.numpy()})[0])

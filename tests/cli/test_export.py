@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("onnxruntime")
+
+
+def test_export_and_use(spkver, tmp_path):
+    import torch
+
+    from spkver.config import validate
+    from spkver.encoder import Encoder, EncoderConfig
+
+    torch.manual_seed(0)
+    model = {"name": "xvector", "channels": 8, "pooled_channels": 8, "dim": 6}
+    Encoder(validate(EncoderConfig, {"model": model})).eval().save(tmp_path / "model")
+    done = spkver("export", tmp_path / "model", tmp_path / "x.onnx", "--int8")
+    assert "lowest cosine" in done.stdout and "sherpa-onnx needs" in done.stdout
+    assert "give the model directory" in spkver("export", tmp_path / "x.onnx", tmp_path / "y.onnx", code=2).stderr
+    assert "end it in .onnx" in spkver("export", tmp_path / "model", tmp_path / "y", code=2).stderr
