@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,10 +25,11 @@ from spkver.losses.pairs import PairConfig
 from spkver.losses.schedules import Run
 from spkver.models import MODELS
 from spkver.packs.joined import AnyPack, join
-from spkver.packs.reader import Pack
+from spkver.packs.reader import Pack, open_audio
 from spkver.training.batches import Sampler
 from spkver.training.config import TrainingConfig
-from spkver.training.learner import Augmentations, Learner
+from spkver.training.inputs import Augmentations
+from spkver.training.learner import Learner
 from spkver.training.loop import Trainer
 from spkver.training.validation import DevSet
 
@@ -55,7 +57,9 @@ class AugmentConfig(Config):
     """Waveform changes need an audio pack; a feature pack has its speeds made by `spkver features --speed`."""
 
     speeds: tuple[float, ...] = (1.0,)
-    """one is drawn for every crop; every speed makes speakers of its own"""
+    """one is drawn for every crop"""
+    speeds_as: Literal["new_speakers", "same"] = "new_speakers"
+    """pitch and formants move with the speed: whether a speaker at another speed is another class"""
     waveform: tuple[component(WAVEFORM), ...] = ()  # type: ignore[valid-type]
     features: tuple[component(FEATURES), ...] = ()  # type: ignore[valid-type]
 
@@ -133,6 +137,7 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
         speeds=recipe.augment.speeds,
         seed=recipe.seed,
         utterances_per_speaker=recipe.data.utterances_per_speaker,
+        one_voice=recipe.augment.speeds_as == "same",
     )
     if len(sampler.speakers) < 2:
         raise InputError(f"{pack.path}: training needs at least two speakers, got {len(sampler.speakers)}")
@@ -151,12 +156,16 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
         f"{len(pack)} utterances, {len(sampler.speakers)} speakers, {hours:.2f} h; {sampler.classes} classes; "
         f"{recipe.model.name} with {parameters / 1e6:.2f} M parameters, {recipe.loss.name}"
     )
+    rate = recipe.front_end.sample_rate
     augmentations = Augmentations(
-        [WAVEFORM.build(part, recipe.front_end.sample_rate) for part in recipe.augment.waveform],
-        [FEATURES.build(part) for part in recipe.augment.features],
+        [
+            WAVEFORM.build(part, rate, functools.partial(open_audio, sample_rate=rate))
+            for part in recipe.augment.waveform
+        ],
+        [FEATURES.build(part, recipe.front_end.bins) for part in recipe.augment.features],
     )
     card = _card(recipe, pack, hours, parameters)
-    learner = Learner(recipe.train, encoder, loss, sampler, augmentations, seed=recipe.seed)
+    learner = Learner(recipe.train, encoder, loss, sampler, augmentations)
     return Trainer(recipe.train, learner, dev, out, say=say, card=card)
 
 

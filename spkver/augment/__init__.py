@@ -1,9 +1,8 @@
 """Augmentation in batches on the training device.
 
-A waveform augmentation is `Augmentation(config, sample_rate)(waveform (batch, time), generator)`, a feature
-augmentation `Augmentation(config)(features (batch, frames, bins), generator)`. All randomness comes from the
-generator, so a step can be made again from its seed. `simulate` runs the waveform augmentations, and codecs, at pack
-time.
+A waveform augmentation is built as `Part(config, sample_rate, open_pack)`, a feature augmentation as
+`Part(config, bins)`; see `draw.Augmentation` for the two halves of its work. `simulate` runs the waveform
+augmentations, and codecs, at pack time.
 """
 
 from spkver.registry import Registry

@@ -1,64 +1,143 @@
-"""Additive noise made from nothing but the batch: coloured noise, and babble of its other utterances."""
+"""Additive noise: recorded noise, music and babble from packs; or coloured noise, and babble of the batch."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from spkver.augment.draw import Range, chosen, power, uniform
-from spkver.config import Component
+from spkver.augment.draw import WHITE, Crops, Drawn, IntRange, Open, Paths, Range, floats, power, white
+from spkver.config import Component, Config
+
+KINDS = ("noise", "music", "babble")
+
+
+class NoisePacks(Config):
+    """Audio packs to mix in, one or several of a kind; babble is made of several voices of its packs."""
+
+    noise: Paths = ()
+    music: Paths = ()
+    babble: Paths = ()
+
+
+class NoiseShares(Config):
+    """How likely a noisy sample gets each kind, relative to the others; music needs a pack."""
+
+    noise: float = Field(1.0, ge=0)
+    music: float = Field(1.0, ge=0)
+    babble: float = Field(1.0, ge=0)
 
 
 class NoiseConfig(Component):
-    """Signal-to-noise ratios are in dB, drawn uniformly per sample."""
+    """Signal-to-noise ratios are in dB, drawn uniformly per sample.
+
+    Their defaults, and the number of voices, are what is usual for MUSAN (Snyder et al., ICASSP 2018, section 3.3).
+    Where there is no pack, noise is Gaussian with a drawn spectral slope, and babble is made of the batch.
+    """
 
     name: Literal["noise"] = "noise"
     probability: float = Field(0.5, ge=0, le=1)
-    babble_share: float = Field(0.5, ge=0, le=1, description="of the noisy samples; the rest gets coloured noise")
-    noise_snr_db: Range = (0.0, 20.0)
-    babble_snr_db: Range = (5.0, 20.0)
-    babble_voices: int = Field(4, gt=0)
+    packs: NoisePacks = NoisePacks()
+    shares: NoiseShares = NoiseShares()
+    noise_snr_db: Range = (0.0, 15.0)
+    music_snr_db: Range = (5.0, 15.0)
+    babble_snr_db: Range = (13.0, 20.0)
+    babble_voices: IntRange = (3, 7)
     slope_db_per_octave: Range = (-6.0, 0.0)
+
+    @model_validator(mode="after")
+    def _something(self) -> NoiseConfig:
+        if self.babble_voices[0] < 1:
+            raise ValueError(f"babble_voices starts at 1, got {self.babble_voices[0]}")
+        if self.shares.noise + self.shares.babble + (self.shares.music if self.packs.music else 0) <= 0:
+            raise ValueError("shares: at least one kind that there is must have a share (music needs a pack)")
+        return self
 
 
 class Noise:
-    """Adds coloured noise or babble to a share of the batch at a drawn ratio; the speech keeps its level."""
+    """Adds one kind of noise to a share of the batch at a drawn ratio; the speech keeps its level."""
 
     Config = NoiseConfig
 
-    def __init__(self, config: NoiseConfig, sample_rate: int) -> None:
-        self.config, self.sample_rate = config, sample_rate
+    def __init__(self, config: NoiseConfig, sample_rate: int, open_pack: Open) -> None:
+        self.config = config
+        paths = {kind: getattr(config.packs, kind) for kind in KINDS}
+        self._crops = {kind: Crops([open_pack(path) for path in paths[kind]]) for kind in KINDS if paths[kind]}
+        self._ranges = np.array([getattr(config, f"{kind}_snr_db") for kind in KINDS])
+        self._shares = np.array([getattr(config.shares, kind) for kind in KINDS])
+        self._shares[KINDS.index("music")] *= "music" in self._crops
 
-    def __call__(self, waveform: Tensor, generator: torch.Generator) -> Tensor:
+    def draw(self, batch: int, places: np.ndarray, length: int, random: np.random.Generator) -> Drawn:
+        """rows: of the places, first those with recorded noise, then with coloured, then with babble of the batch."""
+        config = self.config
+        pick = random.random(batch) < config.probability
+        shares = self._shares * ([1, 1, 1] if "babble" in self._crops or batch > 1 else [1, 1, 0])
+        if not shares.any():  # babble alone, and nobody else is there
+            pick, shares = np.zeros_like(pick), np.ones(3)
+        kind = random.choice(len(KINDS), batch, p=shares / shares.sum())
+        snr = random.uniform(*self._ranges[kind].T)
+        voices = random.integers(config.babble_voices[0], config.babble_voices[1] + 1, batch)
+        chance = random.random((batch, config.babble_voices[1], 2))
+        slope = random.uniform(*config.slope_db_per_octave, batch)
+
+        stored = np.isin(kind, [number for number, name in enumerate(KINDS) if name in self._crops])
+        groups = [stored, ~stored & (kind == KINDS.index("noise")), ~stored & (kind == KINDS.index("babble"))]
+        recorded, coloured, mixed = (np.flatnonzero((pick & group)[places]) for group in groups)
+        rows = np.concatenate([recorded, coloured, mixed])
+        return {
+            "rows": torch.from_numpy(rows),
+            "snr_db": floats(snr[places[rows]]),
+            "recorded": self._read(places[recorded], kind, voices, chance, length),
+            "first": torch.from_numpy((chance[places[coloured], 0, 0] * WHITE).astype(np.int64)),
+            "slope": floats(slope[places[coloured]]),
+            "mix": torch.from_numpy(_others(mixed, voices[places[mixed]], chance[places[mixed]], len(places))),
+        }
+
+    def __call__(self, values: Tensor, drawn: Drawn) -> Tensor:
         """(batch, time) to the same shape."""
-        config, batch = self.config, len(waveform)
-        babble = chosen(batch, config.babble_share if batch > 1 else 0.0, generator)
-        noise = torch.where(babble > 0, self._babble(waveform, generator), self._coloured(waveform, generator))
-        snr = torch.where(
-            babble > 0,
-            uniform((batch, 1), *config.babble_snr_db, generator),
-            uniform((batch, 1), *config.noise_snr_db, generator),
-        )
-        gain = (power(waveform) / power(noise)).sqrt() * 10 ** (-snr / 20)
-        return waveform + chosen(batch, config.probability, generator) * gain * noise
+        rows = drawn["rows"]
+        if not len(rows):
+            return values
+        length = values.shape[-1]
+        noise = [drawn["recorded"].float(), self._coloured(drawn["first"], drawn["slope"], length)]
+        if len(drawn["mix"]):
+            noise.append(drawn["mix"] @ (values / power(values).sqrt()))
+        added = torch.cat(noise)
+        clean = values.index_select(0, rows)
+        gain = (power(clean) / power(added)).sqrt() * 10 ** (-drawn["snr_db"] / 20)
+        return values.index_copy(0, rows, clean + gain * added)
 
-    def _babble(self, waveform: Tensor, generator: torch.Generator) -> Tensor:
-        """Each sample's sum of a few others of the batch at equal level, as one matrix product."""
-        batch = len(waveform)
-        draw = torch.rand((batch, batch), generator=generator, device=generator.device)
-        draw.fill_diagonal_(-1.0)  # never itself
-        voices = min(self.config.babble_voices, max(1, batch - 1))
-        mix = torch.zeros_like(draw).scatter_(1, draw.topk(voices, dim=1).indices, 1.0)
-        return mix @ (waveform / power(waveform).sqrt())
+    def _read(
+        self, places: np.ndarray, kind: np.ndarray, voices: np.ndarray, chance: np.ndarray, length: int
+    ) -> Tensor:
+        """int16 (places, length) from the packs; of babble the mean of its voices."""
+        out = np.empty((len(places), length), np.int16)
+        for row, place in enumerate(places.tolist()):
+            name = KINDS[kind[place]]
+            count = int(voices[place]) if name == "babble" else 1
+            numbers = chance[place, :count].tolist()
+            pieces = [self._crops[name].piece(which, where, length) for which, where in numbers]
+            out[row] = pieces[0] if count == 1 else np.sum(pieces, axis=0, dtype=np.float32) / count
+        return torch.from_numpy(out)
 
-    def _coloured(self, waveform: Tensor, generator: torch.Generator) -> Tensor:
-        """Gaussian noise with a drawn spectral slope."""
-        batch, samples = waveform.shape
-        size = 1 << (samples - 1).bit_length()
-        spectrum = torch.fft.rfft(torch.randn((batch, size), generator=generator, device=generator.device))
-        octaves = torch.arange(1, spectrum.shape[-1] + 1, device=waveform.device).log2()
-        slope = uniform((batch, 1), *self.config.slope_db_per_octave, generator)
-        return torch.fft.irfft(spectrum * 10 ** (slope * octaves / 20), n=size)[:, :samples]
+    def _coloured(self, first: Tensor, slope: Tensor, length: int) -> Tensor:
+        """(rows, length) of Gaussian noise whose power falls by `slope` dB per octave."""
+        if not len(first):
+            return first.new_empty((0, length), dtype=torch.float32)
+        size = 1 << (length - 1).bit_length()
+        spectrum = torch.fft.rfft(white(first, size))
+        octaves = torch.arange(1, spectrum.shape[-1] + 1, device=first.device).log2()
+        return torch.fft.irfft(spectrum * 10 ** (slope * octaves / 20), n=size)[:, :length]
+
+
+def _others(rows: np.ndarray, voices: np.ndarray, chance: np.ndarray, batch: int) -> np.ndarray:
+    """float32 (rows, batch): ones at as many others as there are voices, never at the row itself."""
+    mix = np.zeros((len(rows), batch), np.float32)
+    for number, row in enumerate(rows.tolist()):
+        others = [other for other in range(batch) if other != row]
+        for which in chance[number, : min(int(voices[number]), len(others)), 0].tolist():
+            mix[number, others.pop(int(which * len(others)))] = 1.0
+    return mix

@@ -1,15 +1,19 @@
-"""Reverberation by simulated rooms: a direct path and exponentially decaying noise (Polack's model)."""
+"""Reverberation by measured or simulated impulse responses from packs, or by rooms made here.
+
+A room made here is a direct path and exponentially decaying noise (Polack's model).
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from spkver.augment.draw import Range, chosen, power, uniform
+from spkver.augment.draw import WHITE, Crops, Drawn, Open, Paths, Range, floats, power, white
 from spkver.config import Component
 
 FIRST_REFLECTION = 0.002  # seconds after the direct path
@@ -17,10 +21,14 @@ SHORTEST_RT60 = 0.01
 
 
 class ReverbConfig(Component):
-    """Reverberation times in seconds (decay by 60 dB), direct-to-reverberant ratios in dB."""
+    """Reverberation times in seconds (decay by 60 dB), direct-to-reverberant ratios in dB; both of rooms made here."""
 
     name: Literal["reverb"] = "reverb"
     probability: float = Field(0.3, ge=0, le=1)
+    packs: Paths = Field(
+        (), description="audio packs of impulse responses; none makes rooms (pack with --min-seconds 0)"
+    )
+    longest: float = Field(1.0, gt=0, description="seconds of a packed response that count, from its direct path on")
     rt60: Range = (0.1, 0.7)
     direct_ratio_db: Range = (-3.0, 12.0)
 
@@ -32,34 +40,58 @@ class ReverbConfig(Component):
 
 
 class Reverb:
-    """Convolves a share of the batch with rooms of its own; the level of the sample is kept."""
+    """Convolves a share of the batch with rooms of its own; the level of the sample and its place in time are kept."""
 
     Config = ReverbConfig
 
-    def __init__(self, config: ReverbConfig, sample_rate: int) -> None:
+    def __init__(self, config: ReverbConfig, sample_rate: int, open_pack: Open) -> None:
         self.config, self.sample_rate = config, sample_rate
+        self._responses = Crops([open_pack(path) for path in config.packs])
+        self.taps = max(1, round((config.longest if config.packs else config.rt60[1]) * sample_rate))
 
-    def __call__(self, waveform: Tensor, generator: torch.Generator) -> Tensor:
-        """(batch, time) to the same shape."""
-        pick = chosen(len(waveform), self.config.probability, generator).bool().squeeze(1)
-        rows = pick.nonzero().squeeze(1)
-        if not len(rows):
-            return waveform
-        dry = waveform[rows]
-        wet = convolve(dry, self.rooms(len(rows), generator))
-        wet = wet * (power(dry) / power(wet)).sqrt()
-        return waveform.index_copy(0, rows, wet)
-
-    def rooms(self, count: int, generator: torch.Generator) -> Tensor:
-        """(count, time) impulse responses whose direct path is the first sample, at 1."""
+    def draw(self, batch: int, places: np.ndarray, length: int, random: np.random.Generator) -> Drawn:
+        """rows: of the places; and for each a response from the packs, or what a room is made from."""
         config = self.config
-        samples = int(config.rt60[1] * self.sample_rate)
-        time = torch.arange(samples, device=generator.device) / self.sample_rate
-        rt60 = uniform((count, 1), *config.rt60, generator)
-        tail = torch.randn((count, samples), generator=generator, device=generator.device)
-        tail = tail * torch.exp(-3 * math.log(10) * time / rt60)  # amplitude falls by 60 dB in rt60
+        pick = random.random(batch) < config.probability
+        rt60 = random.uniform(*config.rt60, batch)
+        ratio = random.uniform(*config.direct_ratio_db, batch)
+        chance = random.random(batch)
+        rows = np.flatnonzero(pick[places])
+        chosen = places[rows]
+        drawn = {"rows": torch.from_numpy(rows)}
+        if config.packs:
+            return drawn | {"responses": torch.from_numpy(self._read(chance[chosen]))}
+        first = torch.from_numpy((chance[chosen] * WHITE).astype(np.int64))
+        return drawn | {"first": first, "rt60": floats(rt60[chosen]), "direct_ratio_db": floats(ratio[chosen])}
+
+    def __call__(self, values: Tensor, drawn: Drawn) -> Tensor:
+        """(batch, time) to the same shape."""
+        rows = drawn["rows"]
+        if not len(rows):
+            return values
+        dry = values.index_select(0, rows)
+        wet = convolve(dry, drawn["responses"].float() if "responses" in drawn else self._rooms(drawn))
+        wet = wet * (power(dry) / power(wet)).sqrt()
+        return values.index_copy(0, rows, wet)
+
+    def _read(self, chance: np.ndarray) -> np.ndarray:
+        """int16 (rows, taps): responses from their direct path, the largest sample, on."""
+        out = np.zeros((len(chance), self.taps), np.int16)
+        for row, which in enumerate(chance.tolist()):
+            # what comes before the direct path is the way of the sound, and counts for nothing here
+            response = self._responses.beginning(which, 4 * self.taps)
+            direct = int(np.argmax(np.abs(response.astype(np.int32))))
+            response = response[direct : direct + self.taps]
+            out[row, : len(response)] = response
+        return out
+
+    def _rooms(self, drawn: Drawn) -> Tensor:
+        """(rows, taps) impulse responses whose direct path is the first sample, at 1."""
+        tail = white(drawn["first"], self.taps)
+        time = torch.arange(self.taps, device=tail.device) / self.sample_rate
+        tail = tail * torch.exp(-3 * math.log(10) * time / drawn["rt60"])  # amplitude falls by 60 dB in rt60
         tail[:, : int(FIRST_REFLECTION * self.sample_rate)] = 0.0
-        ratio = 10 ** (uniform((count, 1), *config.direct_ratio_db, generator) / 10)
+        ratio = 10 ** (drawn["direct_ratio_db"] / 10)
         tail = tail / (tail.square().sum(dim=-1, keepdim=True) * ratio).sqrt()
         tail[:, 0] = 1.0
         return tail
@@ -67,8 +99,9 @@ class Reverb:
 
 def convolve(waveform: Tensor, response: Tensor) -> Tensor:
     """Linear convolution by FFT, cut to the waveform's length."""
+    from scipy.fft import next_fast_len
+
     samples = waveform.shape[-1]
-    size = samples + response.shape[-1] - 1
-    size = 1 << (size - 1).bit_length()
+    size = next_fast_len(samples + response.shape[-1] - 1, real=True)
     product = torch.fft.rfft(waveform, n=size) * torch.fft.rfft(response, n=size)
     return torch.fft.irfft(product, n=size)[..., :samples]

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 
 from spkver.augment import CODECS, WAVEFORM
+from spkver.augment.draw import Augmentation, Open
 from spkver.config import Config, component
 
 
@@ -34,20 +35,20 @@ class SimulationConfig(Config):
 
 
 class Simulation:
-    """The changes of a config, for utterances of one sample rate (Hz)."""
+    """The changes of a config, for utterances of one sample rate (Hz). open_pack: opens what is mixed in."""
 
-    def __init__(self, config: SimulationConfig, sample_rate: int) -> None:
+    def __init__(self, config: SimulationConfig, sample_rate: int, open_pack: Open) -> None:
         self.config, self.sample_rate = config, sample_rate
-        self._waveform = [WAVEFORM.build(part, sample_rate) for part in config.waveform]
+        self._waveform: list[Augmentation] = [WAVEFORM.build(part, sample_rate, open_pack) for part in config.waveform]
         self._codecs = [CODECS.build(part) for part in config.codec.codecs] if config.codec else []
 
     def __call__(self, waveform: np.ndarray, id: str) -> np.ndarray:
         """float32 (time,) in [-1, 1] to the same shape; where noise would leave that range, all is made softer."""
         seed = int.from_bytes(hashlib.blake2b(f"{self.config.seed} {id}".encode(), digest_size=7).digest(), "little")
-        generator, random = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+        random, alone = np.random.default_rng(seed), np.zeros(1, np.int64)
         batch = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))[None]
         for change in self._waveform:
-            batch = change(batch, generator)
+            batch = change(batch, change.draw(1, alone, len(waveform), random))
         changed = batch[0].numpy()
         changed = changed / max(1.0, float(np.abs(changed).max(initial=0.0)))
         choice = self.config.codec

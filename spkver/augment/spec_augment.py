@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from spkver.augment.draw import chosen, uniform
+from spkver.augment.draw import Drawn
 from spkver.config import Component
 
 
@@ -28,23 +29,33 @@ class SpecAugment:
 
     Config = SpecAugmentConfig
 
-    def __init__(self, config: SpecAugmentConfig) -> None:
-        self.config = config
+    def __init__(self, config: SpecAugmentConfig, bins: int) -> None:
+        self.config, self.bins = config, bins
 
-    def __call__(self, features: Tensor, generator: torch.Generator) -> Tensor:
-        """(batch, frames, bins) to the same shape."""
+    def draw(self, batch: int, places: np.ndarray, length: int, random: np.random.Generator) -> Drawn:
+        """bands and stretches: int32 (rows, masks, 2), from and to, to excluded."""
         config = self.config
-        batch, frames, bins = features.shape
-        apply = chosen(batch, config.probability, generator).bool()
-        band = _masks(batch, bins, config.frequency_masks, config.frequency_width, generator) & apply
-        stretch = _masks(batch, frames, config.time_masks, config.time_width, generator) & apply
-        return features.masked_fill(band[:, None, :] | stretch[:, :, None], 0.0)
+        apply = random.random(batch) < config.probability
+        bands = _masks(batch, self.bins, config.frequency_masks, config.frequency_width, random)
+        stretches = _masks(batch, length, config.time_masks, config.time_width, random)
+        masks = {"bands": bands, "stretches": stretches}
+        return {name: torch.from_numpy((mask * apply[:, None, None])[places]) for name, mask in masks.items()}
+
+    def __call__(self, values: Tensor, drawn: Drawn) -> Tensor:
+        """(batch, frames, bins) to the same shape."""
+        _, frames, bins = values.shape
+        band, stretch = _inside(drawn["bands"], bins), _inside(drawn["stretches"], frames)
+        return values.masked_fill(band[:, None, :] | stretch[:, :, None], 0.0)
 
 
-def _masks(batch: int, size: int, count: int, width: int, generator: torch.Generator) -> Tensor:
-    """(batch, size) true inside any of `count` intervals."""
-    shape = (batch, count, 1)
-    length = uniform(shape, 0, min(width, size) + 1, generator).floor()
-    start = (uniform(shape, 0, 1, generator) * (size - length + 1)).floor()
-    position = torch.arange(size, device=generator.device)
-    return ((position >= start) & (position < start + length)).any(dim=1)
+def _masks(batch: int, size: int, count: int, width: int, random: np.random.Generator) -> np.ndarray:
+    """int32 (batch, count, 2): intervals of up to that width in the size."""
+    width_ = random.integers(0, min(width, size) + 1, (batch, count))
+    start = (random.random((batch, count)) * (size - width_ + 1)).astype(np.int32)
+    return np.stack([start, start + width_], axis=-1).astype(np.int32)
+
+
+def _inside(masks: Tensor, size: int) -> Tensor:
+    """(batch, size), true inside any of the intervals."""
+    position = torch.arange(size, device=masks.device)
+    return ((position >= masks[..., :1]) & (position < masks[..., 1:])).any(dim=1)

@@ -19,13 +19,13 @@ def change_speed(waveform: Tensor, speed: float) -> Tensor:
     up, down = ratio(speed)
     if up == down:
         return waveform
-    kernel, left = _kernel(up, down)
+    kernel, left = _kernel(up, down, waveform.device)
     samples = waveform.shape[-1]
     length = -(-samples * up // down)
     blocks = -(-length // up)
     right = max(0, (blocks - 1) * down + kernel.shape[-1] - left - samples)
     padded = F.pad(waveform, (left, right))[:, None]
-    phases = F.conv1d(padded, kernel.to(waveform)[:, None], stride=down)[..., :blocks]  # (batch, up, blocks)
+    phases = F.conv1d(padded, kernel[:, None].to(waveform.dtype), stride=down)[..., :blocks]  # (batch, up, blocks)
     return phases.transpose(1, 2).flatten(1)[:, :length]
 
 
@@ -36,8 +36,8 @@ def ratio(speed: float) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=16)
-def _kernel(up: int, down: int) -> tuple[Tensor, int]:
-    """(up, taps): row r makes the outputs r, r + up, ... ; and how many samples it looks back."""
+def _kernel(up: int, down: int, device: torch.device) -> tuple[Tensor, int]:
+    """(up, taps), kept on the device: row r makes the outputs r, r + up, ... ; and how many samples it looks back."""
     from scipy.signal import firwin
 
     half = 10 * max(up, down)
@@ -47,4 +47,4 @@ def _kernel(up: int, down: int) -> tuple[Tensor, int]:
     index = np.arange(up)[:, None] * down - np.arange(first, last + 1) * up + half
     inside = (index >= 0) & (index < len(taps))
     kernel = np.where(inside, taps[np.where(inside, index, 0)], 0.0)
-    return torch.from_numpy(kernel.astype(np.float32)), -first
+    return torch.from_numpy(kernel.astype(np.float32)).to(device), -first

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spkver.errors import InputError
+from spkver.packs.layout import Shard
 from spkver.packs.reader import Pack
 
 if TYPE_CHECKING:
@@ -44,10 +45,26 @@ class JoinedPacks:
         chosen = np.asarray(rows)
         return JoinedPacks(self.packs, self._pack[chosen], self._row[chosen])
 
+    def rows_of_shard(self, number: int) -> np.ndarray:
+        """As `Pack.rows_of_shard`, the shards numbered as in `shards`."""
+        pack = 0
+        while number >= len(self.packs[pack].shards):
+            number, pack = number - len(self.packs[pack].shards), pack + 1
+        row_here = np.full(len(self.packs[pack]), -1, np.int64)
+        mine = np.flatnonzero(self._pack == pack)
+        row_here[self._row[mine]] = mine
+        rows = row_here[self.packs[pack].rows_of_shard(number)]
+        return rows[rows >= 0]
+
     def require(self, front_end: FrontEndConfig) -> None:
         """As `Pack.require`, of every pack."""
         for pack in self.packs:
             pack.require(front_end)
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """The files of all packs, one pack after the other."""
+        return tuple(shard for pack in self.packs for shard in pack.shards)
 
     @property
     def path(self) -> Path:

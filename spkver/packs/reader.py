@@ -177,6 +177,20 @@ def _reopen(path: Path, rows: np.ndarray | None) -> Pack:
     return pack if rows is None else pack.subset(rows)
 
 
+def open_audio(path: StrPath, sample_rate: int) -> Pack:
+    """Open a pack that is to hold audio at that rate (Hz). Raises InputError where it holds something else."""
+    pack = Pack.open(path)
+    if pack.kind != "audio":
+        raise InputError(f"{path}: a pack of features; give the audio pack that they were made from")
+    if pack.sample_rate != sample_rate:
+        raise InputError(
+            f"{path}: audio at {pack.sample_rate} Hz, not {sample_rate}; pack it with --sample-rate {sample_rate}"
+        )
+    if not len(pack):
+        raise InputError(f"{path}: holds no recordings; pack it again, perhaps with --min-seconds 0")
+    return pack
+
+
 _NO_WORDS = pa.table({name: pa.array([], pa.string()) for name in ("id", "speaker", "session")})
 
 

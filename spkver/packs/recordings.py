@@ -6,8 +6,9 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.packs.build import Rejected, Summary, build
 from spkver.packs.layout import Coding, Header, fingerprint
+from spkver.packs.reader import Pack, open_audio
 from spkver.packs.writer import ShardWriter
 
 if TYPE_CHECKING:
@@ -82,7 +84,8 @@ class _AudioTask:
         from spkver.augment.simulate import Simulation
 
         torch.set_num_threads(1)  # the processes share the cores
-        return Simulation(self.simulation, self.settings.sample_rate)
+        rate = self.settings.sample_rate
+        return Simulation(self.simulation, rate, partial(open_audio, sample_rate=rate))
 
     def _samples(self, utterance: _Utterance, simulation: Simulation | None) -> np.ndarray:
         settings, before = self.settings, _state(utterance.path)
@@ -151,12 +154,27 @@ def pack_audio(
     size = rows_per_shard or _rows_per_shard(len(utterances))
     parts = [tuple(utterances[at : at + size]) for at in range(0, len(utterances), size)]
     tasks = [_AudioTask(part, settings, simulation) for part in parts]
-    done = None if simulation is None else simulation.model_dump(mode="json")
+    done = None if simulation is None else _description(simulation, sample_rate)
     header = Header("audio", sample_rate, coding=coding, simulation=done)
     special = [*(["flac"] if coding == "flac" else []), *([] if done is None else [done])]
     mark = fingerprint("audio", asdict(settings), *special, size, *utterances)
     expected = None if (total := expected_seconds(data)) is None else round(total * sample_rate * 2)
     return build(out, header, tasks, mark, jobs=jobs, max_rejected=max_rejected, size=expected, say=say)
+
+
+def _description(simulation: SimulationConfig, sample_rate: int) -> dict[str, Any]:
+    """The config as plain values, with the hashes of the packs that it takes noise and rooms from."""
+    from spkver.augment.simulate import Simulation
+
+    hashes: dict[str, str] = {}
+
+    def opened(path: str) -> Pack:
+        pack = open_audio(path, sample_rate)
+        hashes[path] = fingerprint([shard.sha256 for shard in pack.shards])
+        return pack
+
+    Simulation(simulation, sample_rate, opened)
+    return simulation.model_dump(mode="json") | ({"packs": hashes} if hashes else {})
 
 
 def expected_seconds(data: DataDir) -> float | None:

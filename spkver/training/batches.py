@@ -6,21 +6,23 @@ So a resumed run needs no state of the data, and a thread can make batches ahead
 from __future__ import annotations
 
 import functools
-import queue
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from spkver.augment.draw import Drawn
 from spkver.augment.speed import change_speed
 from spkver.errors import InputError
 from spkver.packs.joined import AnyPack
 
-ORDER, CROPS, TURNS = 0, 1, 2  # what a random stream is for
+ORDER, CROPS, TURNS, AUGMENTATION = 0, 1, 2, 3  # what a random stream is for
 
 
 @dataclass(frozen=True)
@@ -28,24 +30,32 @@ class Batch:
     """Crops as they lie in the pack, grouped by the speed at which they are to be played.
 
     groups: (speed, payload int16 (rows, samples) or float16 (rows, frames, bins)); labels: int64 (batch,), in the
-    order of the groups; rows: of the pack, in the same order.
+    order of the groups; rows: of the pack, in the same order; first: the place of the first in the step's whole batch,
+    by which augmentations go. drawn: their choices, in their order.
     """
 
     groups: list[tuple[float, Tensor]]
     labels: Tensor
     rows: np.ndarray
+    first: int = 0
+    drawn: tuple[Drawn, ...] = ()
 
-    def pin(self) -> Batch:
-        """The same in page-locked memory, for copies that run beside the GPU's work."""
-        groups = [(speed, payload.pin_memory()) for speed, payload in self.groups]
-        return Batch(groups, self.labels.pin_memory(), self.rows)
+    def each(self, change: Callable[[Tensor], Any]) -> Batch:
+        """The same with every tensor changed."""
+        groups = [(speed, change(payload)) for speed, payload in self.groups]
+        drawn = tuple({name: change(tensor) for name, tensor in one.items()} for one in self.drawn)
+        return replace(self, groups=groups, labels=change(self.labels), drawn=drawn)
+
+    def to(self, device: torch.device) -> Batch:
+        """A copy on a GPU, which need not have arrived when this returns."""
+        return self.each(lambda tensor: tensor.pin_memory().to(device, non_blocking=True))
 
 
 class Sampler:
     """Random crops of a pack: every utterance once an epoch, in an order of the epoch's own.
 
     crop: samples or frames of the crop as the network sees it; shorter utterances are repeated to that length.
-    speeds: one is drawn for every crop; speaker i at speed k is the class i + k * speakers.
+    speeds: one is drawn for every crop; speaker i at speed k is the class i + k * speakers, or with `one_voice` i.
     utterances_per_speaker: every batch holds so many utterances of each of its speakers, at one speed. Speakers take
     turns, in an order of the round's own, however many utterances they have; a speaker's utterances take turns too,
     and one who has too few gives them again, in other crops. Raises InputError for fewer speakers than a batch holds.
@@ -60,8 +70,10 @@ class Sampler:
         speeds: tuple[float, ...],
         seed: int,
         utterances_per_speaker: int | None = None,
+        one_voice: bool = False,
     ) -> None:
         self.pack, self.batch_size, self.crop, self.speeds, self.seed = pack, batch_size, crop, speeds, seed
+        self.one_voice = one_voice
         self.utterances_per_speaker = utterances_per_speaker
         self.speakers = sorted(set(pack.speakers))
         number = {speaker: index for index, speaker in enumerate(self.speakers)}
@@ -76,8 +88,8 @@ class Sampler:
 
     @property
     def classes(self) -> int:
-        """Number of classes: speakers times speeds."""
-        return len(self.speakers) * len(self.speeds)
+        """Number of classes: speakers times speeds, unless a speaker is one at every speed."""
+        return len(self.speakers) * (1 if self.one_voice else len(self.speeds))
 
     @property
     def steps_per_epoch(self) -> float:
@@ -98,7 +110,7 @@ class Sampler:
             length = self.crop if speed == 1.0 else int(np.ceil(self.crop * speed)) + 1
             crops = [self._crop(row, length, random) for row in rows[drawn == index].tolist()]
             groups.append((speed, torch.from_numpy(np.stack(crops))))
-        labels = self.labels[rows] + drawn * len(self.speakers)
+        labels = self.labels[rows] + (0 if self.one_voice else drawn * len(self.speakers))
         return Batch(groups, torch.from_numpy(labels), rows)
 
     def _rows(self, step: int) -> np.ndarray:
@@ -131,50 +143,66 @@ class Sampler:
         return np.concatenate([whole] * -(-length // have))[:length]
 
 
-def to_waveform(batch: Batch, crop: int, device: torch.device) -> Tensor:
-    """The crops of an audio batch on the device, each at its speed: float32 (batch, crop) in [-1, 1]."""
-    parts = []
-    for speed, payload in batch.groups:
-        waveform = payload.to(device, non_blocking=True).float() / 32768.0
-        parts.append(change_speed(waveform, speed)[:, :crop])
-    return torch.cat(parts)
+def to_waveform(batch: Batch, crop: int) -> Tensor:
+    """The crops of an audio batch, each at its speed: float32 (batch, crop) in [-1, 1]."""
+    return torch.cat([change_speed(payload.float() / 32768.0, speed)[:, :crop] for speed, payload in batch.groups])
 
 
 class Prefetcher:
-    """Makes the batches of the steps [first, last) in a thread, a few ahead; counts the seconds spent waiting."""
+    """Makes the batches of the steps [first, last) in threads, a few ahead; counts the seconds spent waiting.
 
-    def __init__(self, sampler: Sampler, first: int, last: int, *, pin: bool, ahead: int = 3) -> None:
+    make: the batch of a step, on the host; several threads call it. device: where the batches go. To a GPU they travel
+    from page-locked memory on a stream of their own, beside the work on those before them.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[int], Batch],
+        first: int,
+        last: int,
+        *,
+        device: torch.device,
+        threads: int = 1,
+        ahead: int = 3,
+    ) -> None:
         self.waited = 0.0
-        self._queue: queue.Queue[Batch | BaseException] = queue.Queue(ahead)
-        self._stop = threading.Event()
-        self._count = last - first
-        self._thread = threading.Thread(target=self._work, args=(sampler, range(first, last), pin), daemon=True)
-        self._thread.start()
+        self._make, self._device, self._steps = make, device, iter(range(first, last))
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="batches")
+        self._coming: deque[Future[tuple[Batch, torch.cuda.Event | None]]] = deque()
+        for _ in range(max(ahead, threads)):
+            self._start()
 
     def __iter__(self) -> Iterator[Batch]:
-        for _ in range(self._count):
+        while self._coming:
             start = time.perf_counter()
-            item = self._queue.get()
+            batch, arrived = self._coming.popleft().result()
             self.waited += time.perf_counter() - start
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+            self._start()
+            if arrived is not None:
+                _receive(batch, arrived, torch.cuda.current_stream(self._device))
+            yield batch
 
     def close(self) -> None:
-        """End the thread."""
-        self._stop.set()
-        while self._thread.is_alive():
-            try:
-                self._queue.get_nowait()
-            except queue.Empty:
-                self._thread.join(0.05)
+        """End the threads."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def _work(self, sampler: Sampler, steps: range, pin: bool) -> None:
-        try:
-            for step in steps:
-                if self._stop.is_set():
-                    return
-                batch = sampler.batch(step)
-                self._queue.put(batch.pin() if pin else batch)
-        except BaseException as error:
-            self._queue.put(error)
+    def _start(self) -> None:
+        if (step := next(self._steps, None)) is not None:
+            self._coming.append(self._threads.submit(self._fetch, step))
+
+    def _fetch(self, step: int) -> tuple[Batch, torch.cuda.Event | None]:
+        batch = self._make(step)
+        if self._stream is None:
+            return batch, None
+        with torch.cuda.stream(self._stream):
+            moved = batch.to(self._device)
+            arrived = torch.cuda.Event()
+            arrived.record()
+        return moved, arrived
+
+
+def _receive(batch: Batch, arrived: torch.cuda.Event, stream: torch.cuda.Stream) -> None:
+    """Let the stream go on when the batch is there; its memory serves others when the stream is done with it."""
+    stream.wait_event(arrived)
+    batch.each(lambda tensor: tensor.record_stream(stream))

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spkver.encoder import Encoder, load_weights, pick_device
-from spkver.features.fbank import normalise
 from spkver.losses import SCHEDULES
 from spkver.losses.loss import Loss
 from spkver.losses.schedules import Run
 from spkver.training import checkpoint
-from spkver.training.batches import Batch, Sampler, to_waveform
+from spkver.training.batches import Batch, Sampler
 from spkver.training.config import TrainingConfig
+from spkver.training.inputs import Augmentations, Inputs
 from spkver.training.optim import OPTIMIZERS
-
-Augmentation = Callable[[Tensor, torch.Generator], Tensor]
-
-
-@dataclasses.dataclass(frozen=True)
-class Augmentations:
-    """What is done to a batch on the device, in order."""
-
-    waveform: Sequence[Augmentation] = ()
-    features: Sequence[Augmentation] = ()
 
 
 class Learner:
@@ -40,13 +26,12 @@ class Learner:
         loss: Loss,
         sampler: Sampler,
         augmentations: Augmentations,
-        *,
-        seed: int,
     ) -> None:
-        self.config, self.sampler, self.augmentations, self.seed = config, sampler, augmentations, seed
+        self.config, self.sampler = config, sampler
         self.device = pick_device(config.device)
         # channels-last is the layout in which convolutions over the plane run fastest, on CPU and GPU
         self.encoder: Encoder = encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.inputs = Inputs(sampler, augmentations, self.encoder.front_end)
         self.loss = loss.to(self.device)
         self.modules = nn.ModuleDict({"network": self.encoder.network, "loss": self.loss})
         self.parameters = dict(self.modules.named_parameters())
@@ -59,35 +44,16 @@ class Learner:
         """Learn from a batch; scalars by the names of the log, which nothing here waits for."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr(step)
-        features = self.features(step, batch)
+        features = self.inputs.features(batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             embeddings = self.encoder.network(features)
-        labels = batch.labels.to(self.device, non_blocking=True)
-        output = self.loss(embeddings, labels, step / self.config.steps)
+        output = self.loss(embeddings, batch.labels, step / self.config.steps)
         self.optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         limit = self.config.clip_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), limit)
         self.optimizer.step()
         return {**output.logged(), "gradient_norm": norm.detach()}
-
-    @torch.no_grad()
-    def features(self, step: int, batch: Batch) -> Tensor:
-        """The batch as the network gets it, augmented: (batch, frames, bins)."""
-        generator = torch.Generator(self.device).manual_seed(_mix(self.seed, step))
-        front_end = self.encoder.front_end
-        if self.sampler.pack.kind == "audio":
-            waveform = to_waveform(batch, self.sampler.crop, self.device)
-            for change in self.augmentations.waveform:
-                waveform = change(waveform, generator)
-            features = front_end(waveform)
-        else:
-            ((_, payload),) = batch.groups
-            # the pack's mean is over the utterance, the network is to see the crop's
-            features = normalise(payload.to(self.device).float(), front_end.config.normalise)
-        for change in self.augmentations.features:
-            features = change(features, generator)
-        return features
 
     def lr(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -123,9 +89,3 @@ def computes_in_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None) or getattr(torch.cpu, "_is_avx512_bf16", None)
     return bool(device.type == "cpu" and supported is not None and supported())
-
-
-def _mix(seed: int, step: int) -> int:
-    """One 63-bit seed of two numbers."""
-    low, high = np.random.SeedSequence([seed, step]).generate_state(2, np.uint32).tolist()
-    return (high << 32 | low) & (2**63 - 1)

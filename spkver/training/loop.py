@@ -51,7 +51,7 @@ class Trainer:
         check_labels(torch.from_numpy(learner.sampler.labels), learner.sampler.classes)
         first = self._restore() if resume else 0
         monitor = Monitor(self.say, open_writers(self.out, first, self.say, config.wandb))
-        batches = Prefetcher(learner.sampler, first, config.steps, pin=learner.device.type == "cuda")
+        batches = Prefetcher(learner.inputs.batch, first, config.steps, device=learner.device)
         try:
             with (
                 fast_cpu(config.threads),

@@ -8,24 +8,20 @@ from hypothesis import strategies as st
 from scipy.signal import resample_poly
 
 from spkver.augment import FEATURES, WAVEFORM
-from spkver.augment.reverb import convolve
+from spkver.augment.draw import WHITE, Crops, white
 from spkver.augment.speed import change_speed, ratio
-from spkver.config import validate
 from spkver.errors import InputError
 
 RATE = 16000
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def build(registry, name, **keys):
-    return registry.build(validate(registry.get(name).Config, keys), *([RATE] if registry is WAVEFORM else []))
-
-
 def voices(batch=4, samples=8000, seed=0):
-    return 0.1 * torch.randn(batch, samples, generator=generator(seed)) * torch.linspace(0.1, 2, batch)[:, None]
+    draws = torch.randn(batch, samples, generator=torch.Generator().manual_seed(seed))
+    return 0.1 * draws * torch.linspace(0.1, 2, batch)[:, None]
+
+
+def pcm(samples, seed=0, scale=3000):
+    return (scale * np.random.default_rng(seed).normal(size=samples)).astype(np.int16)
 
 
 def level_db(waveform):
@@ -34,37 +30,68 @@ def level_db(waveform):
 
 # --- what holds for all -----------------------------------------------------------------------------------------------
 
-ALL = [(WAVEFORM, name) for name in WAVEFORM] + [(FEATURES, name) for name in FEATURES]
+STORED = {"packs": {"noise": "n", "music": "m", "babble": "b"}}
+ALL = [
+    (WAVEFORM, "noise", {}),
+    (WAVEFORM, "noise", STORED),
+    (WAVEFORM, "noise", {"packs": {"babble": ["b", "m"]}, "shares": {"noise": 0}}),
+    (WAVEFORM, "reverb", {}),
+    (WAVEFORM, "reverb", {"packs": "r"}),
+    (FEATURES, "spec_augment", {}),
+]
+
+
+@pytest.fixture
+def make(build, recordings):
+    noises = [pcm(length, seed) for seed, length in enumerate((300, 9000, 20000))]
+    opened = {name: recordings(*noises) for name in "nmb"} | {"r": recordings(*(one[:4000] for one in noises))}
+    return lambda registry, name, **keys: build(registry, name, opened, **keys)
 
 
 def example(registry, batch=5):
-    return voices(batch) if registry is WAVEFORM else torch.randn(batch, 100, 80, generator=generator(1))
+    if registry is WAVEFORM:
+        return voices(batch)
+    return torch.randn(batch, 100, 80, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize(("registry", "name"), ALL)
-def test_same_generator_same_result_not_in_place(registry, name):
-    change, x = build(registry, name, probability=1), example(registry)
+@pytest.mark.parametrize(("registry", "name", "keys"), ALL)
+def test_same_draw_same_result_not_in_place(registry, name, keys, make, change):
+    part, x = make(registry, name, probability=1, **keys), example(registry)
     before = x.clone()
-    first = change(x, generator())
+    first = change(part, x)
     assert torch.equal(x, before)
     assert first.shape == x.shape and first.dtype == x.dtype
-    assert torch.equal(first, change(x, generator()))
-    assert not torch.equal(first, change(x, generator(1)))
+    assert torch.equal(first, change(part, x))
+    assert not torch.equal(first, change(part, x, seed=1))
 
 
-@pytest.mark.parametrize(("registry", "name"), ALL)
-def test_probability(registry, name):
+@pytest.mark.parametrize(("registry", "name", "keys"), ALL)
+def test_probability(registry, name, keys, make, change):
     x = example(registry, 200)
-    assert torch.equal(build(registry, name, probability=0)(x, generator()), x)
-    changed = (build(registry, name, probability=0.3)(x, generator()) != x).flatten(1).any(1)
+    assert torch.equal(change(make(registry, name, probability=0, **keys), x), x)
+    changed = (change(make(registry, name, probability=0.3, **keys), x) != x).flatten(1).any(1)
     assert 0.2 < changed.float().mean() < 0.4
 
 
-@pytest.mark.parametrize(("registry", "name"), ALL)
-def test_a_batch_of_one_and_silence(registry, name):
-    change = build(registry, name, probability=1)
-    assert change(example(registry, 1), generator()).isfinite().all()
-    assert change(torch.zeros_like(example(registry)), generator()).isfinite().all()
+@pytest.mark.parametrize(("registry", "name", "keys"), ALL)
+def test_a_batch_of_one_and_silence(registry, name, keys, make, change):
+    part = make(registry, name, probability=1, **keys)
+    assert change(part, example(registry, 1)).isfinite().all()
+    for batch in (1, 5):
+        assert change(part, torch.zeros_like(example(registry, batch))).isfinite().all()
+
+
+@pytest.mark.parametrize(("registry", "name", "keys"), [one for one in ALL if one[1:] != ("noise", {})])
+def test_a_part_of_a_batch_gets_what_it_gets_in_the_whole(registry, name, keys, make, change):
+    """So that several processes do to a batch what one would; of the batch's own babble each has its own others."""
+    part, x = make(registry, name, probability=0.5, **keys), example(registry, 12)
+    places = np.array([7, 2, 11, 4])
+    torch.testing.assert_close(change(part, x, places=places), change(part, x)[places], atol=1e-6, rtol=1e-5)
+
+
+def test_coloured_noise_of_a_part_of_a_batch(make, change):
+    part, x = make(WAVEFORM, "noise", shares={"babble": 0}), example(WAVEFORM, 12)
+    torch.testing.assert_close(change(part, x, places=np.array([5, 3])), change(part, x)[[5, 3]], atol=1e-6, rtol=1e-5)
 
 
 # --- speed ------------------------------------------------------------------------------------------------------------
@@ -85,83 +112,107 @@ def test_speed_one_changes_nothing():
     assert change_speed(waveform, 1.0) is waveform
 
 
+# --- draws ------------------------------------------------------------------------------------------------------------
+
+
+def test_pieces_of_packs(recordings):
+    ramp = np.arange(1000, dtype=np.int16)
+    crops = Crops([recordings(ramp, ramp[:10]), recordings(-ramp)])
+    assert len(crops) == 3 and len(Crops([])) == 0
+    np.testing.assert_array_equal(crops.piece(0.1, 0.0, 5), ramp[:5])
+    np.testing.assert_array_equal(crops.piece(0.99, 0.9999, 5), -ramp[-5:])
+    np.testing.assert_array_equal(crops.piece(0.5, 0.75, 25), (np.arange(25) + 7) % 10)
+    np.testing.assert_array_equal(crops.beginning(0.5, 25), ramp[:10])
+
+
+def test_white_noise():
+    first = torch.tensor([0, 5, WHITE - 10])
+    noise = white(first, 1 << 16)
+    torch.testing.assert_close(noise[0, 5:100], noise[1, :95])
+    torch.testing.assert_close(noise[2, 10:110], noise[0, :100])
+    assert noise.std() == pytest.approx(1, abs=0.02) and abs(noise.mean()) < 0.02
+
+
 # --- noise ------------------------------------------------------------------------------------------------------------
 
+KINDS = ("noise", "music", "babble")
 
-@pytest.mark.parametrize("babble", [0.0, 1.0])
+
+def only(kind):
+    return {"shares": {other: float(other == kind) for other in KINDS}}
+
+
+@pytest.mark.parametrize("keys", [{}, STORED], ids=["batch", "packs"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("snr", [-5.0, 0.0, 13.0])
-def test_ratio_of_signal_to_noise(babble, snr):
-    both = {"noise_snr_db": (snr, snr), "babble_snr_db": (snr, snr)}
+def test_ratio_of_signal_to_noise(make, change, keys, kind, snr):
+    if kind == "music" and not keys:
+        with pytest.raises(InputError, match="music needs a pack"):
+            make(WAVEFORM, "noise", **only(kind))
+        return
+    part = make(WAVEFORM, "noise", probability=1, **keys, **only(kind), **{f"{kind}_snr_db": (snr, snr)})
     waveform = voices(8)
-    noisy = build(WAVEFORM, "noise", probability=1, babble_share=babble, **both)(waveform, generator())
-    measured = level_db(waveform) - level_db(noisy - waveform)  # what is added leaves the speech as it was
+    measured = level_db(waveform) - level_db(change(part, waveform) - waveform)  # the speech stays as it was
     assert (measured - snr).abs().max() < 0.1
 
 
-def test_drawn_ratios_fill_their_range():
+@pytest.mark.parametrize(("kind", "low", "high"), [("noise", 0, 15), ("music", 5, 15), ("babble", 13, 20)])
+def test_drawn_ratios_fill_the_range_of_their_kind(make, change, kind, low, high):
     waveform = voices(300, 1000)
-    change = build(WAVEFORM, "noise", probability=1, babble_share=0, noise_snr_db=(3, 9))
-    snr = level_db(waveform) - level_db(change(waveform, generator()) - waveform)
-    assert 2.9 < snr.min() < 3.3 and 8.7 < snr.max() < 9.1
+    noisy = change(make(WAVEFORM, "noise", probability=1, **STORED, **only(kind)), waveform)
+    snr = level_db(waveform) - level_db(noisy - waveform)
+    assert low - 0.1 < snr.min() < low + 0.3 and high - 0.3 < snr.max() < high + 0.1
 
 
-def test_babble_is_of_the_others():
-    change = build(WAVEFORM, "noise", probability=1, babble_share=1, babble_voices=2)
+def test_kinds_by_their_shares(build, change, recordings):
+    """Each kind's pack holds another tone, by which what was added is known; noise has twice the share of music."""
+    tones = {
+        name: np.tile(np.array([4000, -4000], np.int16).repeat(half), 3000) for name, half in zip("nmb", (1, 2, 4))
+    }
+    keys = {"packs": {"noise": "n", "music": "m", "babble": "b"}, "shares": {"noise": 2, "music": 1, "babble": 0}}
+    part = build(WAVEFORM, "noise", {name: recordings(tone) for name, tone in tones.items()}, probability=1, **keys)
+    waveform = voices(400, 512)
+    spectrum = torch.fft.rfft(change(part, waveform) - waveform).abs()
+    peak = spectrum.argmax(1)
+    counts = [(peak == place).sum().item() for place in (256, 128, 64)]
+    assert sum(counts) == 400 and counts[2] == 0 and 1.5 < counts[0] / counts[1] < 2.7
+
+
+def test_babble_of_packs_has_several_voices(build, change, recordings):
+    """Voices are tones of their own; the spectrum of what was added tells how many."""
+    time = np.arange(4096)
+    tones = [(8000 * np.sin(2 * np.pi * (10 + 20 * n) * time / 1024)).astype(np.int16) for n in range(20)]
+    keys = {"packs": {"babble": "b"}, "babble_voices": (3, 5), "babble_snr_db": (0, 0)} | only("babble")
+    part = build(WAVEFORM, "noise", {"b": recordings(*tones)}, probability=1, **keys)
+    waveform = voices(60, 1024)
+    spectrum = torch.fft.rfft(change(part, waveform) - waveform).abs()
+    heard = (spectrum > 0.05 * spectrum.amax(1, keepdim=True)).sum(1)
+    assert heard.max() <= 5 and heard.min() >= 1 and {3, 4, 5} <= set(heard.tolist())
+
+
+def test_babble_of_the_batch_is_of_the_others(make, change):
+    part = make(WAVEFORM, "noise", probability=1, babble_voices=(2, 2), **only("babble"))
     waveform = torch.zeros(5, 400)
     for row in range(5):
         waveform[row, row * 80 : (row + 1) * 80] = 1.0  # each speaks at a time of its own
-    added = change(waveform, generator()) - waveform
+    added = change(part, waveform) - waveform
     for row in range(5):
         heard = added[row].reshape(5, 80).abs().sum(1) > 1e-3
         assert not heard[row] and heard.sum() == 2
 
 
-def test_slope_of_coloured_noise():
-    change = build(WAVEFORM, "noise", slope_db_per_octave=(-6, -6))
-    noise = change._coloured(torch.zeros(20, 1 << 14), generator())
+def test_nobody_else_to_babble(make, change):
+    part, alone = make(WAVEFORM, "noise", probability=1, **only("babble")), voices(1)
+    assert torch.equal(change(part, alone), alone)
+
+
+def test_slope_of_coloured_noise(make, change):
+    part = make(WAVEFORM, "noise", probability=1, slope_db_per_octave=(-6, -6), **only("noise"))
+    quiet = torch.full((20, 1 << 14), 1e-3) * torch.tensor([1.0, -1.0]).repeat(1 << 13)
+    noise = change(part, quiet) - quiet
     power = torch.fft.rfft(noise).abs().square().mean(0)
     octaves = [10 * power[1 << k : 2 << k].mean().log10() for k in range(5, 13)]
     np.testing.assert_allclose(np.diff(octaves), -6, atol=1)
-
-
-# --- reverberation ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("rt60", [0.2, 0.5, 1.0])
-def test_decay_of_the_rooms(rt60):
-    """Schroeder's backward integration: a line fitted from -5 to -25 dB of the tail's decay."""
-    reverb = build(WAVEFORM, "reverb", rt60=(rt60, rt60), direct_ratio_db=(-6, -6))
-    rooms = reverb.rooms(8, generator()).double().numpy()
-    assert (rooms[:, 0] == 1).all()
-    measured = []
-    for room in rooms:
-        tail = room[RATE // 500 :]
-        left = np.cumsum(tail[::-1] ** 2)[::-1]
-        decay = 10 * np.log10(left / left[0])
-        part = (decay < -5) & (decay > -25)
-        slope = np.polyfit(np.arange(len(tail))[part] / RATE, decay[part], 1)[0]
-        measured.append(-60 / slope)
-    np.testing.assert_allclose(measured, rt60, rtol=0.15)
-
-
-def test_direct_to_reverberant_ratio():
-    rooms = build(WAVEFORM, "reverb", direct_ratio_db=(3, 3)).rooms(5, generator())
-    torch.testing.assert_close(-10 * rooms[:, 1:].square().sum(1).log10(), torch.full((5,), 3.0))
-
-
-def test_reverberation_keeps_the_level():
-    waveform = voices()
-    wet = build(WAVEFORM, "reverb", probability=1)(waveform, generator())
-    torch.testing.assert_close(level_db(wet), level_db(waveform), atol=0.01, rtol=0)
-
-
-@given(samples=st.integers(1, 300), taps=st.integers(1, 400))
-def test_convolution(samples, taps):
-    waveform, response = voices(2, samples), voices(2, taps, 1)
-    mine = convolve(waveform, response)
-    for row in range(2):
-        theirs = np.convolve(waveform[row].double().numpy(), response[row].double().numpy())[:samples]
-        np.testing.assert_allclose(mine[row].numpy(), theirs, atol=1e-5)
 
 
 # --- masks ------------------------------------------------------------------------------------------------------------
@@ -173,10 +224,9 @@ def runs(line):
     return (edges[1::2] - edges[::2]).tolist()
 
 
-def test_masks():
-    features = torch.rand(1500, 60, 40) + 1
-    change = build(FEATURES, "spec_augment", frequency_width=10, time_width=20)
-    masked = change(features, generator())
+def test_masks(make, change):
+    features = torch.rand(1500, 60, 80) + 1
+    masked = change(make(FEATURES, "spec_augment", frequency_width=10, time_width=20), features)
     zero = masked == 0
     assert torch.equal(masked[~zero], features[~zero])
     bands = zero.all(dim=1)  # (batch, bins)
@@ -190,29 +240,34 @@ def test_masks():
     assert len({tuple(line.int().tolist()) for line in bands}) > 100
 
 
-def test_number_of_masks():
-    change = build(FEATURES, "spec_augment", frequency_masks=0, time_masks=3, time_width=5)
-    masked = change(torch.ones(300, 100, 8), generator()) == 0
+def test_number_of_masks(make, change):
+    part = make(FEATURES, "spec_augment", frequency_masks=0, time_masks=3, time_width=5)
+    masked = change(part, torch.ones(300, 100, 80)) == 0
     counts = [len(runs(line.int().numpy())) for line in masked[..., 0]]
     assert max(counts) == 3 and torch.equal(masked.any(-1), masked.all(-1))
-    off = build(FEATURES, "spec_augment", frequency_masks=0, time_masks=0)
-    assert (off(torch.ones(3, 10, 8), generator()) == 1).all()
+    off = make(FEATURES, "spec_augment", frequency_masks=0, time_masks=0)
+    assert (change(off, torch.ones(3, 10, 80)) == 1).all()
 
 
-def test_masks_wider_than_the_features():
-    change = build(FEATURES, "spec_augment", frequency_width=100, time_width=100)
-    assert change(torch.ones(50, 5, 4), generator()).shape == (50, 5, 4)
+def test_masks_wider_than_the_features(make, change):
+    part = make(FEATURES, "spec_augment", frequency_width=100, time_width=100)
+    assert change(part, torch.ones(50, 5, 80)).shape == (50, 5, 80)
 
 
 @pytest.mark.parametrize(
     ("name", "keys"),
     [
         ("noise", {"noise_snr_db": (20, 0)}),
+        ("noise", {"babble_voices": (0, 3)}),
+        ("noise", {"babble_voices": (4, 3)}),
+        ("noise", {"shares": {"noise": 0, "babble": 0}}),
+        ("noise", {"packs": {"nois": "a"}}),
         ("reverb", {"rt60": (0.0, 0.5)}),
         ("reverb", {"rt60": (0.5, 0.1)}),
+        ("reverb", {"longest": 0}),
         ("noise", {"probability": 1.1}),
     ],
 )
-def test_settings_that_make_no_sense(name, keys):
+def test_settings_that_make_no_sense(make, name, keys):
     with pytest.raises(InputError):
-        build(WAVEFORM, name, **keys)
+        make(WAVEFORM, name, **keys)

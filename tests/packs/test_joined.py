@@ -27,6 +27,14 @@ def test_rows_follow_each_other(tmp_path: Path, corpus: Callable[..., DataDir]) 
         assert some.ids == [b.ids[2], a.ids[0]] and len(some) == 2
         np.testing.assert_array_equal(some[0], b[2])
         assert some.lengths.tolist() == [b.lengths[2], a.lengths[0]]
+    assert [both.rows_of_shard(number).tolist() for number in range(len(both.shards))] == [
+        [0, 1],
+        [2, 3],
+        [4],
+        [5, 6, 7],
+    ]
+    some = both.subset([7, 3, 0])
+    assert [some.rows_of_shard(number).tolist() for number in range(4)] == [[2], [1], [], [0]]
     assert join([a]) is a
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -277,14 +278,18 @@ SIMULATED = {"waveform": ["reverb"], "codec": {"probability": 0.5, "codecs": ["m
 
 
 def test_a_simulated_pack(tmp_path: Path, corpus: Corpus) -> None:
-    """Utterance by utterance what `Simulation` gives, whatever the shards and processes; kept apart from others."""
+    """Utterance by utterance what `Simulation` gives, whatever the shards; kept apart from others."""
     from spkver.augment.simulate import Simulation, SimulationConfig
     from spkver.config import validate
 
     data, config = corpus(7), validate(SimulationConfig, SIMULATED)
     pack_audio(data, tmp_path / "one", simulation=config, rows_per_shard=7)
-    pack_audio(data, tmp_path / "two", simulation=config, rows_per_shard=2, jobs=2)
-    one, two, simulation = Pack.open(tmp_path / "one"), Pack.open(tmp_path / "two"), Simulation(config, 16000)
+    pack_audio(data, tmp_path / "two", simulation=config, rows_per_shard=2)
+    one, two, simulation = (
+        Pack.open(tmp_path / "one"),
+        Pack.open(tmp_path / "two"),
+        Simulation(config, 16000, Pack.open),
+    )
     for row, path in enumerate(data.paths):
         expected = simulation(audio.read(path)[0], data.ids[row])
         np.testing.assert_array_equal(one[row], audio.to_int16(expected))
@@ -295,3 +300,23 @@ def test_a_simulated_pack(tmp_path: Path, corpus: Corpus) -> None:
             pack_audio(data, tmp_path / "one", simulation=other, rows_per_shard=7)
     pack_audio(data, tmp_path / "plain")
     assert "simulation" not in json.loads((tmp_path / "plain" / "pack.json").read_text())
+
+
+def test_noise_and_rooms_from_packs(tmp_path: Path, corpus: Corpus) -> None:
+    """What is mixed in is part of what a pack is: other noises under the same path make another pack."""
+    from spkver.augment.simulate import SimulationConfig
+    from spkver.config import validate
+
+    noises = str(tmp_path / "noises")
+    parts = [{"name": "reverb", "packs": noises}, {"name": "noise", "packs": {"babble": noises}}]
+    config = validate(SimulationConfig, {"waveform": parts})
+    pack_audio(corpus(3), noises)
+    pack_audio(corpus(4), tmp_path / "sim", simulation=config)
+    simulation = Pack.open(tmp_path / "sim").header.simulation
+    assert simulation and set(simulation["packs"]) == {noises}
+    shutil.rmtree(noises)
+    with pytest.raises(InputError, match="noises: not a pack"):
+        pack_audio(corpus(4), tmp_path / "other", simulation=config)
+    pack_audio(corpus(2), noises)
+    with pytest.raises(InputError, match="another input or other settings"):
+        pack_audio(corpus(4), tmp_path / "sim", simulation=config)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from spkver.packs import Pack
 from spkver.training.batches import Prefetcher, Sampler, to_waveform
 
 CROP = 2000
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -63,10 +67,18 @@ def test_speeds_are_classes_of_their_own(make_sampler):
     sampler = make_sampler((0.9, 1.0, 1.1), batch_size=36)
     assert sampler.classes == 3 * 12
     batch = sampler.batch(0)
-    assert to_waveform(batch, CROP, torch.device("cpu")).shape == (36, CROP)
+    assert to_waveform(batch, CROP).shape == (36, CROP)
     speeds = np.repeat([sampler.speeds.index(speed) for speed, _ in batch.groups], [len(p) for _, p in batch.groups])
     assert set(speeds) == {0, 1, 2}
     np.testing.assert_array_equal(batch.labels.numpy(), sampler.labels[batch.rows] + speeds * 12)
+
+
+def test_speeds_of_one_voice(make_sampler):
+    other, one = make_sampler((0.9, 1.1), batch_size=36), make_sampler((0.9, 1.1), batch_size=36, one_voice=True)
+    assert (other.classes, one.classes) == (24, 12)
+    batch = one.batch(0)
+    same(replace(batch, labels=other.batch(0).labels), other.batch(0))
+    np.testing.assert_array_equal(batch.labels.numpy(), one.labels[batch.rows])
 
 
 @pytest.mark.parametrize("each", [2, 3])
@@ -119,21 +131,26 @@ def test_features(make_sampler):
 
 def test_prefetcher(make_sampler):
     sampler = make_sampler()
-    made = Prefetcher(sampler, 2, 12, pin=False)
-    for step, batch in enumerate(made, start=2):
-        same(batch, sampler.batch(step))
-    assert step == 11 and made.waited > 0
-    made.close()
+    for threads in (1, 3):
+        made = Prefetcher(sampler.batch, 2, 12, device=CPU, threads=threads)
+        for step, batch in enumerate(made, start=2):
+            same(batch, sampler.batch(step))
+        assert step == 11 and made.waited > 0
+        made.close()
+    assert list(Prefetcher(sampler.batch, 5, 5, device=CPU)) == []
 
 
-def test_prefetcher_ends_early_and_hands_on_errors(make_sampler, monkeypatch):
+def test_prefetcher_ends_early_and_hands_on_errors(make_sampler):
     sampler = make_sampler()
-    made = Prefetcher(sampler, 0, 1000, pin=False)
+    before = threading.active_count()
+    made = Prefetcher(sampler.batch, 0, 1000, device=CPU)
     next(iter(made))
     made.close()
-    assert not made._thread.is_alive()
-    monkeypatch.setattr(sampler, "batch", lambda step: 1 // (2 - step))
-    made = Prefetcher(sampler, 0, 5, pin=False)
+    assert threading.active_count() == before
+    made = Prefetcher(lambda step: 1 // (2 - step) and sampler.batch(step), 0, 5, device=CPU)
+    batches = iter(made)
+    next(batches)
+    next(batches)
     with pytest.raises(ZeroDivisionError):
-        list(made)
+        next(batches)
     made.close()

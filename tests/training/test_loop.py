@@ -326,3 +326,19 @@ def test_a_device_that_is_not_here(recipe, out):
     with pytest.raises(InputError, match=r"cannot be used here .*; try cpu or auto"):
         train(recipe(train={"device": absent}), out, **QUIET)
     assert not out.exists()
+
+
+def test_noise_and_rooms_from_packs(recipe, packs, tmp_path):
+    """Read ahead of the step as a function of seed and step; a pack of features or of another rate is refused."""
+    noise, rooms = {"noise": "dev", "babble": "dev", "music": "dev"}, str(packs / "dev")
+    waveform = [
+        {"name": "noise", "probability": 0.8, "packs": {kind: str(packs / name) for kind, name in noise.items()}},
+        {"name": "reverb", "packs": rooms, "longest": 0.1},
+    ]
+    parts = recipe(augment={"waveform": waveform, "speeds": [0.9, 1.0], "speeds_as": "same"}, train={"steps": 4})
+    train(parts, tmp_path / "a", **QUIET)
+    train(parts, tmp_path / "b", **QUIET)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    wrong = recipe(augment={"waveform": [{"name": "reverb", "packs": str(packs / "features")}]})
+    with pytest.raises(InputError, match="a pack of features; give the audio pack"):
+        train(wrong, tmp_path / "c", **QUIET)
