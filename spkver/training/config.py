@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,17 @@ WARM_UP_AND_DECAY = {
 }
 
 
+class StartConfig(Config):
+    """Start from a finished model: its encoder's weights, and the class weights of the speakers that both runs know."""
+
+    model: str = Field(
+        description="model directory, `exp/a/model`; the class weights are in `exp/a/model-head.safetensors`"
+    )
+    head: Literal["keep", "extend", "replace"] = "keep"
+    """class weights: those of the data's speakers (and speeds), all of which the model must know; those of all speakers
+    of the model, and new ones for the data's that it does not know; or new ones for all"""
+
+
 class TrainingConfig(Config):
     """Lengths are in steps; the numbers of the loss have schedules of their own."""
 
@@ -25,6 +36,10 @@ class TrainingConfig(Config):
     optimizer: component(OPTIMIZERS) = Field(default="sgd")  # type: ignore[valid-type]
     lr_schedule: component(SCHEDULES) = Field(default=WARM_UP_AND_DECAY)  # type: ignore[valid-type]
     """factor on the optimizer's lr"""
+    lr_factors: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """a factor of their own for parameters by name, `{loss.head: 10, network.layer1: 0.1}`; the last fit holds"""
+    freeze: tuple[str, ...] = ()
+    """parameters that stay as they are, by name, `[network.layer1, "network.*.norm"]`: see training/parameters.py"""
     clip_norm: float | None = Field(5.0, gt=0, description="greatest norm of the gradient; null for no limit")
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """of the network's products; auto is bf16 where the device computes in it natively"""

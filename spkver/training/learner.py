@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from spkver.losses.schedules import Run
 from spkver.training import checkpoint
 from spkver.training.batches import Batch, Sampler, to_waveform
 from spkver.training.config import TrainingConfig
+from spkver.training.head import Class, SavedHead, head_file
 from spkver.training.optim import OPTIMIZERS
+from spkver.training.parameters import freeze, lr_factors
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -42,23 +45,35 @@ class Learner:
         augmentations: Augmentations,
         *,
         seed: int,
+        classes: Sequence[Class],
     ) -> None:
         self.config, self.sampler, self.augmentations, self.seed = config, sampler, augmentations, seed
         self.device = pick_device(config.device)
         # channels-last is the layout in which convolutions over the plane run fastest, on CPU and GPU
+        self.classes = classes
         self.encoder: Encoder = encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = loss.to(self.device)
         self.modules = nn.ModuleDict({"network": self.encoder.network, "loss": self.loss})
+        self._still = freeze(self.modules, config.freeze)
         self.parameters = dict(self.modules.named_parameters())
-        self.optimizer: torch.optim.Optimizer = OPTIMIZERS.build(config.optimizer, self.parameters.values())
+        factors = lr_factors(self.parameters, config.lr_factors)
+        scaled = [(parameter, factors[name]) for name, parameter in self.parameters.items()]
+        self.optimizer: torch.optim.Optimizer = OPTIMIZERS.build(config.optimizer, scaled)
         self.peak_lr = float(config.optimizer.lr)
         self.lr_schedule = SCHEDULES.build(config.lr_schedule, Run(config.steps, sampler.steps_per_epoch))
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and computes_in_bf16(self.device))
 
+    def train(self) -> None:
+        """Training mode, but for what is frozen."""
+        self.encoder.train()
+        self.loss.train()
+        for module in self._still:
+            module.eval()
+
     def step(self, step: int, batch: Batch) -> dict[str, Tensor]:
         """Learn from a batch; scalars by the names of the log, which nothing here waits for."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr(step)
+            group["lr"] = self.lr(step) * group["factor"]
         features = self.features(step, batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             embeddings = self.encoder.network(features)
@@ -107,6 +122,11 @@ class Learner:
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         return tensors
+
+    def save(self, model: Path, card: str) -> None:
+        """Write the encoder as a model directory, and the head beside it."""
+        SavedHead(head_file(model), self.classes, self.loss.state_dict()).write()
+        self.encoder.save(model, card)
 
     def restore(self, tensors: dict[str, Tensor], source: str) -> None:
         """Go on from a `state`; source names it where it does not fit, which raises InputError."""

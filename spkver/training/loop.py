@@ -11,12 +11,13 @@ import torch
 
 from spkver import progress
 from spkver.encoder import load_weights
-from spkver.files import atomic_directory, recover
+from spkver.files import atomic_directory, atomic_file, recover
 from spkver.losses.loss import check_labels
 from spkver.training import checkpoint
 from spkver.training.batches import Prefetcher
 from spkver.training.checkpoint import Checkpoint
 from spkver.training.config import TrainingConfig
+from spkver.training.head import head_file
 from spkver.training.learner import Learner
 from spkver.training.monitor import Averages, Monitor
 from spkver.training.outcome import Outcome
@@ -66,7 +67,7 @@ class Trainer:
     def _steps(self, first: int, batches: Prefetcher, monitor: Monitor, bar: Any) -> None:
         config, clock = self.config, Clock(batches)
         before: Outcome | None = None
-        self.learner.encoder.train()
+        self.learner.train()
         for step, batch in enumerate(batches, start=first):
             values = self.learner.step(step, batch)
             outcome = Outcome.of(step, batch, values["loss"].isfinite() & values["gradient_norm"].isfinite())
@@ -101,7 +102,7 @@ class Trainer:
         better = not self.best or rates["dev_eer"] < self.best["dev_eer"]
         if better:
             self.best = {"step": step, **rates}
-            self.learner.encoder.save(self.out / "model-best", self._card(f"best dev EER, step {step}"))
+            self.learner.save(self.out / "model-best", self._card(f"best dev EER, step {step}"))
         monitor.record(step, self.config.steps, rates, "best so far" if better else "")
 
     def _checkpoint(self, step: int) -> None:
@@ -126,14 +127,18 @@ class Trainer:
         if final == "best" and self.best:
             with atomic_directory(self.out / "model") as part:
                 shutil.copytree(self.out / "model-best", part, dirs_exist_ok=True)
+            best_head = head_file(self.out / "model-best")
+            if best_head.is_file():  # not there if an older version wrote the best model
+                with atomic_file(head_file(self.out / "model")) as file:
+                    shutil.copyfile(best_head, file)
         else:
             what = f"step {steps}"
             if final == "average" and steps:
                 paths = checkpoint.saved(self._checkpoints)[-self.config.average_last :]
-                weights = checkpoint.average(paths, "state.network.")
-                load_weights(self.learner.encoder.network, weights, str(self._checkpoints))
+                weights = checkpoint.average(paths, "state.")
+                load_weights(self.learner.modules, weights, str(self._checkpoints))
                 what = f"mean of the last {len(paths)} checkpoints"
-            self.learner.encoder.save(self.out / "model", self._card(what))
+            self.learner.save(self.out / "model", self._card(what))
         self.say(f"model: {self.out / 'model'}")
 
     def _card(self, which: str) -> str:
