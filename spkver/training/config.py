@@ -28,6 +28,13 @@ class StartConfig(Config):
     of the model, and new ones for the data's that it does not know; or new ones for all"""
 
 
+class EMAConfig(Config):
+    """An exponential moving average of the weights, which dev EER and `model` are then of."""
+
+    decay: float = Field(0.999, gt=0, lt=1, description="share of the average that a step leaves")
+    warm_up: bool = Field(True, description="lower at first: at most (1 + n) / (10 + n) after n steps")
+
+
 class TrainingConfig(Config):
     """Lengths are in steps; the numbers of the loss have schedules of their own."""
 
@@ -40,6 +47,7 @@ class TrainingConfig(Config):
     """a factor of their own for parameters by name, `{loss.head: 10, network.layer1: 0.1}`; the last fit holds"""
     freeze: tuple[str, ...] = ()
     """parameters that stay as they are, by name, `[network.layer1, "network.*.norm"]`: see training/parameters.py"""
+    ema: EMAConfig | None = Field(None, description="null for none; `{}` for the defaults")
     clip_norm: float | None = Field(5.0, gt=0, description="greatest norm of the gradient; null for no limit")
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """of the network's products; auto is bf16 where the device computes in it natively"""
@@ -50,6 +58,7 @@ class TrainingConfig(Config):
         None, description="project of Weights & Biases to log to as well; WANDB_MODE=offline works"
     )
     dev_every: int = Field(500, gt=0)
+    patience: int | None = Field(None, gt=0, description="dev measurements without a lower EER that end the run")
     checkpoint_every: int = Field(500, gt=0)
     keep_checkpoints: int = Field(2, gt=0)
     final: Literal["last", "best", "average"] = "last"

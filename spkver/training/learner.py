@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from spkver.losses.schedules import Run
 from spkver.training import checkpoint
 from spkver.training.batches import Batch, Sampler, to_waveform
 from spkver.training.config import TrainingConfig
+from spkver.training.ema import EMA
 from spkver.training.head import Class, SavedHead, head_file
 from spkver.training.optim import OPTIMIZERS
 from spkver.training.parameters import freeze, lr_factors
@@ -59,6 +62,7 @@ class Learner:
         factors = lr_factors(self.parameters, config.lr_factors)
         scaled = [(parameter, factors[name]) for name, parameter in self.parameters.items()]
         self.optimizer: torch.optim.Optimizer = OPTIMIZERS.build(config.optimizer, scaled)
+        self.ema = None if config.ema is None else EMA(config.ema, self.modules)
         self.peak_lr = float(config.optimizer.lr)
         self.lr_schedule = SCHEDULES.build(config.lr_schedule, Run(config.steps, sampler.steps_per_epoch))
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and computes_in_bf16(self.device))
@@ -84,6 +88,8 @@ class Learner:
         limit = self.config.clip_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), limit)
         self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update(step)
         return {**output.logged(), "gradient_norm": norm.detach()}
 
     @torch.no_grad()
@@ -118,20 +124,34 @@ class Learner:
         tensors = {f"state.{name}": tensor for name, tensor in self.modules.state_dict().items()}
         optimizer = checkpoint.optimizer_state(self.optimizer, self.parameters)
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}
+        if self.ema is not None:
+            tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.state().items()}
         tensors["random.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         return tensors
 
+    def judged(self) -> AbstractContextManager[None]:
+        """The weights that dev EER and the model are of: their average, where there is one."""
+        return contextlib.nullcontext() if self.ema is None else self.ema.applied()
+
+    def adopt(self, weights: dict[str, Tensor], source: str) -> None:
+        """Take other weights as the last of the run, for `save`; source names them where they do not fit."""
+        load_weights(self.modules, weights, source)
+        self.ema = None
+
     def save(self, model: Path, card: str) -> None:
         """Write the encoder as a model directory, and the head beside it."""
-        SavedHead(head_file(model), self.classes, self.loss.state_dict()).write()
-        self.encoder.save(model, card)
+        with self.judged():
+            SavedHead(head_file(model), self.classes, self.loss.state_dict()).write()
+            self.encoder.save(model, card)
 
     def restore(self, tensors: dict[str, Tensor], source: str) -> None:
         """Go on from a `state`; source names it where it does not fit, which raises InputError."""
         load_weights(self.modules, checkpoint.part(tensors, "state."), source)
         checkpoint.load_optimizer_state(self.optimizer, self.parameters, checkpoint.part(tensors, "optimizer."))
+        if self.ema is not None:
+            self.ema.restore(checkpoint.part(tensors, "ema."))
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
