@@ -140,6 +140,18 @@ def save(config: Config, path: StrPath) -> None:
     write_text(path, dump(config))
 
 
+def flat(config: Config) -> dict[str, Any]:
+    """A config's values by their keys, `train.optimizer.lr`."""
+    return _flat(config.model_dump(mode="json"), "")
+
+
+def _flat(tree: Any, prefix: str) -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    below = (_flat(item, f"{prefix}.{name}" if prefix else name) for name, item in tree.items())
+    return {key: value for part in below for key, value in part.items()}
+
+
 def _read(path: StrPath) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")

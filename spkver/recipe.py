@@ -7,7 +7,7 @@ import math
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from spkver import __version__
 from spkver.augment import FEATURES, WAVEFORM
-from spkver.config import Config, component, load, save
+from spkver.config import Config, component, flat, load, save
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError, load_optional
 from spkver.features import FRONT_ENDS
@@ -27,13 +27,16 @@ from spkver.models import MODELS
 from spkver.packs.joined import AnyPack, join
 from spkver.packs.reader import Pack, open_audio
 from spkver.training.batches import Sampler
-from spkver.training.config import TrainingConfig
+from spkver.training.config import StartConfig, TrainingConfig
+from spkver.training.head import classes_of
 from spkver.training.inputs import Augmentations
 from spkver.training.learner import Learner
+from spkver.training.log import CONFIG
 from spkver.training.loop import Trainer
+from spkver.training.start import Start
 from spkver.training.validation import DevSet
 
-CONFIG, VERSIONS, COMPLETE = "config.yaml", "versions.json", "complete"
+VERSIONS, COMPLETE = "versions.json", "complete"
 # What may differ between a run and its resumption: where it computes and what it says, not what it is.
 FREE = ("device", "threads", "log_every", "wandb")
 
@@ -80,6 +83,7 @@ class Recipe(Config):
     front_end: component(FRONT_ENDS) = Field(default="fbank")  # type: ignore[valid-type]
     model: component(MODELS) = Field(default="xvector")  # type: ignore[valid-type]
     loss: component(LOSSES) = Field(default="bd_lmcl")  # type: ignore[valid-type]
+    start: StartConfig | None = None
     augment: AugmentConfig = AugmentConfig()
     train: TrainingConfig = TrainingConfig()
 
@@ -87,6 +91,8 @@ class Recipe(Config):
     def _parts_fit(self) -> Recipe:
         if self.train.final == "best" and self.data.dev is None:
             raise ValueError("train.final: best is chosen by dev EER; name a data.dev")
+        if self.train.patience is not None and self.data.dev is None:
+            raise ValueError("train.patience counts dev measurements; name a data.dev")
         if self.model.name == "mean_fbank" and self.front_end.normalise != "none":
             raise ValueError("model mean_fbank is all zeros over normalised features; set front_end.normalise to none")
         self._check_batches()
@@ -144,16 +150,22 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
     encoder = Encoder(EncoderConfig(front_end=recipe.front_end, model=recipe.model))
     _check_crop(recipe, encoder, sampler)
     run = Run(recipe.train.steps, sampler.steps_per_epoch)
-    loss = LOSSES.build(recipe.loss, encoder.dim, sampler.classes, run)
-    for warning in bounds.check(recipe.loss, sampler.classes, encoder.dim, run=run):
+    classes = classes_of(sampler)
+    start = None if recipe.start is None else Start(recipe.start)
+    if start is not None:
+        classes = start.classes(classes)
+    loss = LOSSES.build(recipe.loss, encoder.dim, len(classes), run)
+    for warning in bounds.check(recipe.loss, len(classes), encoder.dim, run=run):
         say(f"warning: {warning}")
+    if start is not None:
+        start.give(encoder, loss, classes, say)
     dev = None
     if recipe.data.dev is not None:
         dev = DevSet.open(_open(recipe, recipe.data.dev), recipe.data.dev_trials, set(pack.speakers))
     hours = pack.seconds.sum() / 3600
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
     say(
-        f"{len(pack)} utterances, {len(sampler.speakers)} speakers, {hours:.2f} h; {sampler.classes} classes; "
+        f"{len(pack)} utterances, {len(sampler.speakers)} speakers, {hours:.2f} h; {len(classes)} classes; "
         f"{recipe.model.name} with {parameters / 1e6:.2f} M parameters, {recipe.loss.name}"
     )
     rate = recipe.front_end.sample_rate
@@ -165,7 +177,7 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
         [FEATURES.build(part, recipe.front_end.bins) for part in recipe.augment.features],
     )
     card = _card(recipe, pack, hours, parameters)
-    learner = Learner(recipe.train, encoder, loss, sampler, augmentations)
+    learner = Learner(recipe.train, encoder, loss, sampler, augmentations, classes=classes)
     return Trainer(recipe.train, learner, dev, out, say=say, card=card)
 
 
@@ -218,23 +230,13 @@ def _check_out(recipe: Recipe, folder: Path, resume: bool) -> None:
 
 
 def _check_same(old: Recipe, new: Recipe, path: Path) -> None:
-    before, after = (_flat(one.model_dump(mode="json")) for one in (old, new))
+    before, after = flat(old), flat(new)
     for key in sorted(before | after):
         if before.get(key) != after.get(key) and key not in {f"train.{name}" for name in FREE}:
             raise InputError(
                 f"{path}: the run was started with {key} {before.get(key)}, not {after.get(key)}; "
                 "resume with the same config, or give another --out"
             )
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(tree, dict):
-        return {
-            key: value
-            for name, item in tree.items()
-            for key, value in _flat(item, f"{prefix}.{name}" if prefix else name).items()
-        }
-    return {prefix: tree}
 
 
 def _card(recipe: Recipe, pack: AnyPack, hours: float, parameters: int) -> str:

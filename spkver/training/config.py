@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,24 @@ WARM_UP_AND_DECAY = {
 }
 
 
+class StartConfig(Config):
+    """Start from a finished model: its encoder's weights, and the class weights of the speakers that both runs know."""
+
+    model: str = Field(
+        description="model directory, `exp/a/model`; the class weights are in `exp/a/model-head.safetensors`"
+    )
+    head: Literal["keep", "extend", "replace"] = "keep"
+    """class weights: those of the data's speakers (and speeds), all of which the model must know; those of all speakers
+    of the model, and new ones for the data's that it does not know; or new ones for all"""
+
+
+class EMAConfig(Config):
+    """An exponential moving average of the weights, which dev EER and `model` are then of."""
+
+    decay: float = Field(0.999, gt=0, lt=1, description="share of the average that a step leaves")
+    warm_up: bool = Field(True, description="lower at first: at most (1 + n) / (10 + n) after n steps")
+
+
 class TrainingConfig(Config):
     """Lengths are in steps; the numbers of the loss have schedules of their own."""
 
@@ -25,6 +43,11 @@ class TrainingConfig(Config):
     optimizer: component(OPTIMIZERS) = Field(default="sgd")  # type: ignore[valid-type]
     lr_schedule: component(SCHEDULES) = Field(default=WARM_UP_AND_DECAY)  # type: ignore[valid-type]
     """factor on the optimizer's lr"""
+    lr_factors: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """a factor of their own for parameters by name, `{loss.head: 10, network.layer1: 0.1}`; the last fit holds"""
+    freeze: tuple[str, ...] = ()
+    """parameters that stay as they are, by name, `[network.layer1, "network.*.norm"]`: see training/parameters.py"""
+    ema: EMAConfig | None = Field(None, description="null for none; `{}` for the defaults")
     clip_norm: float | None = Field(5.0, gt=0, description="greatest norm of the gradient; null for no limit")
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """of the network's products; auto is bf16 where the device computes in it natively"""
@@ -35,6 +58,7 @@ class TrainingConfig(Config):
         None, description="project of Weights & Biases to log to as well; WANDB_MODE=offline works"
     )
     dev_every: int = Field(500, gt=0)
+    patience: int | None = Field(None, gt=0, description="dev measurements without a lower EER that end the run")
     checkpoint_every: int = Field(500, gt=0)
     keep_checkpoints: int = Field(2, gt=0)
     final: Literal["last", "best", "average"] = "last"

@@ -1,10 +1,13 @@
-"""The log of a run, `metrics.jsonl`: its name, and how its numbers are shown. Without torch, so it is read fast."""
+"""The log of a run, `metrics.jsonl`: its name, beside that of the config, and how its numbers are shown.
+
+Without torch, so it is read fast.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-METRICS = "metrics.jsonl"
+CONFIG, METRICS = "config.yaml", "metrics.jsonl"
 SHOWN = {
     "loss": "loss {:.3f}",
     "lr": "lr {:.2e}",

@@ -1,8 +1,11 @@
-"""Optimizers. Biases, norms' gains and other vectors get no weight decay."""
+"""Optimizers. Biases, norms' gains and other vectors get no weight decay.
+
+They are built from parameters, each with a factor on the learning rate, which the group's `factor` keeps.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -13,6 +16,10 @@ from spkver.config import Component
 from spkver.registry import Registry
 
 OPTIMIZERS = Registry("optimizer", {"sgd": "spkver.training.optim:SGD", "adamw": "spkver.training.optim:AdamW"})
+
+
+Scaled = tuple[nn.Parameter, float]
+"""A parameter, and the factor on its learning rate."""
 
 
 class SGDConfig(Component):
@@ -30,7 +37,7 @@ class SGD(torch.optim.SGD):
 
     Config = SGDConfig
 
-    def __init__(self, config: SGDConfig, parameters: Iterable[nn.Parameter]) -> None:
+    def __init__(self, config: SGDConfig, parameters: Sequence[Scaled]) -> None:
         super().__init__(
             _groups(parameters, config.weight_decay),
             lr=config.lr,
@@ -53,14 +60,21 @@ class AdamW(torch.optim.AdamW):
 
     Config = AdamWConfig
 
-    def __init__(self, config: AdamWConfig, parameters: Iterable[nn.Parameter]) -> None:
+    def __init__(self, config: AdamWConfig, parameters: Sequence[Scaled]) -> None:
         super().__init__(_groups(parameters, config.weight_decay), lr=config.lr, betas=config.betas)
 
 
-def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict]:
-    matrices: list[nn.Parameter] = []
-    vectors: list[nn.Parameter] = []
-    for parameter in parameters:
-        (matrices if parameter.ndim > 1 else vectors).append(parameter)
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+def _groups(parameters: Sequence[Scaled], weight_decay: float) -> list[dict]:
+    """Parameters that are learnt, by their factor and whether they decay."""
+    groups = [
+        {
+            "params": [
+                one for one, own in parameters if own == factor and (one.ndim > 1) == decays and one.requires_grad
+            ],
+            "weight_decay": weight_decay if decays else 0.0,
+            "factor": factor,
+        }
+        for factor in dict.fromkeys(factor for _, factor in parameters)
+        for decays in (True, False)
+    ]
     return [group for group in groups if group["params"]]

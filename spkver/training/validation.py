@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from torch import nn
 
 from spkver import metrics
 from spkver.embeddings import Embeddings
@@ -38,12 +41,8 @@ class DevSet:
 
     def error_rates(self, encoder: Encoder) -> dict[str, float]:
         """EER and minDCF of the encoder as it is now; its training mode is left as it was."""
-        training = encoder.training
-        encoder.eval()
-        try:
+        with evaluating(encoder):
             vectors, _ = embed_pack(encoder, self.pack)
-        finally:
-            encoder.train(training)
         rows = sorted(vectors)
         if not rows:
             raise InputError(f"{self.pack.path}: no dev recording is long enough for the network")
@@ -56,6 +55,18 @@ class DevSet:
             "dev_eer": metrics.eer(scores, trials.target),
             "dev_min_dcf": metrics.min_dcf(scores, trials.target, p_target=point.p_target),
         }
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode; each module in it gets its own mode back."""
+    training = [one for one in module.modules() if one.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for one in training:
+            one.training = True
 
 
 def _make(pack: Pack) -> Trials:

@@ -13,9 +13,8 @@ import yaml
 
 from spkver.errors import InputError, load_optional
 from spkver.files import write_text
-from spkver.training.log import METRICS
+from spkver.training.log import CONFIG, METRICS
 
-CONFIG = "config.yaml"
 WANDB_ID = "wandb-id"
 """The file of a run that says which of wandb's it is, so that a resumed run goes on there."""
 

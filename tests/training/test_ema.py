@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from spkver import load_model
+from spkver.packs import Pack
+from spkver.recipe import train
+from spkver.training import checkpoint
+from spkver.training.config import EMAConfig
+from spkver.training.ema import EMA
+from spkver.training.head import SavedHead
+from spkver.training.validation import DevSet
+
+QUIET = {"say": lambda text: None}
+
+
+def test_the_average_is_that_of_the_formula():
+    module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).double()
+    ema = EMA(EMAConfig(decay=0.6), module)
+    expected = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    random = torch.Generator().manual_seed(0)
+    for step in range(20):
+        decay = min(0.6, (1 + step) / (10 + step))
+        assert ema.decay(step) == decay
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.randn(tensor.shape, generator=random))
+                expected[name] = decay * expected[name] + (1 - decay) * tensor
+        ema.update(step)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    with ema.applied():
+        torch.testing.assert_close(dict(module.state_dict()), expected)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    assert "1.num_batches_tracked" not in ema.state() and "1.running_var" in ema.state()
+
+
+def test_no_warm_up():
+    assert EMA(EMAConfig(decay=0.9, warm_up=False), nn.Linear(1, 1)).decay(0) == 0.9
+
+
+def test_dev_error_and_model_are_of_the_average(recipe, packs, tmp_path):
+    """And the training itself is what it is without one."""
+    told = []
+    settings = {"steps": 6, "dev_every": 6, "precision": "fp32"}
+    parts = recipe(train=settings | {"ema": {"decay": 0.5}})
+    train(parts, tmp_path / "a", say=told.append)
+    train(recipe(train=settings), tmp_path / "b", **QUIET)
+    states = [checkpoint.read(checkpoint.saved(tmp_path / name / "checkpoints")[-1]).tensors for name in "ab"]
+    for name, tensor in states[1].items():
+        assert torch.equal(states[0][name], tensor), name
+    model = load_model(tmp_path / "a" / "model")
+    averages = checkpoint.part(states[0], "ema.network.")
+    assert averages and all(torch.equal(model.network.state_dict()[name], tensor) for name, tensor in averages.items())
+    assert not torch.equal(averages["segment.0.weight"], states[0]["state.network.segment.0.weight"])
+    assert torch.equal(SavedHead.read(tmp_path / "a" / "model").state["head.weight"], states[0]["ema.loss.head.weight"])
+    rates = DevSet.open(Pack.open(packs / "dev"), None, set()).error_rates(model)
+    assert any(f"dev EER {rates['dev_eer']:.2%}" in text for text in told)
+
+
+@pytest.mark.parametrize("final", ["last", "best", "average"])
+def test_resumes_exactly(recipe, tmp_path, final):
+    many = {"keep_checkpoints": 5, "average_last": 2, "checkpoint_every": 2, "dev_every": 2, "final": final}
+    parts = recipe(train={"steps": 6, "ema": {}, "optimizer": "adamw", **many})
+    train(parts, tmp_path / "a", **QUIET)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    for name in ("complete", "model", "checkpoints/step-00000006", "checkpoints/step-00000004"):
+        path = tmp_path / "b" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    torch.manual_seed(7)
+    train(parts, tmp_path / "b", resume=True, **QUIET)
+    for name in ("model/model.safetensors", "model-head.safetensors", "model/card.md"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    last = [checkpoint.read(checkpoint.saved(tmp_path / name / "checkpoints")[-1]) for name in "ab"]
+    assert last[0].numbers == last[1].numbers
+    assert all(torch.equal(tensor, last[1].tensors[name]) for name, tensor in last[0].tensors.items())
+    if final == "average":
+        paths = checkpoint.saved(tmp_path / "a" / "checkpoints")[-2:]
+        means = [checkpoint.part(checkpoint.read(path).tensors, "ema.network.")["segment.0.weight"] for path in paths]
+        weight = load_model(tmp_path / "a" / "model").network.state_dict()["segment.0.weight"]
+        np.testing.assert_allclose(weight, (means[0] + means[1]) / 2, rtol=1e-6)
