@@ -10,6 +10,7 @@ from spkver.registry import Registry
 WAVEFORM = Registry(
     "waveform augmentation",
     {
+        "equaliser": "spkver.augment.equaliser:Equaliser",
         "noise": "spkver.augment.noise:Noise",
         "reverb": "spkver.augment.reverb:Reverb",
     },

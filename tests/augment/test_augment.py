@@ -35,6 +35,7 @@ ALL = [
     (WAVEFORM, "noise", {}),
     (WAVEFORM, "noise", STORED),
     (WAVEFORM, "noise", {"packs": {"babble": ["b", "m"]}, "shares": {"noise": 0}}),
+    (WAVEFORM, "equaliser", {}),
     (WAVEFORM, "reverb", {}),
     (WAVEFORM, "reverb", {"packs": "r"}),
     (FEATURES, "spec_augment", {}),
