@@ -177,7 +177,7 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
         [FEATURES.build(part, recipe.front_end.bins) for part in recipe.augment.features],
     )
     card = _card(recipe, pack, hours, parameters)
-    learner = Learner(recipe.train, encoder, loss, sampler, augmentations, classes=classes)
+    learner = Learner(recipe.train, encoder, loss, sampler, augmentations, classes=classes, say=say)
     return Trainer(recipe.train, learner, dev, out, say=say, card=card)
 
 

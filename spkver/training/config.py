@@ -51,6 +51,8 @@ class TrainingConfig(Config):
     clip_norm: float | None = Field(5.0, gt=0, description="greatest norm of the gradient; null for no limit")
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """of the network's products; auto is bf16 where the device computes in it natively"""
+    compile: bool | Literal["auto"] = "auto"
+    """the network by torch.compile; auto compiles runs that are long enough for it to pay, where it can be done"""
     device: str = "auto"
     threads: int | None = Field(None, gt=0, description="CPU threads; null leaves PyTorch's choice")
     log_every: int = Field(50, gt=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from spkver.losses.loss import Loss
 from spkver.losses.schedules import Run
 from spkver.training import checkpoint
 from spkver.training.batches import Batch, Sampler
+from spkver.training.compiling import forward_of
 from spkver.training.config import TrainingConfig
 from spkver.training.ema import EMA
 from spkver.training.head import Class, SavedHead, head_file
@@ -36,12 +37,14 @@ class Learner:
         augmentations: Augmentations,
         *,
         classes: Sequence[Class],
+        say: Callable[[str], None],
     ) -> None:
         self.config, self.sampler = config, sampler
         self.device = pick_device(config.device)
         # channels-last is the layout in which convolutions over the plane run fastest, on CPU and GPU
         self.classes = classes
         self.encoder: Encoder = encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.forward = forward_of(self.encoder.network, config, self.device, say)
         self.inputs = Inputs(sampler, augmentations, self.encoder.front_end)
         self.loss = loss.to(self.device)
         self.modules = nn.ModuleDict({"network": self.encoder.network, "loss": self.loss})
@@ -68,7 +71,7 @@ class Learner:
             group["lr"] = self.lr(step) * group["factor"]
         features = self.inputs.features(batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            embeddings = self.encoder.network(features)
+            embeddings = self.forward(features)
         output = self.loss(embeddings, batch.labels, step / self.config.steps)
         self.optimizer.zero_grad(set_to_none=True)
         output.loss.backward()

@@ -1,0 +1,240 @@
+"""Training from audio packs: python tests/benchmarks/training.py [--device cuda] [--models xvector resnet34]
+
+Makes packs of synthetic recordings, noises, music, babble and rooms in a temporary folder and trains on them by
+`spkver.recipe.train`, with speeds, reverberation, noise and SpecAugment. Prints for every network
+
+    bare step   forward, backward and optimizer on one batch of features that is there: what no loop can beat
+    whole loop  utterances a second of the log's windows after the first (best, and all of them), what share of the
+                time it waited for batches, and the peak memory (of the device, or of the process)
+    work        floating-point operations of a step (torch.utils.flop_counter), and the share of the device's peak that
+                the loop reaches; the peak is that of a product of two matrices in the same precision, measured here
+    loader      batches drawn and read by one thread with nothing else to do; and what the device makes of them
+
+On a GPU also whether the host ever waits for the device within a step. Other work on the machine makes all of it
+slower: repeat, and take the best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from spkver.config import validate
+from spkver.packs import PackWriter
+from spkver.recipe import Recipe, build, train
+from spkver.training.pace import fast_cpu
+
+RATE = 16000
+
+
+def write_pack(path: Path, rows: int, speakers: int, seconds: float, *, decay: float | None = None) -> str:
+    """Noise with the spectrum and the pauses of speech, more or less; with a decay (s), rooms."""
+    random = np.random.default_rng(len(path.name))
+    size = int(seconds * RATE)
+    noise = np.convolve(random.normal(size=size + 4 * RATE), np.ones(8) / 3, "same")
+    with PackWriter(path, kind="audio", sample_rate=RATE) as pack:
+        for row in range(rows):
+            start = random.integers(0, 4 * RATE)
+            level = np.repeat(random.uniform(200, 4000, size=size // 1600 + 1), 1600)[:size]
+            samples = noise[start : start + size] * level
+            if decay:
+                samples = samples * np.exp(-7 * np.arange(size) / RATE / decay)
+                samples[50] = 30000
+            pack.add(f"{row:05}", f"s{row % speakers:04}", "", np.clip(samples, -32768, 32767).astype("<i2"))
+    return str(path)
+
+
+def make_recipe(folder: Path, options: argparse.Namespace, model: str, *, compiled: bool) -> Recipe:
+    noises = {kind: str(folder / kind) for kind in ("noise", "music", "babble")}
+    waveform = [{"name": "reverb", "packs": str(folder / "rooms")}, {"name": "noise", "packs": noises}]
+    augment = {"speeds": [1.0, 0.9, 1.1], "waveform": waveform, "features": ["spec_augment"]}
+    tree: dict[str, Any] = {
+        "data": {"train": str(folder / "train"), "crop_seconds": options.seconds},
+        "model": model,
+        "loss": "lmcl",
+        "augment": {} if options.plain else augment,
+        "train": {
+            "steps": options.steps * (options.windows + 1),
+            "log_every": options.steps,
+            "batch_size": options.batch,
+            "device": options.device,
+            "threads": options.threads,
+            "precision": options.precision,
+            "compile": compiled,
+        },
+    }
+    return validate(Recipe, tree)
+
+
+def timed(work: Callable[[], object], device: torch.device, seconds: float = 3.0) -> float:
+    """The seconds of one call, the best of those that fit into so many seconds, after one."""
+    once(work, device)
+    times: list[float] = []
+    while sum(times) < seconds:
+        times.append(once(work, device))
+    return min(times)
+
+
+def once(work: Callable[[], object], device: torch.device) -> float:
+    start = time.perf_counter()
+    work()
+    wait(device)
+    return time.perf_counter() - start
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak(device: torch.device, kind: torch.dtype) -> float:
+    """Floating-point operations a second of a large product of two matrices."""
+    size = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
+    return 2 * size**3 / timed(lambda: a @ b, device)
+
+
+@contextmanager
+def no_waiting(device: torch.device) -> Any:
+    """Raise where the host waits for the device."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def memory(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB of the device"
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB of the process"
+
+
+class Parts(NamedTuple):
+    """What was measured of the parts of a step."""
+
+    device: torch.device
+    precision: str
+    bare: float  # seconds
+    work: int  # floating-point operations
+
+
+def measure_parts(recipe: Recipe, options: argparse.Namespace, folder: Path) -> Parts:
+    """Print the bare step and the loader of a recipe's first batch."""
+    learner = build(recipe, folder / "unused", lambda text: None).learner
+    device, inputs, size = learner.device, learner.inputs, options.batch
+    learner.encoder.train()
+    batch = inputs.batch(0) if device.type == "cpu" else inputs.batch(0).to(device)
+    features = inputs.features(batch)
+
+    def step() -> None:
+        learner.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=learner.bf16):
+            embeddings = learner.forward(features)
+        learner.loss(embeddings, batch.labels, 0.5).loss.backward()
+        learner.optimizer.step()
+
+    words = f"{recipe.model.name} on {device}, {'compiled' if recipe.train.compile else 'eager'}"
+    precision = "bf16" if learner.bf16 else "fp32"
+    print(f"\n{words}, {precision}: batches of {size} x {options.seconds:g} s, {learner.sampler.classes} classes")
+    first = once(step, device)
+    bare = timed(step, device, options.bare_seconds)
+    print(f"  bare step   {size / bare:9.1f} utt/s ({1e3 * bare:.1f} ms; the first took {first:.1f} s)")
+    numbers = iter(range(1, 1 << 30))
+    loading = timed(lambda: inputs.batch(next(numbers)), device)
+    making = timed(lambda: inputs.features(batch), device)
+    print(f"  loader      {size / loading:9.1f} utt/s drawn and read by one thread")
+    print(f"              {size / making:9.1f} utt/s augmented and made into features")
+    if device.type == "cuda":
+        check_waiting(learner, batch)
+    learner.forward = learner.encoder.network  # what is compiled cannot be counted
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return Parts(device, precision, bare, counter.get_total_flops())
+
+
+def measure(recipe: Recipe, options: argparse.Namespace, folder: Path, peaks: dict[str, float]) -> None:
+    """Print what a recipe does as a whole, beside its parts."""
+    with fast_cpu(options.threads):
+        parts = measure_parts(recipe, options, folder)
+    if parts.device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(parts.device)
+    train(recipe, folder / "out", say=lambda text: None)
+    records = [json.loads(line) for line in (folder / "out" / "metrics.jsonl").read_text().splitlines()][1:]
+    shutil.rmtree(folder / "out")
+    rates = [one["utterances_per_second"] for one in records]
+    steps, reach = max(rates) / options.batch, peaks[parts.precision]
+    shown = " ".join(f"{rate:.1f}" for rate in rates)
+    print(f"  whole loop  {max(rates):9.1f} utt/s ({shown}), {steps * parts.bare:.0%} of the bare step's")
+    print(f"  waiting     {100 * min(one['waiting'] for one in records):9.2f} % of the time for batches")
+    print(f"  memory      {memory(parts.device)} at most")
+    print(f"  work        {parts.work / 1e9 / options.batch:9.2f} GFLOP an utterance")
+    alone = parts.work / parts.bare / reach
+    print(f"              {parts.work * steps / reach:9.1%} of the device's peak; the bare step {alone:.1%}")
+
+
+def check_waiting(learner: Any, batch: Any) -> None:
+    learner.step(0, batch)
+    wait(learner.device)
+    try:
+        with no_waiting(learner.device):
+            learner.step(1, batch)
+        print("  the host does not wait for the device within a step")
+    except RuntimeError as error:
+        print(f"  THE HOST WAITS for the device: {str(error).splitlines()[0]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--models", nargs="+", default=["xvector"])
+    parser.add_argument("--compile", choices=["no", "yes", "both"], default="both")
+    parser.add_argument("--batch", type=int, help="64, on a GPU 256")
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"])
+    parser.add_argument("--threads", type=int, help="Of the CPU.")
+    parser.add_argument("--steps", type=int, help="In a window of the log: 8, on a GPU 100.")
+    parser.add_argument("--windows", type=int, default=3, help="That count; one more comes before them.")
+    parser.add_argument("--bare-seconds", type=float, default=5.0)
+    parser.add_argument("--speakers", type=int, default=334)
+    parser.add_argument("--plain", action="store_true", help="Without augmentation.")
+    parser.add_argument("--folder", help="Where the packs go, 0.2 GB (the system's temporary folder).")
+    options = parser.parse_args()
+    if options.device == "auto":
+        options.device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(options.device)
+    on_gpu = device.type == "cuda"
+    options.batch = options.batch or (256 if on_gpu else 64)
+    options.steps = options.steps or (100 if on_gpu else 8)
+    root = Path(tempfile.mkdtemp(prefix="training-", dir=options.folder))
+    try:
+        write_pack(root / "train", 4 * options.speakers, options.speakers, 4.0)
+        for kind in ("noise", "music", "babble"):
+            write_pack(root / kind, 50, 1, 10.0)
+        write_pack(root / "rooms", 50, 1, 1.0, decay=0.5)
+        peaks = {name: peak(device, kind) for name, kind in (("bf16", torch.bfloat16), ("fp32", torch.float32))}
+        name = torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} threads"
+        shown = ", ".join(f"{one / 1e12:.3f} {kind}" for kind, one in peaks.items())
+        print(f"torch {torch.__version__}, {name}; a product of matrices: {shown} TFLOP/s")
+        for model in options.models:
+            for compiled in {"no": [False], "yes": [True], "both": [False, True]}[options.compile]:
+                measure(make_recipe(root, options, model, compiled=compiled), options, root, peaks)
+    finally:
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()
