@@ -382,4 +382,5 @@ def _classes(config: Mapping[str, Any]) -> int | None:
         speakers = int(read_index(Path(str(data.get("train"))))["speakers"])
     except (InputError, KeyError, TypeError, ValueError):  # the pack is no longer there
         return None
-    return speakers * len(_part(config, "augment").get("speeds") or (1.0,))
+    augment = _part(config, "augment")
+    return speakers * (len(augment.get("speeds") or (1.0,)) if augment.get("speeds_as") != "same" else 1)
