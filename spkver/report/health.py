@@ -1,7 +1,8 @@
 """What looks wrong in a training run, in words.
 
 Every rule is a function of a run that returns a sentence or None: what was seen, and what to do. Its docstring says why
-its threshold is where it is. A rule that lacks what it needs (a short log, a metric that this loss has not) is silent.
+its threshold is where it is. A rule that lacks what it needs (a short log, a metric that this loss has not) is silent,
+and so are all but `diverged` where numbers are not finite.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def no_learning(run: Run) -> str | None:
     if min(len(loss), len(accuracy)) < 4 or run.classes is None:
         return None
     now, share = _late(loss), _late(accuracy)
-    if now < 0.97 * loss[0] or share > max(1.5 / run.classes, 0.005):
+    if not (now >= 0.97 * loss[0] and share <= max(1.5 / run.classes, 0.005)):
         return None
     return (
         f"It has not learnt: the loss was {loss[0]:.2f} at first and is {now:.2f} (guessing among {run.classes} "
@@ -163,13 +164,13 @@ def gradient_spikes(run: Run) -> str | None:
     norms = run.of("gradient_norm")
     first = max(2, len(norms) // 10)
     later = norms[first:]
-    if len(later) < 4:
+    if np.isfinite(later).sum() < 4:
         return None
-    middle = float(np.median(later))
-    high = np.flatnonzero(~(later <= 5 * middle))
+    middle = float(np.nanmedian(later))
+    high = np.flatnonzero(later > 5 * middle)
     if not len(high):
         return None
-    worst = high[np.argmax(np.nan_to_num(later[high], nan=np.inf))]
+    worst = int(high[np.argmax(later[high])])
     return (
         f"The gradient's norm has spikes: {later[worst]:.3g} around step "
         f"{run.steps_of('gradient_norm')[first + worst]}, {middle:.3g} as a rule ({len(high)} of {len(later)} log "
@@ -195,7 +196,7 @@ def collapsed(run: Run) -> str | None:
     A cosine above 0.8 to a stranger is not seen in a network that learns: its hardest others are at some 0.2 to 0.6.
     """
     own, other = run.of("target_cosine"), run.of("hardest_cosine")
-    if min(len(own), len(other)) < 4 or _late(other) < 0.8 or _late(other) < _late(own) - 0.05:
+    if min(len(own), len(other)) < 4 or not _late(other) >= max(0.8, _late(own) - 0.05):
         return None
     return (
         f"All embeddings look alike: the mean cosine to the own speaker is {_late(own):.2f}, to the nearest other "
@@ -210,10 +211,10 @@ def margin_too_large(run: Run) -> str | None:
     last quarter, and that it is no better than the quarter before.
     """
     accuracy, margin_accuracy = run.of("accuracy"), run.of("margin_accuracy")
-    if min(len(accuracy), len(margin_accuracy)) < 8 or not run.margin or _late(accuracy) < 0.2:
+    if min(len(accuracy), len(margin_accuracy)) < 8 or not run.margin or not _late(accuracy) >= 0.2:
         return None
     now, before = _late(margin_accuracy), _late(margin_accuracy[: -_quarter(margin_accuracy)])
-    if now >= 0.002 or now > 1.2 * before:
+    if not now < 0.002 or now > 1.2 * before:
         return None
     share = run.of("boundary_share")
     stuck = " (so every sample is a boundary sample)" if len(share) and share.min() < 1 and _late(share) > 0.99 else ""
@@ -382,4 +383,5 @@ def _classes(config: Mapping[str, Any]) -> int | None:
         speakers = int(read_index(Path(str(data.get("train"))))["speakers"])
     except (InputError, KeyError, TypeError, ValueError):  # the pack is no longer there
         return None
-    return speakers * len(_part(config, "augment").get("speeds") or (1.0,))
+    augment = _part(config, "augment")
+    return speakers * (len(augment.get("speeds") or (1.0,)) if augment.get("speeds_as") != "same" else 1)

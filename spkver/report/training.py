@@ -8,10 +8,10 @@ import numpy as np
 
 from spkver.errors import InputError
 from spkver.files import StrPath, write_text
-from spkver.page import Axis, Chart, Html, document, figure, html, legend, section, span
-from spkver.report.curves import draw_all
+from spkver.page import Html, document, html, legend, section
+from spkver.report import plots
+from spkver.report.curves import Curve, draw_all
 from spkver.report.health import Run, findings, summary
-from spkver.training.log import is_share
 
 PANELS = (
     *("loss", "accuracy", "margin_accuracy", "boundary_share", "target_cosine", "hardest_cosine"),
@@ -48,15 +48,17 @@ def write_page(runs: Mapping[str, Run], out: StrPath, *, title: str) -> None:
 
     Raises InputError for runs that logged nothing.
     """
+    numbers = {name: number for number, name in enumerate(runs)}
+    curves = {name: [_finite(run.curves)] for name, run in runs.items()}
+    panels = "".join(plots.training(curves, metric, numbers) for metric in _logged(runs))
     key = legend(list(runs)) if len(runs) > 1 else ""
-    panels = "".join(figure(_chart(runs, name).svg(f"{name} over the steps"), _label(name)) for name in _logged(runs))
-    curves = section("Curves", Html(f'{key}<div class="plots">{panels}</div>\n'))
+    drawn = section("Curves", Html(f'{key}<div class="plots">{panels}</div>\n'))
     told = {name: plain(run) for name, run in runs.items()}
-    write_text(out, document(title, *(_section(name, run) for name, run in runs.items()), curves, data={"runs": told}))
+    write_text(out, document(title, *(_section(name, run) for name, run in runs.items()), drawn, data={"runs": told}))
 
 
 def _logged(runs: Mapping[str, Run]) -> list[str]:
-    known = {name for run in runs.values() for name in run.curves}
+    known = {name for run in runs.values() for name in _finite(run.curves)}
     names = [name for name in PANELS if name in known]
     if not names:
         raise InputError(f"{', '.join(runs)}: nothing was logged yet")
@@ -68,20 +70,7 @@ def _section(name: str, run: Run) -> Html:
     return section(name, Html(f"<ul>\n{found}</ul>\n" if found else f"<p>{HEALTHY}</p>\n"), note=summary(run))
 
 
-def _chart(runs: Mapping[str, Run], name: str) -> Chart:
-    scale = 100 if is_share(name) else 1
-    curves = {run: (one.steps_of(name), scale * one.of(name)) for run, one in runs.items()}
-    steps, values = (np.concatenate([curve[axis] for curve in curves.values()]) for axis in (0, 1))
-    low, high = span(values, 0.05)
-    chart = Chart(Axis("step", 0, max(1, float(steps.max()))), Axis(_label(name), low, high), height=230)
-    for number, (run, (x, y)) in enumerate(curves.items()):
-        whole = np.isfinite(y)
-        if whole.sum() > 1:
-            chart.line(x[whole], y[whole], number, run)
-        else:
-            chart.dots(x[whole], y[whole], number, [f"{run}: {value:.4g}" for value in y[whole]])
-    return chart
-
-
-def _label(name: str) -> str:
-    return f"{name.replace('_', ' ')}{' (%)' if is_share(name) else ''}"
+def _finite(curves: Mapping[str, Curve]) -> dict[str, Curve]:
+    """What of the curves can be drawn."""
+    whole = {name: np.isfinite(values) for name, (_, values) in curves.items()}
+    return {name: (curves[name][0][there], curves[name][1][there]) for name, there in whole.items() if there.any()}

@@ -178,6 +178,11 @@ def test_the_page(experiment, tmp_path):
     assert "<h2>&lt;a&gt;</h2>" in page and "<b>starved</b>: It waited for data 20%" in page
     assert page.count(f"<p>{training.HEALTHY}</p>") == 1 and "<title>A &amp; B</title>" in page
     assert page.count('class="chart"') == len(training.PANELS) - 1 and "dev eer (%)" in page
+    lost = healthy(loss=ones(np.nan), accuracy=np.where(np.arange(LINES) > 20, np.nan, 0.5))
+    training.write_page({"lost": lost}, tmp_path / "lost.html", title="Lost")
+    page = (tmp_path / "lost.html").read_text()
+    assert "not finite from step 100 on" in page and page.count('class="chart"') == len(training.PANELS) - 2
+    assert rules(lost) == ["diverged"] == rules(healthy(loss=ones(np.nan), gradient_norm=ones(np.nan)))
     with pytest.raises(InputError, match="nothing was logged yet"):
         training.write_page({"b": Run({})}, tmp_path / "b.html", title="B")
     assert not (tmp_path / "b.html").exists()
