@@ -136,6 +136,8 @@ def training(runs: Mapping[str, Sequence[Mapping[str, Curve]]], name: str, numbe
             kept = np.unique(np.linspace(0, len(steps) - 1, 200).astype(int))
             chart.band(steps[kept], values.min(axis=0)[kept], values.max(axis=0)[kept], numbers[system])
         chart.line(steps, mean, numbers[system], system)
+        if len(steps) == 1:  # no line to be seen
+            chart.dots(steps, mean, numbers[system], [system])
         some = np.unique(np.linspace(0, len(steps) - 1, 10).astype(int))
         rows += [[system, f"{steps[at]:.0f}", f"{mean[at]:.4g}"] for at in some]
     return figure(chart.svg(f"{words} over training"), words, numbers=table(rows))

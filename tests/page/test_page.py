@@ -121,3 +121,21 @@ def test_a_histogram_and_thresholds():
 
 def test_lines_can_be_told_apart():
     assert len({series(number) for number in range(28)}) == 28
+
+
+def luminance(colour):
+    parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+
+def test_colours_stand_out_from_the_page():
+    """Text by 4.5, lines by 3, as the Web Content Accessibility Guidelines (1.4.3, 1.4.11) ask."""
+    style = document("", Html(""))
+    for scheme in re.findall(r":root \{(.*?)\}", style, re.DOTALL):
+        colours = dict(re.findall(r"--(\w+): (#\w{6})", scheme))
+        for name, colour in colours.items():
+            light, dark = sorted(map(luminance, (colour, colours["paper"])), reverse=True)
+            contrast = (light + 0.05) / (dark + 0.05)
+            least = {"ink": 4.5, "soft": 4.5, "link": 4.5}.get(name, 3 if re.fullmatch(r"s\d", name) else 1)
+            assert contrast >= least, (name, colour, contrast)
+    assert len(colours) == 13

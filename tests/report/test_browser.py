@@ -1,0 +1,214 @@
+"""The page in a browser: what only a browser can say of it. Skipped where there is no Chromium with its driver."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+
+import pytest
+
+from spkver.report.page import Material, Settings, write_page
+
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
+    *("--autoplay-policy=no-user-gesture-required", "--mute-audio", "--hide-scrollbars"),
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (the extra `test`)")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("needs chromium and chromedriver (apt-get install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    started.set_script_timeout(20)
+    yield started
+    started.quit()
+
+
+@pytest.fixture(scope="module")
+def path(evaluation, tmp_path_factory):
+    out = tmp_path_factory.mktemp("page") / "page.html"
+    material = Material(evaluation.known, evaluation.embeddings, evaluation.runs, evaluation.data)
+    settings = Settings(llr=True, replicates=20, worst=8, projection="pca")
+    write_page(evaluation.systems, out, title="Two systems", settings=settings, material=material)
+    return out
+
+
+def show(browser, path, *, width=1200, scheme="light", script=True):
+    """Open the page anew; returns the addresses of all requests it made."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not script})
+    browser.get_log("performance")
+    browser.get_log("browser")
+    browser.get(path.as_uri())
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+
+
+def column(browser, heading, number, *, shown=True):
+    """The cells of a column of the first table below a heading, as they stand."""
+    return browser.execute_script(
+        """const rows = [...document.querySelectorAll(`#${arguments[0]} tbody`)[0].rows];
+        return rows.filter((row) => !arguments[2] || !row.hidden)
+          .map((row) => row.cells[arguments[1]].textContent.trim());""",
+        heading,
+        number,
+        shown,
+    )
+
+
+def test_it_loads_without_a_complaint_and_without_a_request(browser, path):
+    requests = show(browser, path)
+    assert not browser.get_log("browser")
+    assert [address for address in requests if not address.startswith("data:")] == [path.as_uri()]
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_everything_is_drawn(browser, path, script):
+    show(browser, path, script=script)
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})  # or nothing can be asked
+    charts = browser.execute_script(
+        """return [...document.querySelectorAll("svg.chart")].map((chart) => {
+          const box = chart.getBoundingClientRect();
+          return {what: chart.getAttribute("aria-label"), width: box.width, height: box.height,
+                  lines: [...chart.querySelectorAll("[data-name]")].map((line) => line.getTotalLength()),
+                  dots: chart.querySelectorAll("circle").length};
+        });"""
+    )
+    assert len(charts) == 8
+    for chart in charts:
+        assert chart["width"] > 300 and chart["height"] > 200, chart
+        assert all(length > 50 for length in chart["lines"]), chart
+        assert chart["lines"] or chart["dots"] == 72, chart
+    assert len(browser.find_elements("css selector", "button")) == 0 or script
+
+
+def test_tables_are_sorted_by_mouse_and_by_keyboard(browser, path):
+    show(browser, path)
+    head = browser.find_element("xpath", "//section[@id='worst-errors']//th[starts-with(., 'score')]")
+    place = browser.execute_script("return arguments[0].cellIndex", head)
+    before = [float(cell) for cell in column(browser, "worst-errors", place)]
+    assert head.get_attribute("aria-sort") == "none"
+    button = head.find_element("css selector", "button")
+    button.click()
+    assert [float(cell) for cell in column(browser, "worst-errors", place)] == sorted(before)
+    assert head.get_attribute("aria-sort") == "ascending"
+    browser.execute_script("arguments[0].focus()", button)
+    browser.switch_to.active_element.send_keys("\ue007")  # enter
+    assert [float(cell) for cell in column(browser, "worst-errors", place)] == sorted(before, reverse=True)
+    assert head.get_attribute("aria-sort") == "descending"
+    test = browser.find_element("xpath", "//section[@id='worst-errors']//th[starts-with(., 'test')]//button")
+    test.send_keys(" ")
+    ids = column(browser, "worst-errors", 3)
+    assert ids == sorted(ids, key=str.lower) and head.get_attribute("aria-sort") == "none"
+
+
+def test_tables_are_filtered(browser, path):
+    show(browser, path)
+    controls = browser.find_element("css selector", "#worst-errors .controls")
+    everything = column(browser, "worst-errors", 1)
+    choice = controls.find_elements("css selector", "select")[1]
+    choice.send_keys("false reject")
+    assert set(column(browser, "worst-errors", 1)) == {"false reject"} < set(everything)
+    name = column(browser, "worst-errors", 3)[0].lstrip("▶ ")
+    controls.find_element("css selector", "input").send_keys(name.upper())
+    rows = column(browser, "worst-errors", 3)
+    count = controls.find_element("css selector", ".count").text
+    assert 1 <= len(rows) < len(everything) and count == f"{len(rows)} of {len(everything)} rows"
+    pairs = zip(column(browser, "worst-errors", 2), rows)
+    assert all(name in " ".join(pair) for pair in pairs)
+
+
+def test_charts_are_read_out_by_keyboard_and_by_mouse(browser, path):
+    from selenium.webdriver import ActionChains
+
+    show(browser, path)
+    chart = browser.find_element("css selector", "#trade-off svg.chart")
+    readout = browser.find_element("css selector", "#trade-off .readout")
+    browser.execute_script("arguments[0].focus()", chart)
+    chart.send_keys("\ue014\ue014")  # to the right, twice
+    first = readout.text
+    assert "good <one> " in first and "poor " in first and first.count("%") == 3
+    chart.send_keys("\ue012")  # to the left
+    assert readout.text not in ("", first)
+    ActionChains(browser).move_to_element(chart).perform()
+    at = float(readout.text.split()[1])
+    # the middle of the drawing lies a little to the left of that of the axes
+    ends = [0.01 * float(text.text) for text in chart.find_elements("css selector", ".ticks text:not(.name)")]
+    assert min(ends) < at / 100 < max(ends)
+
+
+def test_the_readout_agrees_with_the_numbers(browser, path):
+    """A histogram's bar under the pointer is that of the table behind it."""
+    show(browser, path)
+    chart = browser.find_element("css selector", "#scores svg.chart")
+    browser.execute_script("arguments[0].focus()", chart)
+    chart.send_keys("\ue014")
+    said = browser.find_element("css selector", "#scores .readout").text
+    score = float(said.split(":")[0].split()[1])
+    rows = browser.execute_script(
+        """return [...document.querySelector("#scores tbody").rows]
+             .map((row) => [...row.cells].map((cell) => parseFloat(cell.textContent)));"""
+    )
+    near = [row for row in rows if row[0] - 0.02 <= score <= row[1] + 0.02]
+    targets = float(said.split("targets ")[1].split()[0])
+    assert any(abs(row[2] - targets) < 0.02 for row in near), (said, near)
+
+
+def test_one_speaker_is_brought_out(browser, path):
+    show(browser, path)
+    browser.find_element("css selector", "#embeddings figure > .controls select").send_keys("s03")
+    on = browser.find_elements("css selector", "#embeddings g.on")
+    assert [group.get_attribute("data-group") for group in on] == ["s03"]
+
+
+def test_recordings_play_one_at_a_time(browser, path):
+    show(browser, path)
+    playing = """
+      const [button, done] = arguments, audio = document.getElementById(button.dataset.plays);
+      audio.addEventListener("timeupdate", () => audio.currentTime > 0 && done(button.textContent), {once: false});
+      button.focus(); button.click();
+    """
+    first, *_, last = browser.find_elements("css selector", "#worst-errors button.play")
+    assert browser.execute_async_script(playing, first) == "■"
+    assert browser.execute_async_script(playing, last) == "■"
+    paused = browser.execute_script(
+        "return [...document.querySelectorAll('audio')].filter((audio) => !audio.paused).length"
+    )
+    assert paused <= 1 and not browser.get_log("browser")
+
+
+def test_it_fits_a_phone(browser, path):
+    show(browser, path, width=390)
+    assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+    narrow = browser.execute_script("return [...document.querySelectorAll('svg.chart')].map((c) => c.clientWidth)")
+    assert min(narrow) > 330
+
+
+def test_it_is_dark_where_that_is_wished_and_prints_light(browser, path):
+    def background():
+        return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+
+    show(browser, path, scheme="dark")
+    assert background() == "rgb(20, 24, 28)"
+    dark = {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    assert background() == "rgb(255, 255, 255)"
+    hidden = "return getComputedStyle(document.querySelector('.controls')).display"
+    assert browser.execute_script(hidden) == "none"
+    pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    assert pdf.startswith(b"%PDF") and len(pdf) > 50_000
