@@ -119,8 +119,14 @@ class Noise:
             name = KINDS[kind[place]]
             count = int(voices[place]) if name == "babble" else 1
             numbers = chance[place, :count].tolist()
-            pieces = [self._crops[name].piece(which, where, length) for which, where in numbers]
-            out[row] = pieces[0] if count == 1 else np.sum(pieces, axis=0, dtype=np.float32) / count
+            pieces = (self._crops[name].piece(which, where, length) for which, where in numbers)
+            if count == 1:
+                out[row] = next(pieces)
+                continue
+            total = np.zeros(length, np.int32)
+            for piece in pieces:
+                total += piece
+            np.multiply(total, 1 / count, out=out[row], casting="unsafe")
         return torch.from_numpy(out)
 
     def _coloured(self, first: Tensor, slope: Tensor, length: int) -> Tensor:

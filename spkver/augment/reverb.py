@@ -80,7 +80,8 @@ class Reverb:
         for row, which in enumerate(chance.tolist()):
             # what comes before the direct path is the way of the sound, and counts for nothing here
             response = self._responses.beginning(which, 4 * self.taps)
-            direct = int(np.argmax(np.abs(response.astype(np.int32))))
+            up, down = int(response.argmax()), int(response.argmin())
+            direct = up if int(response[up]) >= -int(response[down]) else down
             response = response[direct : direct + self.taps]
             out[row, : len(response)] = response
         return out

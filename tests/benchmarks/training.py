@@ -210,6 +210,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=3, help="That count; one more comes before them.")
     parser.add_argument("--bare-seconds", type=float, default=5.0)
     parser.add_argument("--speakers", type=int, default=334)
+    parser.add_argument("--cudnn-benchmark", action="store_true", help="Let cuDNN choose its algorithms by trying.")
     parser.add_argument("--plain", action="store_true", help="Without augmentation.")
     parser.add_argument("--folder", help="Where the packs go, 0.2 GB (the system's temporary folder).")
     options = parser.parse_args()
@@ -217,6 +218,7 @@ def main() -> None:
         options.device = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(options.device)
     on_gpu = device.type == "cuda"
+    torch.backends.cudnn.benchmark = options.cudnn_benchmark
     options.batch = options.batch or (256 if on_gpu else 64)
     options.steps = options.steps or (100 if on_gpu else 8)
     root = Path(tempfile.mkdtemp(prefix="training-", dir=options.folder))
