@@ -20,7 +20,7 @@ from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError, load_optional
 from spkver.features import FRONT_ENDS
 from spkver.files import StrPath, locked, write_json, write_text
-from spkver.losses import LOSSES, bounds
+from spkver.losses import LOSSES, SCHEDULES, bounds
 from spkver.losses.pairs import PairConfig
 from spkver.losses.schedules import Run
 from spkver.models import MODELS
@@ -50,6 +50,8 @@ class DataConfig(Config):
     dev: str | None = Field(None, description="pack of held-out speakers; null trains without dev EER")
     dev_trials: str | None = Field(None, description="null makes them: all targets, random non-targets")
     crop_seconds: float = Field(2.0, gt=0)
+    crop_schedule: component(SCHEDULES) | None = None  # type: ignore[valid-type]
+    """factor on crop_seconds, in tenths of a second: `{name: piecewise, points: [[0, 0.5], [0.6, 1]], shape: step}`"""
     utterances_per_speaker: int | None = Field(
         None, ge=2, description="batches of so many utterances of each of their speakers; null mixes them all"
     )
@@ -139,7 +141,7 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
     sampler = Sampler(
         pack,
         batch_size=recipe.train.batch_size,
-        crop=_crop(recipe, pack),
+        crop=_crops(recipe, pack),
         speeds=recipe.augment.speeds,
         seed=recipe.seed,
         utterances_per_speaker=recipe.data.utterances_per_speaker,
@@ -148,7 +150,7 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
     if len(sampler.speakers) < 2:
         raise InputError(f"{pack.path}: training needs at least two speakers, got {len(sampler.speakers)}")
     encoder = Encoder(EncoderConfig(front_end=recipe.front_end, model=recipe.model))
-    _check_crop(recipe, encoder, sampler)
+    _check_crop(recipe, encoder, pack)
     run = Run(recipe.train.steps, sampler.steps_per_epoch)
     classes = classes_of(sampler)
     start = None if recipe.start is None else Start(recipe.start)
@@ -201,18 +203,33 @@ def _open_training(recipe: Recipe) -> AnyPack:
     return pack.subset(np.sort(np.random.default_rng(recipe.seed).permutation(len(pack))[:most]))
 
 
-def _crop(recipe: Recipe, pack: AnyPack) -> int:
-    samples = round(recipe.data.crop_seconds * recipe.front_end.sample_rate)
+def _crop(recipe: Recipe, pack: AnyPack, seconds: float) -> int:
+    samples = round(seconds * recipe.front_end.sample_rate)
     return samples if pack.kind == "audio" else recipe.front_end.frames(samples)
 
 
-def _check_crop(recipe: Recipe, encoder: Encoder, sampler: Sampler) -> None:
-    least = encoder.min_samples if sampler.pack.kind == "audio" else encoder.network.min_frames
-    if sampler.crop < least:
+def _crops(recipe: Recipe, pack: AnyPack) -> int | Callable[[int], int]:
+    """The crop, or with a schedule that of a step; in samples or frames."""
+    data, steps = recipe.data, recipe.train.steps
+    if data.crop_schedule is None:
+        return _crop(recipe, pack, data.crop_seconds)
+    schedule = SCHEDULES.build(data.crop_schedule, Run(steps, len(pack) / recipe.train.batch_size))
+    return lambda step: _crop(recipe, pack, _in_tenths(data.crop_seconds * schedule.at(step / steps)))
+
+
+def _in_tenths(seconds: float) -> float:
+    """Few lengths: for each the device picks its algorithms, and a compiler may make a graph."""
+    return round(10 * seconds) / 10
+
+
+def _check_crop(recipe: Recipe, encoder: Encoder, pack: AnyPack) -> None:
+    least = encoder.min_samples if pack.kind == "audio" else encoder.network.min_frames
+    shortest = recipe.data.crop_seconds
+    if recipe.data.crop_schedule is not None:
+        shortest = _in_tenths(shortest * min(recipe.data.crop_schedule.values))
+    if _crop(recipe, pack, max(shortest, 0)) < least:
         seconds = math.ceil(1000 * encoder.min_samples / encoder.sample_rate) / 1000
-        raise InputError(
-            f"data.crop_seconds {recipe.data.crop_seconds:g} is too short for {recipe.model.name}: at least {seconds:g}"
-        )
+        raise InputError(f"data.crop_seconds {shortest:g} is too short for {recipe.model.name}: at least {seconds:g}")
 
 
 def _check_out(recipe: Recipe, folder: Path, resume: bool) -> None:

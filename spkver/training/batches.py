@@ -31,12 +31,13 @@ class Batch:
 
     groups: (speed, payload int16 (rows, samples) or float16 (rows, frames, bins)); labels: int64 (batch,), in the
     order of the groups; rows: of the pack, in the same order; first: the place of the first in the step's whole batch,
-    by which augmentations go. drawn: their choices, in their order.
+    by which augmentations go. drawn: their choices, in their order. crop: samples or frames, as the network sees them.
     """
 
     groups: list[tuple[float, Tensor]]
     labels: Tensor
     rows: np.ndarray
+    crop: int
     first: int = 0
     drawn: tuple[Drawn, ...] = ()
 
@@ -54,7 +55,8 @@ class Batch:
 class Sampler:
     """Random crops of a pack: every utterance once an epoch, in an order of the epoch's own.
 
-    crop: samples or frames of the crop as the network sees it; shorter utterances are repeated to that length.
+    crop: samples or frames of the crop as the network sees it, or a function that says how many in a step; shorter
+    utterances are repeated to that length.
     speeds: one is drawn for every crop; speaker i at speed k is the class i + k * speakers, or with `one_voice` i.
     utterances_per_speaker: every batch holds so many utterances of each of its speakers, at one speed. Speakers take
     turns, in an order of the round's own, however many utterances they have; a speaker's utterances take turns too,
@@ -66,13 +68,14 @@ class Sampler:
         pack: AnyPack,
         *,
         batch_size: int,
-        crop: int,
+        crop: int | Callable[[int], int],
         speeds: tuple[float, ...],
         seed: int,
         utterances_per_speaker: int | None = None,
         one_voice: bool = False,
     ) -> None:
-        self.pack, self.batch_size, self.crop, self.speeds, self.seed = pack, batch_size, crop, speeds, seed
+        self.pack, self.batch_size, self.speeds, self.seed = pack, batch_size, speeds, seed
+        self._crop_of = crop
         self.one_voice = one_voice
         self.utterances_per_speaker = utterances_per_speaker
         self.speakers = sorted(set(pack.speakers))
@@ -96,6 +99,10 @@ class Sampler:
         """Batches that hold as many utterances as the pack."""
         return len(self.pack) / self.batch_size
 
+    def crop_at(self, step: int) -> int:
+        """The crop of a step."""
+        return self._crop_of if isinstance(self._crop_of, int) else self._crop_of(step)
+
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
         each = self.utterances_per_speaker or 1
@@ -104,14 +111,14 @@ class Sampler:
         drawn = random.integers(0, len(self.speeds), len(rows) // each).repeat(each)
         order = np.argsort(drawn, kind="stable")
         rows, drawn = rows[order], drawn[order]
-        groups = []
+        groups, crop = [], self.crop_at(step)
         for index in np.unique(drawn).tolist():
             speed = self.speeds[index]
-            length = self.crop if speed == 1.0 else int(np.ceil(self.crop * speed)) + 1
+            length = crop if speed == 1.0 else int(np.ceil(crop * speed)) + 1
             crops = [self._crop(row, length, random) for row in rows[drawn == index].tolist()]
             groups.append((speed, torch.from_numpy(np.stack(crops))))
         labels = self.labels[rows] + (0 if self.one_voice else drawn * len(self.speakers))
-        return Batch(groups, torch.from_numpy(labels), rows)
+        return Batch(groups, torch.from_numpy(labels), rows, crop)
 
     def _rows(self, step: int) -> np.ndarray:
         size, first = len(self.pack), step * self.batch_size
@@ -143,9 +150,10 @@ class Sampler:
         return np.concatenate([whole] * -(-length // have))[:length]
 
 
-def to_waveform(batch: Batch, crop: int) -> Tensor:
-    """The crops of an audio batch, each at its speed: float32 (batch, crop) in [-1, 1]."""
-    return torch.cat([change_speed(payload.float() / 32768.0, speed)[:, :crop] for speed, payload in batch.groups])
+def to_waveform(batch: Batch) -> Tensor:
+    """The crops of an audio batch, each at its speed: float32 (batch, batch.crop) in [-1, 1]."""
+    played = (change_speed(payload.float() / 32768.0, speed) for speed, payload in batch.groups)
+    return torch.cat([waveform[:, : batch.crop] for waveform in played])
 
 
 class Prefetcher:

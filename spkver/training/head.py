@@ -36,7 +36,8 @@ class Class(NamedTuple):
 
 def classes_of(sampler: Sampler) -> list[Class]:
     """The classes that a sampler's labels name, in their order."""
-    return [Class(speaker, speed) for speed in sampler.speeds for speaker in sampler.speakers]
+    speeds = (1.0,) if sampler.one_voice else sampler.speeds
+    return [Class(speaker, speed) for speed in speeds for speaker in sampler.speakers]
 
 
 def head_file(model: StrPath) -> Path:

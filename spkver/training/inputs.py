@@ -31,7 +31,8 @@ class Inputs:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0, with what the augmentations chose and read for it; on the host."""
-        batch, crop = self.sampler.batch(step), self.sampler.crop
+        batch = self.sampler.batch(step)
+        crop = batch.crop
         random = np.random.default_rng([self.sampler.seed, AUGMENTATION, step])
         frames = self.front_end.frames(crop) if self.sampler.pack.kind == "audio" else crop
         parts = [(part, crop) for part in self.augmentations.waveform]
@@ -44,7 +45,7 @@ class Inputs:
         """The batch, which is where the front end is, as the network gets it: float32 (batch, frames, bins)."""
         split = len(self.augmentations.waveform)
         if self.sampler.pack.kind == "audio":
-            waveform = to_waveform(batch, self.sampler.crop)
+            waveform = to_waveform(batch)
             for change, drawn in zip(self.augmentations.waveform, batch.drawn[:split]):
                 waveform = change(waveform, drawn)
             features = self.front_end(waveform)

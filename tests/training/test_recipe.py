@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from spkver.config import load
 from spkver.errors import InputError
 from spkver.files import locked
 from spkver.packs import PackWriter
-from spkver.recipe import Recipe, train
+from spkver.recipe import Recipe, build, train
 
 QUIET = {"say": lambda text: None}
 
@@ -150,3 +152,27 @@ def test_several_packs(recipe, packs, out):
     assert load(Recipe, out / "config.yaml") == parts
     with pytest.raises(InputError, match=r"data.train: .* at least 1"):
         recipe(data={"train": []})
+
+
+def test_a_schedule_of_crops(recipe, tmp_path):
+    """In seconds, in tenths; and a run that is resumed has the same lengths."""
+    grows = {"name": "piecewise", "unit": "step", "points": [[0, 0.5], [4, 1]]}
+    parts = recipe(data={"crop_seconds": 0.6, "crop_schedule": grows}, train={"steps": 6})
+    sampler = build(parts, tmp_path, QUIET["say"]).learner.sampler
+    assert [sampler.crop_at(step) / 8000 for step in range(6)] == [0.3, 0.4, 0.4, 0.5, 0.6, 0.6]
+    train(parts, tmp_path / "a", **QUIET)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    shutil.rmtree(tmp_path / "b" / "checkpoints" / "step-00000006")
+    (tmp_path / "b" / "complete").unlink()
+    train(parts, tmp_path / "b", resume=True, **QUIET)
+    one, other = ((tmp_path / name / "model" / "model.safetensors").read_bytes() for name in "ab")
+    assert one == other
+    other_lengths = recipe(data={"crop_seconds": 0.6, "crop_schedule": "constant"}, train={"steps": 6})
+    with pytest.raises(InputError, match=r"the run was started with data.crop_schedule"):
+        train(other_lengths, tmp_path / "a", resume=True, **QUIET)
+
+
+def test_a_schedule_that_begins_too_short(recipe, out):
+    short = {"name": "linear", "initial": 0.1, "final": 1}
+    with pytest.raises(InputError, match=r"data.crop_seconds 0 is too short for xvector: at least 0.145"):
+        train(recipe(data={"crop_schedule": short}), out, **QUIET)

@@ -202,3 +202,9 @@ def test_fine_tuning_resumes_exactly(trained, recipe, tmp_path):
     for name in ("model/model.safetensors", "model-head.safetensors"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert load(Recipe, tmp_path / "a" / "config.yaml") == parts
+
+
+def test_a_speaker_who_is_one_at_every_speed(recipe, out):
+    parts = recipe(augment={"speeds": [0.9, 1.0], "speeds_as": "same"}, data={"dev": None}, train={"steps": 1})
+    train(parts, out, **QUIET)
+    assert [str(one) for one in SavedHead.read(out / "model").classes] == sorted(f"s{n}" for n in range(12))
