@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import click
+import numpy as np
 
 from spkver.files import write_json
 from spkver.metrics import OPERATING_POINTS, PRIMARY_COSTS, error_curve
 from spkver.scoring.evaluation import DEFAULT_POINTS, evaluate_curve, write_curve
-from spkver.trials import check, join, read_scores, read_trials
+from spkver.trials import Scores, check, join, read_scores, read_trials
 
 
 @click.command()
@@ -20,6 +21,11 @@ from spkver.trials import check, join, read_scores, read_trials
     "--point", "points", multiple=True, help=f"minDCF at this point: {', '.join([*OPERATING_POINTS, *PRIMARY_COSTS])}."
 )
 @click.option("--far", multiple=True, type=click.FloatRange(0, 1), help="The miss rate at this false-alarm rate, too.")
+@click.option(
+    "--weights",
+    metavar="FILE[:COLUMN]",
+    help="How much each trial counts: lines of `enrol test weight`, or a column of a .csv or .parquet.",
+)
 @click.option("--llr", is_flag=True, help="The scores are natural-log likelihood ratios: actDCF and Cllr, too.")
 @click.option("--curve", type=click.Path(path_type=Path), help="Write threshold, false_alarm, miss of the curve (CSV).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -29,6 +35,7 @@ def command(
     trials: Path | None,
     points: tuple[str, ...],
     far: tuple[float, ...],
+    weights: str | None,
     llr: bool,
     curve: Path | None,
     as_json: bool,
@@ -37,18 +44,30 @@ def command(
     """EER and minDCF of SCORES. Score files with labels need no --trials.
 
     \b
+    With --weights, error rates are shares of weight: conditions of few trials may count as much as those of many.
+
+    \b
     Example:
       spkver evaluate scores.txt --trials trials.txt --point vox-0.01 --far 0.01
+      spkver evaluate scores.txt --trials trials.parquet --weights trials.parquet:weight
     """
     scored = read_scores(scores)
     if trials:
         scored = join(scored, read_trials(trials), names=(str(scores), str(trials)))
     for odd in check(scored.trials):
         click.echo(f"warning: {odd}", err=True)
-    errors = error_curve(scored.values, scored.labels)
+    errors = error_curve(scored.values, scored.labels, _weights(weights, scored) if weights else None)
     found = evaluate_curve(errors, len(scored), points or DEFAULT_POINTS, far=far, llr=llr)
     if curve:
         write_curve(curve, errors)
     if out:
         write_json(out, found.plain())
     click.echo(json.dumps(found.plain(), indent=2) if as_json else found.table())
+
+
+def _weights(source: str, scored: Scores) -> np.ndarray:
+    """The weight of each trial, float32 (trials,)."""
+    path, colon, column = source.rpartition(":")
+    if not colon or Path(source).exists():
+        path, column = source, "score"
+    return join(read_scores(path, column), scored.trials, names=(path, "the scores")).values

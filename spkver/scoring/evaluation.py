@@ -22,13 +22,14 @@ class Evaluation:
     """Rates in [0, 1]; the costs normalised; Cllr in bits.
 
     min_dcf: at the thresholds where each cost is least (not a number for the mean of several points)
+    targets, nontargets: how many, or the sums of their weights
     frr: by false-alarm rate, the miss rate at the lowest threshold that keeps to it
     act_dcf, cllr: of scores that are log-likelihood ratios; None where they are not said to be
     """
 
     trials: int
-    targets: int
-    nontargets: int
+    targets: float
+    nontargets: float
     eer: float
     eer_threshold: float
     eer_convex_hull: float
@@ -53,7 +54,7 @@ class Evaluation:
     def table(self) -> str:
         """As a small table to read."""
         rows = [
-            ("trials", f"{self.trials}", f"{self.targets} targets, {self.nontargets} non-targets"),
+            ("trials", f"{self.trials}", f"{_amount(self.targets)} targets, {_amount(self.nontargets)} non-targets"),
             ("EER", f"{100 * self.eer:.2f} %", f"at threshold {self.eer_threshold:.4f}"),
         ]
         rows += [
@@ -71,15 +72,22 @@ class Evaluation:
 
 
 def evaluate(
-    scores: Scores, points: Sequence[str] = DEFAULT_POINTS, *, far: Sequence[float] = (), llr: bool = False
+    scores: Scores,
+    points: Sequence[str] = DEFAULT_POINTS,
+    *,
+    far: Sequence[float] = (),
+    llr: bool = False,
+    weights: np.ndarray | None = None,
 ) -> Evaluation:
     """EER, min Cllr, and minDCF at named operating points (or primary costs).
 
     far: false-alarm rates in [0, 1] at which to give the miss rate, too
     llr: the scores are natural-log likelihood ratios: actDCF and Cllr, too
+    weights: (trials,) how much each trial counts, at least 0
     Raises InputError for scores without labels, lists without a target or a non-target, unknown points and rates.
     """
-    return evaluate_curve(metrics.error_curve(scores.values, scores.labels), len(scores), points, far=far, llr=llr)
+    curve = metrics.error_curve(scores.values, scores.labels, weights)
+    return evaluate_curve(curve, len(scores), points, far=far, llr=llr)
 
 
 def evaluate_curve(
@@ -95,8 +103,8 @@ def evaluate_curve(
     crossing = metrics.equal_error(curve)
     return Evaluation(
         trials=trials,
-        targets=int(curve.targets),
-        nontargets=int(curve.nontargets),
+        targets=curve.targets,
+        nontargets=curve.nontargets,
         eer=crossing.rate,
         eer_threshold=crossing.threshold,
         eer_convex_hull=metrics.equal_error_of_hull(curve),
@@ -126,6 +134,10 @@ def write_curve(path: StrPath, curve: ErrorCurve) -> None:
 
 def _mean(costs: list[Cost]) -> Cost:
     return costs[0] if len(costs) == 1 else Cost(float(np.mean([cost for cost, _ in costs])), math.nan)
+
+
+def _amount(count: float) -> str:
+    return str(count) if isinstance(count, int) else f"{count:.6g}"
 
 
 def _where(threshold: float) -> str:

@@ -60,13 +60,16 @@ def stream_trials(path: StrPath) -> Iterator[Trials]:
         yield _trials(columns)
 
 
-def stream_scores(path: StrPath) -> Iterator[Scores]:
+def stream_scores(path: StrPath, column: str = "score") -> Iterator[Scores]:
     """Read a score file (text, .csv or .parquet) in parts, with its labels where it has them.
 
+    column: what else a .csv or .parquet has for each trial, in place of the score
     Raises InputError with the file and the line that is not `enrol test score`, or whose score is not finite.
     """
-    for columns in _stream(path, _SCORE_FORMS, needed=("enrol", "test", "score")):
-        yield Scores(_trials(columns), columns["score"].to_numpy(zero_copy_only=False))
+    if column != "score" and Path(path).suffix not in (".csv", ".parquet"):
+        raise InputError(f"{path}: text has no column '{column}'; give a .csv or .parquet, or `enrol test {column}`")
+    for columns in _stream(path, _SCORE_FORMS, needed=("enrol", "test", column)):
+        yield Scores(_trials(columns), columns[column].to_numpy(zero_copy_only=False))
 
 
 def read_trials(path: StrPath) -> Trials:
@@ -74,9 +77,9 @@ def read_trials(path: StrPath) -> Trials:
     return concatenate(list(stream_trials(path)))
 
 
-def read_scores(path: StrPath) -> Scores:
-    """Read a whole score file; raises as `stream_scores` does."""
-    parts = list(stream_scores(path))
+def read_scores(path: StrPath, column: str = "score") -> Scores:
+    """Read a whole score file; arguments and errors are those of `stream_scores`."""
+    parts = list(stream_scores(path, column))
     return Scores(concatenate([part.trials for part in parts]), np.concatenate([part.values for part in parts]))
 
 
@@ -109,7 +112,7 @@ def _stream(path: StrPath, forms: tuple[str, ...], needed: tuple[str, ...]) -> I
     for columns in parts:
         size = len(columns["enrol"])
         if size:
-            yield {name: _TYPED[name](column, path, name, row) for name, column in columns.items()}
+            yield {name: _TYPED.get(name, _numbers)(column, path, name, row) for name, column in columns.items()}
         row += size
     if not row:
         raise InputError(f"{path}: there are no trials in it")
@@ -192,7 +195,7 @@ def _parsed_exactly(block: bytes, fields: list[tuple[str, str]], form: str, path
 
 def _from_csv(path: StrPath, needed: tuple[str, ...]) -> Iterator[Columns]:
     # as text, so that the id 007 stays 007; on one thread, so that errors know their row
-    as_text = dict.fromkeys(("enrol", "test", "target", "score"), pa.string())
+    as_text = dict.fromkeys((*needed, "target"), pa.string())
     try:
         with pyarrow.csv.open_csv(
             path,
@@ -267,7 +270,6 @@ _TYPED: dict[str, Callable[[pa.Array, StrPath, str, int], pa.Array]] = {
     "enrol": _ids,
     "test": _ids,
     "target": _labels,
-    "score": _numbers,
 }
 
 

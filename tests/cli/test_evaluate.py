@@ -5,10 +5,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from spkver import metrics
-from spkver.trials import Scores, read_scores, read_trials, write_scores
+from spkver.trials import Scores, Trials, read_scores, read_trials, write_scores
 
 
 @pytest.fixture
@@ -73,3 +75,23 @@ def test_more_numbers(spkver, score_file):
     done = spkver("evaluate", score_file, "--far", "0.05", "--llr", "--point", "sre16", "--curve", curve)
     assert "FRR at FAR 5 %" in done.stdout and "actDCF sre16" in done.stdout and "Cllr" in done.stdout
     assert curve.read_text().startswith("threshold,false_alarm,miss\n")
+
+
+def test_weights(spkver, score_file, tmp_path):
+    own = read_scores(score_file)
+    weights = np.random.default_rng(0).integers(1, 5, len(own)).astype(np.float32) / 4
+    write_scores(tmp_path / "w", Scores(Trials(own.trials.enrol, own.trials.test), weights))
+    expected = metrics.eer(own.values, own.labels, weights)
+    found = json.loads(spkver("evaluate", score_file, "--weights", tmp_path / "w", "--json").stdout)
+    assert found["eer"] == pytest.approx(expected) and found["trials"] == len(own)
+    assert found["targets"] == pytest.approx(weights[own.labels].sum())
+    enrol, test = (side.cast(pa.string()) for side in (own.trials.enrol, own.trials.test))
+    table = pa.table({"test": test, "enrol": enrol, "w": weights})
+    pq.write_table(table.take(np.random.default_rng(1).permutation(len(own))), tmp_path / "w.parquet")
+    assert (
+        json.loads(spkver("evaluate", score_file, "--weights", f"{tmp_path / 'w.parquet'}:w", "--json").stdout) == found
+    )
+    assert "no column 'v'" in spkver("evaluate", score_file, "--weights", f"{tmp_path / 'w.parquet'}:v", code=2).stderr
+    assert "text has no column 'w'" in spkver("evaluate", score_file, "--weights", f"{tmp_path / 'w'}:w", code=2).stderr
+    (tmp_path / "w").write_text((tmp_path / "w").read_text().replace(" 0.25", " -0.25"))
+    assert "weights are finite numbers" in spkver("evaluate", score_file, "--weights", tmp_path / "w", code=2).stderr

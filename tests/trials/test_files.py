@@ -294,3 +294,11 @@ def test_ids_are_read_as_text_and_unused_ones_are_not_written(tmp_path, rows):
     write_trials(tmp_path / "t.parquet", Trials(column, column))
     stored = pq.read_table(tmp_path / "t.parquet").column("enrol").chunk(0)
     assert sorted(stored.dictionary.to_pylist()) == ["a", "d"]
+
+
+def test_another_column_for_the_score(tmp_path):
+    (tmp_path / "w.csv").write_text("enrol,test,weight\na,b,0.5\nc,d,2\n")
+    assert read_scores(tmp_path / "w.csv", "weight").values.tolist() == [0.5, 2]
+    (tmp_path / "w.csv").write_text("enrol,test,weight\na,b,much\n")
+    with pytest.raises(InputError, match=r"w\.csv:2: the weight much is not a finite number"):
+        read_scores(tmp_path / "w.csv", "weight")
