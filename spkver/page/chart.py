@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from spkver.page.document import Html, html, series
 
 _WIDTH = 480  # of the drawing, in units that are about a pixel on a phone
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 10, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 18, 10, 44
 _MOST = 1000  # points of a line
 
 
@@ -133,7 +133,7 @@ class Chart:
         if not 0 <= at <= self._inner_width:
             return
         left = at > 0.6 * self._inner_width
-        place = f'x="{at + (-5 if left else 5):.1f}" y="{13 + 16 * self._rules}"'
+        place = f'x="{at + (-5 if left else 5):.1f}" y="{14 + 18 * self._rules}"'
         anchor = ' text-anchor="end"' if left else ""
         self._rules += 1
         self._marks.append(f'<path class="rule" d="M{at:.1f} 0V{self._inner_height:g}"/>')
@@ -152,9 +152,10 @@ class Chart:
         for value, text in self.x.ticks():
             at = float(self._across(value))
             grid.append(f"M{at:.1f} 0V{height:g}")
-            if at - free < 4 * len(text) + 2:
+            half = 4.7 * len(text)  # of its width, about
+            if at - half < free:
                 continue
-            free = at + 4 * len(text)
+            free = at + half + 2
             words.append(
                 f'<text x="{at + _LEFT:.1f}" y="{self.height - _BOTTOM + 17:g}" text-anchor="middle">{text}</text>'
             )

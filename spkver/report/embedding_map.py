@@ -11,7 +11,7 @@ from spkver.embeddings import Embeddings
 from spkver.errors import load_optional
 from spkver.page import Axis, Chart, Html, figure, span, table
 
-POINTS = 1500
+POINTS = 1000
 _EACH = 30  # of a speaker at most
 _PERPLEXITY = 30.0
 _MOST_LABELS = 25
@@ -84,7 +84,9 @@ def tsne(vectors: np.ndarray) -> np.ndarray:
     found = load_optional("sklearn.manifold", "geometry").TSNE(
         init="pca", perplexity=min(_PERPLEXITY, (len(vectors) - 1) / 3), random_state=0
     )
-    return np.asarray(found.fit_transform(vectors.astype(np.float32)), np.float64)
+    # its threads wait for each other in each of a thousand short steps: slower than one as soon as cores are shared
+    with load_optional("threadpoolctl", "geometry").threadpool_limits(1):
+        return np.asarray(found.fit_transform(vectors.astype(np.float32)), np.float64)
 
 
 def closeness(vectors: np.ndarray, groups: dict[str, list[int]]) -> Html:

@@ -64,24 +64,15 @@ def breakdown(systems: Mapping[str, Scores], known: pa.Table, by: str) -> Html:
 
 def speakers(systems: Mapping[str, Scores], measured: Mapping[str, Measured], known: pa.Table, most: int) -> Html:
     """The speakers with the most errors."""
-    rows = [["system", "speaker", "taken for", "times", "misses %", "of", "false alarms %", "of"]]
+    rows = [[*_system(systems, "system"), "speaker", "taken for", "times", "misses %", "of", "false alarms %", "of"]]
     for name, scores in systems.items():
         for one in worst_speakers(scores, known, measured[name].threshold)[:most]:
             missed = _percent(one.misses / one.targets if one.targets else None)
             passed = _percent(one.false_alarms / one.nontargets if one.nontargets else None)
-            rows.append(
-                [
-                    name,
-                    one.speaker,
-                    one.taken_for,
-                    str(one.times),
-                    missed,
-                    str(one.targets),
-                    passed,
-                    str(one.nontargets),
-                ]
-            )
-    return table(rows, words=3, sortable=True, pick=[0])
+            words = [*_system(systems, name), one.speaker, one.taken_for]
+            rows.append([*words, str(one.times), missed, str(one.targets), passed, str(one.nontargets)])
+    several = len(systems) > 1
+    return table(rows, words=2 + several, sortable=True, pick=[0] if several else [])
 
 
 def errors(
@@ -93,7 +84,8 @@ def errors(
 ) -> Html:
     """The worst false accepts and false rejects of each system; players: of ids, what plays them."""
     columns = [] if known is None else ["speaker", *by]
-    rows: list[list[str]] = [["system", "error", "enrolment", "test", *columns, "score", "past threshold"]]
+    head = [*_system(systems, "system"), "error", "enrolment", "test", *columns]
+    rows: list[list[str]] = [[*head, "score", "past threshold"]]
     ids = {}
     if known is not None:
         ids = {name: row for row, name in enumerate(known["id"].cast(pa.string()).to_pylist())}
@@ -105,8 +97,14 @@ def errors(
             for enrol, test, score in pairs:
                 about = [_both(known, column, ids.get(enrol), ids.get(test)) for column in columns if known is not None]
                 sides = [Html(f"{players.get(side, '')} {html(side)}") for side in (enrol, test)]
-                rows.append([name, error, *sides, *about, f"{score:.4f}", f"{abs(score - one.threshold):.4f}"])
-    return table(rows, words=4 + len(columns), sortable=True, pick=[0, 1])
+                words = [*_system(systems, name), error, *sides, *about]
+                rows.append([*words, f"{score:.4f}", f"{abs(score - one.threshold):.4f}"])
+    return table(rows, words=len(head), sortable=True, pick=range(len(head) - len(columns) - 2))
+
+
+def _system(systems: Mapping[str, Scores], cell: str) -> list[str]:
+    """The cell of the column that says which system it is, where there are several."""
+    return [cell] if len(systems) > 1 else []
 
 
 def ids_of_errors(systems: Mapping[str, Scores], measured: Mapping[str, Measured]) -> list[str]:

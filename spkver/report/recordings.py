@@ -65,7 +65,7 @@ def shelf(found: Mapping[str, Clip]) -> Html:
             held = f'<span class="note">{html(clip.why_not)}</span>'
         items.append(f"<li>{html(name)} {held}</li>\n")
     return Html(
-        f'<details class="shelf" open><summary>{len(found)} recordings</summary>\n<ul>{"".join(items)}</ul></details>\n'
+        f'<details><summary>{len(found)} recordings</summary>\n<ul class="shelf">\n{"".join(items)}</ul></details>\n'
     )
 
 

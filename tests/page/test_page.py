@@ -98,15 +98,15 @@ def points(drawing, name):
 
 
 def test_a_line_runs_where_its_numbers_are_and_is_thinned():
-    chart = Chart(Axis("x", 0, 10), Axis("y", -1, 1), height=154)  # 414 by 100 inside
+    chart = Chart(Axis("x", 0, 10), Axis("y", -1, 1), height=154)  # 404 by 100 inside
     chart.line([0, 5, 10], [-1, 0, 1], 0, "three")
     x = np.linspace(0, 10, 50_000)
     chart.line(x, np.sin(x), 1, "many")
     drawing = chart.svg("two lines")
-    np.testing.assert_allclose(points(drawing, "three"), [[0, 100], [207, 50], [414, 0]])
+    np.testing.assert_allclose(points(drawing, "three"), [[0, 100], [202, 50], [404, 0]])
     many = points(drawing, "many")
-    assert len(many) == 1000 and many[0, 0] == 0 and many[-1, 0] == 414
-    np.testing.assert_allclose(1 - many[:, 1] / 50, np.sin(many[:, 0] / 41.4), atol=0.01)
+    assert len(many) == 1000 and many[0, 0] == 0 and many[-1, 0] == 404
+    np.testing.assert_allclose(1 - many[:, 1] / 50, np.sin(many[:, 0] / 40.4), atol=0.01)
 
 
 def test_a_histogram_and_thresholds():
@@ -115,7 +115,7 @@ def test_a_histogram_and_thresholds():
     chart.rule(1, "inside")
     chart.rule(np.inf, "outside")
     drawing = chart.svg("bars")
-    np.testing.assert_allclose(points(drawing, "bars"), [[0, 100], [0, 50], [207, 50], [207, 0], [414, 0], [414, 100]])
+    np.testing.assert_allclose(points(drawing, "bars"), [[0, 100], [0, 50], [202, 50], [202, 0], [404, 0], [404, 100]])
     assert "inside" in drawing and "outside" not in drawing
 
 
