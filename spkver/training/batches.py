@@ -49,7 +49,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """A copy on a GPU, which need not have arrived when this returns."""
-        return self.each(lambda tensor: tensor.pin_memory().to(device, non_blocking=True))
+        return self.each(lambda tensor: _pinned(tensor).to(device, non_blocking=True))
 
 
 class Sampler:
@@ -209,3 +209,7 @@ def _receive(batch: Batch, arrived: torch.cuda.Event, stream: torch.cuda.Stream)
     """Let the stream go on when the batch is there; its memory serves others when the stream is done with it."""
     stream.wait_event(arrived)
     batch.each(lambda tensor: tensor.record_stream(stream))
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    return tensor.pin_memory() if tensor.numel() else tensor
