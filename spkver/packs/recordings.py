@@ -103,10 +103,13 @@ class _AudioTask:
             raise InputError("changed while it was read; run again when nothing writes to it")
         if reason := audio.unusable(waveform, rate, settings.min_seconds):
             raise InputError(reason)
-        if simulation is not None:
-            plain = audio.from_int16(waveform) if waveform.dtype == np.int16 else waveform
-            waveform = simulation(plain, utterance.id)
-        return audio.to_int16(waveform)
+        if simulation is None:
+            return audio.to_int16(waveform)
+        plain = audio.from_int16(waveform) if waveform.dtype == np.int16 else waveform
+        changed = audio.to_int16(simulation(plain, utterance.id))
+        if reason := audio.unusable(changed, rate, settings.min_seconds):
+            raise InputError(f"{reason}, once simulated")  # a codec may have nothing for what is very soft
+        return changed
 
 
 def _state(path: str) -> tuple[int, int] | None:

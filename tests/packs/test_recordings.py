@@ -320,3 +320,18 @@ def test_noise_and_rooms_from_packs(tmp_path: Path, corpus: Corpus) -> None:
     pack_audio(corpus(2), noises)
     with pytest.raises(InputError, match="another input or other settings"):
         pack_audio(corpus(4), tmp_path / "sim", simulation=config)
+
+
+def test_what_a_codec_has_nothing_for(tmp_path: Path) -> None:
+    """A tone at half the sample rate is silence to a telephone."""
+    from spkver.augment.simulate import SimulationConfig
+    from spkver.config import validate
+
+    paths = [str(tmp_path / f"{name}.wav") for name in ("low", "high")]
+    for path, half in zip(paths, (20, 1)):
+        soundfile.write(path, np.tile(np.repeat([9, -9], half), 9000 // half).astype(np.int16), 16000)
+    config = validate(SimulationConfig, {"codec": {"probability": 1, "codecs": ["mu_law"]}})
+    pack_audio(from_columns(["a", "b"], paths, ["s", "s"]), tmp_path / "p", simulation=config, max_rejected=0.5)
+    assert Pack.open(tmp_path / "p").ids == ["a"]
+    rejected = json.loads((tmp_path / "p" / "rejected.jsonl").read_text())
+    assert (rejected["id"], rejected["reason"]) == ("b", "silent, once simulated")
