@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import platform
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,7 @@ from spkver.losses.schedules import Run
 from spkver.models import MODELS
 from spkver.packs.joined import AnyPack, join
 from spkver.packs.reader import Pack, open_audio
+from spkver.training import estimate, memory
 from spkver.training.batches import Sampler
 from spkver.training.config import StartConfig, TrainingConfig
 from spkver.training.head import classes_of
@@ -128,8 +130,26 @@ def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[
         write_json(
             folder / VERSIONS, {"spkver": __version__, "torch": torch.__version__, "python": platform.python_version()}
         )
-        trainer.run(resume=resume)
+        with memory.as_error():
+            trainer.run(resume=resume)
         write_text(folder / COMPLETE, "")
+
+
+def dry_run(
+    recipe: Recipe, out: StrPath, *, say: Callable[[str], None] = print, memory_limit: int | None = None
+) -> None:
+    """One step of everything that a run does, in a temporary place beside `out`; says what the whole run will need.
+
+    memory_limit: bytes, by default what the device has. Raises memory.OutOfMemoryError, with the batch size that would
+    do, where it does not; InputError where the recipe and the data do not fit.
+    """
+    if recipe.train.steps == 0:
+        raise InputError("train.steps is 0: there is no step to try")
+    beside = next(path for path in Path(out).resolve().parents if path.is_dir())
+    with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=beside) as scratch:
+        trainer = build(recipe, Path(scratch), say)
+        for line in estimate.measure(trainer, limit=memory_limit).lines(recipe.train):
+            say(line)
 
 
 def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:

@@ -11,21 +11,31 @@ import click
 @click.option("--out", required=True, type=click.Path(), help="Experiment directory.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint, if there is one.")
 @click.option("--show", is_flag=True, help="Print the complete config and stop.")
-def command(config: str, overrides: tuple[str, ...], out: str, resume: bool, show: bool) -> None:
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Try one step of everything, say what memory, time and disk the run will need, and stop.",
+)
+def command(config: str, overrides: tuple[str, ...], out: str, resume: bool, show: bool, dry_run: bool) -> None:
     """Train a speaker-embedding network as the YAML file CONFIG says.
 
     Keys on the command line win over the file. The experiment directory gets config.yaml, metrics.jsonl, TensorBoard
-    events, checkpoints, and `model`, which is all that it takes to embed.
+    events, checkpoints, and `model`, which is all that it takes to embed; beside it `model-head.safetensors` has the
+    class weights, for a run that starts from this one (`start.model`).
 
     \b
     Example: spkver train conf/xvector.yaml --out exp/xvector train.steps=2000 loss=lmcl
     """
     from spkver.config import dump, load
     from spkver.recipe import Recipe, train
+    from spkver.recipe import dry_run as try_out
 
     recipe = load(Recipe, config, overrides)
     if show:
         click.echo(dump(recipe), nl=False)
+        return
+    if dry_run:
+        try_out(recipe, out, say=_say)
         return
     train(recipe, out, resume=resume, say=_say)
 

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from spkver.errors import InputError
+from spkver.recipe import build, dry_run
+from spkver.training import estimate, memory
+from spkver.training.estimate import Needs, measure
+from spkver.training.memory import OutOfMemoryError
+
+QUIET = {"say": lambda text: None}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(estimate, "SECONDS", 0.0)
+
+
+@pytest.fixture
+def line(monkeypatch):
+    """Memory that grows with the batch: 1000 bytes and 100 for each utterance."""
+    sizes = []
+
+    def peak(device, work):
+        loss = work()["loss"]
+        assert loss.isfinite()
+        return 1000 + 100 * sizes[-1]
+
+    step = estimate._batch
+    monkeypatch.setattr(estimate, "_batch", lambda learner, at, size: sizes.append(size) or step(learner, at, size))
+    monkeypatch.setattr(memory, "peak", peak)
+    return sizes
+
+
+def test_everything_is_tried_and_nothing_is_left(recipe, tmp_path):
+    told = []
+    parts = recipe(
+        train={"steps": 1000, "batch_size": 16, "ema": {}, "keep_checkpoints": 3},
+        augment={"speeds": [0.9, 1.0], "features": ["spec_augment"]},
+    )
+    dry_run(parts, tmp_path / "exp" / "new", say=told.append)
+    text = "\n".join(told)
+    for word in (
+        " at the peak of a step",
+        " utterances/s, ",
+        "a look at the dev set: ",
+        "a checkpoint: ",
+        "3 kept",
+        " that are free",
+        "the whole run: 1000 steps in about ",
+    ):
+        assert word in text
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe"]  # no new experiment, nothing hidden
+
+
+def test_the_whole_run_from_one_step_of_everything(recipe, out):
+    needs = measure(build(recipe(), out, **QUIET))
+    assert needs.step > 0 and needs.checkpoint > 0 and needs.dev > 0 and needs.dev_share == 1
+    assert needs.memory > 10**7 and 0 <= needs.waiting <= 1
+    needs = Needs(2**20, None, 0.5, 10.0, 0.01, 4.0, 0.25, 2.0, 1000, 300, 5000)
+    config = recipe(train={"steps": 90, "dev_every": 30, "checkpoint_every": 40, "keep_checkpoints": 2}).train
+    assert needs.seconds(config) == 90 * 0.5 + 3 * 4 + 3 * 2
+    assert needs.disk(config) == 3 * 1000 + 2 * 300
+    text = "\n".join(needs.lines(config))
+    assert "memory: 1.0 MB at the peak" in text and "16 utterances/s" in text and "the first took 10.0 s" in text
+    assert "(by 25.0% of its audio)" in text and "about 1:03" in text and "warning" not in text
+    assert "the disk is too small" in "\n".join(Needs(1, 2, 1, 1, 0, 0, 1, 1, 1000, 300, 3599).lines(config))
+
+
+def test_a_batch_that_fits(recipe, out, line):
+    assert measure(build(recipe(train={"batch_size": 32}), out, **QUIET), limit=4200).memory == 1000 + 100 * 32
+    assert line == [4, 4, 8, 32]
+
+
+@pytest.mark.parametrize(
+    ("each", "limit", "advice"),
+    [
+        (None, 4100, "28 would do"),  # 0.95 of it, less 1000, by 100 each
+        (4, 4100, "28 would do"),
+        (4, 3700, "24 would do"),
+        (None, 1150, "and so does any other; take a smaller network"),
+    ],
+)
+def test_the_batch_size_that_would_do(recipe, out, line, each, limit, advice):
+    parts = recipe(train={"batch_size": 32}, data={"utterances_per_speaker": each})
+    with pytest.raises(OutOfMemoryError, match=f"train.batch_size 32 takes more memory than the cpu has .*{advice}"):
+        measure(build(parts, out, **QUIET), limit=limit)
+    assert 32 not in line  # it was not even tried
+
+
+def test_a_batch_too_small_to_try_smaller_ones(recipe, out, line):
+    with pytest.raises(OutOfMemoryError, match=r"train.batch_size 4 takes more memory .*; take a smaller batch"):
+        measure(build(recipe(train={"batch_size": 4}), out, **QUIET), limit=1100)
+
+
+def test_the_longest_crops_count(recipe, out, monkeypatch):
+    grows = {"name": "piecewise", "points": [[0, 0.5], [0.5, 1]], "shape": "step"}
+    trainer = build(recipe(data={"crop_seconds": 0.6, "crop_schedule": grows}, train={"steps": 10}), out, **QUIET)
+    step, relative = estimate._crops(trainer.learner.sampler, 10)
+    assert step == 5 and relative == pytest.approx(0.75)
+
+
+def test_a_part_of_a_large_dev_set(recipe, out, monkeypatch):
+    monkeypatch.setattr(estimate, "DEV_RECORDINGS", 3)
+    trainer = build(recipe(), out, **QUIET)
+    needs = measure(trainer)
+    assert 0.2 < needs.dev_share < 0.6  # two of five speakers
+
+
+def test_no_steps(recipe, out):
+    with pytest.raises(InputError, match="no step to try"):
+        dry_run(recipe(train={"steps": 0}), out)
+
+
+def test_largest():
+    assert memory.largest([(10, 2000), (20, 3000)], 4000) == 30
+    assert memory.largest([(10, 2000), (20, 2000)], 10**6) > 10**5
+    assert memory.largest([(10, 2000), (20, 3000)], 0) == 0
+
+
+def test_peak_is_that_of_the_work():
+    peaks = [memory.peak(CPU, lambda size=size: torch.ones(size << 18)) for size in (1, 200, 400)]
+    assert 180 << 20 < peaks[1] - peaks[0] < 220 << 20
+    assert 180 << 20 < peaks[2] - peaks[1] < 220 << 20
+    assert memory.limit(CPU) > peaks[0]
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda: torch.empty(1 << 60),
+        lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0")),
+    ],
+)
+def test_memory_that_does_not_do(work):
+    with pytest.raises(OutOfMemoryError, match=r"out of memory .*; 'spkver train ... --dry-run' says which train"):
+        memory.peak(CPU, lambda: list(work()))
+
+
+def test_other_failures_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="shape"):
+        memory.peak(CPU, lambda: torch.ones(2) + torch.ones(3).view(3, 2))
