@@ -24,6 +24,7 @@ from spkver.files import StrPath, atomic_file
 
 _METADATA = b"spkver"
 _PART = 1 << 12  # rows decoded at a time
+_GROUP = 1 << 16  # rows or more in a row group, where rows come in parts
 DTYPES = ("float32", "float16", "int8")
 _INT8_MAX = 127
 
@@ -120,9 +121,15 @@ def write_parts(
             repeated += ["embedding.list.element", "embedding.list.item"]  # as newer and older versions name it
         compression = {"id": "zstd", "speaker": "zstd"}
         with pq.ParquetWriter(part, schema, use_dictionary=repeated, compression=compression) as writer:
+            waiting: list[pa.Table] = []  # so that small parts do not become as many row groups
             for embeddings in itertools.chain([first], parts):
-                writer.write_table(_table(embeddings, dtype))
+                waiting.append(_table(embeddings, dtype))
                 rows += len(embeddings)
+                if sum(len(table) for table in waiting) >= _GROUP:
+                    writer.write_table(pa.concat_tables(waiting))
+                    waiting = []
+            if waiting:
+                writer.write_table(pa.concat_tables(waiting))
     return rows
 
 
