@@ -97,16 +97,12 @@ def unpack_vectors(values: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
     return vectors if scales is None else vectors * np.asarray(scales, np.float32)[:, None]
 
 
-def write_embeddings(
-    path: StrPath, embeddings: Embeddings, dtype: str = "float32", *, mode: int | None = None
-) -> None:
+def write_embeddings(path: StrPath, embeddings: Embeddings, dtype: str = "float32", *, mode: int | None = None) -> None:
     """Write an embeddings file, whole or not at all; mode: who may read it, as for `files.atomic_file`."""
     write_parts(path, [embeddings], dtype, mode=mode)
 
 
-def write_parts(
-    path: StrPath, parts: Iterable[Embeddings], dtype: str = "float32", *, mode: int | None = None
-) -> int:
+def write_parts(path: StrPath, parts: Iterable[Embeddings], dtype: str = "float32", *, mode: int | None = None) -> int:
     """Write an embeddings file that comes in parts, of one model and either all with times or none; at least one.
 
     Returns the number of rows.
