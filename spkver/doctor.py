@@ -27,12 +27,19 @@ OPTIONAL = {
     "plot": ("matplotlib", "DET curves and plots"),
     "tensorboard": ("tensorboardX", "event files"),
     "export": ("onnxruntime", "ONNX files"),
+    "hdf5": ("h5py", "HDF5 files"),
+    "faiss": ("faiss", "nearest-neighbour indices"),
     "m4a": ("av", "reading m4a"),
     "fused": ("triton", "the fused reduction of the head"),
     "synthetic": ("espeakng_loader", "voices of the quickstart"),
     "geometry": ("sklearn", "recipes/margin_geometry"),
 }
-_DISTRIBUTIONS = {"yaml": "PyYAML", "sklearn": "scikit-learn", "espeakng_loader": "espeakng-loader"}
+_DISTRIBUTIONS = {
+    "faiss": "faiss-cpu",
+    "yaml": "PyYAML",
+    "sklearn": "scikit-learn",
+    "espeakng_loader": "espeakng-loader",
+}
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
 """The embeddings file: Parquet with columns id, speaker and embedding (a fixed-size list of float32).
 
 Its metadata says which model made it and with which front end, so that scoring can refuse to mix models. A column of
-null speakers means that they are not known.
+null speakers means that they are not known. Windows of recordings have columns start and end too, in seconds, and an id
+then has many rows. Embeddings may be kept in fewer bits, as float16, or as int8 with a column `scale`.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +24,9 @@ from spkver.files import StrPath, atomic_file
 
 _METADATA = b"spkver"
 _PART = 1 << 12  # rows decoded at a time
+_GROUP = 1 << 16  # rows or more in a row group, where rows come in parts
+DTYPES = ("float32", "float16", "int8")
+_INT8_MAX = 127
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class Embeddings:
     ids: one for each row, distinct; vectors: finite float32 (rows, dim)
     speakers: one for each row, "" where not known; None where none is known
     model: the hash of the model that made them, "" where not known; front_end: its front end's config
+    times: of windows, start and end in seconds within the recording that the id names, float64 (rows, 2); an id then
+        has as many rows as there are windows of it, with distinct starts
     Raises InputError naming the id of a vector that is not finite or of an id given twice.
     """
 
@@ -38,6 +46,7 @@ class Embeddings:
     speakers: list[str] | None = None
     model: str = ""
     front_end: dict[str, Any] = field(default_factory=dict)
+    times: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.vectors.dtype != np.float32 or self.vectors.ndim != 2 or not self.vectors.shape[1]:
@@ -48,7 +57,12 @@ class Embeddings:
         finite = np.isfinite(self.vectors).all(axis=1)
         if not finite.all():
             raise InputError(f"the embedding of '{self.ids[int(np.argmin(finite))]}' is not finite")
-        if (twice := lists.first_duplicate(pa.array(self.ids, pa.string()))) is not None:
+        names = pa.array(self.ids, pa.string())
+        if self.times is not None:  # NaN fails the comparison, and infinity
+            if self.times.shape != (len(self.ids), 2) or not (np.diff(self.times, axis=1) > 0).all():
+                raise InputError("windows need a start and an end each, the end after the start")
+            names = pc.binary_join_element_wise(names, pa.array(self.times[:, 0]).cast(pa.string()), "' at '")
+        if (twice := lists.first_duplicate(names)) is not None:
             raise InputError(f"the id '{twice}' has two embeddings")
 
     def __len__(self) -> int:
@@ -60,20 +74,75 @@ class Embeddings:
         return int(self.vectors.shape[1])
 
 
-def write_embeddings(path: StrPath, embeddings: Embeddings, mode: int | None = None) -> None:
+def pack_vectors(vectors: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Vectors in fewer bits: float32 or float16 as they are, or int8 and a scale for each, float32 (rows,).
+
+    int8 is symmetric: a vector's largest value becomes 127. Raises InputError for what float16 cannot hold.
+    """
+    if dtype == "int8":
+        scales = (np.abs(vectors).max(axis=1, initial=0) / np.float32(_INT8_MAX)).astype(np.float32)
+        # a vector of zeros, or of less than float32 can divide by 127, is zeros
+        divisors = np.where(scales > 0, scales, np.inf)[:, None]
+        return np.clip(np.rint(vectors / divisors), -_INT8_MAX, _INT8_MAX).astype(np.int8), scales
+    with np.errstate(over="ignore"):
+        values = vectors.astype(dtype, copy=False)
+    if not np.isfinite(values).all():
+        raise InputError("the values are too large for float16: write float32 or int8")
+    return values, None
+
+
+def unpack_vectors(values: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
+    """The float32 (rows, dim) of what `pack_vectors` made."""
+    vectors = values.astype(np.float32, copy=False)
+    return vectors if scales is None else vectors * np.asarray(scales, np.float32)[:, None]
+
+
+def write_embeddings(path: StrPath, embeddings: Embeddings, dtype: str = "float32", *, mode: int | None = None) -> None:
     """Write an embeddings file, whole or not at all; mode: who may read it, as for `files.atomic_file`."""
-    vectors = np.ascontiguousarray(embeddings.vectors)
-    speakers = embeddings.speakers or [""] * len(embeddings)
-    table = pa.table(
-        {
-            "id": pa.array(embeddings.ids, pa.string()),
-            "speaker": pa.array([speaker or None for speaker in speakers], pa.string()),
-            "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), embeddings.dim),
-        },
-        metadata={_METADATA: json.dumps({"model": embeddings.model, "front_end": embeddings.front_end})},
-    )
+    write_parts(path, [embeddings], dtype, mode=mode)
+
+
+def write_parts(path: StrPath, parts: Iterable[Embeddings], dtype: str = "float32", *, mode: int | None = None) -> int:
+    """Write an embeddings file that comes in parts, of one model and either all with times or none; at least one.
+
+    Returns the number of rows.
+    """
+    parts = iter(parts)
+    first = next(parts)
+    rows = 0
     with atomic_file(path, mode) as part:
-        pq.write_table(table, part, use_dictionary=["speaker"], compression={"id": "zstd", "speaker": "zstd"})
+        schema = _table(first, dtype).schema
+        repeated = ["speaker", *(["id"] if first.times is not None else [])]
+        if dtype == "int8":  # Parquet has no type of one byte, but its dictionaries have entries of one
+            repeated += ["embedding.list.element", "embedding.list.item"]  # as newer and older versions name it
+        compression = {"id": "zstd", "speaker": "zstd"}
+        with pq.ParquetWriter(part, schema, use_dictionary=repeated, compression=compression) as writer:
+            waiting: list[pa.Table] = []  # so that small parts do not become as many row groups
+            for embeddings in itertools.chain([first], parts):
+                waiting.append(_table(embeddings, dtype))
+                rows += len(embeddings)
+                if sum(len(table) for table in waiting) >= _GROUP:
+                    writer.write_table(pa.concat_tables(waiting))
+                    waiting = []
+            if waiting:
+                writer.write_table(pa.concat_tables(waiting))
+    return rows
+
+
+def _table(embeddings: Embeddings, dtype: str) -> pa.Table:
+    values, scales = pack_vectors(np.ascontiguousarray(embeddings.vectors), dtype)
+    speakers = embeddings.speakers or [""] * len(embeddings)
+    columns: dict[str, pa.Array] = {
+        "id": pa.array(embeddings.ids, pa.string()),
+        "speaker": pa.array([speaker or None for speaker in speakers], pa.string()),
+        "embedding": pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), embeddings.dim),
+    }
+    if embeddings.times is not None:
+        columns |= {"start": pa.array(embeddings.times[:, 0]), "end": pa.array(embeddings.times[:, 1])}
+    if scales is not None:
+        columns["scale"] = pa.array(scales)
+    about = json.dumps({"model": embeddings.model, "front_end": embeddings.front_end})
+    return pa.table(columns, metadata={_METADATA: about})
 
 
 def read_embeddings(path: StrPath) -> Embeddings:
@@ -87,17 +156,23 @@ def read_embeddings(path: StrPath) -> Embeddings:
             for name in ("id", "embedding"):
                 if name not in names:
                     raise InputError(f"{path}: no column '{name}', it has {', '.join(names)}")
-            table = file.read([name for name in ("id", "speaker") if name in names])
+            table = file.read([name for name in ("id", "speaker", "start", "end", "scale") if name in names])
             ids = table.column("id").cast(pa.string())
             if ids.null_count:
                 raise InputError(f"{path}: row {pc.index(pc.is_null(ids), True).as_py() + 1} has no id")
             vectors = _vectors(path, file, ids)
+            if "scale" in names:
+                vectors *= table.column("scale").cast(pa.float32()).to_numpy()[:, None]
+            times = None
+            if "start" in names and "end" in names:
+                columns = [table.column(name).cast(pa.float64()).to_numpy() for name in ("start", "end")]
+                times = np.column_stack(columns)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: not an embeddings file, which is Parquet ({error})") from error
     try:
         about = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))
         return Embeddings(
-            ids.to_pylist(), vectors, _speakers(table), about.get("model", ""), about.get("front_end", {})
+            ids.to_pylist(), vectors, _speakers(table), about.get("model", ""), about.get("front_end", {}), times
         )
     except (InputError, ValueError) as error:
         raise InputError(f"{path}: {error}") from error
@@ -122,7 +197,10 @@ def _vectors(path: StrPath, file: pq.ParquetFile, ids: pa.ChunkedArray) -> np.nd
                 sizes = f"has {lengths[at]} values, the first has {vectors.shape[1]}"
                 raise InputError(f"{path}: the embedding of '{ids[row + at]}' {sizes}")
         # a null within a vector comes as NaN, which Embeddings refuses by its id
-        values = column.flatten().cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+        values = column.flatten()
+        if not pa.types.is_float16(values.type):  # which pyarrow learnt to cast late
+            values = values.cast(pa.float32(), safe=False)
+        values = values.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
         vectors[row : row + len(column)] = values.reshape(len(column), -1)
         row += len(column)
     return vectors

@@ -58,16 +58,8 @@ def extract(
         vectors, rejected = _embed_files(encoder, data, seconds, allow_pipes, jobs)
         ids, speakers = data.ids, data.speakers
     kept = [row for row in range(len(ids)) if row in vectors]
-    reasons = Path(f"{out}.rejected.jsonl")
-    if rejected:
-        write_text(reasons, "".join(json.dumps({"id": ids[row], "reason": why}) + "\n" for row, why in rejected))
-    else:
-        reasons.unlink(missing_ok=True)
-    if not kept or len(rejected) > max_rejected * len(ids):
-        raise RunError(
-            f"{source}: {len(rejected)} of {len(ids)} utterances cannot be embedded, more than the share "
-            f"{max_rejected:g} that is allowed; see {reasons}"
-        )
+    named = [(ids[row], why) for row, why in rejected]
+    settle(source, out, named, len(ids), max_rejected)
     write_embeddings(
         out,
         Embeddings(
@@ -78,7 +70,21 @@ def extract(
             front_end=encoder.config.front_end.model_dump(mode="json"),
         ),
     )
-    return Extracted(len(kept), [(ids[row], why) for row, why in rejected])
+    return Extracted(len(kept), named)
+
+
+def settle(source: StrPath, out: StrPath, rejected: list[tuple[str, str]], total: int, max_rejected: float) -> None:
+    """Write `out`.rejected.jsonl of (id, reason). Raises RunError where too many were rejected, or all."""
+    reasons = Path(f"{out}.rejected.jsonl")
+    if rejected:
+        write_text(reasons, "".join(json.dumps({"id": name, "reason": why}) + "\n" for name, why in rejected))
+    else:
+        reasons.unlink(missing_ok=True)
+    if len(rejected) >= total or len(rejected) > max_rejected * total:
+        raise RunError(
+            f"{source}: {len(rejected)} of {total} utterances cannot be embedded, more than the share "
+            f"{max_rejected:g} that is allowed; see {reasons}"
+        )
 
 
 def embed_pack(

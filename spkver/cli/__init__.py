@@ -38,7 +38,7 @@ COMMANDS = {
     "identify": ("spkver.cli.identify", "Who of the speaker book is heard, if anybody?"),
     "speakers": ("spkver.cli.speakers", "Who is in the speaker book."),
     "forget": ("spkver.cli.forget", "Take people out of the speaker book."),
-    "convert": ("spkver.cli.convert", "Embeddings between Parquet, npz and Kaldi ark/scp."),
+    "convert": ("spkver.cli.convert", "Embeddings between Parquet, HDF5, npz, Kaldi, ...; means; indices."),
     "export": ("spkver.cli.export", "Models as ONNX, with or without the front end, checked against PyTorch."),
     "doctor": ("spkver.cli.doctor", "What this installation can do: versions, device, what loads, free space."),
     "report": ("spkver.cli.report", "One HTML page of results, or a table and DET curves."),

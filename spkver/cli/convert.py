@@ -6,20 +6,35 @@ from pathlib import Path
 
 import click
 
+from spkver.embeddings import DTYPES
 from spkver.interop.convert import convert
+from spkver.interop.means import PER
 
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
+@click.option("--per", type=click.Choice(PER), help="One embedding for each, the mean at length 1 each.")
+@click.option("--dtype", type=click.Choice(DTYPES), default=DTYPES[0], show_default=True, help="Kept as.")
 @click.option("--text", is_flag=True, help="Write Kaldi's text form (.ark and .scp).")
-def command(source: Path, target: Path, text: bool) -> None:
-    """Embeddings from SOURCE to TARGET: .parquet, .npz, .npy (with its .ids), Kaldi's .ark or
-    .scp (with its .ark).
+def command(source: Path, target: Path, per: str | None, dtype: str, text: bool) -> None:
+    """Embeddings from SOURCE to TARGET, each told by its name.
+
+    \b
+    .parquet .npz .jsonl .safetensors .h5   everything
+    .faiss                                  a nearest-neighbour index, with whose rows they are
+                                            in NAME.faiss.jsonl; cosine, exact
+    .npy .ark .scp                          ids and vectors (.npy with NAME.ids, .scp with NAME.ark)
+
+    float16 and int8 (one scale for each vector) say how low the cosine to float32 gets.
 
     \b
     Example:
       spkver convert test.parquet kaldi/xvector.scp
+      spkver convert enrol.parquet speakers.faiss --per speaker
+      spkver convert windows.parquet small.h5 --dtype int8
     """
-    embeddings = convert(source, target, text=text)
-    click.echo(f"{target}: {len(embeddings)} embeddings of {embeddings.dim} values")
+    done = convert(source, target, text=text, dtype=dtype, per=per)
+    click.echo(f"{target}: {len(done.embeddings)} embeddings of {done.embeddings.dim} values")
+    if done.cosine is not None:
+        click.echo(f"{dtype}: the cosine to what was read is {done.cosine:.7f} or more")

@@ -24,7 +24,7 @@ from spkver.errors import InputError, RunError, load_optional
 from spkver.export import sherpa
 from spkver.export.checking import Agreement, agreement
 from spkver.export.weights import WAYS
-from spkver.features.graph import GraphFrontEnd
+from spkver.features.graph import graph
 from spkver.files import StrPath, atomic_file, readable_size
 from spkver.runtime import ABOUT, session
 
@@ -98,10 +98,9 @@ class OnnxExport:
 def trace(encoder: Encoder, kind: str) -> Any:
     """The onnx model of an encoder's network (kind `features`), or of all of it (`waveform`)."""
     onnx = load_optional("onnx", EXTRA)
-    front_end = GraphFrontEnd(encoder.config.front_end)
     example = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, (2, 3 * encoder.sample_rate))).float()
-    network = _Whole(front_end, encoder.network) if kind == "waveform" else encoder.network
-    inputs = example if kind == "waveform" else front_end(example)
+    network = _Whole(graph(encoder.front_end), encoder.network) if kind == "waveform" else encoder.network
+    inputs = example if kind == "waveform" else encoder.front_end(example)
     buffer: Any = io.BytesIO()  # torch's annotation knows of paths only
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from spkver.encoder import Encoder
-from spkver.features import FrontEndConfig
 
 WAVEFORM = "it takes features, not a waveform; leave --waveform out"
 
@@ -31,8 +30,10 @@ POSSIBLE: dict[str, tuple[Any, ...]] = {
 }
 
 
-def difference(front_end: FrontEndConfig) -> str:
+def difference(front_end: Any) -> str:
     """The first field in which its front end is another than the model's, in words, or ""."""
+    if front_end.name != "fbank":
+        return f"the model's front_end is {front_end.name}, it computes fbank"
     for name, values in {**POSSIBLE, "high_hz": (front_end.sample_rate / 2 - BELOW_NYQUIST_HZ,)}.items():
         if (own := getattr(front_end, name)) not in values:
             return f"the model's front_end.{name} is {own}, it computes {' or '.join(map(str, values))}"

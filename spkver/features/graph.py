@@ -1,32 +1,37 @@
-"""The front end in operations that every runtime has, for export: a gather and matrix products, no FFT."""
+"""Front ends in operations that every runtime has, for export: frames gathered by index, the DFT a matrix product.
+
+Traced at one length they are right at all: no number that depends on the samples is left in the graph. They hold all
+frames of a recording at once, 160 kB for each second at 16 kHz.
+"""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from spkver.features.config import FrontEndConfig
 from spkver.features.fbank import FrontEnd, normalise
+from spkver.features.mel_spectrogram import PAD_MODES, MelSpectrogram, MelSpectrogramConfig
+
+
+def graph(front_end: nn.Module) -> nn.Module:
+    """The same front end for export; one that has no spectrum stays what it is."""
+    forms: dict[type[nn.Module], type[nn.Module]] = {FrontEnd: GraphFrontEnd, MelSpectrogram: GraphMelSpectrogram}
+    form = forms.get(type(front_end))
+    return front_end if form is None else form(front_end.config).eval()
 
 
 class GraphFrontEnd(FrontEnd):
-    """`FrontEnd`, whose frames are gathered by index and whose DFT is a matrix product.
-
-    Traced at one length it is right at all: no number that depends on the samples is left in the graph. It holds all
-    frames of a recording at once, 160 kB for each second at 16 kHz.
-    """
+    """Kaldi's filterbank."""
 
     dft: Tensor
 
     def __init__(self, config: FrontEndConfig) -> None:
         super().__init__(config)
-        time, frequency = torch.arange(config.frame_length), torch.arange(self.fft_size // 2 + 1)
-        # whole numbers until the last, so that the angles are exact
-        angle = ((time[:, None] * frequency) % self.fft_size).double() * (2 * math.pi / self.fft_size)
-        parts = torch.cat([angle.cos(), angle.sin()], dim=1)
-        self.register_buffer("dft", (parts * self.window.double()[:, None]).float(), persistent=False)
+        self.register_buffer("dft", _dft(self.window, self.fft_size), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, time) float in [-1, 1] to (batch, frames, bins) float32."""
@@ -36,8 +41,7 @@ class GraphFrontEnd(FrontEnd):
         """(batch, time) to overlapping frames (batch, frames, frame_length), mirrored at the ends unless snip_edges."""
         config = self.config
         samples = waveform.shape[-1]
-        starts = torch.arange(config.frames(samples), device=waveform.device) * config.frame_shift
-        index = starts[:, None] + torch.arange(config.frame_length, device=waveform.device)
+        index = _index(config.frames(samples), config.frame_length, config.frame_shift, waveform.device)
         if not config.snip_edges:
             index = index - (config.frame_length // 2 - config.frame_shift // 2)
             index = torch.where(index < 0, -1 - index, index)
@@ -46,6 +50,42 @@ class GraphFrontEnd(FrontEnd):
 
     def power(self, frames: Tensor) -> Tensor:
         """Power spectrum (batch, frames, fft_size / 2 + 1) of frames under the window, which is in the matrix."""
-        squares = torch.matmul(frames, self.dft).square()
-        half = self.fft_size // 2 + 1
-        return squares[..., :half] + squares[..., half:]
+        return _power(frames, self.dft)
+
+
+class GraphMelSpectrogram(MelSpectrogram):
+    """The spectrograms of centred frames."""
+
+    dft: Tensor
+
+    def __init__(self, config: MelSpectrogramConfig) -> None:
+        super().__init__(config)
+        left = (config.fft_size - config.frame_length) // 2  # where torch.stft puts a window shorter than its frame
+        window = F.pad(self.window, (left, config.fft_size - config.frame_length - left))
+        self.register_buffer("dft", _dft(window, config.fft_size), persistent=False)
+
+    def power(self, waveform: Tensor) -> Tensor:
+        """Power spectrum (batch, frames, fft_size / 2 + 1)."""
+        config, half = self.config, self.config.fft_size // 2
+        padded = F.pad(waveform[:, None], (half, half), PAD_MODES[config.padding])[:, 0]
+        frames = config.frames(waveform.shape[-1])
+        return _power(padded[:, _index(frames, config.fft_size, config.frame_shift, waveform.device)], self.dft)
+
+
+def _index(frames: int, length: int, shift: int, device: torch.device) -> Tensor:
+    """(frames, length): the place of every sample of every frame."""
+    return (torch.arange(frames, device=device) * shift)[:, None] + torch.arange(length, device=device)
+
+
+def _dft(window: Tensor, size: int) -> Tensor:
+    """(length, 2 (size / 2 + 1)): cosines and then sines under a window."""
+    time, frequency = torch.arange(len(window)), torch.arange(size // 2 + 1)
+    # whole numbers until the last, so that the angles are exact
+    angle = ((time[:, None] * frequency) % size).double() * (2 * math.pi / size)
+    return (torch.cat([angle.cos(), angle.sin()], dim=1) * window.double()[:, None]).float()
+
+
+def _power(frames: Tensor, dft: Tensor) -> Tensor:
+    squares = torch.matmul(frames, dft).square()
+    half = dft.shape[1] // 2
+    return squares[..., :half] + squares[..., half:]

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from spkver.features.config import SpectralConfig
 from spkver.features.fbank import normalise
 
+PAD_MODES = {"reflect": "reflect", "zeros": "constant"}
 TOP_DB = 80.0  # decibels under the loudest value of an utterance where `decibel` cuts
 
 
@@ -78,21 +79,25 @@ class MelSpectrogram(nn.Module):
         if config.preemphasis:
             before = F.pad(waveform[:, None], (1, 0), "reflect")[:, 0, :-1]
             waveform = torch.sub(waveform, before, alpha=config.preemphasis)
+        mel = torch.matmul(self.power(waveform), self.mel)
+        if config.logarithm == "natural":
+            return (mel + config.floor).log()
+        decibels = 10.0 * mel.clamp_min(config.floor).log10()
+        return torch.maximum(decibels, decibels.amax(dim=(1, 2), keepdim=True) - TOP_DB)
+
+    def power(self, waveform: Tensor) -> Tensor:
+        """Power spectrum (batch, frames, fft_size / 2 + 1)."""
+        config = self.config
         spectrum = torch.stft(
             waveform,
             config.fft_size,
             config.frame_shift,
             config.frame_length,
             self.window,
-            pad_mode="reflect" if config.padding == "reflect" else "constant",
+            pad_mode=PAD_MODES[config.padding],
             return_complex=True,
         )
-        power = spectrum.real.square() + spectrum.imag.square()
-        mel = torch.matmul(power.transpose(1, 2), self.mel)
-        if config.logarithm == "natural":
-            return (mel + config.floor).log()
-        decibels = 10.0 * mel.clamp_min(config.floor).log10()
-        return torch.maximum(decibels, decibels.amax(dim=(1, 2), keepdim=True) - TOP_DB)
+        return (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2)
 
 
 def mel_filters(config: MelSpectrogramConfig) -> Tensor:

@@ -1,147 +1,143 @@
-"""Embeddings between Parquet, NumPy's npz and npy, and Kaldi's ark and scp, told apart by their names.
+"""Embeddings between file formats, told apart by their names.
 
-| name     | holds                                                                                          |
-|----------|------------------------------------------------------------------------------------------------|
-| .parquet | all                                                                                            |
-| .npz     | all, as arrays `ids`, `vectors`, `speakers` (where known), `model`, `front_end` (JSON)         |
-| .npy     | vectors; a text file of the same name with `.ids` holds one id a line, in the order of the rows |
-| .ark     | ids and vectors                                                                                |
-| .scp     | the same: an ark file of the same name beside it holds the vectors                             |
+| name         | holds                                                                    | kept as                |
+|--------------|--------------------------------------------------------------------------|------------------------|
+| .parquet     | all                                                                      | float32, float16, int8 |
+| .npz         | all                                                                      | float32, float16, int8 |
+| .h5, .hdf5   | all (extra `hdf5`)                                                       | float32, float16, int8 |
+| .jsonl       | all                                                                      | float32, float16, int8 |
+| .safetensors | all                                                                      | float32, float16, int8 |
+| .faiss       | all, in an index of nearest neighbours with NAME.jsonl (extra `faiss`)   | float32, float16, int8 |
+| .npy         | vectors, of utterances; NAME.ids holds one id a line                     | float32, float16       |
+| .ark, .scp   | ids and vectors, of utterances; NAME.ark beside an .scp holds the vectors | float32, text          |
+
+All: ids, vectors, speakers, the model's hash and front end, and times of windows.
 """
 
 from __future__ import annotations
 
-import json
-import zipfile
-import zlib
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from spkver import lists
 from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
-from spkver.errors import InputError
-from spkver.files import StrPath, atomic_file, write_text
-from spkver.interop import kaldi
+from spkver.errors import InputError, nearest
+from spkver.files import StrPath
+from spkver.interop import hdf5, jsonl, kaldi, neighbours, npy, npz, tensors
+from spkver.interop.form import Form
+from spkver.interop.means import means
 
-_FORMATS = (".parquet", ".npz", ".npy", ".ark", ".scp")
+FORMS = {
+    ".parquet": Form(read_embeddings, write_embeddings),
+    ".npz": npz.FORM,
+    ".h5": hdf5.FORM,
+    ".hdf5": hdf5.FORM,
+    ".jsonl": jsonl.FORM,
+    ".safetensors": tensors.FORM,
+    ".faiss": neighbours.FORM,
+    ".npy": npy.FORM,
+    ".ark": kaldi.FORM,
+    ".scp": kaldi.FORM,
+}
+_BLOCK = 1 << 14  # vectors compared at a time
 
 
-def convert(source: StrPath, target: StrPath, *, text: bool = False) -> Embeddings:
-    """Read embeddings in one format, write them in another, and return them.
+@dataclass(frozen=True)
+class Converted:
+    """The embeddings, and the lowest cosine of one to what the file gives back; None where all come back whole."""
 
-    text: write Kaldi's text form (.ark and .scp only)
+    embeddings: Embeddings
+    cosine: float | None
+
+
+def convert(
+    source: StrPath, target: StrPath, *, text: bool = False, dtype: str = "float32", per: str | None = None
+) -> Converted:
+    """Read embeddings in one format and write them in another.
+
+    text: write Kaldi's text form (.ark and .scp only); dtype: float32, float16 or int8
+    per: one embedding for each `speaker` or `utterance` (of which there are windows): see `spkver.interop.means`
     Raises InputError for what cannot be read or written.
     """
-    _suffix(target)  # before the work
-    embeddings = read(source)
-    write(target, embeddings, text=text)
+    form = _form(target)  # before the work
+    dtype = _dtype(target, form, text, dtype)
+    embeddings = read(source, windows=True)
+    if per is not None:
+        embeddings = means(embeddings, per)
+    _write(target, form, embeddings, dtype)
+    lossy = dtype in ("float16", "int8") or not form.exact
+    return Converted(embeddings, lowest_cosine(embeddings, read(target, windows=True)) if lossy else None)
+
+
+def read(path: StrPath, *, windows: bool = False) -> Embeddings:
+    """Read embeddings in the format that the file's name says.
+
+    windows: take windows of recordings too; without it they are refused, for their ids are not one for each row.
+    """
+    form = _form(path)
+    with _named(path):
+        embeddings = form.read(path)
+    if embeddings.times is not None and not windows:
+        raise InputError(
+            f"{path}: embeddings of windows; make one of each recording first, by spkver convert --per utterance"
+        )
     return embeddings
 
 
-def read(path: StrPath) -> Embeddings:
-    """Read embeddings in the format that the file's name says."""
-    suffix = _suffix(path)
-    if suffix == ".parquet":
-        return read_embeddings(path)
-    try:
-        if suffix == ".npz":
-            return _read_npz(path)
-        if suffix == ".npy":
-            return _read_npy(path)
-        return _stack(kaldi.read_scp(path) if suffix == ".scp" else kaldi.read_ark(path))
-    except InputError as error:
-        message = str(error)
-        raise InputError(message if message.startswith(str(path)) else f"{path}: {message}") from error
-
-
-def write(path: StrPath, embeddings: Embeddings, *, text: bool = False) -> None:
+def write(path: StrPath, embeddings: Embeddings, *, text: bool = False, dtype: str = "float32") -> None:
     """Write embeddings in the format that the file's name says."""
-    suffix = _suffix(path)
-    if text and suffix not in (".ark", ".scp"):
-        raise InputError(f"{path}: only .ark and .scp have a text form")
-    if suffix == ".parquet":
-        write_embeddings(path, embeddings)
-    elif suffix == ".npz":
-        _write_npz(path, embeddings)
-    elif suffix == ".npy":
-        _write_npy(path, embeddings)
-    else:
-        ark = Path(path).with_suffix(".ark")
-        kaldi.write_ark(ark, embeddings.ids, embeddings.vectors, scp=path if suffix == ".scp" else None, text=text)
+    form = _form(path)
+    _write(path, form, embeddings, _dtype(path, form, text, dtype))
 
 
-def _suffix(path: StrPath) -> str:
+def lowest_cosine(embeddings: Embeddings, kept: Embeddings) -> float:
+    """The lowest cosine between the rows of two files; rows of length zero do not count."""
+    lowest = 1.0
+    for start in range(0, len(embeddings), _BLOCK):
+        one, other = (side.vectors[start : start + _BLOCK].astype(np.float64) for side in (embeddings, kept))
+        lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        cosines = np.einsum("ij,ij->i", one, other)[lengths > 0] / lengths[lengths > 0]
+        lowest = min(lowest, float(cosines.min(initial=1.0)))
+    return lowest
+
+
+def _form(path: StrPath) -> Form:
     suffix = Path(path).suffix
-    if suffix not in _FORMATS:
-        raise InputError(f"{path}: the format is told by the name: use {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}")
-    return suffix
+    if suffix not in FORMS:
+        *most, last = FORMS
+        raise InputError(f"{path}: the format is told by the name: use {', '.join(most)} or {last}")
+    return FORMS[suffix]
 
 
-def _stack(pairs: Iterable[tuple[str, np.ndarray]]) -> Embeddings:
-    ids: list[str] = []
-    vectors: list[np.ndarray] = []
-    for key, vector in pairs:
-        if vectors and len(vector) != len(vectors[0]):
-            raise InputError(f"the vector of '{key}' has {len(vector)} values, the first has {len(vectors[0])}")
-        ids.append(key)
-        vectors.append(vector)
-    if not ids:
-        raise InputError("there are no vectors in it")
-    with np.errstate(over="ignore"):  # what is too large for float32 is refused as not finite, by its id
-        return Embeddings(ids, np.array(vectors).astype(np.float32, copy=False))
+def _dtype(path: StrPath, form: Form, text: bool, dtype: str) -> str:
+    if text and kaldi.TEXT not in form.dtypes:
+        raise InputError(f"{path}: only .ark and .scp have a text form")
+    if text and dtype != "float32":
+        raise InputError(f"{path}: Kaldi's text form is float32")
+    if dtype not in form.dtypes:
+        raise InputError(
+            f"{path}: cannot hold {dtype}{nearest('', [name for name in form.dtypes if name != kaldi.TEXT])}"
+        )
+    return kaldi.TEXT if text else dtype
 
 
-def _read_npz(path: StrPath) -> Embeddings:
+def _write(path: StrPath, form: Form, embeddings: Embeddings, dtype: str) -> None:
+    if embeddings.times is not None and not form.times:
+        holding = ", ".join(suffix for suffix, other in FORMS.items() if other.times)
+        raise InputError(f"{path}: cannot hold windows: use {holding}, or --per utterance")
+    with _named(path):
+        form.write(path, embeddings, dtype)
+
+
+@contextlib.contextmanager
+def _named(path: StrPath) -> Iterator[None]:
+    """Errors within name the file."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            speakers = arrays["speakers"].astype(str).tolist() if "speakers" in arrays else None
-            return Embeddings(
-                ids=arrays["ids"].astype(str).ravel().tolist(),
-                vectors=arrays["vectors"].astype(np.float32, copy=False),
-                speakers=speakers,
-                model=str(arrays["model"]) if "model" in arrays else "",
-                front_end=json.loads(str(arrays["front_end"])) if "front_end" in arrays else {},
-            )
-    except KeyError as error:
-        raise InputError(f"{error.args[0]}: it needs the arrays 'ids' and 'vectors'") from error
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"not an npz file of embeddings ({error})") from error
-
-
-def _read_npy(path: StrPath) -> Embeddings:
-    ids = Path(path).with_suffix(".ids")
-    try:
-        vectors = np.load(path, allow_pickle=False)
-        if vectors.ndim != 2:
-            raise ValueError(f"expected a matrix, its shape is {vectors.shape}")
-        vectors = vectors.astype(np.float32, copy=False)
-    except (OSError, ValueError, EOFError, TypeError) as error:
-        raise InputError(f"not an npy file of embeddings ({error})") from error
-    names = lists.read_lines(ids).to_pylist()
-    if len(names) != len(vectors):
-        raise InputError(f"{ids} holds {len(names)} ids for {len(vectors)} embeddings")
-    return Embeddings(names, vectors)
-
-
-def _write_npy(path: StrPath, embeddings: Embeddings) -> None:
-    if any("\n" in name or not name.strip() for name in embeddings.ids):
-        raise InputError(f"{path}: an id is empty or holds a line end: write .npz or .parquet")
-    with atomic_file(path) as part, open(part, "wb") as stream:
-        np.save(stream, embeddings.vectors)
-    write_text(Path(path).with_suffix(".ids"), "".join(f"{name}\n" for name in embeddings.ids))
-
-
-def _write_npz(path: StrPath, embeddings: Embeddings) -> None:
-    arrays: dict[str, Any] = {
-        "ids": np.array(embeddings.ids, np.str_),
-        "vectors": embeddings.vectors,
-        "model": np.array(embeddings.model),
-        "front_end": np.array(json.dumps(embeddings.front_end)),
-    }
-    if embeddings.speakers is not None:
-        arrays["speakers"] = np.array(embeddings.speakers, np.str_)
-    with atomic_file(path) as part, open(part, "wb") as stream:
-        np.savez(stream, **arrays)
+        yield
+    except InputError as error:
+        if str(error).startswith((str(path), "this needs")):
+            raise
+        raise InputError(f"{path}: {error}") from error

@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from spkver import lists
+from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file, write_text
+from spkver.interop.form import Form, from_arrays
 
 _TYPES: dict[bytes, np.dtype] = {b"FV ": np.dtype("<f4"), b"DV ": np.dtype("<f8")}
 _KEY = re.compile(rb"\s*(\S+)[ \t]")
@@ -145,3 +147,26 @@ def _decode(path: StrPath, at: int, key: bytes) -> str:
         return key.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: the key that ends before offset {at} is not UTF-8 text") from error
+
+
+def _read(path: StrPath) -> Embeddings:
+    ids: list[str] = []
+    vectors: list[np.ndarray] = []
+    for key, vector in read_scp(path) if Path(path).suffix == ".scp" else read_ark(path):
+        if vectors and len(vector) != len(vectors[0]):
+            raise InputError(f"the vector of '{key}' has {len(vector)} values, the first has {len(vectors[0])}")
+        ids.append(key)
+        vectors.append(vector)
+    if not ids:
+        raise InputError("there are no vectors in it")
+    return from_arrays({"vectors": np.array(vectors)}, ids, None, {})
+
+
+def _write(path: StrPath, embeddings: Embeddings, dtype: str) -> None:
+    ark = Path(path).with_suffix(".ark")
+    scp = path if Path(path).suffix == ".scp" else None
+    write_ark(ark, embeddings.ids, embeddings.vectors, scp=scp, text=dtype == TEXT)
+
+
+TEXT = "text"
+FORM = Form(_read, _write, dtypes=("float32", TEXT), times=False)

@@ -16,9 +16,18 @@ def test_convert_there_and_back(spkver, scored_corpus):
     np.testing.assert_array_equal(one.vectors, other.vectors)
 
 
+def test_small_and_per_speaker(spkver, scored_corpus):
+    done = spkver("convert", scored_corpus / "emb.parquet", scored_corpus / "x.npz", "--dtype", "int8")
+    assert float(done.stdout.split(" is ")[1].split()[0]) > 0.999
+    done = spkver("convert", scored_corpus / "emb.parquet", scored_corpus / "s.jsonl", "--per", "speaker")
+    assert "10 embeddings of 8 values" in done.stdout
+    done = spkver("convert", scored_corpus / "x.npz", scored_corpus / "x.npy", "--dtype", "int8", code=2)
+    assert "cannot hold int8" in done.stderr
+
+
 def test_bad_input(spkver, scored_corpus):
     emb = scored_corpus / "emb.parquet"
-    assert "use .parquet, .npz" in spkver("convert", emb, scored_corpus / "x.h5", code=2).stderr
+    assert "use .parquet, .npz" in spkver("convert", emb, scored_corpus / "x.h4", code=2).stderr
     emb.write_bytes(emb.read_bytes()[:1000])
     assert "not an embeddings file" in spkver("convert", emb, scored_corpus / "x.npz", code=2).stderr
     assert not (scored_corpus / "x.npz").exists()

@@ -1,0 +1,71 @@
+"""What a file format of embeddings offers to `spkver.interop.convert`, and what several of them share."""
+
+from __future__ import annotations
+
+import json
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spkver.embeddings import DTYPES, Embeddings, pack_vectors, unpack_vectors
+from spkver.errors import InputError
+from spkver.files import StrPath
+
+# what np.load raises for files that are not NumPy's, or damaged
+NUMPY_ERRORS = (
+    *(OSError, ValueError, EOFError, TypeError, AttributeError, MemoryError, OverflowError, RecursionError),
+    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, NotImplementedError, struct.error),
+)
+
+
+@dataclass(frozen=True)
+class Form:
+    """read(path), and write(path, embeddings, dtype); errors are InputErrors, which need not name the file.
+
+    dtypes: what vectors can be kept as; times: whether it holds windows; exact: float32 comes back as it was
+    """
+
+    read: Callable[[StrPath], Embeddings]
+    write: Callable[[StrPath, Embeddings, str], None]
+    dtypes: tuple[str, ...] = DTYPES
+    times: bool = True
+    exact: bool = True
+
+
+def to_arrays(embeddings: Embeddings, dtype: str) -> dict[str, np.ndarray]:
+    """The numbers: `vectors`, with `scales` where they are int8, and `times` of windows."""
+    vectors, scales = pack_vectors(np.ascontiguousarray(embeddings.vectors), dtype)
+    arrays = {"vectors": vectors, "scales": scales, "times": embeddings.times}
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def from_arrays(
+    arrays: Mapping[str, np.ndarray], ids: list[str], speakers: list[str] | None, about: Mapping[str, Any]
+) -> Embeddings:
+    """Embeddings of what `to_arrays` and `about_model` made. Raises InputError for what does not fit together."""
+    vectors, scales, times = (arrays.get(name) for name in ("vectors", "scales", "times"))
+    if vectors is None or vectors.dtype.kind not in "fi" or vectors.ndim != 2:
+        raise InputError("no matrix of numbers 'vectors' in it")
+    if scales is not None and (scales.shape != (len(vectors),) or scales.dtype.kind != "f"):
+        raise InputError("'scales' are not one number for each vector")
+    with np.errstate(over="ignore"):  # what is too large for float32 is refused as not finite, by its id
+        vectors = unpack_vectors(vectors, scales)
+    if times is not None:
+        times = times.astype(np.float64)
+    model, front_end = about.get("model", ""), about.get("front_end", "{}")
+    try:
+        front_end = json.loads(front_end) if isinstance(front_end, str) else front_end
+    except ValueError as error:
+        raise InputError(f"its front end is not JSON ({error})") from error
+    return Embeddings(ids, vectors, speakers, str(model), front_end, times)
+
+
+def about_model(embeddings: Embeddings) -> dict[str, str]:
+    """The model's hash and its front end, as text."""
+    return {"model": embeddings.model, "front_end": json.dumps(embeddings.front_end)}

@@ -1,0 +1,40 @@
+"""NumPy's npy: vectors; a text file of the same name with `.ids` holds one id a line, in the order of the rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from spkver import lists
+from spkver.embeddings import Embeddings, pack_vectors
+from spkver.errors import InputError
+from spkver.files import StrPath, atomic_file, write_text
+from spkver.interop.form import NUMPY_ERRORS, Form, from_arrays
+
+
+def read(path: StrPath) -> Embeddings:
+    """Read an npy file and its ids."""
+    ids = Path(path).with_suffix(".ids")
+    try:
+        vectors = np.load(path, allow_pickle=False)
+        if vectors.ndim != 2:
+            raise ValueError(f"expected a matrix, its shape is {vectors.shape}")
+    except NUMPY_ERRORS as error:
+        raise InputError(f"not an npy file of embeddings ({error})") from error
+    names = lists.read_lines(ids).to_pylist()
+    if len(names) != len(vectors):
+        raise InputError(f"{ids} holds {len(names)} ids for {len(vectors)} embeddings")
+    return from_arrays({"vectors": vectors}, names, None, {})
+
+
+def write(path: StrPath, embeddings: Embeddings, dtype: str) -> None:
+    """Write an npy file and its ids."""
+    if any("\n" in name or not name.strip() for name in embeddings.ids):
+        raise InputError("an id is empty or holds a line end: write .npz or .parquet")
+    with atomic_file(path) as part, open(part, "wb") as stream:
+        np.save(stream, pack_vectors(embeddings.vectors, dtype)[0])
+    write_text(Path(path).with_suffix(".ids"), "".join(f"{name}\n" for name in embeddings.ids))
+
+
+FORM = Form(read, write, dtypes=("float32", "float16"), times=False)

@@ -1,0 +1,42 @@
+"""NumPy's npz: arrays `ids`, `vectors`, `speakers` (where known), `model`, `front_end` (JSON), `scales`, `times`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from spkver.embeddings import Embeddings
+from spkver.errors import InputError
+from spkver.files import StrPath, atomic_file
+from spkver.interop.form import NUMPY_ERRORS, Form, about_model, from_arrays, to_arrays
+
+
+def read(path: StrPath) -> Embeddings:
+    """Read an npz file; ids and vectors are enough."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            about = {name: str(arrays[name]) for name in ("model", "front_end") if name in arrays}
+            speakers = arrays["speakers"].astype(str).tolist() if "speakers" in arrays else None
+            numbers = {name: arrays[name] for name in ("vectors", "scales", "times") if name in arrays}
+            if "vectors" not in numbers:
+                raise KeyError("'vectors' is not in it")
+            return from_arrays(numbers, arrays["ids"].astype(str).ravel().tolist(), speakers, about)
+    except KeyError as error:
+        raise InputError(f"{error.args[0]}: it needs the arrays 'ids' and 'vectors'") from error
+    except NUMPY_ERRORS as error:
+        raise InputError(f"not an npz file of embeddings ({error})") from error
+
+
+def write(path: StrPath, embeddings: Embeddings, dtype: str) -> None:
+    """Write an npz file."""
+    arrays: dict[str, Any] = to_arrays(embeddings, dtype)
+    arrays["ids"] = np.array(embeddings.ids, np.str_)
+    arrays |= {name: np.array(text) for name, text in about_model(embeddings).items()}
+    if embeddings.speakers is not None:
+        arrays["speakers"] = np.array(embeddings.speakers, np.str_)
+    with atomic_file(path) as part, open(part, "wb") as stream:
+        np.savez(stream, **arrays)
+
+
+FORM = Form(read, write)
