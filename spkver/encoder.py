@@ -8,7 +8,7 @@ code.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -257,15 +257,19 @@ def load_model(path: StrPath, device: str = "cpu") -> Encoder:
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     """Load a state into a module. Raises InputError listing the keys that are missing, extra or misshapen."""
-    own = module.state_dict()
-    problems = [f"missing {key}" for key in own if key not in tensors]
-    problems += [f"extra {key}" for key in tensors if key not in own]
-    problems += [
-        f"{key} is {tuple(tensor.shape)}, not {tuple(own[key].shape)}"
-        for key, tensor in tensors.items()
-        if key in own and tensor.shape != own[key].shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise InputError(f"{source}: weights of another model: {'; '.join(problems[:5])}{more}")
+    if problems := weights_differ({key: value.shape for key, value in module.state_dict().items()}, tensors):
+        raise InputError(f"{source}: weights of another model: {problems}")
     module.load_state_dict(tensors)
+
+
+def weights_differ(wanted: Mapping[str, torch.Size], given: Mapping[str, Tensor]) -> str:
+    """Which tensors are missing, extra or misshapen, the first five of them; nothing where all is right."""
+    problems = [f"missing {key}" for key in wanted if key not in given]
+    problems += [f"extra {key}" for key in given if key not in wanted]
+    problems += [
+        f"{key} is {tuple(tensor.shape)}, not {tuple(wanted[key])}"
+        for key, tensor in given.items()
+        if key in wanted and tensor.shape != wanted[key]
+    ]
+    more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+    return f"{'; '.join(problems[:5])}{more}"

@@ -40,6 +40,7 @@ COMMANDS = {
     "forget": ("spkver.cli.forget", "Take people out of the speaker book."),
     "convert": ("spkver.cli.convert", "Embeddings between Parquet, HDF5, npz, Kaldi, ...; means; indices."),
     "export": ("spkver.cli.export", "Models as ONNX, with or without the front end, checked against PyTorch."),
+    "import": ("spkver.cli.import_model", "A model of another toolkit as a model directory."),
     "doctor": ("spkver.cli.doctor", "What this installation can do: versions, device, what loads, free space."),
     "report": ("spkver.cli.report", "One HTML page of results, or a table and DET curves."),
 }

@@ -14,6 +14,7 @@ MODELS = Registry(
         "xvector": "spkver.models.xvector:XVector",
         "ecapa_tdnn": "spkver.models.ecapa_tdnn:EcapaTdnn",
         "resnet": "spkver.models.resnet:ResNet",
+        "preact_resnet": "spkver.models.preact_resnet:PreActResNet",
         "res2net": "spkver.models.res2net:Res2Net",
         "campplus": "spkver.models.campplus:CamPlusPlus",
         "eres2net": "spkver.models.eres2net:ERes2Net",

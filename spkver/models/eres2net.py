@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from spkver.config import Component, component
 from spkver.models import POOLINGS
 from spkver.models.plane import PlaneNetwork
-from spkver.models.res2net import BLOCKS, Res2Block, Sum, clipped_relu
+from spkver.models.res2net import BLOCKS, Res2Block, Sum
 
 
 class ERes2NetConfig(Component):
@@ -28,6 +28,7 @@ class ERes2NetConfig(Component):
     fused: Literal["all", "last"] = Field("all", description="stages: all four from the first on, or the last two (V2)")
     dim: int = Field(192, gt=0, description="of the embedding")
     pooling: component(POOLINGS) = Field(default="statistics")  # type: ignore[valid-type]
+    layers_after_pooling: Literal[1, 2] = Field(1, description="2: with ReLU and batch norm between them")
 
 
 class AttentiveFusion(nn.Module):
@@ -80,7 +81,3 @@ class ERes2Net(PlaneNetwork):
                 carried = self.get_submodule(f"downsample{number - 1}")(fused)
                 fused = self.get_submodule(f"fuse{number}")(x, carried)
         return fused
-
-    def activation(self, x: Tensor) -> Tensor:
-        """After the stem."""
-        return clipped_relu(x)

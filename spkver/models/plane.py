@@ -29,18 +29,29 @@ def halved(size: int, times: int = 1) -> int:
 
 
 class PlaneNetwork(nn.Module):
-    """Stem, four stages of blocks, pooling, affine embedding. A block gives `expansion` times its stage's width."""
+    """Stem, four stages of blocks, pooling, affine embedding. A block gives `expansion` times its stage's width.
+
+    widths: of the four stages, by default the config's `channels`, doubled by each of the last three.
+    """
 
     min_frames = 8  # three halvings of the time axis: one frame before pooling that is not mostly padding
 
-    def __init__(self, config: Any, bins: int, blocks: Sequence[int], expansion: int, block: MakeBlock) -> None:
+    def __init__(
+        self,
+        config: Any,
+        bins: int,
+        blocks: Sequence[int],
+        expansion: int,
+        block: MakeBlock,
+        widths: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.dim = config.dim
-        before = config.channels
+        widths = widths or [config.channels << number for number in range(4)]
+        before = widths[0]
         self.conv1 = nn.Conv2d(1, before, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(before)
-        for number, count in enumerate(blocks, start=1):
-            width = config.channels << (number - 1)
+        for number, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):
             stage = [block(before, width, 1 if number == 1 else 2, number)]
             stage += [block(width * expansion, width, 1, number) for _ in range(count - 1)]
             self.add_module(f"layer{number}", nn.Sequential(*stage))
@@ -48,6 +59,10 @@ class PlaneNetwork(nn.Module):
         pooling: Component = config.pooling
         self.pooling: Any = POOLINGS.build(pooling, before * halved(bins, 3))
         self.seg_1 = nn.Linear(self.pooling.size, config.dim)
+        self.two_layers = getattr(config, "layers_after_pooling", 1) == 2
+        if self.two_layers:
+            self.seg_bn_1 = nn.BatchNorm1d(config.dim, affine=False)
+            self.seg_2 = nn.Linear(config.dim, config.dim)
 
     def stages(self, x: Tensor) -> Tensor:
         """(batch, channels, bins, frames) to (batch, 8 expansion channels, bins / 8, frames / 8)."""
@@ -55,15 +70,20 @@ class PlaneNetwork(nn.Module):
             x = self.get_submodule(f"layer{number}")(x)
         return x
 
-    def activation(self, x: Tensor) -> Tensor:
-        """After the stem."""
-        return F.relu(x)
-
     def forward(self, features: Tensor) -> Tensor:
         """(batch, frames, bins) to (batch, dim)."""
         x = features.transpose(1, 2).unsqueeze(1)
-        x = self.stages(self.activation(self.bn1(self.conv1(x))))
-        return self.seg_1(self.pooling(x.flatten(1, 2)))
+        x = self.stages(self.stem(x))
+        return self.embedding(self.pooling(x.flatten(1, 2)))
+
+    def stem(self, x: Tensor) -> Tensor:
+        """(batch, 1, bins, frames) to (batch, channels, bins, frames)."""
+        return F.relu(self.bn1(self.conv1(x)))
+
+    def embedding(self, pooled: Tensor) -> Tensor:
+        """(batch, pooling size) to (batch, dim)."""
+        embedding = self.seg_1(pooled)
+        return self.seg_2(self.seg_bn_1(F.relu(embedding))) if self.two_layers else embedding
 
 
 def shortcut(before: int, after: int, stride: int | tuple[int, int]) -> nn.Sequential:

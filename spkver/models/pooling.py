@@ -47,6 +47,7 @@ class StatisticsConfig(Component):
 
     name: Literal["statistics"] = "statistics"
     unbiased: bool = Field(False, description="divide by frames - 1, as WeSpeaker and 3D-Speaker do")
+    floor: float = Field(VARIANCE_FLOOR, gt=0, description="added to the variance; SpeechBrain: next to nothing")
 
 
 class Statistics(nn.Module):
@@ -56,21 +57,21 @@ class Statistics(nn.Module):
 
     def __init__(self, config: StatisticsConfig, channels: int) -> None:
         super().__init__()
-        self.unbiased = config.unbiased
+        self.unbiased, self.floor = config.unbiased, config.floor
         self.size = 2 * channels
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, frames) to (batch, 2 channels)."""
-        return statistics(x.float(), self.unbiased)
+        return statistics(x.float(), self.unbiased, self.floor)
 
 
-def statistics(x: Tensor, unbiased: bool) -> Tensor:
+def statistics(x: Tensor, unbiased: bool, floor: float = VARIANCE_FLOOR) -> Tensor:
     """Mean and deviation over the frames of (batch, channels, frames), as (batch, 2 channels)."""
     variance, mean = torch.var_mean(x, dim=-1, correction=0)
     if unbiased:  # not by torch's correction, which divides by zero for one frame
         frames = torch.ones_like(x[:, :1]).sum(dim=-1)  # a tensor, so that an export keeps it variable
         variance = variance * (frames / (frames - 1).clamp(min=1))
-    return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=-1)
+    return torch.cat([mean, (variance + floor).sqrt()], dim=-1)
 
 
 def weighted_statistics(x: Tensor, weights: Tensor, floor: float = VARIANCE_FLOOR) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ BLOCKS = (3, 4, 6, 3)
 
 
 def clipped_relu(x: Tensor) -> Tensor:
-    """ReLU, at most 20: what the published networks of this kind use."""
+    """ReLU, at most 20: what the blocks of the published networks of this kind use, but not the stems."""
     return F.hardtanh(x, 0.0, 20.0)
 
 
@@ -31,6 +31,7 @@ class Res2NetConfig(Component):
     expansion: int = Field(2, gt=0, description="of a block's output over its stage's width")
     dim: int = Field(256, gt=0, description="of the embedding")
     pooling: component(POOLINGS) = Field(default="statistics")  # type: ignore[valid-type]
+    layers_after_pooling: Literal[1, 2] = Field(1, description="2: with ReLU and batch norm between them")
 
 
 class Sum(nn.Module):
@@ -92,7 +93,3 @@ class Res2Net(PlaneNetwork):
             return Res2Block(before, after, part, stride, config.scale, config.scale - 1, joins)
 
         super().__init__(config, bins, BLOCKS, config.expansion, block)
-
-    def activation(self, x: Tensor) -> Tensor:
-        """After the stem."""
-        return clipped_relu(x)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spkver.config import Component, component
+from spkver.errors import InputError
 from spkver.models import POOLINGS
 from spkver.models.plane import PlaneNetwork, SimAM, SqueezeExcitation, shortcut
 
@@ -26,6 +27,10 @@ class ResNetConfig(Component):
     reduction: int = Field(8, gt=0, description="of the channels inside squeeze and excitation")
     dim: int = Field(256, gt=0, description="of the embedding")
     pooling: component(POOLINGS) = Field(default="statistics")  # type: ignore[valid-type]
+    order: Literal["norm_relu", "relu_norm"] = Field(
+        "norm_relu", description="after the stem and a block's first convolution; voxceleb_trainer: relu_norm"
+    )
+    layers_after_pooling: Literal[1, 2] = Field(1, description="2: with ReLU and batch norm between them")
 
 
 def _attention(config: ResNetConfig | None, channels: int) -> nn.Module:
@@ -49,10 +54,13 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.attention = _attention(config, width)
         self.shortcut = shortcut(before, width, stride)
+        self.relu_first = config is not None and config.order == "relu_norm"
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, before, bins, frames) to (batch, width, bins / stride, frames / stride)."""
-        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        out = self.conv1(x)
+        out = self.bn1(F.relu(out)) if self.relu_first else F.relu(self.bn1(out))
+        out = self.bn2(self.conv2(out))
         return F.relu(self.attention(out) + self.shortcut(x))
 
 
@@ -101,6 +109,16 @@ class ResNet(PlaneNetwork):
 
     def __init__(self, config: ResNetConfig, bins: int) -> None:
         block, blocks = BLOCKS[config.depth]
+        relu_first = config.order == "relu_norm"
+        if relu_first and block is Bottleneck:
+            raise InputError(f"model resnet: order relu_norm is of basic blocks; depth {config.depth} has bottlenecks")
         super().__init__(
             config, bins, blocks, block.expansion, lambda before, width, stride, _: block(before, width, stride, config)
         )
+        self.relu_first = relu_first
+        if relu_first:  # a bias before a batch norm would be lost, before the ReLU it is not
+            self.conv1 = nn.Conv2d(1, config.channels, 3, 1, 1)
+
+    def stem(self, x: Tensor) -> Tensor:
+        """(batch, 1, bins, frames) to (batch, channels, bins, frames)."""
+        return self.bn1(F.relu(self.conv1(x))) if self.relu_first else super().stem(x)

@@ -111,6 +111,7 @@ VARIANTS: dict[str, Variant] = {
         )
         for depth, published in ((34, 25.2), (100, 50.2))
     },
+    "resnet_speechbrain": Variant({"name": "preact_resnet"}, 15.44, "SpeechBrain"),
     "res2net34_base": Variant({"name": "res2net", "dim": 192}, 4.03, THREE_D),
     "res2net34_large": Variant({"name": "res2net", "channels": 64, "dim": 192}, 12.171, WESPEAKER),
     "cam++": Variant({"name": "campplus"}, 7.18, THREE_D),

@@ -27,10 +27,16 @@ class XVectorConfig(Component):
     dim: int = Field(512, gt=0, description="of the embedding")
     pooling: component(POOLINGS) = Field(default="statistics")  # type: ignore[valid-type]
     layers_after_pooling: Literal[1, 2] = Field(1, description="2: the paper's segment6, ReLU, segment7")
+    between: Literal["norm_relu", "relu_norm"] = Field("norm_relu", description="the two; WeSpeaker: relu_norm")
+    embedding_norm: bool = Field(True, description="a batch norm after the last; WeSpeaker, SpeechBrain: none")
+    activation: Literal["relu", "leaky_relu"] = Field(
+        "relu", description="of the frame layers; SpeechBrain: leaky_relu"
+    )
+    padding: Literal["none", "reflect"] = Field("none", description="of the frame layers; SpeechBrain: reflect")
 
 
 class XVector(nn.Module):
-    """Frame layers are affine, ReLU, batch norm; the embedding is affine and batch norm, no ReLU."""
+    """Frame layers are affine, ReLU, batch norm; the embedding is affine and batch norm, no ReLU, by default."""
 
     Config = XVectorConfig
 
@@ -38,16 +44,28 @@ class XVector(nn.Module):
         super().__init__()
         self.dim = config.dim
         contexts = CONTEXTS[config.frame_layers]
-        self.min_frames = 1 + sum((kernel - 1) * dilation for kernel, dilation in contexts)  # nothing is padded
+        spans = [(kernel - 1) * dilation for kernel, dilation in contexts]
+        padded = config.padding == "reflect"  # which needs one frame more than the widest margin
+        self.min_frames = 1 + (max(spans) // 2 if padded else sum(spans))
         sizes = [bins, *[config.channels] * (len(contexts) - 1), config.pooled_channels]
         layers: list[nn.Module] = []
-        for before, after, (kernel, dilation) in zip(sizes, sizes[1:], contexts):
-            layers += [nn.Conv1d(before, after, kernel, dilation=dilation), nn.ReLU(), nn.BatchNorm1d(after)]
+        for before, after, (kernel, dilation), span in zip(sizes, sizes[1:], contexts, spans):
+            margin = span // 2 if padded else 0
+            mode: Literal["reflect", "zeros"] = "reflect" if margin else "zeros"
+            layers += [
+                nn.Conv1d(before, after, kernel, dilation=dilation, padding=margin, padding_mode=mode),
+                nn.ReLU() if config.activation == "relu" else nn.LeakyReLU(),
+                nn.BatchNorm1d(after),
+            ]
         self.frame = nn.Sequential(*layers)
         self.pooling: Any = POOLINGS.build(config.pooling, config.pooled_channels)
-        segment: list[nn.Module] = [nn.Linear(self.pooling.size, config.dim), nn.BatchNorm1d(config.dim)]
+        segment: list[nn.Module] = [nn.Linear(self.pooling.size, config.dim)]
         if config.layers_after_pooling == 2:
-            segment += [nn.ReLU(), nn.Linear(config.dim, config.dim), nn.BatchNorm1d(config.dim)]
+            between = [nn.BatchNorm1d(config.dim), nn.ReLU()]
+            segment += between if config.between == "norm_relu" else between[::-1]
+            segment.append(nn.Linear(config.dim, config.dim))
+        if config.embedding_norm:
+            segment.append(nn.BatchNorm1d(config.dim))
         self.segment = nn.Sequential(*segment)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -44,7 +44,29 @@ SMALL = {
     "xvector, two layers": {"name": "xvector", "channels": 8, "dim": 6, "layers_after_pooling": 2},
     "xvector, attention": {"name": "xvector", "channels": 8, "dim": 6, "pooling": "attentive_statistics"},
     "xvector, mean": {"name": "xvector", "channels": 8, "dim": 6, "pooling": "mean"},
+    "xvector, WeSpeaker's": {
+        **{"name": "xvector", "channels": 8, "dim": 6, "layers_after_pooling": 2, "between": "relu_norm"},
+        **{"embedding_norm": False, "pooling": {"unbiased": True}},
+    },
+    "xvector, SpeechBrain's": {
+        **{"name": "xvector", "channels": 8, "dim": 6, "padding": "reflect", "activation": "leaky_relu"},
+        **{"embedding_norm": False, "pooling": {"unbiased": True, "floor": 1e-12}},
+    },
     "resnet18": {"name": "resnet", "depth": 18, "channels": 4, "dim": 6},
+    "resnet18, two layers": {"name": "resnet", "depth": 18, "channels": 4, "dim": 6, "layers_after_pooling": 2},
+    "resnet18, voxceleb_trainer's": {
+        **{
+            "name": "resnet",
+            "depth": 18,
+            "channels": 8,
+            "dim": 6,
+            "attention": "se",
+            "reduction": 2,
+            "order": "relu_norm",
+        },
+        **{"pooling": {"name": "attentive_statistics", "activation": "relu_norm", "floor": 1e-5}},
+    },
+    "preact_resnet": {"name": "preact_resnet", "channels": [4, 4, 8, 8], "dim": 6},
     "resnet34": {"name": "resnet", "channels": 4, "dim": 6, "pooling": {"name": "attentive_statistics", "hidden": 4}},
     "resnet18, unbiased": {**{"name": "resnet", "depth": 18, "channels": 4, "dim": 6}, "pooling": {"unbiased": True}},
     "etdnn": {"name": "xvector", "frame_layers": "extended", "channels": 8, "pooled_channels": 12, "dim": 6},
@@ -55,6 +77,10 @@ SMALL = {
     "eres2net": {"name": "eres2net", "channels": 8, "dim": 6},
     "eres2netv2": {"name": "eres2net", "channels": 8, "scale": 3, "fused": "last", "dim": 6},
     "ecapa_tdnn": {"name": "ecapa_tdnn", "channels": 16, "aggregated": 12, "se_hidden": 4, "dim": 6},
+    "ecapa_tdnn, WeSpeaker's": {
+        **{"name": "ecapa_tdnn", "channels": 16, "aggregated": 12, "se_hidden": 4, "dim": 6, "sum_inputs": False},
+        **{"embedding_norm": False, "goes_by": "last", "pooling": {"unbiased": True}},
+    },
     "ecapa_tdnn, SpeechBrain's": {
         **{**VARIANTS["ecapa_tdnn_speechbrain"].fields, "channels": 16, "aggregated": 12, "se_hidden": 4, "dim": 6},
     },
@@ -63,6 +89,10 @@ SMALL = {
     "redimnet, resnet": {
         **{"name": "redimnet", "channels": 4, "stages": ((2, 1, 1, 20), (1, 1, 2, 40)), "dim": 6},
         **{"blocks": "resnet_se", "group": 1},
+    },
+    "redimnet, WeSpeaker's": {
+        **{"name": "redimnet", "channels": 4, "stages": ((1, 1, 1, 20), (2, 1, 2, 20)), "dim": 6},
+        **{"blocks": "resnet", "pooling_norm": False, "pooling": {"unbiased": True}},
     },
     "mean_fbank": {"name": "mean_fbank"},
 }
@@ -128,10 +158,11 @@ def test_half_precision_and_channels_last(name):
     features = 5 * torch.randn(2, 60, 80)
     expected = network(features)
     torch.testing.assert_close(network.to(memory_format=torch.channels_last)(features), expected, rtol=1e-3, atol=1e-5)
-    with torch.autocast("cpu", torch.bfloat16):
-        half = network(features).float()
-    assert half.isfinite().all()
-    assert (torch.cosine_similarity(half, expected) > 0.99).all()
+    for kind in (torch.bfloat16, torch.float16):
+        with torch.autocast("cpu", kind):
+            half = network(features).float()
+        assert half.isfinite().all()
+        assert (torch.cosine_similarity(half, expected) > 0.99).all()
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -1,0 +1,34 @@
+"""`spkver import`: a model of another toolkit as a model directory."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(name="import")
+@click.argument("source", type=click.Path())
+@click.argument("out", type=click.Path())
+@click.option("--from", "toolkit", help="wespeaker, 3dspeaker, speechbrain, redimnet, voxceleb_trainer; else guessed.")
+@click.option("--front-end", help="Another than the source states, for example 3dspeaker.")
+def command(source: str, out: str, toolkit: str | None, front_end: str | None) -> None:
+    """Make the model directory OUT of a model of another toolkit, SOURCE: its folder or its checkpoint.
+
+    Its network and its front end become ours, so embeddings are the same. Nothing in SOURCE is run: checkpoints
+    are opened as tensors, YAML as text.
+
+    \b
+    wespeaker         folder with avg_model.pt and config.yaml
+    3dspeaker         folder or file: embedding_model.ckpt, campplus_voxceleb.bin, ...
+    speechbrain       folder with embedding_model.ckpt and hyperparams.yaml
+    redimnet          file of a release
+    voxceleb_trainer  file (ResNetSE34V2)
+
+    \b
+    Example: spkver import voxceleb_resnet34_LM models/resnet34
+             spkver verify a.wav b.wav --model models/resnet34
+    """
+    from spkver.interop.peers import import_model
+
+    for line in import_model(source, out, toolkit, front_end):
+        click.echo(line)
+    click.echo(f"{out}: model directory")

@@ -1,0 +1,89 @@
+"""Models of other toolkits, opened as ours: one file per toolkit, and its line in the registry.
+
+A peer is a class with two static methods: `recognises(source)`, whether a file or directory looks like one of its
+models, and `read(source)`, what is in it: a `Found`. Checkpoints are read by `torch.load(weights_only=True)`, YAML as
+plain data; nothing that a peer wrote is run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spkver.config import validate
+from spkver.encoder import Encoder, EncoderConfig
+from spkver.errors import InputError
+from spkver.files import StrPath, sha256
+from spkver.interop.peers.layout import Found, to_ours
+from spkver.registry import Registry
+from spkver.scoring.chain import Chain, Step, write_chain
+
+PEERS = Registry(
+    "toolkit",
+    {
+        "wespeaker": "spkver.interop.peers.wespeaker:WeSpeaker",
+        "speechbrain": "spkver.interop.peers.speechbrain:SpeechBrain",
+        "redimnet": "spkver.interop.peers.redimnet:ReDimNetRelease",
+        "voxceleb_trainer": "spkver.interop.peers.voxceleb_trainer:VoxCelebTrainer",
+        # the last, for its checkpoints are told by their tensors alone
+        "3dspeaker": "spkver.interop.peers.threedspeaker:ThreeDSpeaker",
+    },
+)
+
+CARD = """# {model}, imported from {toolkit}
+
+- Source: `{source}`, sha256 {hash}
+- {about}
+- Front end: `{front_end}`, as it was trained with; embeddings are those that {toolkit} gives.
+- Licence and training data: the publisher's. What this import cannot know is what the model may be used for: look it
+  up where the file came from.
+{mean}"""
+
+MEAN = """- The source holds the mean of its training embeddings. It is the chain `{chain}`, for
+  `spkver score --chain` and `spkver transform apply`.
+"""
+
+
+def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, front_end: str | None = None) -> list[str]:
+    """Make a model directory of another toolkit's model. Returns what there is to say about it, in lines.
+
+    toolkit: its name; by default the one that the source looks like. front_end: the name of another front end than
+    the one that the source states, with its number of bins.
+    Raises InputError for a source that no toolkit is known to write, or whose tensors are not those of its network.
+    """
+    path = Path(source)
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or directory")
+    name = toolkit or guess(path)
+    found: Found = PEERS.get(name).read(path)
+    config = {"front_end": found.front_end, "model": found.model}
+    if front_end is not None:
+        config["front_end"] = {"name": front_end, "bins": found.front_end["bins"]}
+    encoder = Encoder(validate(EncoderConfig, config, where=lambda at: f"{found.file}: "))
+    said = [f"{found.file}: {found.about}"]
+    state, dropped = to_ours(found, encoder.network)
+    if dropped:
+        said.append(f"left out, of training alone: {len(dropped)} tensors ({', '.join(dropped[:3])}, ...)")
+    encoder.network.load_state_dict(state)
+    chain = Path(f"{out}-mean") if found.mean is not None else None
+    card = CARD.format(
+        model=encoder.config.model.name,
+        toolkit=name,
+        source=found.file.name,
+        hash=sha256(found.file),
+        about=found.about,
+        front_end=encoder.config.front_end.name,
+        mean=MEAN.format(chain=chain.name) if chain else "",
+    )
+    encoder.save(out, card)
+    if chain and found.mean is not None:
+        write_chain(chain, Chain((Step("centre", found.mean),), encoder.model_id))
+        said.append(f"{chain}: the mean of its training embeddings, to be subtracted by --chain")
+    return said
+
+
+def guess(source: Path) -> str:
+    """The toolkit that a file or directory looks like. Raises InputError where it looks like none."""
+    for name in PEERS:
+        if PEERS.get(name).recognises(source):
+            return name
+    raise InputError(f"{source}: no toolkit's model by its looks; name one with --from: {', '.join(PEERS)}")

@@ -1,0 +1,102 @@
+"""Reading what peers write, without running it: torch checkpoints, and YAML whose tags are kept as data."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from torch import Tensor
+
+from spkver.errors import InputError
+
+
+def read_checkpoint(path: Path) -> Any:
+    """The content of a torch file: tensors and plain values. Raises InputError for anything else."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about what it then refuses
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle's, zip's, torch's own: whatever the bytes lead to
+        if isinstance(error, OSError) and not path.is_file():
+            raise InputError(f"{path}: there is no such file") from error
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{path}: not a checkpoint of tensors and plain values, and nothing else is opened, for it could run code "
+            f"({reason}); save the network's state_dict alone"
+        ) from error
+
+
+def tensors_in(tree: Any, path: Path) -> dict[str, Tensor]:
+    """The tensors of a state_dict, which may lie under `state_dict`, `model` or the like; without `module.`."""
+    for key in ("state_dict", "model_state_dict", "model", "embedding_model"):
+        if isinstance(tree, Mapping) and isinstance(tree.get(key), Mapping):
+            tree = tree[key]
+    if not isinstance(tree, Mapping) or not any(isinstance(value, Tensor) for value in tree.values()):
+        raise InputError(f"{path}: holds no state_dict (names and tensors)")
+    return {str(name).removeprefix("module."): value for name, value in tree.items() if isinstance(value, Tensor)}
+
+
+class Tagged(NamedTuple):
+    """A YAML value with a tag that its writer meant for a program: `!new:package.Class`, `!ref <key>`."""
+
+    tag: str
+    value: Any
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Safe loading, and tags of others kept as data."""
+
+
+def _tagged(loader: _PlainLoader, node: yaml.Node) -> Tagged:
+    if isinstance(node, yaml.MappingNode):
+        value: Any = loader.construct_mapping(node, deep=True)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_scalar(node)  # type: ignore[arg-type]
+    return Tagged(node.tag, value)
+
+
+_PlainLoader.add_constructor(None, _tagged)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's keys and values; nothing in it is run, references `!ref <key>` are followed.
+
+    Raises InputError for what is not YAML, or not keys and values.
+    """
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)  # noqa: S506  (a SafeLoader)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not YAML that can be read ({str(error).splitlines()[0]})") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: expected keys and values")
+    return {str(key): _resolve(value, tree, 0) for key, value in tree.items()}
+
+
+def _resolve(value: Any, tree: Mapping[str, Any], depth: int) -> Any:
+    if depth > 50:
+        return value  # refers to itself
+    if isinstance(value, Tagged):
+        reference = re.fullmatch(r"<([^<>\[\]]+)>", str(value.value)) if value.tag == "!ref" else None
+        if reference is None:
+            return Tagged(value.tag, _resolve(value.value, tree, depth + 1))
+        target: Any = tree
+        for part in reference[1].split("."):
+            target = target.value if isinstance(target, Tagged) else target
+            if not isinstance(target, Mapping) or part not in target:
+                return value
+            target = target[part]
+        return _resolve(target, tree, depth + 1)
+    if isinstance(value, dict):
+        return {key: _resolve(item, tree, depth + 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_resolve(item, tree, depth + 1) for item in value]
+    return value

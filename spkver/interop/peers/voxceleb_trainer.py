@@ -1,0 +1,81 @@
+"""voxceleb_trainer's checkpoints: names begin with `__S__.` (the network) and `__L__.` (the loss)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from spkver.errors import InputError
+from spkver.interop.peers.files import read_checkpoint, tensors_in
+from spkver.interop.peers.layout import Found, Layout
+
+LAYOUT = Layout(
+    names=(
+        (r"\.attention\.fc\.", ".se.fc."),
+        (r"\.shortcut\.", ".downsample."),
+        (r"^pooling\.attention\.", "attention."),
+        (r"^seg_1\.", "fc."),
+        (r"^", "__S__."),
+    )
+)
+
+
+class VoxCelebTrainer:
+    """ResNetSE34V2 with attentive statistics."""
+
+    @staticmethod
+    def recognises(source: Path) -> bool:
+        """A file whose names begin with `__S__.`."""
+        try:
+            return source.is_file() and any(name.startswith("__S__.") for name in _tensors(source))
+        except InputError:
+            return False
+
+    @staticmethod
+    def read(source: Path) -> Found:
+        """Read a file. Raises InputError for other networks than ResNetSE34V2 (ASP)."""
+        tensors = _tensors(source)
+        known = "only ResNetSE34V2 with the encoder type ASP can be opened"
+        try:
+            channels, _, *kernel = tensors["__S__.conv1.weight"].shape
+            width = tensors["__S__.attention.3.weight"].shape[0]
+            hidden = tensors["__S__.attention.0.weight"].shape[0]
+            dim, pooled = tensors["__S__.fc.weight"].shape
+            squeezed = tensors["__S__.layer1.0.se.fc.0.weight"].shape[0]
+        except (KeyError, ValueError, IndexError) as error:
+            raise InputError(f"{source}: {known}; it has no {error}") from error
+        if kernel != [3, 3] or pooled != 2 * width:
+            raise InputError(f"{source}: {known}; this is another (stem {kernel}, {pooled} pooled values)")
+        fields = {
+            "name": "resnet",
+            "depth": 34,
+            "channels": channels,
+            "attention": "se",
+            "reduction": channels // squeezed,
+            "order": "relu_norm",
+            "dim": dim,
+            "pooling": {"name": "attentive_statistics", "hidden": hidden, "activation": "relu_norm", "floor": 1e-5},
+        }
+        return Found(
+            source,
+            "voxceleb_trainer's ResNetSE34V2",
+            _front_end(width // channels),
+            fields,
+            tensors,
+            LAYOUT,
+            dropped=r"^__L__\.|^__S__\.(torchfb|instancenorm)\.",
+        )
+
+
+def _tensors(source: Path) -> dict[str, Any]:
+    return tensors_in(read_checkpoint(source), source)
+
+
+def _front_end(bins: int) -> dict[str, Any]:
+    return {
+        "name": "mel_spectrogram",
+        "bins": bins,
+        "low_hz": 0.0,
+        "high_hz": 8000.0,
+        "normalise": "mean_variance",
+    }

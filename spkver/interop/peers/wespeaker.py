@@ -1,0 +1,237 @@
+"""WeSpeaker's model folders: avg_model.pt and config.yaml (`model`, `model_args`, `dataset_args`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from spkver.errors import InputError, nearest
+from spkver.interop.peers import networks
+from spkver.interop.peers.files import read_checkpoint, read_yaml, tensors_in
+from spkver.interop.peers.layout import Found, Layout
+from spkver.models.variants import REDIMNET, SIMAM_POOLING
+
+WEIGHTS = ("avg_model.pt", "final_model.pt", "model.pt")
+CONFIG = "config.yaml"
+
+# their name of a pooling, and ours; what they call standard deviation divides by frames - 1
+POOLINGS: dict[str, dict[str, Any]] = {
+    "TAP": {"name": "mean"},
+    "TSTP": {"name": "statistics", "unbiased": True},
+    "ASTP": {"name": "attentive_statistics", "unbiased": True},
+    "XI": {"name": "xi_vector"},
+}
+POOL = (
+    (r"^pooling\.attention\.0\.", "pool.linear1."),
+    (r"^pooling\.attention\.2\.", "pool.linear2."),
+    (r"^pooling\.precision\.3\.", "pool.lin2."),
+    (r"^pooling\.precision\.", "pool.lin1_relu_bn."),
+    (r"^pooling\.", "pool."),
+)
+
+
+class Network(NamedTuple):
+    """One of their networks: our config, its layout, their pooling, our names of their arguments."""
+
+    fields: dict[str, Any]
+    layout: Layout
+    pooling: str | None = "TSTP"
+    arguments: Mapping[str, str] = {}
+    context: bool = False  # of the attentive pooling
+
+
+_XVECTOR = Layout(
+    names=(
+        (r"^frame\.(\d+)\.", lambda at: f"frame_{int(at[1]) // 3 + 1}.{'bn' if int(at[1]) % 3 else 'conv_1d'}."),
+        (r"^segment\.0\.", "seg_1."),
+        (r"^segment\.2\.", "seg_bn_1."),
+        (r"^segment\.3\.", "seg_2."),
+    ),
+    ours=r"^(frame\.(2|5|8|11|14)|segment\.2)\.(weight|bias)$",
+)
+_ECAPA = Layout(
+    names=(
+        (r"^first\.", "layer1."),
+        (r"^blocks\.(\d)\.", lambda at: f"layer{int(at[1]) + 2}.se_res2block."),
+        (r"\.res2\.blocks\.(\d)\.conv\.", r".1.convs.\1."),
+        (r"\.res2\.blocks\.(\d)\.norm\.", r".1.bns.\1."),
+        (r"\.tdnn1\.", ".0."),
+        (r"\.tdnn2\.", ".2."),
+        (r"\.se\.", ".3."),
+        (r"\.norm\.", ".bn."),
+        (r"^norm\.", "bn2."),
+        (r"^aggregate\.", "conv."),
+        (r"^pooling_norm\.", "bn."),
+    )
+)
+_SIMAM = Layout(
+    names=((r"^(conv1|bn1|layer\d)\.", r"front.\1."), (r"\.shortcut\.", ".downsample."), ("^seg_1", "bottleneck"))
+)
+_SECOND = {"two_emb_layer": "layers_after_pooling"}
+
+
+def _later(at: Any) -> str:
+    """In the fused stages the first convolution has a name of its own, and the others move up."""
+    return f"{at[1]}.{at[2][:-1]}2_1." if at[3] == "0" else f"{at[1]}.{at[2]}.{int(at[3]) - 1}."
+
+
+_ERES2NET = networks.ERES2NET.plus((r"^(layer[34]\.\d+)\.(convs|bns)\.(\d)\.", _later))
+
+
+def _xvector(pooling: str) -> Network:
+    fields = {"name": "xvector", "layers_after_pooling": 2, "between": "relu_norm", "embedding_norm": False}
+    return Network(fields, _XVECTOR, pooling, {"hid_dim": "channels", "stats_dim": "pooled_channels"})
+
+
+def _ecapa(channels: int, pooling: str, context: bool = False) -> Network:
+    fields = {"name": "ecapa_tdnn", "channels": channels, "sum_inputs": False, "goes_by": "last"}
+    return Network(fields, _ECAPA, pooling, {"emb_bn": "embedding_norm"}, context)
+
+
+def _eres2net(**fields: int) -> Network:
+    return Network({"name": "eres2net", **fields}, _ERES2NET, "TSTP", _SECOND)
+
+
+def _simam(depth: int) -> Network:
+    fields = {"name": "resnet", "depth": depth, "channels": 64, "attention": "simam", "pooling": SIMAM_POOLING}
+    return Network(fields, _SIMAM, None, {"in_planes": "channels"})
+
+
+def _redimnet(size: str) -> Network:
+    channels, blocks, group, stages, _, _ = REDIMNET[size]
+    sums = [f"backbone.inputs_weights.{number}" for number in range(len(stages) + 1)]
+    layout = networks.redimnet(stages, first=0, sums=sums, rules=((r"^linear\.", "seg_1."),))
+    fields = {
+        "name": "redimnet",
+        "channels": channels,
+        "blocks": blocks,
+        "group": group,
+        "stages": stages,
+        "pooling_norm": False,
+    }
+    return Network(fields, layout, "ASTP", {}, context=True)
+
+
+NETWORKS: dict[str, Network] = {
+    "XVEC": _xvector("TSTP"),
+    "XI_VEC_XVEC": _xvector("XI"),
+    **{f"ECAPA_TDNN_c{size}": _ecapa(size, "ASTP") for size in (512, 1024)},
+    **{f"ECAPA_TDNN_GLOB_c{size}": _ecapa(size, "ASTP", context=True) for size in (512, 1024)},
+    **{f"XI_VEC_ECAPA_TDNN_c{size}": _ecapa(size, "XI") for size in (512, 1024)},
+    **{
+        f"ResNet{depth}": Network({"name": "resnet", "depth": depth}, networks.RESNET, "TSTP", _SECOND)
+        for depth in (18, 34, 50, 101, 152, 221, 293)
+    },
+    **{f"SimAM_ResNet{depth}_ASP": _simam(depth) for depth in (34, 100)},
+    "CAMPPlus": Network({"name": "campplus"}, networks.CAMPPLUS),
+    "ERes2Net34_Base": _eres2net(),
+    "ERes2Net34_Large": _eres2net(channels=64),
+    "ERes2Net34_aug": _eres2net(channels=64, base_width=24, scale=3, expansion=4),
+    "Res2Net34_Base": Network({"name": "res2net"}, networks.RESNET, "TSTP", _SECOND),
+    "Res2Net34_Large": Network({"name": "res2net", "channels": 64}, networks.RESNET, "TSTP", _SECOND),
+    **{f"ReDimNet{size.upper()}": _redimnet(size) for size in REDIMNET},
+}
+
+
+class WeSpeaker:
+    """A folder with a config and the weights, or the weights with the config beside them."""
+
+    @staticmethod
+    def recognises(source: Path) -> bool:
+        """A config.yaml that names one of their models beside a checkpoint."""
+        folder = source if source.is_dir() else source.parent
+        config = folder / CONFIG
+        if not config.is_file() or (source.is_dir() and _weights(folder) is None):
+            return False
+        try:
+            return "model_args" in read_yaml(config)
+        except InputError:
+            return False
+
+    @staticmethod
+    def read(source: Path) -> Found:
+        """Read a folder. Raises InputError for networks and front ends that are not ours."""
+        folder = source if source.is_dir() else source.parent
+        config = read_yaml(folder / CONFIG)
+        weights = _weights(folder) if source.is_dir() else source
+        if weights is None:
+            raise InputError(f"{source}: it holds none of {', '.join(WEIGHTS)}")
+        where = str(folder / CONFIG)
+        name, arguments = str(config.get("model")), config.get("model_args")
+        if name not in NETWORKS:
+            raise InputError(f"{where}: the network '{name}' is not one that can be opened{nearest(name, NETWORKS)}")
+        if not isinstance(arguments, Mapping):
+            raise InputError(f"{where}: model_args are missing")
+        network = NETWORKS[name]
+        tensors = tensors_in(read_checkpoint(weights), weights)
+        return Found(
+            weights,
+            f"WeSpeaker's {name}",
+            front_end(config.get("dataset_args"), arguments, where),
+            fields(network, arguments, where),
+            tensors,
+            layout(network),
+            # the network registers its pooling twice where it lies in a sequence
+            dropped=r"^projection\.|^frontend\.|^xvector\.stats\.",
+        )
+
+
+def _weights(folder: Path) -> Path | None:
+    places = [folder / name for name in WEIGHTS] + [folder / "models" / name for name in WEIGHTS]
+    return next((place for place in places if place.is_file()), None)
+
+
+def layout(network: Network) -> Layout:
+    """The names of a network's tensors, its pooling's among them."""
+    return network.layout.plus(*POOL) if network.pooling else network.layout
+
+
+def fields(network: Network, arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Our config of their network with their arguments."""
+    found = dict(network.fields)
+    if network.fields["name"] == "ecapa_tdnn":
+        found["embedding_norm"] = False
+    if network.pooling is not None:
+        pooling = str(arguments.get("pooling_func", network.pooling))
+        if pooling not in POOLINGS:
+            raise InputError(
+                f"{where}: the pooling '{pooling}' is not one that can be opened{nearest(pooling, POOLINGS)}"
+            )
+        found["pooling"] = dict(POOLINGS[pooling])
+        if network.context and pooling == "ASTP":
+            found["pooling"]["context"] = True
+    if "embed_dim" not in arguments:
+        raise InputError(f"{where}: model_args.embed_dim is missing")
+    found["dim"] = arguments["embed_dim"]
+    known = {"embed_dim", "feat_dim", "acoustic_dim", "pooling_func", "dropout", *network.arguments}
+    for key, value in arguments.items():
+        if key in network.arguments:
+            found[network.arguments[key]] = 1 + bool(value) if key == "two_emb_layer" else value
+        elif key not in known and value:  # what is off changes nothing
+            raise InputError(f"{where}: model_args.{key}: {value} is not something that can be opened")
+    return found
+
+
+def front_end(dataset: Any, arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Our front end of their dataset_args."""
+    dataset = dataset if isinstance(dataset, Mapping) else {}
+    kind = str(dataset.get("frontend", "fbank"))
+    if kind != "fbank":
+        raise InputError(f"{where}: dataset_args.frontend: '{kind}' is not one that can be opened; known: fbank")
+    fbank = dataset.get("fbank_args") or {}
+    cmvn = dataset.get("cmvn_args") or {}
+    if cmvn.get("norm_var"):
+        raise InputError(f"{where}: cmvn_args.norm_var: features of variance 1 are not something that can be opened")
+    mean = bool(dataset.get("cmvn", True)) and bool(cmvn.get("norm_mean", True))
+    rate = int(dataset.get("resample_rate", 16000))
+    return {
+        "name": "wespeaker",
+        "sample_rate": rate,
+        "high_hz": rate / 2,
+        "bins": int(arguments.get("feat_dim", arguments.get("acoustic_dim", fbank.get("num_mel_bins", 80)))),
+        "frame_length_ms": float(fbank.get("frame_length", 25)),
+        "frame_shift_ms": float(fbank.get("frame_shift", 10)),
+        "dither": float(fbank.get("dither", 1.0)),
+        "normalise": "mean" if mean else "none",
+    }

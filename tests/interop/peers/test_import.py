@@ -1,0 +1,319 @@
+"""Models of other toolkits in their own form: networks of ours written as theirs, then opened again."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+from torch import nn
+
+from spkver.cli import root
+from spkver.config import validate
+from spkver.encoder import Encoder, EncoderConfig, load_model
+from spkver.errors import InputError
+from spkver.interop.peers import guess, import_model, networks, redimnet, speechbrain, voxceleb_trainer, wespeaker
+from spkver.interop.peers.files import Tagged, read_yaml
+from spkver.interop.peers.layout import to_theirs
+
+WAVEFORM = np.random.default_rng(0).normal(0, 0.1, 6400).astype(np.float32)
+
+
+def randomised(network):
+    torch.manual_seed(0)
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.normal_(norm.running_mean, std=0.1)
+            nn.init.uniform_(norm.running_var, 0.5, 2)
+    return network.eval()
+
+
+def encoder_of(model, front_end="wespeaker"):
+    torch.manual_seed(1)
+    encoder = Encoder(validate(EncoderConfig, {"front_end": front_end, "model": model}))
+    randomised(encoder.network)
+    return encoder.eval()
+
+
+def as_wespeaker(folder, name, encoder, **arguments):
+    """A folder of WeSpeaker's."""
+    network = wespeaker.NETWORKS[name]
+    folder.mkdir()
+    state = to_theirs(encoder.network.state_dict(), wespeaker.layout(network))
+    state["projection.weight"] = torch.randn(9, encoder.dim)
+    torch.save(state, folder / "avg_model.pt")
+    config = {
+        "model": name,
+        "model_args": {"feat_dim": encoder.config.front_end.bins, "embed_dim": encoder.dim, **arguments},
+        "dataset_args": {"fbank_args": {"num_mel_bins": 80, "dither": 1.0}, "resample_rate": 16000},
+        "num_epochs": 150,
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+SMALL_XVECTOR = {
+    "name": "xvector",
+    "channels": 8,
+    "pooled_channels": 12,
+    "dim": 6,
+    "layers_after_pooling": 2,
+    "between": "relu_norm",
+    "embedding_norm": False,
+    "pooling": {"unbiased": True},
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return as_wespeaker(tmp_path / "theirs", "XVEC", encoder_of(SMALL_XVECTOR), hid_dim=8, stats_dim=12)
+
+
+def change(folder, edit):
+    state = torch.load(folder / "avg_model.pt", weights_only=True)
+    edit(state)
+    torch.save(state, folder / "avg_model.pt")
+
+
+def test_a_folder_of_wespeakers(folder, tmp_path):
+    expected = encoder_of(SMALL_XVECTOR).embed(WAVEFORM)
+    assert guess(folder) == guess(folder / "avg_model.pt") == "wespeaker"
+    said = import_model(folder, tmp_path / "ours")
+    assert "WeSpeaker's XVEC" in said[0] and "projection.weight" in said[1]
+    encoder = load_model(tmp_path / "ours")
+    assert np.array_equal(encoder.embed(WAVEFORM), expected)
+    front_end = encoder.config.front_end
+    assert (front_end.window, front_end.snip_edges, front_end.high_hz) == ("hamming", True, 8000.0)
+    card = (tmp_path / "ours" / "card.md").read_text()
+    assert "imported from wespeaker" in card and "Licence" in card and "sha256" in card
+
+
+def test_the_command(folder, tmp_path):
+    out = tmp_path / "ours"
+    result = CliRunner().invoke(root, ["import", str(folder), str(out), "--front-end", "3dspeaker"])
+    assert result.exit_code == 0, result.output
+    assert load_model(out).config.front_end.scale == 1.0
+
+
+# averages of checkpoints have fractions for batch counters; some publish half precision
+def test_other_number_types(folder, tmp_path):
+    change(folder, lambda state: state.update({name: value.double() for name, value in state.items()}))
+    import_model(folder, tmp_path / "ours")
+    assert np.array_equal(load_model(tmp_path / "ours").embed(WAVEFORM), encoder_of(SMALL_XVECTOR).embed(WAVEFORM))
+
+
+def test_tensors_that_do_not_fit_are_listed_by_their_names(folder, tmp_path):
+    def spoil(state):
+        del state["frame_1.conv_1d.bias"]
+        state["frame_9.conv_1d.bias"] = torch.zeros(3)
+        state["seg_2.weight"] = torch.zeros(6, 7)
+
+    change(folder, spoil)
+    with pytest.raises(InputError, match="not the tensors of WeSpeaker's XVEC") as caught:
+        import_model(folder, tmp_path / "ours")
+    for words in (
+        "missing frame_1.conv_1d.bias",
+        "extra frame_9.conv_1d.bias",
+        "seg_2.weight is (6, 7), not (6, 6)",
+    ):
+        assert words in str(caught.value)
+    assert not (tmp_path / "ours").exists()
+
+
+def test_many_that_do_not_fit_are_counted(folder, tmp_path):
+    change(folder, lambda state: [state.pop(name) for name in list(state) if name.startswith("frame_")])
+    with pytest.raises(InputError, match="and 20 more"):
+        import_model(folder, tmp_path / "ours")
+
+
+def test_values_that_are_not_finite(folder, tmp_path):
+    change(folder, lambda state: state["seg_2.bias"].fill_(float("nan")))
+    with pytest.raises(InputError, match=r"seg_2\.bias holds values that are not finite"):
+        import_model(folder, tmp_path / "ours")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("model", "XVEX", "did you mean 'XVEC'"),
+        ("model", "REPVGG_TINY_A0", "'REPVGG_TINY_A0' is not one that can be opened"),
+        ("model_args", {"feat_dim": 80}, "embed_dim is missing"),
+        ("model_args", {"embed_dim": 6, "pooling_func": "MQMHASTP"}, "the pooling 'MQMHASTP'"),
+        ("model_args", {"embed_dim": 6, "two_emb_layer": True}, "two_emb_layer: True is not something"),
+        ("dataset_args", {"frontend": "s3prl"}, "dataset_args.frontend: 's3prl'"),
+        ("dataset_args", {"cmvn_args": {"norm_var": True}}, "norm_var"),
+    ],
+)
+def test_configs_that_cannot_be_opened(folder, tmp_path, key, value, said):
+    config = yaml.safe_load((folder / "config.yaml").read_text()) | {key: value}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(InputError, match=said):
+        import_model(folder, tmp_path / "ours")
+
+
+def test_nothing_in_a_file_is_run(folder, tmp_path):
+    class Touch:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "touched"), "w"))
+
+    (folder / "avg_model.pt").write_bytes(pickle.dumps({"a": Touch()}))
+    with pytest.raises(InputError, match="could run code"):
+        import_model(folder, tmp_path / "ours")
+    torch.save({"a": Touch()}, folder / "avg_model.pt")
+    with pytest.raises(InputError, match="could run code"):
+        import_model(folder, tmp_path / "ours", "wespeaker")
+    (folder / "config.yaml").write_text(f"x: !!python/object/apply:os.mkdir [{tmp_path / 'touched'}]\nmodel: XVEC\n")
+    with pytest.raises(InputError, match="model_args are missing"):
+        import_model(folder, tmp_path / "ours", "wespeaker")
+    assert not (tmp_path / "touched").exists()
+
+
+def test_what_is_no_model(tmp_path):
+    (tmp_path / "text.pt").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    torch.save({"a": torch.zeros(2)}, tmp_path / "odd.pt")
+    for source in ("text.pt", "empty", "odd.pt"):
+        with pytest.raises(InputError, match="no toolkit's model by its looks"):
+            import_model(tmp_path / source, tmp_path / "ours")
+    for toolkit in ("3dspeaker", "redimnet", "voxceleb_trainer", "speechbrain", "wespeaker"):
+        with pytest.raises(InputError):
+            import_model(tmp_path / "odd.pt", tmp_path / "ours", toolkit)
+    with pytest.raises(InputError, match="no such file"):
+        import_model(tmp_path / "nowhere", tmp_path / "ours")
+    with pytest.raises(InputError, match="did you mean 'wespeaker'"):
+        import_model(tmp_path / "odd.pt", tmp_path / "ours", "wespeakr")
+
+
+def test_yaml_with_tags(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        "mels: 24\n"
+        "net: !new:package.Class\n  sizes: [1, !ref <mels>]\n  same: !ref <other.value>\n  sum: !ref <mels> + 1\n"
+        "other:\n  value: !ref <mels>\n"
+        "name: !name:torch.nn.ReLU\nloop: !ref <loop>\n"
+    )
+    settings = read_yaml(tmp_path / "a.yaml")
+    assert settings["net"].tag == "!new:package.Class"
+    assert settings["net"].value["sizes"] == [1, 24] and settings["net"].value["same"] == 24
+    assert settings["net"].value["sum"] == Tagged("!ref", "<mels> + 1")
+    assert settings["name"].tag == "!name:torch.nn.ReLU"
+
+
+# --- the other toolkits -----------------------------------------------------------------------------------------------
+
+THREE_D = {
+    "cam++": (
+        {"name": "campplus", "front_channels": 4, "channels": 8, "growth": 2, "bottleneck": 16, "dim": 6},
+        networks.CAMPPLUS,
+    ),
+    "eres2net": ({"name": "eres2net", "channels": 8, "dim": 6}, networks.ERES2NET),
+    "eres2netv2": (
+        {"name": "eres2net", "channels": 16, "base_width": 28, "scale": 3, "expansion": 1, "fused": "last", "dim": 6},
+        networks.ERES2NETV2,
+    ),
+    "res2net": ({"name": "res2net", "channels": 8, "scale": 3, "dim": 6}, networks.RESNET),
+    "resnet": ({"name": "resnet", "channels": 4, "dim": 6, "layers_after_pooling": 2}, networks.RESNET),
+    "resnet50": ({"name": "resnet", "depth": 50, "channels": 4, "dim": 6}, networks.RESNET),
+}
+
+
+@pytest.mark.parametrize("name", THREE_D)
+def test_checkpoints_of_3d_speakers(name, tmp_path):
+    """Sizes are read off the shapes."""
+    model, layout = THREE_D[name]
+    floor = 1e-14 if name == "cam++" else 1e-8
+    ours = encoder_of({**model, "pooling": {"unbiased": True, "floor": floor}}, "3dspeaker")
+    torch.save(to_theirs(ours.network.state_dict(), layout), tmp_path / "model.bin")
+    assert guess(tmp_path / "model.bin") == "3dspeaker"
+    import_model(tmp_path / "model.bin", tmp_path / "ours")
+    found = load_model(tmp_path / "ours")
+    assert found.config == ours.config
+    assert np.array_equal(found.embed(WAVEFORM), ours.embed(WAVEFORM))
+
+
+ECAPA = {"name": "ecapa_tdnn_speechbrain", "channels": 16, "aggregated": 12, "se_hidden": 4, "dim": 6}
+
+
+def test_names_that_two_toolkits_share(tmp_path):
+    ours = encoder_of(ECAPA, "3dspeaker")
+    folder = tmp_path / "CKPT-EPOCH-70-00"
+    folder.mkdir()
+    torch.save(to_theirs(ours.network.state_dict(), networks.ECAPA_SPEECHBRAIN), folder / "embedding_model.ckpt")
+    with pytest.raises(InputError, match="name one with --from"):
+        import_model(folder, tmp_path / "ours")
+    import_model(folder, tmp_path / "ours", "3dspeaker")
+    assert np.array_equal(load_model(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
+
+
+STAGES = [(1, 1, 1, [(3, 3)], None), (2, 2, 2, [(3, 3)], 20), (1, 1, 1, [(3, 3)], 10)]
+
+
+@pytest.mark.parametrize("block", redimnet.BLOCKS)
+def test_releases_of_redimnet(block, tmp_path):
+    model = {
+        "name": "redimnet",
+        "channels": 4,
+        "blocks": redimnet.BLOCKS[block],
+        "group": 2,
+        "stages": [(1, 1, 1, 0), (2, 2, 2, 20), (1, 1, 1, 10)],
+        "dim": 6,
+        "pooling": {"unbiased": True},
+    }
+    ours = encoder_of(model, {"name": "mel_spectrogram", "bins": 40, "unit_variance": True})
+    state = to_theirs(ours.network.state_dict(), redimnet.layout(model["stages"]))
+    state["spec.torchfbank.1.flipped_filter"] = torch.zeros(1, 1, 2)
+    config = {
+        "F": 40,
+        "C": 4,
+        "block_1d_type": "conv+att",
+        "block_2d_type": block,
+        "stages_setup": STAGES,
+        "group_divisor": 2,
+        "embed_dim": 6,
+        "global_context_att": True,
+        "spec_params": {"norm_signal": True},
+    }
+    torch.save({"model_config": config, "state_dict": state}, tmp_path / "b.pt")
+    assert guess(tmp_path / "b.pt") == "redimnet"
+    import_model(tmp_path / "b.pt", tmp_path / "ours")
+    assert np.array_equal(load_model(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
+    torch.save({"model_config": config | {"feat_type": "tf"}, "state_dict": state}, tmp_path / "b.pt")
+    with pytest.raises(InputError, match="feat_type: tf cannot be opened; known: pt, pt_mel"):
+        import_model(tmp_path / "b.pt", tmp_path / "ours")
+
+
+def test_checkpoints_of_voxceleb_trainers(tmp_path):
+    model = {
+        "name": "resnet",
+        "channels": 8,
+        "attention": "se",
+        "reduction": 2,
+        "order": "relu_norm",
+        "dim": 6,
+        "pooling": {"name": "attentive_statistics", "activation": "relu_norm", "floor": 1e-5},
+    }
+    front_end = {
+        "name": "mel_spectrogram",
+        "bins": 64,
+        "low_hz": 0.0,
+        "high_hz": 8000.0,
+        "normalise": "mean_variance",
+    }
+    ours = encoder_of(model, front_end)
+    state = to_theirs(ours.network.state_dict(), voxceleb_trainer.LAYOUT)
+    state |= {"__L__.W": torch.zeros(3), "__S__.torchfb.1.spectrogram.window": torch.zeros(400)}
+    torch.save({"model_state_dict": state, "epoch": 3}, tmp_path / "best.model")
+    assert guess(tmp_path / "best.model") == "voxceleb_trainer"
+    import_model(tmp_path / "best.model", tmp_path / "ours")
+    assert np.array_equal(load_model(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
+    torch.save({"__S__.conv1.weight": torch.zeros(16, 1, 7, 7)}, tmp_path / "best.model")
+    with pytest.raises(InputError, match="only ResNetSE34V2"):
+        import_model(tmp_path / "best.model", tmp_path / "ours")
+
+
+def test_settings_of_speechbrains_that_cannot_be_opened(tmp_path):
+    (tmp_path / "hyperparams.yaml").write_text("a: 1\n")
+    with pytest.raises(InputError, match="embedding_model is missing"):
+        speechbrain.SpeechBrain.read(tmp_path)
