@@ -328,8 +328,8 @@ def test_what_a_codec_has_nothing_for(tmp_path: Path) -> None:
     from spkver.config import validate
 
     paths = [str(tmp_path / f"{name}.wav") for name in ("low", "high")]
-    for path, half in zip(paths, (20, 1)):
-        soundfile.write(path, np.tile(np.repeat([9, -9], half), 9000 // half).astype(np.int16), 16000)
+    for path, half, level in zip(paths, (20, 1), (1000, 1)):
+        soundfile.write(path, np.tile(np.repeat([level, -level], half), 9000 // half).astype(np.int16), 16000)
     config = validate(SimulationConfig, {"codec": {"probability": 1, "codecs": ["mu_law"]}})
     pack_audio(from_columns(["a", "b"], paths, ["s", "s"]), tmp_path / "p", simulation=config, max_rejected=0.5)
     assert Pack.open(tmp_path / "p").ids == ["a"]
