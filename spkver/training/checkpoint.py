@@ -109,3 +109,8 @@ def average(paths: Sequence[Path], prefix: str) -> dict[str, Tensor]:
         else tensor
         for name, tensor in states[-1].items()
     }
+
+
+def averaged(paths: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean over checkpoints of the weights, by their names; where a run keeps an average (EMA), of that."""
+    return average(paths, "state.") | average(paths, "ema.")

@@ -141,8 +141,7 @@ class Trainer:
             what = f"step {self.done}"
             if final == "average" and self.done:
                 paths = checkpoint.saved(self._checkpoints)[-self.config.average_last :]
-                weights = checkpoint.average(paths, "state.") | checkpoint.average(paths, "ema.")
-                self.learner.adopt(weights, str(self._checkpoints))
+                self.learner.adopt(checkpoint.averaged(paths), str(self._checkpoints))
                 what = f"mean of the last {len(paths)} checkpoints"
             self.learner.save(self.out / "model", self._card(what))
         self.say(f"model: {self.out / 'model'}")
