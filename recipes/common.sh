@@ -6,6 +6,7 @@
 #
 # Every recipe has --stage N and --stop-stage M (run stages N to M only) and --jobs N (processes of data stages);
 # beyond those, every variable that is set before this file is sourced is an option: `some_name` is --some-name VALUE.
+# --help shows the comment at the head of run.sh, and of the files in more_help.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -17,13 +18,15 @@ jobs=$(nproc 2> /dev/null || echo 2)
 while (($#)); do
   case $1 in
     -h | --help)
-      sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
+      for file in "$0" ${more_help-}; do
+        sed -n '/^#!/d; /^$/q; s/^# \{0,1\}//p' "$file"
+      done
       exit 0
       ;;
     --*)
       name=${1#--}
       name=${name//-/_}
-      [[ $name =~ ^[a-z_]+$ && -n ${!name+set} ]] || die "unknown option $1; see --help"
+      [[ $name =~ ^[a-z][a-z0-9_]*$ && -n ${!name+set} ]] || die "unknown option $1; see --help"
       (($# > 1)) || die "$1 needs a value"
       printf -v "$name" '%s' "$2"
       shift 2

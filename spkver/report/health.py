@@ -21,9 +21,8 @@ from spkver.files import StrPath
 from spkver.losses import INTER_TOP_K, PRESETS
 from spkver.packs.reader import read_index
 from spkver.report.curves import Curve, read_curves
-from spkver.training.log import shown
+from spkver.training.log import CONFIG, shown
 
-CONFIG = "config.yaml"
 NONE: Curve = (np.empty(0, np.int64), np.empty(0))
 WITH_CLASSES = {*PRESETS, *INTER_TOP_K, "sphereface2"}
 

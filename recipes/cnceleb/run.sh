@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# CN-Celeb: trained on CN-Celeb 1 and 2, scored on CN-Celeb 1's evaluation, genre by genre. For one GPU.
+#
+#   bash recipes/cnceleb/run.sh --cnceleb ROOT --musan ROOT --rirs ROOT                        all stages
+#   bash recipes/cnceleb/run.sh --stage 4 --stop-stage 4 --network xvector --loss aam          one training
+#
+# Its own options:
+#
+#   --cnceleb ROOT          with CN-Celeb_flac and CN-Celeb2_flac
+#   --enrolment lst|map     one recording of each model, or those that it was made of
+#   --dev-speakers N, --dev-nontargets N   of CN-Celeb 1, held out; non-target trials of them
+#
+
+cnceleb=
+enrolment=lst
+dev_speakers=40
+steps=370000
+margin_steps=25000
+dev_nontargets=50000
+data=recipes/cnceleb/data
+exp=recipes/cnceleb/exp
+source "$(dirname "$0")/../corpora.sh"
+corpus=$data/cnceleb
+trials=$corpus/trials/trials.lst
+
+if stage 0 "environment"; then
+  install plot,tensorboard
+fi
+
+if stage 1 "data directories, and what is odd about the trials"; then
+  needs cnceleb
+  python -m data_prep.cnceleb "$cnceleb" "$corpus"
+  spkver data split "$corpus/dev" "$data/core" "$data/held_out" --speakers "$dev_speakers" --seed 1
+  spkver data join "$data/train" "$data/core" "$corpus/cn2"
+  spkver data subset "$data/train" "$data/cohort" --per-speaker "$cohort"
+  spkver data subset "$data/held_out" "$data/dev" --per-speaker 20
+  spkver data trials "$data/dev" "$dev_trials" --nontargets "$dev_nontargets" --cross-session
+  # the speaker of an enrolment model is in its name
+  sed -E 's/^(id[0-9]+)(\S*) .*/\1\2 \1/' "$corpus/trials/enroll.lst" > "$data/model2spk"
+  spkver check-trials "$trials" --speakers "$corpus/eval/utt2spk" --speakers "$data/model2spk" \
+    --training "$data/train/utt2spk"
+fi
+
+if stage 2 "audio packs, of noises and rooms as well"; then
+  packs train dev eval=cnceleb/eval
+  mixed_in
+fi
+
+if stage 3 "filterbank features of the recordings that are only embedded"; then
+  features dev eval
+fi
+
+if stage 4 "training"; then
+  first_stage
+fi
+
+if stage 5 "large-margin fine-tuning: longer crops, a larger margin, no speeds"; then
+  second_stage
+fi
+
+if stage 6 "embeddings"; then
+  embed dev eval
+fi
+
+if stage 7 "scores: cosine, and adaptive S-norm by the training speakers"; then
+  score dev "$dev_trials" dev
+  score eval "$trials" eval --enrolment "$corpus/trials/enroll.$enrolment"
+fi
+
+if stage 8 "log-likelihood ratios, learnt on the development speakers"; then
+  calibrate eval
+fi
+
+if stage 9 "results, also by the genre of the test side"; then
+  results eval "$trials" "$corpus/eval/utt2spk" "$data/model2spk"
+  breakdown eval "$trials" "$corpus/eval" genre
+fi

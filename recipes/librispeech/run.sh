@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# LibriSpeech: trained on its train parts, scored on trials across chapters of its test parts. For one GPU; with
+# --network xvector and --steps 2000 a first look on a CPU.
+#
+#   bash recipes/librispeech/run.sh --librispeech ROOT                                         all stages
+#   bash recipes/librispeech/run.sh --stage 4 --stop-stage 4 --network xvector --loss aam      one training
+#
+# Its own options:
+#
+#   --librispeech ROOT      with LibriSpeech/PART, or that folder
+#   --train-parts "PART ...", --dev-part PART, --test-parts "PART ..."
+#   --nontargets N          of the trial lists that are made
+#
+
+librispeech=
+train_parts="train-clean-100 train-clean-360 train-other-500"
+dev_part=dev-clean
+test_parts="test-clean test-other"
+steps=110000
+margin_steps=11000
+nontargets=
+data=recipes/librispeech/data
+exp=recipes/librispeech/exp
+source "$(dirname "$0")/../corpora.sh"
+corpus=$data/librispeech
+dev_trials=$corpus/$dev_part/trials.txt
+
+if stage 0 "environment"; then
+  install plot,tensorboard
+fi
+
+if stage 1 "data directories, and trials across chapters"; then
+  needs librispeech
+  python -m data_prep.librispeech "$librispeech" "$corpus" ${nontargets:+--nontargets "$nontargets"}
+  train=()
+  for part in $train_parts; do
+    train+=("$corpus/$part")
+  done
+  spkver data join "$data/train" "${train[@]}"
+  spkver data subset "$data/train" "$data/cohort" --per-speaker "$cohort"
+fi
+
+if stage 2 "audio packs, of noises and rooms as well"; then
+  packs train "dev=librispeech/$dev_part"
+  for part in $test_parts; do
+    packs "$part=librispeech/$part"
+  done
+  mixed_in
+fi
+
+if stage 3 "filterbank features of the recordings that are only embedded"; then
+  features dev $test_parts
+fi
+
+if stage 4 "training"; then
+  first_stage
+fi
+
+if stage 5 "large-margin fine-tuning: longer crops, a larger margin, no speeds"; then
+  second_stage
+fi
+
+if stage 6 "embeddings"; then
+  embed dev $test_parts
+fi
+
+if stage 7 "scores: cosine, and adaptive S-norm by the training speakers"; then
+  score dev "$dev_trials" dev
+  for part in $test_parts; do
+    score "$part" "$corpus/$part/trials.txt" "$part"
+  done
+fi
+
+if stage 8 "log-likelihood ratios, learnt on the development speakers"; then
+  calibrate $test_parts
+fi
+
+if stage 9 "results, also by gender"; then
+  for part in $test_parts; do
+    results "$part" "$corpus/$part/trials.txt" "$corpus/$part/utt2spk"
+    breakdown "$part" "$corpus/$part/trials.txt" "$corpus/$part" gender
+  done
+fi

@@ -1,0 +1,76 @@
+"""Recipes as a user runs them, by their run.sh, on miniature trees of the corpora as they are published."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spkver import audio
+
+REPOSITORY = Path(__file__).parents[2]
+TINY = "model.channels=8 model.pooled_channels=16 model.dim=8 train.batch_size=4 train.log_every=1 train.precision=fp32"
+SMALL = [
+    *("--network", "xvector", "--overrides", TINY, "--steps", "2", "--margin-steps", "1"),
+    *("--top", "2", "--cohort", "2", "--jobs", "1"),
+]
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """In place of a virtual environment that stage 0 makes: one whose commands start at once."""
+    folder = tmp_path_factory.mktemp("environment")
+    script = Path(__file__).with_name("commands.py")
+    paths = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    server = subprocess.Popen(
+        [sys.executable, str(script), str(folder)],
+        env=os.environ | {"PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+    )
+    assert server.stdout is not None and server.stdout.readline() == b"ready\n"
+    yield folder
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture
+def recipe(environment: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """Run `recipes/NAME/run.sh OPTIONS` from stage 1 on, its data and experiments below the test's folder."""
+
+    def run(name: str, *options: object, code: int = 0) -> subprocess.CompletedProcess:
+        places = ["--data", tmp_path / "data", "--exp", tmp_path / "exp"]
+        done = subprocess.run(
+            ["bash", f"recipes/{name}/run.sh", "--stage", "1", *map(str, [*places, *SMALL, *options])],
+            cwd=REPOSITORY,
+            env=os.environ | {"VIRTUAL_ENV": str(environment)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr + done.stdout
+        if code == 2:
+            assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def record() -> Callable[..., None]:
+    """Write recordings of a second of noise, which is the speaker's own as far as its name stands in the path."""
+
+    def make(root: Path, *names: str) -> None:
+        for number, name in enumerate(names):
+            speaker = re.search(r"id\d+|/\d+/", name)
+            own = np.random.default_rng(sum((speaker[0] if speaker else name).encode())).normal(size=16)
+            voice = np.convolve(np.random.default_rng(number).normal(size=16000), own, mode="same")
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            audio.write(root / name, (0.1 * voice / np.abs(voice).max()).astype(np.float32), 16000)
+
+    return make
