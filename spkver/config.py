@@ -169,7 +169,8 @@ def _parse(text: str, source: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise InputError(f"{source}{line}: not valid YAML ({getattr(error, 'problem', error)})") from error
+        problem = " ".join(str(getattr(error, "problem", error)).split())
+        raise InputError(f"{source}{line}: not valid YAML ({problem})") from error
     except RecursionError as error:
         raise InputError(f"{source}: nested too deeply, or holds itself") from error
 

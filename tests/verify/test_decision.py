@@ -76,3 +76,20 @@ def test_probability_is_bayes_rule(score, prior):
 def test_a_prior_is_a_probability(prior):
     with pytest.raises(InputError, match="prior"):
         CALIBRATION.probability(0.5, prior)
+
+
+def test_a_changed_byte_is_read_or_refused_by_name(model):
+    path = write_decision(model, DECISION)
+    content = path.read_bytes()
+    random = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(300):
+        changed = bytearray(content)
+        changed[random.integers(len(content))] = random.integers(256)
+        path.write_bytes(bytes(changed))
+        try:
+            outcomes.add(type(read_decision(model)))
+        except InputError as error:
+            outcomes.add("refused")
+            assert str(path) in str(error) and len(str(error).splitlines()) == 1
+    assert outcomes == {Decision, "refused"}
