@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -90,7 +91,8 @@ def actual_cost(curve: ErrorCurve, point: OperatingPoint) -> Cost:
     """
     miss_weight, alarm_weight = rate_costs(point)
     threshold = float(np.log((1 - point.p_target) * point.c_fa / (point.p_target * point.c_miss)))
-    decision = errors_at(curve, int(np.searchsorted(curve.thresholds, threshold)))
+    # searchsorted would make a float64 of every float32 first
+    decision = errors_at(curve, bisect_left(curve.thresholds, threshold, key=float))
     return Cost(miss_weight * decision.miss + alarm_weight * decision.false_alarm, threshold)
 
 
