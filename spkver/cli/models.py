@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 
@@ -17,7 +20,7 @@ import click
     multiple=True,
     default=("eager",),
     show_default=True,
-    type=click.Choice(["eager", "compiled"]),
+    type=click.Choice(["eager", "compiled", "onnxruntime", "onnxruntime-int8"]),
     help="What runs the network; may be given again.",
 )
 @click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
@@ -36,10 +39,11 @@ def command(
 
     \b
     Example:
-      spkver models resnet34 ecapa_tdnn_512 --seconds 3
+      spkver models resnet34 ecapa_tdnn_512 --seconds 3 --runtime eager --runtime onnxruntime
       spkver models --count --markdown
     """
     from spkver.encoder import pick_device
+    from spkver.errors import InputError
     from spkver.models import table
     from spkver.models.variants import VARIANTS
     from spkver.progress import bar
@@ -52,6 +56,8 @@ def command(
     where = None
     if not only_count:
         where = pick_device(device)
+        if where.type != "cpu" and any(runtime.startswith("onnxruntime") for runtime in runtimes):
+            raise InputError("onnxruntime is measured on the CPU: add --device cpu")
         batch = batch or (1 if where.type == "cpu" else 128)
         place = f"CPU, threads: {table.threads()}" if where.type == "cpu" else where.type
         rows[0] += [f"embeddings/s ({place}, {runtime}, {batch} at a time)" for runtime in runtimes]
@@ -62,7 +68,24 @@ def command(
             counts = [f"{cost.dim}", f"{cost.parameters / 1e6:.2f}", published, variant.source]
             rows.append([name, *counts, f"{cost.multiply_adds / 1e9:.2f}"])
             if where is not None and batch is not None:
-                speeds = [table.embeddings_per_second(name, seconds, where, batch, runtime) for runtime in runtimes]
+                speeds = [
+                    table.embeddings_per_second(name, seconds, where, batch, runtime, prepare=_prepare(runtime))
+                    for runtime in runtimes
+                ]
                 rows[-1] += [f"{speed:.1f}" for speed in speeds]
             progress.update()
     click.echo((tables.markdown if markdown else tables.text)(rows))
+
+
+def _prepare(runtime: str) -> Callable[[Any, Any], Callable[[Any], Any]]:
+    """What makes a network of PyTorch, and features to try it on, run in that runtime."""
+    import torch
+
+    from spkver.export.onnx import in_onnxruntime
+
+    return {
+        "eager": lambda network, features: network,
+        "compiled": lambda network, features: torch.compile(network),
+        "onnxruntime": in_onnxruntime,
+        "onnxruntime-int8": lambda network, features: in_onnxruntime(network, features, "int8"),
+    }[runtime]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -97,26 +98,39 @@ class OnnxExport:
 
 def trace(encoder: Encoder, kind: str) -> Any:
     """The onnx model of an encoder's network (kind `features`), or of all of it (`waveform`)."""
-    onnx = load_optional("onnx", EXTRA)
     example = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, (2, 3 * encoder.sample_rate))).float()
-    network = _Whole(graph(encoder.front_end), encoder.network) if kind == "waveform" else encoder.network
-    inputs = example if kind == "waveform" else encoder.front_end(example)
+    if kind == "waveform":
+        return trace_network(_Whole(graph(encoder.front_end), encoder.network).eval(), example, INPUTS[kind])
+    with torch.inference_mode():
+        features = encoder.front_end(example)
+    return trace_network(encoder.network, features, INPUTS[kind])
+
+
+def trace_network(network: nn.Module, example: Tensor, name: str = INPUTS["features"]) -> Any:
+    """The onnx model of a network in evaluation, traced on an input (batch, time, ...) of that name."""
     buffer: Any = io.BytesIO()  # torch's annotation knows of paths only
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter(
             "ignore"
         )  # of what is deprecated in the exporter, and of traces; what comes out is checked
         torch.onnx.export(
-            network.eval(),
-            (inputs,),
+            network,
+            (example,),
             buffer,
             dynamo=False,
             opset_version=OPSET,
-            input_names=[INPUTS[kind]],
+            input_names=[name],
             output_names=[OUTPUT],
-            dynamic_axes={INPUTS[kind]: {0: "batch", 1: "time"}, OUTPUT: {0: "batch"}},
+            dynamic_axes={name: {0: "batch", 1: "time"}, OUTPUT: {0: "batch"}},
         )
-    return onnx.load_model_from_string(buffer.getvalue())
+    return load_optional("onnx", EXTRA).load_model_from_string(buffer.getvalue())
+
+
+def in_onnxruntime(network: nn.Module, example: Tensor, weights: str = "float32") -> Callable[[Tensor], Tensor]:
+    """A network that onnxruntime computes, on the CPU and as many threads as PyTorch has."""
+    model = WAYS[weights](trace_network(network, example))
+    run = session(model.SerializeToString(), torch.get_num_threads())
+    return lambda features: torch.from_numpy(run.run(None, {INPUTS["features"]: features.numpy()})[0])
 
 
 class _Whole(nn.Module):

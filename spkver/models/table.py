@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from spkver.config import Config, component, validate
@@ -74,17 +74,22 @@ def threads() -> int:
 
 @torch.inference_mode()
 def embeddings_per_second(
-    name: str, seconds: float, device: torch.device, batch: int, runtime: str = "eager", at_least: float = 0.5
+    name: str,
+    seconds: float,
+    device: torch.device,
+    batch: int,
+    runtime: str = "eager",
+    at_least: float = 0.5,
+    prepare: Callable[[nn.Module, Tensor], Callable[[Tensor], Tensor]] = lambda network, features: network,
 ) -> float:
     """Features in, embeddings out: batches of that many utterances, timed for `at_least` seconds after a warm-up.
 
-    The fastest of three batches or more counts. Runtime: eager or compiled. Raises RunError where it cannot run here.
+    The fastest of three batches or more counts. prepare: gives what runs the network, of it and its input; runtime: its
+    name. Raises RunError where it cannot run here.
     """
-    network: Callable[[Tensor], Tensor] = build(name).to(device)
-    if runtime == "compiled":
-        network = torch.compile(network)
     features = torch.randn(batch, frames(seconds), variant(name).bins, device=device)
     try:
+        network = prepare(build(name).to(device), features)
         _timed(network, features)
     except RuntimeError as error:  # too much for the memory; no compiler
         reason = str(error).strip().splitlines()[0]
