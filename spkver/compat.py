@@ -6,11 +6,12 @@ resampling, transforms) needs no compiled code. speechbrain imports torchaudio.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from types import ModuleType
 
-from spkver.errors import InputError
+from spkver.errors import InputError, load_optional
 
 EXTENSION = "torchaudio._extension"
 
@@ -41,6 +42,13 @@ def speechbrain() -> ModuleType:
         if name.startswith("speechbrain.") and type(loaded).__name__ in ("LazyModule", "DeprecatedModuleRedirect"):
             del sys.modules[name]
     return module
+
+
+def transformers() -> ModuleType:
+    """The module transformers. Raises InputError where it, or the torchaudio that it imports, cannot be loaded."""
+    with contextlib.suppress(InputError):  # it does without, but not with one that does not load
+        torchaudio()
+    return load_optional("transformers", "ssl")
 
 
 def _without_extension(reason: Exception) -> ModuleType:

@@ -58,6 +58,9 @@ class Encoder(nn.Module):
         self.config = config
         self.front_end: Any = FRONT_ENDS.build(config.front_end)
         self.network: Any = MODELS.build(config.model, config.front_end.bins) if network is None else network
+        # a network whose config points elsewhere says what it found there, so that its directory stands alone
+        if (resolved := getattr(self.network, "resolved", None)) is not None:
+            self.config = config.model_copy(update={"model": resolved})
         self.register_buffer("_anchor", torch.empty(0), persistent=False)  # knows the device, where nothing else is
         self.model_id = ""
 

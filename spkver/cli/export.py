@@ -19,6 +19,7 @@ FORMS = {".onnx": "onnx"}  # by the name of OUT
 @click.option("--int8", is_flag=True, help="onnx: 8-bit integers by dynamic quantisation, a quarter of the size.")
 @click.option("--sherpa", is_flag=True, help="onnx: refuse what sherpa-onnx would not compute alike.")
 @click.option("--language", help="onnx: what sherpa-onnx is told.  [default: unknown]")
+@click.option("--any-front-end", is_flag=True, help="wespeaker: though it will compute other features.")
 @click.option(
     "--tolerance",
     help="onnx: largest error, relative to the embedding's length.  [default: 1e-3; half: 0.02; int8: 0.2]",
@@ -33,9 +34,14 @@ def command(model: Path, out: Path, form: str | None, half: bool, int8: bool, **
     lowest cosine of the embeddings are told. What int8 costs in EER: `spkver extract --model my.onnx`.
 
     \b
+    wespeaker: the folder that WeSpeaker's tools load and `spkver import` reads, of networks that are
+    theirs to the last field.
+
+    \b
     Example:
       spkver export exp/my/model my.onnx
       spkver export exp/my/model my-waveform.onnx --waveform
+      spkver export exp/my/model my-folder --to wespeaker
     """
     from spkver.config import validate
     from spkver.encoder import load_model

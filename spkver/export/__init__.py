@@ -26,4 +26,7 @@ class Export(Protocol):
         """
 
 
-EXPORTS = Registry("form", {"onnx": "spkver.export.onnx:OnnxExport"})
+EXPORTS = Registry(
+    "form",
+    {"onnx": "spkver.export.onnx:OnnxExport", "wespeaker": "spkver.export.wespeaker:WeSpeakerExport"},
+)

@@ -14,6 +14,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "wespeaker": {"window": "hamming", "snip_edges": True, "high_hz": 8000.0, "dither": 1.0},
     "3dspeaker": {"snip_edges": True, "high_hz": 8000.0, "scale": 1.0},
+    "w2v_bert": {"snip_edges": True, "high_hz": 8000.0, "normalise": "mean_variance"},
     "telephone": {"sample_rate": 8000, "bins": 64, "high_hz": 3600.0},
 }
 

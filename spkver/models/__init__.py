@@ -19,6 +19,8 @@ MODELS = Registry(
         "campplus": "spkver.models.campplus:CamPlusPlus",
         "eres2net": "spkver.models.eres2net:ERes2Net",
         "redimnet": "spkver.models.redimnet:ReDimNet",
+        "ssl": "spkver.models.ssl:SslNetwork",
+        "pooled": "spkver.models.pooled:Pooled",
         "mean_fbank": "spkver.models.mean_fbank:MeanFbank",
     },
     variants={name: variant.fields for name, variant in VARIANTS.items()},

@@ -34,7 +34,7 @@ class Inputs:
         batch = self.sampler.batch(step)
         crop = batch.crop
         random = np.random.default_rng([self.sampler.seed, AUGMENTATION, step])
-        frames = self.front_end.frames(crop) if self.sampler.pack.kind == "audio" else crop
+        frames = self.front_end.config.frames(crop) if self.sampler.pack.kind == "audio" else crop
         parts = [(part, crop) for part in self.augmentations.waveform]
         parts += [(part, frames) for part in self.augmentations.features]
         size, places = self.sampler.batch_size, batch.first + np.arange(len(batch.rows))

@@ -1,0 +1,135 @@
+"""WeSpeaker's model folder: avg_model.pt and config.yaml, as `spkver import` reads it and WeSpeaker's tools load it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Literal
+
+import torch
+import yaml
+from pydantic import Field
+
+from spkver.config import Component, Config, validate
+from spkver.encoder import Encoder, EncoderConfig
+from spkver.errors import InputError
+from spkver.files import StrPath, atomic_directory
+from spkver.interop.peers import wespeaker
+from spkver.interop.peers.layout import to_theirs
+from spkver.interop.peers.wespeaker import CONFIG, NETWORKS, WEIGHTS, Network
+
+Differences = list[str]
+
+
+class WeSpeakerConfig(Component):
+    """What goes into the folder."""
+
+    name: Literal["wespeaker"] = "wespeaker"
+    any_front_end: bool = Field(False, description="write it though WeSpeaker will compute other features")
+
+
+class WeSpeakerExport:
+    """The network by its name there. It must be theirs in every field: nothing is approximated."""
+
+    Config = WeSpeakerConfig
+
+    def __init__(self, config: WeSpeakerConfig) -> None:
+        self.config = config
+
+    def write(self, encoder: Encoder, path: StrPath) -> list[str]:
+        """Write the folder. Raises InputError naming in what the nearest network or the features differ."""
+        name, arguments, different = _nearest(encoder)
+        if different:
+            raise InputError(
+                f"{path}: WeSpeaker has no network like this {encoder.config.model.name}; the nearest, {name}, differs "
+                f"in {'; '.join(different)}"
+            )
+        dataset = _dataset(encoder)
+        found = _front_end(dataset, arguments)
+        other = _differences(encoder.config.front_end.model_dump(), found, "front_end.", {"dither"})
+        if other and not self.config.any_front_end:
+            raise InputError(
+                f"{path}: WeSpeaker would compute other features: {'; '.join(other)}; train with `front_end: "
+                "wespeaker`, or give --any-front-end and compute the model's own where it is used"
+            )
+        tensors = to_theirs(encoder.network.state_dict(), wespeaker.layout(NETWORKS[name]))
+        config = {"model": name, "model_args": arguments, "dataset_args": dataset}
+        with atomic_directory(path) as folder:
+            torch.save(tensors, folder / WEIGHTS[0])
+            (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        said = [f"{path}: WeSpeaker's {name}, {len(tensors)} tensors"]
+        return [*said, f"warning: WeSpeaker computes other features: {'; '.join(other)}"] if other else said
+
+
+def _nearest(encoder: Encoder) -> tuple[str, dict[str, Any], Differences]:
+    """The network of theirs that differs least: its name, its arguments, and in what it differs."""
+    own = encoder.config.model.model_dump()
+    best: tuple[str, dict[str, Any], Differences] | None = None
+    for name, network in NETWORKS.items():
+        if network.fields["name"] != own["name"]:
+            continue
+        for arguments in _arguments(encoder, network):
+            fields = wespeaker.fields(network, arguments, name)
+            theirs = validate(EncoderConfig, {"model": fields}).model.model_dump()
+            different = _differences(own, theirs)
+            if best is None or len(different) < len(best[2]):
+                best = name, arguments, different
+    if best is None:
+        known = ", ".join(sorted({network.fields["name"] for network in NETWORKS.values()}))
+        raise InputError(f"WeSpeaker has no network like {own['name']}; it has {known}")
+    return best
+
+
+def _arguments(encoder: Encoder, network: Network) -> Iterator[dict[str, Any]]:
+    """Their arguments of a network that may be ours, one for each of their poolings."""
+    model = encoder.config.model
+    bins = "feat_dim" if network.pooling else "acoustic_dim"
+    arguments: dict[str, Any] = {bins: encoder.config.front_end.bins, "embed_dim": encoder.dim}
+    for theirs, ours in network.arguments.items():
+        value = getattr(model, ours)
+        arguments[theirs] = value == 2 if theirs == "two_emb_layer" else value
+    if network.pooling is None:
+        yield arguments
+        return
+    for pooling in (network.pooling, *wespeaker.POOLINGS):
+        yield {**arguments, "pooling_func": pooling}
+
+
+def _dataset(encoder: Encoder) -> dict[str, Any]:
+    front_end = encoder.config.front_end
+    fbank = {
+        "num_mel_bins": front_end.bins,
+        "frame_shift": _whole(front_end.frame_shift_ms),
+        "frame_length": _whole(front_end.frame_length_ms),
+        "dither": getattr(front_end, "dither", 0.0),
+    }
+    return {
+        "fbank_args": fbank,
+        "resample_rate": front_end.sample_rate,
+        "cmvn": front_end.normalise != "none",
+        "frontend": "fbank",
+    }
+
+
+def _whole(number: float) -> float | int:
+    return int(number) if number == int(number) else number
+
+
+def _front_end(dataset: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    config: Config = validate(EncoderConfig, {"front_end": wespeaker.front_end(dataset, arguments, "config")}).front_end
+    return config.model_dump()
+
+
+def _differences(
+    own: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "", free: Collection[str] = ()
+) -> Differences:
+    """`field: ours, theirs is ...` for each field that differs."""
+    found = []
+    for key in [*own, *(key for key in theirs if key not in own)]:
+        here, there = own.get(key), theirs.get(key)
+        if key in free or here == there:
+            continue
+        if isinstance(here, Mapping) and isinstance(there, Mapping):
+            found += _differences(here, there, f"{prefix}{key}.")
+        else:
+            found.append(f"{prefix}{key}: {here}, theirs is {there}")
+    return found

@@ -1,0 +1,37 @@
+"""A pooling and an affine layer: the least that makes an embedding of frames that are good already."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from spkver.config import Component, component
+from spkver.models import POOLINGS
+
+
+class PooledConfig(Component):
+    """For the frames of a self-supervised encoder: see `ssl`."""
+
+    name: Literal["pooled"] = "pooled"
+    dim: int = Field(256, gt=0, description="of the embedding")
+    pooling: component(POOLINGS) = Field(default="attentive_statistics")  # type: ignore[valid-type]
+
+
+class Pooled(nn.Module):
+    """Pooling, batch norm, affine embedding."""
+
+    Config = PooledConfig
+    min_frames = 1
+
+    def __init__(self, config: PooledConfig, bins: int) -> None:
+        super().__init__()
+        self.dim = config.dim
+        self.pooling: Any = POOLINGS.build(config.pooling, bins)
+        self.norm = nn.BatchNorm1d(self.pooling.size)
+        self.linear = nn.Linear(self.pooling.size, config.dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, frames, bins) to (batch, dim)."""
+        return self.linear(self.norm(self.pooling(features.transpose(1, 2))))

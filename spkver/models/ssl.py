@@ -1,0 +1,152 @@
+"""Large self-supervised encoders (WavLM, wav2vec 2.0, HuBERT, w2v-BERT 2.0) by the package transformers.
+
+The layers' outputs are summed with learnt weights (Yang et al., SUPERB, Interspeech 2021); any network of ours takes
+the sum as its features.
+
+    front_end: waveform
+    model: {name: ssl, source: microsoft/wavlm-base-plus, tuned: [encoder.layers.10, encoder.layers.11]}
+"""
+
+from __future__ import annotations
+
+import json
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from spkver import compat
+from spkver.config import Component, component
+from spkver.errors import InputError
+from spkver.models import MODELS
+
+# their name of a kind, and what it takes: one value per frame is the waveform
+KINDS = {"wavlm": 1, "wav2vec2": 1, "hubert": 1, "wav2vec2-bert": 80}
+FRONT_ENDS = {1: "waveform", 80: "w2v_bert"}
+
+
+class SslConfig(Component):
+    """An encoder from a folder or a hub, and a network of ours on its layers' weighted sum.
+
+    In a model directory `encoder` says what the encoder is made of, and `source` is not asked again.
+    """
+
+    name: Literal["ssl"] = "ssl"
+    source: str = Field("", description="folder, or id on the hub (microsoft/wavlm-large, facebook/w2v-bert-2.0, ...)")
+    encoder: str = Field("", description="its configuration as JSON, instead of the source's; weights are then random")
+    tuned: tuple[str, ...] = Field(
+        (), description="patterns of the names of its parameters, or modules, to train, * for all; the others stay"
+    )
+    network: component(MODELS) = Field(default="pooled", description="on its frames")  # type: ignore[valid-type]
+
+    @field_validator("tuned", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+
+class SslNetwork(nn.Module):
+    """Encoder, weighted sum of its layers, network.
+
+    Raises InputError for a source that cannot be read or is of another kind, for features that it does not take, and
+    for names in `tuned` that it does not have.
+    """
+
+    Config = SslConfig
+
+    def __init__(self, config: SslConfig, bins: int) -> None:
+        super().__init__()
+        self.encoder, settings = _encoder(config)
+        kind = str(settings["model_type"])
+        if bins != KINDS[kind]:
+            takes = FRONT_ENDS[KINDS[kind]]
+            raise InputError(
+                f"model ssl: a {kind} takes {KINDS[kind]} values per frame, not {bins}: `front_end: {takes}`"
+            )
+        self.resolved = config.model_copy(update={"encoder": json.dumps(settings, sort_keys=True)})
+        size = int(settings["hidden_size"])
+        self.stack = int(settings["feature_projection_input_dim"]) // bins if bins > 1 else 0
+        self.weights = nn.Parameter(torch.zeros(int(settings["num_hidden_layers"]) + 1))
+        self.network: Any = MODELS.build(config.network, size)
+        self.dim = int(self.network.dim)
+        self.min_frames = _least(settings, int(self.network.min_frames), self.stack)
+        self.tuned = _choose(self.encoder, config.tuned)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> SslNetwork:
+        """As ever, but an encoder of which nothing is trained has no dropout either."""
+        super().train(mode)
+        self.encoder.train(mode and self.tuned)
+        return self
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, frames, bins) to (batch, dim)."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.tuned):
+            layers = self.encoder(self._input(features), output_hidden_states=True).hidden_states
+        weights = self.weights.softmax(dim=0)
+        frames = (weights[:, None, None, None] * torch.stack(layers).float()).sum(dim=0)
+        return self.network(frames)
+
+    def _input(self, features: Tensor) -> Tensor:
+        if not self.stack:
+            return features[..., 0]
+        frames = features.shape[1] // self.stack * self.stack
+        return features[:, :frames].unflatten(1, (-1, self.stack)).flatten(2)
+
+
+def _encoder(config: SslConfig) -> tuple[nn.Module, dict[str, Any]]:
+    """The encoder, and its configuration as plain data."""
+    transformers = compat.transformers()
+    if not config.encoder and not config.source:
+        raise InputError("model ssl: give a source: a folder, or an id on the hub such as microsoft/wavlm-base-plus")
+    where = "model.encoder" if config.encoder else config.source
+    try:
+        if config.encoder:
+            settings = dict(json.loads(config.encoder))
+            made = transformers.AutoConfig.for_model(str(settings.pop("model_type")), **settings)
+        else:
+            made = transformers.AutoConfig.from_pretrained(config.source)
+        if made.model_type not in KINDS:
+            raise InputError(f"{where}: a {made.model_type} is not one of {', '.join(KINDS)}")
+        # masks and left-out layers come from random numbers of their own, and the sum wants every layer
+        made.apply_spec_augment, made.layerdrop, made.add_adapter = False, 0.0, False
+        if config.encoder:
+            encoder = transformers.AutoModel.from_config(made)
+        else:
+            encoder = transformers.AutoModel.from_pretrained(config.source, config=made, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        hint = (
+            "" if config.encoder or Path(config.source).exists() else " (there is no such folder, so the hub was asked)"
+        )
+        raise InputError(f"{where}: not an encoder that can be opened{hint}: {reason}") from error
+    return encoder, json.loads(made.to_json_string(use_diff=False))
+
+
+def _choose(encoder: nn.Module, tuned: tuple[str, ...]) -> bool:
+    """Let gradients reach the parameters whose names begin so, and no others. Returns whether there are any."""
+    names = [name for name, _ in encoder.named_parameters()]
+    for pattern in tuned:
+        if not any(_means(pattern, name) for name in names):
+            parts = sorted({".".join(name.split(".")[:3]) for name in names})
+            raise InputError(f"model.tuned: '{pattern}' matches no parameter; there are {', '.join(parts)}")
+    for name, parameter in encoder.named_parameters():
+        used = name != "masked_spec_embed"  # of the masks alone
+        parameter.requires_grad_(used and any(_means(pattern, name) for pattern in tuned))
+    return bool(tuned)
+
+
+def _means(pattern: str, name: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
+
+
+def _least(settings: dict[str, Any], frames: int, stack: int) -> int:
+    """The fewest values over time that give that many frames."""
+    if stack:
+        return frames * stack
+    for kernel, stride in reversed(list(zip(settings["conv_kernel"], settings["conv_stride"]))):
+        frames = (frames - 1) * stride + kernel
+    return frames
