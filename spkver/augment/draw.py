@@ -92,8 +92,9 @@ def white(first: Tensor, length: int) -> Tensor:
 
     So the noise of a row is a function of one number, whatever the batch, the device and their number.
     """
-    place = torch.arange(length, device=first.device)
-    return _white(first.device)[(first[:, None] + place) % WHITE]
+    place = torch.arange(min(length, WHITE), device=first.device)
+    noise = _white(first.device)[(first[:, None] + place) % WHITE]
+    return noise if length <= WHITE else noise.repeat(1, -(-length // WHITE))[:, :length]
 
 
 class Crops:

@@ -133,6 +133,9 @@ def test_white_noise():
     noise = white(first, 1 << 16)
     torch.testing.assert_close(noise[0, 5:100], noise[1, :95])
     torch.testing.assert_close(noise[2, 10:110], noise[0, :100])
+    long = white(first[1:2], 2 * WHITE + 9)
+    assert long.shape == (1, 2 * WHITE + 9)
+    torch.testing.assert_close(long[0, WHITE - 5 : WHITE + 5], torch.cat([long[0, WHITE - 5 : WHITE], long[0, :5]]))
     assert noise.std() == pytest.approx(1, abs=0.02) and abs(noise.mean()) < 0.02
 
 
