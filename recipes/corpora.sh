@@ -163,11 +163,14 @@ calibrate() {
   done
 }
 
-# results LIST TRIALS UTT2SPK...: the table with intervals over speakers, the calibrated scores, and the DET curves
+# results LIST TRIALS UTT2SPK...: the calibrated scores, the table with intervals over speakers, and a page of it all
 results() {
-  local list=$1 trials=$2 system kind all scores=() speakers=()
+  local list=$1 trials=$2 system kind utt2spk all scores=() speakers=() trained=()
   all=$(systems)
   for system in $all; do
+    printf '\n%s, %s, calibrated on the development speakers\n\n' "$list" "$system"
+    spkver evaluate "$exp/$system/$list.llr" --trials "$trials" --llr
+    trained+=(--training "$system=$exp/$system")
     for kind in cosine asnorm; do
       scores+=("$system, $kind=$exp/$system/$list.$kind")
     done
@@ -175,13 +178,10 @@ results() {
   for utt2spk in "${@:3}"; do
     speakers+=(--speakers "$utt2spk")
   done
-  for system in $all; do
-    printf '\n%s, %s, calibrated on the development speakers\n\n' "$list" "$system"
-    spkver evaluate "$exp/$system/$list.llr" --trials "$trials" --llr
-  done
   printf '\n%s\n\n' "$list"
-  spkver report "${scores[@]}" --trials "$trials" --title "$list" --out "$exp/report/$name/$list" > /dev/null
-  spkver compare "${scores[@]}" --trials "$trials" "${speakers[@]}" --out "$exp/report/$name/$list/compare.json"
+  spkver compare "${scores[@]}" --trials "$trials" "${speakers[@]}" --out "$exp/report/$name/$list.json"
+  spkver report "${scores[@]}" --trials "$trials" "${trained[@]}" --title "$list" --out "$exp/report/$name/$list.html" \
+    > /dev/null
 }
 
 # breakdown LIST TRIALS TABLE COLUMN...: where the errors of the last system are

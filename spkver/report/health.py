@@ -204,13 +204,15 @@ def collapsed(run: Run) -> str | None:
 
 
 def margin_too_large(run: Run) -> str | None:
-    """Accuracy is above 20 %, with the margin on every sample it is below 0.2 % and no longer rises.
+    """Accuracy is above 10 %, with the margin on every sample it is below 0.2 % and no longer rises.
 
     The margin is then met by nobody and pulls at all samples alike. Healthy runs start like that; so what counts is the
-    last quarter, and that it is no better than the quarter before.
+    last quarter of a run that is past its half, and that it is no better than the quarter before.
     """
     accuracy, margin_accuracy = run.of("accuracy"), run.of("margin_accuracy")
-    if min(len(accuracy), len(margin_accuracy)) < 8 or not run.margin or not _late(accuracy) >= 0.2:
+    if min(len(accuracy), len(margin_accuracy)) < 8 or not run.margin or not _late(accuracy) >= 0.1:
+        return None
+    if run.steps is not None and run.last_step < run.steps / 2:
         return None
     now, before = _late(margin_accuracy), _late(margin_accuracy[: -_quarter(margin_accuracy)])
     if not now < 0.002 or now > 1.2 * before:
@@ -255,7 +257,7 @@ def overfitting(run: Run) -> str | None:
         return None  # it does not fit the training better either: see `diverged`
     return (
         f"It overfits: dev EER was best at step {steps[best]} with {rates[best]:.2%} and is {rates[-1]:.2%} at step "
-        f"{steps[-1]}, while the training goes on. Take train.final=best, fewer train.steps, more augmentation or a "
+        f"{steps[-1]}, while the training goes on. Take train.final=best or train.patience, more augmentation or a "
         "larger train.optimizer.weight_decay."
     )
 

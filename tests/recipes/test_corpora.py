@@ -87,6 +87,8 @@ def noises(record, tmp_path):
 def check(done, exp: Path, name: str, lists: dict[str, Path]) -> None:
     """Every stage was run, and both networks have scores of every trial."""
     assert re.findall(r"=== stage (\d)", done.stdout) == list("123456789")
+    for each in lists:
+        assert "<svg" in (exp / "report" / name / f"{each}.html").read_text()
     for system in (name, f"{name}-lm"):
         assert (exp / system / "report.html").is_file()
         for each, path in lists.items():

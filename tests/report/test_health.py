@@ -129,9 +129,10 @@ def test_a_margin_that_is_not_in_the_log_is_in_the_config():
     assert rules(Run(curves, classes=1000, dev=True, m=0.5)) == ["margin_too_large"]
 
 
-def test_an_unfinished_run_may_have_its_full_rate():
-    run = healthy(lr=ones(0.1))
-    assert rules(Run(run.curves, steps=8000, classes=1000, dev=True)) == []
+@pytest.mark.parametrize(("rule", "steps"), [("rate_never_decayed", 4001), ("margin_too_large", 8001)])
+def test_what_is_not_wrong_yet_of_an_unfinished_run(rule, steps):
+    run = healthy(**CASES[rule])
+    assert rules(Run(run.curves, steps=steps, classes=1000, dev=True)) == []
 
 
 @pytest.fixture
