@@ -49,7 +49,7 @@ def command(
     opened.require(verifier.model_id)
     least = voices.required(threshold, verifier)
     if threshold is None and verifier.decision is not None:
-        voices.warn(books.strangers(len(opened), verifier.decision.far.rate))
+        voices.warn(books.strangers(len(opened), verifier.decision.far))
     people = opened.people()
     found: list[dict[str, Any]] = []
     with bar(total=len(files), what="identify", unit="file") as progress:

@@ -57,11 +57,12 @@ def command(
     else:
         enrolment = list(files)
     verifier = voices.load(model)
-    found = verifier.verify(enrolment, test, threshold=threshold, prior=prior, channel=channel)
     if exit_code:
         voices.required(threshold, verifier)
+    found = verifier.verify(enrolment, test, threshold=threshold, prior=prior, channel=channel)
     voices.warn(found.doubts)
-    click.echo(json.dumps(found.plain(), indent=2) if as_json else _line(found))
+    names = {"enrolment": list(map(str, enrolment)), "test": str(test)}
+    click.echo(json.dumps(names | found.plain(), indent=2, ensure_ascii=False) if as_json else _line(found))
     context.exit(DIFFERENT if exit_code and not found.same else 0)
 
 

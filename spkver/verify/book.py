@@ -25,6 +25,7 @@ from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath, locked, recover
 from spkver.scoring.cosine import unit
+from spkver.verify.decision import Rate
 
 VOICES = "voices.parquet"
 
@@ -191,14 +192,18 @@ def odd(book: Book, name: str, threshold: float) -> list[str]:
     return found
 
 
-def strangers(people: int, far: float) -> list[str]:
-    """What a false-accept rate per pair comes to with so many people, where it is no longer small."""
-    share = 1 - (1 - far) ** people
+def strangers(people: int, far: Rate) -> list[str]:
+    """What a false-accept rate per pair comes to with so many people, where it is no longer small.
+
+    A rate of which no error was seen counts as the end of its interval.
+    """
+    rate, bound = (far.rate, "") if far.errors else (far.high, "up to ")
+    share = 1 - (1 - rate) ** people
     if share < 0.1:
         return []
     return [
-        f"at {100 * far:.2g} % false accepts a pair, {100 * share:.0f} % of strangers are taken for one of {people:,} "
-        "people; measure a threshold for a lower rate (spkver threshold --far)"
+        f"at {bound}{100 * rate:.2g} % false accepts a pair, {bound}{100 * share:.0f} % of strangers are taken for one "
+        f"of {people:,} people; measure a threshold for a lower rate (spkver threshold --far), on more trials"
     ]
 
 

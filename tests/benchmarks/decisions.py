@@ -106,7 +106,7 @@ def memory(network: str, seconds: str, whole: str = "300") -> None:
     encoder.embed(noise)
     more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     taken = time.perf_counter() - start
-    print(f"{network}, {seconds} s, windows of up to {whole} s: {more:.0f} MiB beyond the waveform, {taken:.0f} s")
+    print(f"{network}, {seconds} s, windows of up to {whole} s: {more:.0f} MiB more than before, {taken:.0f} s")
 
 
 def book(people: str = "20000") -> None:

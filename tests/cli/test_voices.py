@@ -86,6 +86,7 @@ def test_an_enrolment_of_several(invoke):
 def test_json_and_doubts(invoke, folder):
     done = invoke("verify", "short.wav", "a0.wav", "--json")
     found = json.loads(done.stdout)
+    assert (found["enrolment"], found["test"]) == ([str(folder / "short.wav")], str(folder / "a0.wav"))
     assert found["same"] in (True, False) and found["doubts"][0].startswith(f"{folder / 'short.wav'}: short")
     assert done.stderr == "".join(f"warning: {line}\n" for line in found["doubts"])
 

@@ -15,6 +15,7 @@ from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
 from spkver.errors import InputError
 from spkver.files import locked
 from spkver.verify import book as books
+from spkver.verify.decision import Rate
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes of files")
 
@@ -198,8 +199,11 @@ def test_what_is_odd_about_a_person(folder):
 
 
 def test_strangers_taken_for_somebody():
-    assert books.strangers(10, 0.001) == []
-    assert "95 % of strangers are taken for one of 3,000 people" in books.strangers(3000, 0.001)[0]
+    rate = Rate(rate=0.001, low=0, high=0.002, errors=10, trials=10_000)
+    assert books.strangers(10, rate) == []
+    assert "at 0.1 % false accepts a pair, 95 % of strangers are taken" in books.strangers(3000, rate)[0]
+    unseen = Rate(rate=0, low=0, high=0.0004, errors=0, trials=10_000)
+    assert "up to 0.04 % false accepts a pair, up to 70 % of strangers" in books.strangers(3000, unseen)[0]
 
 
 def test_where_the_book_is(monkeypatch, tmp_path):
