@@ -15,8 +15,8 @@ from spkver.files import StrPath
 ABOUT = "spkver"  # the metadata key of a JSON object: the encoder's config and what else `spkver export` says
 
 
-def session(model: bytes, threads: int = 0) -> Any:
-    """An onnxruntime session of a serialised model; threads: 0 for as many as there are cores.
+def session(model: bytes, threads: int) -> Any:
+    """An onnxruntime session of a serialised model on so many threads.
 
     Raises InputError for what onnxruntime cannot take.
     """
@@ -24,6 +24,7 @@ def session(model: bytes, threads: int = 0) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # failures are raised
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it takes the cores from PyTorch
     try:
         return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own classes, of which RuntimeError is not the base

@@ -79,7 +79,7 @@ class OnnxExport:
             metadata |= sherpa.metadata(encoder, config.language)
         load_optional("onnx", EXTRA).helper.set_model_props(model, metadata)
         data = model.SerializeToString()
-        found = agreement(encoder, session(data), kind)
+        found = agreement(encoder, session(data, torch.get_num_threads()), kind)
         self._judge(path, found)
         with atomic_file(path) as part:
             part.write_bytes(data)
