@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from spkver import __version__
 from spkver.augment import FEATURES, WAVEFORM
 from spkver.config import Config, component, flat, load, save
-from spkver.encoder import Encoder, EncoderConfig
+from spkver.encoder import Encoder, EncoderConfig, load_weights
 from spkver.errors import InputError, load_optional
 from spkver.features import FRONT_ENDS
 from spkver.files import StrPath, locked, write_text
@@ -27,15 +27,15 @@ from spkver.losses.schedules import Run
 from spkver.models import MODELS
 from spkver.packs.joined import AnyPack, join
 from spkver.packs.reader import Pack, open_audio
-from spkver.training import estimate, memory, provenance
+from spkver.training import checkpoint, estimate, memory, provenance
 from spkver.training.batches import Sampler, Share
 from spkver.training.config import StartConfig, TrainingConfig
 from spkver.training.distributed import ALONE, World, joined
-from spkver.training.head import classes_of
+from spkver.training.head import SavedHead, classes_of, head_file
 from spkver.training.inputs import Augmentations
 from spkver.training.interrupt import Interrupt
 from spkver.training.learner import Learner
-from spkver.training.log import CONFIG
+from spkver.training.log import CHECKPOINTS, CONFIG
 from spkver.training.loop import Trainer
 from spkver.training.start import Start
 from spkver.training.validation import DevSet
@@ -179,6 +179,32 @@ def dry_run(
         trainer = build(recipe, Path(scratch), say)
         for line in estimate.measure(trainer, limit=memory_limit).lines(recipe.train):
             say(line)
+
+
+def average(experiment: StrPath, out: StrPath, *, last: int, say: Callable[[str], None] = print) -> None:
+    """Write the mean of the last checkpoints of a run, complete or not, as the model directory `out`.
+
+    Of a run with `train.ema` it is the mean of the averages. A head goes beside it where the run has written one.
+    Raises InputError where there are not so many checkpoints, or the run cannot be read.
+    """
+    folder = Path(experiment)
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder}: not an experiment directory (no {CONFIG})")
+    recipe = load(Recipe, folder / CONFIG)
+    paths = checkpoint.saved(folder / CHECKPOINTS)[-last:]
+    if len(paths) < last:
+        raise InputError(
+            f"{folder}: has {len(paths)} checkpoints, not {last}; train.keep_checkpoints says how many stay"
+        )
+    weights = checkpoint.averaged(paths)
+    encoder = Encoder(EncoderConfig(front_end=recipe.front_end, model=recipe.model))
+    load_weights(encoder.network, checkpoint.part(weights, "network."), str(folder / CHECKPOINTS))
+    which = f"mean of {paths[0].name} to {paths[-1].name}, {last} checkpoints"
+    if head_file(folder / "model").is_file():
+        classes = SavedHead.read(folder / "model").classes
+        SavedHead(head_file(out), classes, checkpoint.part(weights, "loss.")).write()
+    encoder.save(out, f"# {recipe.model.name}\n\nWeights: {which} of {folder}.\n")
+    say(f"model: {out}, {which}")
 
 
 def build(recipe: Recipe, out: Path, say: Callable[[str], None], world: World = ALONE) -> Trainer:

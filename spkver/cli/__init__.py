@@ -19,6 +19,7 @@ COMMANDS = {
     "models": ("spkver.cli.models", "The networks: parameters, multiply-adds, embeddings per second."),
     "train": ("spkver.cli.train", "Train a speaker-embedding network from a YAML config."),
     "train-report": ("spkver.cli.train_report", "How training runs went: curves, and in words what looks wrong."),
+    "average": ("spkver.cli.average", "The mean of a run's last checkpoints as a model."),
     "extract": ("spkver.cli.extract", "Embeddings of a data directory, audio pack or feature pack."),
     "transform": ("spkver.cli.transform", "Centring, whitening, LDA, WCCN and length normalisation of embeddings."),
     "plda": ("spkver.cli.plda", "Learn and adapt PLDA models."),

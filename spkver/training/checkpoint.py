@@ -252,3 +252,8 @@ def average(paths: Sequence[Path], prefix: str, world: World = ALONE) -> dict[st
         else tensor
         for name, tensor in states[-1].items()
     }
+
+
+def averaged(paths: Sequence[Path], world: World = ALONE) -> dict[str, Tensor]:
+    """The mean over checkpoints of the weights, by their names; where a run keeps an average (EMA), of that."""
+    return average(paths, "state.", world) | average(paths, "ema.", world)

@@ -1,4 +1,4 @@
-"""The log of a run, `metrics.jsonl`: its name, beside that of the config, and how its numbers are shown.
+"""The log of a run, `metrics.jsonl`: its name, beside those of what lies with it, and how its numbers are shown.
 
 Without torch, so it is read fast.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-CONFIG, METRICS = "config.yaml", "metrics.jsonl"
+CONFIG, METRICS, CHECKPOINTS = "config.yaml", "metrics.jsonl", "checkpoints"
 SHOWN = {
     "loss": "loss {:.3f}",
     "lr": "lr {:.2e}",

@@ -20,6 +20,7 @@ from spkver.training.config import TrainingConfig
 from spkver.training.head import head_file
 from spkver.training.interrupt import Interrupt
 from spkver.training.learner import Learner
+from spkver.training.log import CHECKPOINTS
 from spkver.training.monitor import Averages, Monitor
 from spkver.training.outcome import Skips
 from spkver.training.pace import Clock, duration, fast_cpu
@@ -157,8 +158,7 @@ class Trainer:
             if final == "average" and self.done:
                 paths = self.world.broadcast(checkpoint.saved(self._checkpoints)[-self.config.average_last :])
                 with self.world.together():
-                    state, ema = (checkpoint.average(paths, kind, self.world) for kind in ("state.", "ema."))
-                    self.learner.adopt(state | ema, str(self._checkpoints))
+                    self.learner.adopt(checkpoint.averaged(paths, self.world), str(self._checkpoints))
                 what = f"mean of the last {len(paths)} checkpoints"
             self.learner.save(self.out / "model", self._card(what))
         self.say(f"model: {self.out / 'model'}")
@@ -177,4 +177,4 @@ class Trainer:
 
     @property
     def _checkpoints(self) -> Path:
-        return self.out / "checkpoints"
+        return self.out / CHECKPOINTS

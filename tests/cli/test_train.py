@@ -72,3 +72,9 @@ def test_a_mistake_is_one_line_with_its_place(spkver, folder, tmp_path):
     done = spkver("train", tmp_path / "c.yaml", "--out", tmp_path / "exp", code=2)
     assert f"{tmp_path / 'c.yaml'}:{number}: train: unknown key 'batchsize'; did you mean 'batch_size'?" in done.stderr
     assert not (tmp_path / "exp").exists()
+
+
+def test_dry_run(spkver, folder, tmp_path):
+    said = spkver("train", folder / "c.yaml", "--out", tmp_path / "exp", "--dry-run").stdout
+    assert "memory: " in said and "the whole run: 2 steps in about " in said
+    assert list(tmp_path.iterdir()) == []

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from spkver import load_model
+from spkver.errors import InputError
 from spkver.packs import Pack
-from spkver.recipe import train
+from spkver.recipe import average, train
 from spkver.training import checkpoint
 from spkver.training.config import EMAConfig
 from spkver.training.ema import EMA
@@ -83,3 +84,20 @@ def test_resumes_exactly(recipe, tmp_path, final):
         means = [checkpoint.part(checkpoint.read(path).tensors, "ema.network.")["segment.0.weight"] for path in paths]
         weight = load_model(tmp_path / "a" / "model").network.state_dict()["segment.0.weight"]
         np.testing.assert_allclose(weight, (means[0] + means[1]) / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ema", [None, {}])
+def test_the_mean_of_checkpoints_of_a_run_that_is_there(recipe, tmp_path, ema):
+    """What `final: average` makes, made afterwards."""
+    many = {"keep_checkpoints": 3, "average_last": 2, "checkpoint_every": 2, "steps": 6, "ema": ema}
+    told = []
+    for name, final in (("a", "average"), ("b", "last")):
+        train(recipe(train=many | {"final": final}, data={"dev": None}), tmp_path / name, **QUIET)
+    average(tmp_path / "b", tmp_path / "mean", last=2, say=told.append)
+    for file in ("model/model.safetensors", "model-head.safetensors"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / file.replace("model", "mean", 1)).read_bytes()
+    assert told == [f"model: {tmp_path / 'mean'}, mean of step-00000004 to step-00000006, 2 checkpoints"]
+    with pytest.raises(InputError, match="has 3 checkpoints, not 4"):
+        average(tmp_path / "b", tmp_path / "mean", last=4)
+    with pytest.raises(InputError, match="not an experiment directory"):
+        average(tmp_path, tmp_path / "mean", last=1)
