@@ -346,5 +346,6 @@ def _card(recipe: Recipe, pack: AnyPack, hours: float, parameters: int) -> str:
         f"Trained by spkver {__version__} on {len(pack)} utterances of {len(set(pack.speakers))} speakers, "
         f"{hours:.2f} h at {recipe.front_end.sample_rate} Hz, with the loss {loss} "
         f"for {recipe.train.steps} steps of {recipe.train.batch_size} crops of "
-        f"{recipe.data.crop_seconds:g} s.\n\nEmbeddings are not normalised; compare them by cosine.\n"
+        f"{recipe.data.crop_seconds:g} s{'' if recipe.start is None else f', from {recipe.start.model} on'}."
+        "\n\nEmbeddings are not normalised; compare them by cosine.\n"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from spkver.config import flat
 from spkver.encoder import Encoder, load_model
@@ -23,6 +24,10 @@ class Start:
 
     def __init__(self, config: StartConfig) -> None:
         self.config = config
+        if Path(config.model).is_file():
+            raise InputError(
+                f"start.model: {config.model} is a file, which cannot be trained on; give a model directory"
+            )
         self._model = load_model(config.model)
         self._head = SavedHead.read(config.model) if config.head != "replace" else None
 
@@ -55,4 +60,7 @@ class Start:
                 )
         encoder.network.load_state_dict(self._model.network.state_dict())
         kept = 0 if self._head is None else self._head.give(loss, classes)
-        say(f"starting from {self.config.model}; {kept} of {len(classes)} classes with its weights")
+        say(
+            f"starting from {self.config.model} ({self._model.model_id}); "
+            f"{kept} of {len(classes)} classes with its weights"
+        )

@@ -123,6 +123,8 @@ def test_what_does_not_fit(trained, recipe, out, keys, message):
 def test_files_that_cannot_be_read(trained, recipe, out, tmp_path):
     with pytest.raises(InputError, match="nowhere: not a model directory"):
         build(recipe(start={"model": "nowhere"}), out, print)
+    with pytest.raises(InputError, match="is a file, which cannot be trained on"):
+        build(recipe(start={"model": str(trained / "model" / "config.yaml")}), out, print)
     shutil.copytree(trained, tmp_path / "a")
     file = head_file(tmp_path / "a" / "model")
     for damage in (b"", file.read_bytes()[:-1]):
@@ -202,6 +204,7 @@ def test_fine_tuning_resumes_exactly(trained, recipe, tmp_path):
     for name in ("model/model.safetensors", "model-head.safetensors"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert load(Recipe, tmp_path / "a" / "config.yaml") == parts
+    assert f"crops of 0.4 s, from {trained / 'model'} on." in (tmp_path / "a" / "model" / "card.md").read_text()
 
 
 def test_a_speaker_who_is_one_at_every_speed(recipe, out):
