@@ -174,6 +174,11 @@ def dry_run(
     """
     if recipe.train.steps == 0:
         raise InputError("train.steps is 0: there is no step to try")
+    if (size := World.from_environment().size) > 1:
+        raise InputError(
+            f"--dry-run is of one process; leave torchrun out, and set train.batch_size to the share of one, "
+            f"{recipe.train.batch_size // size}"
+        )
     beside = next(path for path in Path(out).resolve().parents if path.is_dir())
     with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=beside) as scratch:
         trainer = build(recipe, Path(scratch), say)
