@@ -1,4 +1,4 @@
-"""The two kinds of failure a user can see, and their exit codes.
+"""The kinds of failure a user can see, and their exit codes.
 
 Everything that is the input's fault (a file, a key, a list, a recording) is an `InputError` and ends the
 program with code 2; everything that went wrong while working (a non-finite loss, too many rejected
@@ -29,6 +29,12 @@ class RunError(SpkverError):
     """The input was fine, the work failed."""
 
     exit_code = 1
+
+
+class StoppedError(SpkverError):
+    """Nothing failed: the run was asked to stop (SIGTERM, SIGUSR1), wrote what it takes to go on, and did."""
+
+    exit_code = 143
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -39,9 +39,9 @@ def atomic_file(path: StrPath, mode: int | None = None) -> Iterator[Path]:
     try:
         yield part
         part.chmod(0o666 & ~_umask() if mode is None else mode)
-        _sync(part)
+        sync(part)
         part.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -57,7 +57,7 @@ def atomic_directory(path: StrPath) -> Iterator[Path]:
         yield part
         for file in part.rglob("*"):
             if file.is_file():
-                _sync(file)
+                sync(file)
         replace_directory(part, target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -72,7 +72,7 @@ def replace_directory(source: Path, target: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     else:
         source.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def recover(folder: Path) -> None:
@@ -202,7 +202,8 @@ def _umask() -> int:
     return mask
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or what a directory lists, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-import platform
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,27 +20,29 @@ from spkver.config import Config, component, flat, load, save
 from spkver.encoder import Encoder, EncoderConfig, load_weights
 from spkver.errors import InputError, load_optional
 from spkver.features import FRONT_ENDS
-from spkver.files import StrPath, locked, write_json, write_text
+from spkver.files import StrPath, locked, write_text
 from spkver.losses import LOSSES, SCHEDULES, bounds
 from spkver.losses.pairs import PairConfig
 from spkver.losses.schedules import Run
 from spkver.models import MODELS
 from spkver.packs.joined import AnyPack, join
 from spkver.packs.reader import Pack, open_audio
-from spkver.training import checkpoint, estimate, memory
-from spkver.training.batches import Sampler
+from spkver.training import checkpoint, estimate, memory, provenance
+from spkver.training.batches import Sampler, Share
 from spkver.training.config import StartConfig, TrainingConfig
+from spkver.training.distributed import ALONE, World, joined
 from spkver.training.head import SavedHead, classes_of, head_file
 from spkver.training.inputs import Augmentations
+from spkver.training.interrupt import Interrupt
 from spkver.training.learner import Learner
 from spkver.training.log import CHECKPOINTS, CONFIG
 from spkver.training.loop import Trainer
 from spkver.training.start import Start
 from spkver.training.validation import DevSet
 
-VERSIONS, COMPLETE = "versions.json", "complete"
+COMPLETE = "complete"
 # What may differ between a run and its resumption: where it computes and what it says, not what it is.
-FREE = ("device", "threads", "log_every", "wandb")
+FREE = ("device", "threads", "log_every", "wandb", "max_skipped", "timeout_minutes")
 
 
 class DataConfig(Config):
@@ -58,6 +60,9 @@ class DataConfig(Config):
         None, ge=2, description="batches of so many utterances of each of their speakers; null mixes them all"
     )
     max_utterances: int | None = Field(None, gt=0, description="a random part of the pack, for quick trials")
+    shards: Literal["all", "per_node"] = "all"
+    """per_node: on several machines each reads shards of its own (every n-th), and draws its part of every batch from
+    them; no utterance comes twice in a pass over them, but the order is another than on one machine"""
 
 
 class AugmentConfig(Config):
@@ -109,6 +114,12 @@ class Recipe(Config):
                 f"loss '{self.loss.name}' compares utterances within a batch; set data.utterances_per_speaker to 2 or "
                 "more, and train.batch_size to twice that or more"
             )
+        if isinstance(self.loss, PairConfig) and self.train.accumulate > 1:
+            raise ValueError(f"loss '{self.loss.name}' compares utterances within a batch; set train.accumulate to 1")
+        if each is not None and self.data.shards == "per_node":
+            raise ValueError("data.utterances_per_speaker looks for speakers in all shards; set data.shards to all")
+        if size % self.train.accumulate:
+            raise ValueError(f"train.batch_size {size} is no multiple of train.accumulate {self.train.accumulate}")
         if each is not None and size % each:
             raise ValueError(f"train.batch_size {size} is no multiple of data.utterances_per_speaker {each}")
 
@@ -116,23 +127,41 @@ class Recipe(Config):
 def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[str], None] = print) -> None:
     """Run a recipe in the experiment directory `out`: config.yaml, checkpoints, metrics.jsonl, events, model.
 
-    With `resume` a run that was stopped goes on from its last whole checkpoint, and one that is complete is left as it
-    is. Raises InputError when the recipe and the data do not fit, or `out` holds another run or one that is at work.
+    Where torchrun started this process with others, they train one model; the first writes, and the directory is to be
+    one that all see. With `resume` a run that was stopped goes on from its last whole checkpoint, and one that is
+    complete is left as it is; the number of processes may be another. Raises InputError when the recipe and the data do
+    not fit, or `out` holds another run or one that is at work; StoppedError when the run was asked to stop.
     """
     folder = Path(out)
-    with locked(folder):
-        _check_out(recipe, folder, resume)
-        if (folder / COMPLETE).is_file() and (folder / "model").is_dir():
-            say(f"already complete: {folder / 'model'}")
+    with joined(recipe.train.device, recipe.train.timeout_minutes) as world, contextlib.ExitStack() as held:
+        interrupt = Interrupt(world)
+        held.enter_context(interrupt.listening())
+        with world.together():
+            if world.main:
+                held.enter_context(locked(folder))
+                _check_out(recipe, folder, resume)
+        if world.broadcast((folder / COMPLETE).is_file() and (folder / "model").is_dir()):
+            if world.main:
+                say(f"already complete: {folder / 'model'}")
             return
-        trainer = build(recipe, folder, say)  # before anything is written: a recipe that does not fit leaves no trace
-        save(recipe, folder / CONFIG)
-        write_json(
-            folder / VERSIONS, {"spkver": __version__, "torch": torch.__version__, "python": platform.python_version()}
-        )
+        log = provenance.Log(say if world.main else _nothing, folder)
+        with world.together():  # before anything is written: a recipe that does not fit leaves no trace
+            trainer = build(recipe, folder, log, world)
+        with world.together():
+            if world.main:
+                save(recipe, folder / CONFIG)
+                log.open()
+            dev = {} if trainer.dev is None else {"dev": trainer.dev.pack}
+            packs = {"train": trainer.learner.sampler.pack, **dev}
+            provenance.start(folder, world, trainer.learner.device, packs, recipe.seed)
         with memory.as_error():
-            trainer.run(resume=resume)
-        write_text(folder / COMPLETE, "")
+            trainer.run(interrupt, resume=resume)
+        if world.main:
+            write_text(folder / COMPLETE, "")
+
+
+def _nothing(text: str) -> None:
+    """Said by a process that does not speak."""
 
 
 def dry_run(
@@ -145,6 +174,11 @@ def dry_run(
     """
     if recipe.train.steps == 0:
         raise InputError("train.steps is 0: there is no step to try")
+    if (size := World.from_environment().size) > 1:
+        raise InputError(
+            f"--dry-run is of one process; leave torchrun out, and set train.batch_size to the share of one, "
+            f"{recipe.train.batch_size // size}"
+        )
     beside = next(path for path in Path(out).resolve().parents if path.is_dir())
     with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=beside) as scratch:
         trainer = build(recipe, Path(scratch), say)
@@ -178,7 +212,7 @@ def average(experiment: StrPath, out: StrPath, *, last: int, say: Callable[[str]
     say(f"model: {out}, {which}")
 
 
-def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
+def build(recipe: Recipe, out: Path, say: Callable[[str], None], world: World = ALONE) -> Trainer:
     """The parts of a run, put together."""
     torch.manual_seed(recipe.seed)
     if recipe.train.wandb is not None:
@@ -192,6 +226,7 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
         seed=recipe.seed,
         utterances_per_speaker=recipe.data.utterances_per_speaker,
         one_voice=recipe.augment.speeds_as == "same",
+        share=_share(recipe, world),
     )
     if len(sampler.speakers) < 2:
         raise InputError(f"{pack.path}: training needs at least two speakers, got {len(sampler.speakers)}")
@@ -225,8 +260,14 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None]) -> Trainer:
         [FEATURES.build(part, recipe.front_end.bins) for part in recipe.augment.features],
     )
     card = _card(recipe, pack, hours, parameters)
-    learner = Learner(recipe.train, encoder, loss, sampler, augmentations, classes=classes, say=say)
+    learner = Learner(recipe.train, encoder, loss, sampler, augmentations, classes=classes, say=say, world=world)
     return Trainer(recipe.train, learner, dev, out, say=say, card=card)
+
+
+def _share(recipe: Recipe, world: World) -> Share:
+    if recipe.data.shards == "all":
+        return Share(world.rank, world.size)
+    return Share(world.rank, world.size, world.node, world.nodes)
 
 
 def _open(recipe: Recipe, path: str) -> Pack:

@@ -17,10 +17,10 @@ from torch import Tensor
 from spkver.config import Component, Config, component
 from spkver.errors import nearest
 from spkver.losses import HEADS, MARGINS, PRESETS, SCHEDULES, SELECTORS
+from spkver.losses.gathering import over_processes
 from spkver.losses.heads import Head, Others, Target, full_precision
 from spkver.losses.loss import Loss, LossOutput, check_batch, nan_where_not_finite, share
 from spkver.losses.schedules import Run, Schedule
-from spkver.losses.selectors import over_processes
 
 MARGIN_WARM_UP = {"name": "warmup", "start": 0.1, "end": 0.4}
 NO_ANNEALING = {"name": "constant", "value": 0.0}

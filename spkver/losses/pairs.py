@@ -2,7 +2,8 @@
 
 They have the call and the output of MarginLoss; what they learn is at most two numbers. A batch is to hold several
 utterances of each of its speakers (`data.utterances_per_speaker`), in any order. A sample that has nothing to be
-compared with does not count; if none counts, the loss is 0. Nothing is gathered over processes.
+compared with does not count; if none counts, the loss is 0. With several processes every one compares the samples of
+all, and `per_sample` has those of its own.
 
 c is a matrix of cosines throughout; `same` (N, N) says which samples are of the same speaker.
 """
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spkver.config import Component
+from spkver.losses.gathering import over_processes, own_part
 from spkver.losses.heads import full_precision, normalise
 from spkver.losses.loss import Loss, LossOutput, check_batch, check_classes, nan_where_not_finite
 from spkver.losses.schedules import Run
@@ -60,14 +62,15 @@ class PairLoss(Loss):
         """See Loss.forward. All shares are of the samples that count, selected_share that of those with a loss."""
         check_batch(x, y, self.classes)
         with full_precision(x):
-            x = x.to(torch.promote_types(x.dtype, torch.float32))
+            x = over_processes(x.to(torch.promote_types(x.dtype, torch.float32)))
+            y = over_processes(y)
             loss, counts, own, rival = self.compare(x, y[:, None] == y)
             loss = nan_where_not_finite(torch.where(counts, loss, 0), x)
             number = counts.sum().clamp_min(1)
             ahead = (own - rival).detach()
             return LossOutput(
                 loss=loss.sum() / number,
-                per_sample=loss.detach(),
+                per_sample=own_part(loss.detach()),
                 accuracy=(counts & (ahead >= 0)).sum() / number,
                 margin_accuracy=(counts & (ahead >= self.config.margin)).sum() / number,
                 selected_share=(counts & (loss.detach() != 0)).sum() / number,

@@ -12,9 +12,10 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, distributed
+from torch import Tensor
 
 from spkver.config import Component
+from spkver.losses.gathering import over_processes
 from spkver.losses.heads import Others, Target
 
 Margin = Callable[[Target, float], Tensor]
@@ -33,15 +34,6 @@ class Selector(ABC):
 
         psi (N,): ψ of every sample with the margin of the moment; rivals (N,) int64: how many z_j exceed the threshold.
         """
-
-
-def over_processes(values: Tensor) -> Tensor:
-    """The values (N,) of all processes one after the other, every process with as many; of this one if it is alone."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return values
-    parts = [torch.empty_like(values) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(parts, values.contiguous())
-    return torch.cat(parts)
 
 
 class AllConfig(Component):

@@ -52,6 +52,25 @@ class Batch:
         return self.each(lambda tensor: _pinned(tensor).to(device, non_blocking=True))
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which part of every batch a process makes, and from which shards: of `size` processes it is number `rank`.
+
+    A batch is drawn as a whole by every process in the same way, and each reads the crops of its own part. With
+    `nodes` above 1 each node draws its part of the batch from shards of its own instead (numbers node, node + nodes,
+    ...), and its processes share that; the order of the utterances is then another one, each node goes through its own
+    shards at its own pace.
+    """
+
+    rank: int = 0
+    size: int = 1
+    node: int = 0
+    nodes: int = 1
+
+
+ALL = Share()
+
+
 class Sampler:
     """Random crops of a pack: every utterance once an epoch, in an order of the epoch's own.
 
@@ -60,7 +79,10 @@ class Sampler:
     speeds: one is drawn for every crop; speaker i at speed k is the class i + k * speakers, or with `one_voice` i.
     utterances_per_speaker: every batch holds so many utterances of each of its speakers, at one speed. Speakers take
     turns, in an order of the round's own, however many utterances they have; a speaker's utterances take turns too,
-    and one who has too few gives them again, in other crops. Raises InputError for fewer speakers than a batch holds.
+    and one who has too few gives them again, in other crops.
+    share: the part of each batch that `batch` gives.
+    Raises InputError for fewer speakers than a batch holds, a batch that cannot be shared evenly, or a node without
+    shards.
     """
 
     def __init__(
@@ -73,14 +95,23 @@ class Sampler:
         seed: int,
         utterances_per_speaker: int | None = None,
         one_voice: bool = False,
+        share: Share = ALL,
     ) -> None:
         self.pack, self.batch_size, self.speeds, self.seed = pack, batch_size, speeds, seed
         self._crop_of = crop
+        self.share = share
+        if batch_size % share.size:
+            below = batch_size - batch_size % share.size
+            raise InputError(
+                f"train.batch_size {batch_size} cannot be shared evenly by {share.size} processes; "
+                f"take {below or share.size} or {below + share.size}"
+            )
         self.one_voice = one_voice
         self.utterances_per_speaker = utterances_per_speaker
         self.speakers = sorted(set(pack.speakers))
         number = {speaker: index for index, speaker in enumerate(self.speakers)}
         self.labels = np.array([number[speaker] for speaker in pack.speakers], dtype=np.int64)
+        self._own = _rows_of_node(pack, share)
         self._epoch = functools.lru_cache(maxsize=2)(self._order_of_epoch)
         self._rows_of = np.split(np.argsort(self.labels, kind="stable"), np.cumsum(np.bincount(self.labels))[:-1])
         if utterances_per_speaker and len(self.speakers) < (needed := batch_size // utterances_per_speaker):
@@ -104,29 +135,49 @@ class Sampler:
         return self._crop_of if isinstance(self._crop_of, int) else self._crop_of(step)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, counted from 0."""
+        """This process's share of the batch of a step, counted from 0."""
+        rows, drawn, starts = self._draw(step)
+        groups, crop = [], self.crop_at(step)
+        for index in np.unique(drawn).tolist():
+            mine = drawn == index
+            length = _length(crop, self.speeds[index])
+            crops = [self._crop(row, start, length) for row, start in zip(rows[mine].tolist(), starts[mine].tolist())]
+            groups.append((self.speeds[index], torch.from_numpy(np.stack(crops))))
+        labels = self.labels[rows] + (0 if self.one_voice else drawn * len(self.speakers))
+        return Batch(groups, torch.from_numpy(labels), rows, crop, first=self.share.rank * len(rows))
+
+    def rows(self, step: int) -> np.ndarray:
+        """The rows of the pack in this process's share of the batch of a step."""
+        return self._draw(step)[0]
+
+    def _draw(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows, indices of speeds and first samples of the crops: drawn for all processes alike, then shared out."""
         each = self.utterances_per_speaker or 1
         rows = self._rows(step) if self.utterances_per_speaker is None else self._rows_by_speaker(step, each)
-        random = np.random.default_rng([self.seed, CROPS, step])
+        random = np.random.default_rng([self.seed, CROPS, step, self.share.node])
         drawn = random.integers(0, len(self.speeds), len(rows) // each).repeat(each)
         order = np.argsort(drawn, kind="stable")
         rows, drawn = rows[order], drawn[order]
-        groups, crop = [], self.crop_at(step)
-        for index in np.unique(drawn).tolist():
-            speed = self.speeds[index]
-            length = crop if speed == 1.0 else int(np.ceil(crop * speed)) + 1
-            crops = [self._crop(row, length, random) for row in rows[drawn == index].tolist()]
-            groups.append((speed, torch.from_numpy(np.stack(crops))))
-        labels = self.labels[rows] + (0 if self.one_voice else drawn * len(self.speakers))
-        return Batch(groups, torch.from_numpy(labels), rows, crop)
+        crop = self.crop_at(step)
+        lengths = np.array([_length(crop, speed) for speed in self.speeds])[drawn]
+        starts = random.integers(0, np.maximum(self.pack.lengths[rows] - lengths, 0) + 1)
+        size = self.batch_size // self.share.size
+        first = self.share.rank * size - self.share.node * len(rows)
+        mine = slice(first, first + size)
+        return rows[mine], drawn[mine], starts[mine]
 
     def _rows(self, step: int) -> np.ndarray:
-        size, first = len(self.pack), step * self.batch_size
-        places = np.arange(first, first + self.batch_size)
-        return np.array([self._epoch(place // size)[place % size] for place in places.tolist()])
+        size = self.batch_size // self.share.nodes
+        epoch, place = divmod(step * size, len(self._own))
+        parts: list[np.ndarray] = []
+        while size > 0:
+            parts.append(self._epoch(epoch)[place : place + size])
+            size -= len(parts[-1])
+            epoch, place = epoch + 1, 0
+        return np.concatenate(parts)
 
     def _order_of_epoch(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self.seed, ORDER, epoch]).permutation(len(self.pack))
+        return np.random.default_rng([self.seed, ORDER, epoch, self.share.node]).permutation(self._own)
 
     def _rows_by_speaker(self, step: int, each: int) -> np.ndarray:
         number = self.batch_size // each
@@ -142,12 +193,32 @@ class Sampler:
         order = np.random.default_rng([self.seed, TURNS, speaker, cycle]).permutation(rows)
         return np.resize(order, max(len(rows), each))[block * each : (block + 1) * each]
 
-    def _crop(self, row: int, length: int, random: np.random.Generator) -> np.ndarray:
+    def _crop(self, row: int, start: int, length: int) -> np.ndarray:
         have = int(self.pack.lengths[row])
         if have >= length:
-            return self.pack.crop(row, int(random.integers(0, have - length + 1)), length)
+            return self.pack.crop(row, start, length)
         whole = self.pack[row]
         return np.concatenate([whole] * -(-length // have))[:length]
+
+
+def _length(crop: int, speed: float) -> int:
+    """Of the crop that, played at the speed, is as long as the network sees it."""
+    return crop if speed == 1.0 else int(np.ceil(crop * speed)) + 1
+
+
+def _rows_of_node(pack: AnyPack, share: Share) -> np.ndarray:
+    """The rows of the shards that a node reads; all where nodes do not divide them."""
+    if share.nodes == 1:
+        return np.arange(len(pack))
+    if share.nodes > len(pack.shards):
+        raise InputError(
+            f"{pack.path}: {len(pack.shards)} shards cannot be divided over {share.nodes} nodes; "
+            "pack it in more shards, or set data.shards to all"
+        )
+    rows = np.concatenate([pack.rows_of_shard(number) for number in range(share.node, len(pack.shards), share.nodes)])
+    if not len(rows):
+        raise InputError(f"{pack.path}: no utterance in the shards of node {share.node}; set data.shards to all")
+    return np.sort(rows)
 
 
 def to_waveform(batch: Batch) -> Tensor:

@@ -39,7 +39,12 @@ class TrainingConfig(Config):
     """Lengths are in steps; the numbers of the loss have schedules of their own."""
 
     steps: int = Field(1000, ge=0, description="0 writes the untrained model")
-    batch_size: int = Field(64, gt=0)
+    batch_size: int = Field(64, gt=0, description="of all processes together")
+    accumulate: int = Field(1, gt=0)
+    """parts of a batch whose gradients are added up, when memory will not do; the loss is the mean over the batch all
+    the same, but batch norms and selectors that rank samples (hardest) see a part at a time"""
+    batch_norm: Literal["sync", "local"] = "sync"
+    """with several processes: statistics over all of them, or each its own (the first one's are kept)"""
     optimizer: component(OPTIMIZERS) = Field(default="sgd")  # type: ignore[valid-type]
     lr_schedule: component(SCHEDULES) = Field(default=WARM_UP_AND_DECAY)  # type: ignore[valid-type]
     """factor on the optimizer's lr"""
@@ -63,6 +68,9 @@ class TrainingConfig(Config):
     patience: int | None = Field(None, gt=0, description="dev measurements without a lower EER that end the run")
     checkpoint_every: int = Field(500, gt=0)
     keep_checkpoints: int = Field(2, gt=0)
+    max_skipped: int = Field(10, ge=0)
+    """steps whose loss or gradient is not finite are left out; with more of them than this, in all, the run stops"""
+    timeout_minutes: float = Field(30.0, gt=0, description="how long a process waits for another")
     final: Literal["last", "best", "average"] = "last"
     """which weights become `model`: of the last step, of the best dev EER, or the mean of the last checkpoints"""
     average_last: int = Field(5, gt=0, description="checkpoints in that mean")

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from spkver.files import readable_size
+from spkver.losses.pairs import PairLoss
 from spkver.training import checkpoint, memory
 from spkver.training.batches import Batch, Prefetcher, Sampler
 from spkver.training.checkpoint import Checkpoint
@@ -148,10 +149,15 @@ def _memory_of_step(learner: Learner, step: int, limit: int | None) -> int:
 
 def _smaller(learner: Learner) -> list[int]:
     """Two smaller batch sizes, or none where the batch is too small for that."""
-    unit = learner.sampler.utterances_per_speaker or 1
+    unit = _unit(learner)
     sizes = sorted({learner.config.batch_size // part // unit * unit for part in PARTS})
     usable = [size for size in sizes if size >= 2 * unit]  # one speaker alone, or one utterance, is no batch
     return usable[:2] if len(usable) > 1 else []
+
+
+def _unit(learner: Learner) -> int:
+    """What a batch size is a multiple of."""
+    return math.lcm(learner.sampler.utterances_per_speaker or 1, learner.config.accumulate)
 
 
 def _batch(learner: Learner, step: int, size: int) -> Batch:
@@ -163,7 +169,7 @@ def _batch(learner: Learner, step: int, size: int) -> Batch:
 
 
 def _advice(learner: Learner, tried: list[tuple[int, int]], limit: int | None) -> str:
-    size, unit = learner.config.batch_size, learner.sampler.utterances_per_speaker or 1
+    size, unit, accumulate = learner.config.batch_size, _unit(learner), learner.config.accumulate
     what = f"train.batch_size {size} takes more memory than the {learner.device.type} has"
     if limit is not None:
         what += f" ({readable_size(limit)})"
@@ -172,7 +178,11 @@ def _advice(learner: Learner, tried: list[tuple[int, int]], limit: int | None) -
     fits = min(memory.largest(tried, int(SPARE * limit)), size - 1) // unit * unit
     if fits < 2 * unit:
         return f"{what}, and so does any other; take a smaller network, shorter crops, or head.reduction: chunked"
-    return f"{what}; {fits} would do"
+    advice = f"{what}; {fits} would do"
+    if isinstance(learner.loss, PairLoss):
+        return advice
+    parts = next(number for number in range(2, size + 1) if size % number == 0 and size * accumulate <= fits * number)
+    return f"{advice}, or {size} with train.accumulate {parts}"
 
 
 def _pace(learner: Learner, step: int) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file
 from spkver.losses.heads import Head
 from spkver.losses.loss import Loss
+from spkver.losses.reductions.split import SHARD
 from spkver.training.batches import Sampler
 
 
@@ -71,7 +72,9 @@ class SavedHead:
 
     def write(self) -> None:
         """Write it, whole or not at all."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state.items()}
+        # which classes a process held is of no matter here
+        whole = {name: tensor for name, tensor in self.state.items() if name != f"head.{SHARD}"}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in whole.items()}
         with atomic_file(self.path) as part:
             safetensors.torch.save_file(tensors, part, {"classes": json.dumps(self.classes, ensure_ascii=False)})
 

@@ -16,31 +16,31 @@ class Averages:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._steps = 0
+        self._steps: Tensor | None = None
 
-    def add(self, **values: Tensor) -> None:
-        """Add the scalars of one step."""
+    def add(self, finite: Tensor, values: dict[str, Tensor]) -> None:
+        """Add the scalars of one step, if it was made: finite is a bool scalar on their device."""
         for name, value in values.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value.detach().clone()
-        self._steps += 1
+            value = torch.where(finite, value.detach(), 0)
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._steps = finite.long() if self._steps is None else self._steps + finite
 
     def read(self) -> dict[str, float]:
-        """The means since the last reading."""
-        if not self._steps:
-            return {}
-        means = (torch.stack(list(self._sums.values())).double() / self._steps).tolist()
+        """The means since the last reading; nothing if no step was made."""
+        steps = 0 if self._steps is None else int(self._steps)
+        means = (torch.stack(list(self._sums.values())).double() / steps).tolist() if steps else []
         named = dict(zip(self._sums, means))
-        self._sums, self._steps = {}, 0
+        self._sums, self._steps = {}, None
         return named
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps, so that a resumed run logs the same means."""
-        return {**self._sums, "steps": torch.tensor(self._steps)} if self._steps else {}
+        return {} if self._steps is None else {**self._sums, "steps": self._steps}
 
     def restore(self, state: dict[str, Tensor], device: torch.device) -> None:
         """Go on from a `state`."""
         self._sums = {name: tensor.to(device) for name, tensor in state.items()}
-        self._steps = int(self._sums.pop("steps", torch.tensor(0)))
+        self._steps = self._sums.pop("steps", None)
 
 
 class Monitor:

@@ -38,11 +38,13 @@ class SGD(torch.optim.SGD):
     Config = SGDConfig
 
     def __init__(self, config: SGDConfig, parameters: Sequence[Scaled]) -> None:
+        groups = _groups(parameters, config.weight_decay)
         super().__init__(
-            _groups(parameters, config.weight_decay),
+            groups,
             lr=config.lr,
             momentum=config.momentum,
             nesterov=config.nesterov and config.momentum > 0,
+            fused=_on_gpu(groups),
         )
 
 
@@ -61,7 +63,8 @@ class AdamW(torch.optim.AdamW):
     Config = AdamWConfig
 
     def __init__(self, config: AdamWConfig, parameters: Sequence[Scaled]) -> None:
-        super().__init__(_groups(parameters, config.weight_decay), lr=config.lr, betas=config.betas)
+        groups = _groups(parameters, config.weight_decay)
+        super().__init__(groups, lr=config.lr, betas=config.betas, fused=_on_gpu(groups))
 
 
 def _groups(parameters: Sequence[Scaled], weight_decay: float) -> list[dict]:
@@ -78,3 +81,8 @@ def _groups(parameters: Sequence[Scaled], weight_decay: float) -> list[dict]:
         for decays in (True, False)
     ]
     return [group for group in groups if group["params"]]
+
+
+def _on_gpu(groups: list[dict]) -> bool:
+    """Whether one kernel can make the whole step, and skip it without asking the CPU."""
+    return all(parameter.is_cuda for group in groups for parameter in group["params"])

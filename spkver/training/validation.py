@@ -14,10 +14,11 @@ from torch import nn
 from spkver import metrics
 from spkver.embeddings import Embeddings
 from spkver.encoder import Encoder
-from spkver.errors import InputError
+from spkver.errors import InputError, RunError
 from spkver.extraction import embed_pack
 from spkver.packs.reader import Pack
 from spkver.scoring import cosine
+from spkver.training.distributed import ALONE, World
 from spkver.trials import Trials, make_trials, read_trials
 
 NONTARGETS_PER_TARGET = 4
@@ -39,10 +40,26 @@ class DevSet:
             raise InputError(f"{pack.path}: speaker {shared[0]} is in the training set too; hold dev speakers out")
         return cls(pack, _make(pack) if trials is None else _read(pack, trials))
 
-    def error_rates(self, encoder: Encoder) -> dict[str, float]:
-        """EER and minDCF of the encoder as it is now; its training mode is left as it was."""
-        with evaluating(encoder):
-            vectors, _ = embed_pack(encoder, self.pack)
+    def error_rates(self, encoder: Encoder, world: World = ALONE) -> dict[str, float]:
+        """EER and minDCF of the encoder as it is now; its training mode is left as it was.
+
+        The recordings are shared out over the processes, and all get the rates.
+        """
+        mine = np.argsort(self.pack.lengths, kind="stable")[world.rank :: world.size]  # as much speech for each
+        with world.together(), evaluating(encoder):
+            try:
+                vectors, _ = embed_pack(encoder, self.pack.subset(mine))
+            except InputError as error:
+                raise RunError(f"{self.pack.path}: {error}; the run has diverged: lower the learning rate") from error
+        embedded = {int(mine[row]): vector for row, vector in vectors.items()}
+        parts = world.gather(embedded)
+        rates: dict[str, float] = {}
+        with world.together():
+            if world.main:
+                rates = self._rates({row: vector for part in parts for row, vector in part.items()})
+        return world.broadcast(rates)
+
+    def _rates(self, vectors: dict[int, np.ndarray]) -> dict[str, float]:
         rows = sorted(vectors)
         if not rows:
             raise InputError(f"{self.pack.path}: no dev recording is long enough for the network")

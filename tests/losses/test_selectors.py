@@ -10,6 +10,7 @@ from torch import distributed
 
 from spkver.config import validate
 from spkver.errors import InputError
+from spkver.losses.gathering import over_processes
 from spkver.losses.heads import Others, Target
 from spkver.losses.margin_loss import LossConfig, MarginLoss
 from spkver.losses.margins import AdditiveCosine, AdditiveCosineConfig
@@ -24,7 +25,6 @@ from spkver.losses.selectors import (
     HardestConfig,
     SoftBoundary,
     SoftBoundaryConfig,
-    over_processes,
 )
 
 ROWS = torch.tensor([0.5, 0.0, -0.5])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ from spkver.features import FrontEndConfig
 from spkver.packs import PackWriter, make_features
 from spkver.recipe import Recipe
 
+REPOSITORY = Path(__file__).parents[2]
 RATE = 8000
 FRONT_END = {"sample_rate": RATE, "bins": 24, "high_hz": 3600.0}
 
@@ -83,3 +88,18 @@ def recipe(write_recipe: Callable[..., Path]) -> Callable[..., Recipe]:
 def out(tmp_path: Path) -> Path:
     """An experiment directory that is not there yet."""
     return tmp_path / "out"
+
+
+@pytest.fixture(scope="session")
+def run_jobs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[dict]], list[dict]]:
+    """Run the jobs of `worker.py`, and give back what they came to."""
+
+    def run(jobs: list[dict]) -> list[dict]:
+        path = tmp_path_factory.mktemp("jobs") / "jobs.json"
+        path.write_text(json.dumps(jobs))
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        command = [sys.executable, str(Path(__file__).with_name("worker.py")), str(path)]
+        done = subprocess.run(command, env=environment, check=True, timeout=240, stdout=subprocess.PIPE, text=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run

@@ -24,8 +24,7 @@ def line(monkeypatch):
     sizes = []
 
     def peak(device, work):
-        loss = work()["loss"]
-        assert loss.isfinite()
+        assert work().stayed_finite()
         return 1000 + 100 * sizes[-1]
 
     step = estimate._batch
@@ -77,9 +76,10 @@ def test_a_batch_that_fits(recipe, out, line):
 @pytest.mark.parametrize(
     ("each", "limit", "advice"),
     [
-        (None, 4100, "28 would do"),  # 0.95 of it, less 1000, by 100 each
-        (4, 4100, "28 would do"),
+        (None, 4100, "28 would do, or 32 with train.accumulate 2"),  # 0.95 of it, less 1000, by 100 each
+        (4, 4100, "28 would do, or 32 with train.accumulate 2"),
         (4, 3700, "24 would do"),
+        (None, 2000, "9 would do, or 32 with train.accumulate 4"),
         (None, 1150, "and so does any other; take a smaller network"),
     ],
 )
@@ -107,6 +107,20 @@ def test_a_part_of_a_large_dev_set(recipe, out, monkeypatch):
     trainer = build(recipe(), out, **QUIET)
     needs = measure(trainer)
     assert 0.2 < needs.dev_share < 0.6  # two of five speakers
+
+
+def test_several_processes(recipe, out, monkeypatch):
+    for name, value in {"RANK": 0, "WORLD_SIZE": 4, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 4}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(InputError, match=r"leave torchrun out, and set train.batch_size to the share of one, 2"):
+        dry_run(recipe(), out)
+
+
+def test_parts_of_a_step_take_their_part(recipe, out, line):
+    parts = recipe(train={"batch_size": 32, "accumulate": 2})
+    with pytest.raises(OutOfMemoryError, match=r"28 would do, or 32 with train.accumulate 4"):
+        measure(build(parts, out, **QUIET), limit=4150)
+    assert line == [4, 4, 8]
 
 
 def test_no_steps(recipe, out):

@@ -1,52 +1,87 @@
-"""A run that is killed at any moment, again and again, ends as if nothing had been."""
+"""A run that is killed at any moment, again and again, on one process or two, ends as if nothing had been."""
 
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
+import pytest
 
-from spkver.config import load
-from spkver.recipe import Recipe, train
-
-STEPS = 50
+STEPS = 24
+TIMING = ("utterances_per_second", "waiting")
 
 
 def records(out):
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in one.items() if k not in ("utterances_per_second", "waiting")} for one in lines]
+    return [{key: value for key, value in one.items() if key not in TIMING} for one in lines]
 
 
-def kill_after(recipe, out, lines):
-    """Start or resume the run as a process of its own, and kill it soon after its metrics have so many lines."""
-    command = [sys.executable, "-m", "spkver", "train", recipe, "--out", out, "--resume"]
-    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL)
-    metrics = out / "metrics.jsonl"
-    while process.poll() is None and not (metrics.is_file() and metrics.read_bytes().count(b"\n") >= lines):
-        time.sleep(0.01)
-    time.sleep(np.random.default_rng().uniform(0, 0.05))
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-
-
-def test_killed_and_resumed(write_recipe, tmp_path):
+@pytest.fixture
+def arguments(write_recipe, tmp_path):
+    """The arguments of a run with everything that a step can depend on, and a checkpoint at every step."""
     # a checkpoint at every step: a kill is likely to fall into the writing of one
     settings = {"steps": STEPS, "log_every": 1, "dev_every": 5, "checkpoint_every": 1, "optimizer": "adamw"}
-    recipe = write_recipe(train=settings | {"final": "best"}, augment={"features": ["spec_augment"]})
+    recipe = write_recipe(
+        loss={"name": "bd_lmcl", "head": {"split": True}},
+        augment={"features": ["spec_augment"], "waveform": ["noise"]},
+        front_end={"dither": 1.0},
+        train=settings | {"final": "best", "timeout_minutes": 1},
+    )
+    return lambda name: [str(recipe), "--out", str(tmp_path / name), "--resume"]
+
+
+@pytest.mark.parametrize(("processes", "kills"), [(1, 8), (2, 2)])
+def test_killed_and_resumed(arguments, run_jobs, tmp_path, processes, kills):
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    train(load(Recipe, recipe), undisturbed, say=lambda text: None)
-    told = []
-    for lines in (8, 20, 34):
-        kill_after(recipe, killed, lines)
-    train(load(Recipe, recipe), killed, resume=True, say=told.append)
-    assert any(text.startswith("resuming after step") for text in told)
+    random = np.random.default_rng()
+    jobs = [{"processes": processes, "runs": [arguments("undisturbed")]}]
+    for kill in range(kills):
+        whom = [kill % processes] if kill % 2 else list(range(processes))  # one, whom the others miss, or all
+        jobs.append(
+            {
+                "processes": processes,
+                "runs": [arguments("killed")],
+                "signal": "SIGKILL",
+                "grows": str(killed / "metrics.jsonl"),
+                "after": random.uniform(0, 0.2),
+                "ranks": whom,
+            }
+        )
+    jobs.append({"processes": processes, "runs": [arguments("killed")]})
+    first, *told, last = run_jobs(jobs)
+    assert first["codes"] == last["codes"] == [[0]] * processes
+    for one in told:
+        assert [-9] in one["codes"]
+        assert [0] not in one["codes"]
+        # whoever is left says in a line that it lost another; PyTorch has its own words beside it
+        said = "".join(one["said"])
+        assert said.count("error:") == ([1] in one["codes"]) and "Traceback" not in said, said
+    assert (killed / "train.log").read_text().count("resuming after step") >= 1
+    assert len((killed / "starts.jsonl").read_text().splitlines()) == kills + 1
 
     for name in ("model.safetensors", "config.yaml", "card.md"):
         assert (killed / "model" / name).read_bytes() == (undisturbed / "model" / name).read_bytes()
     assert records(killed) == records(undisturbed)
     assert [one["step"] for one in records(killed) if "loss" in one] == list(range(1, STEPS + 1))
+    last = [folder / "checkpoints" / f"step-{STEPS:08d}" for folder in (undisturbed, killed)]
+    for rank in range(processes):
+        one, other = ((path / f"rank-{rank}.safetensors").read_bytes() for path in last)
+        assert one == other
     assert not list(killed.rglob(".*")), "something half written is left"
+
+
+@pytest.mark.parametrize(("processes", "name"), [(1, "SIGTERM"), (2, "SIGUSR1")])
+def test_asked_to_stop(arguments, run_jobs, tmp_path, processes, name):
+    """A checkpoint at the next step, a code of its own, and the run goes on."""
+    out = tmp_path / "out"
+    job = {"processes": processes, "runs": [[*arguments("out"), "train.checkpoint_every=1000"]]}
+    stop = {"signal": name, "grows": str(out / "metrics.jsonl"), "after": 0.02, "ranks": [processes - 1]}
+    stopped, resumed = run_jobs([job | stop, job])
+    assert stopped["codes"] == [[143]] * processes
+    (line,) = "".join(stopped["said"]).splitlines()
+    assert f"of {STEPS}, with a checkpoint; go on with --resume" in line
+    assert (name if processes == 1 else "a signal") in line
+    step = int(line.split("step ")[1].split()[0])
+    assert resumed["codes"] == [[0]] * processes
+    assert f"resuming after step {step} of {STEPS}" in (out / "train.log").read_text()
+    assert (out / "complete").exists()

@@ -41,7 +41,7 @@ class Split:
         self.rank, self.processes = (0, 1) if alone else (distributed.get_rank(), distributed.get_world_size())
         if classes < self.processes:
             raise InputError(f"{classes} speakers cannot be split over {self.processes} processes; set split to false")
-        self.held = _ranges(classes, self.processes)[self.rank]
+        self.held = ranges(classes, self.processes)[self.rank]
 
     def target(self, read: Callable[[Tensor, Tensor], Target], x: Tensor, y: Tensor) -> Target:
         """The Target of this process's samples; `read` gives that of samples whose class is held here."""
@@ -73,8 +73,8 @@ class Split:
         )
 
 
-def _ranges(classes: int, processes: int) -> list[range]:
-    """As even as can be: the first classes % processes hold one more."""
+def ranges(classes: int, processes: int) -> list[range]:
+    """The classes of each process, as even as can be: the first classes % processes hold one more."""
     least, more = divmod(classes, processes)
     starts = (rank * least + min(rank, more) for rank in range(processes + 1))
     return [range(*ends) for ends in pairwise(starts)]

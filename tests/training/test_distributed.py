@@ -1,0 +1,164 @@
+"""One run on one, two and three processes (gloo, on a CPU): the same mathematics, and one end for all."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+
+from spkver.training import checkpoint
+
+BATCH = 12
+TIMING = ("utterances_per_second", "waiting")
+SPLIT = {"name": "normalised", "split": True, "s": 20}
+RUNS = {
+    "plain": {"loss": "lmcl"},
+    "split": {"loss": {"name": "bd_lmcl", "m": 0.1, "head": SPLIT}},
+    "hardest": {"loss": {"name": "aam", "selector": {"name": "hardest", "share": 0.3}}},
+    "pairs": {"loss": "ge2e", "data": {"utterances_per_speaker": 3}},
+    "sub_centres": {
+        "loss": {"name": "lmcl", "head": {**SPLIT, "centres": 2, "reduction": "chunked"}},
+        "augment": {"speeds": [0.9, 1.0, 1.1]},
+    },
+}
+SIZES = (1, 2, 3)
+
+
+@pytest.fixture(scope="module")
+def write(tmp_path_factory, packs):
+    """Write a recipe; its path and the experiment directory."""
+    folder, number = tmp_path_factory.mktemp("runs"), itertools.count()
+
+    def write(*, loss="lmcl", data=None, augment=None, **train):
+        tree = {
+            "data": {"train": str(packs / "train"), "dev": str(packs / "dev"), "crop_seconds": 0.4, **(data or {})},
+            "front_end": {"sample_rate": 8000, "bins": 24, "high_hz": 3600.0},
+            "model": {"name": "xvector", "channels": 8, "pooled_channels": 16, "dim": 8},
+            "loss": loss,
+            "augment": augment or {},
+            "train": {
+                "steps": 6,
+                "batch_size": BATCH,
+                "log_every": 3,
+                "dev_every": 3,
+                "checkpoint_every": 3,
+                "keep_checkpoints": 3,
+                "device": "cpu",
+                "precision": "fp32",
+                "lr_schedule": "constant",
+                "timeout_minutes": 1,
+                **train,
+            },
+        }
+        path = folder / f"{next(number)}.yaml"
+        path.write_text(yaml.safe_dump(tree))
+        return str(path), folder / path.stem
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def found(write, run_jobs):
+    """The experiment directories of every run on every number of processes; and of the runs that stop or go on."""
+    outs, jobs = {}, []
+    recipes = {name: write(**{"optimizer": {"name": "sgd", "lr": 0.02}} | keys) for name, keys in RUNS.items()}
+    local = {"batch_norm": "local", "augment": {"waveform": ["noise"], "features": ["spec_augment"]}}
+    recipes["local"] = write(**local)
+    parts = write(**local, accumulate=2)
+    for size in SIZES:
+        runs = []
+        for name, (path, out) in recipes.items():
+            outs[name, size] = out.with_name(f"{name}-{size}")
+            runs.append([path, "--out", str(outs[name, size])])
+        if size == 1:
+            outs["parts", 1] = parts[1]
+            runs.append([parts[0], "--out", str(parts[1])])
+        if size == 2:  # refused: by all, before anything is written
+            path, outs["odd", 2] = write(batch_size=11)
+            runs.append([path, "--out", str(outs["odd", 2])])
+        if size == 3:  # what two began: its last checkpoint and all that came after it are not there
+            runs.append([recipes["split"][0], "--out", str(outs["split", 2]), "--resume"])
+        jobs.append({"processes": size, "runs": runs})
+    told = run_jobs(jobs[:2])
+    half_way(outs["split", 2])
+    told += run_jobs(jobs[2:])
+    return outs, told
+
+
+def half_way(out):
+    """As if the run had been killed after its first checkpoint."""
+    for path in (out / "model", out / "checkpoints" / "step-00000006"):
+        path.rename(path.with_name(f"was-{path.name}"))
+    (out / "complete").unlink()
+
+
+def network(out):
+    return safetensors.torch.load_file(out / "model" / "model.safetensors")
+
+
+def records(out):
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in one.items() if key not in TIMING} for one in lines]
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_same_mathematics(found, name, size):
+    outs, told = found
+    assert [codes[: len(RUNS)] for codes in told[size - 1]["codes"]] == [[0] * len(RUNS)] * size
+    alone, together = (checkpoint.read(outs[name, n] / "checkpoints" / "step-00000003") for n in (1, size))
+    shared = [key for key in alone.tensors if not key.startswith("random.") and not key.endswith("shard")]
+    assert set(shared) == {k for k in together.tensors if not k.startswith("random.") and not k.endswith("shard")}
+    momentum = max(float(one.abs().max()) for key, one in alone.tensors.items() if key.endswith("momentum_buffer"))
+    for key in shared:
+        # biases before a batch norm have gradients that are nothing but rounding of those of others
+        atol = 1e-5 if key.startswith("state.") else 1e-4 * momentum
+        torch.testing.assert_close(together.tensors[key], alone.tensors[key], rtol=1e-5, atol=atol, msg=key)
+    for key, value in network(outs[name, 1]).items():
+        torch.testing.assert_close(network(outs[name, size])[key], value, rtol=1e-4, atol=1e-4, msg=key)
+    assert len(records(outs[name, 1])) == len(records(outs[name, size])) == 4
+    for one, other in zip(records(outs[name, 1]), records(outs[name, size])):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-6)
+
+
+def test_what_is_drawn_depends_on_the_place_in_the_batch_alone(found):
+    """Two processes with batch norms of their own are one that takes a batch in two parts, augmentation and all."""
+    outs, _ = found
+    parts, together = (outs[key] / "checkpoints" / "step-00000003" for key in (("parts", 1), ("local", 2)))
+    one, other = (checkpoint.read(path).tensors for path in (parts, together))
+    for key, value in one.items():
+        if key.startswith("state.") and "running" not in key and "num_batches" not in key:
+            torch.testing.assert_close(other[key], value, rtol=1e-5, atol=1e-5, msg=key)
+
+
+def test_what_is_on_the_disk(found):
+    outs, _ = found
+    manifest = json.loads((outs["split", 3] / "checkpoints" / "step-00000006" / "manifest.json").read_text())
+    assert list(manifest["files"]) == [f"rank-{rank}.safetensors" for rank in range(3)]
+    assert list(manifest["classes"].values()) == [[0, 4, 12], [4, 8, 12], [8, 12, 12]]
+    (start,) = (json.loads(line) for line in (outs["plain", 3] / "starts.jsonl").read_text().splitlines())
+    assert start["processes"] == len(start["devices"]) == 3
+    assert set(start["packs"]) == {"train", "dev"} and start["versions"]["torch"] == torch.__version__
+    assert "12 classes" in (outs["plain", 3] / "train.log").read_text()
+
+
+def test_another_number_of_processes_goes_on(found):
+    """Two began, three went on: the test of the mathematics has looked at the end; here, that it was so."""
+    outs, told = found
+    assert [codes[-1] for codes in told[2]["codes"]] == [0, 0, 0]
+    starts = [json.loads(line)["processes"] for line in (outs["split", 2] / "starts.jsonl").read_text().splitlines()]
+    assert starts == [2, 3]
+    assert "resuming after step 3 of 6" in (outs["split", 2] / "train.log").read_text()
+
+
+def test_one_error_ends_all_and_the_first_says_why(found):
+    outs, told = found
+    assert [codes[-1] for codes in told[1]["codes"]] == [2, 2]
+    first, second = told[1]["said"]
+    assert first.count("\n") == 1 and "train.batch_size 11 cannot be shared evenly by 2 processes" in first
+    assert second == ""
+    assert not outs["odd", 2].exists()
