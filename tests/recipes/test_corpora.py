@@ -130,6 +130,16 @@ def test_librispeech_from_features_and_again(recipe, librispeech, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["voxceleb", "cnceleb", "librispeech"])
+def test_help_names_every_option(recipe, name):
+    shown = recipe(name, "--help").stdout
+    recipes = Path(__file__).parents[2] / "recipes"
+    head = [(recipes / file).read_text().partition("\nsource ")[0] for file in (f"{name}/run.sh", "corpora.sh")]
+    options = re.findall(r"^([a-z_0-9]+)=", "\n".join(head), re.MULTILINE)
+    assert len(options) > 10
+    assert [one for one in options if f"--{one.replace('_', '-')}" not in shown and one != "more_help"] == []
+
+
+@pytest.mark.parametrize("name", ["voxceleb", "cnceleb", "librispeech"])
 def test_mistakes_are_one_line(recipe, tmp_path, name):
     def told(*options):
         return recipe(name, *options, code=2).stderr
