@@ -180,12 +180,12 @@ def gradient_spikes(run: Run) -> str | None:
 def skipped_steps(run: Run) -> str | None:
     """Any step whose loss or gradient was not finite: there is a cause, if only one recording."""
     skipped = run.of("skipped")
-    if not len(skipped) or not skipped.max():
+    if not len(skipped) or not skipped.max() > 0:
         return None
     return (
-        f"Steps were left out because their loss or gradient was not finite, around step "
-        f"{run.steps_of('skipped')[int(np.argmax(skipped > 0))]} for the first time. The log names the utterances: "
-        "look at them, lower train.optimizer.lr, or train once with train.precision=fp32."
+        f"{int(skipped.max())} steps were left out, whose loss or gradient was not finite, the first before step "
+        f"{run.steps_of('skipped')[int(np.argmax(skipped > 0))]}. The log names their utterances: look at them, lower "
+        "train.optimizer.lr, or train once with train.precision=fp32."
     )
 
 

@@ -18,6 +18,7 @@ SHOWN = {
     "target_cosine": "target cosine {:.3f}",
     "hardest_cosine": "hardest cosine {:.3f}",
     "gradient_norm": "gradient norm {:.2f}",
+    "skipped": "{:.0f} steps skipped",
     "utterances_per_second": "{:.0f} utt/s",
     "dev_eer": "dev EER {:.2%}",
     "dev_min_dcf": "dev minDCF {:.3f}",

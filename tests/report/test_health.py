@@ -76,7 +76,7 @@ CASES = {
     "no_learning": {"loss": ones(6.95), "accuracy": ones(0.001), "margin_accuracy": ones(0.001)},
     "diverged": {"loss": np.r_[EARLY, np.linspace(2, 9, LINES // 2)]},
     "gradient_spikes": {"gradient_norm": np.where(np.arange(LINES) == 25, 40.0, 3.0)},
-    "skipped_steps": {"skipped": np.where(np.arange(LINES) == 25, 0.02, 0.0)},
+    "skipped_steps": {"skipped": np.where(np.arange(LINES) >= 25, 3.0, 0.0)},
     "collapsed": {"target_cosine": ones(0.98), "hardest_cosine": ones(0.97)},
     "margin_too_large": {"margin_accuracy": ones(0.0005), "boundary_share": np.r_[0.95, ones(0.9995)[1:]]},
     "boundary_empty": {"margin_accuracy": ones(0.9), "boundary_share": np.r_[0.9, ones(0.001)[1:]]},
@@ -93,7 +93,11 @@ def test_each_rule_finds_its_case_and_no_other_does(rule):
     run = healthy(**CASES[rule])
     assert rules(run) == [rule]
     text = findings(run)[0].text
-    assert text[0].isupper() and text.endswith(".") and text.count(". ") >= (rule != "dev_not_measured")
+    assert (
+        (text[0].isupper() or text[0].isdigit())
+        and text.endswith(".")
+        and text.count(". ") >= (rule != "dev_not_measured")
+    )
 
 
 def test_every_rule_has_a_case():
@@ -107,6 +111,9 @@ def test_what_is_said():
         in (said["no_learning"])
     )
     assert "2.00 at step 2000 and is 7.89" in said["diverged"]
+    assert (
+        said["skipped_steps"].startswith("3 steps were left out") and "first before step 2600." in said["skipped_steps"]
+    )
     assert "40 around step 2600, 3 as a rule (1 of 36 log lines" in said["gradient_spikes"]
     assert "0.05% with the margin of 0.2 (so every sample is a boundary sample)" in said["margin_too_large"]
     assert "best at step 1075 with 10.00% and is 14.00% at step 4000" in said["overfitting"]
