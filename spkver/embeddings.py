@@ -167,7 +167,7 @@ def read_embeddings(path: StrPath) -> Embeddings:
             if "start" in names and "end" in names:
                 columns = [table.column(name).cast(pa.float64()).to_numpy() for name in ("start", "end")]
                 times = np.column_stack(columns)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # damaged names are no text
         raise InputError(f"{path}: not an embeddings file, which is Parquet ({error})") from error
     try:
         about = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))

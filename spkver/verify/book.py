@@ -112,7 +112,10 @@ def open_book(folder: StrPath) -> Book:
     if not voices.exists():
         return Book(root, None)
     _require_private(voices)
-    return Book(root, read_embeddings(voices))
+    found = read_embeddings(voices)
+    if found.speakers is None or not all(found.speakers):
+        raise InputError(f"{voices}: not a speaker book: there are recordings of nobody")
+    return Book(root, found)
 
 
 def enrol(folder: StrPath, name: str, recordings: Embeddings) -> Book:

@@ -86,12 +86,15 @@ def write_decision(model: StrPath, decision: Decision) -> Path:
     return path
 
 
-def read_decision(model: StrPath) -> Decision | None:
-    """The decision of a model directory, or None where it has none. Raises InputError for that of another model."""
+def read_decision(model: StrPath, identity: str = "") -> Decision | None:
+    """The decision of a model directory, or None where it has none; identity: the model's hash, where it is known.
+
+    Raises InputError for the decision of another model, and for a file that is none.
+    """
     path = Path(model) / DECISION
     if not path.exists():
         return None
     decision = load(Decision, path)
-    if decision.model != modeldir.identity(model):
+    if decision.model != (identity or modeldir.identity(model)):
         raise InputError(f"{path}: the threshold of another model; measure this one's by spkver threshold --model")
     return decision

@@ -43,7 +43,7 @@ class Verifier(Encoder):
     def open(cls, path: StrPath, device: str = "cpu") -> Self:
         """Open a model directory, with its decision. Raises InputError also for the decision of another model."""
         verifier = super().open(path, device)
-        verifier.decision = read_decision(path)
+        verifier.decision = read_decision(path, verifier.model_id)
         return verifier
 
     def verify(

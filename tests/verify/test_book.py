@@ -212,3 +212,19 @@ def test_where_the_book_is(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert books.default_book() == tmp_path / ".local" / "share" / "spkver" / "book"
+
+
+def test_changed_bytes_are_read_or_refused(filled):
+    path = filled / books.VOICES
+    content = path.read_bytes()
+    random = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(300):
+        changed = bytearray(content)
+        changed[random.integers(len(content))] = random.integers(256)
+        path.write_bytes(bytes(changed))
+        try:
+            outcomes.add(len(books.open_book(filled).people().names))
+        except InputError:
+            outcomes.add("refused")
+    assert {3, "refused"} <= outcomes
