@@ -69,7 +69,8 @@ def command(
         scores[name] = join(own, listed, names=(path, str(trials))) if listed else own
     if out.suffix.lower() in (".html", ".htm"):
         _page(scores, out, title, points or DEFAULT_POINTS, **page)
-        click.echo(f"{out}: {readable_size(out.stat().st_size)}")
+        voices = ", with people's voices in it: handle it as personal data" if page["audio"] else ""
+        click.echo(f"{out}: {readable_size(out.stat().st_size)}{voices}")
         return
     _refuse(page)
     click.echo(report(scores, out, title=title, points=points or DEFAULT_POINTS))

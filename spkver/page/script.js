@@ -101,7 +101,7 @@ function readable(chart) {
     place = Math.max(0, Math.min(width, place));
     cross.setAttribute("d", `M${place} 0V${height}`);
     inside.append(cross);
-    const said = lines.map(({ name, points }) => [name, at(points, place)]).filter(([, up]) => up !== null)
+    const said = lines.map(({ name, points }) => [name, at(points, place)]).filter(([, up]) => up !== null && up > -1 && up < height + 1)
       .map(([name, up]) => `${name} ${y(1 - up / height)}`);
     output.textContent = `at ${x(place / width)}: ${said.join("; ") || "nothing"}`;
   };

@@ -59,7 +59,8 @@ def breakdown(systems: Mapping[str, Scores], known: pa.Table, by: str) -> Html:
         cells += [_percent(rate) for each in own for rate in (each.false_alarm, each.eer)]
         bars = Html("".join(_bar(each.eer, most, number) for number, each in enumerate(own)))
         rows.append([group.name, str(group.targets), str(group.nontargets), *cells, bars])
-    return table(rows, title=f"By {by}")
+    largest = f", the {_MOST_GROUPS} largest of {len(one)} groups" if len(one) > _MOST_GROUPS else ""
+    return table(rows, title=f"By {by}{largest}")
 
 
 def speakers(systems: Mapping[str, Scores], measured: Mapping[str, Measured], known: pa.Table, most: int) -> Html:

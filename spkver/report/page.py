@@ -69,10 +69,10 @@ def page(
     systems = _of_one_list(systems)
     measured = {name: _measure(name, scores, settings) for name, scores in systems.items()}
     known = _known(material)
-    draws = _draws(systems, known, settings)
+    draws, why_none = _draws(systems, known, settings)
     compared = results.comparison(systems, known, settings, draws) if draws else None
     parts = {
-        "Results": results.tables(measured, compared, draws),
+        "Results": [*results.tables(measured, compared, draws), *([paragraph(why_none, "note")] if why_none else [])],
         "Trade-off": [plots.trade_off(measured, results.bands(compared))],
         "Scores": [side_by_side(*(plots.scores(name, one, settings.threshold) for name, one in measured.items()))],
         "Calibration": [
@@ -93,7 +93,7 @@ def page(
     }
     return document(
         title or "Speaker verification",
-        paragraph(_summary(first, known)),
+        paragraph(_summary(first)),
         *(paragraph(f"The trial list: {odd}.", "warning") for odd in check(first.trials)),
         contents(list(there)),
         *(section(name, *blocks, note=_NOTES.get(name, "")) for name, blocks in there.items()),
@@ -105,8 +105,8 @@ _NOTES = {
     "Groups": "Misses and false alarms are counted at the threshold of the whole list's equal error rate; each group's "
     "equal error rate is its own. A trial of two kinds is of the group “one / other”, whichever side is which.",
     "Speakers": "The speakers with the most errors, by the mean of both rates, on either side of a trial.",
-    "Worst errors": "False accepts with the highest scores, and false rejects with the lowest. Wrong labels and "
-    "damaged recordings, where there are any, tend to be among them.",
+    "Worst errors": "False accepts with the highest scores, and false rejects with the lowest: where to look "
+    "first for wrong labels and damaged recordings.",
     "Recordings": f"The first {recordings.SECONDS:g} seconds of each. These are people's voices, and part of this "
     "file: whoever has it can hear them. Handle it as personal data.",
 }
@@ -153,15 +153,16 @@ def _columns(known: pa.Table, settings: Settings) -> Sequence[str]:
     return groups.kinds(known) if settings.by is None else settings.by
 
 
-def _draws(systems: Mapping[str, Scores], known: pa.Table | None, settings: Settings) -> int:
-    """How many draws of speakers the intervals are made of; 0 where there are none."""
+def _draws(systems: Mapping[str, Scores], known: pa.Table | None, settings: Settings) -> tuple[int, str]:
+    """How many draws of speakers the intervals are made of, and where there are none, why."""
     if not _has_speakers(known):
-        return 0
+        return 0, "No intervals: they need the speakers of the ids (--data)."
     if settings.replicates is not None:
-        return settings.replicates
-    trials = sum(map(len, systems.values()))
-    affordable = min(_DRAWS, _AFFORDABLE // trials)
-    return affordable if affordable >= _FEWEST_DRAWS else 0
+        return settings.replicates, ""
+    affordable = min(_DRAWS, _AFFORDABLE // sum(map(len, systems.values())))
+    if affordable < _FEWEST_DRAWS:
+        return 0, "No intervals: on a list this long they are made only when asked for (--replicates)."
+    return affordable, ""
 
 
 def _embeddings(material: Material, known: pa.Table | None, settings: Settings) -> list[Html]:
@@ -208,6 +209,6 @@ def _errors(
     return {"Worst errors": blocks} | ({"Recordings": [recordings.shelf(clips)]} if clips else {})
 
 
-def _summary(scores: Scores, known: pa.Table | None) -> str:
+def _summary(scores: Scores) -> str:
     targets = int(scores.labels.sum())
     return f"{len(scores):,} trials: {targets:,} targets, {len(scores) - targets:,} non-targets."

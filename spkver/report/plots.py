@@ -76,7 +76,7 @@ def bayes(systems: Mapping[str, Measured], llr: bool) -> Html:
     shown: dict[str, np.ndarray] = {}
     for number, (name, one) in enumerate(systems.items()):
         if llr:
-            chart.line(LOG_ODDS, np.minimum(one.bayes.actual, 2), number, name)
+            chart.line(LOG_ODDS, one.bayes.actual, number, name)
             shown[name] = one.bayes.actual
         least = f"{name}, least" if llr else name
         chart.line(LOG_ODDS, one.bayes.least, number, least, faint=llr)
@@ -105,7 +105,9 @@ def reliability(systems: Mapping[str, Measured]) -> Html:
     chart.guide([-reach, reach], [-reach, reach])
     rows = [["system", "from score", "ratio found"]]
     for number, (name, (at, ratios)) in enumerate(found.items()):
-        ends = np.concatenate([at[1:], [np.inf]])
+        if not len(at):  # the two kinds lie apart: every ratio is infinite
+            continue
+        ends = np.append(at[1:], np.inf)
         chart.line(np.stack([at, ends], 1).ravel(), np.repeat(ratios, 2), number, name)
         rows += [[name, f"{low:.4f}", f"{ratio:.4f}"] for low, ratio in zip(at, ratios)][:200]
     words = (

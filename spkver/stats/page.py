@@ -87,7 +87,7 @@ def _histogram(name: str, values: np.ndarray, bins: int = 40) -> Html:
     high = high if high > low else low + 1.0
     count, edges = np.histogram(np.clip(values, low, high), bins, (low, high))
     most = float(count.max())
-    chart = Chart(Axis(name, float(low), float(high)), Axis("number", 0, 1.05 * most), height=230)
+    chart = Chart(Axis("", float(low), float(high)), Axis("number", 0, 1.05 * most), height=220)
     chart.steps(edges, count, 0, "number")
     numbers = table([["from", "to", "number"], *_bars(count, edges)], words=0)
     return figure(chart.svg(f"histogram of the {name}"), name, numbers=numbers)

@@ -159,7 +159,7 @@ def test_parts_come_with_what_they_need(evaluation, whole):
     ]
     alone = page({"one": next(iter(evaluation.systems.values()))})
     assert headings(alone) == ["Results", "Trade-off", "Scores", "Calibration", "Worst errors"]
-    assert "–" not in Page(alone).tables["Results"][0][1][1]  # no intervals without speakers
+    assert "–" not in Page(alone).tables["Results"][0][1][1] and "No intervals: they need the speakers" in alone
     by_embeddings = page(
         evaluation.systems,
         settings=Settings(replicates=20, projection="pca"),
@@ -232,3 +232,36 @@ def test_recordings_that_cannot_be_read_are_said(evaluation, settings):
     assert "/none.wav: no such file" in text and not Page(text).of("audio")
     with pytest.raises(InputError, match="is in the data directory"):
         page(evaluation.systems, material=Material(recordings=DataDir(table.slice(0, 0))))
+
+
+def test_many_groups_and_long_lists_are_cut_and_it_is_said(evaluation, monkeypatch):
+    known = evaluation.known.append_column("room", pa.array([f"r{i % 10}" for i in range(len(evaluation.known))]))
+    settings = Settings(by=["room"])
+    monkeypatch.setattr("spkver.report.page._AFFORDABLE", 1000)
+    text = page(evaluation.systems, settings=settings, material=Material(known))
+    found = re.search(r"By room, the 30 largest of (\d+) groups", text)
+    assert int(found[1]) > 30 and len(Page(text).tables["Groups"][0]) == 31
+    assert "only when asked for (--replicates)" in text and "–" not in Page(text).tables["Results"][0][1][1]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([1, 0], [1, 0]),
+        ([0, 1], [1, 0]),
+        ([3] * 50, [1] * 10 + [0] * 40),
+        (range(50), [0] * 40 + [1] * 10),
+        ([1e30 * i for i in range(50)], [0] * 40 + [1] * 10),
+    ],
+    ids=["two trials", "two wrong ones", "all equal", "no errors", "huge"],
+)
+def test_odd_scores_make_a_page_of_numbers(values, labels):
+    enrol = [f"a{i % 7}" for i in range(len(values))]
+    test = [f"b{(i + 1 - label) % 7}" for i, label in enumerate(labels)]
+    scores = Scores(Trials(pa.array(enrol), pa.array(test), np.array(labels, bool)), np.float32(values))
+    known = pa.table({"id": [f"{side}{i}" for side in "ab" for i in range(7)], "speaker": [*"0123456"] * 2})
+    settings = Settings(llr=True, replicates=20, far=[0, 0.01, 1])
+    text = page({"odd": scores}, settings=settings, material=Material(known))
+    drawn = re.sub(r"<(style|script).*?</\1>", "", text, flags=re.DOTALL)
+    assert not re.search(r"\b(nan|inf)\b", drawn) and 'd="M"' not in drawn
