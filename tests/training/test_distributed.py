@@ -15,6 +15,11 @@ from spkver.training import checkpoint
 BATCH = 12
 TIMING = ("utterances_per_second", "waiting")
 SPLIT = {"name": "normalised", "split": True, "s": 20}
+# all but babble made of the batch, of which a process has only its share
+AUGMENT = {
+    "waveform": [{"name": "noise", "shares": {"babble": 0}}, "reverb"],
+    "features": ["spec_augment"],
+}
 RUNS = {
     "plain": {"loss": "lmcl"},
     "split": {"loss": {"name": "bd_lmcl", "m": 0.1, "head": SPLIT}},
@@ -22,7 +27,7 @@ RUNS = {
     "pairs": {"loss": "ge2e", "data": {"utterances_per_speaker": 3}},
     "sub_centres": {
         "loss": {"name": "lmcl", "head": {**SPLIT, "centres": 2, "reduction": "chunked"}},
-        "augment": {"speeds": [0.9, 1.0, 1.1]},
+        "augment": {"speeds": [0.9, 1.0, 1.1], **AUGMENT},
     },
 }
 SIZES = (1, 2, 3)
@@ -49,6 +54,7 @@ def write(tmp_path_factory, packs):
                 "keep_checkpoints": 3,
                 "device": "cpu",
                 "precision": "fp32",
+                "optimizer": {"name": "sgd", "lr": 0.005},
                 "lr_schedule": "constant",
                 "timeout_minutes": 1,
                 **train,
@@ -65,8 +71,8 @@ def write(tmp_path_factory, packs):
 def found(write, run_jobs):
     """The experiment directories of every run on every number of processes; and of the runs that stop or go on."""
     outs, jobs = {}, []
-    recipes = {name: write(**{"optimizer": {"name": "sgd", "lr": 0.02}} | keys) for name, keys in RUNS.items()}
-    local = {"batch_norm": "local", "augment": {"waveform": ["noise"], "features": ["spec_augment"]}}
+    recipes = {name: write(**keys) for name, keys in RUNS.items()}
+    local = {"batch_norm": "local", "augment": AUGMENT}
     recipes["local"] = write(**local)
     parts = write(**local, accumulate=2)
     for size in SIZES:
@@ -125,8 +131,8 @@ def test_the_same_mathematics(found, name, size):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-6)
 
 
-def test_what_is_drawn_depends_on_the_place_in_the_batch_alone(found):
-    """Two processes with batch norms of their own are one that takes a batch in two parts, augmentation and all."""
+def test_two_processes_are_one_that_takes_a_batch_in_two_parts(found):
+    """With batch norms of their own; augmentation and all."""
     outs, _ = found
     parts, together = (outs[key] / "checkpoints" / "step-00000003" for key in (("parts", 1), ("local", 2)))
     one, other = (checkpoint.read(path).tensors for path in (parts, together))
