@@ -34,6 +34,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from spkver.config import validate
 from spkver.packs import PackWriter
 from spkver.recipe import Recipe, build, train
+from spkver.training.compiling import forward_of
 from spkver.training.pace import fast_cpu
 
 RATE = 16000
@@ -139,18 +140,19 @@ def measure_parts(recipe: Recipe, options: argparse.Namespace, folder: Path) -> 
     batch = inputs.batch(0) if device.type == "cpu" else inputs.batch(0).to(device)
     features = inputs.features(batch)
 
-    def step() -> None:
+    def step(forward: Callable[[torch.Tensor], torch.Tensor] = learner.encoder.network) -> None:
         learner.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=learner.bf16):
-            embeddings = learner.forward(features)
+            embeddings = forward(features)
         learner.loss(embeddings, batch.labels, 0.5).loss.backward()
         learner.optimizer.step()
 
     words = f"{recipe.model.name} on {device}, {'compiled' if recipe.train.compile else 'eager'}"
     precision = "bf16" if learner.bf16 else "fp32"
     print(f"\n{words}, {precision}: batches of {size} x {options.seconds:g} s, {learner.sampler.classes} classes")
-    first = once(step, device)
-    bare = timed(step, device, options.bare_seconds)
+    forward = forward_of(learner.encoder.network, recipe.train, device, print)
+    first = once(lambda: step(forward), device)
+    bare = timed(lambda: step(forward), device, options.bare_seconds)
     print(f"  bare step   {size / bare:9.1f} utt/s ({1e3 * bare:.1f} ms; the first took {first:.1f} s)")
     numbers = iter(range(1, 1 << 30))
     loading = timed(lambda: inputs.batch(next(numbers)), device)
@@ -159,8 +161,7 @@ def measure_parts(recipe: Recipe, options: argparse.Namespace, folder: Path) -> 
     print(f"              {size / making:9.1f} utt/s augmented and made into features")
     if device.type == "cuda":
         check_waiting(learner, batch)
-    learner.forward = learner.encoder.network  # what is compiled cannot be counted
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter:  # what is compiled cannot be counted
         step()
     return Parts(device, precision, bare, counter.get_total_flops())
 
