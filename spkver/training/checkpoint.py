@@ -255,5 +255,11 @@ def average(paths: Sequence[Path], prefix: str, world: World = ALONE) -> dict[st
 
 
 def averaged(paths: Sequence[Path], world: World = ALONE) -> dict[str, Tensor]:
-    """The mean over checkpoints of the weights, by their names; where a run keeps an average (EMA), of that."""
+    """The mean over checkpoints of the weights, by their names; where a run keeps an average (EMA), of that.
+
+    Raises InputError for a checkpoint that is damaged.
+    """
+    if world.main:
+        for path in paths:
+            _check(path)
     return average(paths, "state.", world) | average(paths, "ema.", world)

@@ -94,7 +94,7 @@ class Trainer:
             self.skips.look(all_=log or validate or keep or learner.device.type == "cpu")
             if log:
                 rates = learner.moving(step) | clock.rates(config.batch_size)
-                left = duration((config.steps - done) * config.batch_size / rates["utterances_per_second"])
+                left = duration(clock.left(config.steps - done))
                 monitor.record(done, config.steps, self.averages.read() | rates, f"{left} left" if not last else "")
             with clock.paused():
                 if validate:

@@ -25,11 +25,15 @@ def fast_cpu(threads: int | None) -> Iterator[None]:
 
 
 class Clock:
-    """Utterances per second and the share of time spent waiting for data, without what happens in `paused`."""
+    """Utterances per second and the share of time spent waiting for data, without what happens in `paused`.
+
+    steps: those made since the last reading, which the caller counts.
+    """
 
     def __init__(self, batches: Prefetcher) -> None:
         self._batches = batches
         self.steps = 0
+        self._made, self._pauses, self._per_step = 0, 0.0, 0.0
         self._restart()
 
     def _restart(self) -> None:
@@ -38,6 +42,8 @@ class Clock:
     def rates(self, batch_size: int) -> dict[str, float]:
         """The rates since the last reading."""
         seconds = max(time.perf_counter() - self._start, 1e-9)
+        self._made += self.steps
+        self._per_step = seconds / max(self.steps, 1)
         rates = {
             "utterances_per_second": self.steps * batch_size / seconds,
             "waiting": (self._batches.waited - self._waited) / seconds,
@@ -50,7 +56,13 @@ class Clock:
         """A stretch of time that does not count."""
         start = time.perf_counter()
         yield
-        self._start += time.perf_counter() - start
+        pause = time.perf_counter() - start
+        self._start += pause
+        self._pauses += pause
+
+    def left(self, steps: int) -> float:
+        """Seconds that so many more steps take, at the pace of the last reading, with as much pause as so far."""
+        return steps * (self._per_step + self._pauses / max(self._made, 1))
 
 
 def duration(seconds: float) -> str:

@@ -20,7 +20,7 @@ def records(out):
 def arguments(write_recipe, tmp_path):
     """The arguments of a run with everything that a step can depend on, and a checkpoint at every step."""
     # a checkpoint at every step: a kill is likely to fall into the writing of one
-    settings = {"steps": STEPS, "log_every": 1, "dev_every": 5, "checkpoint_every": 1, "optimizer": "adamw"}
+    settings = {"steps": STEPS, "log_every": 1, "dev_every": 5, "checkpoint_every": 1, "optimizer": "adamw", "ema": {}}
     recipe = write_recipe(
         loss={"name": "bd_lmcl", "head": {"split": True}},
         augment={"features": ["spec_augment"], "waveform": ["noise"]},
@@ -59,8 +59,8 @@ def test_killed_and_resumed(arguments, run_jobs, tmp_path, processes, kills):
     assert (killed / "train.log").read_text().count("resuming after step") >= 1
     assert len((killed / "starts.jsonl").read_text().splitlines()) == kills + 1
 
-    for name in ("model.safetensors", "config.yaml", "card.md"):
-        assert (killed / "model" / name).read_bytes() == (undisturbed / "model" / name).read_bytes()
+    for name in ("model/model.safetensors", "model/config.yaml", "model/card.md", "model-head.safetensors"):
+        assert (killed / name).read_bytes() == (undisturbed / name).read_bytes()
     assert records(killed) == records(undisturbed)
     assert [one["step"] for one in records(killed) if "loss" in one] == list(range(1, STEPS + 1))
     last = [folder / "checkpoints" / f"step-{STEPS:08d}" for folder in (undisturbed, killed)]
