@@ -106,4 +106,4 @@ def closeness(vectors: np.ndarray, groups: dict[str, list[int]]) -> Html:
         # the mean over a speaker's unit vectors of their cosine to the mean's direction is the mean's length
         near = f"{cosines[place, other]:.3f}"
         rows.append([names[place], names[other], near, f"{lengths[place]:.3f}", str(len(groups[names[place]]))])
-    return table(rows, words=2, sortable=True)
+    return table(rows, title="Of the embeddings shown, the closest speakers first", words=2, sortable=True)
