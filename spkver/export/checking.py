@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from spkver.encoder import Encoder
+from spkver.errors import RunError
 
-FRAMES = (1, 2, 3, 50, 99, 100, 101, 199, 203, 250, 400, 1001)  # beyond the shortest, so also odd ones
+FRAMES = (1, 2, 3, 50, 99, 100, 101, 199, 203, 250)  # beyond the shortest
+SECONDS = (4.0, 10.01)
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,23 @@ class Agreement:
 
 @torch.inference_mode()
 def agreement(encoder: Encoder, session: Any, kind: str) -> Agreement:
-    """Compare onnxruntime's embeddings with PyTorch's; kind: `features` or `waveform`, what the session takes."""
+    """Compare onnxruntime's embeddings with PyTorch's; kind: `features` or `waveform`, what the session takes.
+
+    Raises RunError where onnxruntime fails.
+    """
     errors, cosines = [], []
     name = session.get_inputs()[0].name
     for waveform in waveforms(encoder):
         features = encoder.front_end(waveform)
         expected = encoder.network(features).double().numpy()
         given = waveform if kind == "waveform" else features
-        found = session.run(None, {name: given.numpy()})[0].astype(np.float64)
+        try:
+            found = session.run(None, {name: given.numpy()})[0].astype(np.float64)
+        except Exception as error:  # its own classes, of which RuntimeError is not the base
+            reason = " ".join(str(error).split())[:300]
+            raise RunError(
+                f"onnxruntime fails on a batch of {len(given)}, {features.shape[1]} frames: {reason}"
+            ) from error
         lengths = np.linalg.norm(expected, axis=1)
         errors.append((np.linalg.norm(found - expected, axis=1) / lengths).max())
         cosines.append(((found * expected).sum(axis=1) / lengths / np.linalg.norm(found, axis=1)).min())
@@ -48,9 +59,10 @@ def agreement(encoder: Encoder, session: Any, kind: str) -> Agreement:
 def waveforms(encoder: Encoder) -> Iterator[torch.Tensor]:
     """Made voices (batch, time) of many lengths, one to three at a time."""
     front_end, least = encoder.config.front_end, encoder.network.min_frames
-    frames = [least, least + 1, *(least + more for more in FRAMES)]
-    for number, count in enumerate(frames):
-        samples = front_end.samples(count) + number % 3
+    lengths = [front_end.samples(least + more) for more in (0, *FRAMES)]
+    lengths += [round(seconds * front_end.sample_rate) for seconds in SECONDS]
+    for number, samples in enumerate(lengths):
+        samples += number % 3
         voices = [voice(samples, front_end.sample_rate, 3 * number + row) for row in range(1 + number % 3)]
         yield torch.from_numpy(np.stack(voices))
 

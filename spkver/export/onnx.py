@@ -107,22 +107,29 @@ def trace(encoder: Encoder, kind: str) -> Any:
 
 
 def trace_network(network: nn.Module, example: Tensor, name: str = INPUTS["features"]) -> Any:
-    """The onnx model of a network in evaluation, traced on an input (batch, time, ...) of that name."""
+    """The onnx model of a network in evaluation, traced on an input (batch, time, ...) of that name.
+
+    Raises RunError for what has no form in ONNX.
+    """
     buffer: Any = io.BytesIO()  # torch's annotation knows of paths only
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter(
             "ignore"
         )  # of what is deprecated in the exporter, and of traces; what comes out is checked
-        torch.onnx.export(
-            network,
-            (example,),
-            buffer,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=[name],
-            output_names=[OUTPUT],
-            dynamic_axes={name: {0: "batch", 1: "time"}, OUTPUT: {0: "batch"}},
-        )
+        try:
+            torch.onnx.export(
+                network,
+                (example,),
+                buffer,
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=[name],
+                output_names=[OUTPUT],
+                dynamic_axes={name: {0: "batch", 1: "time"}, OUTPUT: {0: "batch"}},
+            )
+        except RuntimeError as error:  # the base of the exporter's own
+            reason = " ".join(str(error).split())[:300]
+            raise RunError(f"PyTorch cannot export this network: {reason}") from error
     return load_optional("onnx", EXTRA).load_model_from_string(buffer.getvalue())
 
 
