@@ -93,7 +93,7 @@ class Trainer:
             # on a GPU a step is looked at during the next, unless something is made of it
             self.skips.look(all_=log or validate or keep or learner.device.type == "cpu")
             if log:
-                rates = learner.moving(step) | clock.rates(config.batch_size)
+                rates = learner.moving(step) | self.skips.counted() | clock.rates(config.batch_size)
                 left = duration(clock.left(config.steps - done))
                 monitor.record(done, config.steps, self.averages.read() | rates, f"{left} left" if not last else "")
             with clock.paused():

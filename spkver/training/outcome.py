@@ -95,6 +95,10 @@ class Skips:
         self._most, self._sampler, self._world, self._say = most, sampler, world, say
         self._pending: list[Outcome] = []
 
+    def counted(self) -> dict[str, float]:
+        """The count, as the log has it; nothing while it is none."""
+        return {"skipped": self.count} if self.count else {}
+
     def add(self, outcome: Outcome) -> None:
         """A step that was given to the device."""
         self._pending.append(outcome)

@@ -271,7 +271,7 @@ def test_too_many_steps_that_are_not_finite(broken, out):
     assert 2 <= len(skips) <= 3 and all(" u30" in text for text in skips)
     assert f"({len(skips)} of at most 3)" in skips[-1]
     (record,) = (one for one in metrics(out) if "loss" in one)
-    assert all(math.isfinite(value) for value in record.values())
+    assert all(math.isfinite(value) for value in record.values()) and record["skipped"] == len(skips)
 
 
 def test_a_step_that_is_not_finite_leaves_no_trace(broken, out):
