@@ -120,7 +120,7 @@ def no_learning(run: Run) -> str | None:
     that grows lifts the loss of a healthy run; below 0.5 % it says nothing about thousands of speakers.
     """
     loss, accuracy = run.of("loss"), run.of("accuracy")
-    if min(len(loss), len(accuracy)) < 4 or run.classes is None:
+    if min(len(loss), len(accuracy)) < 8 or run.classes is None:
         return None
     now, share = _late(loss), _late(accuracy)
     if not (now >= 0.97 * loss[0] and share <= max(1.5 / run.classes, 0.005)):
@@ -195,7 +195,7 @@ def collapsed(run: Run) -> str | None:
     A cosine above 0.8 to a stranger is not seen in a network that learns: its hardest others are at some 0.2 to 0.6.
     """
     own, other = run.of("target_cosine"), run.of("hardest_cosine")
-    if min(len(own), len(other)) < 4 or not _late(other) >= max(0.8, _late(own) - 0.05):
+    if min(len(own), len(other)) < 8 or not _late(other) >= max(0.8, _late(own) - 0.05):
         return None
     return (
         f"All embeddings look alike: the mean cosine to the own speaker is {_late(own):.2f}, to the nearest other "
