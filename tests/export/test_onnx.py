@@ -15,7 +15,7 @@ from spkver.errors import InputError, RunError
 from spkver.export import checking
 from spkver.export.checking import agreement, voice
 from spkver.export.onnx import OnnxExport, trace
-from spkver.models import MODELS, POOLINGS, campplus, eres2net, res2net, resnet
+from spkver.models import MODELS, POOLINGS, campplus, eres2net, preact_resnet, res2net, resnet
 from spkver.runtime import session
 
 onnx = pytest.importorskip("onnx")
@@ -42,6 +42,13 @@ TRUNKS = {
         **{"name": "redimnet", "channels": 4, "stages": ((2, 1, 1, 20),), "dim": 6},
         **{"blocks": "resnet_se", "group": 1},
     },
+    "xvector, reflected": {**XVECTOR, "padding": "reflect", "activation": "leaky_relu", "embedding_norm": False},
+    "resnet, two layers": {
+        **{"name": "resnet", "depth": 18, "channels": 4, "dim": 6, "layers_after_pooling": 2},
+        **{"order": "relu_norm", "pooling": "mean"},
+    },
+    "preact_resnet": {"name": "preact_resnet", "channels": (2, 2, 4, 4), "dim": 6},
+    "pooled": {"name": "pooled", "dim": 6},
     "mean_fbank": {"name": "mean_fbank"},
 }
 POOLED = {
@@ -56,6 +63,7 @@ POOLED = {
 # blocks of each kind and no more: an export takes a second for every hundred layers
 SHORT = {
     (campplus, "BLOCKS"): ((1, 1), (2, 2), (1, 2)),
+    (preact_resnet, "BLOCKS"): (1, 1, 2, 1),
     (res2net, "BLOCKS"): (1, 1, 2, 1),
     (eres2net, "BLOCKS"): (1, 1, 2, 1),
     (resnet, "BLOCKS"): {18: (resnet.BasicBlock, (1, 1, 2, 1)), 50: (resnet.Bottleneck, (1, 1, 2, 1))},
@@ -92,7 +100,7 @@ def one_thread():
 
 
 def test_all_networks_and_poolings_are_here():
-    assert {model["name"] for model in TRUNKS.values()} == set(MODELS)
+    assert {model["name"] for model in TRUNKS.values()} == set(MODELS) - {"ssl"}
     assert set(POOLED) == set(POOLINGS)
 
 
