@@ -42,6 +42,11 @@ TRUNKS = {
         **{"name": "redimnet", "channels": 4, "stages": ((2, 1, 1, 20),), "dim": 6},
         **{"blocks": "resnet_se", "group": 1},
     },
+    "xvector, reflected": {**XVECTOR, "padding": "reflect", "activation": "leaky_relu", "embedding_norm": False},
+    "resnet, two layers": {
+        **{"name": "resnet", "depth": 18, "channels": 4, "dim": 6, "layers_after_pooling": 2},
+        **{"order": "relu_norm", "pooling": "mean"},
+    },
     "preact_resnet": {"name": "preact_resnet", "channels": (2, 2, 4, 4), "dim": 6},
     "pooled": {"name": "pooled", "dim": 6},
     "mean_fbank": {"name": "mean_fbank"},
@@ -58,9 +63,9 @@ POOLED = {
 # blocks of each kind and no more: an export takes a second for every hundred layers
 SHORT = {
     (campplus, "BLOCKS"): ((1, 1), (2, 2), (1, 2)),
+    (preact_resnet, "BLOCKS"): (1, 1, 2, 1),
     (res2net, "BLOCKS"): (1, 1, 2, 1),
     (eres2net, "BLOCKS"): (1, 1, 2, 1),
-    (preact_resnet, "BLOCKS"): (1, 1, 2, 1),
     (resnet, "BLOCKS"): {18: (resnet.BasicBlock, (1, 1, 2, 1)), 50: (resnet.Bottleneck, (1, 1, 2, 1))},
 }
 NETWORKS = TRUNKS | {name: {**XVECTOR, "pooling": {"name": name, **more}} for name, more in POOLED.items()}
