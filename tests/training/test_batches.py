@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from spkver.errors import InputError
-from spkver.packs import Pack
-from spkver.training.batches import Prefetcher, Sampler, to_waveform
+from spkver.packs import Pack, PackWriter
+from spkver.training.batches import Prefetcher, Sampler, Share, to_waveform
 
 CROP = 2000
 CPU = torch.device("cpu")
@@ -117,6 +117,51 @@ def test_a_speaker_has_one_speed_in_a_batch(make_sampler):
     labels, counts = np.unique(batch.labels.numpy(), return_counts=True)
     assert counts.tolist() == [2] * 12 and len(batch.groups) == 3
     assert sorted(labels % 12) == list(range(12))
+
+
+@pytest.mark.parametrize("keys", [{}, {"utterances_per_speaker": 3}, {"speeds": (0.9, 1.0, 1.1)}])
+@pytest.mark.parametrize("size", [2, 3, 12])
+def test_processes_share_the_batch_of_one(make_sampler, size, keys):
+    alone = make_sampler(batch_size=12, **keys)
+    shares = [make_sampler(batch_size=12, share=Share(rank, size), **keys) for rank in range(size)]
+    for step in (0, 2, 7):
+        whole, parts = alone.batch(step), [sampler.batch(step) for sampler in shares]
+        assert [part.first for part in parts] == [rank * 12 // size for rank in range(size)]
+        assert np.array_equal(np.concatenate([part.rows for part in parts]), whole.rows)
+        assert torch.equal(torch.cat([part.labels for part in parts]), whole.labels)
+        of_parts = [crop for part in parts for _, payload in part.groups for crop in payload]
+        of_whole = [crop for _, payload in whole.groups for crop in payload]
+        assert all(torch.equal(one, other) for one, other in zip(of_whole, of_parts, strict=True))
+        assert np.array_equal(shares[1].rows(step), parts[1].rows)
+
+
+def test_a_batch_that_cannot_be_shared(make_sampler):
+    with pytest.raises(InputError, match="batch_size 8 cannot be shared evenly by 3 processes; take 6 or 9"):
+        make_sampler(share=Share(0, 3))
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_nodes_read_their_own_shards(packs, tmp_path, processes):
+    source = Pack.open(packs / "train")
+    with PackWriter(tmp_path / "shards", kind="audio", sample_rate=8000, rows_per_shard=5) as writer:  # eight shards
+        for row, name in enumerate(source.ids):
+            writer.add(name, source.speakers[row], "", source[row])
+    pack = Pack.open(tmp_path / "shards")
+    local = processes // 2
+    shares = [Share(rank, processes, node=rank // local, nodes=2) for rank in range(processes)]
+    samplers = [Sampler(pack, batch_size=4, crop=CROP, speeds=(1.0,), seed=3, share=share) for share in shares]
+    seen = [[], []]
+    for step in range(9):
+        batches = [sampler.batch(step) for sampler in samplers]
+        assert [batch.first for batch in batches] == [4 * rank // processes for rank in range(processes)]
+        for share, batch in zip(shares, batches):
+            seen[share.node] += batch.rows.tolist()
+    for node in (0, 1):
+        own = np.concatenate([pack.rows_of_shard(number) for number in range(node, len(pack.shards), 2)])
+        assert set(seen[node]) <= set(own.tolist())
+        assert len(set(seen[node][: len(own)])) == min(len(own), 18)  # none twice in a pass
+    with pytest.raises(InputError, match="8 shards cannot be divided over 9 nodes"):
+        Sampler(pack, batch_size=9, crop=CROP, speeds=(1.0,), seed=3, share=Share(0, 9, node=0, nodes=9))
 
 
 def test_a_batch_of_more_speakers_than_there_are(make_sampler):

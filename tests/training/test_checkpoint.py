@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import resource
+from unittest.mock import Mock
 
 import pytest
+import safetensors.torch
 import torch
 
-from spkver.errors import InputError
+from spkver.errors import InputError, RunError
+from spkver.files import sha256
+from spkver.losses.reductions.split import ranges
 from spkver.training import checkpoint
 from spkver.training.checkpoint import Checkpoint
+from spkver.training.distributed import World
 
 
 def state(step):
@@ -57,6 +65,82 @@ def test_damage_is_passed_over_with_a_word(tmp_path, damage):
     told = []
     assert checkpoint.latest(tmp_path, told.append).step == 1
     assert len(told) == 1 and "damaged" in told[0] and "step-00000002" in told[0]
+
+
+@contextlib.contextmanager
+def files_up_to(size):
+    """The system refuses to write more than so many bytes to a file: what a full disk does, without one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", [0, 10, 200])
+def test_what_cannot_be_written(tmp_path, room):
+    checkpoint.save(tmp_path, state(1), keep=1)
+    with files_up_to(room), pytest.raises(RunError, match="step-00000002: the checkpoint cannot be written .*--resume"):
+        checkpoint.save(tmp_path, state(2), keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+    assert checkpoint.latest(tmp_path, print).step == 1
+
+
+def test_a_full_disk_at_each_place(tmp_path, monkeypatch):
+    """Wherever the error comes from: the file, its syncing, the manifest, the renaming."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    checkpoint.save(tmp_path, state(1), keep=1)
+    for target in (
+        "safetensors.torch.save_file",
+        "spkver.training.checkpoint.sync",
+        "spkver.training.checkpoint.write_json",
+        "spkver.files.replace_directory",
+    ):
+        with monkeypatch.context() as patch, pytest.raises(RunError, match=r"\(No space left on device\)"):
+            patch.setattr(target, Mock(side_effect=full))
+            checkpoint.save(tmp_path, state(2), keep=1)
+        assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"], target
+
+
+def split_state(rank, size):
+    """11 classes, two rows each, of which a process has its own."""
+    held = ranges(11, size)[rank]
+    rows = torch.arange(44.0).view(22, 2)[2 * held.start : 2 * held.stop]
+    own = {
+        "state.w": rows,
+        "state.shard": torch.tensor([held.start, held.stop, 11]),
+        "optimizer.w|step": torch.tensor(7),
+    }
+    own["random.cpu"] = torch.tensor([rank])
+    return Checkpoint(3, {"common": torch.ones(2), **own}, {}, frozenset(own))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("saved_by", [2, 3])
+def test_a_split_head_is_divided_anew(tmp_path, size, saved_by):
+    write_ranks(tmp_path / "step-00000003", saved_by)
+    for rank in range(size):
+        found = checkpoint._read(tmp_path / "step-00000003", World(rank, size))
+        expected = split_state(rank, size).tensors
+        assert set(found.tensors) == set(expected) - ({"random.cpu"} if rank >= saved_by else set())
+        for name, tensor in found.tensors.items():
+            assert torch.equal(tensor, expected[name]), name
+    assert torch.equal(
+        checkpoint.read(tmp_path / "step-00000003").tensors["state.w"], split_state(0, 1).tensors["state.w"]
+    )
+
+
+def write_ranks(path, size):
+    """What so many processes would write, by one."""
+    path.mkdir()
+    entries = []
+    for rank in range(size):
+        one, name = split_state(rank, size), checkpoint.shard_name(rank)
+        tensors = {key: tensor for key, tensor in one.tensors.items() if rank == 0 or key in one.own}
+        safetensors.torch.save_file(tensors, path / name)
+        entries.append((name, sha256(path / name), one.tensors["state.shard"].tolist()))
+    checkpoint._write_manifest(path / "manifest.json", one, entries)
 
 
 def test_nothing_there(tmp_path):

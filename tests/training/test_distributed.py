@@ -5,14 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 import yaml
 
+from spkver.features import FrontEndConfig
+from spkver.packs import Pack, PackWriter
 from spkver.training import checkpoint
 
-BATCH = 12
+BATCH, BROKEN = 12, "s3/1"
+FRONT_END = {"sample_rate": 8000, "bins": 24, "high_hz": 3600.0}
 TIMING = ("utterances_per_second", "waiting")
 SPLIT = {"name": "normalised", "split": True, "s": 20}
 # all but babble made of the batch, of which a process has only its share
@@ -24,6 +28,7 @@ RUNS = {
     "plain": {"loss": "lmcl"},
     "split": {"loss": {"name": "bd_lmcl", "m": 0.1, "head": SPLIT}},
     "hardest": {"loss": {"name": "aam", "selector": {"name": "hardest", "share": 0.3}}},
+    "skips": {"data": {"train": "broken"}},
     "pairs": {"loss": "ge2e", "data": {"utterances_per_speaker": 3}},
     "sub_centres": {
         "loss": {"name": "lmcl", "head": {**SPLIT, "centres": 2, "reduction": "chunked"}},
@@ -39,9 +44,11 @@ def write(tmp_path_factory, packs):
     folder, number = tmp_path_factory.mktemp("runs"), itertools.count()
 
     def write(*, loss="lmcl", data=None, augment=None, **train):
+        data = {"train": "train", "dev": "dev", **(data or {})}
+        data |= {name: str(packs / data[name]) for name in ("train", "dev")}
         tree = {
-            "data": {"train": str(packs / "train"), "dev": str(packs / "dev"), "crop_seconds": 0.4, **(data or {})},
-            "front_end": {"sample_rate": 8000, "bins": 24, "high_hz": 3600.0},
+            "data": {**data, "crop_seconds": 0.4},
+            "front_end": FRONT_END,
             "model": {"name": "xvector", "channels": 8, "pooled_channels": 16, "dim": 8},
             "loss": loss,
             "augment": augment or {},
@@ -68,7 +75,19 @@ def write(tmp_path_factory, packs):
 
 
 @pytest.fixture(scope="module")
-def found(write, run_jobs):
+def broken(packs):
+    """The training set's features, of which one utterance has some that are no numbers."""
+    source = Pack.open(packs / "features")
+    path, front_end = packs / "broken", FrontEndConfig(**FRONT_END).model_dump(mode="json")
+    with PackWriter(path, kind="features", sample_rate=8000, front_end=front_end) as pack:
+        for row, name in enumerate(source.ids):
+            features = source[row].copy()
+            features[:, 3] = np.nan if name == BROKEN else features[:, 3]
+            pack.add(name, source.speakers[row], "", features)
+
+
+@pytest.fixture(scope="module")
+def found(write, broken, run_jobs):
     """The experiment directories of every run on every number of processes; and of the runs that stop or go on."""
     outs, jobs = {}, []
     recipes = {name: write(**keys) for name, keys in RUNS.items()}
@@ -150,6 +169,17 @@ def test_what_is_on_the_disk(found):
     assert start["processes"] == len(start["devices"]) == 3
     assert set(start["packs"]) == {"train", "dev"} and start["versions"]["torch"] == torch.__version__
     assert "12 classes" in (outs["plain", 3] / "train.log").read_text()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_step_that_is_not_finite_on_one_is_skipped_by_all(found, size):
+    """Six steps of a third of the utterances are two passes, in each of which the broken one comes once."""
+    outs, _ = found
+    said = [line for line in (outs["skips", size] / "train.log").read_text().splitlines() if "is skipped" in line]
+    assert len(said) == 2 and "(2 of at most 10)" in said[1]
+    for line in said:
+        ids = line.split("its batch: ")[1].split()
+        assert BROKEN in ids and len(ids) == BATCH  # of all processes
 
 
 def test_another_number_of_processes_goes_on(found):

@@ -13,6 +13,7 @@ import torch
 
 from spkver import load_model
 from spkver.errors import InputError, RunError
+from spkver.files import sha256
 from spkver.losses import INTER_TOP_K, PRESETS
 from spkver.packs import PackWriter
 from spkver.recipe import train
@@ -350,6 +351,41 @@ def test_the_process_is_left_as_it_was(recipe, out):
     train(recipe(train={"steps": 1}), out, **QUIET)
     assert torch.get_num_threads() == threads
     assert np.finfo(np.float32).smallest_subnormal > 0 and (torch.tensor(1e-40) * 1).item() > 0  # still there
+
+
+def test_a_batch_in_parts(recipe, tmp_path, monkeypatch):
+    """With batch norms that do not look at the batch, the weights are those of a batch in one piece."""
+    monkeypatch.setattr(torch.nn.BatchNorm1d, "train", lambda self, mode=True: torch.nn.Module.train(self, False))
+    keys = {"steps": 4, "batch_size": 12, "precision": "fp32", "optimizer": {"name": "sgd", "lr": 0.01}}
+    found = []
+    for number in (1, 3):
+        parts = recipe(train=keys | {"accumulate": number}, augment={"waveform": ["noise"]}, data={"dev": None})
+        train(parts, tmp_path / str(number), **QUIET)
+        found.append(checkpoint.read(tmp_path / str(number) / "checkpoints" / "step-00000004").tensors)
+    for name, tensor in found[0].items():
+        if name.startswith("state."):
+            torch.testing.assert_close(found[1][name], tensor, rtol=1e-5, atol=1e-5, msg=name)
+    with pytest.raises(InputError, match="compares utterances within a batch; set train.accumulate to 1"):
+        recipe(loss="ge2e", data={"utterances_per_speaker": 2}, train={"accumulate": 2})
+    with pytest.raises(InputError, match="batch_size 8 is no multiple of train.accumulate 3"):
+        recipe(train={"accumulate": 3})
+
+
+def test_a_folder_tells_what_made_it(recipe, packs, out):
+    parts = recipe(train={"steps": 2})
+    train(parts, out, **QUIET)
+    (out / "complete").unlink()
+    train(parts, out, resume=True, **QUIET)
+    starts = [json.loads(line) for line in (out / "starts.jsonl").read_text().splitlines()]
+    assert len(starts) == 2 and starts[0]["seed"] == 1
+    assert starts[0]["versions"].keys() >= {"spkver", "python", "torch", "numpy", "system"}
+    (pack,) = starts[0]["packs"]["train"]
+    assert pack["sha256"] == sha256(packs / "train" / "pack.json") and pack["utterances"] == 36
+    commit = starts[0]["git"]
+    assert commit is None or len(commit["commit"]) == 40
+    assert (
+        "12 classes" in (out / "train.log").read_text() and "resuming after step 2" in (out / "train.log").read_text()
+    )
 
 
 def test_duration():
