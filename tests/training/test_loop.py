@@ -365,9 +365,9 @@ def test_a_batch_in_parts(recipe, tmp_path, monkeypatch):
     for name, tensor in found[0].items():
         if name.startswith("state."):
             torch.testing.assert_close(found[1][name], tensor, rtol=1e-5, atol=1e-5, msg=name)
-    with pytest.raises(InputError, match="compares utterances within a batch; set train.accumulate to 1"):
+    with pytest.raises(InputError, match=r"compares utterances within a batch; set train.accumulate to 1"):
         recipe(loss="ge2e", data={"utterances_per_speaker": 2}, train={"accumulate": 2})
-    with pytest.raises(InputError, match="batch_size 8 is no multiple of train.accumulate 3"):
+    with pytest.raises(InputError, match=r"batch_size 8 is no multiple of train.accumulate 3"):
         recipe(train={"accumulate": 3})
 
 
