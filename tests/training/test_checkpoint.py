@@ -81,7 +81,8 @@ def files_up_to(size):
 @pytest.mark.parametrize("room", [0, 10, 200])
 def test_what_cannot_be_written(tmp_path, room):
     checkpoint.save(tmp_path, state(1), keep=1)
-    with files_up_to(room), pytest.raises(RunError, match=r"step-00000002: the checkpoint cannot be written .*--resume"):
+    message = r"step-00000002: the checkpoint cannot be written .*--resume"
+    with files_up_to(room), pytest.raises(RunError, match=message):
         checkpoint.save(tmp_path, state(2), keep=1)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
     assert checkpoint.latest(tmp_path, print).step == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -85,3 +86,14 @@ def test_asked_to_stop(arguments, run_jobs, tmp_path, processes, name):
     assert resumed["codes"] == [[0]] * processes
     assert f"resuming after step {step} of {STEPS}" in (out / "train.log").read_text()
     assert (out / "complete").exists()
+
+
+def test_the_one_that_fails_says_why(arguments, run_jobs, tmp_path):
+    """Not the first, and not at a place where the others look for it."""
+    (told,) = run_jobs([{"processes": 2, "runs": [arguments("out")], "fails": 1}])
+    assert told["codes"] == [[1], [1]]
+    first, second = ([line for line in said.splitlines() if "rror" in line] for said in told["said"])
+    assert first == [] and len(second) == 1
+    assert re.search("process 1 of 2 on .*Input/output error.*the shard", second[0])
+    kept = [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()]
+    assert kept and all(name.startswith("step-") for name in kept)

@@ -2,14 +2,16 @@
 
 A job is a number of processes and what they are to run, one after the other: {"processes": n, "runs": [arguments of
 `spkver train`, ...]}. With "signal", "grows" (a file) and "after" (seconds), the processes "ranks" get the signal so
-long after the file has grown. All processes are forked from this one, which has imported torch once for all, and have
-the environment that torchrun would give them. Prints a line of JSON a job: by rank the exit codes of the runs (or of
-the process, if it did not come to its end), and what it said on standard error.
+long after the file has grown. With "fails" that process cannot read its data from the third step on. All processes are
+forked from this one, which has imported torch once for all, and have the environment that torchrun would give them.
+Prints a line of JSON a job: by rank the exit codes of the runs (or of the process, if it did not come to its end), and
+what it said on standard error.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -25,20 +27,30 @@ import torch._dynamo  # which DistributedDataParallel imports: once here, not in
 
 import spkver.recipe  # noqa: F401  imported before the processes are forked
 from spkver.cli import main
+from spkver.training.batches import Batch, Sampler
 
+READ = Sampler.batch
 LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 torch.set_num_threads(1)
+
+
+def unreadable(self: Sampler, step: int) -> Batch:
+    if step >= 2:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "the shard")
+    return READ(self, step)
 
 
 def child(job: dict, rank: int, ports: list[int], place: Path) -> None:
     for stream, path in ((1, os.devnull), (2, place / f"{rank}.err")):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     size, codes = job["processes"], []
+    if job.get("fails") == rank:
+        Sampler.batch = unreadable
     for arguments, port in zip(job["runs"], ports):
         if size > 1:
             values = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
-            values |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port} | job.get("environment", [{}] * size)[rank]
+            values |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
             os.environ |= {name: str(value) for name, value in values.items()}
         sys.argv = ["spkver", "train", *arguments]
         try:
