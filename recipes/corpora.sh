@@ -13,6 +13,7 @@
 #   --top N                 speakers of the cohort whose scores count
 #   --data DIR, --exp DIR   where everything goes
 #   --gpus N                of this machine
+#   --dry-run yes           a training says what memory, time and disk it will need, and stops
 #   --stage N, --stop-stage M, --jobs N (processes of data stages)
 #
 # Paths are relative to the repository's root. A stage that is run again keeps what is complete.
@@ -30,6 +31,7 @@ overrides=
 cohort=20
 top=300
 gpus=1
+dry_run=
 more_help=${BASH_SOURCE[0]}
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 name=$network-$loss
@@ -97,8 +99,9 @@ fit() {
   fi
   # shellcheck disable=SC2086
   "${launch[@]}" train "recipes/conf/$config.yaml" --out "$out" --resume data.train="$exp/$source/train" \
-    data.dev="$exp/feats/dev" data.dev_trials="$dev_trials" model="$network" loss.name="$loss" "$@" $overrides
-  spkver train-report "$out" --out "$out/report.html"
+    data.dev="$exp/feats/dev" data.dev_trials="$dev_trials" model="$network" loss.name="$loss" "$@" $overrides \
+    ${dry_run:+--dry-run}
+  [[ -n $dry_run ]] || spkver train-report "$out" --out "$out/report.html"
 }
 
 # first_stage: the network from its first step on

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,20 +25,23 @@ SMALL = [
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def environment() -> Iterator[Path]:
     """In place of a virtual environment that stage 0 makes: one whose commands start at once."""
-    folder = tmp_path_factory.mktemp("environment")
-    script = Path(__file__).with_name("commands.py")
+    if not hasattr(os, "fork") or shutil.which("bash") is None:
+        pytest.skip("needs bash, and processes that fork")
     paths = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-    server = subprocess.Popen(
-        [sys.executable, str(script), str(folder)],
-        env=os.environ | {"PYTHONPATH": paths},
-        stdout=subprocess.PIPE,
-    )
-    assert server.stdout is not None and server.stdout.readline() == b"ready\n"
-    yield folder
-    server.kill()
-    server.wait()
+    with tempfile.TemporaryDirectory(prefix="spkver") as folder:  # the address of a socket is to be short
+        server = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("commands.py")), folder],
+            env=os.environ | {"PYTHONPATH": paths},
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert server.stdout is not None and server.stdout.readline() == b"ready\n"
+            yield Path(folder)
+        finally:
+            server.kill()
+            server.wait()
 
 
 @pytest.fixture
