@@ -19,8 +19,8 @@ from spkver.files import StrPath
 
 # what np.load raises for files that are not NumPy's, or damaged
 NUMPY_ERRORS = (
-    *(OSError, ValueError, EOFError, TypeError, AttributeError, MemoryError, OverflowError, RecursionError),
-    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, NotImplementedError, struct.error),
+    *(OSError, ValueError, EOFError, TypeError, AttributeError, MemoryError, OverflowError, RuntimeError),
+    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, struct.error),
 )
 
 

@@ -270,6 +270,19 @@ def test_damaged_files_are_refused_or_read(tmp_path, name):
             assert np.isfinite(found.vectors).all() and len(found.ids) == len(found)
 
 
+def test_an_npz_that_says_it_is_encrypted(tmp_path):
+    write(tmp_path / "x.npz", made())
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.find(header)
+        while at >= 0:
+            content[at + flags] |= 1
+            at = content.find(header, at + 1)
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.npz: not an npz file of embeddings .*encrypted"):
+        read(tmp_path / "x.npz")
+
+
 def test_missing_parts(tmp_path):
     from safetensors.numpy import save_file
 
