@@ -32,6 +32,7 @@ OPTIONAL = {
     "ssl": ("transformers", "self-supervised encoders"),
     "wandb": ("wandb", "logging runs to Weights & Biases"),
     "m4a": ("av", "reading m4a"),
+    "ssl": ("transformers", "self-supervised encoders"),
     "fused": ("triton", "the fused reduction of the head"),
     "synthetic": ("espeakng_loader", "voices of the quickstart"),
     "geometry": ("sklearn", "recipes/margin_geometry"),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from spkver.errors import InputError, nearest
 from spkver.interop.peers import networks
-from spkver.interop.peers.files import read_checkpoint, read_yaml, tensors_in
+from spkver.interop.peers.files import keys_of, read_checkpoint, read_yaml, tensors_in
 from spkver.interop.peers.layout import Found, Layout
 from spkver.models.variants import REDIMNET, SIMAM_POOLING
 
@@ -168,7 +168,7 @@ class WeSpeaker:
         return Found(
             weights,
             f"WeSpeaker's {name}",
-            front_end(config.get("dataset_args"), arguments, where),
+            front_end(keys_of(config, "dataset_args", where), arguments, where),
             fields(network, arguments, where),
             tensors,
             layout(network),
@@ -213,14 +213,13 @@ def fields(network: Network, arguments: Mapping[str, Any], where: str) -> dict[s
     return found
 
 
-def front_end(dataset: Any, arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
+def front_end(dataset: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Our front end of their dataset_args."""
-    dataset = dataset if isinstance(dataset, Mapping) else {}
     kind = str(dataset.get("frontend", "fbank"))
     if kind != "fbank":
         raise InputError(f"{where}: dataset_args.frontend: '{kind}' is not one that can be opened; known: fbank")
-    fbank = dataset.get("fbank_args") or {}
-    cmvn = dataset.get("cmvn_args") or {}
+    fbank = keys_of(dataset, "fbank_args", where)
+    cmvn = keys_of(dataset, "cmvn_args", where)
     if cmvn.get("norm_var"):
         raise InputError(f"{where}: cmvn_args.norm_var: features of variance 1 are not something that can be opened")
     mean = bool(dataset.get("cmvn", True)) and bool(cmvn.get("norm_mean", True))
