@@ -29,7 +29,6 @@ OPTIONAL = {
     "export": ("onnxruntime", "ONNX files"),
     "hdf5": ("h5py", "HDF5 files"),
     "faiss": ("faiss", "nearest-neighbour indices"),
-    "ssl": ("transformers", "self-supervised encoders"),
     "wandb": ("wandb", "logging runs to Weights & Biases"),
     "m4a": ("av", "reading m4a"),
     "ssl": ("transformers", "self-supervised encoders"),

@@ -33,7 +33,7 @@ CARD = """# {model}, imported from {toolkit}
 
 - Source: `{source}`, sha256 {hash}
 - {about}
-- Front end: `{front_end}`, as it was trained with; embeddings are those that {toolkit} gives.
+- Front end: `{front_end}`, {whose}.
 - Licence and training data: the publisher's. What this import cannot know is what the model may be used for: look it
   up where the file came from.
 {mean}"""
@@ -77,6 +77,9 @@ def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, fron
         hash=sha256(found.file),
         about=found.about,
         front_end=encoder.config.front_end.name,
+        whose="as it was trained with: embeddings are those that it gave there"
+        if front_end is None
+        else "as asked for",
         mean=MEAN.format(chain=chain.name) if found.mean is not None else "",
     )
     encoder.save(out, card)
