@@ -85,7 +85,13 @@ def _xvector(pooling: str) -> Network:
 
 
 def _ecapa(channels: int, pooling: str, context: bool = False) -> Network:
-    fields = {"name": "ecapa_tdnn", "channels": channels, "sum_inputs": False, "goes_by": "last"}
+    fields = {
+        "name": "ecapa_tdnn",
+        "channels": channels,
+        "sum_inputs": False,
+        "embedding_norm": False,
+        "goes_by": "last",
+    }
     return Network(fields, _ECAPA, pooling, {"emb_bn": "embedding_norm"}, context)
 
 
@@ -140,9 +146,8 @@ class WeSpeaker:
     @staticmethod
     def recognises(source: Path) -> bool:
         """A config.yaml that names one of their models beside a checkpoint."""
-        folder = source if source.is_dir() else source.parent
-        config = folder / CONFIG
-        if not config.is_file() or (source.is_dir() and _weights(folder) is None):
+        config = _config(source)
+        if not config.is_file() or (source.is_dir() and _weights(source) is None):
             return False
         try:
             return "model_args" in read_yaml(config)
@@ -152,12 +157,11 @@ class WeSpeaker:
     @staticmethod
     def read(source: Path) -> Found:
         """Read a folder. Raises InputError for networks and front ends that are not ours."""
-        folder = source if source.is_dir() else source.parent
-        config = read_yaml(folder / CONFIG)
-        weights = _weights(folder) if source.is_dir() else source
+        config = read_yaml(_config(source))
+        weights = _weights(source) if source.is_dir() else source
         if weights is None:
             raise InputError(f"{source}: it holds none of {', '.join(WEIGHTS)}")
-        where = str(folder / CONFIG)
+        where = str(_config(source))
         name, arguments = str(config.get("model")), config.get("model_args")
         if name not in NETWORKS:
             raise InputError(f"{where}: the network '{name}' is not one that can be opened{nearest(name, NETWORKS)}")
@@ -177,6 +181,12 @@ class WeSpeaker:
         )
 
 
+def _config(source: Path) -> Path:
+    """In a folder, or beside a checkpoint; where they train, beside the folder `models` that holds it."""
+    places = [source] if source.is_dir() else [source.parent, source.parent.parent]
+    return next((place / CONFIG for place in places if (place / CONFIG).is_file()), places[0] / CONFIG)
+
+
 def _weights(folder: Path) -> Path | None:
     places = [folder / name for name in WEIGHTS] + [folder / "models" / name for name in WEIGHTS]
     return next((place for place in places if place.is_file()), None)
@@ -190,8 +200,6 @@ def layout(network: Network) -> Layout:
 def fields(network: Network, arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Our config of their network with their arguments."""
     found = dict(network.fields)
-    if network.fields["name"] == "ecapa_tdnn":
-        found["embedding_norm"] = False
     if network.pooling is not None:
         pooling = str(arguments.get("pooling_func", network.pooling))
         if pooling not in POOLINGS:

@@ -113,6 +113,14 @@ def test_the_command(folder, tmp_path):
     assert load_model(out).config.front_end.scale == 1.0
 
 
+def test_a_folder_that_they_trained_in(folder, tmp_path):
+    (folder / "models").mkdir()
+    (folder / "avg_model.pt").rename(folder / "models" / "avg_model.pt")
+    for number, source in enumerate((folder, folder / "models" / "avg_model.pt")):
+        import_model(source, tmp_path / str(number))
+    assert load_model(tmp_path / "0").model_id == load_model(tmp_path / "1").model_id
+
+
 # averages of checkpoints have fractions for batch counters; some publish half precision
 def test_other_number_types(folder, tmp_path):
     change(folder, lambda state: state.update({name: value.double() for name, value in state.items()}))
