@@ -61,6 +61,7 @@ class Encoder(nn.Module):
         # a network whose config points elsewhere says what it found there, so that its directory stands alone
         if (resolved := getattr(self.network, "resolved", None)) is not None:
             self.config = config.model_copy(update={"model": resolved})
+        self.whole_seconds = getattr(self.network, "whole_seconds", self.whole_seconds)
         self.register_buffer("_anchor", torch.empty(0), persistent=False)  # knows the device, where nothing else is
         self.model_id = ""
 

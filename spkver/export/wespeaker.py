@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -37,6 +38,8 @@ class WeSpeakerExport:
 
     def write(self, encoder: Encoder, path: StrPath) -> list[str]:
         """Write the folder. Raises InputError naming in what the nearest network or the features differ."""
+        if Path(path).exists():
+            raise InputError(f"{path}: it is there already; give another name, or remove it")
         name, arguments, different = _nearest(encoder)
         if different:
             raise InputError(

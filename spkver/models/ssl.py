@@ -56,6 +56,7 @@ class SslNetwork(nn.Module):
     """
 
     Config = SslConfig
+    whole_seconds = 60.0  # attention keeps a number for each two frames, of which there are 50 a second
 
     def __init__(self, config: SslConfig, bins: int) -> None:
         super().__init__()

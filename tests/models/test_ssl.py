@@ -64,6 +64,7 @@ def test_the_shortest_recording_is_embedded_and_a_shorter_one_is_an_error(kind):
     encoder = build(kind).eval()
     least = encoder.min_samples
     assert encoder.embed(noise(least)).shape == (6,)
+    assert encoder.whole_seconds == 60
     with pytest.raises(InputError, match="short"):
         encoder.embed(noise(least - 1))
     waveforms = np.stack([noise(6000, seed) for seed in range(3)])

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from spkver.augment.speed import change_speed
+from spkver.config import validate
 from spkver.datadir import DataDir
+from spkver.encoder import EncoderConfig
 from spkver.errors import InputError, RunError
 from spkver.features import FrontEnd, FrontEndConfig
 from spkver.packs import Pack, PackWriter, make_features, pack_audio
@@ -53,6 +55,17 @@ def test_speeds_are_new_speakers(tmp_path: Path, audio_pack: Path) -> None:
     assert pack.speakers[10:] == [f"sp1.1-{name}" for name in source.speakers]
     np.testing.assert_allclose(pack[7], expected(source[2], 0.9), rtol=1e-3, atol=2e-3)
     np.testing.assert_allclose(pack[12], expected(source[2], 1.1), rtol=1e-3, atol=2e-3)
+
+
+def test_packs_of_the_time_when_front_ends_had_no_names(tmp_path: Path) -> None:
+    front_end = CONFIG.model_dump(mode="json")
+    del front_end["name"]
+    with PackWriter(tmp_path / "f", kind="features", sample_rate=16000, front_end=front_end) as pack:
+        pack.add("a", "s", "", np.zeros((9, CONFIG.bins), "<f2"))
+    Pack.open(tmp_path / "f").require(CONFIG)
+    other = validate(EncoderConfig, {"front_end": {"name": "speechbrain", "bins": CONFIG.bins}}).front_end
+    with pytest.raises(InputError, match=r"features made with \w+ "):
+        Pack.open(tmp_path / "f").require(other)
 
 
 def test_the_work_travels_to_other_processes(tmp_path: Path) -> None:

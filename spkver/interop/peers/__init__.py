@@ -33,7 +33,7 @@ CARD = """# {model}, imported from {toolkit}
 
 - Source: `{source}`, sha256 {hash}
 - {about}
-- Front end: `{front_end}`, as it was trained with; embeddings are those that {toolkit} gives.
+- Front end: `{front_end}`, {whose}.
 - Licence and training data: the publisher's. What this import cannot know is what the model may be used for: look it
   up where the file came from.
 {mean}"""
@@ -48,13 +48,18 @@ def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, fron
 
     toolkit: its name; by default the one that the source looks like. front_end: the name of another front end than
     the one that the source states, with its number of bins.
-    Raises InputError for a source that no toolkit is known to write, or whose tensors are not those of its network.
+    Raises InputError for a source that no toolkit is known to write, or whose tensors are not those of its network,
+    and where `out` is there already.
     """
     path = Path(source)
     if not path.exists():
         raise InputError(f"{path}: there is no such file or directory")
+    chain = Path(f"{out}-mean")
+    for target in (Path(out), chain):
+        if target.exists():
+            raise InputError(f"{target}: it is there already; give another name, or remove it")
     name = toolkit or guess(path)
-    found: Found = PEERS.get(name).read(path)
+    found = _read(name, path)
     config = {"front_end": found.front_end, "model": found.model}
     if front_end is not None:
         config["front_end"] = {"name": front_end, "bins": found.front_end["bins"]}
@@ -62,9 +67,9 @@ def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, fron
     said = [f"{found.file}: {found.about}"]
     state, dropped = to_ours(found, encoder.network)
     if dropped:
-        said.append(f"left out, of training alone: {len(dropped)} tensors ({', '.join(dropped[:3])}, ...)")
+        names = [*dropped[:3], "..."] if len(dropped) > 3 else dropped
+        said.append(f"left out, of training alone: {', '.join(names)} ({len(dropped)} in all)")
     encoder.network.load_state_dict(state)
-    chain = Path(f"{out}-mean") if found.mean is not None else None
     card = CARD.format(
         model=encoder.config.model.name,
         toolkit=name,
@@ -72,13 +77,26 @@ def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, fron
         hash=sha256(found.file),
         about=found.about,
         front_end=encoder.config.front_end.name,
-        mean=MEAN.format(chain=chain.name) if chain else "",
+        whose="as it was trained with: embeddings are those that it gave there"
+        if front_end is None
+        else "as asked for",
+        mean=MEAN.format(chain=chain.name) if found.mean is not None else "",
     )
     encoder.save(out, card)
-    if chain and found.mean is not None:
+    if found.mean is not None:
         write_chain(chain, Chain((Step("centre", found.mean),), encoder.model_id))
         said.append(f"{chain}: the mean of its training embeddings, to be subtracted by --chain")
     return said
+
+
+def _read(toolkit: str, path: Path) -> Found:
+    """What a peer finds. Raises InputError where values are of other kinds than it expects."""
+    peer = PEERS.get(toolkit)
+    try:
+        found: Found = peer.read(path)
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        raise InputError(f"{path}: not what {toolkit} writes ({type(error).__name__}: {error})") from error
+    return found
 
 
 def guess(source: Path) -> str:

@@ -81,6 +81,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {str(key): _resolve(value, tree, 0) for key, value in tree.items()}
 
 
+def keys_of(tree: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    """The keys and values under a key; none where it is missing. Raises InputError for anything else under it."""
+    value = tree.get(key)
+    if value is not None and not isinstance(value, Mapping):
+        raise InputError(f"{where}: {key}: expected keys and values, found {value!r}")
+    return value or {}
+
+
 def _resolve(value: Any, tree: Mapping[str, Any], depth: int) -> Any:
     if depth > 50:
         return value  # refers to itself

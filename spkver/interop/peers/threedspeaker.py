@@ -136,7 +136,10 @@ def _res2net(shapes: Shapes) -> tuple[str, dict[str, Any], int, Layout]:
 def _resnet(shapes: Shapes) -> tuple[str, dict[str, Any], int, Layout]:
     counts = tuple(_count(shapes, f"layer{number}.{{}}.conv1.weight") for number in range(1, 5))
     basic = "layer1.0.conv3.weight" not in shapes
-    depth = next(depth for depth, (block, sizes) in BLOCKS.items() if (block is BasicBlock, sizes) == (basic, counts))
+    depths = [depth for depth, (block, sizes) in BLOCKS.items() if (block is BasicBlock, sizes) == (basic, counts)]
+    if not depths:
+        raise ValueError(f"a depth for stages of {counts} blocks")
+    depth = depths[0]
     channels = shapes["conv1.weight"][0]
     fields = {"name": "resnet", "depth": depth, "channels": channels, **_after_pooling(shapes)}
     return f"ResNet{depth}", fields, _bins(shapes, channels * (1 if basic else 4)), networks.RESNET

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from spkver.errors import InputError, nearest
 from spkver.interop.peers import networks
-from spkver.interop.peers.files import read_checkpoint, read_yaml, tensors_in
+from spkver.interop.peers.files import keys_of, read_checkpoint, read_yaml, tensors_in
 from spkver.interop.peers.layout import Found, Layout
 from spkver.models.variants import REDIMNET, SIMAM_POOLING
 
@@ -85,7 +85,13 @@ def _xvector(pooling: str) -> Network:
 
 
 def _ecapa(channels: int, pooling: str, context: bool = False) -> Network:
-    fields = {"name": "ecapa_tdnn", "channels": channels, "sum_inputs": False, "goes_by": "last"}
+    fields = {
+        "name": "ecapa_tdnn",
+        "channels": channels,
+        "sum_inputs": False,
+        "embedding_norm": False,
+        "goes_by": "last",
+    }
     return Network(fields, _ECAPA, pooling, {"emb_bn": "embedding_norm"}, context)
 
 
@@ -140,9 +146,8 @@ class WeSpeaker:
     @staticmethod
     def recognises(source: Path) -> bool:
         """A config.yaml that names one of their models beside a checkpoint."""
-        folder = source if source.is_dir() else source.parent
-        config = folder / CONFIG
-        if not config.is_file() or (source.is_dir() and _weights(folder) is None):
+        config = _config(source)
+        if not config.is_file() or (source.is_dir() and _weights(source) is None):
             return False
         try:
             return "model_args" in read_yaml(config)
@@ -152,12 +157,11 @@ class WeSpeaker:
     @staticmethod
     def read(source: Path) -> Found:
         """Read a folder. Raises InputError for networks and front ends that are not ours."""
-        folder = source if source.is_dir() else source.parent
-        config = read_yaml(folder / CONFIG)
-        weights = _weights(folder) if source.is_dir() else source
+        config = read_yaml(_config(source))
+        weights = _weights(source) if source.is_dir() else source
         if weights is None:
             raise InputError(f"{source}: it holds none of {', '.join(WEIGHTS)}")
-        where = str(folder / CONFIG)
+        where = str(_config(source))
         name, arguments = str(config.get("model")), config.get("model_args")
         if name not in NETWORKS:
             raise InputError(f"{where}: the network '{name}' is not one that can be opened{nearest(name, NETWORKS)}")
@@ -168,13 +172,19 @@ class WeSpeaker:
         return Found(
             weights,
             f"WeSpeaker's {name}",
-            front_end(config.get("dataset_args"), arguments, where),
+            front_end(keys_of(config, "dataset_args", where), arguments, where),
             fields(network, arguments, where),
             tensors,
             layout(network),
             # the network registers its pooling twice where it lies in a sequence
             dropped=r"^projection\.|^frontend\.|^xvector\.stats\.",
         )
+
+
+def _config(source: Path) -> Path:
+    """In a folder, or beside a checkpoint; where they train, beside the folder `models` that holds it."""
+    places = [source] if source.is_dir() else [source.parent, source.parent.parent]
+    return next((place / CONFIG for place in places if (place / CONFIG).is_file()), places[0] / CONFIG)
 
 
 def _weights(folder: Path) -> Path | None:
@@ -190,8 +200,6 @@ def layout(network: Network) -> Layout:
 def fields(network: Network, arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Our config of their network with their arguments."""
     found = dict(network.fields)
-    if network.fields["name"] == "ecapa_tdnn":
-        found["embedding_norm"] = False
     if network.pooling is not None:
         pooling = str(arguments.get("pooling_func", network.pooling))
         if pooling not in POOLINGS:
@@ -213,14 +221,13 @@ def fields(network: Network, arguments: Mapping[str, Any], where: str) -> dict[s
     return found
 
 
-def front_end(dataset: Any, arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
+def front_end(dataset: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Our front end of their dataset_args."""
-    dataset = dataset if isinstance(dataset, Mapping) else {}
     kind = str(dataset.get("frontend", "fbank"))
     if kind != "fbank":
         raise InputError(f"{where}: dataset_args.frontend: '{kind}' is not one that can be opened; known: fbank")
-    fbank = dataset.get("fbank_args") or {}
-    cmvn = dataset.get("cmvn_args") or {}
+    fbank = keys_of(dataset, "fbank_args", where)
+    cmvn = keys_of(dataset, "cmvn_args", where)
     if cmvn.get("norm_var"):
         raise InputError(f"{where}: cmvn_args.norm_var: features of variance 1 are not something that can be opened")
     mean = bool(dataset.get("cmvn", True)) and bool(cmvn.get("norm_mean", True))

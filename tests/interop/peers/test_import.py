@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from spkver.cli import root
 from spkver.config import validate
 from spkver.encoder import Encoder, EncoderConfig, load_model
 from spkver.errors import InputError
-from spkver.interop.peers import guess, import_model, networks, redimnet, speechbrain, voxceleb_trainer, wespeaker
+from spkver.interop.peers import (
+    PEERS,
+    guess,
+    import_model,
+    networks,
+    redimnet,
+    speechbrain,
+    voxceleb_trainer,
+    wespeaker,
+)
 from spkver.interop.peers.files import Tagged, read_yaml
 from spkver.interop.peers.layout import to_theirs
 
@@ -96,6 +111,14 @@ def test_the_command(folder, tmp_path):
     result = CliRunner().invoke(root, ["import", str(folder), str(out), "--front-end", "3dspeaker"])
     assert result.exit_code == 0, result.output
     assert load_model(out).config.front_end.scale == 1.0
+
+
+def test_a_folder_that_they_trained_in(folder, tmp_path):
+    (folder / "models").mkdir()
+    (folder / "avg_model.pt").rename(folder / "models" / "avg_model.pt")
+    for number, source in enumerate((folder, folder / "models" / "avg_model.pt")):
+        import_model(source, tmp_path / str(number))
+    assert load_model(tmp_path / "0").model_id == load_model(tmp_path / "1").model_id
 
 
 # averages of checkpoints have fractions for batch counters; some publish half precision
@@ -187,6 +210,60 @@ def test_what_is_no_model(tmp_path):
         import_model(tmp_path / "odd.pt", tmp_path / "ours", "wespeakr")
 
 
+def test_what_is_there_is_left_alone(folder, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("all of it")
+    with pytest.raises(InputError, match="mine: it is there already"):
+        import_model(folder, tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "all of it"
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_odd_settings_are_one_line(folder, tmp_path, data):
+    """Whatever stands in a config, it is opened or refused in a line."""
+    odd = st.sampled_from([None, "x", -1, 2.5, [], [1], {}, {"a": 1}, True, float("nan")])
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    places = [
+        ("model",),
+        ("model_args",),
+        ("dataset_args",),
+        *(("model_args", key) for key in ("feat_dim", "embed_dim", "pooling_func", "hid_dim", "two_emb_layer")),
+        *(("dataset_args", key) for key in ("fbank_args", "resample_rate", "cmvn_args", "frontend")),
+        *(("dataset_args", "fbank_args", key) for key in ("num_mel_bins", "frame_shift", "dither")),
+    ]
+    *parents, last = data.draw(st.sampled_from(places))
+    node = config
+    for parent in parents:
+        node = node[parent]
+    node[last] = data.draw(odd)
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place) / "theirs"
+        shutil.copytree(folder, copy)
+        (copy / "config.yaml").write_text(yaml.safe_dump(config))
+        with contextlib.suppress(InputError):
+            import_model(copy, Path(place) / "ours", "wespeaker")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_odd_shapes_are_one_line(data):
+    names = st.sampled_from(
+        [
+            *("conv1.weight", "layer1.0.convs.0.weight", "layer1.0.conv3.weight", "seg_1.weight", "layer3_ds.weight"),
+            *("layer1.0.conv1.weight", "layer1.0.conv2.weight", "xvector.tdnn.linear.weight", "head.conv1.weight"),
+            *("blocks.0.conv.conv.weight", "__S__.conv1.weight", "__S__.fc.weight", "embedding_model", "model_config"),
+        ]
+    )
+    shape = st.lists(st.integers(0, 3), max_size=4)
+    tensors = {name: torch.zeros(data.draw(shape)) for name in data.draw(st.lists(names, unique=True))}
+    with tempfile.TemporaryDirectory() as place:
+        torch.save(tensors, Path(place) / "odd.pt")
+        for toolkit in PEERS:
+            with pytest.raises(InputError):
+                import_model(Path(place) / "odd.pt", Path(place) / "ours", toolkit)
+
+
 def test_yaml_with_tags(tmp_path):
     (tmp_path / "a.yaml").write_text(
         "mels: 24\n"
@@ -194,11 +271,11 @@ def test_yaml_with_tags(tmp_path):
         "other:\n  value: !ref <mels>\n"
         "name: !name:torch.nn.ReLU\nloop: !ref <loop>\n"
     )
-    settings = read_yaml(tmp_path / "a.yaml")
-    assert settings["net"].tag == "!new:package.Class"
-    assert settings["net"].value["sizes"] == [1, 24] and settings["net"].value["same"] == 24
-    assert settings["net"].value["sum"] == Tagged("!ref", "<mels> + 1")
-    assert settings["name"].tag == "!name:torch.nn.ReLU"
+    found = read_yaml(tmp_path / "a.yaml")
+    assert found["net"].tag == "!new:package.Class"
+    assert found["net"].value["sizes"] == [1, 24] and found["net"].value["same"] == 24
+    assert found["net"].value["sum"] == Tagged("!ref", "<mels> + 1")
+    assert found["name"].tag == "!name:torch.nn.ReLU"
 
 
 # --- the other toolkits -----------------------------------------------------------------------------------------------
@@ -281,7 +358,7 @@ def test_releases_of_redimnet(block, tmp_path):
     assert np.array_equal(load_model(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
     torch.save({"model_config": config | {"feat_type": "tf"}, "state_dict": state}, tmp_path / "b.pt")
     with pytest.raises(InputError, match="feat_type: tf cannot be opened; known: pt, pt_mel"):
-        import_model(tmp_path / "b.pt", tmp_path / "ours")
+        import_model(tmp_path / "b.pt", tmp_path / "other")
 
 
 def test_checkpoints_of_voxceleb_trainers(tmp_path):
@@ -310,7 +387,7 @@ def test_checkpoints_of_voxceleb_trainers(tmp_path):
     assert np.array_equal(load_model(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
     torch.save({"__S__.conv1.weight": torch.zeros(16, 1, 7, 7)}, tmp_path / "best.model")
     with pytest.raises(InputError, match="only ResNetSE34V2"):
-        import_model(tmp_path / "best.model", tmp_path / "ours")
+        import_model(tmp_path / "best.model", tmp_path / "other")
 
 
 def test_settings_of_speechbrains_that_cannot_be_opened(tmp_path):
