@@ -6,7 +6,7 @@ import contextlib
 import functools
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -144,9 +144,9 @@ def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[
             if world.main:
                 say(f"already complete: {folder / 'model'}")
             return
-        log = provenance.Log(say if world.main else _nothing, folder)
+        log = provenance.Log(say, folder)
         with world.together():  # before anything is written: a recipe that does not fit leaves no trace
-            trainer = build(recipe, folder, log, world)
+            trainer = build(recipe, folder, log if world.main else _nothing, world)
         with world.together():
             if world.main:
                 save(recipe, folder / CONFIG)
@@ -154,10 +154,21 @@ def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[
             dev = {} if trainer.dev is None else {"dev": trainer.dev.pack}
             packs = {"train": trainer.learner.sampler.pack, **dev}
             provenance.start(folder, world, trainer.learner.device, packs, recipe.seed)
-        with memory.as_error():
+        with memory.as_error(), _noted(log, world):
             trainer.run(interrupt, resume=resume)
         if world.main:
             write_text(folder / COMPLETE, "")
+
+
+@contextlib.contextmanager
+def _noted(log: provenance.Log, world: World) -> Iterator[None]:
+    """Why a run ended early, in its log; whoever calls says it."""
+    try:
+        yield
+    except Exception as error:
+        if world.main:
+            log.note(f"ended: {error}")
+        raise
 
 
 def _nothing(text: str) -> None:

@@ -92,6 +92,10 @@ class Log:
     def __call__(self, text: str) -> None:
         """Say it."""
         self._say(text)
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """Write it only."""
         line = f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {text}\n"
         if self._waiting is None:
             self._write(line)

@@ -265,6 +265,7 @@ def test_too_many_steps_that_are_not_finite(broken, out):
     if kept:
         assert all(tensor.isfinite().all() for tensor in checkpoint.read(kept[-1]).tensors.values())
     assert not (out / "model").exists()
+    assert (out / "train.log").read_text().splitlines()[-1].endswith(f"ended: {caught.value}")
     # the limit may be raised for the rest of the run: 20 steps are two and a half passes over the 40 utterances
     told = []
     train(broken(max_skipped=3), out, resume=True, say=told.append)
