@@ -185,8 +185,6 @@ def dry_run(
     """
     if recipe.train.steps == 0:
         raise InputError("train.steps is 0: there is no step to try")
-    if (processes := World.from_environment().size) > 1:
-        raise InputError(f"a dry run is of one process; without torchrun, try train.batch_size over {processes}")
     if (size := World.from_environment().size) > 1:
         raise InputError(
             f"--dry-run is of one process; leave torchrun out, and set train.batch_size to the share of one, "
