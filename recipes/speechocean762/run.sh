@@ -52,11 +52,14 @@ if stage 5 "the final network: all 125 speakers, the same number of steps"; then
   spkver train "$here/conf/$network.yaml" --out "$exp/$network" --resume data.train="$exp/$source/train"
 fi
 
-if stage 6 "the final network on the test lists"; then
+if stage 6 "the final network on the test lists: cosine, and adaptive S-norm by the training recordings"; then
   need_trials
   scores "$exp/$network"
+  spkver extract "$exp/feats/train" "$exp/$network/train.parquet" --model "$exp/$network/model"
   for list in $lists; do
-    spkver report "$network=$exp/$network/${list}_whole.scores" --trials "$trials/$list.txt" --title "$list" \
-      --out "$exp/report/$network/$list"
+    spkver normalise "$exp/$network/${list}_whole.scores" "$exp/$network/test_whole.parquet" \
+      "$exp/$network/train.parquet" "$exp/$network/${list}_snorm.scores" --top 400
+    spkver report "$network=$exp/$network/${list}_whole.scores" "S-norm=$exp/$network/${list}_snorm.scores" \
+      --trials "$trials/$list.txt" --title "$list" --out "$exp/report/$network/$list"
   done
 fi

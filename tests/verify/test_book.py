@@ -165,7 +165,7 @@ def test_a_writer_that_is_killed_leaves_the_book_whole(filled):
     before = (filled / books.VOICES).read_bytes()
     code = (
         "import os, sys, spkver.files as files\n"
-        "files._sync = lambda path: os._exit(9)\n"  # the new file is written, not yet in its place
+        "files.sync = lambda path: os._exit(9)\n"  # the new file is written, not yet in its place
         "from spkver.verify.book import forget\nforget(sys.argv[1], ['Ada'])"
     )
     assert subprocess.run([sys.executable, "-c", code, str(filled)]).returncode == 9
