@@ -48,7 +48,7 @@ def atomic_file(path: StrPath, mode: int | None = None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_directory(path: StrPath) -> Iterator[Path]:
-    """Yield a new empty directory beside `path`; on success it takes the place of `path`."""
+    """Yield a new empty directory beside `path`; on success it takes the place of `path`, readable as the umask says."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
@@ -56,7 +56,8 @@ def atomic_directory(path: StrPath) -> Iterator[Path]:
     try:
         yield part
         for file in part.rglob("*"):
-            if file.is_file():
+            if file.is_file() and not file.is_symlink():
+                file.chmod(0o666 & ~_umask())  # safetensors writes for its owner alone, but models are shared
                 sync(file)
         replace_directory(part, target)
     finally:

@@ -176,3 +176,16 @@ def test_optional_packages():
     assert load_optional("json", "none") is json
     with pytest.raises(InputError, match=r"this needs no_such_package: pip install 'spkver\[plot\]'"):
         load_optional("no_such_package", "plot")
+
+
+def test_files_of_a_directory_are_readable_as_the_umask_says(tmp_path):
+    """safetensors makes files of 0o600, and a model is for others too."""
+    before = os.umask(0o027)
+    try:
+        with atomic_directory(tmp_path / "model") as part:
+            (part / "weights").write_bytes(b"w")
+            (part / "weights").chmod(0o600)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model/weights").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o750
