@@ -150,9 +150,17 @@ def test_a_student_comes_nearer(learning, teachers, tmp_path, teacher):
     assert model.dim == 8 and str(teachers / teacher) in (out / "model" / "card.md").read_text()
 
 
-def test_resumes_exactly(learning, tmp_path):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_resumes_exactly(learning, tmp_path, precision):
     told = []
-    many = {"steps": 6, "checkpoint_every": 2, "keep_checkpoints": 5, "optimizer": "adamw", "accumulate": 2}
+    many = {
+        "precision": precision,
+        "steps": 6,
+        "checkpoint_every": 2,
+        "keep_checkpoints": 5,
+        "optimizer": "adamw",
+        "accumulate": 2,
+    }
     parts = learning("other_size", train=many, augment=AUGMENT)
     train(parts, tmp_path / "a", say=told.append)
     assert any("other_size" in text and "dimension 12" in text for text in told)
@@ -165,9 +173,8 @@ def test_resumes_exactly(learning, tmp_path):
     plain, other = state(tmp_path / "a"), state(tmp_path / "b")
     assert "state.distil.map.weight" in plain and plain.keys() == other.keys()
     assert all(torch.equal(tensor, other[name]) for name, tensor in plain.items())
-    assert (tmp_path / "a/model/model.safetensors").read_bytes() == (
-        tmp_path / "b/model/model.safetensors"
-    ).read_bytes()
+    one, two = (tmp_path / name / "model" / "model.safetensors" for name in "ab")
+    assert one.read_bytes() == two.read_bytes()
     with pytest.raises(InputError, match=r"started with distil\.weight 1\.0, not 2\.0"):
         train(learning("other_size", weight=2.0, train=many, augment=AUGMENT), tmp_path / "b", resume=True, **QUIET)
 
