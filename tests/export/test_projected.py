@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
+from spkver.cli.export import command
 from spkver.config import validate
 from spkver.embeddings import Embeddings
 from spkver.encoder import Encoder, EncoderConfig, load_model
@@ -81,3 +83,11 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(InputError, match="give --chain"):
         export(encoder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_by_the_command(tmp_path):
+    chain_of(tmp_path / "chain", model_of(tmp_path / "model", MODELS["an affine layer"]), ["pca:2"])
+    paths = [str(tmp_path / name) for name in ("model", "out", "chain")]
+    done = CliRunner().invoke(command, [*paths[:2], "--to", "model", "--chain", paths[2]], catch_exceptions=False)
+    assert done.exit_code == 0 and "6 values brought to 2 by pca" in done.output
+    assert load_model(tmp_path / "out").dim == 2
