@@ -29,7 +29,8 @@ from spkver.packs.joined import AnyPack, join
 from spkver.packs.reader import Pack, open_audio
 from spkver.training import checkpoint, estimate, memory, provenance
 from spkver.training.batches import Sampler, Share
-from spkver.training.config import StartConfig, TrainingConfig
+from spkver.training.config import DistilConfig, StartConfig, TrainingConfig
+from spkver.training.distil import Teacher
 from spkver.training.distributed import ALONE, World, joined
 from spkver.training.head import SavedHead, classes_of, head_file
 from spkver.training.inputs import Augmentations
@@ -93,6 +94,7 @@ class Recipe(Config):
     model: component(MODELS) = Field(default="xvector")  # type: ignore[valid-type]
     loss: component(LOSSES) = Field(default="bd_lmcl")  # type: ignore[valid-type]
     start: StartConfig | None = None
+    distil: DistilConfig | None = None
     augment: AugmentConfig = AugmentConfig()
     train: TrainingConfig = TrainingConfig()
 
@@ -262,6 +264,11 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None], world: World = 
         f"{len(pack)} utterances, {len(sampler.speakers)} speakers, {hours:.2f} h; {len(classes)} classes; "
         f"{recipe.model.name} with {parameters / 1e6:.2f} M parameters, {recipe.loss.name}"
     )
+    teacher = None
+    if recipe.distil is not None:
+        teacher = Teacher(recipe.distil, encoder.config, pack.kind)
+        _check_crop(recipe, teacher.encoder, pack)
+        say(f"learning from {teacher} too, {teacher.encoder.config.model.name} of dimension {teacher.encoder.dim}")
     rate = recipe.front_end.sample_rate
     augmentations = Augmentations(
         [
@@ -271,7 +278,9 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None], world: World = 
         [FEATURES.build(part, recipe.front_end.bins) for part in recipe.augment.features],
     )
     card = _card(recipe, pack, hours, parameters)
-    learner = Learner(recipe.train, encoder, loss, sampler, augmentations, classes=classes, say=say, world=world)
+    learner = Learner(
+        recipe.train, encoder, loss, sampler, augmentations, classes=classes, say=say, world=world, teacher=teacher
+    )
     return Trainer(recipe.train, learner, dev, out, say=say, card=card)
 
 
@@ -327,7 +336,9 @@ def _check_crop(recipe: Recipe, encoder: Encoder, pack: AnyPack) -> None:
         shortest = _in_tenths(shortest * min(recipe.data.crop_schedule.values))
     if _crop(recipe, pack, max(shortest, 0)) < least:
         seconds = math.ceil(1000 * encoder.min_samples / encoder.sample_rate) / 1000
-        raise InputError(f"data.crop_seconds {shortest:g} is too short for {recipe.model.name}: at least {seconds:g}")
+        raise InputError(
+            f"data.crop_seconds {shortest:g} is too short for {encoder.config.model.name}: at least {seconds:g}"
+        )
 
 
 def _check_out(recipe: Recipe, folder: Path, resume: bool) -> None:
@@ -362,6 +373,7 @@ def _card(recipe: Recipe, pack: AnyPack, hours: float, parameters: int) -> str:
         f"Trained by spkver {__version__} on {len(pack)} utterances of {len(set(pack.speakers))} speakers, "
         f"{hours:.2f} h at {recipe.front_end.sample_rate} Hz, with the loss {loss} "
         f"for {recipe.train.steps} steps of {recipe.train.batch_size} crops of "
-        f"{recipe.data.crop_seconds:g} s{'' if recipe.start is None else f', from {recipe.start.model} on'}."
+        f"{recipe.data.crop_seconds:g} s{'' if recipe.start is None else f', from {recipe.start.model} on'}"
+        f"{'' if recipe.distil is None else f', and to be near the embeddings of {recipe.distil.model}'}."
         "\n\nEmbeddings are not normalised; compare them by cosine.\n"
     )

@@ -21,7 +21,10 @@ COMMANDS = {
     "train-report": ("spkver.cli.train_report", "How training runs went: curves, and in words what looks wrong."),
     "average": ("spkver.cli.average", "The mean of a run's last checkpoints as a model."),
     "extract": ("spkver.cli.extract", "Embeddings of a data directory, audio pack or feature pack."),
-    "transform": ("spkver.cli.transform", "Centring, whitening, LDA, WCCN and length normalisation of embeddings."),
+    "transform": (
+        "spkver.cli.transform",
+        "Centring, whitening, PCA, LDA, WCCN and length normalisation of embeddings.",
+    ),
     "plda": ("spkver.cli.plda", "Learn and adapt PLDA models."),
     "score": ("spkver.cli.score", "Scores of a trial list: cosine or PLDA."),
     "score-all": ("spkver.cli.score_all", "Scores of every enrolment with every test utterance."),

@@ -20,6 +20,7 @@ FORMS = {".onnx": "onnx"}  # by the name of OUT
 @click.option("--sherpa", is_flag=True, help="onnx: refuse what sherpa-onnx would not compute alike.")
 @click.option("--language", help="onnx: what sherpa-onnx is told.  [default: unknown]")
 @click.option("--any-front-end", is_flag=True, help="wespeaker: though it will compute other features.")
+@click.option("--chain", help="model: directory of `spkver transform fit` that embeddings go through.")
 @click.option(
     "--tolerance",
     help="onnx: largest error, relative to the embedding's length.  [default: 1e-3; half: 0.02; int8: 0.2]",
@@ -38,10 +39,15 @@ def command(model: Path, out: Path, form: str | None, half: bool, int8: bool, **
     theirs to the last field.
 
     \b
+    model: a model directory again, with a chain of transforms (centre, whiten, pca, lda, wccn) behind
+    the network, so that its embeddings have fewer dimensions.
+
+    \b
     Example:
       spkver export exp/my/model my.onnx
       spkver export exp/my/model my-waveform.onnx --waveform
       spkver export exp/my/model my-folder --to wespeaker
+      spkver export exp/my/model my-64 --to model --chain chain
     """
     from spkver.config import validate
     from spkver.encoder import load_model

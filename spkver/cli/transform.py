@@ -14,7 +14,7 @@ _FILE = click.Path(path_type=Path)
 
 @click.group()
 def command() -> None:
-    """Transforms of embeddings, learnt on a training set: centring, whitening, LDA, WCCN, length normalisation.
+    """Transforms of embeddings, learnt on a training set: centring, whitening, PCA, LDA, WCCN, length normalisation.
 
     \b
     Example:
@@ -26,7 +26,9 @@ def command() -> None:
 @command.command()
 @click.argument("train", type=_FILE)
 @click.argument("chain", type=_FILE)
-@click.option("--steps", default="centre,length", show_default=True, help=f"In this order: {', '.join(STEPS)} (lda:K).")
+@click.option(
+    "--steps", default="centre,length", show_default=True, help=f"In this order: {', '.join(STEPS)} (pca:K, lda:K)."
+)
 def fit(train: Path, chain: Path, steps: str) -> None:
     """Learn a chain of steps on the embeddings TRAIN, and write it to the directory CHAIN.
 

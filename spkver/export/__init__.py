@@ -28,5 +28,9 @@ class Export(Protocol):
 
 EXPORTS = Registry(
     "form",
-    {"onnx": "spkver.export.onnx:OnnxExport", "wespeaker": "spkver.export.wespeaker:WeSpeakerExport"},
+    {
+        "onnx": "spkver.export.onnx:OnnxExport",
+        "wespeaker": "spkver.export.wespeaker:WeSpeakerExport",
+        "model": "spkver.export.projected:ProjectedExport",
+    },
 )

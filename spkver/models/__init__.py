@@ -20,6 +20,7 @@ MODELS = Registry(
         "eres2net": "spkver.models.eres2net:ERes2Net",
         "redimnet": "spkver.models.redimnet:ReDimNet",
         "ssl": "spkver.models.ssl:SslNetwork",
+        "projected": "spkver.models.projected:Projected",
         "pooled": "spkver.models.pooled:Pooled",
         "mean_fbank": "spkver.models.mean_fbank:MeanFbank",
     },

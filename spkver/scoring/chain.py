@@ -4,6 +4,7 @@
 |----------|---------------------------------------------------------------------------------------------------------|
 | centre   | subtracts the mean                                                                                      |
 | whiten   | and makes the covariance the identity, by the principal axes                                            |
+| pca:K    | and keeps the K principal axes of most spread, as they are                                              |
 | lda:K    | and keeps the K directions of most spread between speakers per spread within them (Fisher), which is 1  |
 | wccn     | and makes the mean covariance within speakers the identity (Hatch et al. 2006)                          |
 | length   | divides by the length                                                                                   |
@@ -28,7 +29,8 @@ from spkver.errors import InputError, nearest
 from spkver.files import StrPath, atomic_directory
 from spkver.scoring.cosine import unit
 
-STEPS = ("centre", "whiten", "lda", "wccn", "length")
+STEPS = ("centre", "whiten", "pca", "lda", "wccn", "length")
+_SIZED = ("pca", "lda")  # with how many directions they keep
 _BLOCK = 1 << 12  # embeddings at a time
 _FLOOR = 1e-10  # of an eigenvalue over the largest: below it a direction has no spread to be divided by
 
@@ -79,6 +81,22 @@ class Chain:
         vectors = np.concatenate(parts) if parts else embeddings.vectors
         return Embeddings(embeddings.ids, vectors, embeddings.speakers, self.result, embeddings.front_end)
 
+    def affine(self, dim: int) -> tuple[np.ndarray, np.ndarray]:
+        """The chain as one map of vectors (rows, dim): x @ matrix + offset, float64 (dim, new dim) and (new dim,).
+
+        Raises InputError for a step that is not affine (length), or vectors of another size.
+        """
+        matrix, offset = np.eye(dim), np.zeros(dim)
+        for step in self.steps:
+            if step.mean is None:
+                raise InputError(
+                    f"the step '{step.name}' is not affine; learn a chain without it: cosine scores are the same "
+                    "without it at the end"
+                )
+            matrix = matrix if step.matrix is None else matrix @ step.matrix
+            offset = step(offset[None], ())[0]
+        return matrix, offset
+
     @property
     def result(self) -> str:
         """The model of embeddings that went through the chain."""
@@ -98,8 +116,8 @@ def fit_chain(embeddings: Embeddings, steps: Sequence[str]) -> Chain:
     found = []
     for word in steps:
         name, _, size = word.partition(":")
-        if name not in STEPS or (name == "lda") != size.isdigit():
-            known = ", ".join("lda:K" if step == "lda" else step for step in STEPS)
+        if name not in STEPS or (name in _SIZED) != size.isdigit():
+            known = ", ".join(f"{step}:K" if step in _SIZED else step for step in STEPS)
             raise InputError(
                 f"unknown step '{word}'{nearest(name, STEPS) if name not in STEPS else ''}; steps: {known}"
             )
@@ -183,9 +201,13 @@ def _fit(name: str, size: int, vectors: np.ndarray, embeddings: Embeddings) -> S
     mean = vectors.mean(axis=0)
     if name == "centre":
         return Step(name, mean)
-    if name == "whiten":
-        centred = vectors - mean
-        return Step(name, mean, _inverse_root(centred.T @ centred / len(vectors), name))
+    if name in ("whiten", "pca"):
+        covariance = (vectors - mean).T @ (vectors - mean) / len(vectors)
+        if name == "whiten":
+            return Step(name, mean, _inverse_root(covariance, name))
+        if not 1 <= size <= len(mean):
+            raise InputError(f"pca:{size}: these embeddings have between 1 and {len(mean)} directions")
+        return Step(name, mean, _largest(covariance, size))
     within, between = speaker_covariances(embeddings, vectors)
     root = _inverse_root(within, name)
     if name == "wccn":
@@ -193,8 +215,13 @@ def _fit(name: str, size: int, vectors: np.ndarray, embeddings: Embeddings) -> S
     most = min(len(mean), len(set(embeddings.speakers or ())) - 1)
     if not 1 <= size <= most:
         raise InputError(f"lda:{size}: between 1 and {most} directions separate these speakers")
-    axes = np.linalg.eigh(root.T @ between @ root)[1]  # in rising order
-    return Step(name, mean, root @ axes[:, ::-1][:, :size])
+    return Step(name, mean, root @ _largest(root.T @ between @ root, size))
+
+
+def _largest(covariance: np.ndarray, size: int) -> np.ndarray:
+    """The axes (dim, size) of most spread, in falling order."""
+    axes: np.ndarray = np.linalg.eigh(covariance)[1]  # in rising order
+    return axes[:, ::-1][:, :size]
 
 
 def _inverse_root(covariance: np.ndarray, what: str) -> np.ndarray:

@@ -28,6 +28,14 @@ class StartConfig(Config):
     of the model, and new ones for the data's that it does not know; or new ones for all"""
 
 
+class DistilConfig(Config):
+    """Learn from a larger model as well: its embedding of a crop is what the network's is drawn to, by cosine."""
+
+    model: str = Field(description="model directory of the teacher, `exp/big/model`; it stays as it is")
+    weight: float = Field(1.0, ge=0, description="of 1 - cosine beside the loss; 0 only measures the cosine")
+    clean: bool = Field(False, description="the teacher hears the crop as it was before augmentation")
+
+
 class EMAConfig(Config):
     """An exponential moving average of the weights, which dev EER and `model` are then of."""
 

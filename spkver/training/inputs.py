@@ -40,19 +40,30 @@ class Inputs:
         size, places = self.sampler.batch_size, batch.first + np.arange(len(batch.rows))
         return replace(batch, drawn=tuple(part.draw(size, places, length, random) for part, length in parts))
 
-    @torch.no_grad()
     def features(self, batch: Batch) -> Tensor:
         """The batch, which is where the front end is, as the network gets it: float32 (batch, frames, bins)."""
+        return self.pair(batch, None, clean=False)[0]
+
+    @torch.no_grad()
+    def pair(self, batch: Batch, other: FrontEnd | None, *, clean: bool) -> tuple[Tensor, Tensor]:
+        """The features, and those that another network gets of the same crops.
+
+        other: its front end, which hears the waveform with its augmentations, or with `clean` without them. Where it
+        is None, or the crops are features, these are the first network's, or with `clean` as before augmentation.
+        """
         split = len(self.augmentations.waveform)
-        if self.sampler.pack.kind == "audio":
-            waveform = to_waveform(batch)
+        audio = self.sampler.pack.kind == "audio"
+        if audio:
+            crop = waveform = to_waveform(batch)
             for change, drawn in zip(self.augmentations.waveform, batch.drawn[:split]):
                 waveform = change(waveform, drawn)
             features = self.front_end(waveform)
         else:
             ((_, payload),) = batch.groups
             # the pack's mean is over the utterance, the network is to see the crop's
-            features = normalise(payload.float(), self.front_end.config.normalise)
+            crop = features = normalise(payload.float(), self.front_end.config.normalise)
         for change, drawn in zip(self.augmentations.features, batch.drawn[split:]):
             features = change(features, drawn)
-        return features
+        if audio and other is not None:
+            return features, other(crop if clean else waveform)
+        return features, crop if clean and not audio else features

@@ -25,6 +25,7 @@ from spkver.training.batch_norm import synchronise
 from spkver.training.batches import Batch, Sampler
 from spkver.training.compiling import forward_of
 from spkver.training.config import TrainingConfig
+from spkver.training.distil import Distillation, Teacher
 from spkver.training.distributed import ALONE, World
 from spkver.training.ema import EMA
 from spkver.training.head import Class, SavedHead, head_file
@@ -37,17 +38,35 @@ from spkver.training.parameters import freeze, lr_factors
 class Objective(nn.Module):
     """The network and its loss: what gradients are taken of, and what a checkpoint calls by these names."""
 
-    def __init__(self, network: nn.Module, loss: Loss, forward: Callable[[Tensor], Tensor], *, bf16: bool) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Loss,
+        distil: Distillation | None,
+        forward: Callable[[Tensor], Tensor],
+        *,
+        bf16: bool,
+    ) -> None:
         super().__init__()
-        self.network, self.loss = network, loss
+        self.network, self.loss, self.distil = network, loss, distil
         # the network's own or compiled; as a function, for the network is there already
         self._forward, self._bf16 = functools.partial(forward), bf16
 
-    def forward(self, features: Tensor, labels: Tensor, progress: float) -> LossOutput:
-        """The loss of features (batch, frames, bins) with their labels (batch,), see Loss.forward."""
+    def forward(
+        self, features: Tensor, labels: Tensor, progress: float, targets: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of features (batch, frames, bins) with their labels (batch,), see Loss.forward, and what is logged.
+
+        targets: a teacher's embeddings, where there is one.
+        """
         with torch.autocast(features.device.type, torch.bfloat16, enabled=self._bf16):
             embeddings = self._forward(features)
-        return self.loss(embeddings, labels, progress)
+        output: LossOutput = self.loss(embeddings, labels, progress)
+        if self.distil is None or targets is None:
+            return output.loss, output.logged()
+        distance, cosine = self.distil(embeddings, targets)
+        output = output._replace(loss=output.loss + distance)
+        return output.loss, output.logged() | {"distil_cosine": cosine}
 
 
 class Learner:
@@ -69,8 +88,9 @@ class Learner:
         classes: Sequence[Class],
         say: Callable[[str], None],
         world: World = ALONE,
+        teacher: Teacher | None = None,
     ) -> None:
-        self.config, self.sampler, self.world = config, sampler, world
+        self.config, self.sampler, self.world, self.teacher = config, sampler, world, teacher
         self.device = world.device(config.device)
         if config.batch_size % (world.size * config.accumulate):
             raise InputError(
@@ -86,7 +106,11 @@ class Learner:
         self.loss = loss.to(self.device)
         forward = forward_of(self.encoder.network, config, self.device, say)
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and computes_in_bf16(self.device))
-        self.modules = Objective(self.encoder.network, self.loss, forward, bf16=self.bf16)
+        distil = None
+        if teacher is not None:
+            teacher.to(self.device)
+            distil = Distillation(teacher.config.weight, encoder.dim, teacher.encoder.dim).to(self.device)
+        self.modules = Objective(self.encoder.network, self.loss, distil, forward, bf16=self.bf16)
         self._still = freeze(self.modules, config.freeze)
         self.parameters = dict(self.modules.named_parameters())
         factors = lr_factors(self.parameters, config.lr_factors)
@@ -115,7 +139,8 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         self.guard.before()
         progress, number = step / self.config.steps, self.config.accumulate
-        parts = list(zip(self.inputs.features(batch).chunk(number), batch.labels.chunk(number)))
+        features, heard = self._heard(batch)
+        parts = list(zip(features.chunk(number), heard.chunk(number), batch.labels.chunk(number)))
         each = [self._gradient(*part, progress, travels=part is parts[-1]) for part in parts]
         values, norm = self._over_world({name: torch.stack([one[name] for one in each]).mean(0) for name in each[0]})
         finite = values["loss"].isfinite() & norm.isfinite()
@@ -125,13 +150,23 @@ class Learner:
             self.ema.update(step)
         return Outcome.of(step, values | {"gradient_norm": norm}, finite)
 
-    def _gradient(self, features: Tensor, labels: Tensor, progress: float, *, travels: bool) -> dict[str, Tensor]:
+    def _heard(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The features of the network, and of the teacher; the same where there is none."""
+        if self.teacher is None:
+            features = self.inputs.features(batch)
+            return features, features
+        return self.inputs.pair(batch, self.teacher.front_end, clean=self.teacher.config.clean)
+
+    def _gradient(
+        self, features: Tensor, heard: Tensor, labels: Tensor, progress: float, *, travels: bool
+    ) -> dict[str, Tensor]:
         """Add the gradient of a part of the share; with the last it travels between processes."""
+        targets = None if self.teacher is None else self.teacher(heard, bf16=self.bf16)
         alone = contextlib.nullcontext() if travels or self._parallel is None else self._parallel.no_sync()
         with alone:
-            output: LossOutput = (self._parallel or self.modules)(features, labels, progress)
-            (output.loss / self.config.accumulate).backward()
-        return output.logged()
+            loss, values = (self._parallel or self.modules)(features, labels, progress, targets)
+            (loss / self.config.accumulate).backward()
+        return values
 
     def _over_world(self, values: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """The values as means over the processes, and the norm of the whole gradient."""

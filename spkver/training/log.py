@@ -17,6 +17,7 @@ SHOWN = {
     "annealing": "annealing {:.3g}",
     "target_cosine": "target cosine {:.3f}",
     "hardest_cosine": "hardest cosine {:.3f}",
+    "distil_cosine": "distil cosine {:.3f}",
     "gradient_norm": "gradient norm {:.2f}",
     "skipped": "{:.0f} steps skipped",
     "utterances_per_second": "{:.0f} utt/s",

@@ -95,6 +95,7 @@ SMALL = {
         **{"blocks": "resnet", "pooling_norm": False, "pooling": {"unbiased": True}},
     },
     "pooled": {"name": "pooled", "dim": 6},
+    "projected": {"name": "projected", "network": {"name": "pooled", "dim": 6}, "dim": 4},
     "mean_fbank": {"name": "mean_fbank"},
 }
 

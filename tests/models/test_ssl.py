@@ -59,6 +59,19 @@ def published(folder, kind="wavlm", seed=3):
     return theirs
 
 
+def test_a_projection_behind_it_stands_alone_too(tmp_path):
+    """The directory has the encoder's configuration, not the folder that it came from."""
+    published(tmp_path / "theirs")
+    inner = {"name": "ssl", "source": str(tmp_path / "theirs"), "network": {"name": "pooled", "dim": "6"}}
+    tree = {"front_end": "waveform", "model": {"name": "projected", "network": inner, "dim": "3"}}
+    encoder = Encoder(validate(EncoderConfig, tree)).eval()
+    encoder.save(tmp_path / "ours")
+    (tmp_path / "theirs").rename(tmp_path / "gone")
+    opened = load_model(tmp_path / "ours")
+    assert opened.whole_seconds == 60 and opened.min_samples == encoder.min_samples
+    np.testing.assert_array_equal(opened.embed(noise()), encoder.embed(noise()))
+
+
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_the_shortest_recording_is_embedded_and_a_shorter_one_is_an_error(kind):
     encoder = build(kind).eval()

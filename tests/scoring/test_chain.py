@@ -49,6 +49,29 @@ def test_whitening_is_sklearns_pca():
     np.testing.assert_allclose(np.abs(vectors[:, ::-1]), np.abs(theirs) * np.sqrt(400 / 399), atol=1e-3)
 
 
+def test_pca_is_sklearns():
+    vectors = fit_chain(EMBEDDINGS, ["pca:3"])(EMBEDDINGS).vectors
+    theirs = PCA(n_components=3).fit_transform(EMBEDDINGS.vectors.astype(float))  # each axis up to its sign
+    np.testing.assert_allclose(np.abs(vectors), np.abs(theirs), atol=1e-4)
+
+
+@settings(max_examples=20)
+@given(words=st.lists(st.sampled_from(["centre", "whiten", "pca:5", "lda:5", "wccn"]), max_size=4))
+def test_affine_steps_are_one_map(words):
+    chain = fit_chain(EMBEDDINGS, words[: [*words, "lda:5"].index("lda:5") + 1])  # after lda there are fewer
+    matrix, offset = chain.affine(6)
+    expected = chain(EMBEDDINGS).vectors
+    assert matrix.shape == (6, expected.shape[1])
+    np.testing.assert_allclose(EMBEDDINGS.vectors @ matrix + offset, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_what_is_not_one_map():
+    with pytest.raises(InputError, match="the step 'length' is not affine"):
+        fit_chain(EMBEDDINGS, ["centre", "length"]).affine(6)
+    with pytest.raises(InputError, match="the step 'centre' takes 6 values"):
+        fit_chain(EMBEDDINGS, ["centre"]).affine(5)
+
+
 def test_wccn_makes_the_spread_within_speakers_one():
     vectors = fit_chain(EMBEDDINGS, ["wccn"])(EMBEDDINGS).vectors.astype(float)
     np.testing.assert_allclose(covariances(vectors, CODES)[0], np.eye(6), atol=1e-4)
@@ -104,6 +127,9 @@ def test_what_cannot_be_learnt_or_used(tmp_path):
         (["lda"], "unknown step 'lda'"),
         (["length:3"], "unknown step"),
         (["lda:7"], "between 1 and 6"),
+        (["pca"], "unknown step 'pca'; .*pca:K"),
+        (["pca:0"], "between 1 and 6"),
+        (["pca:7"], "between 1 and 6"),
     ]:
         with pytest.raises(InputError, match=message):
             fit_chain(EMBEDDINGS, words)

@@ -11,6 +11,8 @@ import safetensors.torch
 import torch
 import yaml
 
+from spkver.config import validate
+from spkver.encoder import Encoder, EncoderConfig
 from spkver.features import FrontEndConfig
 from spkver.packs import Pack, PackWriter
 from spkver.training import checkpoint
@@ -29,13 +31,14 @@ RUNS = {
     "split": {"loss": {"name": "bd_lmcl", "m": 0.1, "head": SPLIT}},
     "hardest": {"loss": {"name": "aam", "selector": {"name": "hardest", "share": 0.3}}},
     "skips": {"data": {"train": "broken"}},
+    "distil": {"distil": True},
     "pairs": {"loss": "ge2e", "data": {"utterances_per_speaker": 3}},
     "sub_centres": {
         "loss": {"name": "lmcl", "head": {**SPLIT, "centres": 2, "reduction": "chunked"}},
         "augment": {"speeds": [0.9, 1.0, 1.1], **AUGMENT},
     },
 }
-ON = {1: list(RUNS), 2: ["plain", "split"], 3: list(RUNS)}  # how many processes what runs on
+ON = {1: list(RUNS), 2: ["plain", "split", "distil"], 3: list(RUNS)}  # how many processes what runs on
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,10 @@ def write(tmp_path_factory, packs):
     """Write a recipe; its path and the experiment directory."""
     folder, number = tmp_path_factory.mktemp("runs"), itertools.count()
 
-    def write(*, loss="lmcl", data=None, augment=None, **train):
+    teacher = {"model": {"name": "xvector", "channels": 8, "pooled_channels": 16, "dim": 5}, "front_end": FRONT_END}
+    Encoder(validate(EncoderConfig, teacher)).save(folder / "teacher")
+
+    def write(*, loss="lmcl", data=None, augment=None, distil=False, **train):
         data = {"train": "train", "dev": "dev", **(data or {})}
         data |= {name: str(packs / data[name]) for name in ("train", "dev")}
         tree = {
@@ -52,6 +58,7 @@ def write(tmp_path_factory, packs):
             "model": {"name": "xvector", "channels": 8, "pooled_channels": 16, "dim": 8},
             "loss": loss,
             "augment": augment or {},
+            "distil": {"model": str(folder / "teacher")} if distil else None,
             "train": {
                 "steps": 6,
                 "batch_size": BATCH,

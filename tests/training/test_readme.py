@@ -22,7 +22,8 @@ KEYS = re.findall(r"^\| `((?:train|data)\..*?)` \|", README.read_text(encoding="
 def test_blocks(block, tmp_path):
     (tmp_path / "c.yaml").write_text(block if "data:" in block else "data: {train: pack}\n" + block)
     recipe = load(Recipe, tmp_path / "c.yaml")
-    assert recipe.start is not None and recipe.start.model.endswith("/model")
+    source = recipe.start or recipe.distil
+    assert source is not None and source.model.endswith("/model")
 
 
 @pytest.mark.parametrize("keys", KEYS)
