@@ -30,8 +30,11 @@ def atomic_file(path: StrPath, mode: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it and rename it over `path`.
 
     mode: who may read it, 0o600 for its owner alone (at no time more than that); by default as the umask says
+    Raises InputError, before anything is made, where `path` is a directory.
     """
     target = Path(path)
+    if target.is_dir():
+        raise InputError(f"{target}: is a directory; give the name of a file")
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)

@@ -27,6 +27,13 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_a_directory_in_place_of_a_file_is_refused_before_work_goes_into_it(tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match="out: is a directory; give the name of a file"), atomic_file(tmp_path / "out"):
+        pytest.fail("nothing is to be written")
+    assert names(tmp_path) == ["out"]
+
+
 def test_a_file_is_whole_or_absent(tmp_path):
     target = tmp_path / "new" / "a.txt"
     write_text(target, "one")

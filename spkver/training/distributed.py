@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -190,6 +191,18 @@ def joined(device: str, minutes: float) -> Iterator[World]:
         raise ending from error
     else:
         distributed.destroy_process_group()
+
+
+def leave(code: int = 0) -> None:
+    """End this process at once, if it is one of several and has nothing left to do; alone, go on.
+
+    Threads of gloo outlive the group where DistributedDataParallel holds on to it, and may abort an interpreter that is
+    being taken down ("terminate called without an active exception"): torchrun would call a complete run a failed one.
+    """
+    if World.from_environment().size > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _is_lost(error: RuntimeError) -> bool:

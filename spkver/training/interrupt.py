@@ -34,13 +34,22 @@ class Interrupt:
         """
         if self._world.size == 1:
             return bool(self.signal)
-        stop = False
-        if self._told is not None:
-            self._told.wait()
-            stop = bool(self._flag)
-        self._flag = torch.tensor([float(bool(self.signal))])
-        self._told = distributed.all_reduce(self._flag, async_op=True)
+        stop = self.settle()
+        if not stop:
+            self._flag = torch.tensor([float(bool(self.signal))])
+            self._told = distributed.all_reduce(self._flag, async_op=True)
         return stop
+
+    def settle(self) -> bool:
+        """Wait for what is on its way, and say what it told; before the end, as a thread of gloo works at it still.
+
+        A thread that lets go of the flag while the interpreter ends takes the process down with it.
+        """
+        if self._told is None:
+            return False
+        self._told.wait()
+        self._told = None
+        return bool(self._flag)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:

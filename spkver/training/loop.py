@@ -70,6 +70,7 @@ class Trainer:
                 for done in self._steps(first, batches, monitor, bar):
                     if interrupt.asked() and done < config.steps and not self.best.stops:
                         self._leave(interrupt)
+            interrupt.settle()
         finally:
             batches.close()
             learner.close()
