@@ -51,7 +51,7 @@ def atomic_file(path: StrPath, mode: int | None = None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_directory(path: StrPath) -> Iterator[Path]:
-    """Yield a new empty directory beside `path`; on success it takes the place of `path`, readable as the umask says."""
+    """Yield a new empty directory beside `path`; on success it takes its place, readable as the umask says."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
