@@ -1,5 +1,15 @@
-"""`python -m spkver` is the command `spkver`."""
+"""`python -m spkver` is the command `spkver`; torchrun starts it so."""
+
+import os
 
 from spkver.cli import main
 
-main()
+if __name__ == "__main__":
+    try:
+        main()
+    except SystemExit as end:
+        if end.code == 0 and "RANK" in os.environ:
+            from spkver.training.distributed import leave
+
+            leave()
+        raise

@@ -33,7 +33,6 @@ def command(config: str, overrides: tuple[str, ...], out: str, resume: bool, sho
     from spkver.errors import StoppedError
     from spkver.recipe import Recipe, train
     from spkver.recipe import dry_run as try_out
-    from spkver.training.distributed import leave
 
     recipe = load(Recipe, config, overrides)
     if show:
@@ -46,9 +45,7 @@ def command(config: str, overrides: tuple[str, ...], out: str, resume: bool, sho
         train(recipe, out, resume=resume, say=_say)
     except StoppedError as stopped:
         click.echo(str(stopped), err=True)
-        leave(stopped.exit_code)
         click.get_current_context().exit(stopped.exit_code)
-    leave()
 
 
 def _say(text: str) -> None:

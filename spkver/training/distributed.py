@@ -193,8 +193,8 @@ def joined(device: str, minutes: float) -> Iterator[World]:
         distributed.destroy_process_group()
 
 
-def leave(code: int = 0) -> None:
-    """End this process at once, if it is one of several and has nothing left to do; alone, go on.
+def leave() -> None:
+    """End this process at once with exit code 0, if it is one of several and all is done; alone, go on.
 
     Threads of gloo outlive the group where DistributedDataParallel holds on to it, and may abort an interpreter that is
     being taken down ("terminate called without an active exception"): torchrun would call a complete run a failed one.
@@ -202,7 +202,7 @@ def leave(code: int = 0) -> None:
     if World.from_environment().size > 1:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+        os._exit(0)
 
 
 def _is_lost(error: RuntimeError) -> bool:
