@@ -183,7 +183,9 @@ def odd(book: Book, name: str, threshold: float) -> list[str]:
             others = unit(own.sum(axis=0) - own, [name] * len(own), "mean of the other embeddings")
             apart = np.einsum("ij,ij->i", own, others) < threshold
             if apart.any():
-                found.append(f"{apart.sum()} of {len(own)} recordings of '{name}' sound unlike the others")
+                which = f"{apart.sum()} of {len(own)}" if len(own) > 2 else "the two"
+                what = "the others" if len(own) > 2 else "each other"
+                found.append(f"{which} recordings of '{name}' sound unlike {what}")
     people = book.people()
     if name in people.names:
         ranked = people.rank(people.vectors[people.names.index(name)], 2)
