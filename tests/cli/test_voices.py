@@ -125,7 +125,7 @@ def test_a_book_from_the_first_to_the_last(invoke, folder, tmp_path):
     assert invoke("speakers", *book, model=None).stdout == "Ada\t2\nBob\t1\n"
     assert json.loads(invoke("speakers", "--json", *book, model=None).stdout) == {"Ada": 2, "Bob": 1}
     done = invoke("enrol", "Bob", "c.wav", *book)
-    assert "2 of 2 recordings of 'Bob' sound unlike the others" in done.stderr
+    assert "the two recordings of 'Bob' sound unlike each other" in done.stderr
     assert invoke("forget", "Ada", *book, model=None).stdout == "forgotten: Ada; 1 left in the book\n"
     assert invoke("speakers", *book, model=None).stdout == "Bob\t2\n"
 
