@@ -49,6 +49,7 @@ TRUNKS = {
     },
     "preact_resnet": {"name": "preact_resnet", "channels": (2, 2, 4, 4), "dim": 6},
     "pooled": {"name": "pooled", "dim": 6},
+    "projected": {"name": "projected", "network": {"name": "pooled", "dim": 6}, "dim": 4},
     "mean_fbank": {"name": "mean_fbank"},
 }
 POOLED = {

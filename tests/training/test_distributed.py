@@ -148,7 +148,9 @@ def test_the_same_mathematics(found, name, size):
         torch.testing.assert_close(network(outs[name, size])[key], value, rtol=1e-4, atol=1e-4, msg=key)
     assert len(records(outs[name, 1])) == len(records(outs[name, size])) == 4
     for one, other in zip(records(outs[name, 1]), records(outs[name, size])):
-        assert one == pytest.approx(other, rel=1e-3, abs=1e-6)
+        assert one.keys() == other.keys()
+        for key, value in other.items():  # of the few dev trials one may change places where scores all but tie
+            assert one[key] == pytest.approx(value, rel=1e-3, abs=0.05 if key.startswith("dev_") else 1e-6), key
 
 
 def test_two_processes_are_one_that_takes_a_batch_in_two_parts(found):

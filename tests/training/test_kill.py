@@ -44,21 +44,23 @@ def test_killed_and_resumed(arguments, run_jobs, tmp_path, processes, kills):
                 "runs": [arguments("killed")],
                 "signal": "SIGKILL",
                 "grows": str(killed / "metrics.jsonl"),
-                "after": random.uniform(0, 0.2),
+                "after": random.uniform(0, 0.1),
                 "ranks": whom,
             }
         )
     jobs.append({"processes": processes, "runs": [arguments("killed")]})
     first, *told, last = run_jobs(jobs)
     assert first["codes"] == last["codes"] == [[0]] * processes
-    for one in told:
+    done = [[0]] * processes  # a fast machine may be through before the last kills come
+    landed = [one for one in told if one["codes"] != done]
+    for one in landed:
         assert [-9] in one["codes"]
         assert [0] not in one["codes"]
         # whoever is left says in a line that it lost another; PyTorch has its own words beside it
         said = "".join(one["said"])
         assert said.count("error:") == ([1] in one["codes"]) and "Traceback" not in said, said
     assert (killed / "train.log").read_text().count("resuming after step") >= 1
-    assert len((killed / "starts.jsonl").read_text().splitlines()) == kills + 1
+    assert 1 <= len(landed) <= len((killed / "starts.jsonl").read_text().splitlines()) <= kills + 1
 
     for name in ("model/model.safetensors", "model/config.yaml", "model/card.md", "model-head.safetensors"):
         assert (killed / name).read_bytes() == (undisturbed / name).read_bytes()
