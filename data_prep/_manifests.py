@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from spkver.errors import InputError
+from spkver.files import json_object
 
 
 def read_objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -21,19 +21,9 @@ def read_objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
-                    yield number, _object(file, number, line)
+                    yield number, json_object(line, f"{file}:{number}")
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-
-
-def _object(file: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}:{number}: not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{file}:{number}: expected an object, got {line[:80].decode(errors='replace').strip()!r}")
-    return value
 
 
 def text(value: dict[str, Any], key: str, where: str) -> str:

@@ -182,6 +182,18 @@ def read_json(path: StrPath) -> Any:
         raise InputError(f"{path}: not valid JSON ({error})") from error
 
 
+def json_object(line: str | bytes, place: str) -> dict[str, Any]:
+    """The object in a line of JSON. Raises InputError naming its place (file and line) for anything else."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{place}: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        start = line[:80].decode(errors="replace") if isinstance(line, bytes) else line[:80]
+        raise InputError(f"{place}: expected an object, got {start.strip()!r}")
+    return found
+
+
 def sha256(path: StrPath) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()

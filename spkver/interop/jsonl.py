@@ -15,7 +15,7 @@ import numpy as np
 
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError
-from spkver.files import StrPath, atomic_file
+from spkver.files import StrPath, atomic_file, json_object
 from spkver.interop.form import Form, from_arrays, to_arrays
 
 HEADER = "spkver"
@@ -66,21 +66,11 @@ def lines(path: StrPath) -> Iterator[tuple[str, dict[str, Any]]]:
         with open(path, encoding="utf-8") as stream:
             for number, text in enumerate(stream, start=1):
                 if text.strip():
-                    yield f"{path}:{number}", _object(f"{path}:{number}", text)
+                    yield f"{path}:{number}", json_object(text, f"{path}:{number}")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error})") from error
-
-
-def _object(place: str, text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{place}: not JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{place}: expected an object, {{...}}")
-    return found
 
 
 def write(path: StrPath, embeddings: Embeddings, dtype: str) -> None:
