@@ -18,3 +18,19 @@ def voice():
         return (0.2 * wave / np.abs(wave).max()).astype(np.float32)
 
     return make
+
+
+@pytest.fixture
+def damaged():
+    """Change a file, 300 times: `for _ in damaged(path)` finds it with one byte of its content another, or the same."""
+
+    def each(path):
+        content = path.read_bytes()
+        random = np.random.default_rng(0)
+        for _ in range(300):
+            changed = bytearray(content)
+            changed[random.integers(len(content))] = random.integers(256)
+            path.write_bytes(bytes(changed))
+            yield
+
+    return each

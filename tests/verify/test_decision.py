@@ -78,15 +78,10 @@ def test_a_prior_is_a_probability(prior):
         CALIBRATION.probability(0.5, prior)
 
 
-def test_a_changed_byte_is_read_or_refused_by_name(model):
+def test_a_changed_byte_is_read_or_refused_by_name(model, damaged):
     path = write_decision(model, DECISION)
-    content = path.read_bytes()
-    random = np.random.default_rng(0)
     outcomes = set()
-    for _ in range(300):
-        changed = bytearray(content)
-        changed[random.integers(len(content))] = random.integers(256)
-        path.write_bytes(bytes(changed))
+    for _ in damaged(path):
         try:
             outcomes.add(type(read_decision(model)))
         except InputError as error:
