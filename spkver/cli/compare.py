@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from spkver.errors import InputError
+from spkver.cli.named import named
 from spkver.files import write_json
 from spkver.metrics import OPERATING_POINTS
 from spkver.report import tables
@@ -49,10 +49,7 @@ def command(
     """
     listed = read_trials(trials)
     scores: dict[str, list[Scores]] = {}
-    for system in systems:
-        name, equals, path = system.partition("=")
-        if not (name and equals and path):
-            raise InputError(f"'{system}': expected NAME=SCORES")
+    for name, path in named(systems, "SCORES"):
         scores.setdefault(name, []).append(join(read_scores(path), listed, names=(path, str(trials))))
     found = compare(
         scores,

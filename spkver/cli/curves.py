@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from spkver.errors import InputError
+from spkver.cli.named import named
 from spkver.report import tables
 from spkver.report.curves import Curve, draw_curves, last_values, read_curves
 
@@ -33,10 +33,7 @@ def command(systems: tuple[str, ...], metrics: tuple[str, ...], out: Path | None
       spkver curves LMCL=exp/lmcl BD-LMCL=exp/bd_lmcl --metric dev_eer --metric boundary_share --out exp/curves
     """
     runs: dict[str, list[dict[str, Curve]]] = {}
-    for system in systems:
-        name, equals, path = system.partition("=")
-        if not (name and equals and path):
-            raise InputError(f"'{system}': expected NAME=EXPERIMENT")
+    for name, path in named(systems, "EXPERIMENT"):
         runs.setdefault(name, []).append(read_curves(path))
     table = last_values(runs, metrics)
     if out:

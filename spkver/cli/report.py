@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from spkver.cli.named import named
 from spkver.errors import InputError
 from spkver.files import readable_size
 from spkver.report.report import report
@@ -62,7 +63,7 @@ def command(
     """
     listed = read_trials(trials) if trials else None
     scores: dict[str, Scores] = {}
-    for name, path in _pairs(systems, "SCORES"):
+    for name, path in named(systems, "SCORES"):
         if name in scores:
             raise InputError(f"'{name}={path}': expected NAME=SCORES, each name once")
         own = read_scores(path)
@@ -98,7 +99,7 @@ def _page(
     from spkver.scoring.breakdown import read_table
 
     runs: dict[str, list[Any]] = {}
-    for name, path in _pairs(training, "EXPERIMENT"):
+    for name, path in named(training, "EXPERIMENT"):
         runs.setdefault(name, []).append(read_curves(path))
     write_page(
         scores,
@@ -113,16 +114,6 @@ def _page(
             allow_pipes=allow_pipes,
         ),
     )
-
-
-def _pairs(given: Sequence[str], what: str) -> list[tuple[str, str]]:
-    pairs = []
-    for pair in given:
-        name, equals, path = pair.partition("=")
-        if not (name and equals and path):
-            raise InputError(f"'{pair}': expected NAME={what}")
-        pairs.append((name, path))
-    return pairs
 
 
 def _refuse(names: Iterable[str]) -> None:
