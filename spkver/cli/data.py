@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -85,18 +86,27 @@ def split(
 
 @command.command()
 @click.argument("out", type=_DIR)
-@click.argument("directories", metavar="DIR...", type=_DIR, nargs=-1, required=True)
+@click.argument("directories", metavar="[NAME=]DIR...", nargs=-1, required=True)
 @_PIPES
-def join(out: Path, directories: tuple[Path, ...], allow_pipes: bool) -> None:
+def join(out: Path, directories: tuple[str, ...], allow_pipes: bool) -> None:
     """One data directory OUT of several. No utterance may be in two of them; equal speaker ids are one speaker.
+
+    NAME=DIR puts NAME- before the speaker ids of DIR: corpora number theirs
+    alike, VoxCeleb2 and CN-Celeb for instance.
 
     \b
     Example: spkver data join data/train data/vox1/dev data/vox2/dev
+             spkver data join data/train vox=data/vox2/dev cn=data/cnceleb/dev
     """
     from spkver.datadir import join as join_all
-    from spkver.datadir import read_datadir, write_datadir
+    from spkver.datadir import prefixed, read_datadir, write_datadir
 
-    parts = [read_datadir(directory, allow_pipes=allow_pipes) for directory in directories]
+    parts = []
+    for directory in directories:
+        name, _, path = directory.partition("=")
+        name, path = (name, path) if re.fullmatch(r"[\w.-]+", name) else ("", directory)  # a folder may have = in it
+        part = read_datadir(path, allow_pipes=allow_pipes)
+        parts.append(prefixed(part, f"{name}-") if name else part)
     whole = join_all(parts)
     write_datadir(out, whole)
     speakers = [set(part.speakers) for part in parts]

@@ -61,6 +61,11 @@ def test_join(spkver: Spkver, data: Path, tmp_path: Path) -> None:
     assert done.stdout == f"{tmp_path / 'c'}: 24 utterances, 6 speakers\n"
     for file in data.iterdir():
         assert (tmp_path / "c" / file.name).read_bytes() == file.read_bytes()
+    spkver("data", "join", tmp_path / "d", tmp_path / "a", f"far={tmp_path / 'b'}")
+    names = {speaker: speaker for speaker in read_datadir(tmp_path / "a").speakers}
+    names |= {speaker: f"far-{speaker}" for speaker in read_datadir(tmp_path / "b").speakers}
+    assert read_datadir(tmp_path / "d").speakers == [names[speaker] for speaker in read_datadir(data).speakers]
+    assert set(read_datadir(tmp_path / "d").column("gender")) == {"f", "m"}
     done = spkver("data", "join", tmp_path / "c", tmp_path / "a", data, code=2)
     assert "is in two of the directories (16 such): ids must differ" in done.stderr
 
