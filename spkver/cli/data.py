@@ -119,6 +119,28 @@ def join(out: Path, directories: tuple[str, ...], allow_pipes: bool) -> None:
 @command.command()
 @click.argument("directory", metavar="DIR", type=_DIR)
 @click.argument("out", type=_DIR)
+@click.option("--seconds", type=float, required=True, help="The length of a piece.")
+@click.option("--hop", type=float, help="From the start of one to that of the next.  [default: a piece's length]")
+@click.option("--most", type=click.IntRange(min=1), help="So many pieces of an utterance at most, the first ones.")
+@_PIPES
+def cut(directory: Path, out: Path, seconds: float, hop: float | None, most: int | None, allow_pipes: bool) -> None:
+    """Pieces of equal length of all utterances, as segments; utterances of less are left out.
+
+    \b
+    Example: spkver data cut data/test data/test_3s --seconds 3 --most 5
+    """
+    from spkver.datadir import cut as cut_all
+    from spkver.datadir import read_datadir, write_datadir
+
+    whole = read_datadir(directory, allow_pipes=allow_pipes)
+    pieces = cut_all(whole, seconds, hop=hop, most=most)
+    write_datadir(out, pieces)
+    click.echo(f"{out}: {len(pieces)} pieces of {len(set(pieces.speakers))} speakers")
+
+
+@command.command()
+@click.argument("directory", metavar="DIR", type=_DIR)
+@click.argument("out", type=_DIR)
 @click.option("--ids", "id_list", type=_DIR, help="The utterances in this file, one id a line.")
 @click.option("--speakers", type=int, help="So many speakers.")
 @click.option("--per-speaker", type=int, help="At most so many utterances of each speaker.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spkver.datadir import from_columns, read_datadir, write_datadir
+from spkver.datadir import from_columns, read_datadir, stats, write_datadir
 from spkver.trials import read_trials
 
 Spkver = Callable[..., subprocess.CompletedProcess]
@@ -70,6 +70,14 @@ def test_join(spkver: Spkver, data: Path, tmp_path: Path) -> None:
     assert "is in two of the directories (16 such): ids must differ" in done.stderr
 
 
+def test_cut(spkver: Spkver, data: Path, tmp_path: Path) -> None:
+    seconds = stats(read_datadir(data)).seconds[0] / 3
+    done = spkver("data", "cut", data, tmp_path / "c", "--seconds", seconds, "--most", 2)
+    assert done.stdout == f"{tmp_path / 'c'}: 48 pieces of 6 speakers\n"
+    done = spkver("data", "cut", data, tmp_path / "d", "--seconds", 1000, code=2)
+    assert done.stderr == "spkver: error: no utterance has 1000 s\n"
+
+
 def test_stats(spkver: Spkver, data: Path) -> None:
     done = spkver("data", "stats", data)
     table = {line[:32].strip(): line[32:] for line in done.stdout.splitlines()}
@@ -99,7 +107,7 @@ def test_trials(spkver: Spkver, data: Path, tmp_path: Path) -> None:
     assert "--same-gender needs the gender of every utterance: spk2gender is missing" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["validate", "split", "join", "subset", "stats", "trials"])
+@pytest.mark.parametrize("command", ["validate", "split", "join", "cut", "subset", "stats", "trials"])
 def test_help_ends_with_an_example(spkver: Spkver, command: str) -> None:
     done = spkver("data", command, "--help")
     assert f"Example: spkver data {command}" in done.stdout

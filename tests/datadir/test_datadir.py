@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spkver import audio
-from spkver.datadir import DataDir, from_columns, join, read_datadir, split, stats, subset, validate, write_datadir
+from spkver.datadir import DataDir, cut, from_columns, join, read_datadir, split, stats, subset, validate, write_datadir
 from spkver.errors import InputError
 
 SOUND = {
@@ -330,3 +330,31 @@ def test_channels(tmp_path):
     file.write_text("a x left\n")
     with pytest.raises(InputError, match=r"reco2file_and_channel:1: expected a channel, A or B, got 'left'"):
         read_datadir(tmp_path / "d")
+
+
+@given(st.lists(st.floats(0.01, 20), min_size=1, max_size=8), st.floats(0.05, 5), st.floats(0.05, 5))
+def test_pieces_lie_within_and_leave_out_less_than_a_hop(lengths: list[float], seconds: float, hop: float) -> None:
+    ids = [f"u{number}" for number in range(len(lengths))]
+    data = from_columns(ids, [f"/{name}.wav" for name in ids], ids, seconds=lengths)
+    if max(lengths) < seconds - 1e-6:
+        with pytest.raises(InputError, match="no utterance has"):
+            cut(data, seconds, hop=hop)
+    elif max(lengths) > seconds:
+        pieces = cut(data, seconds, hop=hop)
+        last = dict(zip(pieces.speakers, pieces.column("end") or ()))  # sorted by start within an utterance
+        for name, length in zip(ids, lengths):
+            assert name not in last or length - hop - 1e-6 < last[name] < length + 1e-6
+        starts = np.array(pieces.column("start"))
+        assert np.array(pieces.column("end")) == pytest.approx(starts + seconds)
+        firsts = np.array([name.split("-")[0] for name in pieces.ids[:-1]]) == [x.split("-")[0] for x in pieces.ids[1:]]
+        assert np.diff(starts)[firsts] == pytest.approx(hop)
+
+
+def test_pieces_of_segments_are_segments_of_the_recordings(tmp_path: Path) -> None:
+    one = {"recordings": ["r", "r"], "starts": [1, 10], "ends": [8.5, 11], "genders": ["f", "m"]}
+    pieces = cut(from_columns(["a", "b"], ["/r.wav"] * 2, ["s", "t"], **one), 3, most=2)
+    write_datadir(tmp_path / "d", pieces)
+    data = read_datadir(tmp_path / "d")
+    assert data.ids == ["a-0000000-0000300", "a-0000300-0000600"]
+    assert (data.column("start"), data.column("end")) == ([1.0, 4.0], [4.0, 7.0])
+    assert (data.column("seconds"), data.column("gender")) == ([3.0, 3.0], ["f", "f"])

@@ -1,0 +1,143 @@
+"""Data directories made of others: parts of one, several in one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spkver.datadir.seconds import durations
+from spkver.datadir.table import DataDir, absent, flat, of_two_paths, repeated
+from spkver.errors import InputError
+
+
+def split(
+    data: DataDir,
+    *,
+    speakers: int | None = None,
+    share: float | None = None,
+    named: Iterable[str] | None = None,
+    seed: int = 0,
+) -> tuple[DataDir, DataDir]:
+    """Two parts with no speaker in common: (the rest, the chosen speakers).
+
+    Exactly one of `speakers` (how many), `share` (of the speakers, between 0 and 1) and `named` (which) chooses.
+    The same seed chooses the same speakers. Raises InputError if either part would be empty.
+    """
+    if sum(choice is not None for choice in (speakers, share, named)) != 1:
+        raise InputError("give one of: a number of speakers, a share of them, a list of them")
+    everyone = _speakers(data)
+    if named is not None:
+        chosen = sorted(set(named))
+        if unknown := sorted(set(chosen) - set(everyone)):
+            raise InputError(f"speaker {unknown[0]!r} of the list has no utterances here")
+    else:
+        count = speakers if speakers is not None else round(float(share or 0) * len(everyone))
+        chosen = _draw(everyone, count, "speakers", seed)
+    if not 0 < len(chosen) < len(everyone):
+        raise InputError(f"{len(chosen)} of {len(everyone)} speakers chosen: both parts need at least one")
+    among = pc.is_in(data.table["speaker"], value_set=pa.array(chosen, pa.string()))
+    return data.filter(pc.invert(among)), data.filter(among)
+
+
+def join(parts: Sequence[DataDir]) -> DataDir:
+    """All utterances of several data directories; what only some of them know of their utterances is null in others.
+
+    A speaker's id means the same person in all of them. Raises InputError for an utterance id that is in two of them,
+    and for a recording's id that stands for two paths.
+    """
+    table = pa.concat_tables([part.table for part in parts], promote_options="default").combine_chunks()
+    if "start" in table.column_names:  # a whole recording is a segment of its own here
+        start = table.schema.get_field_index("start")
+        table = table.set_column(start, "start", pc.fill_null(table["start"], 0.0))
+    for name, again in (("utterance", repeated(flat(table["id"]))), ("recording", of_two_paths(table))):
+        if pc.any(again).as_py():
+            first = table["id" if name == "utterance" else name].filter(again)[0].as_py()
+            count = pc.sum(again).as_py()
+            raise InputError(f"{name} {first!r} is in two of the directories ({count} such): ids must differ")
+    return DataDir(table.sort_by("id"))
+
+
+def prefixed(data: DataDir, prefix: str) -> DataDir:
+    """The same with `prefix` before every speaker id: corpora number speakers alike (VoxCeleb2 and CN-Celeb do)."""
+    names = pc.binary_join_element_wise(prefix, data.table["speaker"], "")
+    return DataDir(data.table.set_column(data.table.schema.get_field_index("speaker"), "speaker", names))
+
+
+def subset(
+    data: DataDir,
+    *,
+    ids: Sequence[str] | None = None,
+    speakers: int | None = None,
+    per_speaker: int | None = None,
+    utterances: int | None = None,
+    seed: int = 0,
+) -> DataDir:
+    """A smaller data directory: these ids, of that many speakers, at most so many of each, so many in all.
+
+    What is drawn is drawn at random, the same for the same seed. Raises InputError for an id that is not there and
+    for more speakers or utterances than there are.
+    """
+    if ids is not None:
+        wanted = pa.array(ids, pa.string())
+        unknown = wanted.filter(absent(wanted, flat(data.table["id"])))
+        if len(unknown):
+            raise InputError(f"utterance {unknown[0].as_py()!r} is not here ({len(unknown)} such ids)")
+        data = data.filter(pc.is_in(data.table["id"], value_set=wanted))
+    if speakers is not None:
+        chosen = _draw(_speakers(data), speakers, "speakers", seed)
+        data = data.filter(pc.is_in(data.table["speaker"], value_set=pa.array(chosen, pa.string())))
+    random = np.random.default_rng(seed)
+    if per_speaker is not None:
+        data = data.filter(_rank_in_group(data.speakers, random) < per_speaker)
+    if utterances is not None:
+        chosen_rows = _draw(range(len(data)), utterances, "utterances", seed)
+        data = DataDir(data.table.take(pa.array(sorted(chosen_rows))))
+    return data
+
+
+def cut(data: DataDir, seconds: float, *, hop: float | None = None, most: int | None = None) -> DataDir:
+    """Pieces of so many seconds of every utterance, as segments; those of less give none, and a remainder is left out.
+
+    A piece starts every `hop` seconds (by default where the last one ended), at most `most` of an utterance. Their ids
+    are the utterance's with start and end in hundredths of a second, as Kaldi's uniform subsegments have them.
+    Raises InputError if nothing is long enough.
+    """
+    hop = seconds if hop is None else hop
+    if seconds < 0.01 or hop < 0.01:
+        raise InputError(f"pieces and hops are of 0.01 s or more, got {seconds:g} and {hop:g}")
+    counts = np.floor((durations(data) - seconds) / hop + 1e-9).astype(np.int64) + 1
+    counts = np.clip(counts, 0, most)
+    if not counts.any():
+        raise InputError(f"no utterance has {seconds:g} s")
+    rows = np.repeat(np.arange(len(data)), counts)
+    first = (np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)) * hop
+    table = data.table.take(pa.array(rows))
+    marks = [f"-{round(at * 100):07d}-{round((at + seconds) * 100):07d}" for at in first]
+    ids = pc.binary_join_element_wise(flat(table["id"]), pa.array(marks), "")
+    start = first + np.array(table["start"]) if "start" in table.column_names else first
+    changed = {"id": ids, "start": start, "end": start + seconds, "seconds": np.full(len(rows), seconds)}
+    return DataDir(pa.table({name: table[name] for name in table.column_names} | changed).sort_by("id"))
+
+
+def _speakers(data: DataDir) -> list[str]:
+    return sorted(data.table["speaker"].unique().to_pylist())
+
+
+def _draw(among: Sequence, count: int, what: str, seed: int) -> list:
+    if not 0 < count <= len(among):
+        raise InputError(f"{count} {what} wanted, {len(among)} are there")
+    order = np.random.default_rng(seed).permutation(len(among))
+    return [among[place] for place in order[:count]]
+
+
+def _rank_in_group(groups: Sequence[str], random: np.random.Generator) -> np.ndarray:
+    """Each element's place (from 0) in a random order of its group."""
+    codes = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)[1]
+    order = np.lexsort((random.random(len(codes)), codes))
+    starts = np.searchsorted(codes[order], codes[order])  # where each one's group begins in that order
+    ranks = np.empty(len(codes), np.int64)
+    ranks[order] = np.arange(len(codes)) - starts
+    return ranks

@@ -1,0 +1,71 @@
+"""How long recordings are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import chain
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spkver import audio
+from spkver.datadir.table import DataDir
+from spkver.errors import InputError, RunError
+from spkver.processes import available_cpus, process_pool
+from spkver.progress import bar
+
+_CHUNK = 512  # files that a process opens for one message
+
+
+def read_seconds(paths: Sequence[str]) -> list[float | None]:
+    """The duration of every recording in seconds, from the headers; None for one that cannot be opened.
+
+    Many recordings are opened by a process on every core, in threads, since the time goes into waiting for the disk.
+    """
+    chunks = [paths[at : at + _CHUNK] for at in range(0, len(paths), _CHUNK)]
+    jobs = min(available_cpus(), len(chunks) // 32)  # a process takes a second to start
+    found = []
+    pool = process_pool(jobs) if jobs > 1 else ThreadPoolExecutor(1)
+    try:
+        with bar(total=len(paths), what="durations", unit="file") as progress:
+            for durations in pool.map(_seconds_of_all, chunks):
+                found.append(durations)
+                progress.update(len(durations))
+    except BrokenProcessPool as error:
+        raise RunError("a process that read headers was killed (out of memory?); run again") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return list(chain.from_iterable(found))
+
+
+def _seconds_of_all(paths: Sequence[str]) -> list[float | None]:
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(_seconds, paths))
+
+
+def _seconds(path: str) -> float | None:
+    try:
+        return audio.seconds(path)
+    except InputError:
+        return None
+
+
+def durations(data: DataDir) -> np.ndarray:
+    """Seconds of every utterance: from utt2dur, else from the segment, else from the recording's header."""
+    known = data.table["seconds"] if "seconds" in data.table.column_names else pa.nulls(len(data), pa.float64())
+    if "start" in data.table.column_names:
+        known = pc.coalesce(known, pc.subtract(data.table["end"], data.table["start"]))
+    seconds = np.array(known, dtype=np.float64)
+    unknown = np.flatnonzero(np.isnan(seconds))
+    if len(unknown):
+        paths = data.table["path"].take(pa.array(unknown)).to_pylist()
+        found = read_seconds(paths)
+        if None in found:
+            raise InputError(f"{paths[found.index(None)]}: cannot be opened, so its duration is not known")
+        seconds[unknown] = found
+        if "start" in data.table.column_names:  # open-ended segments
+            seconds[unknown] -= np.array(data.table["start"])[unknown]
+    return seconds

@@ -1,0 +1,151 @@
+"""The table behind a data directory, and what its columns are looked up and compared by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spkver.errors import InputError
+
+# Optional columns of the table, and the file each is kept in
+OF_UTTERANCES = {"session": "utt2session", "seconds": "utt2dur", "language": "utt2lang", "genre": "utt2genre"}
+OF_SPEAKERS = {"gender": "spk2gender", "age": "spk2age", "nationality": "spk2nationality"}
+CHANNELS = "reco2file_and_channel"  # Kaldi's: recording, its file's name, A or B
+
+WORD = r"^[^\s\p{Z}\p{Cc}]+$"  # RE2's \s alone is ASCII's
+PATH = r"^[^\s\p{Z}\p{Cc}]([^\n\r]*[^\s\p{Z}\p{Cc}])?$"
+
+Column = Any  # a Python sequence or an Arrow array, which mypy does not know
+
+
+@dataclass(frozen=True)
+class DataDir:
+    """The utterances of a data directory, sorted by id (byte order).
+
+    The columns of `table`: id, speaker, recording (its id in wav.scp), path (or a shell command ending in `|`); if
+    there are segments start and end (seconds; end null: to the end of the recording); where known session, seconds
+    (duration), language, genre, gender, age, nationality; channel (of files with several: 0, 1, ...; null where the
+    file has one).
+    """
+
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def column(self, name: str) -> list | None:
+        """A column as a Python list, or None where the directory does not have it."""
+        return self.table[name].to_pylist() if name in self.table.column_names else None
+
+    def required(self, name: str, purpose: str) -> list:
+        """A column that must be there for every utterance. Raises InputError saying what it was needed for."""
+        values = self.column(name)
+        if values is None or None in values:
+            file = (OF_UTTERANCES | OF_SPEAKERS)[name]
+            raise InputError(f"{purpose} needs the {name} of every utterance: {file} is missing or has gaps")
+        return values
+
+    @property
+    def ids(self) -> list[str]:
+        """Utterance ids."""
+        return self.table["id"].to_pylist()
+
+    @property
+    def speakers(self) -> list[str]:
+        """The speaker of every utterance."""
+        return self.table["speaker"].to_pylist()
+
+    @property
+    def paths(self) -> list[str]:
+        """The recording of every utterance."""
+        return self.table["path"].to_pylist()
+
+    @property
+    def sessions(self) -> list[str | None] | None:
+        """The session of every utterance, or None where the directory has none."""
+        return self.column("session")
+
+    def filter(self, keep: pa.Array | np.ndarray) -> DataDir:
+        """The utterances for which `keep` (bool, one an utterance) is true."""
+        return DataDir(self.table.filter(pa.array(keep) if isinstance(keep, np.ndarray) else keep))
+
+
+def from_columns(
+    ids: Column,
+    paths: Column,
+    speakers: Column,
+    *,
+    sessions: Column | None = None,
+    seconds: Column | None = None,
+    languages: Column | None = None,
+    genres: Column | None = None,
+    genders: Column | None = None,
+    ages: Column | None = None,
+    nationalities: Column | None = None,
+    recordings: Column | None = None,
+    starts: Column | None = None,
+    ends: Column | None = None,
+    channels: Column | None = None,
+) -> DataDir:
+    """A data directory from one value per utterance, in any order, as Python sequences or Arrow arrays.
+
+    Of whole recordings, unless `starts` and `ends` (seconds; None: to the end) say which part of `recordings` (ids).
+    channels: of files with several, counted from 0; None where the file has one.
+    Raises InputError for a name that is not UTF-8.
+    """
+    text = {"id": ids, "speaker": speakers, "recording": ids if recordings is None else recordings, "path": paths}
+    text |= {"session": sessions, "language": languages, "genre": genres}
+    text |= {"gender": genders, "age": ages, "nationality": nationalities}
+    numbers = {"seconds": seconds, "start": starts, "end": ends}
+    columns = {name: _array(values, pa.string()) for name, values in text.items() if values is not None}
+    columns |= {name: _array(values, pa.float64()) for name, values in numbers.items() if values is not None}
+    if channels is not None:
+        columns["channel"] = _array(channels, pa.int64())
+    return DataDir(pa.table(columns).sort_by("id"))
+
+
+def _array(values: Column, of: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values.cast(of)
+    try:
+        return pa.array(values, of)
+    except UnicodeEncodeError as error:
+        raise InputError(f"{error.object!r}: a name that is not UTF-8; rename it") from error
+
+
+# Lists are mostly sorted and of the same keys, which takes no hash table to see.
+
+
+def look_up(keys: pa.Array, known: pa.Array, values: pa.Array) -> pa.Array:
+    """The value of every key, null for a key that is not known."""
+    return values if keys.equals(known) else values.take(pc.index_in(keys, value_set=known))
+
+
+def absent(keys: pa.Array, known: pa.Array) -> pa.Array:
+    """True where a key is not known."""
+    if keys.equals(known):
+        return pa.array(np.zeros(len(keys), bool))
+    return pc.invert(pc.is_in(keys, value_set=known))
+
+
+def repeated(keys: pa.Array) -> pa.Array:
+    """True where a key has occurred before."""
+    if len(keys) < 2 or pc.all(pc.less(keys[:-1], keys[1:])).as_py():
+        return pa.array(np.zeros(len(keys), bool))
+    first = pc.index_in(keys, value_set=keys)  # the place of its first occurrence
+    return pa.array(first.to_numpy(zero_copy_only=False) != np.arange(len(keys)))
+
+
+def of_two_paths(table: pa.Table) -> pa.Array:
+    """True where a recording's id occurred before with another path."""
+    recordings, paths = flat(table["recording"]), flat(table["path"])
+    return pc.not_equal(paths.take(pc.index_in(recordings, value_set=recordings)), paths)
+
+
+def flat(column: pa.ChunkedArray) -> pa.Array:
+    """The column in one piece."""
+    return column.combine_chunks()
