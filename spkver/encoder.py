@@ -202,9 +202,11 @@ class Encoder(nn.Module):
         encoder.model_id = str(network.about.get("model")) if exact else sha256(path)[:32]
         return encoder.eval()
 
-    def save(self, path: StrPath, card: str = "") -> None:
-        """Write the model directory, whole or not at all."""
+    def save(self, path: StrPath, card: str = "", *, half: bool = False) -> None:
+        """Write the model directory, whole or not at all. half: weights in float16; InputError for one beyond it."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        if half:
+            tensors = {name: _half(name, tensor) for name, tensor in tensors.items()}
         with atomic_directory(path) as part:
             safetensors.torch.save_file(tensors, part / WEIGHTS)
             save(self.config, part / CONFIG)
@@ -257,6 +259,15 @@ def pick_device(name: str) -> torch.device:
 def load_model(path: StrPath, device: str = "cpu") -> Encoder:
     """Open a model directory, or an .onnx file that `spkver export` wrote, for inference, as `Encoder.open` does."""
     return Encoder.open(path, device)
+
+
+def _half(name: str, tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    kept = tensor.half()
+    if not kept.isfinite().all():
+        raise InputError(f"{name}: {tensor.abs().max():g} is beyond float16; keep the weights in float32")
+    return kept
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

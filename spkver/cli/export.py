@@ -15,7 +15,7 @@ FORMS = {".onnx": "onnx"}  # by the name of OUT
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--to", "form", help="The form, where the name of OUT does not say it.  [.onnx: onnx]")
 @click.option("--waveform", is_flag=True, help="onnx: with fbank and CMN inside: waveform in.")
-@click.option("--half", is_flag=True, help="onnx: float16 weights, half the size; computed with in float32.")
+@click.option("--half", is_flag=True, help="onnx, model: float16 weights, half the size; computed with in float32.")
 @click.option("--int8", is_flag=True, help="onnx: 8-bit integers by dynamic quantisation, a quarter of the size.")
 @click.option("--sherpa", is_flag=True, help="onnx: refuse what sherpa-onnx would not compute alike.")
 @click.option("--language", help="onnx: what sherpa-onnx is told.  [default: unknown]")
@@ -39,15 +39,15 @@ def command(model: Path, out: Path, form: str | None, half: bool, int8: bool, **
     theirs to the last field.
 
     \b
-    model: a model directory again, with a chain of transforms (centre, whiten, pca, lda, wccn) behind
-    the network, so that its embeddings have fewer dimensions.
+    model: a model directory again, with float16 weights, or with a chain of transforms (centre,
+    whiten, pca, lda, wccn) behind the network, so that its embeddings have fewer dimensions.
 
     \b
     Example:
       spkver export exp/my/model my.onnx
       spkver export exp/my/model my-waveform.onnx --waveform
       spkver export exp/my/model my-folder --to wespeaker
-      spkver export exp/my/model my-64 --to model --chain chain
+      spkver export exp/my/model my-64 --to model --chain chain --half
     """
     from spkver.config import validate
     from spkver.encoder import load_model

@@ -31,6 +31,6 @@ EXPORTS = Registry(
     {
         "onnx": "spkver.export.onnx:OnnxExport",
         "wespeaker": "spkver.export.wespeaker:WeSpeakerExport",
-        "model": "spkver.export.projected:ProjectedExport",
+        "model": "spkver.export.model:ModelExport",
     },
 )

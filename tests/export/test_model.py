@@ -1,4 +1,4 @@
-"""Models with fewer dimensions: what the chain makes of the embeddings, from the network itself."""
+"""Models of models: what a chain makes of the embeddings, from the network itself; half the size."""
 
 from __future__ import annotations
 
@@ -80,14 +80,33 @@ def test_what_is_refused(tmp_path):
     ]:
         with pytest.raises(InputError, match=said):
             export(encoder, tmp_path / out, chain=str(tmp_path / chain))
-    with pytest.raises(InputError, match="give --chain"):
+    with pytest.raises(InputError, match="nothing would change: give --chain or --half"):
         export(encoder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_half_the_size(tmp_path):
+    encoder = model_of(tmp_path / "model", MODELS["an affine layer"])
+    (said,) = export(encoder, tmp_path / "half", weights="float16")
+    halved = load_model(tmp_path / "half")
+    kept, full = ((tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "model"))
+    assert kept < 0.65 * full and said.endswith("weights kept in float16")  # small as it is, much of it is names
+    assert {tensor.dtype for tensor in halved.network.state_dict().values()} <= {torch.float32, torch.int64}
+    waveform = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
+    one, other = encoder.embed(waveform), halved.embed(waveform)
+    assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.9999
+    with torch.no_grad():
+        next(iter(encoder.network.parameters())).fill_(1e5)
+    with pytest.raises(InputError, match="100000 is beyond float16"):
+        export(encoder, tmp_path / "far", weights="float16")
+    assert not (tmp_path / "far").exists()
 
 
 def test_by_the_command(tmp_path):
     chain_of(tmp_path / "chain", model_of(tmp_path / "model", MODELS["an affine layer"]), ["pca:2"])
     paths = [str(tmp_path / name) for name in ("model", "out", "chain")]
-    done = CliRunner().invoke(command, [*paths[:2], "--to", "model", "--chain", paths[2]], catch_exceptions=False)
-    assert done.exit_code == 0 and "6 values brought to 2 by pca" in done.output
+    done = CliRunner().invoke(
+        command, [*paths[:2], "--to", "model", "--chain", paths[2], "--half"], catch_exceptions=False
+    )
+    assert done.exit_code == 0 and "6 values brought to 2 by pca; weights kept in float16" in done.output
     assert load_model(tmp_path / "out").dim == 2

@@ -1,0 +1,70 @@
+"""A model directory of another: with float16 weights, or with a chain of affine transforms behind it, or both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from spkver.config import Component
+from spkver.encoder import Encoder, EncoderConfig
+from spkver.errors import InputError
+from spkver.files import StrPath
+from spkver.models.projected import ProjectedConfig
+from spkver.scoring.chain import read_chain
+
+
+class ModelExportConfig(Component):
+    """What the embeddings go through, and how the weights are kept (they are computed with in float32)."""
+
+    name: Literal["model"] = "model"
+    chain: str | None = Field(None, description="directory that `spkver transform fit` wrote, without the step length")
+    weights: Literal["float32", "float16"] = "float32"
+
+
+class ModelExport:
+    """The same encoder, with the chain behind it as one affine layer."""
+
+    Config = ModelExportConfig
+
+    def __init__(self, config: ModelExportConfig) -> None:
+        self.config = config
+
+    def write(self, encoder: Encoder, path: StrPath) -> list[str]:
+        """Write the directory. Raises InputError for a chain that is not affine, or is of another model."""
+        half = self.config.weights == "float16"
+        if self.config.chain is None and not half:
+            raise InputError(f"{path}: nothing would change: give --chain or --half")
+        if Path(path).exists():
+            raise InputError(f"{path}: it is there already; give another name, or remove it")
+        name, changes, made = encoder.config.model.name, [], encoder
+        if self.config.chain is not None:
+            made, what = projected(encoder, self.config.chain)
+            changes.append(what)
+        if half:
+            changes.append("weights kept in float16")
+        title = name if made is encoder else f"{name}, projected"
+        told = "; ".join(changes)
+        made.save(path, f"# {title}\n\nThe model {encoder.model_id}, its {told}.\n", half=half)
+        return [f"{path}: {name}, {told}"]
+
+
+def projected(encoder: Encoder, path: str) -> tuple[Encoder, str]:
+    """The encoder with the chain behind it, and what that does to its embeddings, in words."""
+    chain = read_chain(path)
+    if chain.model != encoder.model_id:
+        raise InputError(
+            f"{path}: learnt on embeddings of the model '{chain.model}', this is "
+            f"'{encoder.model_id}'; learn it on embeddings of this one"
+        )
+    matrix, offset = chain.affine(encoder.dim)
+    model = ProjectedConfig(network=encoder.config.model, dim=len(offset))
+    made = Encoder(EncoderConfig(front_end=encoder.config.front_end, model=model))
+    made.network.network.load_state_dict(encoder.network.state_dict())
+    with torch.no_grad():
+        made.network.projection.weight.copy_(torch.from_numpy(matrix.T))
+        made.network.projection.bias.copy_(torch.from_numpy(offset))
+    steps = ", ".join(step.name for step in chain.steps)
+    return made, f"embeddings of {encoder.dim} values brought to {len(offset)} by {steps}"
