@@ -46,12 +46,12 @@ def environment() -> Iterator[Path]:
 
 @pytest.fixture
 def recipe(environment: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
-    """Run `recipes/NAME/run.sh OPTIONS` from stage 1 on, its data and experiments below the test's folder."""
+    """Run `recipes/NAME/run.sh OPTIONS` from stage 1 on, small, with data and experiments below the test's folder."""
 
-    def run(name: str, *options: object, code: int = 0) -> subprocess.CompletedProcess:
+    def run(name: str, *options: object, small: list[str] = SMALL, code: int = 0) -> subprocess.CompletedProcess:
         places = ["--data", tmp_path / "data", "--exp", tmp_path / "exp"]
         done = subprocess.run(
-            ["bash", f"recipes/{name}/run.sh", "--stage", "1", *map(str, [*places, *SMALL, *options])],
+            ["bash", f"recipes/{name}/run.sh", "--stage", "1", *map(str, [*places, *small, *options])],
             cwd=REPOSITORY,
             env=os.environ | {"VIRTUAL_ENV": str(environment)},
             capture_output=True,
@@ -68,13 +68,13 @@ def recipe(environment: Path, tmp_path: Path) -> Callable[..., subprocess.Comple
 
 @pytest.fixture
 def record() -> Callable[..., None]:
-    """Write recordings of a second of noise, which is the speaker's own as far as its name stands in the path."""
+    """Write recordings of noise, which is the speaker's own as far as its name stands in the path."""
 
-    def make(root: Path, *names: str) -> None:
+    def make(root: Path, *names: str, seconds: float = 1.0) -> None:
         for number, name in enumerate(names):
             speaker = re.search(r"id\d+|/\d+/", name)
             own = np.random.default_rng(sum((speaker[0] if speaker else name).encode())).normal(size=16)
-            voice = np.convolve(np.random.default_rng(number).normal(size=16000), own, mode="same")
+            voice = np.convolve(np.random.default_rng(number).normal(size=int(16000 * seconds)), own, mode="same")
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             audio.write(root / name, (0.1 * voice / np.abs(voice).max()).astype(np.float32), 16000)
 

@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# The model that comes with the package (spkver/start): trained for speech unlike its training speech.
+#
+#   bash recipes/start_model/run.sh --speechocean ROOT --cohort ROOT --trials DIR     all stages
+#   bash recipes/start_model/run.sh --stage 5 --stop-stage 5                          the final model measured again
+#
+# Options: --speechocean ROOT (speechocean762, as published or as an opus tree), --cohort ROOT (ROOT/SPEAKER/FILE: one
+# recording of each of 248 speakers of LibriSpeech's train-clean-100), --trials DIR (with speechocean762_test.txt and
+# speechocean762_test_hard.txt), --data DIR and --exp DIR (where everything goes, by default in this folder),
+# --overrides "KEY=VALUE ..." (of both trainings), --dev-speakers N (of speechocean762), --nontargets N (trials of each
+# development list), --far RATE (false accepts that the threshold is for), --stage N, --stop-stage M, --jobs N (processes
+# of data stages). A stage that is run again keeps what is complete.
+
+here=recipes/start_model
+speechocean=
+cohort=
+trials=
+data=$here/data
+exp=$here/exp
+overrides=
+dev_speakers=20
+nontargets=20000
+far=0.01
+source "$(dirname "$0")/../common.sh"
+conf=$here/conf
+lists="speechocean762_test speechocean762_test_hard"
+read -ra overrides <<< "$overrides"
+
+if stage 0 "environment"; then
+  install plot,tensorboard
+fi
+
+if stage 1 "data directories; for development without 20 speakers of the one corpus and half of the other's"; then
+  [[ -n $speechocean && -n $cohort ]] || die "--speechocean and --cohort are needed: the roots of the corpora"
+  python -m data_prep.speechocean762 "$speechocean" "$data/so" --dev-speakers "$dev_speakers" --seed 1
+  python -m data_prep.folder "$cohort" "$data/libri/all"
+  spkver data split "$data/libri/all" "$data/libri/core" "$data/libri/far" --share 0.5 --seed 1
+  spkver data join "$data/train" so="$data/so/train" libri="$data/libri/all"
+  spkver data join "$data/train_core" so="$data/so/train_core" libri="$data/libri/core"
+  spkver data trials "$data/so/dev" "$data/dev.trials" --nontargets "$nontargets"
+  spkver data cut "$data/libri/far" "$data/far" --seconds 3 --most 5
+  spkver data trials "$data/far" "$data/far.trials" --nontargets "$nontargets"
+fi
+
+if stage 2 "audio packs: as recorded, and as they would have been in two other channels each"; then
+  for split in train train_core; do
+    spkver pack "$data/$split" "$exp/packs/$split" --jobs "$jobs"
+    for seed in 1 2; do
+      spkver pack "$data/$split" "$exp/packs/${split}_$seed" --simulate "$conf/channels.yaml" --seed "$seed" --jobs "$jobs"
+    done
+  done
+  spkver pack "$data/so/dev" "$exp/packs/dev" --jobs "$jobs"
+  spkver pack "$data/so/test" "$exp/packs/test" --jobs "$jobs"
+  spkver pack "$data/so/test" "$exp/packs/test_mild" --simulate "$conf/mild.yaml" --seed 7 --jobs "$jobs"
+  spkver pack "$data/far" "$exp/packs/far_clean" --jobs "$jobs"
+  for way in mild hard; do
+    spkver pack "$data/far" "$exp/packs/far_$way" --simulate "$conf/$way.yaml" --seed 7 --jobs "$jobs"
+  done
+fi
+
+# train_both NAME SPLIT: exp/NAME-clean, then exp/NAME from there
+train_both() {
+  local packs=$exp/packs/$2
+  spkver train "$conf/clean.yaml" --out "$exp/$1-clean" --resume data.train="$packs" "${overrides[@]}"
+  spkver train "$conf/robust.yaml" --out "$exp/$1" --resume start.model="$exp/$1-clean/model" \
+    data.train="[$packs, ${packs}_1, ${packs}_2]" "${overrides[@]}"
+}
+
+if stage 3 "development: without those speakers, error rates on them"; then
+  train_both dev train_core
+  for model in dev-clean dev; do
+    for set in dev far_clean far_mild far_hard; do
+      list=$data/${set%%_*}.trials
+      spkver extract "$exp/packs/$set" "$exp/$model/$set.parquet" --model "$exp/$model/model"
+      spkver score "$list" "$exp/$model/$set.parquet" "$exp/$model/$set.scores"
+      echo "$set, $model"
+      spkver evaluate "$exp/$model/$set.scores" --trials "$list"
+    done
+  done
+fi
+
+if stage 4 "the final model: all speakers, the same number of steps; its weights in float16"; then
+  train_both final train
+  [[ -d $exp/start ]] || spkver export "$exp/final/model" "$exp/start" --to model --half
+fi
+
+if stage 5 "the final model on the test lists: whole, cut to 2 s, one side through another channel"; then
+  [[ -n $trials ]] || die "--trials is needed: the folder with $lists"
+  spkver extract "$exp/packs/test" "$exp/scores/whole.parquet" --model "$exp/start"
+  spkver extract "$exp/packs/test" "$exp/scores/2s.parquet" --model "$exp/start" --seconds 2
+  spkver extract "$exp/packs/test_mild" "$exp/scores/mild.parquet" --model "$exp/start"
+  for list in $lists; do
+    spkver score "$trials/$list.txt" "$exp/scores/whole.parquet" "$exp/scores/${list}_whole.scores"
+    spkver score "$trials/$list.txt" "$exp/scores/2s.parquet" "$exp/scores/${list}_2s.scores"
+    spkver score "$trials/$list.txt" "$exp/scores/whole.parquet" "$exp/scores/${list}_mild.scores" \
+      --test "$exp/scores/mild.parquet"
+    for way in whole 2s mild; do
+      echo "$list, $way"
+      spkver evaluate "$exp/scores/${list}_$way.scores" --trials "$trials/$list.txt"
+    done
+  done
+fi
+
+if stage 6 "its threshold: one false accept in a hundred where one side came through another channel"; then
+  [[ -n $trials ]] || die "--trials is needed: the folder with $lists"
+  spkver threshold "$exp/scores/speechocean762_test_mild.scores" --trials "$trials/speechocean762_test.txt" --far "$far" \
+    --speakers "$data/so/test/utt2spk" --model "$exp/start"
+fi

@@ -1,0 +1,65 @@
+"""The recipe of the model that comes with the package, from its first stage to its last, on miniature trees."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+from spkver.encoder import load_model
+from spkver.trials import Scores, read_trials, write_scores
+from spkver.verify.decision import read_decision
+
+TINY = (
+    "model.channels=8 model.pooled_channels=16 model.dim=8 train.batch_size=4 train.log_every=1 train.precision=fp32 "
+    "train.steps=2"
+)
+SMALL = ["--overrides", TINY, "--dev-speakers", "2", "--nontargets", "4", "--far", "0.5", "--jobs", "1"]
+
+
+@pytest.fixture
+def corpora(record, tmp_path):
+    """speechocean762 as a tree with its two lists, and one recording of each of four speakers."""
+    so, cohort = tmp_path / "so", tmp_path / "cohort"
+    described = ["speaker\tgender\tage\tsplit"]
+    for number in range(8):
+        split, speaker = ("train", "test")[number % 2], f"{number:04d}"
+        record(so, *(f"{split}/{speaker}/0{speaker}{n}.wav" for n in range(2)))
+        described.append(f"{speaker}\t{'fm'[number // 2 % 2]}\t{20 + number}\t{split}")
+    (so / "speakers.tsv").write_text("\n".join(described) + "\n")
+    for speaker in (103, 1034, 1040, 3):  # the last is a number of the other corpus, too
+        record(cohort, f"{speaker:04d}/{speaker}-1.wav", seconds=6.5)
+    tests = [f"test/000{speaker}/0000{speaker}{n}.wav" for speaker in (1, 3, 5, 7) for n in range(2)]
+    trials = [f"{a[5:9] == b[5:9]:d} {a} {b}\n" for a, b in itertools.combinations(tests, 2)]
+    for name in ("speechocean762_test.txt", "speechocean762_test_hard.txt"):
+        (tmp_path / name).write_text("".join(trials))
+    return ["--speechocean", so, "--cohort", cohort, "--trials", tmp_path]
+
+
+def test_all_stages(recipe, corpora, tmp_path):
+    done = recipe("start_model", *corpora, "--stop-stage", 5, small=SMALL)
+    assert re.findall(r"=== stage (\d)", done.stdout) == list("12345")
+    told = re.findall(r"^(\S+, \S+)$", done.stdout, re.MULTILINE)
+    sets = ("dev", "far_clean", "far_mild", "far_hard")
+    lists = ("speechocean762_test", "speechocean762_test_hard")
+    expected = [f"{each}, {model}" for model in ("dev-clean", "dev") for each in sets]
+    expected += [f"{each}, {way}" for each in lists for way in ("whole", "2s", "mild")]
+    assert told == expected and done.stdout.count("EER ") >= len(told)
+    trained = (tmp_path / "exp" / "final" / "train.log").read_text()
+    assert "8 speakers" in trained and "24 classes" in trained  # those of one number stay apart
+    # two steps tell nobody apart: scores that do, to decide by
+    trials = read_trials(tmp_path / "speechocean762_test.txt")
+    scores = np.where(trials.target, 0.9, 0.1) - np.arange(len(trials)) / 1000
+    scored = Scores(trials, scores.astype(np.float32))
+    write_scores(tmp_path / "exp" / "scores" / "speechocean762_test_mild.scores", scored)
+    recipe("start_model", *corpora, "--stage", 6, small=SMALL)
+    start = load_model(tmp_path / "exp" / "start")
+    decision = read_decision(tmp_path / "exp" / "start")
+    assert decision.model == start.model_id and 0.07 < decision.threshold < 0.1  # half of the others
+
+
+def test_what_is_missing_is_said(recipe):
+    assert "--speechocean and --cohort are needed" in recipe("start_model", small=[], code=2).stderr
+    assert "--trials is needed" in recipe("start_model", "--stage", 5, small=[], code=2).stderr
