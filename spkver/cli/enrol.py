@@ -29,7 +29,7 @@ def command(name: str, files: tuple[Path, ...], model: Path | None, book: Path |
     from spkver.verify import book as books
     from spkver.verify.model import embeddings_of
 
-    where = voices.place(book)
+    name, where = books.checked(name), voices.place(book)
     before = books.open_book(where)
     verifier = voices.load(model)
     before.require(verifier.model_id)

@@ -124,7 +124,7 @@ def enrol(folder: StrPath, name: str, recordings: Embeddings) -> Book:
     recordings: their ids the hashes of the audio. Those that the person has already are left as they are.
     Raises InputError for a name that cannot be one, a recording that is another person's, and a book of another model.
     """
-    name = _checked(name)
+    name = checked(name)
     with _edited(folder) as book:
         book.require(recordings.model)
         old = book.voices
@@ -247,7 +247,8 @@ def _alphabetical(words: list[str]) -> tuple[list[str], np.ndarray]:
     return column.dictionary.take(pa.array(order)).to_pylist(), np.argsort(order)[column.indices.to_numpy()]
 
 
-def _checked(name: str) -> str:
+def checked(name: str) -> str:
+    """A name as the book has it. Raises InputError for one that cannot be."""
     name = _normal(name)
     if not name or not name.isprintable():
         raise InputError(f"{name!r}: a name has letters, and neither tabs nor line ends")
