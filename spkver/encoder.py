@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Recording = StrPath | np.ndarray | Tensor
 SINGLE = (str, os.PathLike, np.ndarray, Tensor)
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BATCH_SECONDS = 60.0  # audio in one batch of equal lengths
 _HELD_SECONDS = 600.0  # audio of a list that is held while it is put in batches
 
@@ -51,6 +52,7 @@ class Encoder(nn.Module):
     _anchor: Tensor
 
     whole_seconds = 300.0  # what is longer is embedded window by window
+    precision = "fp32"  # of the network's products, at inference
 
     def __init__(self, config: EncoderConfig, network: nn.Module | None = None) -> None:
         """network: by default the config's, with random weights."""
@@ -165,10 +167,31 @@ class Encoder(nn.Module):
     def _finite(self, features: Tensor) -> np.ndarray:
         if self.training:
             raise RuntimeError("embed with a training encoder: call .eval() first")
-        vectors: np.ndarray = self.network(features).float().cpu().numpy()
+        vectors = self._vectors(features, self.precision)
+        if self.precision == "fp16" and not np.isfinite(vectors).all():  # beyond 65504 within
+            vectors = self._vectors(features, "fp32")
         if not np.isfinite(vectors).all():
             raise InputError(f"the network gave a non-finite embedding for {features.shape[1]} frames")
         return vectors
+
+    def _vectors(self, features: Tensor, precision: str) -> np.ndarray:
+        with torch.autocast(self.device.type, PRECISIONS[precision], enabled=precision != "fp32"):
+            return np.asarray(self.network(features).float().cpu())
+
+    def computing_in(self, precision: str) -> Self:
+        """The same encoder, whose network computes in fp32, bf16 or fp16 from now on; embeddings stay float32.
+
+        Batches that go beyond fp16's range are computed again in fp32. Raises InputError for another name, and for an
+        ONNX file, which computes in what it was exported to.
+        """
+        if precision not in PRECISIONS:
+            raise InputError(f"precision '{precision}': one of {', '.join(PRECISIONS)}")
+        if precision != "fp32" and getattr(self.network, "fixed_precision", False):
+            raise InputError(
+                f"an ONNX file computes in what it was exported to, not in {precision}; give a directory"
+            )
+        self.precision = precision
+        return self
 
     @classmethod
     def open(cls, path: StrPath, device: str = "cpu") -> Self:

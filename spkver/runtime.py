@@ -37,6 +37,8 @@ class OnnxNetwork(nn.Module):
     Raises InputError for a file that is not one, or that takes a waveform.
     """
 
+    fixed_precision = True  # that of the file
+
     def __init__(self, path: StrPath) -> None:
         super().__init__()
         try:

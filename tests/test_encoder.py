@@ -327,3 +327,36 @@ def test_what_is_no_waveform(given, said):
 
 def test_one_channel_in_two_dimensions():
     assert np.array_equal(build().embed(noise()[None]), build().embed(noise()))
+
+
+@pytest.mark.parametrize("network", [XVECTOR, RESNET | {"channels": 16}])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_is_close(network, precision):
+    encoder, waveforms = build(model=network), np.stack([noise(seed=seed) for seed in range(3)])
+    exact = encoder.embed_batch(waveforms)
+    close = encoder.computing_in(precision).embed_batch(waveforms)
+    assert close.dtype == np.float32 and not np.array_equal(close, exact)
+    cosines = (close * exact).sum(axis=1) / np.linalg.norm(close, axis=1) / np.linalg.norm(exact, axis=1)
+    assert cosines.min() > 0.999
+    assert np.array_equal(encoder.computing_in("fp32").embed_batch(waveforms), exact)
+    with pytest.raises(InputError, match="precision 'fp8': one of fp32, bf16, fp16"):
+        encoder.computing_in("fp8")
+
+
+def test_beyond_the_range_of_half_precision_is_computed_again():
+    encoder = build()
+    with torch.no_grad():
+        next(iter(encoder.network.parameters())).mul_(1e5)
+    exact = encoder.embed_batch(noise()[None])
+    assert np.array_equal(encoder.computing_in("fp16").embed_batch(noise()[None]), exact)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_on_a_gpu(precision):
+    encoder, waveforms = build(model=RESNET | {"channels": 16}), np.stack([noise(seed=seed) for seed in range(3)])
+    exact = encoder.embed_batch(waveforms)
+    close = encoder.to("cuda").computing_in(precision).embed_batch(waveforms)
+    cosines = (close * exact).sum(axis=1) / np.linalg.norm(close, axis=1) / np.linalg.norm(exact, axis=1)
+    assert cosines.min() > 0.999

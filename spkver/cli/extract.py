@@ -18,6 +18,13 @@ import click
 @click.option("--window", type=click.FloatRange(min=0, min_open=True), help="Embed windows of so many seconds.")
 @click.option("--hop", type=click.FloatRange(min=0, min_open=True), help="Seconds between them.  [default: half]")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="Of the network's products; fp16 and bf16 are for GPUs, bf16 for CPUs that have it.",
+)
 @click.option("--max-rejected", default=0.1, show_default=True, help="Share that may be set aside.")
 @click.option("--jobs", default=2, show_default=True, help="Threads that decode recordings.")
 @click.option("--allow-pipes", is_flag=True, help="Run the commands in wav.scp.")
@@ -29,6 +36,7 @@ def command(
     window: float | None,
     hop: float | None,
     device: str,
+    precision: str,
     max_rejected: float,
     jobs: int,
     allow_pipes: bool,
@@ -50,7 +58,7 @@ def command(
     from spkver.extraction import extract
     from spkver.windows import extract_windows
 
-    encoder = load_model(model, device)
+    encoder = load_model(model, device).computing_in(precision)
     if window:
         found = extract_windows(
             encoder,
