@@ -187,9 +187,7 @@ class Encoder(nn.Module):
         if precision not in PRECISIONS:
             raise InputError(f"precision '{precision}': one of {', '.join(PRECISIONS)}")
         if precision != "fp32" and getattr(self.network, "fixed_precision", False):
-            raise InputError(
-                f"an ONNX file computes in what it was exported to, not in {precision}; give a directory"
-            )
+            raise InputError(f"an ONNX file computes in what it was exported to, not in {precision}; give a directory")
         self.precision = precision
         return self
 

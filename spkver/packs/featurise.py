@@ -14,6 +14,7 @@ from spkver.files import StrPath
 from spkver.packs.build import Rejected, Summary, build
 from spkver.packs.layout import Header, fingerprint
 from spkver.packs.reader import Pack
+from spkver.packs.speeds import at_speed
 from spkver.packs.writer import ShardWriter
 
 if TYPE_CHECKING:
@@ -43,14 +44,13 @@ class _FeatureTask:
         pack = _open_once(self.source)
         pack.verify_shard(self.number)  # features of damaged samples would look like features
         front_end = FrontEnd(self.front_end).eval()
-        prefix = "" if self.speed == 1.0 else f"sp{self.speed:g}-"
         rejected = []
         with torch.inference_mode():
             for row in pack.rows_of_shard(self.number):
                 waveform = torch.from_numpy(audio.from_int16(pack[row]))[None]
                 if self.speed != 1.0:
                     waveform = change_speed(waveform, self.speed)
-                name, speaker = prefix + pack.ids[row], prefix + pack.speakers[row]
+                name, speaker = (at_speed(word, self.speed) for word in (pack.ids[row], pack.speakers[row]))
                 if waveform.shape[1] < self.front_end.samples(1):
                     rejected.append(Rejected(name, str(self.source), "too short for one frame"))
                     continue

@@ -22,6 +22,7 @@ from spkver.files import StrPath, atomic_file
 from spkver.losses.heads import Head
 from spkver.losses.loss import Loss
 from spkver.losses.reductions.split import SHARD
+from spkver.packs.speeds import of_speed
 from spkver.training.batches import Sampler
 
 
@@ -31,6 +32,12 @@ class Class(NamedTuple):
     speaker: str
     speed: float = 1.0
 
+    @classmethod
+    def of(cls, speaker: str, speed: float) -> Class:
+        """The class of a speaker of a pack; those of features that were made at a speed are at it."""
+        name, made_at = of_speed(speaker)
+        return cls(name, speed * made_at)
+
     def __str__(self) -> str:
         return self.speaker if self.speed == 1.0 else f"{self.speaker} at speed {self.speed:g}"
 
@@ -38,7 +45,7 @@ class Class(NamedTuple):
 def classes_of(sampler: Sampler) -> list[Class]:
     """The classes that a sampler's labels name, in their order."""
     speeds = (1.0,) if sampler.one_voice else sampler.speeds
-    return [Class(speaker, speed) for speed in speeds for speaker in sampler.speakers]
+    return [Class.of(speaker, speed) for speed in speeds for speaker in sampler.speakers]
 
 
 def head_file(model: StrPath) -> Path:
@@ -64,7 +71,7 @@ class SavedHead:
         try:
             with safetensors.safe_open(path, framework="pt") as stream:
                 classes = [
-                    Class(str(speaker), float(speed)) for speaker, speed in json.loads(stream.metadata()["classes"])
+                    Class.of(str(speaker), float(speed)) for speaker, speed in json.loads(stream.metadata()["classes"])
                 ]
                 return cls(path, classes, {name: stream.get_tensor(name) for name in sorted(stream.keys())})
         except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:

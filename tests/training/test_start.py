@@ -11,7 +11,7 @@ import torch
 from spkver import load_model
 from spkver.config import load, validate
 from spkver.errors import InputError
-from spkver.packs import Pack, PackWriter
+from spkver.packs import Pack, PackWriter, make_features
 from spkver.recipe import Recipe, build, train
 from spkver.training import checkpoint
 from spkver.training.head import Class, SavedHead, head_file
@@ -61,6 +61,15 @@ def test_large_margin_fine_tuning(trained, recipe, out):
     assert any("12 of 12 classes with its weights" in text for text in told)
     network = load_model(trained / "model").network.state_dict()
     assert all(torch.equal(tensor, network[name]) for name, tensor in learner.encoder.network.state_dict().items())
+
+
+def test_features_made_at_a_speed_are_of_the_same_classes(trained, recipe, out, packs, tmp_path):
+    front_end = load_model(trained / "model").config.front_end
+    make_features(packs / "train", tmp_path / "feats", front_end, speeds=[0.9])
+    learner, saved, told = started(trained, recipe, out, "keep", data={"train": str(tmp_path / "feats"), "dev": None})
+    assert any("24 of 24 classes with its weights" in text for text in told)
+    rows = dict(zip(saved.classes, saved.state["head.weight"]))
+    assert all(torch.equal(row, rows[one]) for one, row in zip(learner.classes, learner.loss.head.weight))
 
 
 @pytest.fixture

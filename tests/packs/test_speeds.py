@@ -1,0 +1,11 @@
+"""Names at a speed."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spkver.packs.speeds import at_speed, of_speed
+
+
+@given(st.text(min_size=1).filter(lambda name: of_speed(name)[1] == 1.0), st.sampled_from([0.8, 0.9, 1.0, 1.1, 1.25]))
+def test_what_was_named_is_found(name: str, speed: float) -> None:
+    assert of_speed(at_speed(name, speed)) == (name, speed)
