@@ -41,6 +41,6 @@ def command(name: str, files: tuple[Path, ...], model: Path | None, book: Path |
     voices.warn(doubt for one in heard for doubt in one.doubts)
     after = books.enrol(where, name, embeddings_of(verifier, heard))
     if verifier.decision is not None:
-        voices.warn(books.odd(after, name, verifier.decision.threshold))
+        voices.warn(books.odd(after, name, verifier.decision.threshold, verifier.cohort))
     said, new = after.recordings_of(name), after.recordings_of(name) - before.recordings_of(name)
     click.echo(f"{name}: {said} recording{'s'[: said != 1]}, {new} of them new")

@@ -32,8 +32,8 @@ def command(
     """Who of the speaker book is heard in each of FILES, or nobody of them?
 
     \b
-    Prints the file, the person and the cosine, one line for each of the --top people; those below the threshold have
-    `nobody known` for a name, unless more than one person is asked for.
+    Prints the file, the person and the score as `spkver verify` has it, one line for each of the --top people; those
+    below the threshold have `nobody known` for a name, unless more than one person is asked for.
 
     \b
     Example: spkver identify call.wav --model exp/xvector/model
@@ -50,7 +50,7 @@ def command(
     least = voices.required(threshold, verifier)
     if threshold is None and verifier.decision is not None:
         voices.warn(books.strangers(len(opened), verifier.decision.far))
-    people = opened.people()
+    people = opened.people(verifier.cohort)
     found: list[dict[str, Any]] = []
     with bar(total=len(files), what="identify", unit="file") as progress:
         for file in files:

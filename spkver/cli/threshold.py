@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from spkver.embeddings import read_embeddings
 from spkver.errors import InputError
 from spkver.files import write_json
 from spkver.metrics import OperatingPoint
@@ -34,6 +35,8 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--prior", type=float, default=0.5, show_default=True, help="P(target) the calibration is learnt for.")
 @click.option("--model", type=_FILE, help="Store threshold and calibration in this model directory.")
+@click.option("--cohort", type=_FILE, help="The cohort that SCORES were normalised by (S-norm), to keep in it, too.")
+@click.option("--top", type=click.IntRange(min=2), help="So many highest cohort scores, as in the normalisation.")
 @click.option("--replicates", type=click.IntRange(min=20), default=1000, show_default=True, help="Draws of speakers.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -48,6 +51,8 @@ def command(
     speakers: tuple[Path, ...],
     prior: float,
     model: Path | None,
+    cohort: Path | None,
+    top: int | None,
     replicates: int,
     seed: int,
     as_json: bool,
@@ -58,17 +63,22 @@ def command(
     \b
     A pair is accepted at the threshold or above. Its interval, and those of the rates, are of a bootstrap over speakers
     (95 %). With --model, `spkver verify` and `spkver identify` decide by it from then on; the scores must then be that
-    model's plain cosines, on recordings like those to be decided about and not used in training.
+    model's plain cosines, on recordings like those to be decided about and not used in training. Or they are cosines
+    after `spkver normalise --top N` with embeddings of other speakers: give those by --cohort and --top, and they are
+    kept with the model (without names), for every later score to be normalised by.
 
     \b
     Example:
       spkver threshold test.scores --trials trials.txt --far 0.001 --speakers data/test/utt2spk --model exp/my/model
+      spkver threshold test.snorm --trials trials.txt --eer --model exp/my/model --cohort train.parquet --top 150
     """
     scored = read_scores(scores)
     if trials:
         scored = join(scored, read_trials(trials), names=(str(scores), str(trials)))
+    if (cohort is None) != (top is None) or (cohort and not model):
+        raise click.UsageError("--cohort, --top and --model go together")
     if model:
-        thresholds.require_cosines(scored, str(scores))
+        thresholds.require_cosines(scored, str(scores), normalised=cohort is not None)
     decision, doubts = thresholds.choose(
         scored,
         _wish(far, frr, cost, eer),
@@ -85,7 +95,8 @@ def command(
         write_json(out, decision.model_dump())
     click.echo(json.dumps(decision.model_dump(), indent=2) if as_json else _table(decision))
     if model:
-        click.echo(f"stored in {write_decision(model, decision)}", err=as_json)
+        voices = None if cohort is None else read_embeddings(cohort)
+        click.echo(f"stored in {write_decision(model, decision, voices, top)}", err=as_json)
 
 
 def _wish(far: float | None, frr: float | None, cost: tuple[float, float, float] | None, eer: bool) -> thresholds.Wish:

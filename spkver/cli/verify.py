@@ -42,7 +42,8 @@ def command(
 
     \b
     Prints the cosine of the embeddings, from -1 to 1, and where threshold and calibration are kept with the model
-    (`spkver threshold --model`) the decision and how likely one speaker is. What makes a recording doubtful, such as
+    (`spkver threshold --model`) the decision and how likely one speaker is. With a model that keeps a cohort, the score
+    is the cosine normalised by it (S-norm), and the cosine stands at the end. What makes a recording doubtful, such as
     little speech, noise, clipping or another sample rate, is said on standard error.
 
     \b
@@ -72,4 +73,6 @@ def _line(found: Verdict) -> str:
         words.append("same speaker" if found.same else "different speakers")
     if found.probability is not None:
         words.append(f"probability {found.probability:.3g} at a prior of {found.prior:g}")
+    if found.cosine is not None and found.cosine != found.score:
+        words.append(f"cosine {found.cosine:.4f}")
     return "\t".join(words)

@@ -17,7 +17,7 @@ FILE = click.Path(path_type=Path)
 
 model = click.option("--model", type=FILE, help="Model directory or .onnx file; by default the package's own.")
 channel = click.option("--channel", type=click.IntRange(min=0), help="Which channel of all files, counted from 0.")
-threshold = click.option("--threshold", type=float, help="One speaker from this cosine on, instead of the model's.")
+threshold = click.option("--threshold", type=float, help="One speaker from this score on, instead of the model's.")
 book = click.option(
     "--book", type=FILE, help="Directory of the book; by default spkver/book in your data directory ($XDG_DATA_HOME)."
 )

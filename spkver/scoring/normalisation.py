@@ -62,15 +62,23 @@ def cohort_statistics(sides: Sides, top: int | None = None) -> CohortStatistics:
     mean, deviation = np.empty((2, len(sides.enrol)))
     with bar(total=len(sides.enrol), what="cohort", unit=" ids") as progress:
         for rows, block in sides.blocks():
-            if top is not None and top < size:
-                block.partition(size - top, axis=1)
-                block = block[:, size - top :]
-            mean[rows] = block.mean(axis=1, dtype=np.float64)
-            deviation[rows] = block.std(axis=1, dtype=np.float64)
+            mean[rows], deviation[rows] = top_statistics(block, top)
             progress.update(len(block))
     if not deviation.all():
         raise InputError(f"all cohort scores of '{sides.enrol.ids[int(np.argmin(deviation))]}' are equal")
     return CohortStatistics(sides.enrol.ids, mean, deviation)
+
+
+def top_statistics(block: np.ndarray, top: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the `top` highest scores of each row (of all without it), float64 (rows,).
+
+    The block (rows, cohort) is put in another order.
+    """
+    size = block.shape[1]
+    if top is not None and top < size:
+        block.partition(size - top, axis=1)
+        block = block[:, size - top :]
+    return block.mean(axis=1, dtype=np.float64), block.std(axis=1, dtype=np.float64)
 
 
 def normalise(scores: Scores, enrol: CohortStatistics, test: CohortStatistics, method: str = "s") -> Scores:

@@ -25,13 +25,14 @@ from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath, locked, recover
 from spkver.scoring.cosine import unit
+from spkver.verify.cohort import Cohort, Voices, compare
 from spkver.verify.decision import Rate
 
 VOICES = "voices.parquet"
 
 
 class Match(NamedTuple):
-    """A person of a book, and the cosine with what was heard, -1 to 1."""
+    """A person of a book, and the score with what was heard: the cosine, or that normalised by a cohort."""
 
     name: str
     score: float
@@ -39,14 +40,17 @@ class Match(NamedTuple):
 
 @dataclass(frozen=True)
 class People:
-    """The people of a book: the mean of the embeddings of each, at length 1; vectors: float32 (people, dim)."""
+    """The people of a book: the mean of the embeddings of each, at length 1, ready to be compared."""
 
     names: list[str]
-    vectors: np.ndarray
+    voices: Voices
+    cohort: Cohort | None = None
 
     def rank(self, vector: np.ndarray, top: int = 1) -> list[Match]:
         """Those nearest to an embedding of length 1 (dim,), the nearest first."""
-        scores = (self.vectors @ vector).clip(-1, 1)
+        if not self.names:
+            return []
+        scores = compare(self.voices, Voices.of(vector[None], self.cohort))[:, 0]
         most = min(top, len(scores))
         first = np.argpartition(-scores, most - 1)[:most] if most else np.empty(0, np.int64)
         return [Match(self.names[row], float(scores[row])) for row in first[np.argsort(-scores[first], kind="stable")]]
@@ -71,17 +75,18 @@ class Book:
         """How many recordings there are of a person, 0 for one who is not in the book."""
         return self._speakers.count(_normal(name))
 
-    def people(self) -> People:
-        """Everybody, in alphabetical order."""
+    def people(self, cohort: Cohort | None = None) -> People:
+        """Everybody, in alphabetical order, to be compared by a cohort where there is one."""
         if self.voices is None:
-            return People([], np.empty((0, 0), np.float32))
+            return People([], Voices(np.empty((0, 0), np.float32)))
         from scipy.sparse import csr_matrix  # takes a while to load
 
         names, rows = _alphabetical(self._speakers)
         of_each = csr_matrix(
             (np.ones(len(rows), np.float32), (rows, np.arange(len(rows)))), shape=(len(names), len(rows))
         )
-        return People(names, unit(of_each @ self.voices.vectors, names, "mean embedding"))
+        means = unit(of_each @ self.voices.vectors, names, "mean embedding")
+        return People(names, Voices.of(means, cohort), cohort)
 
     def require(self, model: str) -> None:
         """Raises InputError where the book was made with another model than the one of this hash."""
@@ -173,7 +178,7 @@ def forget(folder: StrPath, names: Sequence[str]) -> Book:
         )
 
 
-def odd(book: Book, name: str, threshold: float) -> list[str]:
+def odd(book: Book, name: str, threshold: float, cohort: Cohort | None = None) -> list[str]:
     """What is odd about a person of a book, one line each: unlike recordings, and somebody else who sounds alike."""
     name = _normal(name)
     found = []
@@ -181,16 +186,16 @@ def odd(book: Book, name: str, threshold: float) -> list[str]:
         own = book.voices.vectors[np.array(book.voices.speakers) == name]
         if len(own) > 1:
             others = unit(own.sum(axis=0) - own, [name] * len(own), "mean of the other embeddings")
-            apart = np.einsum("ij,ij->i", own, others) < threshold
+            apart = np.diag(compare(Voices.of(own, cohort), Voices.of(others, cohort))) < threshold
             if apart.any():
                 which = f"{apart.sum()} of {len(own)}" if len(own) > 2 else "the two"
                 what = "the others" if len(own) > 2 else "each other"
                 found.append(f"{which} recordings of '{name}' sound unlike {what}")
-    people = book.people()
+    people, what = book.people(cohort), "cosine" if cohort is None else "score"
     if name in people.names:
-        ranked = people.rank(people.vectors[people.names.index(name)], 2)
+        ranked = people.rank(people.voices.vectors[people.names.index(name)], 2)
         found += [
-            f"'{match.name}', who is in the book already, sounds like '{name}' (cosine {match.score:.2f})"
+            f"'{match.name}', who is in the book already, sounds like '{name}' ({what} {match.score:.2f})"
             for match in ranked
             if match.name != name and match.score >= threshold
         ]

@@ -6,6 +6,7 @@ threshold without becoming another model. Needs no torch.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from pydantic import Field
 
 from spkver import modeldir
 from spkver.config import Config, load, save
+from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath
+from spkver.scoring.cosine import unit
+from spkver.verify.cohort import Cohort
 
 DECISION = "decision.yaml"
 
@@ -51,6 +55,13 @@ class Calibration(Config):
         return 1 / (1 + math.exp(-self.ratio(score) - log_odds(prior)))
 
 
+class KeptCohort(Config):
+    """The cohort that scores are normalised by: its file in the model directory, and how many of its voices count."""
+
+    file: str = Field(pattern=r"^cohort-[0-9a-f]{8}\.parquet$")
+    top: int = Field(ge=2)
+
+
 class Decision(Config):
     """A threshold (accepted at score >= threshold), its calibration, and what they were measured on.
 
@@ -70,6 +81,7 @@ class Decision(Config):
     speakers: int
     scores: str = ""
     trials: str = ""
+    cohort: KeptCohort | None = None
 
 
 def log_odds(prior: float) -> float:
@@ -79,10 +91,33 @@ def log_odds(prior: float) -> float:
     return math.log(prior / (1 - prior))
 
 
-def write_decision(model: StrPath, decision: Decision) -> Path:
-    """Store a decision in a model directory, as that model's. Raises InputError for what is no model directory."""
-    path = modeldir.check(model) / DECISION
-    save(decision.model_copy(update={"model": modeldir.identity(model)}), path)
+def write_decision(
+    model: StrPath, decision: Decision, cohort: Embeddings | None = None, top: int | None = None
+) -> Path:
+    """Store a decision in a model directory, as that model's; cohort, top: those that its scores were normalised by.
+
+    The cohort is kept without the names of its speakers. Raises InputError for what is no model directory, for a cohort
+    of another model, and a top that is not of it.
+    """
+    root = modeldir.check(model)
+    identity, kept = modeldir.identity(model), None
+    if cohort is not None:
+        if cohort.model != identity:
+            raise InputError(
+                f"the cohort is of the model '{cohort.model}', this is '{identity}': extract it with this one"
+            )
+        if top is None or not 2 <= top <= len(cohort):
+            raise InputError(f"a top of {top} of a cohort of {len(cohort)}: take between 2 and {len(cohort)}")
+        vectors = unit(cohort.vectors, cohort.ids, "embedding")
+        name = f"cohort-{hashlib.sha256(vectors.tobytes()).hexdigest()[:8]}.parquet"
+        numbers = [str(number) for number in range(len(cohort))]
+        write_embeddings(root / name, Embeddings(numbers, vectors, None, identity, cohort.front_end))
+        kept = KeptCohort(file=name, top=top)
+    path = root / DECISION
+    save(decision.model_copy(update={"model": identity, "cohort": kept}), path)
+    for old in root.glob("cohort-*.parquet"):  # only now: a run that was killed leaves a decision with its cohort
+        if kept is None or old.name != kept.file:
+            old.unlink()
     return path
 
 
@@ -98,3 +133,16 @@ def read_decision(model: StrPath, identity: str = "") -> Decision | None:
     if decision.model != (identity or modeldir.identity(model)):
         raise InputError(f"{path}: the threshold of another model; measure this one's by spkver threshold --model")
     return decision
+
+
+def read_cohort(model: StrPath, decision: Decision) -> Cohort | None:
+    """The cohort of a model's decision, or None where it has none. Raises InputError for a file that is not it."""
+    if decision.cohort is None:
+        return None
+    path = Path(model) / decision.cohort.file
+    voices = read_embeddings(path)
+    if voices.model != decision.model or decision.cohort.top > len(voices):
+        raise InputError(
+            f"{path}: not the cohort of {DECISION}; measure the threshold again by spkver threshold --model"
+        )
+    return Cohort(voices.vectors, decision.cohort.top)

@@ -18,7 +18,8 @@ from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.modeldir import default_model
 from spkver.scoring.cosine import unit
-from spkver.verify.decision import Decision, read_decision
+from spkver.verify.cohort import Cohort, Voices, compare, cosines
+from spkver.verify.decision import Decision, read_cohort, read_decision
 from spkver.verify.doubts import doubts
 from spkver.verify.verdict import Verdict, verdict
 
@@ -35,15 +36,20 @@ class Heard(NamedTuple):
 
 
 class Verifier(Encoder):
-    """An encoder with `verify` and `score`; decision: the threshold and calibration kept with the model, or None."""
+    """An encoder with `verify` and `score`.
+
+    decision: the threshold and calibration kept with the model, or None; cohort: what its scores are normalised by
+    """
 
     decision: Decision | None = None
+    cohort: Cohort | None = None
 
     @classmethod
     def open(cls, path: StrPath, device: str = "cpu") -> Self:
         """Open a model directory, with its decision. Raises InputError also for the decision of another model."""
         verifier = super().open(path, device)
         verifier.decision = read_decision(path, verifier.model_id)
+        verifier.cohort = None if verifier.decision is None else read_cohort(path, verifier.decision)
         return verifier
 
     def verify(
@@ -66,16 +72,18 @@ class Verifier(Encoder):
         if not several:
             raise InputError("the enrolment is an empty list: give a recording of the speaker, or several")
         heard = [self.listen(one, sample_rate, channel) for one in [*several, test]]
-        score = cosine(mean_direction([one.vector for one in heard[:-1]]), heard[-1].vector)
-        found = verdict(score, self.decision, threshold, prior)
-        return replace(found, doubts=[line for one in heard for line in one.doubts])
+        sides = mean_direction([one.vector for one in heard[:-1]]), heard[-1].vector
+        one, other = (Voices.of(vector[None], self.cohort) for vector in sides)
+        found = verdict(float(compare(one, other)[0, 0]), self.decision, threshold, prior)
+        doubts = [line for each in heard for line in each.doubts]
+        return replace(found, cosine=float(cosines(one, other)[0, 0]), doubts=doubts)
 
     def score(
         self, enrolment: Sequence[Recording], test: Sequence[Recording], sample_rate: int | None = None
     ) -> np.ndarray:
         """The cosine of every recording of one list with every one of another, float32 (enrolment, test).
 
-        Recordings, sample_rate and errors are those of `embed`.
+        Not normalised by a cohort, as those of `verify` may be. Recordings, sample_rate and errors are as in `embed`.
         """
         sides = [
             unit(self.embed(list(side), sample_rate), [f"recording {row + 1}" for row in range(len(side))], "embedding")
@@ -114,11 +122,6 @@ def embeddings_of(verifier: Verifier, heard: Sequence[Heard]) -> Embeddings:
 def mean_direction(vectors: Sequence[np.ndarray]) -> np.ndarray:
     """One enrolment of several embeddings of length 1: their mean, at length 1, float32 (dim,)."""
     return unit(np.mean(vectors, axis=0)[None], ["the enrolment"], "mean embedding")[0]
-
-
-def cosine(first: np.ndarray, second: np.ndarray) -> float:
-    """The cosine of two embeddings of length 1 (dim,), in [-1, 1]."""
-    return float(np.clip(first @ second, -1, 1))
 
 
 def load_model(path: StrPath | None = None, device: str = "cpu") -> Verifier:

@@ -123,12 +123,19 @@ def choose(
     return decision, [line for kind in wish.kinds if (line := _too_few(kind, *counted[kind], wish.rate))]
 
 
-def require_cosines(scores: Scores, name: str) -> None:
-    """Raises InputError for scores that no cosine has: a model's own threshold is one of cosines."""
-    if (most := float(np.abs(scores.values).max())) > _COSINE:
+def require_cosines(scores: Scores, name: str, *, normalised: bool = False) -> None:
+    """Raises InputError for scores that no cosine has: a model's own threshold is one of cosines.
+
+    normalised: or of cosines after S-norm by a cohort; then for scores that look as if they were not
+    """
+    most = float(np.abs(scores.values).max())
+    if normalised and most <= _COSINE:
+        raise InputError(f"{name}: no score is beyond 1: plain cosines; give what spkver normalise made of them")
+    if not normalised and most > _COSINE:
         raise InputError(
             f"{name}: a score of {most:g}: these are not the plain cosines that verify and identify decide by; "
-            "a model keeps a threshold of spkver score without --plda, normalisation or calibration"
+            "a model keeps a threshold of spkver score without --plda, normalisation or calibration, or with --cohort "
+            "one of spkver normalise"
         )
 
 

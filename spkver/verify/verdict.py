@@ -14,7 +14,7 @@ from spkver.verify.decision import Decision, log_odds
 class Verdict:
     """What two sides come to.
 
-    score: cosine, -1 to 1
+    score: what is decided by: the cosine, or that normalised by the model's cohort; cosine: -1 to 1
     threshold, same: accepted at score >= threshold; None without a threshold
     ratio: natural-log likelihood ratio, and probability of one speaker at the prior; None without a calibration
     doubts: on the recordings, one line each
@@ -27,6 +27,7 @@ class Verdict:
     ratio: float | None = None
     probability: float | None = None
     doubts: list[str] = field(default_factory=list)
+    cosine: float | None = None
 
     def plain(self) -> dict[str, Any]:
         """As plain values for JSON."""

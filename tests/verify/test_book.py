@@ -15,6 +15,7 @@ from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
 from spkver.errors import InputError
 from spkver.files import locked
 from spkver.verify import book as books
+from spkver.verify.cohort import Voices
 from spkver.verify.decision import Rate
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes of files")
@@ -45,7 +46,7 @@ def unit(vectors):
 def test_everybody_is_the_mean_of_their_directions(filled):
     people = books.open_book(filled).people()
     assert people.names == ["Ada", "Bob", "Čapek"]
-    for name, vector in zip(people.names, people.vectors):
+    for name, vector in zip(people.names, people.voices.vectors):
         own = recordings(["Bob", "Ada", "Čapek"].index(name), ["Bob", "Ada", "Čapek"].index(name) + 1).vectors
         assert vector == pytest.approx(unit(unit(own).mean(axis=0)), abs=1e-6)
 
@@ -54,7 +55,7 @@ def test_everybody_is_the_mean_of_their_directions(filled):
 def test_ranks_are_those_of_all_cosines(number, top, seed):
     random = np.random.default_rng(seed)
     vectors = unit(random.normal(size=(number, 5))).astype(np.float32)
-    people = books.People([f"p{row}" for row in range(number)], vectors)
+    people = books.People([f"p{row}" for row in range(number)], Voices(vectors))
     heard = unit(random.normal(size=5)).astype(np.float32)
     found = people.rank(heard, top)
     scores = vectors @ heard
