@@ -8,8 +8,8 @@
 # recording of each of 248 speakers of LibriSpeech's train-clean-100), --trials DIR (with speechocean762_test.txt and
 # speechocean762_test_hard.txt), --data DIR and --exp DIR (where everything goes, by default in this folder),
 # --overrides "KEY=VALUE ..." (of both trainings), --dev-speakers N (of speechocean762), --nontargets N (trials of each
-# development list), --far RATE (false accepts that the threshold is for), --stage N, --stop-stage M, --jobs N (processes
-# of data stages). A stage that is run again keeps what is complete.
+# development list), --far RATE (false accepts that the threshold is for), --top N (of the cohort, for S-norm), --stage N,
+# --stop-stage M, --jobs N (processes of data stages). A stage that is run again keeps what is complete.
 
 here=recipes/start_model
 speechocean=
@@ -21,6 +21,7 @@ overrides=
 dev_speakers=20
 nontargets=20000
 far=0.01
+top=100
 source "$(dirname "$0")/../common.sh"
 conf=$here/conf
 lists="speechocean762_test speechocean762_test_hard"
@@ -37,6 +38,8 @@ if stage 1 "data directories; for development without 20 speakers of the one cor
   spkver data split "$data/libri/all" "$data/libri/core" "$data/libri/far" --share 0.5 --seed 1
   spkver data join "$data/train" so="$data/so/train" libri="$data/libri/all"
   spkver data join "$data/train_core" so="$data/so/train_core" libri="$data/libri/core"
+  spkver data subset "$data/train" "$data/cohort" --per-speaker 2
+  spkver data subset "$data/train_core" "$data/cohort_core" --per-speaker 2
   spkver data trials "$data/so/dev" "$data/dev.trials" --nontargets "$nontargets"
   spkver data cut "$data/libri/far" "$data/far" --seconds 3 --most 5
   spkver data trials "$data/far" "$data/far.trials" --nontargets "$nontargets"
@@ -66,15 +69,25 @@ train_both() {
     data.train="[$packs, ${packs}_1, ${packs}_2]" "${overrides[@]}"
 }
 
+# measured OUT NAME LIST EMBEDDINGS [--test EMBEDDINGS]: error rates of cosines, and after S-norm by OUT/cohort.parquet
+measured() {
+  local scores=$1/$2.scores normalised=$1/$2.snorm list=$3 of=$4 cohort=$1/cohort.parquet
+  echo "$2"
+  shift 4
+  spkver score "$list" "$of" "$scores" "$@"
+  spkver normalise "$scores" "$of" "$cohort" "$normalised" --top "$top" "$@"
+  spkver evaluate "$scores" --trials "$list"
+  spkver evaluate "$normalised" --trials "$list"
+}
+
 if stage 3 "development: without those speakers, error rates on them"; then
   train_both dev train_core
-  for model in dev-clean dev; do
+  for name in dev-clean dev; do
+    out=$exp/$name
+    spkver extract "$data/cohort_core" "$out/cohort.parquet" --model "$out/model"
     for set in dev far_clean far_mild far_hard; do
-      list=$data/${set%%_*}.trials
-      spkver extract "$exp/packs/$set" "$exp/$model/$set.parquet" --model "$exp/$model/model"
-      spkver score "$list" "$exp/$model/$set.parquet" "$exp/$model/$set.scores"
-      echo "$set, $model"
-      spkver evaluate "$exp/$model/$set.scores" --trials "$list"
+      spkver extract "$exp/packs/$set" "$out/$set.parquet" --model "$out/model"
+      measured "$out" "$set" "$data/${set%%_*}.trials" "$out/$set.parquet"
     done
   done
 fi
@@ -86,23 +99,21 @@ fi
 
 if stage 5 "the final model on the test lists: whole, cut to 2 s, one side through another channel"; then
   [[ -n $trials ]] || die "--trials is needed: the folder with $lists"
-  spkver extract "$exp/packs/test" "$exp/scores/whole.parquet" --model "$exp/start"
-  spkver extract "$exp/packs/test" "$exp/scores/2s.parquet" --model "$exp/start" --seconds 2
-  spkver extract "$exp/packs/test_mild" "$exp/scores/mild.parquet" --model "$exp/start"
+  out=$exp/scores
+  spkver extract "$data/cohort" "$out/cohort.parquet" --model "$exp/start"
+  spkver extract "$exp/packs/test" "$out/whole.parquet" --model "$exp/start"
+  spkver extract "$exp/packs/test" "$out/2s.parquet" --model "$exp/start" --seconds 2
+  spkver extract "$exp/packs/test_mild" "$out/mild.parquet" --model "$exp/start"
   for list in $lists; do
-    spkver score "$trials/$list.txt" "$exp/scores/whole.parquet" "$exp/scores/${list}_whole.scores"
-    spkver score "$trials/$list.txt" "$exp/scores/2s.parquet" "$exp/scores/${list}_2s.scores"
-    spkver score "$trials/$list.txt" "$exp/scores/whole.parquet" "$exp/scores/${list}_mild.scores" \
-      --test "$exp/scores/mild.parquet"
-    for way in whole 2s mild; do
-      echo "$list, $way"
-      spkver evaluate "$exp/scores/${list}_$way.scores" --trials "$trials/$list.txt"
-    done
+    measured "$out" "${list}_whole" "$trials/$list.txt" "$out/whole.parquet"
+    measured "$out" "${list}_2s" "$trials/$list.txt" "$out/2s.parquet"
+    measured "$out" "${list}_mild" "$trials/$list.txt" "$out/whole.parquet" --test "$out/mild.parquet"
   done
 fi
 
 if stage 6 "its threshold: one false accept in a hundred where one side came through another channel"; then
   [[ -n $trials ]] || die "--trials is needed: the folder with $lists"
-  spkver threshold "$exp/scores/speechocean762_test_mild.scores" --trials "$trials/speechocean762_test.txt" --far "$far" \
-    --speakers "$data/so/test/utt2spk" --model "$exp/start"
+  spkver threshold "$exp/scores/speechocean762_test_mild.snorm" --trials "$trials/speechocean762_test.txt" \
+    --far "$far" --speakers "$data/so/test/utt2spk" \
+    --model "$exp/start" --cohort "$exp/scores/cohort.parquet" --top "$top"
 fi
