@@ -1,0 +1,64 @@
+"""The model that comes with the package: small, complete, with a threshold of its own, and it hears who speaks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import safetensors
+
+import spkver
+from spkver.modeldir import CARD, WEIGHTS, default_model
+from spkver.verify.decision import DECISION, read_decision
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return spkver.load_model()
+
+
+def test_it_is_small_and_kept_in_half_precision(encoder):
+    assert sum(parameter.numel() for parameter in encoder.parameters()) < 3e6
+    with safetensors.safe_open(default_model() / WEIGHTS, "pt") as stream:
+        kinds = {stream.get_slice(name).get_dtype() for name in list(stream.keys())}
+    assert kinds <= {"F16", "I64"}
+
+
+def test_its_threshold_is_its_own(encoder):
+    decision = read_decision(default_model(), encoder.model_id)
+    assert decision is not None and decision.cohort is not None and decision.low < decision.threshold < decision.high
+    held = {WEIGHTS, CARD, DECISION, "config.yaml", decision.cohort.file}
+    assert {path.name for path in default_model().iterdir()} == held
+    assert len(encoder.cohort.vectors) > 2 * encoder.cohort.top
+
+
+def test_its_card_says_what_it_is_made_of():
+    card = (default_model() / CARD).read_text(encoding="utf-8")
+    for word in ("speechocean762", "LibriSpeech", "CC BY 4.0", "EER", "Limits", "threshold"):
+        assert word in card
+
+
+def voice(pitch: float, tract: float, seconds: float, seed: int) -> np.ndarray:
+    """A made voice: pulses at a pitch that wanders, through resonances that move between vowels, at 16 kHz."""
+    random = np.random.default_rng(seed)
+    time = int(seconds * 16000)
+    steps = np.arange(time) / 1600
+    wander = np.interp(steps, np.arange(int(steps[-1]) + 2), random.normal(0, 0.06, int(steps[-1]) + 2))
+    phase = np.cumsum(pitch * np.exp(wander) / 16000)
+    source = np.diff(np.floor(phase), prepend=0) + 0.002 * random.normal(size=time)
+    out = np.zeros(time)
+    for first in range(0, time, 2400):  # a vowel every 150 ms
+        vowel = np.array([[300, 2300], [700, 1200], [350, 800], [500, 1800]])[random.integers(4)]
+        spectrum = np.fft.rfft(source[first : first + 2400], 8192)
+        hz = np.fft.rfftfreq(8192, 1 / 16000)
+        gain = sum(1 / (1 + ((hz - tract * formant) / (60 * tract)) ** 2) for formant in (*vowel, 2700, 3700))
+        piece = np.fft.irfft(spectrum * gain)[: len(out) - first]
+        out[first : first + len(piece)] += piece
+    return (0.3 * out / np.abs(out).max()).astype(np.float32)
+
+
+def test_it_tells_made_voices_apart(encoder):
+    """Two recordings of a deep voice of a long tract are nearer to each other than to a high one of a short tract."""
+    deep, again = (voice(95, 0.95, 4, seed) for seed in (1, 2))
+    high = voice(240, 1.3, 4, 3)
+    (same, other), *_ = encoder.score([deep], [again, high])
+    assert same > other + 0.2
