@@ -23,7 +23,7 @@ import click
     type=click.Choice(["fp32", "bf16", "fp16"]),
     default="fp32",
     show_default=True,
-    help="Of the network's products; fp16 and bf16 are for GPUs, bf16 for CPUs that have it.",
+    help="Of the network's products: fp16 for GPUs (very slow on a CPU), bf16 for those and CPUs that have it.",
 )
 @click.option("--max-rejected", default=0.1, show_default=True, help="Share that may be set aside.")
 @click.option("--jobs", default=2, show_default=True, help="Threads that decode recordings.")
