@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from data_prep import _tree, folder, librispeech, musan, voxceleb1
 from data_prep._tree import Tree
-from spkver import datadir
-from spkver.datadir import read_datadir, validate, write_datadir
+from spkver.datadir import read_datadir, seconds, validate, write_datadir
 from spkver.errors import InputError
 
 Record = Write = Callable[..., Path]
@@ -131,10 +130,10 @@ def test_a_recording_whose_path_no_list_can_hold_is_named(tmp_path: Path) -> Non
 
 
 def test_durations_by_many_processes(tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datadir, "_CHUNK", 4)
+    monkeypatch.setattr(seconds, "_CHUNK", 4)
     root = record(tmp_path, *(f"{number}.wav" for number in range(3)))
     (root / "2.wav").write_bytes(b"RIFF")
     paths = [str(root / f"{number % 4}.wav") for number in range(300)]
-    found = np.array(datadir.read_seconds(paths), dtype=float)
+    found = np.array(seconds.read_seconds(paths), dtype=float)
     assert np.allclose(found[0::4], 0.1) and np.allclose(found[1::4], 0.1)
     assert np.isnan(found[2::4]).all() and np.isnan(found[3::4]).all()
