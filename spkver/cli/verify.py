@@ -43,8 +43,9 @@ def command(
     \b
     Prints the cosine of the embeddings, from -1 to 1, and where threshold and calibration are kept with the model
     (`spkver threshold --model`) the decision and how likely one speaker is. With a model that keeps a cohort, the score
-    is the cosine normalised by it (S-norm), and the cosine stands at the end. What makes a recording doubtful, such as
-    little speech, noise, clipping or another sample rate, is said on standard error.
+    is the cosine normalised by it (S-norm), and the cosine stands at the end. `below the threshold`: more likely one
+    speaker than not, but not as surely as the threshold asks for. What makes a recording doubtful, such as little
+    speech, noise, clipping or another sample rate, is said on standard error.
 
     \b
     Example:
@@ -70,7 +71,8 @@ def command(
 def _line(found: Verdict) -> str:
     words = [f"{found.score:.4f}"]
     if found.same is not None:
-        words.append("same speaker" if found.same else "different speakers")
+        likely = found.probability is not None and found.probability > 0.5
+        words.append("same speaker" if found.same else "below the threshold" if likely else "different speakers")
     if found.probability is not None:
         words.append(f"probability {found.probability:.3g} at a prior of {found.prior:g}")
     if found.cosine is not None and found.cosine != found.score:
