@@ -72,7 +72,7 @@ class _LazyGroup(click.Group):
 def root() -> None:
     """Speaker verification: from recordings to trial scores, error rates and embeddings.
 
-    Example: spkver verify a.wav b.wav --model exp/xvector/model
+    Example: spkver verify a.wav b.wav
     """
 
 
