@@ -9,7 +9,7 @@ Reynolds 2005; Matějka et al., "Analysis of score normalization in multilingual
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,14 +88,15 @@ def normalise(scores: Scores, enrol: CohortStatistics, test: CohortStatistics, m
     """
     if method not in METHODS:
         raise InputError(f"unknown normalisation '{method}'; known: {', '.join(METHODS)}")
-    parts = []
-    if method in "zs":
-        mean, deviation = enrol.of(scores.trials.enrol, "enrolment")
-        parts.append((scores.values - mean) / deviation)
-    if method in "ts":
-        mean, deviation = test.of(scores.trials.test, "utterance")
-        parts.append((scores.values - mean) / deviation)
-    return Scores(scores.trials, np.mean(parts, axis=0).astype(np.float32))
+    sides = [enrol.of(scores.trials.enrol, "enrolment")] if method in "zs" else []
+    sides += [test.of(scores.trials.test, "utterance")] if method in "ts" else []
+    return Scores(scores.trials, normalised(scores.values, sides).astype(np.float32))
+
+
+def normalised(scores: np.ndarray, sides: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Scores by the mean and standard deviation of one side's cohort scores, or the mean over both sides', float64."""
+    found: np.ndarray = np.mean([(scores - mean) / deviation for mean, deviation in sides], axis=0)
+    return found
 
 
 def normalise_file(

@@ -25,7 +25,7 @@ from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath, locked, recover
 from spkver.scoring.cosine import unit
-from spkver.verify.cohort import Cohort, Voices, compare
+from spkver.verify.cohort import Cohort, Voices, compare, compare_pairs
 from spkver.verify.decision import Rate
 
 VOICES = "voices.parquet"
@@ -186,7 +186,7 @@ def odd(book: Book, name: str, threshold: float, cohort: Cohort | None = None) -
         own = book.voices.vectors[np.array(book.voices.speakers) == name]
         if len(own) > 1:
             others = unit(own.sum(axis=0) - own, [name] * len(own), "mean of the other embeddings")
-            apart = np.diag(compare(Voices.of(own, cohort), Voices.of(others, cohort))) < threshold
+            apart = compare_pairs(Voices.of(own, cohort), Voices.of(others, cohort)) < threshold
             if apart.any():
                 which = f"{apart.sum()} of {len(own)}" if len(own) > 2 else "the two"
                 what = "the others" if len(own) > 2 else "each other"

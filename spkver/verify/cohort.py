@@ -1,8 +1,8 @@
 """Other voices that a model's verdicts are normalised by: adaptive S-norm, trial by trial.
 
-A cosine of 0.5 says more between two telephone calls than between two studio recordings. Each side is compared with a
-cohort, kept with the model, and its `top` highest cosines there tell what a cosine of that side is worth, as `spkver
-normalise --top` does for lists. Needs no torch.
+What a cosine of 0.5 is worth depends on the recordings: two noisy ones are alike by their noise. Each side is compared
+with a cohort, kept with the model, and its `top` highest cosines there tell what a cosine of that side is worth, as
+`spkver normalise --top` does for lists. Needs no torch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spkver.errors import InputError
-from spkver.scoring.normalisation import top_statistics
+from spkver.scoring.normalisation import normalised, top_statistics
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Voices:
-    """Embeddings at length 1, float32 (rows, dim), and what their cosines with a cohort are like, float64 (rows,)."""
+    """Embeddings at length 1, float32 (rows, dim); worth: mean and deviation of their highest cosines with a cohort,
+    float64 (rows,) each, where there is one."""
 
     vectors: np.ndarray
-    mean: np.ndarray | None = None
-    deviation: np.ndarray | None = None
+    worth: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
     def of(cls, vectors: np.ndarray, cohort: Cohort | None) -> Voices:
@@ -39,7 +39,7 @@ class Voices:
         mean, deviation = top_statistics(vectors @ cohort.vectors.T, cohort.top)
         if not deviation.all():
             raise InputError("all cosines with the cohort are equal: too small a cohort to normalise by")
-        return cls(vectors, mean, deviation)
+        return cls(vectors, (mean, deviation))
 
 
 def cosines(one: Voices, other: Voices) -> np.ndarray:
@@ -50,8 +50,13 @@ def cosines(one: Voices, other: Voices) -> np.ndarray:
 def compare(one: Voices, other: Voices) -> np.ndarray:
     """The scores of all rows of one with all of the other: S-norm of the cosines, or without a cohort the cosines."""
     scores = cosines(one, other)
-    if one.mean is None or other.mean is None or one.deviation is None or other.deviation is None:
+    if one.worth is None or other.worth is None:
         return scores
-    by_one = (scores - one.mean[:, None]) / one.deviation[:, None]
-    by_other = (scores - other.mean) / other.deviation
-    return (by_one + by_other) / 2
+    mean, deviation = one.worth
+    return normalised(scores, [(mean[:, None], deviation[:, None]), other.worth])
+
+
+def compare_pairs(one: Voices, other: Voices) -> np.ndarray:
+    """The scores of the rows of one with those of the other, row by row (rows,), as `compare` has them."""
+    scores = np.einsum("ij,ij->i", one.vectors, other.vectors).clip(-1, 1)
+    return scores if one.worth is None or other.worth is None else normalised(scores, [one.worth, other.worth])

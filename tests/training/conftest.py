@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -88,6 +89,19 @@ def recipe(write_recipe: Callable[..., Path]) -> Callable[..., Recipe]:
 def out(tmp_path: Path) -> Path:
     """An experiment directory that is not there yet."""
     return tmp_path / "out"
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Callable[[], None]:
+    """Make tmp_path/b what tmp_path/a, a run of 6 steps with a checkpoint every 2, was when it had the first alone."""
+
+    def make() -> None:
+        shutil.copytree(tmp_path / "a", tmp_path / "b")
+        for name in ("complete", "model", "checkpoints/step-00000006", "checkpoints/step-00000004"):
+            path = tmp_path / "b" / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return make
 
 
 @pytest.fixture(scope="session")
