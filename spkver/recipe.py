@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import tempfile
 from collections.abc import Callable, Iterator
@@ -153,13 +152,29 @@ def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[
             if world.main:
                 save(recipe, folder / CONFIG)
                 log.open()
-            dev = {} if trainer.dev is None else {"dev": trainer.dev.pack}
-            packs = {"train": trainer.learner.sampler.pack, **dev}
-            provenance.start(folder, world, trainer.learner.device, packs, recipe.seed)
+            begun = resume and bool(checkpoint.saved(folder / CHECKPOINTS))
+            sources = _sources(recipe, trainer)
+            provenance.start(folder, world, trainer.learner.device, sources, recipe.seed, begun=begun)
         with memory.as_error(), _noted(log, world):
             trainer.run(interrupt, resume=resume)
         if world.main:
             write_text(folder / COMPLETE, "")
+
+
+def _sources(recipe: Recipe, trainer: Trainer) -> provenance.Sources:
+    pack = trainer.learner.sampler.pack
+    packs = {
+        "data.train": (pack,) if isinstance(pack, Pack) else pack.packs,
+        "data.dev": () if trainer.dev is None else (trainer.dev.pack,),
+        "augment": trainer.learner.inputs.augmentations.packs,
+    }
+    models = {"start.model": recipe.start, "distil.model": recipe.distil}
+    trials = recipe.data.dev_trials
+    return provenance.Sources(
+        {name: some for name, some in packs.items() if some},
+        {name: one.model for name, one in models.items() if one is not None},
+        {} if trials is None else {"data.dev_trials": trials},
+    )
 
 
 @contextlib.contextmanager
@@ -270,12 +285,16 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None], world: World = 
         _check_crop(recipe, teacher.encoder, pack)
         say(f"learning from {teacher} too, {teacher.encoder.config.model.name} of dimension {teacher.encoder.dim}")
     rate = recipe.front_end.sample_rate
+    mixed_in: list[Pack] = []
+
+    def open_pack(path: str) -> Pack:
+        mixed_in.append(open_audio(path, rate))
+        return mixed_in[-1]
+
     augmentations = Augmentations(
-        [
-            WAVEFORM.build(part, rate, functools.partial(open_audio, sample_rate=rate))
-            for part in recipe.augment.waveform
-        ],
+        [WAVEFORM.build(part, rate, open_pack) for part in recipe.augment.waveform],
         [FEATURES.build(part, recipe.front_end.bins) for part in recipe.augment.features],
+        mixed_in,
     )
     card = _card(recipe, pack, hours, parameters)
     learner = Learner(

@@ -12,15 +12,17 @@ from torch import Tensor
 from spkver.augment.draw import Augmentation
 from spkver.features import FrontEnd
 from spkver.features.fbank import normalise
+from spkver.packs.reader import Pack
 from spkver.training.batches import AUGMENTATION, Batch, Sampler, to_waveform
 
 
 @dataclass(frozen=True)
 class Augmentations:
-    """What is done to a batch, in order."""
+    """What is done to a batch, in order; and the packs that it is done with."""
 
     waveform: Sequence[Augmentation] = ()
     features: Sequence[Augmentation] = ()
+    packs: Sequence[Pack] = ()
 
 
 class Inputs:

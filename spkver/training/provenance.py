@@ -9,16 +9,17 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from spkver import __version__
+from spkver.errors import InputError
 from spkver.files import sha256
-from spkver.packs.joined import AnyPack
+from spkver.modeldir import identity
 from spkver.packs.layout import INDEX
 from spkver.packs.reader import Pack
 from spkver.training.distributed import World
@@ -26,16 +27,35 @@ from spkver.training.distributed import World
 STARTS, LOG = "starts.jsonl", "train.log"
 
 
-def start(folder: Path, world: World, device: torch.device, packs: dict[str, AnyPack], seed: int) -> None:
+class Sources(NamedTuple):
+    """What a run reads, by its name in the config: packs, model directories, files."""
+
+    packs: Mapping[str, Sequence[Pack]]
+    models: Mapping[str, str]
+    files: Mapping[str, str]
+
+    def record(self) -> dict[str, Any]:
+        """Paths and hashes; of a pack that of its index, which holds those of its shards."""
+        return {
+            "packs": {name: [_pack(one) for one in packs] for name, packs in self.packs.items()},
+            "models": {name: [{"path": path, "identity": identity(path)}] for name, path in self.models.items()},
+            "files": {name: [{"path": path, "sha256": sha256(path)}] for name, path in self.files.items()},
+        }
+
+
+def start(folder: Path, world: World, device: torch.device, sources: Sources, seed: int, *, begun: bool) -> None:
     """Add this start of a run to its `starts.jsonl`; all processes are to call it, the main one writes.
 
     A line has the time, the command line, the directory, host and devices of every process, versions, the seed, the
-    state of git where the code lies in a clone, and by their name in the config the packs with their paths,
-    fingerprints and the hashes of their indices, which hold those of their shards.
+    state of git where the code lies in a clone, and what the run reads, see Sources.
+    begun: there is a checkpoint to go on from. Raises InputError where the run then reads other data than before it.
     """
     devices = world.gather(f"{platform.node()}: {_device(device)}")
     if not world.main:
         return
+    read = sources.record()
+    if begun:
+        _check_same(folder / STARTS, read)
     record = {
         "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
@@ -45,10 +65,26 @@ def start(folder: Path, world: World, device: torch.device, packs: dict[str, Any
         "versions": versions(),
         "git": git_state(Path(__file__).parent),
         "seed": seed,
-        "packs": {name: [_pack(one) for one in _parts(pack)] for name, pack in packs.items()},
+        **read,
     }
     with (folder / STARTS).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _check_same(starts: Path, read: dict[str, Any]) -> None:
+    try:
+        last = json.loads(starts.read_text(encoding="utf-8").splitlines()[-1])
+    except (OSError, IndexError, ValueError):  # removed or cut short: nothing to compare with
+        return
+    for kind, named in read.items():
+        for name, now in named.items():
+            before = last.get(kind, {}).get(name, now)
+            if [one | {"path": ""} for one in before] != [one | {"path": ""} for one in now]:
+                paths = ", ".join(one["path"] for one in now)
+                raise InputError(
+                    f"{name}: {paths} is not what it was when the run was started on {last['time']}, and a run goes on "
+                    "with the data that it had; bring that back, or start another with another --out"
+                )
 
 
 def versions() -> dict[str, str]:
@@ -116,10 +152,6 @@ def _device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} {torch.cuda.get_device_name(device)}"
     return f"{device} {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
-
-
-def _parts(pack: AnyPack) -> tuple[Pack, ...]:
-    return (pack,) if isinstance(pack, Pack) else pack.packs
 
 
 def _pack(pack: Pack) -> dict[str, Any]:

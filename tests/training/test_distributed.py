@@ -170,7 +170,7 @@ def test_what_is_on_the_disk(found):
     assert list(manifest["classes"].values()) == [[0, 4, 12], [4, 8, 12], [8, 12, 12]]
     (start,) = (json.loads(line) for line in (outs["plain", 3] / "starts.jsonl").read_text().splitlines())
     assert start["processes"] == len(start["devices"]) == 3
-    assert set(start["packs"]) == {"train", "dev"} and start["versions"]["torch"] == torch.__version__
+    assert set(start["packs"]) == {"data.train", "data.dev"} and start["versions"]["torch"] == torch.__version__
     assert "12 classes" in (outs["plain", 3] / "train.log").read_text()
 
 

@@ -276,9 +276,9 @@ def test_too_many_steps_that_are_not_finite(broken, out):
     assert all(math.isfinite(value) for value in record.values()) and record["skipped"] == len(skips)
 
 
-def test_a_step_that_is_not_finite_leaves_no_trace(broken, out):
+def test_a_step_that_is_not_finite_leaves_no_trace(broken, out, device):
     told = []
-    train(broken(), out, say=told.append)
+    train(broken(device=device), out, say=told.append)
     step = int(next(text for text in told if "is skipped" in text).split("step ")[1].split(",")[0])
     before, after = (checkpoint.read(out / "checkpoints" / f"step-{number:08d}") for number in (step - 1, step))
     moved = [
@@ -380,13 +380,85 @@ def test_a_folder_tells_what_made_it(recipe, packs, out):
     starts = [json.loads(line) for line in (out / "starts.jsonl").read_text().splitlines()]
     assert len(starts) == 2 and starts[0]["seed"] == 1
     assert starts[0]["versions"].keys() >= {"spkver", "python", "torch", "numpy", "system"}
-    (pack,) = starts[0]["packs"]["train"]
+    (pack,) = starts[0]["packs"]["data.train"]
     assert pack["sha256"] == sha256(packs / "train" / "pack.json") and pack["utterances"] == 36
     commit = starts[0]["git"]
     assert commit is None or len(commit["commit"]) == 40
     assert (
         "12 classes" in (out / "train.log").read_text() and "resuming after step 2" in (out / "train.log").read_text()
     )
+
+
+def test_a_run_goes_on_with_the_data_that_it_had(recipe, packs, out, tmp_path):
+    for name in ("first", "teacher"):
+        train(recipe(train={"steps": 0}), tmp_path / name, **QUIET)
+    for name, source in (("train", "train"), ("noise", "dev")):
+        shutil.copytree(packs / source, tmp_path / name)
+    trials = tmp_path / "trials"
+    trials.write_text("1 s12/0 s12/1\n0 s12/0 s13/1\n")
+    parts = recipe(
+        data={"train": str(tmp_path / "train"), "dev_trials": str(trials)},
+        augment={"waveform": [{"name": "noise", "packs": {"noise": str(tmp_path / "noise")}}]},
+        start={"model": str(tmp_path / "first" / "model")},
+        distil={"model": str(tmp_path / "teacher" / "model")},
+        train={"steps": 2},
+    )
+
+    def start() -> None:
+        (out / "complete").unlink(missing_ok=True)
+        train(parts, out, resume=True, **QUIET)
+
+    start()
+    start()
+    for name, path in (
+        ("data.train", tmp_path / "train" / "pack.json"),
+        ("augment", tmp_path / "noise" / "pack.json"),
+        ("start.model", tmp_path / "first" / "model" / "config.yaml"),
+        ("distil.model", tmp_path / "teacher" / "model" / "config.yaml"),
+        ("data.dev_trials", trials),
+    ):
+        content = path.read_bytes()
+        path.write_bytes(content + b"\n")
+        with pytest.raises(InputError, match=rf"^{name}: {tmp_path}.* is not what it was when the run was started on"):
+            start()
+        path.write_bytes(content)
+    start()
+    trials.write_text(trials.read_text() + "0 s12/0 s13/1\n")
+    shutil.rmtree(out / "checkpoints")  # nothing is gone on with
+    start()
+
+
+def test_every_device_learns_the_same(recipe, packs, tmp_path, killed, device):
+    """But for rounding; also from a checkpoint on."""
+    dev = str(packs / "dev")
+    noises = {"name": "noise", "packs": {"noise": dev, "babble": dev}}
+    ways = [("cpu", "fp32", False), (device, "auto", False)]
+    if device != "cpu":
+        ways.append((device, "auto", True))
+    runs = []
+    for where, precision, compiled in ways:
+        parts = recipe(
+            augment={"speeds": [0.9, 1.0], "waveform": ["reverb", noises, "equaliser"], "features": ["spec_augment"]},
+            train={
+                "device": where,
+                "precision": precision,
+                "compile": compiled,
+                "steps": 6,
+                "log_every": 2,
+                "checkpoint_every": 2,
+                "keep_checkpoints": 3,
+                "ema": {"decay": 0.9},
+            },
+        )
+        for name in "ab":
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+        train(parts, tmp_path / "a", **QUIET)
+        killed()
+        train(parts, tmp_path / "b", resume=True, **QUIET)
+        runs.append([[one["loss"] for one in metrics(tmp_path / name) if "loss" in one] for name in "ab"])
+    for whole, resumed in runs:
+        np.testing.assert_allclose(resumed, whole, rtol=1e-2)
+        np.testing.assert_allclose(whole, runs[0][0], rtol=5e-2)
 
 
 def test_duration():
