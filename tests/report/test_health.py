@@ -75,6 +75,7 @@ def ones(value=1.0):
 EARLY = np.r_[np.geomspace(7, 2, LINES // 2)]
 CASES = {
     "no_learning": {"loss": ones(6.95), "accuracy": ones(0.001), "margin_accuracy": ones(0.001)},
+    "too_short": {"accuracy": 0.12 * TIME, "margin_accuracy": 0.02 * TIME},
     "diverged": {"loss": np.r_[EARLY, np.linspace(2, 9, LINES // 2)]},
     "gradient_spikes": {"gradient_norm": np.where(np.arange(LINES) == 25, 40.0, 3.0)},
     "skipped_steps": {"skipped": np.where(np.arange(LINES) >= 25, 3.0, 0.0)},
@@ -111,6 +112,7 @@ def test_what_is_said():
         "the loss was 6.95 at first and is 6.95 (guessing among 1000 classes costs ln 1000 = 6.91)"
         in (said["no_learning"])
     )
+    assert "10.6% of the training samples are told from other speakers, 8.0% a quarter" in said["too_short"]
     assert "2.00 at step 2000 and is 7.89" in said["diverged"]
     assert (
         said["skipped_steps"].startswith("3 steps were left out") and "first before step 2600." in said["skipped_steps"]
@@ -137,7 +139,9 @@ def test_a_margin_that_is_not_in_the_log_is_in_the_config():
     assert rules(Run(curves, classes=1000, dev=True, m=0.5)) == ["margin_too_large"]
 
 
-@pytest.mark.parametrize(("rule", "steps"), [("rate_never_decayed", 4001), ("margin_too_large", 8001)])
+@pytest.mark.parametrize(
+    ("rule", "steps"), [("rate_never_decayed", 4001), ("margin_too_large", 8001), ("too_short", 4001)]
+)
 def test_what_is_not_wrong_yet_of_an_unfinished_run(rule, steps):
     run = healthy(**CASES[rule])
     assert rules(Run(run.curves, steps=steps, classes=1000, dev=True)) == []
