@@ -8,6 +8,16 @@ settings.register_profile("spkver", deadline=None, derandomize=True)
 settings.load_profile("spkver")
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request):
+    """The CPU, and a GPU where there is one."""
+    import torch
+
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """A model directory: a small x-vector network, not trained."""

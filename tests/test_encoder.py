@@ -330,6 +330,14 @@ def test_one_channel_in_two_dimensions():
 
 
 @pytest.mark.parametrize("network", [XVECTOR, RESNET | {"channels": 16}])
+def test_every_device_gives_the_same(network, device):
+    encoder, waveforms = build(model=network), np.stack([noise(seed=seed) for seed in range(3)])
+    expected = encoder.embed_batch(waveforms)
+    found = encoder.to(device).embed_batch(waveforms)
+    assert np.linalg.norm(found - expected) < 5e-3 * np.linalg.norm(expected)  # a GPU convolves in TF32
+
+
+@pytest.mark.parametrize("network", [XVECTOR, RESNET | {"channels": 16}])
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_is_close(network, precision):
     encoder, waveforms = build(model=network), np.stack([noise(seed=seed) for seed in range(3)])

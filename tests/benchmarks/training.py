@@ -8,6 +8,9 @@ Makes packs of synthetic recordings, noises, music, babble and rooms in a tempor
                 time it waited for batches, and the peak memory (of the device, or of the process)
     work        floating-point operations of a step (torch.utils.flop_counter), and the share of the device's peak that
                 the loop reaches; the peak is that of a product of two matrices in the same precision, measured here
+    traffic     bytes that the operations of a step, its features too, read and write, were each a kernel of its own
+    floor       what no loop can beat by its work, and none that is not compiled by its traffic from and to memory,
+                at the peak and the bandwidth measured here; a cache that holds much of a step may beat the latter
     loader      batches drawn and read by one thread with nothing else to do; and what the device makes of them
 
 On a GPU also whether the host ever waits for the device within a step. Other work on the machine makes all of it
@@ -29,6 +32,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from spkver.config import validate
@@ -107,6 +112,27 @@ def peak(device: torch.device, kind: torch.dtype) -> float:
     return 2 * size**3 / timed(lambda: a @ b, device)
 
 
+def bandwidth(device: torch.device) -> float:
+    """Bytes a second, read and written, of a copy in the device's memory."""
+    source = torch.ones((1 << 30 if device.type == "cuda" else 1 << 26) // 4, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / timed(lambda: target.copy_(source), device)
+
+
+class Traffic(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations read and write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = op(*args, **(kwargs or {}))
+        if not op.is_view and "empty" not in op.name():
+            self.bytes += sum(one.nbytes for one in tree_leaves((args, kwargs, out)) if isinstance(one, torch.Tensor))
+        return out
+
+
 @contextmanager
 def no_waiting(device: torch.device) -> Any:
     """Raise where the host waits for the device."""
@@ -130,6 +156,7 @@ class Parts(NamedTuple):
     precision: str
     bare: float  # seconds
     work: int  # floating-point operations
+    traffic: int  # bytes
 
 
 def measure_parts(recipe: Recipe, options: argparse.Namespace, folder: Path) -> Parts:
@@ -161,12 +188,20 @@ def measure_parts(recipe: Recipe, options: argparse.Namespace, folder: Path) -> 
     print(f"              {size / making:9.1f} utt/s augmented and made into features")
     if device.type == "cuda":
         check_waiting(learner, batch)
-    with FlopCounterMode(display=False) as counter:  # what is compiled cannot be counted
+    with FlopCounterMode(display=False) as counter, Traffic() as traffic:  # what is compiled cannot be counted
+        inputs.features(batch)
         step()
-    return Parts(device, precision, bare, counter.get_total_flops())
+    return Parts(device, precision, bare, counter.get_total_flops(), traffic.bytes)
 
 
-def measure(recipe: Recipe, options: argparse.Namespace, folder: Path, peaks: dict[str, float]) -> None:
+class Device(NamedTuple):
+    """What was measured of the device."""
+
+    peaks: dict[str, float]  # floating-point operations a second, by precision
+    bandwidth: float  # bytes a second
+
+
+def measure(recipe: Recipe, options: argparse.Namespace, folder: Path, able: Device) -> None:
     """Print what a recipe does as a whole, beside its parts."""
     with fast_cpu(options.threads):
         parts = measure_parts(recipe, options, folder)
@@ -177,7 +212,7 @@ def measure(recipe: Recipe, options: argparse.Namespace, folder: Path, peaks: di
     records = [json.loads(line) for line in (folder / "out" / "metrics.jsonl").read_text().splitlines()][1:]
     shutil.rmtree(folder / "out")
     rates = [one["utterances_per_second"] for one in records]
-    steps, reach = max(rates) / options.batch, peaks[parts.precision]
+    steps, reach = max(rates) / options.batch, able.peaks[parts.precision]
     shown = " ".join(f"{rate:.1f}" for rate in rates)
     print(f"  whole loop  {max(rates):9.1f} utt/s ({shown}), {steps * parts.bare:.0%} of the bare step's")
     print(f"  waiting     {100 * min(one['waiting'] for one in records):9.2f} % of the time for batches")
@@ -185,6 +220,9 @@ def measure(recipe: Recipe, options: argparse.Namespace, folder: Path, peaks: di
     print(f"  work        {parts.work / 1e9 / options.batch:9.2f} GFLOP an utterance")
     alone = parts.work / parts.bare / reach
     print(f"              {parts.work * steps / reach:9.1%} of the device's peak; the bare step {alone:.1%}")
+    print(f"  traffic     {parts.traffic / 1e6 / options.batch:9.1f} MB an utterance")
+    by_work, by_traffic = reach * options.batch / parts.work, able.bandwidth * options.batch / parts.traffic
+    print(f"  floor       {by_work:9.1f} utt/s by work, {by_traffic:.1f} by traffic")
 
 
 def check_waiting(learner: Any, batch: Any) -> None:
@@ -229,12 +267,14 @@ def main() -> None:
             write_pack(root / kind, 50, 1, 10.0)
         write_pack(root / "rooms", 50, 1, 1.0, decay=0.5)
         peaks = {name: peak(device, kind) for name, kind in (("bf16", torch.bfloat16), ("fp32", torch.float32))}
+        able = Device(peaks, bandwidth(device))
         name = torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} threads"
         shown = ", ".join(f"{one / 1e12:.3f} {kind}" for kind, one in peaks.items())
-        print(f"torch {torch.__version__}, {name}; a product of matrices: {shown} TFLOP/s")
+        speed = f"{able.bandwidth / 1e9:.1f} GB/s"
+        print(f"torch {torch.__version__}, {name}; a product of matrices: {shown} TFLOP/s; a copy: {speed}")
         for model in options.models:
             for compiled in {"no": [False], "yes": [True], "both": [False, True]}[options.compile]:
-                measure(make_recipe(root, options, model, compiled=compiled), options, root, peaks)
+                measure(make_recipe(root, options, model, compiled=compiled), options, root, able)
     finally:
         shutil.rmtree(root)
 

@@ -172,6 +172,22 @@ def test_nothing_waits_for_the_gpu(make_loss, batch, name):
     torch.testing.assert_close(out.per_sample.cpu(), expected.per_sample, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("head", [{"reduction": "chunked"}, {"reduction": "fused"}, {"sample": {"share": 0.9}}])
+def test_no_head_waits_for_the_gpu(make_loss, batch, head):
+    x, y = batch[0].detach().float().cuda().requires_grad_(), batch[1].cuda()
+    loss = make_loss("bd_lmcl", dtype=torch.float32, head=head).cuda()
+    loss(x, y).loss.backward()  # compiles
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        out = loss(x, y)
+        out.loss.backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert out.loss.isfinite() and x.grad.isfinite().all()
+
+
 # ---- laws ----
 
 

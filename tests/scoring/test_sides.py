@@ -63,6 +63,18 @@ def test_every_way_gives_the_same_scores(size, seed, cells, product, window, dev
         np.testing.assert_allclose(np.concatenate([block for _, block in sides.blocks()]), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("cells", [0, 1e9])
+def test_scores_of_every_device(device, cells, monkeypatch):
+    monkeypatch.setattr(module, "_PAIR_IN_CELLS", cells)
+    rng = np.random.default_rng(0)
+    pairs = rng.integers([[300], [400]], size=(2, 5000))
+    expected, found = (
+        Sides(side("e", 300, dim=192), side("t", 400, dim=192, seed=1), device=where).score(listed(pairs))
+        for where in ("cpu", device)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_matrix_of_cosines_is_sklearns():
     vectors = np.random.default_rng(0).normal(size=(40, 16)).astype(np.float32)
     sides = cosine.sides(Embeddings([f"u{i}" for i in range(40)], vectors))

@@ -75,15 +75,15 @@ def test_no_compiler(network, monkeypatch):
     ]
 
 
-def test_compiled_is_the_network():
+def test_compiled_is_the_network(device):
     """With the real compiler, if there is one: the same output, gradients and batch norm but for rounding."""
-    if compiling._missing(CPU):
-        pytest.skip("no C++ compiler")
-    x, seen = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), []
+    if compiling._missing(torch.device(device)):
+        pytest.skip("no compiler")
+    x, seen = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).to(device), []
     for compiled in ("false", "true"):
         torch.manual_seed(0)
-        network = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.BatchNorm1d(2))
-        forward, told = forward_of(network, compiled)
+        network = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.BatchNorm1d(2)).to(device)
+        forward, told = forward_of(network, compiled, device=torch.device(device))
         y = forward(x)
         y.square().mean().backward()
         seen.append([y, *(parameter.grad for parameter in network.parameters()), *network.buffers()])

@@ -33,10 +33,10 @@ def line(monkeypatch):
     return sizes
 
 
-def test_everything_is_tried_and_nothing_is_left(recipe, tmp_path):
+def test_everything_is_tried_and_nothing_is_left(recipe, tmp_path, device):
     told = []
     parts = recipe(
-        train={"steps": 1000, "batch_size": 16, "ema": {}, "keep_checkpoints": 3},
+        train={"steps": 1000, "batch_size": 16, "ema": {}, "keep_checkpoints": 3, "device": device},
         augment={"speeds": [0.9, 1.0], "features": ["spec_augment"]},
     )
     dry_run(parts, tmp_path / "exp" / "new", say=told.append)

@@ -11,9 +11,9 @@ from torch import nn
 from spkver.training.outcome import Guard
 
 
-def make(name, fused):
+def make(name, fused, device="cpu"):
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv1d(3, 4, 1), nn.BatchNorm1d(4))
+    net = nn.Sequential(nn.Conv1d(3, 4, 1), nn.BatchNorm1d(4)).to(device)
     kind = {
         "sgd": lambda ps: torch.optim.SGD(ps, lr=0.1, momentum=0.9, nesterov=True, fused=fused),
         "adamw": lambda ps: torch.optim.AdamW(ps, lr=0.1, fused=fused),
@@ -42,8 +42,8 @@ def state(net, optimizer):
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 @pytest.mark.parametrize("first", [True, False])
-def test_no_trace(name, fused, first):
-    parts, x = make(name, fused), torch.randn(5, 3, 7)
+def test_no_trace(name, fused, first, device):
+    parts, x = make(name, fused, device), torch.randn(5, 3, 7).to(device)
     if not first:
         step(*parts, x)
     before = state(*parts[:2])
@@ -54,7 +54,7 @@ def test_no_trace(name, fused, first):
     for key, value in before.items():
         assert torch.equal(after[key], value), key
     # and the next step is that of a run in which the bad one was not
-    clean = make(name, fused)
+    clean = make(name, fused, device)
     if not first:
         step(*clean, x)
     step(*clean, 2 * x)
