@@ -322,7 +322,7 @@ def _range(path: StrPath, frames: int, rate: int, start: float, end: float | Non
 
 def _column(path: StrPath, channels: int, channel: int | None) -> int:
     if channel is None and channels > 1:
-        raise InputError(f"{path}: {channels} channels; choose one with channel=0 to {channels - 1}")
+        raise InputError(f"{path}: {channels} channels; choose one from 0 to {channels - 1} (--channel)")
     if not 0 <= (channel or 0) < channels:
         raise InputError(f"{path}: no channel {channel}: it has {channels}, counted from 0")
     return channel or 0

@@ -133,7 +133,7 @@ def test_a_part(tmp_path: Path) -> None:
 def test_channels(tmp_path: Path) -> None:
     x = np.arange(30, dtype=np.int16)[None].repeat(800, axis=0)
     soundfile.write(tmp_path / "array.wav", x, 16000)
-    with pytest.raises(InputError, match=r"array\.wav: 30 channels; choose one with channel=0 to 29"):
+    with pytest.raises(InputError, match=r"array\.wav: 30 channels; choose one from 0 to 29"):
         audio.read(tmp_path / "array.wav")
     assert audio.to_int16(audio.read(tmp_path / "array.wav", channel=17)[0]).tolist() == [17] * 800
     with pytest.raises(InputError, match="no channel 30"):

@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from spkver import __version__
-from spkver.errors import SpkverError
+from spkver.errors import SpkverError, nearest
 
 # command: (module holding a click command named `command`, one line of help)
 COMMANDS = {
@@ -58,7 +58,7 @@ class _LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            raise click.UsageError(f"unknown command '{cmd_name}'{nearest(cmd_name, COMMANDS)}", ctx)
         command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
         return command
 
@@ -85,9 +85,15 @@ def run(command: click.Command, name: str) -> NoReturn:
     """Run a command; a user's mistake is one line on standard error and exit code 2, a failure is 1."""
     try:
         code = command(prog_name=name, standalone_mode=False)
+    except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2: no error, help was asked for by saying nothing
+            error.show()
+            sys.exit(2)
+        where = error.ctx.command_path if error.ctx else name
+        message = error.format_message().rstrip(".")
+        _fail(name, f"{message[:1].lower()}{message[1:]} (see '{where} --help')", 2)
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        _fail(name, error.format_message(), 2)
     except click.Abort:
         click.echo("interrupted", err=True)
         sys.exit(130)

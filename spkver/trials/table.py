@@ -143,7 +143,7 @@ def _match(
     order = np.argsort(scored, kind="stable")
     ranked = scored[order]
     place = np.minimum(np.searchsorted(ranked, wanted), len(ranked) - 1)
-    _refuse(ranked[place] != wanted, trials, f"trials of {names[1]} have no score in {names[0]}")
+    _refuse(ranked[place] != wanted, trials, f"trials of {names[1]} are missing from {names[0]}")
     _refuse(~np.isin(scored, wanted), scores.trials, f"trials of {names[0]} are not in {names[1]}")
     twice = np.zeros(len(scored), bool)
     value = scores.values[order]

@@ -52,7 +52,21 @@ def test_every_command_can_be_imported():
 @pytest.mark.parametrize("words", [["trian"], ["train"], ["train", "c.yaml", "--nonsense"], ["evaluate"]])
 def test_wrong_use(words):
     done = subprocess.run([sys.executable, "-m", "spkver", *words], capture_output=True, text=True)
-    assert done.returncode == 2 and "Error:" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("spkver: error: ") and line.endswith(" --help')")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trian"], "unknown command 'trian'; did you mean 'train'? (see 'spkver --help')"),
+        (["evaluate"], "missing argument 'SCORES' (see 'spkver evaluate --help')"),
+        (["data", "join", "--nonsense"], "no such option '--nonsense' (see 'spkver data join --help')"),
+    ],
+)
+def test_what_is_said_of_wrong_use(spkver, words, said):
+    assert spkver(*words, code=2).stderr == f"spkver: error: {said}\n"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +78,7 @@ def test_wrong_use(words):
         (PermissionError(13, "Permission denied", "/out"), 1, "spkver: error: /out: Permission denied"),
         (OSError(28, "No space left on device"), 1, "spkver: error: No space left on device"),
         (KeyboardInterrupt(), 130, "interrupted"),
-        (click.UsageError("bad"), 2, "Error: bad"),
+        (click.UsageError("Bad."), 2, "spkver: error: bad (see 'spkver --help')"),
     ],
 )
 def test_exit_codes(capsys, failure, code, said):

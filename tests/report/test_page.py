@@ -196,7 +196,7 @@ def test_systems_in_another_order_of_trials_are_joined_and_others_refused(evalua
     turned = poor.take(np.arange(len(poor))[::-1])
     straight, joined = (Page(page({"a": good, "b": other})) for other in (poor, turned))
     assert straight.numbers == joined.numbers and straight.tables["Worst errors"] == joined.tables["Worst errors"]
-    with pytest.raises(InputError, match="trials of a have no score in b"):
+    with pytest.raises(InputError, match="trials of a are missing from b"):
         page({"a": good, "b": poor.take(np.arange(100))})
 
 

@@ -28,11 +28,11 @@ def test_join_gives_each_trial_its_own_score(order, other, trials, rows):
 
 def test_join_mismatches(trials):
     scores = Scores(trials(["a b", "a c", "a d"]), np.float32([1, 2, 3]))
-    with pytest.raises(InputError, match="1 of 2 trials of L have no score in S, first 'a e'"):
+    with pytest.raises(InputError, match="1 of 2 trials of L are missing from S, first 'a e'"):
         join(scores, trials(["a b", "a e"]), names=("S", "L"))
     with pytest.raises(InputError, match="2 of 3 trials of S are not in L, first 'a c'"):
         join(scores, trials(["a b"]), names=("S", "L"))
-    with pytest.raises(InputError, match="have no score"):  # the two sides are not alike
+    with pytest.raises(InputError, match="are missing from"):  # the two sides are not alike
         join(scores, trials(["a b", "a c", "d a"]))
 
 
