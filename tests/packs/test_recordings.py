@@ -137,7 +137,7 @@ def bad_recordings(folder: Path) -> dict[str, str]:
         "silent.wav": "silent",
         "short.wav": "too short (0.010 s, at least 0.3 s wanted)",
         "nan.wav": "holds NaN or infinite samples",
-        "array.wav": "30 channels; choose one from 0 to 29",
+        "array.wav": "30 channels; choose one from 0 to 29 (--channel)",
         "cut.wav": "truncated: 8956 of 32000 bytes of audio; copy the file again",
         "empty.wav": "empty (0 bytes)",
         "text.wav": "cannot be decoded (Format not recognised.)",
