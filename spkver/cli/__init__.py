@@ -58,6 +58,8 @@ class _LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
+            if ctx.resilient_parsing:  # a shell completes a line
+                return None
             raise click.UsageError(f"unknown command '{cmd_name}'{nearest(cmd_name, COMMANDS)}", ctx)
         command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
         return command
