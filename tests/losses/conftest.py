@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -31,6 +32,21 @@ def make_loss() -> Callable[..., Loss]:
         return LOSSES.build(config, dim, classes).to(dtype)
 
     return make
+
+
+@pytest.fixture
+def unwaited() -> Callable[[], AbstractContextManager[None]]:
+    """`with unwaited():` raises where the host waits for a GPU."""
+
+    @contextmanager
+    def watched() -> Iterator[None]:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    return watched
 
 
 @pytest.fixture

@@ -156,35 +156,28 @@ def test_nothing_selected_and_a_batch_of_one(make_loss):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", EVERY)
-def test_nothing_waits_for_the_gpu(make_loss, batch, name):
+def test_nothing_waits_for_the_gpu(make_loss, batch, unwaited, name):
     x, y = batch
     here = make_loss(name, dtype=torch.float32)
     expected = here(x.detach().float(), y)
     there = make_loss(name, dtype=torch.float32).cuda()
     x, y = x.detach().float().cuda().requires_grad_(), y.cuda()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        with torch.autocast("cuda", torch.bfloat16):
-            out = there(x, y)
-            out.loss.backward()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    with unwaited(), torch.autocast("cuda", torch.bfloat16):
+        out = there(x, y)
+        out.loss.backward()
     torch.testing.assert_close(out.per_sample.cpu(), expected.per_sample, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("head", [{"reduction": "chunked"}, {"reduction": "fused"}, {"sample": {"share": 0.9}}])
-def test_no_head_waits_for_the_gpu(make_loss, batch, head):
+def test_no_head_waits_for_the_gpu(make_loss, batch, unwaited, head):
     x, y = batch[0].detach().float().cuda().requires_grad_(), batch[1].cuda()
     loss = make_loss("bd_lmcl", dtype=torch.float32, head=head).cuda()
     loss(x, y).loss.backward()  # compiles
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with unwaited():
         out = loss(x, y)
         out.loss.backward()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert out.loss.isfinite() and x.grad.isfinite().all()
 
 

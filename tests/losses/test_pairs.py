@@ -275,16 +275,13 @@ def test_autocast_changes_nothing(keys, batch):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @every_loss
-def test_nothing_waits_for_the_gpu(keys, batch):
+def test_nothing_waits_for_the_gpu(keys, batch, unwaited):
     x, y = batch
     expected = make(keys)(x, y)
     loss, x, y = make(keys).cuda(), x.detach().cuda().requires_grad_(), y.cuda()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with unwaited():
         out = loss(x, y)
         out.loss.backward()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     torch.testing.assert_close(out.per_sample.cpu(), expected.per_sample)
 
 
