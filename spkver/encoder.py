@@ -157,8 +157,8 @@ class Encoder(nn.Module):
     def embed_features(self, features: np.ndarray) -> np.ndarray:
         """Embeddings (batch, dim) float32 of features (batch, frames, bins) as a feature pack holds them."""
         most = self.config.front_end.frames(round(self.whole_seconds * self.sample_rate))
-        how = self.config.front_end.normalise
-        # a part of an utterance is normalised as that part, which changes nothing for a whole one
+        # a part of an utterance is normalised as that part; a whole one is already
+        how = self.config.front_end.normalise if features.shape[1] > most else "none"
         return _in_windows(features, most, lambda part: self._finite(normalise(self._place(part), how)))
 
     def _place(self, values: np.ndarray) -> Tensor:

@@ -8,7 +8,7 @@ and `samples(frames)` (the fewest that give as many).
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spkver.features.config import PRESETS, FrontEndConfig
 from spkver.registry import Registry
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from spkver.features.vad import EnergyVadConfig, energy_vad
 
 __all__ = ["FRONT_ENDS", "EnergyVadConfig", "FrontEnd", "FrontEndConfig", "energy_vad"]
+
+# torchaudio's spectrogram under InstanceNorm1d
+_OF_TRAINERS = {"name": "mel_spectrogram", "low_hz": 0.0, "high_hz": 8000.0, "normalise": "instance_norm"}
+_TRAINERS: dict[str, dict[str, Any]] = {
+    "voxceleb_trainer": {},
+    "voxceleb_trainer_linear": {"logarithm": "none"},
+    "rdino": {"window": "hann", "preemphasis": 0.0},
+}
 
 FRONT_ENDS = Registry(
     "front end",
@@ -40,6 +48,7 @@ FRONT_ENDS = Registry(
             "logarithm": "decibel",
             "floor": 1e-10,
         },
+        **{name: {**_OF_TRAINERS, **fields} for name, fields in _TRAINERS.items()},
     },
 )
 

@@ -18,7 +18,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "telephone": {"sample_rate": 8000, "bins": 64, "high_hz": 3600.0},
 }
 
-Normalise = Literal["none", "mean", "mean_variance"]
+Normalise = Literal["none", "mean", "mean_variance", "instance_norm"]
 
 
 class SpectralConfig(Component):
@@ -30,7 +30,7 @@ class SpectralConfig(Component):
     frame_shift_ms: float = Field(10.0, gt=0)
     low_hz: float = Field(20.0, ge=0)
     high_hz: float = 7600.0
-    normalise: Normalise = Field("mean", description="over the utterance (CMN, CMVN)")
+    normalise: Normalise = Field("mean", description="over the utterance (CMN, CMVN; as torch's InstanceNorm1d)")
 
     @model_validator(mode="after")
     def _band(self) -> SpectralConfig:

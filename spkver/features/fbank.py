@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from spkver.features.config import FrontEndConfig, count_frames
 
 EPSILON = torch.finfo(torch.float32).eps  # Kaldi's floor of the mel energies
+VARIANCE_FLOOR = {"mean_variance": 1e-10, "instance_norm": 1e-5}  # added to the variance
 
 
 class FrontEnd(nn.Module):
@@ -87,13 +88,13 @@ def cut_frames(waveform: Tensor, length: int, shift: int, *, snip_edges: bool) -
 
 
 def normalise(features: Tensor, how: str) -> Tensor:
-    """Subtract the mean over time of (..., frames, bins); with `mean_variance` divide by the deviation too."""
+    """Subtract the mean over time of (..., frames, bins); all but `mean` divide by the deviation too."""
     if how == "none":
         return features
     centred = features - features.mean(dim=-2, keepdim=True)
     if how == "mean":
         return centred
-    return centred / centred.square().mean(dim=-2, keepdim=True).add(1e-10).sqrt()
+    return centred / centred.square().mean(dim=-2, keepdim=True).add(VARIANCE_FLOOR[how]).sqrt()
 
 
 def mel_matrix(config: FrontEndConfig, fft_size: int) -> Tensor:

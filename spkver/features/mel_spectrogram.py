@@ -25,14 +25,16 @@ class MelSpectrogramConfig(SpectralConfig):
 
     name: Literal["mel_spectrogram"] = "mel_spectrogram"
     fft_size: int = Field(512, gt=1)
+    window: Literal["hamming", "hann"] = "hamming"
     preemphasis: float = Field(0.97, ge=0, le=1, description="of the waveform, in [-1, 1]")
     unit_variance: bool = Field(False, description="the waveform is brought to mean 0 and variance 1 first")
     padding: Literal["reflect", "zeros"] = Field("reflect", description="at the ends, half an fft_size")
     filters: Literal["htk", "speechbrain"] = Field(
         "htk", description="triangles between neighbouring centres; SpeechBrain's are as wide above as below"
     )
-    logarithm: Literal["natural", "decibel"] = Field(
-        "natural", description="ln(x + floor), or 10 log10(max(x, floor)), at most 80 dB under the utterance's largest"
+    logarithm: Literal["natural", "decibel", "none"] = Field(
+        "natural",
+        description="ln(x + floor); 10 log10(max(x, floor)), at most 80 dB under the utterance's largest; or x",
     )
     floor: float = Field(1e-6, gt=0)
 
@@ -61,7 +63,8 @@ class MelSpectrogram(nn.Module):
     def __init__(self, config: MelSpectrogramConfig) -> None:
         super().__init__()
         self.config = config
-        window = torch.hamming_window(config.frame_length, periodic=True, dtype=torch.float64)
+        make = torch.hamming_window if config.window == "hamming" else torch.hann_window
+        window = make(config.frame_length, periodic=True, dtype=torch.float64)
         self.register_buffer("window", window.float(), persistent=False)
         self.register_buffer("mel", mel_filters(config).float(), persistent=False)
 
@@ -71,7 +74,7 @@ class MelSpectrogram(nn.Module):
             return normalise(self.log_mel(waveform.float()), self.config.normalise)
 
     def log_mel(self, waveform: Tensor) -> Tensor:
-        """The log mel spectrogram before normalisation over the utterance."""
+        """The mel spectrogram, its logarithm by the config, before normalisation over the utterance."""
         config = self.config
         if config.unit_variance:
             variance, mean = torch.var_mean(waveform, dim=-1, keepdim=True, correction=0)
@@ -80,6 +83,8 @@ class MelSpectrogram(nn.Module):
             before = F.pad(waveform[:, None], (1, 0), "reflect")[:, 0, :-1]
             waveform = torch.sub(waveform, before, alpha=config.preemphasis)
         mel = torch.matmul(self.power(waveform), self.mel)
+        if config.logarithm == "none":
+            return mel
         if config.logarithm == "natural":
             return (mel + config.floor).log()
         decibels = 10.0 * mel.clamp_min(config.floor).log10()

@@ -159,8 +159,9 @@ def test_what_cannot_be_exported_is_said_in_a_line():
     [
         *({}, "wespeaker", {"preset": "telephone", "normalise": "mean_variance"}),
         *("speechbrain", {"name": "mel_spectrogram", "unit_variance": True, "high_hz": 8000}),
+        *("voxceleb_trainer_linear", "rdino"),
     ],
-    ids=["default", "wespeaker", "8 kHz", "speechbrain", "redimnet"],
+    ids=["default", "wespeaker", "8 kHz", "speechbrain", "redimnet", "linear", "rdino"],
 )
 def test_with_the_front_end_inside(front_end):
     encoder = made(front_end=front_end)

@@ -57,6 +57,23 @@ def test_redimnets(waveforms, unit_variance):
     torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["voxceleb_trainer", "voxceleb_trainer_linear", "rdino"])
+def test_those_of_voxceleb_trainer_and_rdino(waveforms, name):
+    """Without a logarithm most variances are far below what InstanceNorm1d adds to them."""
+    try:
+        compat.torchaudio()
+        from torchaudio.transforms import MelSpectrogram
+    except InputError as error:
+        pytest.skip(str(error))
+    signal, window = waveforms, torch.hann_window
+    if name != "rdino":
+        signal = F.conv1d(F.pad(signal[:, None], (1, 0), "reflect"), torch.tensor([[[-0.97, 1.0]]]))[:, 0]
+        window = torch.hamming_window
+    theirs = MelSpectrogram(16000, 512, 400, 160, f_min=0, f_max=8000, n_mels=80, window_fn=window)(signal) + 1e-6
+    theirs = F.instance_norm(theirs if name.endswith("linear") else theirs.log())
+    torch.testing.assert_close(build(name)(waveforms), theirs.transpose(1, 2), rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("settings", ["mel_spectrogram", "speechbrain", "waveform", "fbank", "3dspeaker"])
 def test_frames_are_as_many_as_the_config_says(settings):
     front_end = build(settings)

@@ -8,6 +8,9 @@ plain data; nothing that a peer wrote is run.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from spkver.config import validate
 from spkver.encoder import Encoder, EncoderConfig
@@ -46,10 +49,10 @@ MEAN = """- The source holds the mean of its training embeddings. It is the chai
 def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, front_end: str | None = None) -> list[str]:
     """Make a model directory of another toolkit's model. Returns what there is to say about it, in lines.
 
-    toolkit: its name; by default the one that the source looks like. front_end: the name of another front end than
-    the one that the source states, with its number of bins.
+    toolkit: its name; by default the one that the source looks like. front_end: the name of the front end, where the
+    source does not state it or another is wanted; the number of bins is the source's.
     Raises InputError for a source that no toolkit is known to write, or whose tensors are not those of its network,
-    and where `out` is there already.
+    for one that leaves its front end open, and where `out` is there already.
     """
     path = Path(source)
     if not path.exists():
@@ -60,10 +63,9 @@ def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, fron
             raise InputError(f"{target}: it is there already; give another name, or remove it")
     name = toolkit or guess(path)
     found = _read(name, path)
-    config = {"front_end": found.front_end, "model": found.model}
-    if front_end is not None:
-        config["front_end"] = {"name": front_end, "bins": found.front_end["bins"]}
+    config = {"front_end": _front_end(found, toolkit, front_end), "model": found.model}
     encoder = Encoder(validate(EncoderConfig, config, where=lambda at: f"{found.file}: "))
+    _same_spectrogram(found, encoder)
     said = [f"{found.file}: {found.about}"]
     state, dropped = to_ours(found, encoder.network)
     if dropped:
@@ -87,6 +89,33 @@ def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, fron
         write_chain(chain, Chain((Step("centre", found.mean),), encoder.model_id))
         said.append(f"{chain}: the mean of its training embeddings, to be subtracted by --chain")
     return said
+
+
+def _front_end(found: Found, toolkit: str | None, named: str | None) -> dict[str, Any]:
+    """The config of the front end. Raises InputError where neither the source nor the caller says which it is."""
+    if named not in (None, found.front_end["name"]):
+        return {"name": named, "bins": found.front_end["bins"]}
+    possible = [name for name, own in found.front_ends.items() if toolkit in (None, own)]
+    if len(possible) > 1 and named is None:
+        raise InputError(
+            f"{found.file}: {found.about}: the file does not say with which front end it was trained; "
+            f"name it with --front-end: {', '.join(possible)}"
+        )
+    return found.front_end
+
+
+def _same_spectrogram(found: Found, encoder: Encoder) -> None:
+    """Raise InputError where the source holds the buffers of torchaudio's spectrogram, and they are not ours."""
+    for ending, own in (("mel_scale.fb", "mel"), ("spectrogram.window", "window")):
+        ours = getattr(encoder.front_end, own, None)
+        for name, theirs in found.tensors.items():
+            if name.endswith(ending) and (
+                ours is None or ours.shape != theirs.shape or not torch.allclose(ours, theirs.float(), atol=1e-4)
+            ):
+                raise InputError(
+                    f"{found.file}: {name} is not what the front end {encoder.config.front_end.name} has: the model "
+                    "was trained with features that cannot be computed here"
+                )
 
 
 def _read(toolkit: str, path: Path) -> Found:

@@ -54,7 +54,9 @@ class Layout:
 class Found:
     """What a peer's file holds: the configs of our front end and network, its tensors and their layout.
 
-    dropped: a pattern of their tensors that are of training alone; mean: of their embeddings, where they keep it
+    dropped: a pattern of their tensors that are of training alone; mean: of their embeddings, where they keep it;
+    front_ends: where the file does not tell which front end the network was trained with, the names of those that it
+    may be, and of the toolkit whose models have it
     """
 
     file: Path
@@ -65,6 +67,7 @@ class Found:
     layout: Layout
     dropped: str = r"^projection\."
     mean: np.ndarray | None = None
+    front_ends: Mapping[str, str] = field(default_factory=dict)
 
 
 def to_ours(found: Found, network: nn.Module) -> tuple[dict[str, Tensor], list[str]]:

@@ -163,7 +163,9 @@ def _front_end(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
         _only(features, key, False, where)
     _only(features, "filter_shape", "triangular", where)
     norm, arguments = _made(settings, "mean_var_norm", where)
-    if norm != "InputNormalization" or arguments.get("norm_type") != "sentence" or arguments.get("std_norm", True):
+    expected = {"norm_type": "sentence", "std_norm": False, "mean_norm": True}
+    given = {"norm_type": "global", "std_norm": True, "mean_norm": True, **arguments}
+    if norm != "InputNormalization" or any(given[key] != value for key, value in expected.items()):
         raise InputError(f"{where}: mean_var_norm: expected norm_type sentence with std_norm False")
     return {
         "name": "speechbrain",

@@ -1,5 +1,8 @@
 """3D-Speaker's checkpoints: bare state_dicts, whose network their names and shapes tell.
 
+Names and shapes do not tell the front end of every network: WeSpeaker has CAM++, Res2Net and ResNet with the same
+ones, SpeechBrain ECAPA-TDNN, and 3D-Speaker itself trains ECAPA-TDNN on other features in RDINO and SDPN.
+
 A folder may be one of theirs (`CKPT-EPOCH-70-00/embedding_model.ckpt`) or of ModelScope (one .bin, .ckpt or .pt file).
 """
 
@@ -21,6 +24,11 @@ from spkver.models.variants import VARIANTS
 STATISTICS = {"name": "statistics", "unbiased": True, "floor": 1e-8}
 OF_CAMPPLUS = {**STATISTICS, "floor": 1e-14}  # theirs has none
 ECAPA = "ECAPA-TDNN"
+# the front ends that a network of these names may have been trained with, and whose models have them
+FRONT_ENDS = {
+    ECAPA: {"3dspeaker": "3dspeaker", "rdino": "3dspeaker", "speechbrain": "speechbrain"},
+    **dict.fromkeys(("CAM++", "Res2Net", "ResNet"), {"3dspeaker": "3dspeaker", "wespeaker": "wespeaker"}),
+}
 NAMES = ("embedding_model.ckpt",)
 SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
 Shapes = Mapping[str, tuple[int, ...]]
@@ -31,10 +39,10 @@ class ThreeDSpeaker:
 
     @staticmethod
     def recognises(source: Path) -> bool:
-        """A checkpoint with the names of one of their networks, but ECAPA-TDNN, whose names are SpeechBrain's too."""
+        """A checkpoint with the names of one of their networks."""
         try:
             file = _file(source)
-            return _network(_shapes(tensors_in(read_checkpoint(file), file)), file)[0] != ECAPA
+            return bool(_network(_shapes(_tensors(file)[0]), file))
         except InputError:
             return False
 
@@ -42,9 +50,11 @@ class ThreeDSpeaker:
     def read(source: Path) -> Found:
         """Read a checkpoint. Raises InputError for one that is of none of these networks."""
         file = _file(source)
-        tensors = tensors_in(read_checkpoint(file), file)
+        tensors, self_supervised = _tensors(file)
         about, fields, bins, layout = _network(_shapes(tensors), file)
-        return Found(file, f"3D-Speaker's {about}", {"name": "3dspeaker", "bins": bins}, fields, tensors, layout)
+        front_end = {"name": "rdino" if self_supervised else "3dspeaker", "bins": bins}
+        possible = {} if self_supervised else FRONT_ENDS.get(about.rstrip("0123456789"), {})
+        return Found(file, f"3D-Speaker's {about}", front_end, fields, tensors, layout, front_ends=possible)
 
 
 def _file(source: Path) -> Path:
@@ -60,6 +70,15 @@ def _file(source: Path) -> Path:
             f"{source}: expected one checkpoint in it ({', '.join(SUFFIXES)}), found {names}; give the file"
         )
     return found[0]
+
+
+def _tensors(file: Path) -> tuple[dict[str, Tensor], bool]:
+    """The tensors of the network, and whether they are the teacher's of RDINO or SDPN, as these save them."""
+    tree = read_checkpoint(file)
+    if not isinstance(tree, Mapping) or not isinstance(tree.get("teacher"), Mapping):
+        return tensors_in(tree, file), False
+    teacher = tensors_in(tree["teacher"], file)
+    return {key.removeprefix("backbone."): value for key, value in teacher.items() if key.startswith("backbone.")}, True
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> Shapes:

@@ -59,23 +59,15 @@ class VoxCelebTrainer:
         return Found(
             source,
             "voxceleb_trainer's ResNetSE34V2",
-            _front_end(width // channels),
+            {"name": "voxceleb_trainer", "bins": width // channels},
             fields,
             tensors,
             LAYOUT,
             dropped=r"^__L__\.|^__S__\.(torchfb|instancenorm)\.",
+            # whether with --log_input is not in the file
+            front_ends={"voxceleb_trainer": "voxceleb_trainer", "voxceleb_trainer_linear": "voxceleb_trainer"},
         )
 
 
 def _tensors(source: Path) -> dict[str, Any]:
     return tensors_in(read_checkpoint(source), source)
-
-
-def _front_end(bins: int) -> dict[str, Any]:
-    return {
-        "name": "mel_spectrogram",
-        "bins": bins,
-        "low_hz": 0.0,
-        "high_hz": 8000.0,
-        "normalise": "mean_variance",
-    }

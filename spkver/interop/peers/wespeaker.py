@@ -14,6 +14,10 @@ from spkver.models.variants import REDIMNET, SIMAM_POOLING
 
 WEIGHTS = ("avg_model.pt", "final_model.pt", "model.pt")
 CONFIG = "config.yaml"
+# they publish 3D-Speaker's models of these networks in folders of their own form; their own say how they were trained
+OF_3D_SPEAKER = ("CAMPPlus", "ERes2Net")
+FRONT_ENDS = {"wespeaker": "wespeaker", "3dspeaker": "wespeaker"}
+FBANK_ARGUMENTS = ("num_mel_bins", "frame_length", "frame_shift", "dither")
 
 # their name of a pooling, and ours; what they call standard deviation divides by frames - 1
 POOLINGS: dict[str, dict[str, Any]] = {
@@ -169,15 +173,18 @@ class WeSpeaker:
             raise InputError(f"{where}: model_args are missing")
         network = NETWORKS[name]
         tensors = tensors_in(read_checkpoint(weights), weights)
+        dataset = keys_of(config, "dataset_args", where)
+        trained_here = "fbank_args" in dataset or any(key.startswith("projection.") for key in tensors)
         return Found(
             weights,
             f"WeSpeaker's {name}",
-            front_end(keys_of(config, "dataset_args", where), arguments, where),
+            front_end(dataset, arguments, where),
             fields(network, arguments, where),
             tensors,
             layout(network),
             # the network registers its pooling twice where it lies in a sequence
             dropped=r"^projection\.|^frontend\.|^xvector\.stats\.",
+            front_ends={} if trained_here or not name.startswith(OF_3D_SPEAKER) else FRONT_ENDS,
         )
 
 
@@ -227,6 +234,8 @@ def front_end(dataset: Mapping[str, Any], arguments: Mapping[str, Any], where: s
     if kind != "fbank":
         raise InputError(f"{where}: dataset_args.frontend: '{kind}' is not one that can be opened; known: fbank")
     fbank = keys_of(dataset, "fbank_args", where)
+    if other := [key for key in fbank if key not in FBANK_ARGUMENTS]:
+        raise InputError(f"{where}: fbank_args.{other[0]} is not something that can be opened")
     cmvn = keys_of(dataset, "cmvn_args", where)
     if cmvn.get("norm_var"):
         raise InputError(f"{where}: cmvn_args.norm_var: features of variance 1 are not something that can be opened")

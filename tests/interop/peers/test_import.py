@@ -121,6 +121,31 @@ def test_a_folder_that_they_trained_in(folder, tmp_path):
     assert load_model(tmp_path / "0").model_id == load_model(tmp_path / "1").model_id
 
 
+def test_a_folder_of_wespeakers_with_a_model_of_3d_speakers(tmp_path):
+    """They publish some in their own form. What was not trained there may have been trained on other features."""
+    model, layout = THREE_D["cam++"]
+    ours = encoder_of({**model, "pooling": {"unbiased": True}}, "3dspeaker")
+    config = {"model": "CAMPPlus", "model_args": {"feat_dim": 80, "embed_dim": 6}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    state = to_theirs(ours.network.state_dict(), layout)
+    torch.save(state, tmp_path / "avg_model.pt")
+    with pytest.raises(InputError, match="name it with --front-end: wespeaker, 3dspeaker$"):
+        import_model(tmp_path, tmp_path / "ours")
+    for trained_there in ({"projection.weight": torch.zeros(2, 6)}, {}):
+        torch.save({**state, **trained_there}, tmp_path / "avg_model.pt")
+        config["dataset_args"] = {} if trained_there else {"fbank_args": {"num_mel_bins": 80}}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        assert not wespeaker.WeSpeaker.read(tmp_path).front_ends
+
+
+def test_the_front_end_that_is_named_keeps_what_the_source_states(folder, tmp_path):
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["dataset_args"]["resample_rate"] = 8000
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    import_model(folder, tmp_path / "ours", front_end="wespeaker")
+    assert load_model(tmp_path / "ours").sample_rate == 8000
+
+
 # averages of checkpoints have fractions for batch counters; some publish half precision
 def test_other_number_types(folder, tmp_path):
     change(folder, lambda state: state.update({name: value.double() for name, value in state.items()}))
@@ -168,6 +193,7 @@ def test_values_that_are_not_finite(folder, tmp_path):
         ("model_args", {"embed_dim": 6, "two_emb_layer": True}, "two_emb_layer: True is not something"),
         ("dataset_args", {"frontend": "s3prl"}, "dataset_args.frontend: 's3prl'"),
         ("dataset_args", {"cmvn_args": {"norm_var": True}}, "norm_var"),
+        ("dataset_args", {"fbank_args": {"window_type": "povey"}}, "fbank_args.window_type is not something"),
     ],
 )
 def test_configs_that_cannot_be_opened(folder, tmp_path, key, value, said):
@@ -298,13 +324,20 @@ THREE_D = {
 
 @pytest.mark.parametrize("name", THREE_D)
 def test_checkpoints_of_3d_speakers(name, tmp_path):
-    """Sizes are read off the shapes."""
+    """Sizes are read off the shapes. Where WeSpeaker's names are the same, somebody has to say which front end it is."""
     model, layout = THREE_D[name]
     floor = 1e-14 if name == "cam++" else 1e-8
     ours = encoder_of({**model, "pooling": {"unbiased": True, "floor": floor}}, "3dspeaker")
     torch.save(to_theirs(ours.network.state_dict(), layout), tmp_path / "model.bin")
     assert guess(tmp_path / "model.bin") == "3dspeaker"
-    import_model(tmp_path / "model.bin", tmp_path / "ours")
+    if name.startswith("eres2net"):
+        import_model(tmp_path / "model.bin", tmp_path / "ours")
+    else:
+        with pytest.raises(InputError, match="name it with --front-end: 3dspeaker, wespeaker$"):
+            import_model(tmp_path / "model.bin", tmp_path / "ours")
+        import_model(tmp_path / "model.bin", tmp_path / "theirs", front_end="wespeaker")
+        assert load_model(tmp_path / "theirs").config.front_end == encoder_of(model).config.front_end
+        import_model(tmp_path / "model.bin", tmp_path / "ours", "3dspeaker")
     found = load_model(tmp_path / "ours")
     assert found.config == ours.config
     assert np.array_equal(found.embed(WAVEFORM), ours.embed(WAVEFORM))
@@ -313,15 +346,32 @@ def test_checkpoints_of_3d_speakers(name, tmp_path):
 ECAPA = {"name": "ecapa_tdnn_speechbrain", "channels": 16, "aggregated": 12, "se_hidden": 4, "dim": 6}
 
 
-def test_names_that_two_toolkits_share(tmp_path):
-    ours = encoder_of(ECAPA, "3dspeaker")
+@pytest.mark.parametrize("front_end", ["3dspeaker", "rdino", "speechbrain"])
+def test_names_that_several_front_ends_share(front_end, tmp_path):
+    ours = encoder_of(ECAPA, front_end)
     folder = tmp_path / "CKPT-EPOCH-70-00"
     folder.mkdir()
     torch.save(to_theirs(ours.network.state_dict(), networks.ECAPA_SPEECHBRAIN), folder / "embedding_model.ckpt")
-    with pytest.raises(InputError, match="name one with --from"):
+    with pytest.raises(InputError, match="name it with --front-end: 3dspeaker, rdino, speechbrain$"):
         import_model(folder, tmp_path / "ours")
-    import_model(folder, tmp_path / "ours", "3dspeaker")
+    with pytest.raises(InputError, match="name it with --front-end: 3dspeaker, rdino$"):
+        import_model(folder, tmp_path / "ours", "3dspeaker")
+    import_model(folder, tmp_path / "ours", front_end=front_end)
     assert np.array_equal(load_model(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
+
+
+def test_checkpoints_of_rdino_and_sdpn(tmp_path):
+    """They hold a student and a teacher, each with a head; the teacher's network is the model, on other features."""
+    ours = encoder_of(ECAPA, "rdino")
+    state = to_theirs(ours.network.state_dict(), networks.ECAPA_SPEECHBRAIN)
+    teacher = {f"module.backbone.{name}": value for name, value in state.items()}
+    student = {name: value + 1 for name, value in teacher.items()}
+    heads = {"module.head.mlp.0.weight": torch.zeros(4, 6)}
+    torch.save({"student": student | heads, "teacher": teacher | heads, "epoch": 3}, tmp_path / "checkpoint.pth")
+    import_model(tmp_path / "checkpoint.pth", tmp_path / "ours")
+    found = load_model(tmp_path / "ours")
+    assert found.config == ours.config
+    assert np.array_equal(found.embed(WAVEFORM), ours.embed(WAVEFORM))
 
 
 STAGES = [(1, 1, 1, [(3, 3)], None), (2, 2, 2, [(3, 3)], 20), (1, 1, 1, [(3, 3)], 10)]
@@ -361,7 +411,9 @@ def test_releases_of_redimnet(block, tmp_path):
         import_model(tmp_path / "b.pt", tmp_path / "other")
 
 
-def test_checkpoints_of_voxceleb_trainers(tmp_path):
+@pytest.mark.parametrize("front_end", ["voxceleb_trainer", "voxceleb_trainer_linear"])
+def test_checkpoints_of_voxceleb_trainers(front_end, tmp_path):
+    """With --log_input or without it: the file does not tell."""
     model = {
         "name": "resnet",
         "channels": 8,
@@ -371,20 +423,22 @@ def test_checkpoints_of_voxceleb_trainers(tmp_path):
         "dim": 6,
         "pooling": {"name": "attentive_statistics", "activation": "relu_norm", "floor": 1e-5},
     }
-    front_end = {
-        "name": "mel_spectrogram",
-        "bins": 64,
-        "low_hz": 0.0,
-        "high_hz": 8000.0,
-        "normalise": "mean_variance",
-    }
-    ours = encoder_of(model, front_end)
+    ours = encoder_of(model, {"name": front_end, "bins": 64})
     state = to_theirs(ours.network.state_dict(), voxceleb_trainer.LAYOUT)
-    state |= {"__L__.W": torch.zeros(3), "__S__.torchfb.1.spectrogram.window": torch.zeros(400)}
+    spectrogram = {"spectrogram.window": ours.front_end.window, "mel_scale.fb": ours.front_end.mel}
+    state |= {"__L__.W": torch.zeros(3), **{f"__S__.torchfb.1.{key}": value for key, value in spectrogram.items()}}
     torch.save({"model_state_dict": state, "epoch": 3}, tmp_path / "best.model")
     assert guess(tmp_path / "best.model") == "voxceleb_trainer"
-    import_model(tmp_path / "best.model", tmp_path / "ours")
+    with pytest.raises(InputError, match="name it with --front-end: voxceleb_trainer, voxceleb_trainer_linear"):
+        import_model(tmp_path / "best.model", tmp_path / "ours")
+    with pytest.raises(InputError, match=r"window is not what the front end mel_spectrogram has"):
+        import_model(tmp_path / "best.model", tmp_path / "ours", front_end="rdino")
+    import_model(tmp_path / "best.model", tmp_path / "ours", front_end=front_end)
     assert np.array_equal(load_model(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
+    state["__S__.torchfb.1.mel_scale.fb"] = state["__S__.torchfb.1.mel_scale.fb"].roll(1, 0)
+    torch.save(state, tmp_path / "best.model")
+    with pytest.raises(InputError, match=r"mel_scale\.fb is not what the front end mel_spectrogram has"):
+        import_model(tmp_path / "best.model", tmp_path / "other", front_end=front_end)
     torch.save({"__S__.conv1.weight": torch.zeros(16, 1, 7, 7)}, tmp_path / "best.model")
     with pytest.raises(InputError, match="only ResNetSE34V2"):
         import_model(tmp_path / "best.model", tmp_path / "other")

@@ -144,6 +144,7 @@ def test_the_mean_of_their_embeddings_becomes_a_chain(tmp_path):
     ("old", "new", "said"),
     [
         ("norm_type: sentence", "norm_type: global", "norm_type sentence"),
+        ("norm_type: sentence", "norm_type: sentence\n    mean_norm: False", "norm_type sentence"),
         ("tdnn_dilations: [1, 2, 3, 1, 1]", "tdnn_dilations: [1, 2, 4, 1, 1]", "tdnn_dilations"),
         ("Xvector.Xvector", "Other.Other", "the network 'Other'"),
         ("features.Fbank", "features.MFCC", "'MFCC'"),
