@@ -9,7 +9,7 @@ import click
 @click.argument("source", type=click.Path())
 @click.argument("out", type=click.Path())
 @click.option("--from", "toolkit", help="wespeaker, 3dspeaker, speechbrain, redimnet, voxceleb_trainer; else guessed.")
-@click.option("--front-end", help="Another than the source states, for example 3dspeaker.")
+@click.option("--front-end", help="By name, where the source does not state it: it is then asked for.")
 def command(source: str, out: str, toolkit: str | None, front_end: str | None) -> None:
     """Make the model directory OUT of a model of another toolkit, SOURCE: its folder or its checkpoint.
 
@@ -18,7 +18,7 @@ def command(source: str, out: str, toolkit: str | None, front_end: str | None) -
 
     \b
     wespeaker         folder with avg_model.pt and config.yaml
-    3dspeaker         folder or file: embedding_model.ckpt, campplus_voxceleb.bin, ...
+    3dspeaker         folder or file: embedding_model.ckpt, campplus_voxceleb.bin, sdpn.pth, ...
     speechbrain       folder with embedding_model.ckpt and hyperparams.yaml
     redimnet          file of a release
     voxceleb_trainer  file (ResNetSE34V2)

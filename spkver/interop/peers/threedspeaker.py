@@ -27,7 +27,7 @@ ECAPA = "ECAPA-TDNN"
 # the front ends that a network of these names may have been trained with, and whose models have them
 FRONT_ENDS = {
     ECAPA: {"3dspeaker": "3dspeaker", "rdino": "3dspeaker", "speechbrain": "speechbrain"},
-    **dict.fromkeys(("CAM++", "Res2Net", "ResNet"), {"3dspeaker": "3dspeaker", "wespeaker": "wespeaker"}),
+    **{about: {"3dspeaker": "3dspeaker", "wespeaker": "wespeaker"} for about in ("CAM++", "Res2Net", "ResNet")},
 }
 NAMES = ("embedding_model.ckpt",)
 SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")

@@ -129,7 +129,7 @@ def test_a_folder_of_wespeakers_with_a_model_of_3d_speakers(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     state = to_theirs(ours.network.state_dict(), layout)
     torch.save(state, tmp_path / "avg_model.pt")
-    with pytest.raises(InputError, match="name it with --front-end: wespeaker, 3dspeaker$"):
+    with pytest.raises(InputError, match=r"name it with --front-end: wespeaker, 3dspeaker$"):
         import_model(tmp_path, tmp_path / "ours")
     for trained_there in ({"projection.weight": torch.zeros(2, 6)}, {}):
         torch.save({**state, **trained_there}, tmp_path / "avg_model.pt")
@@ -324,7 +324,7 @@ THREE_D = {
 
 @pytest.mark.parametrize("name", THREE_D)
 def test_checkpoints_of_3d_speakers(name, tmp_path):
-    """Sizes are read off the shapes. Where WeSpeaker's names are the same, somebody has to say which front end it is."""
+    """Sizes are read off the shapes. Where WeSpeaker has the same names, the front end must be named."""
     model, layout = THREE_D[name]
     floor = 1e-14 if name == "cam++" else 1e-8
     ours = encoder_of({**model, "pooling": {"unbiased": True, "floor": floor}}, "3dspeaker")
@@ -333,7 +333,7 @@ def test_checkpoints_of_3d_speakers(name, tmp_path):
     if name.startswith("eres2net"):
         import_model(tmp_path / "model.bin", tmp_path / "ours")
     else:
-        with pytest.raises(InputError, match="name it with --front-end: 3dspeaker, wespeaker$"):
+        with pytest.raises(InputError, match=r"name it with --front-end: 3dspeaker, wespeaker$"):
             import_model(tmp_path / "model.bin", tmp_path / "ours")
         import_model(tmp_path / "model.bin", tmp_path / "theirs", front_end="wespeaker")
         assert load_model(tmp_path / "theirs").config.front_end == encoder_of(model).config.front_end
@@ -352,9 +352,9 @@ def test_names_that_several_front_ends_share(front_end, tmp_path):
     folder = tmp_path / "CKPT-EPOCH-70-00"
     folder.mkdir()
     torch.save(to_theirs(ours.network.state_dict(), networks.ECAPA_SPEECHBRAIN), folder / "embedding_model.ckpt")
-    with pytest.raises(InputError, match="name it with --front-end: 3dspeaker, rdino, speechbrain$"):
+    with pytest.raises(InputError, match=r"name it with --front-end: 3dspeaker, rdino, speechbrain$"):
         import_model(folder, tmp_path / "ours")
-    with pytest.raises(InputError, match="name it with --front-end: 3dspeaker, rdino$"):
+    with pytest.raises(InputError, match=r"name it with --front-end: 3dspeaker, rdino$"):
         import_model(folder, tmp_path / "ours", "3dspeaker")
     import_model(folder, tmp_path / "ours", front_end=front_end)
     assert np.array_equal(load_model(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
