@@ -16,11 +16,12 @@ from spkver.errors import InputError
 class ErrorCurve:
     """Errors at every threshold that makes a difference, from accept-all to reject-all.
 
+    No two neighbouring points have the same errors: the scores of trials with a weight of 0 are left out.
     A trial is accepted when its score >= threshold, so trials of equal score move together and the curve depends on
     nothing but the multiset of (score, label). Counts are integers, so that comparisons between rates can be exact;
     only weights that are no integers make them sums of float64.
 
-    thresholds: (points,) the distinct scores in rising order, then infinity
+    thresholds: (points,) the distinct scores in rising order, float32 or float64, then infinity
     misses: (points,) int64, targets below the threshold: 0 at first, `targets` at last
     false_alarms: (points,) int64, non-targets at or above it: `nontargets` at first, 0 at last
     """
@@ -50,9 +51,9 @@ def error_curve(scores: ArrayLike, target: ArrayLike, weights: ArrayLike | None 
     weights: (trials,) how often each trial counts, at least 0, integers or not; once without them
     Raises InputError for scores that are not finite, and without a target or without a non-target.
     """
-    if weights is None and np.asarray(scores).dtype == np.float32:
-        return _curve_of_float32(*_checked(scores, target))
-    return SortedTrials(scores, target).curve(None if weights is None else _checked_weights(weights))
+    if weights is None:
+        return _counted(*_checked(scores, target))
+    return SortedTrials(scores, target).curve(_checked_weights(weights))
 
 
 class Decision(NamedTuple):
@@ -73,25 +74,24 @@ class SortedTrials:
         values, labels = _checked(scores, target)
         self._order = np.argsort(values)
         values, self._labels = values[self._order], labels[self._order]
-        first = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))  # of each run of equal scores
-        self._below = np.concatenate([first, [len(values)]])
-        self._thresholds = np.append(values[first].astype(np.float64), np.inf)
+        first = _starts(values)
+        self._below = np.append(first, len(values))
+        self._thresholds = np.append(values[first] + 0, values.dtype.type(np.inf))
 
-    def curve(self, weights: np.ndarray | None = None) -> ErrorCurve:
-        """The curve when each trial counts as often as its weight (trials,), at least 0, says; once without weights.
+    def curve(self, weights: np.ndarray) -> ErrorCurve:
+        """The curve when each trial counts as often as its weight (trials,), at least 0, says.
 
         Raises InputError when no target, or no non-target, has a weight.
         """
-        if weights is None:
-            misses = self._sums(self._labels)
-            passed = self._below - misses
-        else:
-            weights = weights[self._order]
-            misses, passed = (self._sums(np.where(kind, weights, 0)) for kind in (self._labels, ~self._labels))
+        weights = weights[self._order]
+        misses, passed = (self._sums(np.where(kind, weights, 0)) for kind in (self._labels, ~self._labels))
         if not (misses[-1] and passed[-1]):
             kind = "non-target" if misses[-1] else "target"
             raise InputError(f"no {kind} has a weight: error rates need both kinds")
-        return ErrorCurve(self._thresholds, misses, passed[-1] - passed, misses[-1].item(), passed[-1].item())
+        # a score whose trials add nothing is not there
+        turns = np.flatnonzero(np.append((misses[1:] != misses[:-1]) | (passed[1:] != passed[:-1]), True))
+        misses, passed = misses[turns], passed[turns]
+        return ErrorCurve(self._thresholds[turns], misses, passed[-1] - passed, misses[-1].item(), passed[-1].item())
 
     def _sums(self, counted: np.ndarray) -> np.ndarray:
         """What is counted below each threshold, int64 or float64 (points,)."""
@@ -147,38 +147,25 @@ def corners(curve: ErrorCurve) -> np.ndarray:
     return np.flatnonzero(np.concatenate([[True], ~straight, [True]]))
 
 
-def _curve_of_float32(values: np.ndarray, labels: np.ndarray) -> ErrorCurve:
-    """The curve without weights in half the time and memory of `SortedTrials`: scores and labels sorted as one number.
-
-    The bits of a float32, taken as an integer (with all but the sign turned round below zero), order as it does.
-    """
-    bits = (values + np.float32(0)).view(np.int32)  # + 0 makes -0.0 the 0.0 that it equals
-    keys = (bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))).astype(np.int64)
-    del bits
-    keys <<= 1
-    keys += labels
-    keys.sort()
-    labels = (keys & 1).astype(bool)
-    keys >>= 1
-    new = np.empty(len(keys) + 1, bool)  # the first of each run of equal scores, and the end
-    new[0] = new[-1] = True
-    np.not_equal(keys[1:], keys[:-1], out=new[1:-1])
-    below = np.flatnonzero(new)
-    bits = keys[below[:-1]].astype(np.int32)
-    del keys, new
-    thresholds = np.append((bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))).view(np.float32), np.float32(np.inf))
-    del bits
-    counted = np.cumsum(labels, dtype=np.int64 if len(labels) > np.iinfo(np.int32).max else np.int32)
-    targets = int(counted[-1])
-    nontargets = len(labels) - targets
-    below -= 1
-    misses = counted[below].astype(np.int64)
-    misses[0] = 0
-    del counted
-    passed = below
-    passed += 1
+def _counted(values: np.ndarray, labels: np.ndarray) -> ErrorCurve:
+    """The curve without weights, in a third of the time and half of the memory of `SortedTrials`: no order is kept."""
+    ordered = np.sort(values)
+    first = _starts(ordered)
+    thresholds = np.append(ordered[first] + 0, ordered.dtype.type(np.inf))  # + 0 makes -0.0 the 0.0 that it equals
+    del ordered
+    passed = np.append(first, len(labels))  # trials below each threshold, then the non-targets among them
+    del first
+    places = np.searchsorted(thresholds, np.sort(values[labels]))  # sorted keys stay in the cache
+    misses = np.bincount(places + 1, minlength=len(thresholds))
+    np.cumsum(misses, out=misses)
     passed -= misses
-    return ErrorCurve(thresholds, misses, np.subtract(nontargets, passed, out=passed), targets, nontargets)
+    nontargets = int(passed[-1])
+    return ErrorCurve(thresholds, misses, np.subtract(nontargets, passed, out=passed), len(places), nontargets)
+
+
+def _starts(ordered: np.ndarray) -> np.ndarray:
+    """Where each run of equal scores begins."""
+    return np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
 
 
 def _checked_weights(weights: ArrayLike) -> np.ndarray:
@@ -196,6 +183,8 @@ def _checked(scores: ArrayLike, target: ArrayLike) -> tuple[np.ndarray, np.ndarr
     if not finite.all():
         at = int(np.argmin(finite))
         raise InputError(f"score {at + 1} of {len(values)} is {values[at]}: scores must be finite")
+    if values.dtype.kind != "f":
+        values = values.astype(np.float64)
     if labels.dtype != bool:
         if not np.isin(labels, (0, 1)).all():
             raise InputError("labels must be true/false or 1/0")

@@ -2,11 +2,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spkver.errors import InputError
-from spkver.metrics import SortedTrials, chance, equal_error, error_curve, interval, speaker_bootstrap
+from spkver.metrics import (
+    SortedTrials,
+    chance,
+    equal_error,
+    error_curve,
+    interval,
+    speaker_bootstrap,
+    student_interval,
+)
 
 
 def rate(curve):
@@ -30,11 +39,39 @@ def test_a_weight_is_a_number_of_copies(trials):
     if len(set(target[copies])) < 2:
         return
     found, wanted = SortedTrials(scores, target).curve(weights), error_curve(scores[copies], target[copies])
-    kept = np.isin(found.thresholds, wanted.thresholds)
-    np.testing.assert_array_equal(found.misses[kept], wanted.misses)
-    np.testing.assert_array_equal(found.false_alarms[kept], wanted.false_alarms)
+    for name in ("thresholds", "misses", "false_alarms"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
     assert (found.targets, found.nontargets) == (wanted.targets, wanted.nontargets)
     assert rate(found) == pytest.approx(rate(wanted), abs=1e-12)
+
+
+def test_the_weight_of_a_trial_is_how_often_its_speakers_were_drawn():
+    """A target trial counts as often as its one speaker, a non-target trial as the product of its two."""
+    enrol, test = np.array([0, 1, 2, 0, 1, 2]), np.array([0, 1, 2, 1, 2, 0])
+    seen = []
+
+    def note(curve):
+        steps = np.diff(curve.misses) - np.diff(curve.false_alarms)  # the weight at each score
+        seen.append(dict(zip(curve.thresholds.tolist(), steps.tolist())))
+        return 0.0
+
+    speaker_bootstrap([np.arange(6.0)], enrol == test, enrol, test, [note], replicates=40, seed=5)
+    assert len(seen) == 40
+    for weights in seen:
+        drawn = [weights.get(float(speaker), 0) for speaker in range(3)]
+        assert sum(drawn) == 3
+        pairs = {3.0: drawn[0] * drawn[1], 4.0: drawn[1] * drawn[2], 5.0: drawn[2] * drawn[0]}
+        assert {score: weights.get(score, 0) for score in pairs} == pairs
+    assert max(weights.get(0.0, 0) for weights in seen) == 2
+
+
+def test_students_interval_is_scipys():
+    values = [0.031, 0.027, 0.035, 0.030]
+    mean, spread = np.mean(values), scipy.stats.sem(values)
+    expected = scipy.stats.t.interval(0.9, 3, mean, spread)
+    assert student_interval(values, 0.9) == pytest.approx(expected, rel=1e-12)
+    assert student_interval([1.0, 3.0]) == pytest.approx((2 - 12.706204736, 2 + 12.706204736))  # t(0.975, 1)
+    assert student_interval([0.03]) is None
 
 
 def test_the_same_draws_for_all_systems_and_for_the_same_seed():

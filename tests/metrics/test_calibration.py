@@ -8,8 +8,18 @@ from scipy.spatial import ConvexHull, QhullError
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import log_loss
 
-from spkver.metrics import cllr, convex_hull, eer_convex_hull, error_curve, isotonic_map, min_cllr
-from spkver.metrics.calibration import min_cllr_of
+from spkver.metrics import (
+    cllr,
+    cllr_of,
+    convex_hull,
+    corners,
+    eer_convex_hull,
+    equal_error_of_hull,
+    error_curve,
+    isotonic_map,
+    min_cllr,
+    min_cllr_of,
+)
 
 
 def by_formula(scores, target):
@@ -43,6 +53,58 @@ def test_min_cllr_is_that_of_sklearns_isotonic_regression(data, trial_lists):
     with np.errstate(divide="ignore"):
         np.testing.assert_allclose(found, np.log(posterior) - np.log(1 - posterior), atol=1e-9)
     assert (np.diff(ratios) > 0).all()
+
+
+def weighted(data, trial_lists):
+    """A list with weights, of which some are 0; each kind has some weight."""
+    scores, target = data.draw(trial_lists())
+    size = len(scores)
+    weights = np.array(data.draw(st.lists(st.integers(0, 3), min_size=size, max_size=size)))
+    for kind in (target, ~target):
+        weights[np.argmax(kind)] += not weights[kind].any()
+    return scores, target, weights
+
+
+@given(data=st.data())
+def test_weights_are_numbers_of_copies(data, trial_lists):
+    scores, target, weights = weighted(data, trial_lists)
+    once = error_curve(np.repeat(scores, weights), np.repeat(target, weights))
+    for unit in (1, 0.25):
+        curve = error_curve(scores, target, unit * weights)
+        np.testing.assert_array_equal(curve.thresholds, once.thresholds)
+        np.testing.assert_array_equal(curve.misses, unit * once.misses)
+        np.testing.assert_array_equal(curve.false_alarms, unit * once.false_alarms)
+        np.testing.assert_array_equal(corners(curve), corners(once))
+        assert min_cllr_of(curve) == pytest.approx(min_cllr_of(once), abs=1e-12)
+        assert equal_error_of_hull(curve) == pytest.approx(equal_error_of_hull(once), abs=1e-12)
+
+
+@given(data=st.data(), seed=st.integers(0, 99), decades=st.sampled_from([0, 1, 9]))
+def test_min_cllr_with_weights_is_that_of_weighted_isotonic_regression(data, trial_lists, seed, decades):
+    scores, target, weights = weighted(data, trial_lists)
+    weights = weights * 10.0 ** np.random.default_rng(seed).uniform(-decades, decades, len(weights))
+    curve = error_curve(scores, target, weights)
+    there = weights > 0
+    scores, target, weights = scores[there], target[there], weights[there]
+    weights = weights / np.where(target, weights[target].sum(), weights[~target].sum())
+    ranks = np.unique(scores, return_inverse=True)[1].astype(np.float64)
+    posterior = IsotonicRegression().fit_transform(ranks, target, sample_weight=weights)
+    # as `posterior`, but without the loss of 1 - posterior for a target of little weight
+    costs = np.zeros(2)
+    for pool in np.unique(posterior):
+        inside = posterior == pool
+        hit, passed = weights[inside & target].sum(), weights[inside & ~target].sum()
+        costs += [hit * np.log2(1 + passed / hit) if hit else 0, passed * np.log2(1 + hit / passed) if passed else 0]
+    assert min_cllr_of(curve) == pytest.approx(costs.mean(), abs=1e-9)
+    assert min_cllr_of(curve) <= min(1, cllr_of(curve)) + 1e-9
+
+
+@given(data=st.data(), block=st.integers(1, 6))
+def test_cllr_by_blocks(data, trial_lists, block):
+    scores, target = data.draw(trial_lists())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spkver.metrics.calibration._BLOCK", block)
+        assert cllr(scores, target) == pytest.approx(by_formula(scores, target), abs=1e-12)
 
 
 @given(data=st.data())

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import det_curve, roc_curve
 
 from spkver.errors import InputError
-from spkver.metrics import corners, eer, error_curve, miss_at_false_alarm, threshold_at_false_alarm
+from spkver.metrics import (
+    SortedTrials,
+    corners,
+    eer,
+    error_curve,
+    miss_at_false_alarm,
+    threshold_at_false_alarm,
+    threshold_at_miss,
+)
 
 
 def sweep(scores, target):
@@ -64,10 +72,21 @@ def test_threshold_at_false_alarm_is_the_lowest_that_holds(data, trial_lists, ra
     assert threshold == thresholds[alarm <= rate].min()
 
 
+@given(data=st.data(), rate=st.floats(0, 1) | st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 1.0]))
+def test_threshold_at_miss_is_the_highest_that_holds(data, trial_lists, rate):
+    scores, target = data.draw(trial_lists())
+    threshold = threshold_at_miss(error_curve(scores, target), rate)
+    thresholds, miss, _ = sweep(scores, target)
+    assert threshold == thresholds[miss <= rate].max()
+    if rate == 0:
+        assert threshold == scores[target].min()
+
+
 @pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
-def test_threshold_at_an_impossible_rate(rate):
+@pytest.mark.parametrize("threshold", [threshold_at_false_alarm, threshold_at_miss])
+def test_threshold_at_an_impossible_rate(threshold, rate):
     with pytest.raises(InputError, match="between 0 and 1"):
-        threshold_at_false_alarm(error_curve([0, 1], [0, 1]), rate)
+        threshold(error_curve([0, 1], [0, 1]), rate)
 
 
 @pytest.mark.parametrize(
@@ -151,12 +170,21 @@ def test_corners_draw_the_whole_curve(data, trial_lists):
         assert cross == pytest.approx(0, abs=1e-12)
 
 
-@given(data=st.data())
-def test_float32_takes_a_way_of_its_own_to_the_same_counts(data, trial_lists):
+@given(data=st.data(), kind=st.sampled_from([np.float32, np.float64]))
+def test_without_weights_as_with_a_weight_of_one(data, trial_lists, kind):
     scores, target = data.draw(trial_lists())
-    scores = np.where(scores == 0, np.float32(-0.0), scores)
+    scores = np.where(scores == 0, -0.0, scores).astype(kind)
     scores[0] = 0.0  # equals -0.0
-    one, other = error_curve(scores, target), error_curve(scores.astype(np.float64), target)
+    one, other = error_curve(scores, target), SortedTrials(scores, target).curve(np.ones(len(scores), int))
     for name in ("thresholds", "misses", "false_alarms"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        found, expected = getattr(one, name), getattr(other, name)
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
+    assert not np.signbit(one.thresholds[one.thresholds == 0]).any()
     assert (one.targets, one.nontargets) == (other.targets, other.nontargets)
+
+
+def test_scores_that_differ_beyond_float32_are_no_ties():
+    scores = np.array([0.99999999, 0.99999998, 0.99999997, 0.999999985])
+    assert eer(scores, [1, 0, 0, 1]) == 0
+    assert len(error_curve(scores, [1, 0, 0, 1]).thresholds) == 5

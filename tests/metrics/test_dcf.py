@@ -57,6 +57,27 @@ def test_threshold_gives_the_cost_and_order_changes_nothing(data, trial_lists):
     assert least_cost(error_curve(scores[order], target[order]), point) == best
 
 
+@given(data=st.data(), block=st.integers(1, 6), p_target=st.sampled_from([0.05, 0.5, 0.9]))
+def test_blocks_change_neither_cost_nor_threshold(data, trial_lists, block, p_target):
+    curve, point = error_curve(*data.draw(trial_lists())), OperatingPoint(p_target)
+    whole = least_cost(curve, point)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spkver.metrics.dcf._BLOCK", block)
+        assert least_cost(curve, point) == whole
+
+
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_of_equal_costs_the_lowest_threshold(monkeypatch, block):
+    monkeypatch.setattr("spkver.metrics.dcf._BLOCK", block)
+    curve = error_curve([1.0, 1.0, 2.0, 2.0], [1, 0, 1, 0])  # at even odds, all three points cost 1
+    assert least_cost(curve, OperatingPoint(0.5)) == (1.0, 1.0)
+
+
+def test_actual_cost_accepts_a_score_at_the_threshold():
+    assert actual_cost(error_curve([0.0, -1.0], [1, 0]), OperatingPoint(0.5)) == (0.0, 0.0)
+    assert actual_cost(error_curve([0.0, 1.0], [0, 1]), OperatingPoint(0.5)) == (1.0, 0.0)
+
+
 def test_by_hand():
     # one of four targets below the only false alarm: rejecting up to it costs a miss rate of 1/4
     scores, target = np.array([0.1, 0.2, 0.6, 0.7, 0.8, 0.9]), np.array([0, 1, 0, 1, 1, 1])
@@ -97,6 +118,7 @@ def test_actual_cost_by_its_definition(data, trial_lists, p_target, c_miss):
 
 def test_primary_costs():
     assert [point.p_target for point in operating_points("sre16")] == [0.01, 0.005]
+    assert [point.p_target for point in operating_points("sre12")] == [0.01, 0.001]
     assert operating_points("sre10") == (OperatingPoint(0.001),)
     with pytest.raises(InputError, match="did you mean 'sre16'"):
         operating_points("sre_16")
