@@ -10,18 +10,18 @@ from typing import Any
 
 from spkver.errors import InputError
 from spkver.files import json_object
+from spkver.text import numbered
 
 
-def read_objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a .jsonl or .jsonl.gz file with the numbers of their lines.
+def read_objects(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """`file:line` and the object of every line of a .jsonl or .jsonl.gz file.
 
     Raises InputError with the line that is not an object, and for a file that is cut short.
     """
     try:
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield number, json_object(line, f"{file}:{number}")
+            for place, line in numbered(stream, file):
+                yield place, json_object(line, place)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 

@@ -23,6 +23,7 @@ from data_prep._download import Source
 from data_prep._tree import Tree, join_words, look_up, or_null, refuse_outside
 from spkver.datadir import DataDir
 from spkver.errors import InputError
+from spkver.lists import reading_csv
 
 SOURCE = Source(
     home="https://datacollective.mozillafoundation.org",
@@ -78,15 +79,13 @@ def _durations(file: Path) -> pa.Table | None:
 
 def _read(file: Path, needed: list[str]) -> pa.Table:
     """A table of Common Voice: separated by tabs, nothing quoted, all of it text."""
-    try:
+    with reading_csv(file, "a table separated by tabs"):
         with pyarrow.csv.open_csv(file, parse_options=_TABS) as reader:
             names = reader.schema.names
         used = [name for name in names if name in _COLUMNS]
         as_text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(used, pa.string()), include_columns=used)
         one_thread = pyarrow.csv.ReadOptions(use_threads=False)  # so that errors know their row
         table = pyarrow.csv.read_csv(file, one_thread, _TABS, as_text)
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise InputError(f"{file}: not a table separated by tabs ({error})") from error
     if lost := [name for name in needed if name not in names]:
         raise InputError(f"{file}:1: no column {lost[0]!r}; it has {', '.join(names)}")
     return table

@@ -58,15 +58,13 @@ def prepare(recordings: Path, supervisions: Path, *, base: Path | None = None, s
     Raises InputError with file and line for what a data directory cannot say.
     """
     known: dict[str, _Recording] = {}
-    for line, value in read_objects(recordings):
-        where = f"{recordings}:{line}"
+    for where, value in read_objects(recordings):
         name = text(value, "id", where)
         if name in known:
             raise InputError(f"{where}: the recording {name!r} occurs again")
         known[name] = _recording(value, where, base)
     rows = []
-    for line, value in read_objects(supervisions):
-        where = f"{supervisions}:{line}"
+    for where, value in read_objects(supervisions):
         name = text(value, "recording_id", where)
         if name not in known:
             raise InputError(f"{where}: the recording {name!r} is not among the recordings")
@@ -77,8 +75,7 @@ def prepare(recordings: Path, supervisions: Path, *, base: Path | None = None, s
 def prepare_cuts(cuts: Path, *, base: Path | None = None, session: str | None = None) -> DataDir:
     """The supervisions of cuts of one recording each (MonoCut) as utterances; the rest is as in `prepare`."""
     rows = []
-    for line, value in read_objects(cuts):
-        where = f"{cuts}:{line}"
+    for where, value in read_objects(cuts):
         recording = value.get("recording")
         if value.get("type") != "MonoCut" or not isinstance(recording, dict):
             raise InputError(

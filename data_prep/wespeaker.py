@@ -32,8 +32,7 @@ def prepare_raw(listing: Path, *, base: Path | None = None, durations: bool = Tr
     Raises InputError with file and line for what is no such list.
     """
     ids, paths, speakers, with_vad = [], [], [], 0
-    for line, value in read_objects(listing):
-        where = f"{listing}:{line}"
+    for where, value in read_objects(listing):
         ids.append(text(value, "key", where))
         speakers.append(text(value, "spk", where))
         wav = text(value, "wav", where)

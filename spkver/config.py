@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import pydantic
@@ -20,6 +19,7 @@ from pydantic.fields import FieldInfo
 from spkver.errors import InputError, nearest
 from spkver.files import StrPath, write_text
 from spkver.registry import Registry
+from spkver.text import read_text
 
 
 class Config(BaseModel):
@@ -102,7 +102,7 @@ def load(schema: type[ConfigT], path: StrPath | None = None, overrides: Sequence
 
     Raises InputError with the file and the line, or the override, and the nearest known key.
     """
-    text = _read(path) if path is not None else ""
+    text = read_text(path) if path is not None else ""
     tree = _parse(text, str(path))
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
@@ -110,6 +110,11 @@ def load(schema: type[ConfigT], path: StrPath | None = None, overrides: Sequence
     for override in overrides:
         _override(tree, override)
     return validate(schema, tree, where=lambda at: _place(path, text, overrides, at))
+
+
+def read_yaml(path: StrPath) -> Any:
+    """A YAML file without a schema: dicts, lists, and every value as text. Raises InputError as `load` does."""
+    return _parse(read_text(path), str(path))
 
 
 def validate(schema: type[ConfigT], tree: Any, where: Any = None) -> ConfigT:
@@ -150,15 +155,6 @@ def _flat(tree: Any, prefix: str) -> dict[str, Any]:
         return {prefix: tree}
     below = (_flat(item, f"{prefix}.{name}" if prefix else name) for name, item in tree.items())
     return {key: value for part in below for key, value in part.items()}
-
-
-def _read(path: StrPath) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
 
 
 def _parse(text: str, source: str) -> Any:

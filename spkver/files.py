@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spkver.errors import InputError
+from spkver.text import parsed_json, read_text
 
 try:
     import fcntl
@@ -174,23 +175,14 @@ def write_json(path: StrPath, value: Any) -> None:
 
 def read_json(path: StrPath) -> Any:
     """Read a JSON file. Raises InputError naming the file (and line) that cannot be read."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from error
+    return parsed_json(read_text(path), path)
 
 
-def json_object(line: str | bytes, place: str) -> dict[str, Any]:
+def json_object(line: str, place: str) -> dict[str, Any]:
     """The object in a line of JSON. Raises InputError naming its place (file and line) for anything else."""
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{place}: not JSON ({error})") from error
+    found = parsed_json(line, place)
     if not isinstance(found, dict):
-        start = line[:80].decode(errors="replace") if isinstance(line, bytes) else line[:80]
-        raise InputError(f"{place}: expected an object, got {start.strip()!r}")
+        raise InputError(f"{place}: expected an object, got {line[:80].strip()!r}")
     return found
 
 

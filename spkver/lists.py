@@ -5,6 +5,7 @@ A list of a million lines is one Arrow array and one regular expression over it,
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 
 from spkver.errors import InputError
 from spkver.files import StrPath
+from spkver.text import decoded, without_mark
 
 BLOCK = 1 << 26  # bytes of text at a time
 _MOST = (1 << 31) - 1  # bytes of one Arrow array
@@ -23,7 +25,7 @@ def read_blocks(path: StrPath) -> Iterator[bytes]:
         with open(path, "rb") as stream:
             rest = b""
             while chunk := stream.read(BLOCK):
-                rest += chunk
+                rest = rest + chunk if rest else without_mark(chunk, path)
                 # empty lines wait: they may be the last ones
                 full = len(rest.rstrip())
                 end = (rest.find(b"\n", full) if b"\n" in rest[full:] else rest.rfind(b"\n", 0, full)) + 1
@@ -36,12 +38,9 @@ def read_blocks(path: StrPath) -> Iterator[bytes]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def lines_of(block: bytes, path: StrPath) -> pa.Array:
+def lines_of(block: bytes, path: StrPath, first_line: int = 1) -> pa.Array:
     """The lines of a block of UTF-8 text, Arrow strings without line ends."""
-    try:
-        text = block.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    text = decoded(block, path, first_line)
     return pc.split_pattern(pa.array([text.replace("\r\n", "\n")], pa.string()), "\n").flatten()[:-1]
 
 
@@ -72,6 +71,17 @@ def read_columns(path: StrPath, names: Sequence[str], *, rest: bool = False) -> 
     if rest:  # a pattern that stops at the last word takes four times as long
         columns[names[-1]] = pc.ascii_rtrim(columns[names[-1]], " \t\r\f")
     return columns
+
+
+@contextlib.contextmanager
+def reading_csv(path: StrPath, what: str = "a CSV file with a header") -> Iterator[None]:
+    """To read a CSV file in, by its path. Raises InputError for one that is not `what`, or not text."""
+    try:
+        with open(path, "rb") as stream:
+            without_mark(stream.read(4), path)
+        yield
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise InputError(f"{path}: not {what} ({' '.join(str(error).split())})") from error
 
 
 def first_duplicate(values: pa.Array) -> str | None:

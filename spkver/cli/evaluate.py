@@ -66,7 +66,7 @@ def command(
 
 
 def _weights(source: str, scored: Scores) -> np.ndarray:
-    """The weight of each trial, float32 (trials,)."""
+    """The weight of each trial (trials,)."""
     path, colon, column = source.rpartition(":")
     if not colon or Path(source).exists():
         path, column = source, "score"

@@ -17,6 +17,7 @@ from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file, json_object
 from spkver.interop.form import Form, from_arrays, to_arrays
+from spkver.text import numbered
 
 HEADER = "spkver"
 
@@ -63,14 +64,11 @@ def read(path: StrPath) -> Embeddings:
 def lines(path: StrPath) -> Iterator[tuple[str, dict[str, Any]]]:
     """`file:line` and the object of every line that is not empty. Raises InputError for what is not JSON."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            for number, text in enumerate(stream, start=1):
-                if text.strip():
-                    yield f"{path}:{number}", json_object(text, f"{path}:{number}")
+        with open(path, "rb") as stream:
+            for place, line in numbered(stream, path):
+                yield place, json_object(line, place)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error})") from error
 
 
 def write(path: StrPath, embeddings: Embeddings, dtype: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ import numpy as np
 
 from spkver import metrics
 from spkver.errors import InputError, nearest
-from spkver.files import StrPath
+from spkver.files import StrPath, json_object
 from spkver.report import drawing
+from spkver.text import numbered
 from spkver.training.log import METRICS, is_share
 
 Curve = tuple[np.ndarray, np.ndarray]
@@ -30,18 +30,18 @@ def read_curves(experiment: StrPath) -> dict[str, Curve]:
     """
     path = Path(experiment) / METRICS
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+        lines = path.read_bytes().split(b"\n")[:-1]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the directory of a training run") from error
     found: dict[str, list[tuple[int, float]]] = {}
-    for number, line in enumerate(lines, 1):
+    for place, line in numbered(lines, path):
         try:
-            values = json.loads(line)
+            values = json_object(line, place)
             step = int(values.pop("step"))
             for name, value in values.items():
                 found.setdefault(name, []).append((step, float(value)))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(f"{path}:{number}: not a line of a training log") from error
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            raise InputError(f"{place}: not a line of a training log") from error
     return {
         name: (np.array([s for s, _ in points]), np.array([v for _, v in points])) for name, points in found.items()
     }

@@ -379,7 +379,7 @@ def _read_config(path: Path) -> dict[str, Any] | None:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read; give the directory of a training run") from error
     if not isinstance(tree, dict):
         raise InputError(f"{path}: not the config of a training run")

@@ -104,8 +104,8 @@ def measure(
 
 def histogram(scores: Scores) -> Histogram:
     """How the scores of the two kinds of trials are spread."""
-    # as float32, so that scores clipped to the edges are not beyond them
-    low, high = (float(np.float32(edge)) for edge in np.quantile(scores.values, [0.001, 0.999]))
+    # of the scores' type, so that scores clipped to the edges are not beyond them
+    low, high = (float(scores.values.dtype.type(edge)) for edge in np.quantile(scores.values, [0.001, 0.999]))
     edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
     counts = {}
     for kind in (True, False):

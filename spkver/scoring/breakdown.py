@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from spkver import metrics
+from spkver import lists, metrics
 from spkver.errors import InputError, nearest
 from spkver.files import StrPath
 from spkver.trials import Scores, Trials, codes
@@ -67,18 +67,29 @@ def read_table(path: StrPath) -> pa.Table:
         from spkver.datadir import read_datadir
 
         return read_datadir(path, allow_pipes=True).table  # only its lists are looked at
-    try:
-        if Path(path).suffix == ".parquet":
-            table = _with_norms(pq.ParquetFile(path).read())
-        else:
-            as_text = pyarrow.csv.ConvertOptions(column_types={"id": pa.string(), "speaker": pa.string()})
-            table = pyarrow.csv.read_csv(path, convert_options=as_text)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: neither a data directory nor a CSV or Parquet file ({error})") from error
+    table = _from_parquet(path) if Path(path).suffix == ".parquet" else _from_csv(path)
     if "id" not in table.column_names:
         raise InputError(f"{path}: no column 'id', it has {', '.join(table.column_names)}")
     if pc.count_distinct(table["id"]).as_py() < len(table):
         raise InputError(f"{path}: an id stands in two rows")
+    return table
+
+
+def _from_parquet(path: StrPath) -> pa.Table:
+    try:
+        table = pq.ParquetFile(path).read()
+        table.validate(full=True)  # text that is not UTF-8
+        return _with_norms(table)
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise InputError(f"{path}: not a Parquet file of ids ({error})") from error
+
+
+def _from_csv(path: StrPath) -> pa.Table:
+    as_text = pyarrow.csv.ConvertOptions(column_types={"id": pa.string(), "speaker": pa.string()})
+    with lists.reading_csv(path, "a data directory, a CSV file with a header or a Parquet file"):
+        table = pyarrow.csv.read_csv(path, convert_options=as_text)
+        table.column_names  # noqa: B018 - decodes them
+        table.validate(full=True)
     return table
 
 

@@ -33,10 +33,11 @@ class Affine:
     offset: float
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
-        """Log-likelihood ratios, float32 (trials,), of inputs (trials, inputs). Raises InputError for other inputs."""
+        """Log-likelihood ratios, float64 (trials,), of inputs (trials, inputs). Raises InputError for other inputs."""
         if inputs.shape[1] != len(self.weights):
             raise InputError(f"the calibration takes {len(self.weights)} inputs, there are {inputs.shape[1]}")
-        return (inputs @ self.weights + self.offset).astype(np.float32)
+        ratios: np.ndarray = inputs @ self.weights + self.offset
+        return ratios
 
     def plain(self) -> dict[str, Any]:
         """As plain values for JSON."""
@@ -51,11 +52,12 @@ class Steps:
     ratios: np.ndarray
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
-        """Log-likelihood ratios, float32 (trials,), of scores (trials, 1). Raises InputError for more inputs."""
+        """Log-likelihood ratios, float64 (trials,), of scores (trials, 1). Raises InputError for more inputs."""
         if inputs.shape[1] != 1:
             raise InputError(f"an isotonic calibration takes one score, there are {inputs.shape[1]} inputs")
         steps = np.searchsorted(self.lowest, inputs[:, 0], side="right") - 1
-        return self.ratios[np.maximum(steps, 0)].astype(np.float32)
+        ratios: np.ndarray = self.ratios[np.maximum(steps, 0)]
+        return ratios
 
     def plain(self) -> dict[str, Any]:
         """As plain values for JSON."""
@@ -104,7 +106,7 @@ def fit_isotonic(inputs: np.ndarray, target: np.ndarray) -> Steps:
 def cross_validated(
     inputs: np.ndarray, target: np.ndarray, enrol: np.ndarray, test: np.ndarray, fit: Fit, folds: int = 5, seed: int = 0
 ) -> np.ndarray:
-    """Log-likelihood ratios, float32 (trials,), each by a map that has seen neither of the trial's speakers.
+    """Log-likelihood ratios, float64 (trials,), each by a map that has seen neither of the trial's speakers.
 
     The speakers are dealt to `folds` parts. For each two parts, a map is learnt from the trials without a speaker of
     either, and applied to the trials between them.
@@ -118,7 +120,7 @@ def cross_validated(
     fold = np.empty(int(speakers.max()) + 1, np.int64)
     fold[np.random.default_rng(seed).permutation(speakers)] = np.arange(len(speakers)) % folds
     low, high = np.sort([fold[enrol], fold[test]], axis=0)
-    ratios = np.empty(len(target), np.float32)
+    ratios = np.empty(len(target))
     for one in range(folds):
         for other in range(one, folds):
             held = (low == one) & (high == other)
@@ -172,7 +174,7 @@ def read_map(path: StrPath) -> Map:
         if lowest.shape != ratios.shape:
             raise ValueError(f"{len(lowest)} steps but {len(ratios)} ratios")
         return Steps(lowest, ratios)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: not a calibration ({error})") from error
 
 

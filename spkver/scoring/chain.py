@@ -24,6 +24,7 @@ import safetensors
 import safetensors.numpy
 import yaml
 
+from spkver.config import read_yaml
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError, nearest
 from spkver.files import StrPath, atomic_directory
@@ -185,8 +186,8 @@ def read_arrays(path: StrPath, name: str) -> tuple[dict[str, np.ndarray], dict]:
     folder = Path(path)
     try:
         arrays = safetensors.numpy.load_file(folder / f"{name}.safetensors")
-        about = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, safetensors.SafetensorError) as error:
+        about = read_yaml(folder / f"{name}.yaml")
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise InputError(f"{path}: it does not hold {name}.safetensors and {name}.yaml ({error})") from error
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise InputError(f"{path}: {name}.safetensors holds values that are not finite")

@@ -90,7 +90,7 @@ def normalise(scores: Scores, enrol: CohortStatistics, test: CohortStatistics, m
         raise InputError(f"unknown normalisation '{method}'; known: {', '.join(METHODS)}")
     sides = [enrol.of(scores.trials.enrol, "enrolment")] if method in "zs" else []
     sides += [test.of(scores.trials.test, "utterance")] if method in "ts" else []
-    return Scores(scores.trials, normalised(scores.values, sides).astype(np.float32))
+    return Scores(scores.trials, normalised(scores.values, sides))
 
 
 def normalised(scores: np.ndarray, sides: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from spkver import lists
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file
+from spkver.text import MARK
 from spkver.trials.table import Scores, Trials, codes, concatenate, encoded
 
 _PART = 1 << 22  # rows of Parquet at a time
@@ -100,7 +101,7 @@ def _trials(columns: Columns) -> Trials:
 
 
 def _stream(path: StrPath, forms: tuple[str, ...], needed: tuple[str, ...]) -> Iterator[Columns]:
-    """Parts of a list: ids dictionary-encoded and not empty, scores finite float32, labels boolean."""
+    """Parts of a list: ids dictionary-encoded and not empty, scores finite float32 or float64, labels boolean."""
     suffix = Path(path).suffix
     if suffix == ".parquet":
         parts = _from_parquet(path, needed)
@@ -152,7 +153,7 @@ def _pattern(form: str) -> str:
 
 def _parsed_fast(block: bytes, fields: list[tuple[str, str]]) -> Columns | None:
     """The columns of lines whose fields stand one blank apart; None where anything is not as expected."""
-    if b"\f" in block or b"\v" in block:
+    if any(odd in block for odd in (b"\f", b"\v", b"\0", MARK)):
         return None
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n")
@@ -160,7 +161,7 @@ def _parsed_fast(block: bytes, fields: list[tuple[str, str]]) -> Columns | None:
         block = block.replace(b"\t", b" ")
     names = [name for name, _ in fields]
     text = pa.dictionary(pa.int32(), pa.string())
-    types = {name: pa.float32() if name == "score" else text for name in names}
+    types = {name: pa.float64() if name == "score" else text for name in names}
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(block),
@@ -185,7 +186,7 @@ def _parsed_fast(block: bytes, fields: list[tuple[str, str]]) -> Columns | None:
 
 def _parsed_exactly(block: bytes, fields: list[tuple[str, str]], form: str, path: StrPath, line: int) -> Columns:
     """The columns of lines with any blanks between the fields, or the first line that has another form."""
-    lines = lists.lines_of(block, path)
+    lines = lists.lines_of(block, path, line)
     found = pc.extract_regex(lines, pattern=_pattern(form))
     if found.null_count:
         row = pc.index(pc.is_null(found), True).as_py()
@@ -196,28 +197,30 @@ def _parsed_exactly(block: bytes, fields: list[tuple[str, str]], form: str, path
 def _from_csv(path: StrPath, needed: tuple[str, ...]) -> Iterator[Columns]:
     # as text, so that the id 007 stays 007; on one thread, so that errors know their row
     as_text = dict.fromkeys((*needed, "target"), pa.string())
-    try:
-        with pyarrow.csv.open_csv(
+    with (
+        lists.reading_csv(path),
+        pyarrow.csv.open_csv(
             path,
             pyarrow.csv.ReadOptions(use_threads=False, block_size=lists.BLOCK),
             convert_options=pyarrow.csv.ConvertOptions(column_types=as_text),
-        ) as parts:
-            _check_columns(path, parts.schema.names, needed)
-            for part in parts:
-                yield {name: part.column(name) for name in _wanted(part.schema.names, needed)}
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: not a CSV file with a header ({error})") from error
+        ) as parts,
+    ):
+        _check_columns(path, parts.schema.names, needed)
+        for part in parts:
+            yield {name: part.column(name) for name in _wanted(part.schema.names, needed)}
 
 
 def _from_parquet(path: StrPath, needed: tuple[str, ...]) -> Iterator[Columns]:
     try:
-        names = pq.read_schema(path).names
-        _check_columns(path, names, needed)
-        wanted = _wanted(names, needed)
-        with pq.ParquetFile(path, read_dictionary=wanted) as file:  # where they are strings
+        schema = pq.read_schema(path)
+        _check_columns(path, schema.names, needed)
+        wanted = _wanted(schema.names, needed)
+        strings = [name for name in wanted if pa.types.is_string(schema.field(name).type)]
+        with pq.ParquetFile(path, read_dictionary=strings) as file:
             for part in file.iter_batches(_PART, columns=wanted):
+                part.validate(full=True)  # text that is not UTF-8
                 yield {name: part.column(name) for name in part.schema.names}
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise InputError(f"{path}: not a Parquet file ({error})") from error
 
 
@@ -229,6 +232,9 @@ def _check_columns(path: StrPath, names: list[str], needed: tuple[str, ...]) -> 
     for name in needed:
         if name not in names:
             raise InputError(f"{path}: no column '{name}', it has {', '.join(names)}")
+    for name in _wanted(names, needed):
+        if names.count(name) > 1:
+            raise InputError(f"{path}: has the column '{name}' {names.count(name)} times")
 
 
 def _ids(column: pa.Array, path: StrPath, name: str, row: int) -> pa.DictionaryArray:
@@ -251,17 +257,22 @@ def _labels(column: pa.Array, path: StrPath, name: str, row: int) -> pa.BooleanA
     return pa.array(np.array([_LABELS.get(word, False) for word in words], bool)[codes(column)])
 
 
-def _numbers(column: pa.Array, path: StrPath, name: str, row: int) -> pa.FloatArray:
-    """Finite float32 values of a column of numbers, or of text that holds numbers."""
+def _numbers(column: pa.Array, path: StrPath, name: str, row: int) -> pa.FloatingPointArray:
+    """Finite values of a column of numbers, or of text that holds numbers: float32 as they are, all else float64."""
     _refuse(column.is_null(), path, row, lambda at: f"the column '{name}' is empty")
 
     def words(at: int) -> str:
         return f"the {name} {column[at]} is not a finite number"
 
-    if pa.types.is_string(column.type):
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         _refuse(pc.invert(pc.match_substring_regex(column, f"^{_NUMBER}$")), path, row, words)
         column = pc.utf8_ltrim(column, "+")
-    values = column.cast(pa.float32(), safe=False)
+    try:
+        values = column if column.type == pa.float32() else column.cast(pa.float64(), safe=False)
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: the column '{name}' is not of numbers, but {column.type}") from error
     _refuse(pc.invert(pc.is_finite(values)), path, row, words)
     return values
 
@@ -295,7 +306,7 @@ def write_trials(path: StrPath, trials: Trials) -> None:
 def write_scores(path: StrPath, scores: Scores) -> None:
     """Write a score file: .parquet, .csv, or text as `enrol test score`, then the label where it is known.
 
-    Text holds the fewest digits that read back as the same float32.
+    Text holds the fewest digits that read back as the same number of its type, float32 or float64.
     """
     with score_writer(path) as write:
         write(scores)
@@ -308,7 +319,7 @@ def score_writer(path: StrPath) -> Iterator[Callable[[Scores], None]]:
     All parts have labels, or none has.
     """
     with _writer(path) as write:
-        yield lambda scores: write(_columns(scores.trials, score=pa.array(np.asarray(scores.values, np.float32))))
+        yield lambda scores: write(_columns(scores.trials, score=pa.array(scores.values)))
 
 
 def _columns(trials: Trials, **more: pa.Array) -> Columns:

@@ -46,7 +46,7 @@ class Trials:
 
 @dataclass(frozen=True)
 class Scores:
-    """A score for each trial of a list, higher for the same speaker; values: finite float32 (trials,)."""
+    """A score for each trial of a list, higher for the same speaker; values: finite float32 or float64 (trials,)."""
 
     trials: Trials
     values: np.ndarray
@@ -54,6 +54,8 @@ class Scores:
     def __post_init__(self) -> None:
         if self.values.shape != (len(self.trials),):
             raise InputError(f"{len(self.values)} scores for {len(self.trials)} trials")
+        if self.values.dtype != np.float32:
+            object.__setattr__(self, "values", self.values.astype(np.float64, copy=False))
 
     def __len__(self) -> int:
         return len(self.trials)

@@ -51,7 +51,15 @@ def test_pictures_of_runs_of_different_lengths(run, tmp_path):
 def test_what_it_refuses(run, tmp_path):
     with pytest.raises(InputError, match="give the directory of a training run"):
         read_curves(tmp_path / "none")
-    with pytest.raises(InputError, match=r"metrics.jsonl:2: not a line of a training log"):
+    with pytest.raises(InputError, match=r"metrics.jsonl:2: expected an object"):
         read_curves(run("a", [{"step": 1, "loss": 1}, ["step"]]))
+    wrong = [{"loss": 1}, {"step": "x"}, {"step": 1, "loss": []}, {"step": 1, "loss": 10**400}, {"step": 1e999}]
+    for number, line in enumerate(wrong):
+        with pytest.raises(InputError, match=r"metrics.jsonl:2: not a line of a training log"):
+            read_curves(run(f"wrong-{number}", [{"step": 1, "loss": 1}, line]))
+    folder = run("latin", [{"step": 1, "loss": 1}])
+    (folder / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"step": 2, "\xe9": 1}\n')
+    with pytest.raises(InputError, match=r"metrics.jsonl:2: not UTF-8 text"):
+        read_curves(folder)
     with pytest.raises(InputError, match=r"no run has the metric 'los'.*loss"):
         last_values({"b": [read_curves(run("b", [{"step": 1, "loss": 1}]))]}, ["los"])

@@ -139,8 +139,12 @@ def test_an_id_with_a_blank_needs_csv_or_parquet(tmp_path, rows):
 
 @settings(max_examples=40)
 @given(
-    values=hnp.arrays(
-        np.float32, st.integers(1, 20), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)
+    values=st.sampled_from([32, 64]).flatmap(
+        lambda width: hnp.arrays(
+            np.dtype(f"f{width // 8}"),
+            st.integers(1, 20),
+            elements=st.floats(width=width, allow_nan=False, allow_infinity=False),
+        )
     ),
     name=st.sampled_from(["scores", "scores.csv", "scores.parquet"]),
     labelled=st.booleans(),
@@ -153,8 +157,9 @@ def test_scores_come_back_to_the_bit(tmp_path_factory, values, name, labelled, t
     write_scores(path, Scores(listed, values))
     found = read_scores(path)
     assert rows(found.trials) == rows(listed)
-    assert found.values.dtype == np.float32
-    np.testing.assert_array_equal(found.values, values)
+    # text does not tell its type: the digits are those of a float32, read as a float64
+    assert found.values.dtype == (values.dtype if name.endswith("parquet") else np.float64)
+    np.testing.assert_array_equal(found.values.astype(values.dtype), values)
     assert (found.trials.target is None) if not labelled else (found.trials.target == listed.target).all()
 
 
@@ -162,7 +167,7 @@ def test_scores_of_others(tmp_path):
     path = tmp_path / "x.score"
     path.write_text("a b 0.51234 target\na c -1.5e-3 nontarget\nb c 7 target\n")
     found = read_scores(path)
-    np.testing.assert_array_equal(found.values, np.float32([0.51234, -1.5e-3, 7]))
+    np.testing.assert_array_equal(found.values, [0.51234, -1.5e-3, 7])
     assert found.trials.target.tolist() == [True, False, True]
 
 
@@ -172,7 +177,7 @@ def test_scores_of_others(tmp_path):
         ("s", "a b 0.1\na c nan\n", r"s:2: expected 'enrol test score' as on line 1, got 'a c nan'"),
         ("s", "a b 0.1\na c\n", r"s:2: "),
         ("s", "a b 0.1 target\na c 0.2\n", r"s:2: "),
-        ("s", "a b 0.1\na c 1e99\n", r"s:2: the score 1e99 is not a finite number"),
+        ("s", "a b 0.1\na c 1e999\n", r"s:2: the score 1e999 is not a finite number"),
         ("s", "1 a b\n", r"s:1: expected one of 'enrol test score'"),
         ("s.csv", "enrol,test,score\na,b,1\na,c,nan\n", r"s.csv:3: the score nan is not"),
         ("s.csv", "enrol,test,score\na,b,1\na,c,x\n", r"s.csv:3: the score x is not"),
@@ -274,7 +279,7 @@ def test_scores_written_in_parts(tmp_path, trials, rows, name):
         for start in range(0, 20, 6):
             write(scores.take(np.arange(start, min(start + 6, 20))))
     found = read_scores(tmp_path / name)
-    assert rows(found.trials) == rows(listed) and (found.values == scores.values).all()
+    assert rows(found.trials) == rows(listed) and (found.values.astype(np.float32) == scores.values).all()
     assert (found.trials.target == listed.target).all()
     with pytest.raises(ZeroDivisionError), score_writer(tmp_path / f"x{name}") as write:
         write(scores)
@@ -302,3 +307,72 @@ def test_another_column_for_the_score(tmp_path):
     (tmp_path / "w.csv").write_text("enrol,test,weight\na,b,much\n")
     with pytest.raises(InputError, match=r"w\.csv:2: the weight much is not a finite number"):
         read_scores(tmp_path / "w.csv", "weight")
+
+
+def test_scores_that_differ_beyond_float32(tmp_path):
+    """Near cosines, of text and of a table: no two of them become a tie."""
+    values = [0.99999999, 0.99999998, 0.99999997, 0.999999985]
+    for name, between in (("s", " "), ("s.csv", ",")):
+        lines = [between.join(("enrol", "test", "score"))] * (between == ",")
+        lines += [between.join((f"e{row}", "t", str(value))) for row, value in enumerate(values)]
+        (tmp_path / name).write_text("\n".join(lines))
+        assert read_scores(tmp_path / name).values.tolist() == values
+    table = {"enrol": list("abcd"), "test": list("efgh"), "score": values}
+    for kind in (pa.float64(), pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())):
+        column = pa.array(map(str, values) if kind != pa.float64() else values).cast(kind)
+        pq.write_table(pa.table(table | {"score": column}), tmp_path / "s.parquet")
+        assert read_scores(tmp_path / "s.parquet").values.tolist() == values
+
+
+def test_a_column_that_is_there_twice(tmp_path):
+    (tmp_path / "t.csv").write_text("enrol,test,enrol\na,b,c\n")
+    pq.write_table(pa.table([["a"], ["b"], ["c"]], names=["enrol", "test", "enrol"]), tmp_path / "t.parquet")
+    for name in ("t.csv", "t.parquet"):
+        with pytest.raises(InputError, match="has the column 'enrol' 2 times"):
+            read_trials(tmp_path / name)
+
+
+@pytest.mark.parametrize("column", [pa.array([b"\xff"]), pa.array([[1.0]]), pa.array([None])])
+def test_parquet_scores_that_are_no_numbers(tmp_path, column):
+    pq.write_table(pa.table({"enrol": ["a"], "test": ["b"], "score": column}), tmp_path / "s.parquet")
+    with pytest.raises(InputError, match=r"s\.parquet: (row 1: )?the column 'score' is "):
+        read_scores(tmp_path / "s.parquet")
+
+
+# --- encodings -------------------------------------------------------------------------------------------------------
+
+MARK = "\ufeff".encode()
+
+
+def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path, rows):
+    for text in (b"1 a b\n0 a c\n", b"a b target\na c nontarget\n", b"a  b target\na c nontarget\n"):
+        (tmp_path / "t").write_bytes(MARK + text.replace(b"\n", b"\n" + MARK, 1))  # two files put together
+        assert rows(read_trials(tmp_path / "t")) == [("a", "b"), ("a", "c")]
+    (tmp_path / "t.csv").write_bytes(MARK + b"enrol,test\na,b\n")
+    assert rows(read_trials(tmp_path / "t.csv")) == [("a", "b")]
+    (tmp_path / "m").write_bytes(MARK + b"m a b\n")
+    assert read_enrolment(tmp_path / "m") == {"m": ["a", "b"]}
+
+
+@pytest.mark.parametrize("name", ["t", "t.csv"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_utf_16_is_named(tmp_path, name, encoding):
+    (tmp_path / name).write_bytes("enrol,test\na,b\n".encode(encoding))
+    with pytest.raises(InputError, match=r"UTF-16 or no text at all; save it as UTF-8 text$"):
+        read_trials(tmp_path / name)
+
+
+def test_text_that_is_not_utf_8(tmp_path):
+    for content in (b"1 a b\n1 a \xe9\n", b"1 a b\n1 a \0\n"):
+        (tmp_path / "t").write_bytes(content)
+        with pytest.raises(InputError, match=r"t:2: .*save it as UTF-8 text$"):
+            read_trials(tmp_path / "t")
+    for content in (b"enrol,test\n\xe9,b\n", b"enrol,test,\xe9\na,b,c\n"):
+        (tmp_path / "t.csv").write_bytes(content)
+        with pytest.raises(InputError, match=r"t\.csv: not a CSV file with a header"):
+            read_trials(tmp_path / "t.csv")
+    ids = pa.array([b"\xe9"]).view(pa.string())
+    for columns in ({"enrol": ids, "test": ["b"]}, {"enrol": ["b"], "test": ids}):
+        pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+        with pytest.raises(InputError, match=r"t\.parquet: not a Parquet file"):
+            read_trials(tmp_path / "t.parquet")

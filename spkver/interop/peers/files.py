@@ -13,6 +13,7 @@ import yaml
 from torch import Tensor
 
 from spkver.errors import InputError
+from spkver.text import read_text
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -71,10 +72,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises InputError for what is not YAML, or not keys and values.
     """
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)  # noqa: S506  (a SafeLoader)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError, ValueError) as error:
+        tree = yaml.load(read_text(path), Loader=_PlainLoader)  # noqa: S506  (a SafeLoader)
+    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not YAML that can be read ({str(error).splitlines()[0]})") from error
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected keys and values")
