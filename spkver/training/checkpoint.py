@@ -238,9 +238,12 @@ def load_optimizer_state(
         owner, _, key = name.partition("|")
         parameter = parameters[owner]
         if key == "step":  # an optimizer that is not fused keeps its counter on the CPU
-            optimizer.state[parameter][key] = tensor.to(parameter.device) if optimizer.defaults["fused"] else tensor
-        else:  # in the parameter's memory layout, on which the order of rounding depends
-            optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(tensor)
+            here = tensor.to(parameter.device) if optimizer.defaults.get("fused") else tensor
+        elif tensor.shape == parameter.shape:  # in its memory layout, on which the order of rounding depends
+            here = torch.empty_like(parameter).copy_(tensor)
+        else:
+            here = tensor.to(parameter.device)
+        optimizer.state[parameter][key] = here
 
 
 def average(paths: Sequence[Path], prefix: str, world: World = ALONE) -> dict[str, Tensor]:

@@ -162,3 +162,30 @@ def test_optimizer_state_keeps_the_layout_of_its_parameter():
         for key, value in first.state[owner].items():
             assert torch.equal(second.state[owner][key], value)
             assert second.state[owner][key].stride() == value.stride()
+
+
+@pytest.mark.parametrize("kind", [torch.optim.RAdam, torch.optim.Adafactor])
+def test_optimizers_of_another_kind_resume(kind):
+    """Those without a fused form, and those whose state has not the shape of the parameter."""
+
+    def net():
+        torch.manual_seed(0)
+        made = torch.nn.Linear(5, 3)
+        return made, kind(made.parameters(), lr=0.1), dict(made.named_parameters())
+
+    def steps(made, optimizer, number):
+        for _ in range(number):
+            optimizer.zero_grad()
+            made(torch.ones(2, 5)).square().sum().backward()
+            optimizer.step()
+
+    whole, again = net(), net()
+    steps(*whole[:2], 2)
+    saved = checkpoint.optimizer_state(whole[1], whole[2])
+    saved = {name: tensor.clone() for name, tensor in saved.items()}
+    again[0].load_state_dict(whole[0].state_dict())
+    checkpoint.load_optimizer_state(again[1], again[2], saved)
+    for made, optimizer, _ in (whole, again):
+        steps(made, optimizer, 3)
+    for one, other in zip(whole[0].parameters(), again[0].parameters()):
+        assert torch.equal(one, other)
