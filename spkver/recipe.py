@@ -103,6 +103,8 @@ class Recipe(Config):
             raise ValueError("train.final: best is chosen by dev EER; name a data.dev")
         if self.train.patience is not None and self.data.dev is None:
             raise ValueError("train.patience counts dev measurements; name a data.dev")
+        if self.data.dev_trials is not None and self.data.dev is None:
+            raise ValueError("data.dev_trials lists trials between recordings of data.dev; name a data.dev")
         if self.model.name == "mean_fbank" and self.front_end.normalise != "none":
             raise ValueError("model mean_fbank is all zeros over normalised features; set front_end.normalise to none")
         self._check_batches()
