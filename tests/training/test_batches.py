@@ -164,6 +164,18 @@ def test_nodes_read_their_own_shards(packs, tmp_path, processes):
         Sampler(pack, batch_size=9, crop=CROP, speeds=(1.0,), seed=3, share=Share(0, 9, node=0, nodes=9))
 
 
+def test_nodes_draw_crops_of_their_own(tmp_path):
+    """Utterances of one length whose samples count from 0: the first sample of a crop is where it starts."""
+    with PackWriter(tmp_path / "p", kind="audio", sample_rate=8000, rows_per_shard=4) as writer:
+        for number in range(16):
+            writer.add(f"u{number}", f"s{number % 4}", "", np.arange(9000, dtype="<i2"))
+    pack, starts = Pack.open(tmp_path / "p"), []
+    for node in (0, 1):
+        sampler = Sampler(pack, batch_size=8, crop=100, speeds=(1.0,), seed=3, share=Share(node, 2, node=node, nodes=2))
+        starts.append(np.concatenate([sampler.batch(step).groups[0][1][:, 0] for step in range(3)]))
+    assert not np.isin(*starts).any()
+
+
 def test_a_batch_of_more_speakers_than_there_are(make_sampler):
     with pytest.raises(InputError, match="12 speakers, but a batch of 26 with 2 utterances of each holds 13"):
         make_sampler(batch_size=26, utterances_per_speaker=2)

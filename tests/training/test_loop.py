@@ -16,9 +16,10 @@ from spkver.errors import InputError, RunError
 from spkver.files import sha256
 from spkver.losses import INTER_TOP_K, PRESETS
 from spkver.packs import PackWriter
-from spkver.recipe import train
+from spkver.recipe import build, train
 from spkver.training import checkpoint
 from spkver.training.learner import computes_in_bf16
+from spkver.training.optim import OPTIMIZERS
 from spkver.training.pace import duration
 
 SEMI_HARD = {"name": "triplet", "mining": "semi_hard"}
@@ -155,6 +156,22 @@ def test_what_is_written(recipe, out):
     assert "36 utterances of 12 speakers" in (out / "model" / "card.md").read_text()
 
 
+def test_the_loss_gets_the_progress_before_the_step(recipe, tmp_path):
+    """The first step has progress 0, as `moving` logs it; the learning rate counts from the end of the step."""
+    learner = build(recipe(train={"steps": 4}), tmp_path, lambda text: None).learner
+    seen = []
+    learner.loss.register_forward_pre_hook(lambda module, given: seen.append(given[2]))
+    for step in range(4):
+        learner.step(step, learner.inputs.batch(step))
+    assert seen == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_dev_trials_without_a_dev_pack(recipe, tmp_path):
+    """They would be read by nobody, and a missing file would end the run after its directory was made."""
+    with pytest.raises(InputError, match=r"dev_trials lists trials between recordings of data.dev; name a data.dev"):
+        recipe(data={"dev": None, "dev_trials": str(tmp_path / "trials")})
+
+
 def test_events(recipe, out):
     pytest.importorskip("tensorboardX")
     train(recipe(train={"steps": 2}), out, **QUIET)
@@ -178,7 +195,7 @@ def test_same_seed_same_weights(recipe, tmp_path):
     assert weights(tmp_path / "a") != weights(tmp_path / "c")
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
 @pytest.mark.parametrize("network", ["xvector", "resnet"])
 def test_resumes_exactly(recipe, tmp_path, optimizer, network):
     """As if cut off after step 3, halfway between two log lines: later checkpoints, records and the model are gone."""
@@ -355,9 +372,18 @@ def test_the_process_is_left_as_it_was(recipe, out):
 
 
 def test_a_batch_in_parts(recipe, tmp_path, monkeypatch):
-    """With batch norms that do not look at the batch, the weights are those of a batch in one piece."""
+    """With batch norms that do not look at the batch, the weights are those of a batch in one piece.
+
+    Gradients are not clipped: clipping to one norm would hide a gradient that is not divided by the number of parts.
+    """
     monkeypatch.setattr(torch.nn.BatchNorm1d, "train", lambda self, mode=True: torch.nn.Module.train(self, False))
-    keys = {"steps": 4, "batch_size": 12, "precision": "fp32", "optimizer": {"name": "sgd", "lr": 0.01}}
+    keys = {
+        "steps": 4,
+        "batch_size": 12,
+        "precision": "fp32",
+        "optimizer": {"name": "sgd", "lr": 0.01},
+        "clip_norm": None,
+    }
     found = []
     for number in (1, 3):
         parts = recipe(train=keys | {"accumulate": number}, augment={"waveform": ["noise"]}, data={"dev": None})

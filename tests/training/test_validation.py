@@ -3,10 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from spkver import metrics
+from spkver.embeddings import Embeddings
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.features import FrontEndConfig
 from spkver.packs import Pack, PackWriter
+from spkver.scoring import cosine
 from spkver.training.validation import DevSet
 
 
@@ -48,6 +51,20 @@ def test_error_rates(dev, encoder, tmp_path):
     assert 0 <= rates["dev_eer"] < 0.5 and 0 <= rates["dev_min_dcf"] <= 1
     trials = write_trials(tmp_path / "t", ["1 s12/0 s12/1", "0 s12/0 s13/1"])
     assert DevSet.open(dev, trials, set()).error_rates(encoder)["dev_eer"] == 0
+
+
+def test_error_rates_are_those_of_the_scores(dev, encoder):
+    """minDCF at P(target) 0.01, which differs here from that at 0.05."""
+    held = DevSet.open(dev, None, set())
+    encoder.eval()
+    vectors = np.stack([encoder.embed(dev[row]) for row in range(len(dev))])
+    noise = np.random.default_rng(4).normal(scale=1.2, size=vectors.shape)  # so that some are confused
+    vectors = (vectors + noise).astype(np.float32)
+    rates = held._rates(dict(enumerate(vectors)))
+    scores, target = cosine.score(held.trials, Embeddings(dev.ids, vectors)), held.trials.target
+    costs = [metrics.min_dcf(scores, target, p_target=p_target) for p_target in (0.01, 0.05)]
+    assert costs[0] > costs[1] > 0
+    assert rates == {"dev_eer": metrics.eer(scores, target), "dev_min_dcf": costs[0]}
 
 
 @pytest.mark.parametrize(
