@@ -103,9 +103,8 @@ def mel_matrix(config: FrontEndConfig, fft_size: int) -> Tensor:
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     hz = torch.arange(fft_size // 2 + 1, dtype=torch.float64) * config.sample_rate / fft_size
     mel = (1127.0 * torch.log1p(hz / 700.0))[:, None]
-    weights = torch.minimum((mel - left) / (centre - left), (right - mel) / (right - centre)).clamp_min(0.0)
-    weights[-1] = 0.0  # Kaldi leaves the Nyquist bin out
-    return weights
+    # Kaldi leaves the Nyquist bin out; here it has no weight, as no band goes beyond it
+    return torch.minimum((mel - left) / (centre - left), (right - mel) / (right - centre)).clamp_min(0.0)
 
 
 def _mel(hz: float) -> float:

@@ -190,3 +190,15 @@ def test_normalisation(speech_like):
 def test_settings_that_make_no_sense(settings, message):
     with pytest.raises(InputError, match=message):
         validate(FrontEndConfig, settings)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100])
+def test_the_nyquist_bin_has_no_weight(rate):
+    """Kaldi leaves it out, also where the band reaches to it: a tone there adds nothing."""
+    config = config_of("default", sample_rate=rate, high_hz=rate / 2, bins=23, remove_dc=False, preemphasis=0.0)
+    front_end = FrontEnd(config)
+    assert not front_end.mel[-1].any() and front_end.mel[1:-1].any()
+    tone = 0.3 * np.tile([1.0, -1.0], rate // 4).astype(np.float32)
+    noise = np.random.default_rng(0).normal(scale=0.01, size=len(tone)).astype(np.float32)
+    mine, theirs = ours(config, noise + tone), kaldi(config, noise + tone)
+    assert np.quantile(np.abs(mine - theirs), 0.99) < 2e-3
