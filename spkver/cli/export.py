@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import click
 
 FORMS = {".onnx": "onnx"}  # by the name of OUT
+WEIGHTS = {"half": "float16", "int8": "int8"}  # options for how weights are kept
 
 
 @click.command()
@@ -25,7 +26,7 @@ FORMS = {".onnx": "onnx"}  # by the name of OUT
     "--tolerance",
     help="onnx: largest error, relative to the embedding's length.  [default: 1e-3; half: 0.02; int8: 0.2]",
 )
-def command(model: Path, out: Path, form: str | None, half: bool, int8: bool, **options: Any) -> None:
+def command(model: Path, out: Path, form: str | None, **options: Any) -> None:
     """The model directory MODEL for other runtimes: OUT.
 
     \b
@@ -54,7 +55,8 @@ def command(model: Path, out: Path, form: str | None, half: bool, int8: bool, **
     from spkver.errors import InputError
     from spkver.export import EXPORTS
 
-    if half and int8:
+    given = {option: value for option, value in options.items() if value}
+    if "half" in given and "int8" in given:
         raise click.UsageError("--half or --int8, not both")
     name = form or FORMS.get(out.suffix)
     if name is None:
@@ -62,9 +64,18 @@ def command(model: Path, out: Path, form: str | None, half: bool, int8: bool, **
     if model.is_file():
         raise InputError(f"{model}: a file; give the model directory")
     form_class = EXPORTS.get(name)
-    given = {key: value for key, value in options.items() if value}
-    if half or int8:
-        given["weights"] = "int8" if int8 else "float16"
-    config = validate(form_class.Config, given)
+    keys: dict[str, Any] = {}
+    for option, value in given.items():
+        key, wanted = ("weights", WEIGHTS[option]) if option in WEIGHTS else (option, value)
+        if not _takes(form_class.Config, key, wanted):
+            raise InputError(f"{out}: --{option.replace('_', '-')} does not go with the form {name}; see --help")
+        keys[key] = wanted
+    config = validate(form_class.Config, keys)
     for line in form_class(config).write(load_model(model), out):
         click.echo(line)
+
+
+def _takes(config: Any, key: str, value: Any) -> bool:
+    """Whether a form has this key, and among its choices, where it has some, this value."""
+    field = config.model_fields.get(key)
+    return field is not None and (get_origin(field.annotation) is not Literal or value in get_args(field.annotation))
