@@ -41,6 +41,15 @@ class Compared(NamedTuple):
     """how near it is to the nearest other"""
 
 
+class PairOutput(LossOutput):
+    """What a batch gave; selected_share is the share of samples with a loss, as there is no selector."""
+
+    def logged(self) -> dict[str, Tensor]:
+        """See LossOutput.logged; that share has a name of its own."""
+        values = super().logged()
+        return values | {"active_share": values.pop("boundary_share")}
+
+
 class PairConfig(Component):
     """Base of the configs of losses that need several utterances of each speaker of a batch."""
 
@@ -68,7 +77,7 @@ class PairLoss(Loss):
             loss = nan_where_not_finite(torch.where(counts, loss, 0), x)
             number = counts.sum().clamp_min(1)
             ahead = (own - rival).detach()
-            return LossOutput(
+            return PairOutput(
                 loss=loss.sum() / number,
                 per_sample=own_part(loss.detach()),
                 accuracy=(counts & (ahead >= 0)).sum() / number,

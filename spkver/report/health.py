@@ -18,13 +18,11 @@ import yaml
 
 from spkver.errors import InputError
 from spkver.files import StrPath
-from spkver.losses import INTER_TOP_K, PRESETS
-from spkver.packs.reader import read_index
+from spkver.packs.reader import Pack, read_index
 from spkver.report.curves import Curve, read_curves
 from spkver.training.log import CONFIG, shown
 
 NONE: Curve = (np.empty(0, np.int64), np.empty(0))
-WITH_CLASSES = {*PRESETS, *INTER_TOP_K, "sphereface2"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,8 @@ class Run:
     """whether held-out speakers were named"""
     m: float | None = None
     """the margin of the loss, which the log has only where it moves"""
+    head: bool = True
+    """whether the loss has class weights, and with them a scale, a selector and schedules; pair losses have none"""
 
     def of(self, name: str) -> np.ndarray:
         """The values of a metric, (points,); empty if it was not logged."""
@@ -85,6 +85,7 @@ def read_run(experiment: StrPath) -> Run:
         classes=_classes(config),
         dev=data.get("dev") is not None,
         m=_part(config, "loss").get("m"),
+        head=_has_head(config),
     )
 
 
@@ -125,11 +126,12 @@ def no_learning(run: Run) -> str | None:
     now, share = _late(loss), _late(accuracy)
     if not (now >= 0.97 * loss[0] and share <= max(1.5 / run.classes, 0.005)):
         return None
+    later = " and a margin that comes later (loss.schedules.m)" if run.head else ""
     return (
         f"It has not learnt: the loss was {loss[0]:.2f} at first and is {now:.2f} (guessing among {run.classes} "
         f"classes costs ln {run.classes} = {math.log(run.classes):.2f}), accuracy is {share:.2%}. Try a tenth and ten "
-        "times of train.optimizer.lr and a margin that comes later (loss.schedules.m), and see whether the utterances "
-        "have their own speakers (spkver data stats)."
+        f"times of train.optimizer.lr{later}, and see whether the utterances have their own speakers "
+        "(spkver data stats)."
     )
 
 
@@ -215,9 +217,10 @@ def collapsed(run: Run) -> str | None:
     own, other = run.of("target_cosine"), run.of("hardest_cosine")
     if min(len(own), len(other)) < 8 or not _late(other) >= max(0.8, _late(own) - 0.05):
         return None
+    scale = ", and raise the scale (loss.head.s) if it is below 10" if run.head else ""
     return (
         f"All embeddings look alike: the mean cosine to the own speaker is {_late(own):.2f}, to the nearest other "
-        f"{_late(other):.2f}. Lower train.optimizer.lr, and raise the scale (loss.head.s) if it is below 10."
+        f"{_late(other):.2f}. Lower train.optimizer.lr{scale}."
     )
 
 
@@ -237,25 +240,27 @@ def margin_too_large(run: Run) -> str | None:
         return None
     share = run.of("boundary_share")
     stuck = " (so every sample is a boundary sample)" if len(share) and share.min() < 1 and _late(share) > 0.99 else ""
+    other = ", let it grow longer (loss.schedules.m), or lower loss.head.s" if run.head else ""
     return (
         f"The margin is too large: accuracy is {_late(accuracy):.1%}, but {now:.2%} with the margin of {run.margin:g}"
-        f"{stuck}, and no longer rises. Halve loss.m, let it grow longer (loss.schedules.m), or lower loss.head.s."
+        f"{stuck}, and no longer rises. Halve loss.m{other}."
     )
 
 
 def boundary_empty(run: Run) -> str | None:
     """In the last third the margin goes to fewer than 1 sample in 200: BD-LMCL is then its loss without margin.
 
-    The last third, since in the end a well-learnt set may have few boundary samples for a moment.
+    The last third, since in the end a well-learnt set may have few boundary samples for a moment. Only of losses with a
+    head: older logs of pair losses have the share of samples with a loss under that name.
     """
     share = run.of("boundary_share")
     third = len(share) // 3
-    if third < 2 or not run.margin or share[-third:].max() >= 0.005:
+    if third < 2 or not run.margin or not run.head or share[-third:].max() >= 0.005:
         return None
     return (
         f"The margin goes to nobody: {share[-third:].mean():.2%} of the samples lie near a boundary since step "
-        f"{run.steps_of('boundary_share')[-third]}, so the loss is the one without margin. Raise loss.m or "
-        "loss.selector.select_margin, or stop earlier."
+        f"{run.steps_of('boundary_share')[-third]}, so the loss is the one without margin. Raise loss.m, let "
+        "loss.selector pick more, or stop earlier."
     )
 
 
@@ -391,17 +396,30 @@ def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
+def _has_head(config: Mapping[str, Any]) -> bool:
+    """A run writes every key of its config, so a loss with class weights has their key."""
+    return "head" in _part(config, "loss")
+
+
 def _classes(config: Mapping[str, Any]) -> int | None:
     """Among how many a sample's own is told: speakers by speeds, or the speakers of a batch."""
     data = _part(config, "data")
-    if _part(config, "loss").get("name") not in WITH_CLASSES:
+    if not _has_head(config):
         each, size = data.get("utterances_per_speaker"), _part(config, "train").get("batch_size")
         return size // each if each and size else None
-    if data.get("max_utterances") is not None:
+    # not known without opening a file of weights: how many a model to start from adds
+    if data.get("max_utterances") is not None or _part(config, "start").get("head") == "extend":
         return None
     try:
-        speakers = int(read_index(Path(str(data.get("train"))))["speakers"])
+        speakers = _speakers(data.get("train"))
     except (InputError, KeyError, TypeError, ValueError):  # the pack is no longer there
         return None
     augment = _part(config, "augment")
     return speakers * (len(augment.get("speeds") or (1.0,)) if augment.get("speeds_as") != "same" else 1)
+
+
+def _speakers(train: Any) -> int:
+    """How many speakers a pack has; several packs together, in which one name is one speaker."""
+    if isinstance(train, list):
+        return len({speaker for path in train for speaker in Pack.open(str(path)).speakers})
+    return int(read_index(Path(str(train)))["speakers"])

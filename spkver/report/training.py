@@ -14,8 +14,8 @@ from spkver.report.curves import Curve, draw_all
 from spkver.report.health import Run, findings, summary
 
 PANELS = (
-    *("loss", "accuracy", "margin_accuracy", "boundary_share", "target_cosine", "hardest_cosine", "distil_cosine"),
-    *("dev_eer", "dev_min_dcf", "gradient_norm", "lr", "margin", "utterances_per_second", "waiting"),
+    *("loss", "accuracy", "margin_accuracy", "boundary_share", "active_share", "target_cosine", "hardest_cosine"),
+    *("distil_cosine", "dev_eer", "dev_min_dcf", "gradient_norm", "lr", "margin", "utterances_per_second", "waiting"),
 )
 """What is drawn, where it was logged"""
 

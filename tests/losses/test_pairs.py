@@ -207,6 +207,8 @@ def test_shares_of_a_triplet_loss(batch):
     assert float(out.accuracy) == pytest.approx(mean(float(own >= rival) for own, rival in rows))
     assert float(out.margin_accuracy) == pytest.approx(mean(float(own >= rival + 0.15) for own, rival in rows))
     assert float(out.selected_share) == pytest.approx(1 - float(out.margin_accuracy))
+    for made in (out, out._replace(loss=out.loss + 1)):  # distillation adds to the loss
+        assert made.logged()["active_share"] == out.selected_share and "boundary_share" not in made.logged()
     assert 0 < out.margin_accuracy < out.accuracy < 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spkver.errors import InputError
+from spkver.packs import PackWriter
 from spkver.report import training
 from spkver.report.health import RULES, Run, findings, read_run, summary
 
@@ -39,7 +41,12 @@ def healthy(classes=1000, seed=0, **changed):
         "dev_eer": np.array([0.15, 0.11, 0.1, 0.098, 0.1]),
         "distil_cosine": 0.9 * accuracy,
     }
-    noise = {name: 1 + 0.03 * random.normal(size=len(values)) for name, values in curves.items() if name != "margin"}
+    # some per cent, at most half of the tenth that the rules call a change
+    noise = {
+        name: 1 + 0.03 * random.normal(size=len(values)).clip(-1.5, 1.5)
+        for name, values in curves.items()
+        if name != "margin"
+    }
     curves = {
         name: np.minimum(values * noise.get(name, 1.0), 1 if "acc" in name else np.inf)
         for name, values in curves.items()
@@ -159,11 +166,31 @@ def experiment(tmp_path):
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (out / "metrics.jsonl").write_text(text + '{"step": 4100, "lo')  # killed as it wrote
     (out / "config.yaml").write_text(
-        f"data: {{train: {pack}, dev: null}}\naugment: {{speeds: [1.0, 0.9, 1.1]}}\nloss: {{name: bd_lmcl, m: 0.3}}\n"
-        "train: {steps: 8000, batch_size: 64}\n"
+        f"data: {{train: {pack}, dev: null}}\naugment: {{speeds: [1.0, 0.9, 1.1]}}\n"
+        "loss: {name: bd_lmcl, m: 0.3, head: {}}\ntrain: {steps: 8000, batch_size: 64}\n"
     )
     (pack / "pack.json").write_text('{"format": 1, "speakers": 7}')
     return out
+
+
+def write_packs(folder, speakers):
+    """Packs with an utterance of each of these speakers."""
+    for name, own in speakers.items():
+        with PackWriter(folder / name, kind="audio", sample_rate=8000) as pack:
+            for speaker in own:
+                pack.add(f"{name}/{speaker}", speaker, "", np.zeros(9, "<i2"))
+
+
+def test_advice_of_a_pair_loss_names_keys_that_it_has():
+    """It has no head, no schedules and no selector; few triplets with a loss mean that it has learnt."""
+    few = healthy(boundary_share=np.r_[0.9, ones(0.001)[1:]])
+    assert rules(few) == ["boundary_empty"] and rules(replace(few, head=False, m=0.2)) == []
+    for rule in ("no_learning", "collapsed", "margin_too_large"):
+        with_head, without = healthy(**CASES[rule]), replace(healthy(**CASES[rule]), head=False)
+        assert rules(without) == [rule]
+        said, plain = findings(with_head)[0].text, findings(without)[0].text
+        assert "loss.schedules" in said or "loss.head" in said
+        assert "loss.schedules" not in plain and "loss.head" not in plain and plain.endswith(".")
 
 
 def test_a_run_from_its_directory(experiment, tmp_path):
@@ -174,8 +201,15 @@ def test_a_run_from_its_directory(experiment, tmp_path):
     (tmp_path / "pack" / "pack.json").unlink()
     assert read_run(experiment).classes is None
     config = experiment / "config.yaml"
+    text = config.read_text()
+    write_packs(tmp_path, {"one": ["a", "b"], "two": ["b", "c"]})
+    several = text.replace(f"train: {tmp_path / 'pack'}", f"train: [{tmp_path / 'one'}, {tmp_path / 'two'}]")
+    config.write_text(several)
+    assert read_run(experiment).classes == 9  # three speakers at three speeds
+    config.write_text(several + "start: {head: extend}\n")
+    assert read_run(experiment).classes is None
     config.write_text("data: {utterances_per_speaker: 2}\nloss: {name: ge2e}\ntrain: {batch_size: 64}\n")
-    assert read_run(experiment).classes == 32
+    assert read_run(experiment).classes == 32 and not read_run(experiment).head
     config.unlink()
     assert read_run(experiment).steps is None
     for spoilt in ("[1, 2", "- 1\n"):
@@ -190,11 +224,11 @@ def test_the_page(experiment, tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert "<h2>&lt;a&gt;</h2>" in page and "<b>starved</b>: It waited for data 20%" in page
     assert page.count(f"<p>{training.HEALTHY}</p>") == 1 and "<title>A &amp; B</title>" in page
-    assert page.count('class="chart"') == len(training.PANELS) - 1 and "dev eer (%)" in page
+    assert page.count('class="chart"') == len(training.PANELS) - 2 and "dev eer (%)" in page
     lost = healthy(loss=ones(np.nan), accuracy=np.where(np.arange(LINES) > 20, np.nan, 0.5))
     training.write_page({"lost": lost}, tmp_path / "lost.html", title="Lost")
     page = (tmp_path / "lost.html").read_text()
-    assert "not finite from step 100 on" in page and page.count('class="chart"') == len(training.PANELS) - 2
+    assert "not finite from step 100 on" in page and page.count('class="chart"') == len(training.PANELS) - 3
     assert rules(lost) == ["diverged"] == rules(healthy(loss=ones(np.nan), gradient_norm=ones(np.nan)))
     with pytest.raises(InputError, match="nothing was logged yet"):
         training.write_page({"b": Run({})}, tmp_path / "b.html", title="B")
