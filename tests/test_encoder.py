@@ -287,6 +287,32 @@ def test_long_recordings_get_the_mean_of_equal_windows(network):
     )
 
 
+def test_windows_are_equal_and_reach_to_the_end():
+    """Also where the length does not divide: they overlap by a little then."""
+    encoder, seen = build(), []
+    encoder.front_end.register_forward_pre_hook(lambda module, given: seen.append(given[0][0].numpy()))
+    long = noise(4.0)[:52801]
+    encoder.whole_seconds = 1.0
+    encoder.embed(long)
+    assert [len(window) for window in seen] == [13201] * 4
+    assert np.array_equal(seen[0], long[:13201]) and np.array_equal(seen[-1], long[-13201:])
+    places = [int(np.flatnonzero(long == window[0])[0]) for window in seen]
+    assert max(np.diff(places)) <= 13201  # nothing between them
+
+
+def test_parts_of_features_have_means_of_their_own():
+    """What a pack keeps has the mean of the utterance; a window of it is heard as a recording of that length is."""
+    encoder = build()
+    with torch.inference_mode():
+        features = encoder.front_end(torch.from_numpy(noise(2.0))[None]).numpy()
+    drift = features + np.linspace(-3, 3, features.shape[1])[None, :, None].round().astype(np.float32)
+    encoder.whole_seconds = 0.5
+    windows = [encoder.embed_features(part)[0] for part in np.split(drift, 4, axis=1)]
+    shifted = [encoder.embed_features(part + 5)[0] for part in np.split(drift, 4, axis=1)]
+    assert np.stack(shifted) == pytest.approx(np.stack(windows), abs=1e-4)
+    assert encoder.embed_features(drift)[0] == pytest.approx(np.mean(windows, axis=0), abs=1e-4)
+
+
 def test_long_features_are_cut_as_long_recordings_are():
     encoder = build()
     long = noise(4.0)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from spkver import audio
 from spkver.datadir import DataDir, cut, from_columns, join, read_datadir, split, stats, subset, validate, write_datadir
+from spkver.datadir.seconds import durations
 from spkver.errors import InputError
 
 SOUND = {
@@ -224,7 +225,8 @@ def test_split_is_disjoint_complete_and_repeatable(speakers: int, seed: int) -> 
 
 
 def test_split_by_share_and_by_list() -> None:
-    assert len(set(split(many(), share=0.25)[1].speakers)) == 3
+    for share, number in ((0.25, 3), (0.4, 5), (0.36, 4)):  # of 12, to the nearest whole number
+        assert len(set(split(many(), share=share)[1].speakers)) == number
     assert set(split(many(), named=["s03", "s07"])[1].speakers) == {"s03", "s07"}
     with pytest.raises(InputError, match="speaker 'x' of the list"):
         split(many(), named=["x", "s03"])
@@ -310,6 +312,22 @@ def test_stats_reads_unknown_durations(tmp_path: Path) -> None:
     assert stats(data).seconds == (1.5, 1.5, 1.5)
     with pytest.raises(InputError, match=r"2\.wav: cannot be opened"):
         stats(from_columns(["u"], [str(tmp_path / "2.wav")], ["s"]))
+    # a segment that is open at its end lasts until the recording's
+    one = {"recordings": ["r", "r"], "starts": [0.25, 0.5], "ends": [1.0, None]}
+    assert durations(from_columns(["a", "b"], [str(tmp_path / "1.wav")] * 2, ["s", "s"], **one)).tolist() == [0.75, 1.0]
+
+
+@pytest.mark.parametrize("end", [0.5, 0.4])
+def test_a_segment_of_no_length(tmp_path: Path, end: float) -> None:
+    root = make(tmp_path / "d", segments=f"a/1 a/1 0.5 {end}\na/2 a/2 0 1\nb/1 b/1 0 1\n")
+    with pytest.raises(InputError, match=r"segments:1: 'a/1': does not end after it starts"):
+        read_datadir(root)
+
+
+def test_pieces_that_fit_exactly() -> None:
+    """0.3 s hold three pieces of 0.1 s, though 0.3 - 0.1 is a little less than 2 * 0.1 in binary."""
+    for length, seconds, number in ((0.3, 0.1, 3), (0.7, 0.1, 7), (0.29, 0.1, 2), (6.0, 2.0, 3)):
+        assert len(cut(from_columns(["u"], ["/u.wav"], ["s"], seconds=[length]), seconds)) == number
 
 
 def test_a_hundred_thousand_utterances(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from spkver.config import validate
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError, RunError
 from spkver.export import checking
-from spkver.export.checking import agreement, voice
+from spkver.export.checking import Agreement, agreement, voice
 from spkver.export.onnx import OnnxExport, trace, trace_network
 from spkver.models import MODELS, POOLINGS, campplus, eres2net, preact_resnet, res2net, resnet
 from spkver.runtime import session
@@ -214,6 +214,14 @@ def test_what_disagrees_is_not_written(tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"x\.onnx: not written: .*largest error.*more than the tolerance 1e-12"):
         export(made(), tmp_path / "x.onnx", tolerance=1e-12)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [float("nan"), float("inf"), 1.01e-3])
+def test_an_error_that_is_no_number_is_too_large(error):
+    form = OnnxExport(validate(OnnxExport.Config, {}))
+    form._judge("x.onnx", Agreement(1e-3, 1.0, 3))
+    with pytest.raises(RunError, match=r"more than the tolerance 0\.001"):
+        form._judge("x.onnx", Agreement(error, 1.0, 3))
 
 
 @pytest.mark.parametrize(

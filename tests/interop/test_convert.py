@@ -5,6 +5,7 @@ import pytest
 
 from spkver.embeddings import Embeddings, write_embeddings
 from spkver.errors import InputError
+from spkver.interop import convert as conversion
 from spkver.interop.convert import convert, read, write
 
 
@@ -94,3 +95,12 @@ def test_unknown_formats(tmp_path, embeddings):
     for source, target in [("e.txt", "e.npz"), ("e.parquet", "e"), ("e.parquet", "e.h4")]:
         with pytest.raises(InputError, match=r"use \.parquet, \.npz, .*\.ark or \.scp"):
             convert(tmp_path / source, tmp_path / target)
+
+
+def test_the_lowest_cosine_is_that_of_all_blocks(embeddings, monkeypatch):
+    monkeypatch.setattr(conversion, "_BLOCK", 2)
+    turned = embeddings.vectors.copy()
+    turned[1] = -turned[1]
+    other = Embeddings(embeddings.ids, turned)
+    assert conversion.lowest_cosine(embeddings, other) == pytest.approx(-1)
+    assert conversion.lowest_cosine(embeddings, embeddings) == pytest.approx(1)

@@ -58,6 +58,14 @@ def test_places_by_step_and_epoch():
             SCHEDULES.build(LinearConfig(initial=0, final=1, unit=unit))
 
 
+def test_a_place_by_step_is_exact():
+    """k of n steps are k steps, however k / n is rounded."""
+    for steps in range(1, 120):
+        for place in range(steps):
+            config = PiecewiseConfig(points=((0, 0.0), (place, 1.0)), shape="step", unit="step")
+            assert at(config, place / steps, run=Run(steps, 1.0)) == [1.0], (place, steps)
+
+
 def test_whether_a_schedule_moves():
     assert not SCHEDULES.build(ConstantConfig()).moves
     assert not SCHEDULES.build(LinearConfig(initial=2, final=2)).moves

@@ -13,6 +13,7 @@ from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.models import MODELS
 from spkver.models.campplus import segment_means
+from spkver.models.plane import SimAM
 from spkver.models.variants import VARIANTS
 
 
@@ -200,6 +201,21 @@ def test_segments_of_cam_are_averaged_over_the_frames_they_have():
         x = torch.randn(2, 3, frames)
         expected = nn.functional.avg_pool1d(x, 100, 100, ceil_mode=True)
         torch.testing.assert_close(segment_means(x), expected)
+
+
+def test_simam_is_the_papers_formula():
+    """Yang et al., ICML 2021, equation 5, as their code has it: the variance is over one value less than the plane."""
+    plane = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])  # mean 3, squares 4, 1, 0, 9, variance 14 / 3
+    squares = torch.tensor([4.0, 1.0, 0.0, 9.0])
+    gate = torch.sigmoid(squares / (4 * (14 / 3 + 1e-4)) + 0.5)
+    torch.testing.assert_close(SimAM()(plane).flatten(), plane.flatten() * gate)
+    x = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    for row in range(2):
+        for channel in range(3):
+            own = x[row, channel].double().numpy()
+            inside = (own - own.mean()) ** 2 / (4 * (own.var(ddof=1) + 1e-4)) + 0.5
+            expected = torch.from_numpy(own / (1 + np.exp(-inside))).float()
+            torch.testing.assert_close(SimAM()(x)[row, channel], expected)
 
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS if VARIANTS[name].published])

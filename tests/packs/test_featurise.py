@@ -89,6 +89,31 @@ def test_what_is_too_short_for_a_frame_is_rejected(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "f.partial" / "rejected.jsonl").read_text())["id"] == "b"
 
 
+@pytest.mark.parametrize("snip_edges", [False, True])
+def test_one_frame_is_enough(tmp_path: Path, snip_edges: bool) -> None:
+    with PackWriter(tmp_path / "audio", kind="audio", sample_rate=16000) as pack:
+        pack.add("a", "s", None, np.arange(400, dtype="<i2"))
+    config = CONFIG.model_copy(update={"snip_edges": snip_edges})
+    make_features(tmp_path / "audio", tmp_path / "f", config)
+    assert Pack.open(tmp_path / "f").lengths.tolist() == [config.frames(400)]
+
+
+@pytest.mark.parametrize("field", sorted(set(FrontEndConfig.model_fields) - {"name", "dither"}))
+def test_features_of_another_front_end_are_refused(tmp_path: Path, field: str) -> None:
+    """Whatever field differs; but not dither, which stored features never have."""
+    now = getattr(CONFIG, field)
+    words = {"normalise": "none", "window": "hamming"}
+    changed = words[field] if field in words else type(now)(not now if isinstance(now, bool) else now * 1.25)
+    with PackWriter(
+        tmp_path / "f", kind="features", sample_rate=16000, front_end=CONFIG.model_dump(mode="json")
+    ) as pack:
+        pack.add("a", "s", "", np.zeros((9, CONFIG.bins), "<f2"))
+    pack = Pack.open(tmp_path / "f")
+    pack.require(CONFIG.model_copy(update={"dither": 1.0}))
+    with pytest.raises(InputError, match=f"features made with {field} "):
+        pack.require(CONFIG.model_copy(update={field: changed}))
+
+
 @pytest.mark.parametrize(
     ("config", "speeds", "message"),
     [

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from spkver.errors import InputError
 from spkver.packs import Pack, PackWriter, stream, verify
+from spkver.packs.layout import fingerprint
 
 FRONT_END = {"bins": 4, "frame_shift_ms": 10.0}
 
@@ -93,6 +94,13 @@ def test_subsets_and_other_processes(tmp_path: Path) -> None:
     assert len(pickle.dumps(pack)) < 1000
     assert np.shares_memory(pack[4], some[0])
     assert [pack.rows_of_shard(number).tolist() for number in (0, 1)] == [[0, 1, 2], [3, 4]]
+    turned = pack.subset([2, 4, 0, 1, 3])  # the rows of a shard are in the order of the file all the same
+    assert [turned.rows_of_shard(number).tolist() for number in (0, 1)] == [[2, 3, 0], [4, 1]]
+
+
+def test_fingerprints_do_not_depend_on_the_order_of_keys() -> None:
+    assert fingerprint({"a": 1, "b": [2, {"c": 3, "d": 4}]}) == fingerprint({"b": [2, {"d": 4, "c": 3}], "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2}) != fingerprint(["a", 2])
 
 
 def test_files_are_not_kept_open(tmp_path: Path) -> None:

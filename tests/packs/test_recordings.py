@@ -19,6 +19,7 @@ from spkver import audio
 from spkver.datadir import DataDir, from_columns, read_datadir, write_datadir
 from spkver.errors import InputError, RunError
 from spkver.packs import Pack, pack_audio
+from spkver.packs.recordings import expected_seconds
 
 Corpus = Callable[..., DataDir]
 
@@ -168,6 +169,41 @@ def test_too_many_rejected_stop_the_run_and_repair_lets_it_go_on(tmp_path: Path,
     assert not (tmp_path / "p").exists()
     broken.write_bytes(sound)
     assert pack_audio(data, tmp_path / "p", rows_per_shard=3).rows == 6
+
+
+def test_shards_with_rejected_rows_are_made_again(tmp_path: Path, corpus: Corpus) -> None:
+    """Of commands, whose sources show no change: the shard of the first rejected recording is not kept either."""
+    data = corpus(9)
+    piped = from_columns(data.ids, [f"cat {path} |" for path in data.paths], data.speakers)
+    sound = {path: Path(path).read_bytes() for path in (data.paths[0], data.paths[7])}
+    for path in sound:
+        Path(path).write_bytes(b"")
+    keys = {"rows_per_shard": 3, "allow_pipes": True, "max_rejected": 0.2}
+    with pytest.raises(RunError, match="2 of 9 recordings cannot serve"):
+        pack_audio(piped, tmp_path / "p", **keys)
+    for path, content_ in sound.items():
+        Path(path).write_bytes(content_)
+    done = pack_audio(piped, tmp_path / "p", **keys)
+    assert (done.rows, done.rejected, done.kept) == (9, 0, 1)
+
+
+def test_the_channel_of_the_data_goes_before_the_one_asked_for(tmp_path: Path) -> None:
+    call = np.random.default_rng(0).integers(-9000, 9000, size=(8000, 2)).astype(np.int16)
+    soundfile.write(tmp_path / "call.wav", call, 8000)
+    data = from_columns(["a", "b"], [str(tmp_path / "call.wav")] * 2, ["s", "t"], channels=[0, None])
+    pack_audio(data, tmp_path / "p", sample_rate=8000, channel=1)
+    pack = Pack.open(tmp_path / "p")
+    for row, channel in enumerate((0, 1)):
+        np.testing.assert_array_equal(pack[row], call[:, channel])
+
+
+def test_how_much_audio_is_expected(tmp_path: Path, corpus: Corpus) -> None:
+    """An open-ended segment lasts from its start to the end of its recording, which the header tells."""
+    whole = soundfile.info(corpus(1).paths[0]).duration
+    one = {"recordings": ["r", "r"], "starts": [0.0, 0.2], "ends": [None, None]}
+    data = from_columns(["a", "b"], corpus(1).paths * 2, ["s", "s"], **one)
+    assert expected_seconds(data) == pytest.approx(2 * whole - 0.2)
+    assert expected_seconds(from_columns(["a"], ["cat x |"], ["s"])) is None
 
 
 def test_a_finished_pack_is_not_made_again(tmp_path: Path, corpus: Corpus) -> None:

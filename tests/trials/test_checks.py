@@ -31,6 +31,8 @@ def test_against_speakers_and_training(trials):
 def test_too_few_for_an_operating_point(trials):
     listed = trials([f"a{i} b" for i in range(100)], [i < 40 for i in range(100)])
     assert check(listed, costs={"even": Cost(1, 1)}) == []
+    assert check(listed, costs={"just enough": Cost(1, 2)}) == []
+    assert len(check(listed, costs={"one too few": Cost(1, 2.05)})) == 1
     assert check(listed, costs={"p": Cost(1, 99)}) == [
         "60 non-targets are too few for p: 2970 or more make 30 errors of a cost of 1"
     ]

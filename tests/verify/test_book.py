@@ -224,3 +224,18 @@ def test_changed_bytes_are_read_or_refused(filled, damaged):
         except InputError:
             outcomes.add("refused")
     assert {3, "refused"} <= outcomes
+
+
+def test_two_recordings_that_are_unlike(folder):
+    """Each is compared with the other, not with the mean of both, which is near to both."""
+    turned = np.array([[1, 0], [np.cos(1.2), np.sin(1.2)]], np.float32)  # their cosine is 0.36, that to the mean 0.83
+    book = books.enrol(folder, "Ada", Embeddings(["a", "b"], turned, None, "m"))
+    assert books.odd(book, "Ada", 0.5) == ["the two recordings of 'Ada' sound unlike each other"]
+    assert books.odd(book, "Ada", 0.3) == []
+
+
+def test_one_recording_among_the_others_is_compared_with_them(folder):
+    """The odd one pulls the mean of all to itself: with it, its cosine is 0.58, without it 0.13."""
+    vectors = np.array([[1, 0.1, 0], [1, 0, 0.1], [0.13, 1, 0.05]], np.float32)
+    book = books.enrol(folder, "Ada", Embeddings(["a", "b", "c"], unit(vectors).astype(np.float32), None, "m"))
+    assert books.odd(book, "Ada", 0.4) == ["1 of 3 recordings of 'Ada' sound unlike the others"]

@@ -21,7 +21,7 @@ from spkver.scoring.cosine import sides
 from spkver.scoring.normalisation import cohort_statistics, normalise
 from spkver.trials import Scores, read_trials, write_scores
 from spkver.verify import book as books
-from spkver.verify.cohort import Cohort, Voices, compare
+from spkver.verify.cohort import Cohort, Voices, compare, compare_pairs
 from spkver.verify.decision import read_cohort, read_decision, write_decision
 from spkver.verify.model import embeddings_of
 
@@ -49,6 +49,12 @@ def test_scores_are_the_formulas(voices, data):
             worths = [(a @ b - mean) / deviation for mean, deviation in map(worth, (a, b))]
             least = min(worth(a)[1], worth(b)[1])
             assert found[row, column] == pytest.approx(np.mean(worths), abs=1e-5 / least**2)
+
+
+@pytest.mark.parametrize("cohort", [None, Cohort(drawn(20, seed=3), 5)])
+def test_pairs_have_the_scores_of_the_matrix(cohort):
+    one, other = (Voices.of(drawn(6, seed=seed), cohort) for seed in (1, 2))
+    assert compare_pairs(one, other) == pytest.approx(np.diag(compare(one, other)), abs=1e-5)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spkver import audio
+from spkver import audio, quality
 from spkver.verify.doubts import doubts
 
 
@@ -38,3 +38,29 @@ def test_telephone_models(voice):
 def test_tiny_recordings_are_short(samples):
     noise = np.random.default_rng(0).normal(size=samples).astype(np.float32)
     assert "short" in words(0.1 * noise, 16000, 16000)
+
+
+@pytest.mark.parametrize(
+    ("measure", "good", "doubtful", "said"),
+    [
+        ("speech_seconds", 2.0, 1.99, "short"),
+        ("snr", 15.0, 14.99, "noisy"),
+        ("clipped_share", 0.002, 0.00201, "clipped"),
+        ("bandwidth", 4960.0, 4959.0, "nothing"),  # 0.62 of 8 kHz
+        ("bandwidth", 0.0, 1.0, "nothing"),  # 0: not measured
+    ],
+)
+def test_limits(voice, monkeypatch, measure, good, doubtful, said):
+    """Both sides of each limit."""
+    own = voice(120)
+    for value, expected in ((good, []), (doubtful, [said])):
+        monkeypatch.setattr(quality, measure, lambda *args, value=value: value)
+        assert words(own, 16000, 16000) == expected
+
+
+def test_the_first_five_minutes_are_heard(monkeypatch):
+    heard = []
+    monkeypatch.setattr(quality, "speech_seconds", lambda waveform, rate: heard.append(len(waveform)) or 9.0)
+    for seconds in (299, 301):
+        doubts(np.zeros(seconds * 100, np.float32), 100, 100)
+    assert heard == [29900, 30000]

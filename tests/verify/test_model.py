@@ -86,6 +86,7 @@ def test_doubts_name_the_recording(verifier, voice, tmp_path):
     soundfile.write(tmp_path / "short.wav", voice(100, 1.0), 16000)
     doubts = verifier.verify(tmp_path / "short.wav", voice(100)).doubts
     assert len(doubts) == 1 and doubts[0].startswith(f"{tmp_path / 'short.wav'}: short: ")
+    assert verifier.verify([voice(100), voice(100)], tmp_path / "short.wav").doubts == doubts  # of the test side too
 
 
 def test_one_recording_twice_is_one_row_of_a_book(verifier, waveforms):

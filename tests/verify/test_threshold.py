@@ -146,3 +146,32 @@ def test_other_scores_than_cosines():
     th.require_cosines(scores, "s")
     with pytest.raises(InputError, match=r"s: a score of 7: .* not the plain cosines"):
         th.require_cosines(Scores(scores.trials.take(np.arange(1)), np.array([-7], np.float32)), "s")
+
+
+def test_a_calibration_ends_where_its_list_does():
+    """log(targets + 1) below 0 and log(non-targets + 1) above: a list cannot speak for rarer events than it has."""
+    scores, names = make(speakers=5, each=3)
+    found = th.choose(scores, th.at_eer(), names, replicates=5)[0].calibration
+    targets, nontargets = np.count_nonzero(scores.labels), np.count_nonzero(~scores.labels)
+    assert targets < nontargets
+    assert (found.least, found.most) == pytest.approx((-np.log(targets + 1), np.log(nontargets + 1)))
+
+
+@pytest.mark.parametrize("shift", [-1.0, 1.0])
+def test_a_threshold_lies_in_its_interval(monkeypatch, shift):
+    """Even where all those of the bootstrap lie on one side of it."""
+    scores, names = make()
+    own = th.choose(scores, th.at_eer(), names, replicates=5)[0].threshold
+    drawn = np.tile([[own + shift, 0.1, 0.1]], (5, 1))[:, None]
+    monkeypatch.setattr(metrics, "speaker_bootstrap", lambda *args, **keys: drawn)
+    found = th.choose(scores, th.at_eer(), names)[0]
+    assert (found.low, found.high) == pytest.approx(sorted([own, own + shift]))
+
+
+@pytest.mark.parametrize(("errors", "said"), [(29, True), (30, False)])
+def test_thirty_errors_are_enough(errors, said):
+    """The wished rate is kept by exactly so many of 1,056 non-targets."""
+    scores, names = make()
+    found, doubts = th.choose(scores, th.at_far(errors / 1056), names, replicates=5)
+    assert (found.far.errors, found.far.trials) == (errors, 1056)
+    assert bool(doubts) == said
