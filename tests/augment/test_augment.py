@@ -42,6 +42,11 @@ ALL = [
 ]
 
 
+def test_every_augmentation_is_here():
+    for registry in (WAVEFORM, FEATURES):
+        assert {name for one, name, _ in ALL if one is registry} == set(registry)
+
+
 @pytest.fixture
 def make(build, recordings):
     noises = [pcm(length, seed) for seed, length in enumerate((300, 9000, 20000))]

@@ -13,6 +13,7 @@ from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.models import MODELS
 from spkver.models.campplus import segment_means
+from spkver.models.eres2net import AttentiveFusion
 from spkver.models.plane import SimAM
 from spkver.models.variants import VARIANTS
 
@@ -201,6 +202,19 @@ def test_segments_of_cam_are_averaged_over_the_frames_they_have():
         x = torch.randn(2, 3, frames)
         expected = nn.functional.avg_pool1d(x, 100, 100, ceil_mode=True)
         torch.testing.assert_close(segment_means(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("offset", "expected"), [(20.0, "twice the first"), (0.0, "the sum"), (-20.0, "twice the second")]
+)
+def test_attention_weighs_the_first_against_the_second(offset, expected):
+    """ERes2Net's fusion: x (1 + a) + y (1 - a), the attention a being 1, 0 and -1 here."""
+    fusion = AttentiveFusion(4).eval()
+    nn.init.zeros_(fusion.local_att[-1].weight)
+    nn.init.constant_(fusion.local_att[-1].bias, offset)
+    x, y = torch.randn(2, 2, 4, 3, 5, generator=torch.Generator().manual_seed(0))
+    wanted = {"twice the first": 2 * x, "the sum": x + y, "twice the second": 2 * y}[expected]
+    torch.testing.assert_close(fusion(x, y), wanted)
 
 
 def test_simam_is_the_papers_formula():

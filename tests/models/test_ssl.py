@@ -85,6 +85,16 @@ def test_the_shortest_recording_is_embedded_and_a_shorter_one_is_an_error(kind):
     np.testing.assert_allclose(encoder.embed_batch(waveforms), one_by_one, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["wavlm", "wav2vec2", "hubert"])
+@pytest.mark.parametrize("network", [{"name": "pooled", "dim": "6"}, {"name": "xvector", "channels": "8", "dim": "6"}])
+def test_the_least_is_no_sample_too_many(kind, network):
+    """By the encoder's own count of its frames: one sample less, and the network gets a frame too few."""
+    encoder = build(kind, network=network)
+    count, least = encoder.network.encoder._get_feat_extract_output_lengths, encoder.network.min_frames
+    frames = encoder.network.network.min_frames
+    assert (int(count(torch.tensor(least))), int(count(torch.tensor(least - 1)))) == (frames, frames - 1)
+
+
 @pytest.mark.parametrize("kind", ENCODERS)
 @pytest.mark.parametrize("tuned", [(), ("encoder.layers.2",), "*"])
 def test_gradients_reach_what_is_tuned_and_nothing_else(kind, tuned):

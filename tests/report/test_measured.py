@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+import re
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,6 +10,7 @@ from scipy.special import expit
 
 from spkver.metrics import error_curve, min_dcf
 from spkver.page import probit
+from spkver.report import plots
 from spkver.report.det import TICKS, thinned
 from spkver.report.measured import LOG_ODDS, bayes_errors, histogram, measure
 from spkver.trials import Scores, Trials
@@ -77,3 +81,13 @@ def test_a_thinned_curve_is_the_curve(size):
 def test_primary_costs_can_be_named(llrs):
     found = measure(llrs, ["sre18-cts"])
     assert set(found.marks) == {"eer"} and np.isnan(found.evaluation.min_dcf["sre18-cts"].threshold)
+
+
+def test_operating_points_stand_at_their_log_odds(llrs):
+    """P(target) 0.01 at log(0.01 / 0.99), not at log(0.01)."""
+    text = str(plots.bayes({"one": measure(llrs, ["vox-0.01"])}, llr=True))
+    width = float(re.search(r'class="inside"[^>]* width="([\d.]+)"', text)[1])
+    places = sorted(float(at) for at in re.findall(r'class="rule" d="M([\d.]+) ', text))
+    odds = [math.log(p_target / (1 - p_target)) for p_target in (0.01, 0.05)]
+    expected = [width * (one - LOG_ODDS[0]) / (LOG_ODDS[-1] - LOG_ODDS[0]) for one in odds]
+    assert places == pytest.approx(expected, abs=0.06)

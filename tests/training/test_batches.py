@@ -73,6 +73,13 @@ def test_speeds_are_classes_of_their_own(make_sampler):
     np.testing.assert_array_equal(batch.labels.numpy(), sampler.labels[batch.rows] + speeds * 12)
 
 
+@pytest.mark.parametrize("crop", range(2000, 2012))
+def test_a_crop_at_any_speed_is_as_long_as_the_network_sees_it(make_sampler, crop):
+    """1800 samples at speed 0.9 are 2000, but 2001 need 1801."""
+    batch = make_sampler((0.5, 0.83, 0.9, 1.0, 1.1, 1.37), batch_size=36, crop=crop).batch(0)
+    assert len(batch.groups) == 6 and to_waveform(batch).shape == (36, crop)
+
+
 def test_speeds_of_one_voice(make_sampler):
     other, one = make_sampler((0.9, 1.1), batch_size=36), make_sampler((0.9, 1.1), batch_size=36, one_voice=True)
     assert (other.classes, one.classes) == (24, 12)
