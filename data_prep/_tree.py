@@ -22,7 +22,7 @@ from spkver.lists import read_lines
 from spkver.progress import bar
 
 # The suffixes of what can be read, and the end of such a path
-SUFFIXES = r"(?i:wav|flac|ogg|oga|opus|mp3|aiff|aif|aifc|au|snd|caf|sph|w64|rf64|nist|voc|m4a)"
+SUFFIXES = r"(?i:wav|flac|ogg|oga|opus|mp3|aiff|aif|aifc|au|snd|caf|sph|w64|rf64|nist|voc|m4a|aac|amr|webm|wma)"
 AUDIO = rf"\.{SUFFIXES}$"
 
 # The columns of a data directory that a table of files may have

@@ -1,4 +1,4 @@
-"""Recordings: files to float32 waveforms in [-1, 1] and back, through libsndfile, and m4a through FFmpeg.
+"""Recordings: files to float32 waveforms in [-1, 1] and back, through libsndfile, or FFmpeg where that cannot.
 
 Whatever cannot be read in full is an InputError naming the file: no part of a truncated recording passes as the whole.
 """
@@ -6,7 +6,6 @@ Whatever cannot be read in full is an InputError naming the file: no part of a t
 from __future__ import annotations
 
 import functools
-import io
 import math
 import os
 import re
@@ -16,12 +15,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 import soundfile
 
-from spkver import m4a
+from spkver import decoders
+from spkver.containers.extent import refuse_cut, refuse_more, unexplained
+from spkver.containers.source import Source
+from spkver.decoders import Decoder
 from spkver.errors import InputError
 from spkver.files import StrPath
 
@@ -37,13 +38,24 @@ _FORMATS = {
     ".opus": ("OGG", "OPUS"),
     ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
-# A header that promises more bytes or samples than the file holds, in the words of libsndfile's log.
-_SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND|riff|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_SHORT_COUNT = re.compile(r"Calculated frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
-_UNKNOWN_SIZE = 0x7FFF0000  # writers to a pipe do not know the size yet and write 2 GiB or 4 GiB
+# What a header states and what is there, in the words of libsndfile's log: of AIFF, AU, and W64 ("riff").
+_SIZES = re.compile(r"^\s*(SSND|riff|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _RATES = (2000, 192000)  # Hz; another rate is a damaged header, and would take hours or all memory to resample
 _INT16 = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW")  # codings whose samples are 16-bit integers or less
+_BYTES = {
+    "PCM_S8": 1,
+    "PCM_U8": 1,
+    "ULAW": 1,
+    "ALAW": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}
+_LARGE_HEADER = 1 << 16  # bytes
 _LOUDEST = 256.0  # float samples may overshoot; far beyond they are integers in disguise, or damaged
+_ABOUT = ("FFMPEG", "MPEG_LAYER_I", "MPEG_LAYER_II")  # they state their length to within a frame or so
 _BLOCK = 1 << 20  # frames of several channels at a time
 
 
@@ -60,8 +72,8 @@ def read(
 ) -> tuple[np.ndarray, int]:
     """Read a recording, or its part from `start` to `end` (seconds), as mono.
 
-    path: a file of any format that libsndfile reads, or m4a (with the extra `m4a`), or, with `allow_pipes`, a shell
-        command ending in `|`.
+    path: a file of any format that libsndfile reads, or with the extra `m4a` also m4a, mp4, webm, aac, amr and wma; or,
+        with `allow_pipes`, a shell command ending in `|`.
     sample_rate: resample to this rate (Hz); None keeps the file's own.
     channel: which channel of several to take, counted from 0.
     max_seconds: a longer recording or part is refused before it is decoded, so that memory is bounded.
@@ -79,10 +91,10 @@ def read(
         if max_seconds is not None and last - first > max_seconds * rate:
             duration = (last - first) / rate
             raise InputError(f"{path}: too long ({duration:.1f} s, at most {max_seconds:g} s at once); name segments")
-        file.seek(first)
+        decoders.skip(file, first)
         as_int16 = keep_int16 and file.subtype in _INT16 and sample_rate in (None, rate)
         waveform = _samples(file, last - first, column, "int16" if as_int16 else "float32")
-        if len(waveform) < last - first - rate // 10:  # MP3 states its length to within a frame or so
+        if len(waveform) < last - first - (rate // 10 if file.subtype in _ABOUT else 0):
             raise InputError(f"{path}: truncated: {len(waveform)} of {last - first} samples; copy the file again")
     if not len(waveform):
         raise InputError(f"{path}: empty (no samples)")
@@ -209,33 +221,37 @@ def is_pipe(path: StrPath) -> bool:
 
 
 @contextmanager
-def _opened(path: StrPath, allow_pipes: bool) -> Iterator[Any]:
-    """The recording as an open SoundFile, or what is like one; whatever cannot be decoded becomes an InputError."""
-    source: int | IO[bytes]
-    if is_pipe(path):
-        if not allow_pipes:
-            raise InputError(f"{path}: a shell command; allow it to run with --allow-pipes, or decode it beforehand")
-        content = _run(str(path))
-        source, head, size = io.BytesIO(content), content[:_HEAD], len(content)
+def _opened(path: StrPath, allow_pipes: bool) -> Iterator[Decoder]:
+    """The recording as an open decoder; whatever cannot be decoded becomes an InputError."""
+    with _source(path, allow_pipes) as source:
+        try:
+            with decoders.opened(source) as file:
+                _refuse_lies(path, file, source.size)
+                yield file
+        except soundfile.LibsndfileError as error:
+            raise InputError(f"{path}: cannot be decoded ({error.error_string})") from error
+        except (soundfile.SoundFileError, TypeError, ValueError, OSError) as error:
+            raise InputError(f"{path}: cannot be decoded ({error})") from error
+        except MemoryError as error:
+            raise InputError(f"{path}: its header states more samples than fit in memory; is it damaged?") from error
+
+
+@contextmanager
+def _source(path: StrPath, allow_pipes: bool) -> Iterator[Source]:
+    if not is_pipe(path):
+        handle = _open_file(path)
+        try:
+            yield Source.of(path, handle)
+        finally:
+            os.close(handle)
+    elif allow_pipes:
+        yield Source.of(path, _run(str(path)))
     else:
-        source = _open_file(path)
-        head, size = os.read(source, _HEAD), os.fstat(source).st_size
-        os.lseek(source, 0, os.SEEK_SET)
-    try:
-        with m4a.M4a(path, source) if m4a.is_m4a(head) else soundfile.SoundFile(source) as file:
-            _refuse_lies(path, file, head, size)
-            yield file
-    except soundfile.LibsndfileError as error:
-        _refuse_shorten(path, head)
-        raise InputError(f"{path}: cannot be decoded ({error.error_string})") from error
-    except (soundfile.SoundFileError, TypeError, ValueError, OSError) as error:
-        raise InputError(f"{path}: cannot be decoded ({error})") from error
-    except MemoryError as error:
-        raise InputError(f"{path}: its header states more samples than fit in memory; is it damaged?") from error
+        raise InputError(f"{path}: a shell command; allow it to run with --allow-pipes, or decode it beforehand")
 
 
 def _open_file(path: StrPath) -> int:
-    """A descriptor, which libsndfile closes. Raises InputError for what is no file, empty, or not ours to read."""
+    """A descriptor. Raises InputError for what is no file, empty, or not ours to read."""
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -252,54 +268,23 @@ def _open_file(path: StrPath) -> int:
     return handle
 
 
-def _refuse_lies(path: StrPath, file: Any, head: bytes, size: int) -> None:
-    """Raise InputError for a header that promises what the file does not hold."""
+def _refuse_lies(path: StrPath, file: Decoder, size: int) -> None:
+    """Raise InputError for a header that states what the file does not hold, or less than it holds."""
     if not _RATES[0] <= file.samplerate <= _RATES[1]:
         raise InputError(f"{path}: its header states {file.samplerate} Hz; is it damaged?")
     if file.frames >= 1 << 62:
         raise InputError(f"{path}: its header does not state its length (written to a pipe?); write it again as a file")
-    for found in (_SHORT_CHUNK.search(file.extra_info), _sphere_shortage(head, size)):
-        stated, present = (int(found[1]), int(found[2])) if found else (0, 0)
-        if present + 1 < stated < _UNKNOWN_SIZE:
-            raise InputError(f"{path}: truncated: {present} of {stated} bytes of audio; copy the file again")
-    if found := _SHORT_COUNT.search(file.extra_info):
-        raise InputError(f"{path}: truncated: {found[1]} of {found[2]} samples; copy the file again")
+    block = _BYTES.get(file.subtype, 0) * file.channels
+    for chunk, *sizes in _SIZES.findall(file.extra_info):
+        stated, present = map(int, sizes)
+        refuse_cut(path, stated, present, block)
+        if chunk == "riff":
+            refuse_more(path, stated, present, block)
+    if block and size > _LARGE_HEADER and file.frames * block < size // 2:
+        raise unexplained(path, file.frames * block, size)
 
 
-# --- NIST SPHERE ------------------------------------------------------------------------------------------------------
-
-_HEAD = 4096  # bytes that hold any header of SPHERE's
-_SPHERE_FIELD = re.compile(rb"^(\w+) -(?:i|s\d+) (\S+)", re.MULTILINE)
-
-
-def _sphere(head: bytes) -> dict[str, str]:
-    """The fields of a SPHERE header; none for other files."""
-    if not head.startswith(b"NIST_1A\n"):
-        return {}
-    return {key.decode(): value.decode("latin-1") for key, value in _SPHERE_FIELD.findall(head)}
-
-
-def _sphere_shortage(head: bytes, size: int) -> tuple[str, int, int] | None:
-    """("", bytes stated, bytes present) where libsndfile would take what is there for all."""
-    fields = _sphere(head)
-    try:
-        stated = math.prod(int(fields[name]) for name in ("sample_count", "sample_n_bytes", "channel_count"))
-        return "", stated, size - int(head[8:16])
-    except (KeyError, ValueError):
-        return None
-
-
-def _refuse_shorten(path: StrPath, head: bytes) -> None:
-    if "shorten" in _sphere(head).get("sample_coding", ""):
-        raise InputError(
-            f"{path}: SPHERE compressed with shorten; decode it first, for example in wav.scp: sph2pipe -f wav {path} |"
-        )
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-
-
-def _samples(file: Any, count: int, column: int, dtype: str) -> np.ndarray:
+def _samples(file: Decoder, count: int, column: int, dtype: str) -> np.ndarray:
     """Up to `count` samples of one channel; the others are not kept."""
     if file.channels == 1:
         return file.read(count, dtype=dtype, always_2d=True)[:, 0]

@@ -30,7 +30,7 @@ OPTIONAL = {
     "hdf5": ("h5py", "HDF5 files"),
     "faiss": ("faiss", "nearest-neighbour indices"),
     "wandb": ("wandb", "logging runs to Weights & Biases"),
-    "m4a": ("av", "reading m4a"),
+    "m4a": ("av", "reading m4a, webm, aac, amr and wma"),
     "ssl": ("transformers", "self-supervised encoders"),
     "fused": ("triton", "the fused reduction of the head"),
     "synthetic": ("espeakng_loader", "voices of the quickstart"),
@@ -132,7 +132,7 @@ def _formats(soundfile: Any) -> str:
     names = [name for name, container in wanted.items() if container in known]
     if "OPUS" in soundfile.available_subtypes("OGG"):
         names.insert(3, "opus")
-    names += ["m4a"] if sys.modules.get("av") else []
+    names += ["m4a", "webm", "aac", "amr", "wma"] if sys.modules.get("av") else []
     return f"{', '.join(names)} (libsndfile {soundfile.__libsndfile_version__})"
 
 

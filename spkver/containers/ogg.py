@@ -1,0 +1,122 @@
+"""Ogg (Vorbis, Opus, FLAC): whether all pages are there, and one view for each link of a chain.
+
+A page says its length, its number within the stream, whether its last packet goes on, and whether it is the last.
+What cannot be told: a stream that is cut exactly between two pages, where no packet goes on, from one whose writer
+never set the flag of the end (live streams do not). It is read up to there.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from spkver.containers.source import Source, View, patched
+from spkver.errors import InputError
+
+MAGIC = b"OggS"
+_CONTINUED, _FIRST, _LAST = 1, 2, 4
+_LARGEST_HEADER = 27 + 255
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_OPUS_RATE = 12  # offset of the input rate in Opus's first packet
+
+
+class _Page(NamedTuple):
+    start: int
+    end: int
+    body: int  # offset of what follows the header
+    flags: int
+    granule: int  # time at its end, in samples; -1 where no packet ends on it
+    stream: int
+    number: int
+    unfinished: bool  # its last packet goes on
+
+    def bytes(self, source: Source) -> bytes:
+        return source.at(self.start, self.end - self.start)
+
+
+def views(source: Source) -> list[View]:
+    """What to decode: each link of the chain. Raises InputError for a file that lacks pages."""
+    return [_link(source, pages) for pages in _links(source)]
+
+
+def _links(source: Source) -> list[list[_Page]]:
+    links: list[list[_Page]] = [[]]
+    for page in _pages(source):
+        link = links[-1]
+        if link and page.flags & _FIRST and not link[-1].flags & _FIRST:
+            links.append([])
+        links[-1].append(page)
+    return [link for link in links if link]
+
+
+def _pages(source: Source) -> Iterator[_Page]:
+    """The pages. Raises InputError for one that is cut, and for other bytes where a page should begin."""
+    at, ended = 0, False
+    while at < source.size:
+        head = source.at(at, _LARGEST_HEADER)
+        if not head.startswith(MAGIC):
+            if ended and head[: len(MAGIC)] != MAGIC[: len(head)] and not _found(source, at):
+                return  # a tag, or padding
+            raise InputError(f"{source.name}: damaged or truncated: no Ogg page at byte {at}; copy the file again")
+        lacing = head[27 : 27 + head[26]] if len(head) > 26 else b""
+        body = at + 27 + len(lacing)
+        end = body + sum(lacing)
+        if len(head) < 27 + (head[26] if len(head) > 26 else 0) or end > source.size:
+            raise InputError(f"{source.name}: truncated: its last Ogg page is cut; copy the file again")
+        granule, stream, number = struct.unpack_from("<qII", head, 6)
+        yield _Page(at, end, body, head[5], granule, stream, number, lacing[-1:] == b"\xff")
+        at, ended = end, bool(head[5] & _LAST)
+
+
+def _found(source: Source, at: int) -> bool:
+    """Whether any page begins after `at`."""
+    block, overlap = 1 << 20, len(MAGIC) - 1
+    return any(MAGIC in source.at(start, block + overlap) for start in range(at, source.size, block))
+
+
+def _link(source: Source, pages: list[_Page]) -> View:
+    """One link as a file. Raises InputError where a page is missing or damaged."""
+    last: dict[int, _Page] = {}
+    audio = [page for page in pages if page.granule > 0]
+    for page in pages:
+        before = last.get(page.stream)
+        # who listens in to a stream gets its headers and then the present
+        if before and page.number != (before.number + 1) % (1 << 32) and before.granule:
+            raise InputError(f"{source.name}: damaged: Ogg pages are missing at byte {page.start}; copy the file again")
+        last[page.stream] = page
+    if any(page.unfinished or not (page.granule or page.flags & _LAST) for page in last.values()):
+        raise InputError(f"{source.name}: truncated: its last Ogg packet is cut; copy the file again")
+    # libogg skips a page with a wrong checksum; the decoder comes out short then, unless the page is the first or last
+    for page in (*audio[:1], *last.values()):
+        if _checksum(page.bytes(source)) != int.from_bytes(source.at(page.start + 22, 4), "little"):
+            raise InputError(f"{source.name}: damaged: the Ogg page at byte {page.start}; copy the file again")
+    start = pages[0].start
+    link = source.part(start, pages[-1].end)
+    return patched(link, [(page.start - start, content) for page, content in _mended(source, pages, last)])
+
+
+def _mended(source: Source, pages: list[_Page], last: dict[int, _Page]) -> Iterator[tuple[_Page, bytes]]:
+    """The pages that libsndfile would read wrongly: Opus whose rate is not stated, or whose end has no flag."""
+    for page in pages:
+        content = bytearray(page.bytes(source)) if page.flags & _FIRST or page is last[page.stream] else bytearray()
+        if page.flags & _FIRST:
+            rate = page.body - page.start + _OPUS_RATE
+            if content[page.body - page.start :].startswith(b"OpusHead") and not any(content[rate : rate + 4]):
+                content[rate : rate + 4] = (48000).to_bytes(4, "little")
+                yield page, _sealed(content)
+        elif content and not page.flags & _LAST:
+            content[5] |= _LAST
+            yield page, _sealed(content)
+
+
+def _sealed(page: bytearray) -> bytes:
+    page[22:26] = _checksum(bytes(page)).to_bytes(4, "little")
+    return bytes(page)
+
+
+def _checksum(page: bytes) -> int:
+    """Ogg's CRC: that of zlib with the bits of every byte and of the result reversed, which starts from 0."""
+    plain = (page[:22] + bytes(4) + page[26:]).translate(_REVERSED)
+    return int(f"{zlib.crc32(plain, 0xFFFFFFFF) ^ 0xFFFFFFFF:032b}"[::-1], 2)

@@ -1,0 +1,105 @@
+"""The bytes of a recording, and views of them in which a header is mended for the decoder."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spkver.files import StrPath
+
+ID3_HEADER = 10  # bytes
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file, what a command printed, or a part of either."""
+
+    name: StrPath  # for messages
+    file: int | bytes  # a descriptor, or the content
+    start: int
+    size: int
+
+    @classmethod
+    def of(cls, name: StrPath, file: int | bytes) -> Source:
+        """The whole of an open descriptor, or of what is in memory."""
+        return cls(name, file, 0, os.fstat(file).st_size if isinstance(file, int) else len(file))
+
+    def at(self, offset: int, length: int) -> bytes:
+        """Up to so many bytes from `offset`; fewer where the source ends."""
+        length, offset = min(length, self.size - offset), self.start + offset
+        if length <= 0:
+            return b""
+        return (
+            os.pread(self.file, length, offset) if isinstance(self.file, int) else self.file[offset : offset + length]
+        )
+
+    def part(self, start: int, end: int) -> Source:
+        """The bytes from `start` up to `end` as a source of their own."""
+        return Source(self.name, self.file, self.start + start, end - start)
+
+
+class View(io.RawIOBase):
+    """Pieces of a source and bytes of our own, one after the other, as a file that can be read and sought."""
+
+    def __init__(self, *pieces: Source | bytes) -> None:
+        sources = [Source.of("", piece) if isinstance(piece, bytes) else piece for piece in pieces]
+        self._pieces = [piece for piece in sources if piece.size]
+        self._at = 0
+        self.size = sum(piece.size for piece in self._pieces)
+
+    def is_all_of(self, source: Source) -> bool:
+        """Whether nothing was changed or left out."""
+        return self._pieces == [source]
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next byte comes from."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Where to read next."""
+        self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence])
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer from the piece that is next; an error of the disk ends the file."""
+        before = 0
+        for piece in self._pieces:
+            if self._at < before + piece.size:
+                try:
+                    found = piece.at(self._at - before, len(buffer))
+                except OSError:  # an exception cannot pass through libsndfile
+                    return 0
+                buffer[: len(found)] = found
+                self._at += len(found)
+                return len(found)
+            before += piece.size
+        return 0
+
+
+def patched(source: Source, patches: Sequence[tuple[int, bytes]]) -> View:
+    """The source with other bytes at some offsets, which ascend."""
+    pieces: list[Source | bytes] = []
+    at = 0
+    for offset, content in patches:
+        pieces += [source.part(at, offset), content]
+        at = offset + len(content)
+    return View(*pieces, source.part(at, source.size))
+
+
+def after_id3(source: Source, at: int = 0) -> int:
+    """Where the ID3v2 tags that begin at `at` end; `at` where there is none."""
+    while (head := source.at(at, ID3_HEADER))[:3] == b"ID3" and len(head) == ID3_HEADER:
+        size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0)))
+        at += ID3_HEADER + size + (ID3_HEADER if head[5] & 0x10 else 0)
+    return at
