@@ -8,22 +8,23 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import soundfile
 
 from spkver import containers, ffmpeg
-from spkver.containers.source import Source, View, after_id3
+from spkver.containers.source import Source, after_id3
 from spkver.errors import InputError
+from spkver.ffmpeg import drop
 
-_BLOCK = 1 << 20  # frames dropped at once
+_RUN_UP = 32 * 1152  # samples of MP3 decoded before what is wanted: a frame needs up to 511 bytes of those before it
 _STDERR = 2
 _stderr_is_ours = threading.Lock()
 
 
 class Decoder(Protocol):
-    """What reading needs of soundfile.SoundFile."""
+    """What reading needs of an open recording."""
 
     samplerate: int
     channels: int
@@ -31,48 +32,46 @@ class Decoder(Protocol):
     subtype: str
     extra_info: str
 
+    def skip(self, frames: int) -> None:
+        """Go on so many samples; once, before anything was read."""
+
     def read(self, frames: int, dtype: str, always_2d: bool) -> np.ndarray:
         """The next samples (up to `frames`, channels)."""
-
-    def seekable(self) -> bool:
-        """Whether it has `seek`; if not, what comes before is decoded, and dropped."""
 
 
 @contextmanager
 def opened(source: Source) -> Iterator[Decoder]:
     """Open a recording. Raises InputError for what is not whole; what else libsndfile raises is left as it is."""
-    head = source.at(after_id3(source), ffmpeg.HEAD)
-    form = ffmpeg.format_of(head)
-    views = containers.views(source)
+    form = ffmpeg.format_of(source.at(after_id3(source), ffmpeg.HEAD))
     with ExitStack() as stack:
-        if form:
-            decoders = [
-                stack.enter_context(ffmpeg.FFmpegFile(source.name, io.BufferedReader(view), form)) for view in views
-            ]
+        parts: list[Decoder] = []
+        for view in containers.views(source):
+            if form:
+                parts.append(stack.enter_context(ffmpeg.FFmpegFile(source.name, io.BufferedReader(view), form)))
+            elif isinstance(source.file, int) and view.is_all_of(source):  # as fast as libsndfile is
+                parts.append(stack.enter_context(SndFile(source.file, closefd=False)))
+            else:
+                parts.append(stack.enter_context(SndFile(view)))
+        yield parts[0] if len(parts) == 1 else Chain(source, parts)
+
+
+class SndFile(soundfile.SoundFile):
+    """A file that libsndfile decodes from one block to the next."""
+
+    def seekable(self) -> bool:
+        """False: soundfile would seek after every read, where MP3 and Opus lose what the next block builds on."""
+        return False
+
+    def skip(self, frames: int) -> None:
+        """Go on so many samples. A frame of MP3 builds on those before it, so they are decoded, and dropped."""
+        if self.subtype.startswith("MPEG") and frames > _RUN_UP:
+            with _without_mpg123():
+                self.seek(frames - _RUN_UP)
+                drop(self, _RUN_UP)
+        elif self.subtype.startswith("MPEG") or not super().seekable():
+            drop(self, frames)
         else:
-            decoders = [stack.enter_context(_sndfile(source, view)) for view in views]
-        yield decoders[0] if len(decoders) == 1 else Chain(source, decoders)
-
-
-def skip(decoder: Any, frames: int) -> None:
-    """Go on so many frames from the start of a decoder that was just opened."""
-    if not frames:
-        return
-    if decoder.seekable() and decoder.subtype.startswith("MPEG"):
-        with _without_mpg123():
-            decoder.seek(frames - 1)
-            decoder.read(1)
-    elif decoder.seekable():
-        decoder.seek(frames)
-    else:
-        while frames > 0 and len(block := decoder.read(min(frames, _BLOCK), dtype="float32", always_2d=True)):
-            frames -= len(block)
-
-
-def _sndfile(source: Source, view: View) -> soundfile.SoundFile:
-    if isinstance(source.file, int) and view.is_all_of(source):  # as fast as libsndfile is
-        return soundfile.SoundFile(source.file, closefd=False)
-    return soundfile.SoundFile(view)
+            self.seek(frames)
 
 
 class Chain:
@@ -82,9 +81,9 @@ class Chain:
     """
 
     extra_info = ""
-    subtype = "CHAIN"
+    subtype = ""
 
-    def __init__(self, source: Source, parts: list[Any]) -> None:
+    def __init__(self, source: Source, parts: list[Decoder]) -> None:
         first = parts[0]
         for part in parts:
             if (part.samplerate, part.channels) != (first.samplerate, first.channels):
@@ -96,15 +95,11 @@ class Chain:
         self.frames = sum(part.frames for part in parts)
         self._parts = list(parts)
 
-    def seekable(self) -> bool:
-        """True."""
-        return True
-
-    def seek(self, frame: int) -> None:
-        """Where to read next, counted from the start; once, before anything was read."""
-        while len(self._parts) > 1 and frame >= self._parts[0].frames:
-            frame -= self._parts.pop(0).frames
-        skip(self._parts[0], frame)
+    def skip(self, frames: int) -> None:
+        """Go on so many samples."""
+        while len(self._parts) > 1 and frames >= self._parts[0].frames:
+            frames -= self._parts.pop(0).frames
+        self._parts[0].skip(frames)
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
         """The next samples (up to `frames`, channels)."""
@@ -121,7 +116,7 @@ class Chain:
 def _without_mpg123() -> Iterator[None]:
     """Keep libmpg123's remarks off standard error; what else is written there meanwhile comes afterwards.
 
-    After a seek it decodes some frames whose beginnings it has not read, says so, and drops them.
+    After a seek it decodes frames whose beginnings are in frames that it has not read, and says so; they are dropped.
     """
     with _stderr_is_ours, tempfile.TemporaryFile() as said:
         before = os.dup(_STDERR)

@@ -15,6 +15,7 @@ from spkver.containers import asf, ebml
 from spkver.errors import InputError, load_optional
 from spkver.files import StrPath
 
+_BLOCK = 1 << 20  # samples dropped at once
 HEAD = 64  # bytes that tell the format
 
 
@@ -62,6 +63,12 @@ def format_of(head: bytes) -> Format | None:
     return None
 
 
+def drop(decoder: Any, frames: int) -> None:
+    """Decode so many samples for nothing."""
+    while frames > 0 and len(block := decoder.read(min(frames, _BLOCK), dtype="float32", always_2d=True)):
+        frames -= len(block)
+
+
 class FFmpegFile:
     """The first audio stream of an open file, with the few members of soundfile.SoundFile that reading needs.
 
@@ -103,9 +110,9 @@ class FFmpegFile:
     ) -> None:
         self._container.close()
 
-    def seekable(self) -> bool:
-        """False: FFmpeg seeks to packets, and what a decoder makes of the first after a seek is not its sound."""
-        return False
+    def skip(self, frames: int) -> None:
+        """Go on so many frames. All are decoded: what a decoder makes of a packet after a seek is not its sound."""
+        drop(self, frames)
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
         """The next samples, float32 (up to `frames`, channels)."""

@@ -6,7 +6,7 @@ more views that libsndfile reads in full, or an InputError that says what is wro
 
 from __future__ import annotations
 
-from spkver.containers import asf, caf, ebml, mp4, mpeg, ogg, riff, sphere
+from spkver.containers import asf, au, caf, ebml, mp4, mpeg, ogg, riff, sphere
 from spkver.containers.source import Source, View, after_id3
 
 _NO_MP3 = (b"fLaC", b"\xff\xf0", b"\xff\xf1", b"\xff\xf8", b"\xff\xf9")  # behind a tag: FLAC, or AAC
@@ -23,6 +23,8 @@ def views(source: Source) -> list[View]:
         return sphere.views(source)
     if head.startswith(caf.MAGIC):
         return caf.views(source)
+    if head.startswith(au.MAGIC):
+        return au.views(source)
     if head.startswith(ebml.MAGIC):
         return ebml.views(source)
     if head.startswith(asf.MAGIC):

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from spkver.containers.extent import JUNK, refuse_cut, unexplained
 from spkver.containers.source import Source, View, patched
 
 MAGIC = b"caff"
-_UNKNOWN = b"\xff" * 8
+_UNKNOWN = (1 << 64) - 1
+_HEAD = 12  # bytes of a chunk's name and size
 _CHUNKS = 10000  # more are damage
 
 
 def views(source: Source) -> list[View]:
-    """What to decode: the file, with the size of its samples in place of -1."""
-    at = 8
+    """The file, with the size of its samples in place of -1. Raises InputError where another size is wrong."""
+    at, data = 8, (0, 0)
     for _ in range(_CHUNKS):
-        head = source.at(at, 12)
-        if len(head) < 12:
+        head = source.at(at, _HEAD)
+        if len(head) < _HEAD or (data[0] and not head[:4].isalpha()):
             break
-        if head[:4] == b"data":
-            size = (source.size - at - 12).to_bytes(8, "big")
-            return [patched(source, [(at + 4, size)]) if head[4:] == _UNKNOWN else View(source)]
-        at += 12 + int.from_bytes(head[4:], "big")
+        size, present = int.from_bytes(head[4:], "big"), source.size - at - _HEAD
+        if head.startswith(b"data"):
+            if size == _UNKNOWN:
+                return [patched(source, [(at + 4, present.to_bytes(8, "big"))])]
+            refuse_cut(source.name, size, present)
+            data = size, present
+        at += _HEAD + size
+    if data[0] and source.size - at > JUNK:
+        raise unexplained(source.name, *data)
     return [View(source)]

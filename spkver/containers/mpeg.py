@@ -159,7 +159,8 @@ def _walk(source: Source, start: int) -> _Stream:
             kinds[head] = _kind(head) if _same(head, first) else None
         kind = kinds[head]
         if kind is None or at + kind.length > source.size:
-            return _Stream(start, at, frames, kind is not None, statement)
+            cut = kind is not None or (0 < len(head) < 4 and head[0] == 0xFF)
+            return _Stream(start, at, frames, cut, statement)
         if found := _statement(block[offset : offset + _STATEMENT], kind.statement):
             if at > start:
                 return _Stream(start, at, frames, False, statement)

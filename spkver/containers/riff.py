@@ -16,6 +16,7 @@ from spkver.errors import InputError
 
 NAMES = (b"RIFF", b"RF64", b"BW64")
 _WRAP = 1 << 32
+_PADDING = 1 << 20  # bytes of zeros after the samples that are let pass
 _CHUNKS = 10000  # more are damage
 _MP3 = 0x55
 
@@ -40,7 +41,8 @@ def views(source: Source) -> list[View]:
     count = _audio_bytes(source, wave, present)
     if int.from_bytes(wave.kept[b"fmt "][:2], "little") == _MP3:
         return mpeg.views(source.part(wave.start, wave.start + count))
-    if wave.name != b"BW64" and wave.stated and count == min(wave.stated, present):
+    clipped = min(wave.stated, present) if wave.name == b"RIFF" else wave.stated
+    if wave.name != b"BW64" and wave.stated and count == clipped:  # what libsndfile makes of it
         return [View(source)]
     samples = source.part(wave.start, wave.start + count)
     return [View(_header(wave, count), samples)]
@@ -79,7 +81,7 @@ def _audio_bytes(source: Source, wave: _Wave, present: int) -> int:
     if wave.stated >= present:
         return present
     wrapped = (present - wave.stated) // _WRAP * _WRAP
-    for count in (wave.stated, wave.stated + wrapped):
+    for count in (wave.stated + wrapped, wave.stated):
         if _ends(source, wave.start + count):
             return count
     if is_placeholder(wave.stated, wave.block):
@@ -95,7 +97,7 @@ def _ends(source: Source, at: int) -> bool:
         if name in (*NAMES, b"data"):
             raise InputError(f"{source.name}: holds another recording behind the first (at byte {at}); split it")
         if not all(0x20 <= byte < 0x7F for byte in name) or at + 8 + size > source.size:
-            return not source.at(at, 1 << 20).strip(b"\0")
+            return source.size - at <= _PADDING and not source.at(at, _PADDING).strip(b"\0")
         at += 8 + size + size % 2
     return True
 

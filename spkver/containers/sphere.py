@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from spkver.containers.extent import refuse_cut
+from spkver.containers.extent import refuse_cut, refuse_more
 from spkver.containers.source import Source, View
 from spkver.errors import InputError
 
@@ -25,7 +25,9 @@ def views(source: Source) -> list[View]:
         )
     try:
         stated = math.prod(int(fields[name]) for name in ("sample_count", "sample_n_bytes", "channel_count"))
-        refuse_cut(source.name, stated, source.size - int(head[8:16]))
+        present = source.size - int(head[8:16])
+        refuse_cut(source.name, stated, present)
+        refuse_more(source.name, stated, present)
     except (KeyError, ValueError):
         pass
     return [View(source)]

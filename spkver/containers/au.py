@@ -1,0 +1,17 @@
+"""AU (Sun, NeXT), whose size of 0 libsndfile takes at its word."""
+
+from __future__ import annotations
+
+from spkver.containers.extent import refuse_more
+from spkver.containers.source import Source, View, patched
+
+MAGIC = b".snd"
+_SIZE = 8  # offset
+_UNKNOWN = b"\xff" * 4
+
+
+def views(source: Source) -> list[View]:
+    """What to decode: the file, to its end where its size is 0. Raises InputError where more follows than it states."""
+    start, size = (int.from_bytes(source.at(offset, 4), "big") for offset in (4, _SIZE))
+    refuse_more(source.name, size, source.size - start)
+    return [View(source) if size else patched(source, [(_SIZE, _UNKNOWN)])]

@@ -1,0 +1,159 @@
+"""Ogg: every page is there, each link of a chain is read, and headers are mended where libsndfile misreads them."""
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from spkver import audio
+from spkver.containers import ogg
+from spkver.containers.source import Source
+from spkver.errors import InputError
+
+CODINGS = ["VORBIS", "OPUS"]
+_RATE = 28 + 12  # offset of the input rate in the first page of Opus
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Noise of 20 s, which takes many pages."""
+    noise = np.random.default_rng(0).normal(scale=0.1, size=320000)
+    path = tmp_path_factory.mktemp("ogg") / "x.ogg"
+    found = {}
+    for coding in CODINGS:
+        soundfile.write(path, noise, 16000, format="OGG", subtype=coding)
+        found[coding] = path.read_bytes()
+    return found
+
+
+def starts(content: bytes) -> list[int]:
+    return [page.start for page in ogg._pages(Source.of("x", content))]
+
+
+def checksum(page: bytes) -> int:
+    """Bit by bit, as the format's definition has it."""
+    value = 0
+    for byte in page[:22] + bytes(4) + page[26:]:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
+    return value
+
+
+def changed(content: bytes, at: int, end: int, patches: Sequence[tuple[int, bytes]]) -> bytes:
+    """The content with other bytes in one page, whose checksum is right."""
+    page = bytearray(content[at:end])
+    for offset, new in patches:
+        page[offset : offset + len(new)] = new
+    page[22:26] = struct.pack("<I", checksum(bytes(page)))
+    return content[:at] + bytes(page) + content[end:]
+
+
+def without_end(content: bytes) -> bytes:
+    last = starts(content)[-1]
+    return changed(content, last, len(content), [(5, b"\0")])
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_cut_is_named(tmp_path: Path, files: dict[str, bytes], coding: str) -> None:
+    """Anywhere but between two pages; with zeros in place of the rest as well."""
+    content = files[coding]
+    places = np.random.default_rng(0).integers(1, len(content), 60).tolist()
+    edges = starts(content)
+    assert len(edges) > 8
+    for place in [*places, *(edge + 3 for edge in edges), *(edge + 27 for edge in edges)]:
+        if place in edges:
+            continue
+        for rest in (b"", bytes(len(content) - place)):
+            (tmp_path / "x.ogg").write_bytes(content[:place] + rest)
+            for read in (audio.seconds, audio.read):
+                with pytest.raises(InputError, match=r"x\.ogg: (truncated|damaged|cannot be decoded)"):
+                    read(tmp_path / "x.ogg")
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_without_the_flag_of_the_end(tmp_path: Path, files: dict[str, bytes], coding: str) -> None:
+    (tmp_path / "x.ogg").write_bytes(files[coding])
+    whole, rate = audio.read(tmp_path / "x.ogg")
+    assert (len(whole), rate) == (320000, 16000)
+    (tmp_path / "x.ogg").write_bytes(without_end(files[coding]))
+    np.testing.assert_array_equal(audio.read(tmp_path / "x.ogg")[0], whole)
+    assert audio.seconds(tmp_path / "x.ogg") == 20
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_what_follows_the_end(tmp_path: Path, files: dict[str, bytes], coding: str) -> None:
+    """A tag or padding is let pass; without the flag of the end it may stand for pages."""
+    for behind in (bytes(5000), b"TAG" + bytes(125)):
+        (tmp_path / "x.ogg").write_bytes(files[coding] + behind)
+        assert len(audio.read(tmp_path / "x.ogg")[0]) == 320000
+        (tmp_path / "x.ogg").write_bytes(without_end(files[coding]) + behind)
+        with pytest.raises(InputError, match="damaged or truncated: no Ogg page at byte"):
+            audio.read(tmp_path / "x.ogg")
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_pages_that_are_missing_or_damaged(tmp_path: Path, files: dict[str, bytes], coding: str) -> None:
+    content = files[coding]
+    edges = [*starts(content), len(content)]
+    pages = list(ogg._pages(Source.of("x", content)))
+    sound = [number for number, page in enumerate(pages) if page.granule > 0]
+    for number in sound[:-1]:
+        damaged = content[: edges[number]] + content[edges[number + 1] :]
+        (tmp_path / "x.ogg").write_bytes(damaged)
+        if number > sound[0]:  # who listens in to a stream gets no first pages of sound
+            with pytest.raises(InputError, match=rf"damaged: Ogg pages are missing at byte {edges[number]}"):
+                audio.seconds(tmp_path / "x.ogg")
+    for number in range(len(pages)):
+        damaged = bytearray(content)
+        damaged[edges[number + 1] - 5] ^= 4
+        (tmp_path / "x.ogg").write_bytes(damaged)
+        with pytest.raises(InputError, match=r"x\.ogg: (damaged|truncated|cannot be decoded)"):
+            audio.read(tmp_path / "x.ogg")
+
+
+def test_the_checksum(files: dict[str, bytes]) -> None:
+    page = files["OPUS"][: starts(files["OPUS"])[1]]
+    assert ogg._checksum(page) == checksum(page) == int.from_bytes(page[22:26], "little")
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_chain_is_read_to_its_end(tmp_path: Path, files: dict[str, bytes], coding: str) -> None:
+    """Streams one behind the other, as `cat` makes them; also without the flags of the end, and of one number."""
+    soundfile.write(tmp_path / "short.ogg", 0.5 * np.sin(np.arange(8000) * 0.1), 16000, format="OGG", subtype=coding)
+    short = (tmp_path / "short.ogg").read_bytes()
+    (tmp_path / "long.ogg").write_bytes(files[coding])
+    expected = [audio.read(tmp_path / f"{name}.ogg")[0] for name in ("short", "long")]
+    for links in ((short, files[coding]), (without_end(short), files[coding]), (short, short, files[coding])):
+        (tmp_path / "x.ogg").write_bytes(b"".join(links))
+        whole = np.concatenate([*expected[:1] * (len(links) - 1), expected[1]])
+        np.testing.assert_array_equal(audio.read(tmp_path / "x.ogg")[0], whole)
+        assert audio.seconds(tmp_path / "x.ogg") == len(whole) / 16000
+        for start, end in ((0.25, 0.4), (0.4, 1.3), (0.5, 2.0), (2.0, 4.0)):
+            part = audio.read(tmp_path / "x.ogg", start=start, end=end)[0]
+            np.testing.assert_allclose(part, whole[int(start * 16000) : int(end * 16000)], atol=1e-3)
+    (tmp_path / "x.ogg").write_bytes((short + files[coding])[:-100])
+    with pytest.raises(InputError, match="truncated"):
+        audio.seconds(tmp_path / "x.ogg")
+
+
+def test_a_chain_of_two_rates_is_refused(tmp_path: Path, files: dict[str, bytes]) -> None:
+    soundfile.write(tmp_path / "x.ogg", np.zeros((8000, 2)), 44100, format="OGG", subtype="VORBIS")
+    (tmp_path / "x.ogg").write_bytes(files["VORBIS"] + (tmp_path / "x.ogg").read_bytes())
+    with pytest.raises(InputError, match=r"x\.ogg: holds recordings of different forms.*16000 Hz, 1 .*44100 Hz, 2"):
+        audio.seconds(tmp_path / "x.ogg")
+
+
+def test_opus_that_does_not_state_its_rate(tmp_path: Path) -> None:
+    """0 means "not stated" (RFC 7845): it is decoded at 48 kHz, with the band that it has."""
+    tone = 0.5 * np.sin(2 * np.pi * 6000 * np.arange(16000) / 16000)
+    soundfile.write(tmp_path / "x.opus", tone, 16000, format="OGG", subtype="OPUS")
+    content = (tmp_path / "x.opus").read_bytes()
+    (tmp_path / "x.opus").write_bytes(changed(content, 0, starts(content)[1], [(_RATE, bytes(4))]))
+    y, rate = audio.read(tmp_path / "x.opus")
+    assert (len(y), rate, audio.seconds(tmp_path / "x.opus")) == (48000, 48000, 1.0)
+    spectrum = np.abs(np.fft.rfft(y))
+    assert np.argmax(spectrum) == 6000

@@ -1,0 +1,129 @@
+"""WAV: what a header states against what is there, in both directions."""
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from spkver import audio
+from spkver.errors import InputError
+
+SAMPLES = np.random.default_rng(0).integers(-20000, 20000, 4001).astype("<i2")
+DATA = SAMPLES.tobytes()
+UNKNOWN = 0xFFFFFFFF
+
+
+def wav(data: bytes, size: int, name: bytes = b"RIFF", sizes: bytes = b"", behind: bytes = b"") -> bytes:
+    form = struct.pack("<HHIIHH", 1, 1, 16000, 32000, 2, 16)
+    start = name + struct.pack("<I", min(size + 36, UNKNOWN)) + b"WAVE" + sizes
+    return start + b"fmt \x10\0\0\0" + form + b"data" + struct.pack("<I", size) + data + behind
+
+
+def ds64(size: int, count: int) -> bytes:
+    return b"ds64" + struct.pack("<IQQQI", 28, size + 72, size, count, 0)
+
+
+def check(path: Path, content: bytes, samples: np.ndarray = SAMPLES) -> None:
+    """All samples come, from the whole and from a part, and the header says how many."""
+    path.write_bytes(content)
+    np.testing.assert_array_equal(audio.to_int16(audio.read(path)[0]), samples)
+    assert audio.seconds(path) == len(samples) / 16000
+    part = audio.read(path, start=0.05, end=0.15)[0]
+    np.testing.assert_array_equal(audio.to_int16(part), samples[800:2400])
+
+
+@pytest.mark.parametrize(
+    "size",
+    [0, 0x7F000000, 0x7FFF0000, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, UNKNOWN - 100, UNKNOWN - 1, UNKNOWN, 2 * 10**9],
+)
+def test_a_size_that_says_that_it_is_not_known(tmp_path: Path, size: int) -> None:
+    check(tmp_path / "x.wav", wav(DATA, size))
+
+
+@pytest.mark.parametrize("size", [len(DATA) + 2, 10**6, 2_073_600_000, 3 * 10**9, 0xB0000000])
+def test_any_other_size_is_a_promise(tmp_path: Path, size: int) -> None:
+    (tmp_path / "x.wav").write_bytes(wav(DATA, size))
+    for read in (audio.read, audio.seconds):
+        with pytest.raises(InputError, match=rf"x\.wav: truncated: {len(DATA)} of {size} bytes of audio"):
+            read(tmp_path / "x.wav")
+
+
+@pytest.mark.parametrize("name", [b"RF64", b"BW64"])
+@pytest.mark.parametrize(
+    ("stated", "count"), [(len(DATA), 4001), (len(DATA), 0), (0, 0), (2**64 - 1, 2**64 - 1), (2**63 - 1, 0)]
+)
+def test_sizes_of_64_bits(tmp_path: Path, name: bytes, stated: int, count: int) -> None:
+    sizes = b"ds64" + struct.pack("<IQQQI", 28, 0, stated, count, 0)
+    check(tmp_path / "x.wav", wav(DATA, UNKNOWN, name, sizes))
+
+
+@pytest.mark.parametrize("name", [b"RF64", b"BW64"])
+def test_sizes_of_64_bits_are_promises_too(tmp_path: Path, name: bytes) -> None:
+    (tmp_path / "x.wav").write_bytes(wav(DATA[:4000], UNKNOWN, name, ds64(len(DATA), 4001)))
+    with pytest.raises(InputError, match=r"truncated: 4000 of 8002 bytes"):
+        audio.seconds(tmp_path / "x.wav")
+
+
+def test_a_size_that_passed_4_gib(tmp_path: Path) -> None:
+    """The header has what is left over; the file is sparse. A chunk may follow."""
+    path, total = tmp_path / "x.wav", (1 << 32) + 32000
+    for behind in (b"", b"LIST\x04\0\0\0INFO"):
+        with path.open("wb") as stream:
+            stream.write(wav(b"", total & UNKNOWN))
+            stream.seek(total - len(DATA), io.SEEK_CUR)
+            stream.write(DATA + behind)
+        assert audio.seconds(path) == total / 32000
+        end = audio.read(path, start=(total - len(DATA)) / 32000)[0]
+        np.testing.assert_array_equal(audio.to_int16(end), SAMPLES)
+
+
+def test_less_stated_than_there_is(tmp_path: Path) -> None:
+    """As a recorder leaves it that was stopped: what no chunk accounts for is not left out without a word."""
+    (tmp_path / "x.wav").write_bytes(wav(DATA, 4000))
+    with pytest.raises(InputError, match=r"x\.wav: its header states 4000 bytes of audio, but 8002 follow"):
+        audio.seconds(tmp_path / "x.wav")
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        b"LIST" + struct.pack("<I", 3000) + b"INFO" + bytes(2996),
+        b"id3 \x05\0\0\0abcde\0LIST\x04\0\0\0INFO",
+        b"TAG" + b"x" * 125,  # ID3v1
+        bytes(100_000),
+    ],
+)
+def test_what_may_follow_the_samples(tmp_path: Path, behind: bytes) -> None:
+    check(tmp_path / "x.wav", wav(DATA, len(DATA), behind=behind))
+
+
+@pytest.mark.parametrize("second", [wav(DATA, len(DATA)), b"data" + struct.pack("<I", len(DATA)) + DATA])
+def test_a_second_recording_behind_the_first(tmp_path: Path, second: bytes) -> None:
+    (tmp_path / "x.wav").write_bytes(wav(DATA, len(DATA)) + second)
+    with pytest.raises(InputError, match=r"x\.wav: holds another recording behind the first \(at byte 8046\)"):
+        audio.seconds(tmp_path / "x.wav")
+
+
+def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
+    for behind in (b"", b"LIST" + struct.pack("<I", 3000) + bytes(3000)):
+        (tmp_path / "x.wav").write_bytes(wav(b"", 0, behind=behind))
+        with pytest.raises(InputError, match=r"x\.wav: empty \(no samples\)"):
+            audio.read(tmp_path / "x.wav")
+
+
+@pytest.mark.parametrize("coding", ["ULAW", "MS_ADPCM", "IMA_ADPCM", "GSM610", "PCM_24", "FLOAT"])
+def test_codings_without_a_size(tmp_path: Path, coding: str) -> None:
+    tone = 0.5 * np.sin(np.arange(8000) * 0.2)
+    soundfile.write(tmp_path / "x.wav", tone, 8000, subtype=coding)
+    content = bytearray((tmp_path / "x.wav").read_bytes())
+    at = content.index(b"data") + 4
+    whole = audio.read(tmp_path / "x.wav")[0]
+    assert np.corrcoef(whole[:8000], tone)[0, 1] > 0.98
+    np.testing.assert_array_equal(audio.read(tmp_path / "x.wav", start=0.5)[0], whole[4000:])
+    for size in (0, UNKNOWN):
+        content[at : at + 4] = size.to_bytes(4, "little")
+        (tmp_path / "x.wav").write_bytes(content)
+        np.testing.assert_array_equal(audio.read(tmp_path / "x.wav")[0], whole)
