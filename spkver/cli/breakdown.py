@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
+from spkver.cli import labelled
 from spkver.files import write_json
 from spkver.report import tables
 from spkver.scoring.breakdown import break_down, read_table, worst_speakers
-from spkver.trials import join, read_scores, read_trials
+from spkver.trials import read_trials
 
 _FILE = click.Path(path_type=Path)
 
@@ -46,9 +47,7 @@ def command(
     Example:
       spkver breakdown scores.txt data/test --trials trials.txt --by seconds --edges 2,5,10
     """
-    scored = read_scores(scores)
-    if trials:
-        scored = join(scored, read_trials(trials), names=(str(scores), str(trials)))
+    scored = labelled.read(scores, read_trials(trials) if trials else None, trials)
     known = read_table(table)
     if by == "speaker":
         rows = [asdict(row) for row in worst_speakers(scored, known)]

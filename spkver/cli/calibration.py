@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 import click
 import numpy as np
 
+from spkver.cli import labelled
 from spkver.errors import InputError
 from spkver.scoring import calibration as learn
 from spkver.scoring.breakdown import read_table, speakers_of
-from spkver.trials import Scores, join, read_scores, read_trials, write_scores
+from spkver.trials import Scores, read_trials, write_scores
 
 FILE = click.Path(path_type=Path)
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -84,10 +85,8 @@ def calibration(
 
 def _inputs(files: Sequence[Path], trials: Path | None, measures: Sequence[str]) -> tuple[Scores, np.ndarray]:
     """The scores of the first file, and those of all of them with the quality measures, on the same trials."""
-    first = read_scores(files[0])
-    if trials:
-        first = join(first, read_trials(trials), names=(str(files[0]), str(trials)))
-    others = [join(read_scores(file), first.trials, names=(str(file), str(files[0]))) for file in files[1:]]
+    first = labelled.read(files[0], read_trials(trials) if trials else None, trials)
+    others = [labelled.read(file, first.trials, files[0]) for file in files[1:]]
     columns = []
     for measure in measures:
         table, colon, column = measure.rpartition(":")

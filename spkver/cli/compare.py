@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from spkver.cli import labelled
 from spkver.cli.named import named
 from spkver.files import write_json
 from spkver.metrics import OPERATING_POINTS
 from spkver.report import tables
 from spkver.scoring.comparison import compare, read_speakers
 from spkver.scoring.evaluation import DEFAULT_POINTS
-from spkver.trials import Scores, join, read_scores, read_trials
+from spkver.trials import Scores, read_trials
 
 
 @click.command()
@@ -50,7 +51,7 @@ def command(
     listed = read_trials(trials)
     scores: dict[str, list[Scores]] = {}
     for name, path in named(systems, "SCORES"):
-        scores.setdefault(name, []).append(join(read_scores(path), listed, names=(path, str(trials))))
+        scores.setdefault(name, []).append(labelled.read(path, listed, trials))
     found = compare(
         scores,
         read_speakers(speakers) if speakers else None,

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from spkver.cli import labelled
 from spkver.files import write_json
 from spkver.metrics import OPERATING_POINTS, PRIMARY_COSTS, error_curve
 from spkver.scoring.evaluation import DEFAULT_POINTS, evaluate_curve, write_curve
@@ -51,9 +52,7 @@ def command(
       spkver evaluate scores.txt --trials trials.txt --point vox-0.01 --far 0.01
       spkver evaluate scores.txt --trials trials.parquet --weights trials.parquet:weight
     """
-    scored = read_scores(scores)
-    if trials:
-        scored = join(scored, read_trials(trials), names=(str(scores), str(trials)))
+    scored = labelled.read(scores, read_trials(trials) if trials else None, trials)
     for odd in check(scored.trials):
         click.echo(f"warning: {odd}", err=True)
     errors = error_curve(scored.values, scored.labels, _weights(weights, scored) if weights else None)

@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
+from spkver.cli import labelled
 from spkver.cli.named import named
 from spkver.errors import InputError
 from spkver.files import readable_size
 from spkver.report.report import report
 from spkver.scoring.evaluation import DEFAULT_POINTS
-from spkver.trials import Scores, join, read_scores, read_trials
+from spkver.trials import Scores, read_trials
 
 _FILE = click.Path(path_type=Path)
 
@@ -66,8 +67,7 @@ def command(
     for name, path in named(systems, "SCORES"):
         if name in scores:
             raise InputError(f"'{name}={path}': expected NAME=SCORES, each name once")
-        own = read_scores(path)
-        scores[name] = join(own, listed, names=(path, str(trials))) if listed else own
+        scores[name] = labelled.read(path, listed, trials)
     if out.suffix.lower() in (".html", ".htm"):
         _page(scores, out, title, points or DEFAULT_POINTS, **page)
         voices = ", with people's voices in it: handle it as personal data" if page["audio"] else ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
+import numpy as np
 
 from spkver.embeddings import read_embeddings
 from spkver.errors import InputError
@@ -79,6 +81,7 @@ def command(
         raise click.UsageError("--cohort, --top and --model go together")
     if model:
         thresholds.require_cosines(scored, str(scores), normalised=cohort is not None)
+        scored = replace(scored, values=scored.values.astype(np.float32))  # the type of the cosines it decides about
     decision, doubts = thresholds.choose(
         scored,
         _wish(far, frr, cost, eer),

@@ -1,6 +1,6 @@
 """Trial lists and score files: their columns, their files, how they are joined, made and checked."""
 
-from spkver.trials.checks import check
+from spkver.trials.checks import check, falling
 from spkver.trials.files import (
     read_enrolment,
     read_scores,
@@ -20,6 +20,7 @@ __all__ = [
     "check",
     "codes",
     "concatenate",
+    "falling",
     "join",
     "make_trials",
     "pair_keys",

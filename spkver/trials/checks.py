@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spkver.trials.table import Trials, codes, pair_keys
+from spkver.trials.table import Scores, Trials, codes, pair_keys
 
 _ERRORS = 30  # "rule of 30" (Doddington et al., "The NIST speaker recognition evaluation", 2000)
 
@@ -46,6 +46,23 @@ def check(
         if training is not None:
             said = _shared(trials, speakers, training)
     return [f"{_count(odd, trials)} {what}" for odd, what in found if odd.any()] + said + _too_few(trials, costs or {})
+
+
+def falling(scores: Scores) -> str | None:
+    """What is odd about labelled scores whose targets score no higher than their non-targets, as distances do.
+
+    The sign of the difference of the two means is that of the slope of a logistic calibration.
+    """
+    target = scores.trials.target
+    if target is None or target.all() or not target.any():
+        return None
+    of_targets, others = (float(scores.values.mean(dtype=np.float64, where=kind)) for kind in (target, ~target))
+    if of_targets > others:
+        return None
+    return (
+        f"targets score no higher than non-targets (means {of_targets:.4g} and {others:.4g}): a higher score must mean "
+        "the same speaker; change the sign if these are distances, or the labels"
+    )
 
 
 def _itself(trials: Trials) -> np.ndarray:

@@ -14,7 +14,7 @@ from spkver.errors import InputError
 from spkver.metrics import ErrorCurve, OperatingPoint
 from spkver.scoring.breakdown import speakers_of
 from spkver.scoring.calibration import fit_affine
-from spkver.trials import Scores, Trials, codes
+from spkver.trials import Scores, Trials, codes, falling
 from spkver.verify.decision import Calibration, Decision, Rate
 
 ERRORS = 30  # make a rate known to within 30 % at 90 % confidence: the "rule of 30" (Doddington et al., 2000)
@@ -78,6 +78,8 @@ def choose(
     for scores that do not rise with the likelihood of a target.
     """
     curve = metrics.error_curve(scores.values, scores.labels)
+    if doubt := falling(scores):
+        raise InputError(doubt)
     threshold = wish.threshold(curve)
     if not np.isfinite(threshold):
         raise InputError(
@@ -177,8 +179,8 @@ def _rate(errors: int, trials: int, low: float, high: float) -> Rate:
 
 def _calibration(scores: Scores, prior: float) -> Calibration:
     learnt = fit_affine(scores.values[:, None].astype(np.float64), scores.labels, prior)
-    if not learnt.weights[0] > 0:
-        raise InputError("the scores of targets are no higher than those of non-targets: nothing to decide by")
+    if not learnt.weights[0] > 0:  # by rounding: `falling` found the means to differ by next to nothing
+        raise InputError("targets score no higher than non-targets: nothing to decide by")
     targets = int(np.count_nonzero(scores.labels))
     return Calibration(
         scale=float(learnt.weights[0]),

@@ -57,3 +57,41 @@ def test_options_that_do_not_go_together(spkver, systems):
     assert "as many --train" in done.stderr
     done = spkver("calibrate", scores, out, "--train", scores, "--quality", "x", "--train-quality", "x", code=2)
     assert "expected TABLE:COLUMN" in done.stderr and not out.exists()
+
+
+@pytest.fixture
+def distances(systems):
+    found = read_scores(systems / "0.scores")
+    write_scores(systems / "distances", Scores(found.trials, -found.values))
+    return systems / "distances"
+
+
+def test_every_command_says_that_scores_are_distances(spkver, systems, distances):
+    good, out, page = systems / "1.scores", systems / "out", systems / "page.html"
+    words = f"warning: {distances}: targets score no higher than non-targets"
+    for command in (
+        ("evaluate", distances),
+        ("breakdown", distances, systems / "t.csv"),
+        ("compare", f"a={good}", f"b={distances}", "--trials", systems / "trials"),
+        ("report", f"a={good}", f"b={distances}", "--out", page),
+        ("calibrate", distances, out, "--train", good),
+        ("calibrate", good, out, "--train", distances),
+        ("calibrate", distances, out, "--folds", 4, "--speakers", systems / "t.csv"),
+        ("fuse", out, good, good, "--train", good, "--train", distances),
+    ):
+        assert words in spkver(*command).stderr, command
+        assert "warning" not in spkver(*(str(part).replace("distances", "1.scores") for part in command)).stderr
+    assert "targets score no higher than non-targets" in spkver("threshold", distances, "--eer", code=2).stderr
+
+
+def test_near_scores_stay_apart_from_file_to_file(spkver, systems):
+    """Scores that differ beyond float32: separated before, separated behind a calibration."""
+    near, out = systems / "near", systems / "near.llr"
+    near.write_text(
+        "a b 0.99999999 target\na c 0.99999998 nontarget\nb c 0.99999997 nontarget\nc d 0.999999985 target\n"
+    )
+    assert "EER              0.00 %" in spkver("evaluate", near).stdout
+    spkver("calibrate", near, out, "--train", systems / "1.scores")
+    assert "EER              0.00 %" in spkver("evaluate", out).stdout
+    spkver("fuse", out, near, near, "--train", systems / "1.scores", "--train", systems / "2.scores")
+    assert "EER              0.00 %" in spkver("evaluate", out).stdout

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
-from spkver.trials import (
-    check,
-)
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from spkver.scoring.calibration import fit_affine
+from spkver.trials import Scores, check, falling
 from spkver.trials.checks import Cost
 
 
@@ -36,3 +40,33 @@ def test_too_few_for_an_operating_point(trials):
     assert check(listed, costs={"p": Cost(1, 99)}) == [
         "60 non-targets are too few for p: 2970 or more make 30 errors of a cost of 1"
     ]
+
+
+def scored(trials, values, target):
+    return Scores(trials([f"a{row} b" for row in range(len(values))], target), np.array(values, float))
+
+
+def test_distances(trials):
+    assert falling(scored(trials, [1, 2, 3], [0, 0, 1])) is None
+    doubt = falling(scored(trials, [0.25, 0.35, 0.9], [1, 1, 0]))
+    assert doubt.startswith("targets score no higher than non-targets (means 0.3 and 0.9)")
+    assert falling(scored(trials, [1, 1], [0, 1]))  # says nothing about the speaker
+    for target in (None, [0, 0], [1, 1]):
+        assert falling(scored(trials, [2, 1], target)) is None
+
+
+@given(values=hnp.arrays(float, 12, elements=st.integers(-9, 9).map(lambda i: i / 4)), targets=st.integers(1, 11))
+def test_distances_are_what_a_calibration_turns_round(trials, values, targets):
+    target = np.arange(12) < targets
+    gap = values[target].mean() - values[~target].mean()
+    if abs(gap) < 1e-6:
+        return
+    for prior in (0.5, 0.01):
+        slope = fit_affine(values[:, None], target, prior).weights[0]
+        assert (slope < 0) == bool(falling(scored(trials, values, target))) == (gap < 0)
+
+
+def test_near_scores_are_no_distances(trials):
+    values = [0.99999999, 0.99999998, 0.99999997, 0.999999985]
+    assert falling(scored(trials, values, [1, 0, 0, 1])) is None
+    assert falling(scored(trials, values, [0, 1, 1, 0]))
