@@ -27,7 +27,7 @@ AUDIO = rf"\.{SUFFIXES}$"
 
 # The columns of a data directory that a table of files may have
 _COLUMNS = ("id", "speaker", "session", "language", "genre", "gender", "age", "nationality", "seconds")
-_WORDS = ("id", "speaker", "session", "language", "genre", "gender", "age", "nationality")
+_WORDS = ("speaker", "id", "recording", "session", "language", "genre", "gender", "age", "nationality")
 
 
 @dataclass(frozen=True)
@@ -76,19 +76,17 @@ class Tree:
     def data(self, files: pa.Table, expected: str) -> DataDir:
         """A data directory of some of the files.
 
-        files: columns `name`, `id`, `speaker` and whatever else a data directory has of an utterance. In names of all
-        kinds every blank and control character becomes `_`.
-        Raises InputError, saying what was expected, if there are none.
+        files: columns `name`, `id`, `speaker` and whatever else a data directory has of an utterance, names of any kind
+        Raises InputError, saying what was expected, if there are none, and as `as_words` does.
         """
         if not files.num_rows:
             raise InputError(f"{self.root}: no recordings found; expected {expected}")
         columns = {name: files[name] for name in _COLUMNS if name in files.column_names}
-        columns |= {name: words(column) for name, column in columns.items() if name in _WORDS}
         paths = join_words(str(self.root.resolve()), files["name"], between="/")
         columns |= {"recording": columns["id"], "path": paths}
         if self.durations and "seconds" not in columns:
             columns["seconds"] = pa.array(read_seconds(paths.to_pylist()), pa.float64())
-        return DataDir(pa.table(columns).sort_by("id"))
+        return as_words(DataDir(pa.table(columns)))
 
 
 def walk(root: Path) -> Iterator[str]:
@@ -167,10 +165,31 @@ def refuse_outside(names: pa.Array, file: Path, *, first_line: int) -> None:
         raise InputError(f"{file}:{row + first_line}: {names[row].as_py()!r} is not a path below the corpus's folder")
 
 
-def words(names: Any) -> Any:
-    """Names as words of a Kaldi list: every blank and control character becomes `_`."""
-    names = names if isinstance(names, pa.Array | pa.ChunkedArray) else pa.array(names, pa.string())
-    return pc.replace_substring_regex(names, r"[\s\p{Z}\p{Cc}]", "_")
+def as_words(data: DataDir) -> DataDir:
+    """The same with words of a Kaldi list for names: every blank and control character becomes `_`.
+
+    Raises InputError for two speakers, utterances, recordings or sessions of a speaker that would become the same.
+    """
+    table = data.table
+    for name in (name for name in _WORDS if name in table.column_names):
+        column = table[name].combine_chunks()
+        made = pc.replace_substring_regex(column, r"[\s\p{Z}\p{Cc}]", "_")
+        if pc.any(pc.not_equal(made, column)).as_py():
+            if name == "session":  # a speaker's own: its speaker is a word by now
+                _refuse_merged(name, *(join_words(table["speaker"], one, between="/") for one in (column, made)))
+            elif name in ("speaker", "id", "recording"):
+                _refuse_merged({"id": "utterance"}.get(name, name), column, made)
+            table = table.set_column(table.schema.get_field_index(name), name, made)
+    return DataDir(table.sort_by("id"))
+
+
+def _refuse_merged(kind: str, names: Any, made: Any) -> None:
+    pairs = pa.table({"name": names, "word": made}).group_by("word").aggregate([("name", "count_distinct")])
+    merged = pairs.filter(pc.greater(pairs["name_count_distinct"], 1))
+    if len(merged):
+        word = merged["word"][0].as_py()
+        first, second = sorted(pc.unique(names.filter(pc.equal(made, word))).to_pylist())[:2]
+        raise InputError(f"{first!r} and {second!r} would both be {kind} {word!r}: rename one")
 
 
 def or_null(column: Any) -> Any:

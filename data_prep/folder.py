@@ -7,14 +7,12 @@ Utterance ids are the paths below ROOT. The first folder below a speaker's, if t
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from data_prep import _corpus
-from data_prep._tree import AUDIO, Tree, or_null, with_columns, words
+from data_prep._tree import AUDIO, Tree, or_null, with_columns
 from spkver.datadir import DataDir
 from spkver.errors import InputError
 
@@ -31,16 +29,7 @@ def prepare(tree: Tree) -> DataDir:
     if len(stray):
         raise InputError(f"{tree.root / stray[0].as_py()}: outside any speaker's folder; expected {_EXPECTED}")
     files = tree.match(r"^(?P<speaker>[^/]+)/(?:(?P<session>[^/]+)/.*)?[^/]+" + AUDIO)
-    _refuse_equal(files["speaker"].unique().to_pylist())
     return tree.data(with_columns(files, id=files["name"], session=or_null(files["session"])), _EXPECTED)
-
-
-def _refuse_equal(folders: Sequence[str]) -> None:
-    counts = Counter(words(folders).to_pylist())
-    for word, count in counts.most_common(1):
-        if count > 1:
-            first, second = [folder for folder in folders if words([folder])[0].as_py() == word][:2]
-            raise InputError(f"the folders {first!r} and {second!r} would both be speaker {word!r}: rename one")
 
 
 @click.command()

@@ -18,7 +18,7 @@ import click
 
 from data_prep import _corpus
 from data_prep._manifests import absolute, number, read_objects, text
-from data_prep._tree import words
+from data_prep._tree import as_words
 from spkver.datadir import DataDir, from_columns
 from spkver.errors import InputError
 
@@ -45,8 +45,14 @@ class _Utterance(NamedTuple):
     session: str | None
     channel: int | None
 
-    def placed(self, start: float, seconds: float, of: float) -> _Utterance:
-        """The same elsewhere in a recording of `of` seconds."""
+    def placed(self, start: float, seconds: float, of: float, where: str) -> _Utterance:
+        """The same elsewhere in a recording of `of` seconds; a start that is rounded to before 0 is 0."""
+        if -_SLACK <= start < 0:
+            start, seconds = 0.0, start + seconds
+        if start < 0 or start + seconds <= start:
+            raise InputError(
+                f"{where}: {seconds:g} s from {start:g} s: an utterance starts at 0 or later and ends after that"
+            )
         return self._replace(start=start, seconds=seconds, whole=start == 0 and abs(seconds - of) <= _SLACK)
 
 
@@ -68,7 +74,8 @@ def prepare(recordings: Path, supervisions: Path, *, base: Path | None = None, s
         name = text(value, "recording_id", where)
         if name not in known:
             raise InputError(f"{where}: the recording {name!r} is not among the recordings")
-        rows.append(_utterance(value, where, name, known[name], session))
+        row = _utterance(value, where, name, known[name], session)
+        rows.append(row.placed(row.start, row.seconds, known[name].seconds, where))
     return _datadir(rows, supervisions)
 
 
@@ -87,7 +94,7 @@ def prepare_cuts(cuts: Path, *, base: Path | None = None, session: str | None = 
             row = _utterance(supervision, where, name, held, session)
             first, last = max(row.start, 0.0), min(row.start + row.seconds, seconds)
             if first < last:
-                rows.append(row.placed(start + first, last - first, held.seconds))
+                rows.append(row.placed(start + first, last - first, held.seconds, where))
     return _datadir(rows, cuts)
 
 
@@ -95,23 +102,24 @@ def _datadir(rows: list[_Utterance], source: Path) -> DataDir:
     if not rows:
         raise InputError(f"{source}: holds no supervisions")
     whole = all(row.whole for row in rows) and len({row.recording for row in rows}) == len(rows)
-    return from_columns(
-        ids=words([row.id for row in rows]),
+    data = from_columns(
+        ids=[row.id for row in rows],
         paths=[row.path for row in rows],
-        speakers=words([row.speaker for row in rows]),
+        speakers=[row.speaker for row in rows],
         seconds=[row.seconds for row in rows],
         genders=_known([row.gender for row in rows]),
         languages=_known([row.language for row in rows]),
         sessions=_known([row.session for row in rows]),
-        recordings=None if whole else words([row.recording for row in rows]),
+        recordings=None if whole else [row.recording for row in rows],
         starts=None if whole else [row.start for row in rows],
         ends=None if whole else [row.start + row.seconds for row in rows],
         channels=[row.channel for row in rows] if any(row.channel is not None for row in rows) else None,
     )
+    return as_words(data)
 
 
-def _known(values: list[str | None]) -> Any:
-    return words(values) if any(values) else None
+def _known(values: list[str | None]) -> list[str | None] | None:
+    return values if any(values) else None
 
 
 def _objects(value: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
@@ -147,15 +155,15 @@ def _utterance(value: dict[str, Any], where: str, name: str, recording: _Recordi
         id=text(value, "id", where),
         recording=name if channel is None else f"{name}-{chr(ord('A') + channel)}",
         path=recording.path,
-        start=0.0,
-        seconds=recording.seconds,
+        start=number(value, "start", where),
+        seconds=number(value, "duration", where),
         whole=True,
         speaker=text(value, "speaker", where),
         gender=_GENDERS.get(str(value.get("gender")).lower()),
         language=language if isinstance(language, str) else None,
         session=None if session is None else text(custom if isinstance(custom, dict) else {}, session, where),
         channel=channel,
-    ).placed(number(value, "start", where), number(value, "duration", where), recording.seconds)
+    )
 
 
 def _channel(stated: Any, channels: list[int], where: str) -> int | None:

@@ -17,11 +17,12 @@ import pyarrow as pa
 
 from data_prep import _archive, _corpus
 from data_prep._manifests import absolute, read_objects, text
-from data_prep._tree import Tree, words
+from data_prep._tree import Tree, as_words
 from spkver.datadir import DataDir, from_columns, read_seconds
 from spkver.errors import InputError
 from spkver.lists import read_lines
 from spkver.progress import bar
+from spkver.text import decoded
 
 _AUDIO = {"wav", "flac", "mp3", "m4a", "ogg", "opus", "wma"}
 
@@ -41,7 +42,7 @@ def prepare_raw(listing: Path, *, base: Path | None = None, durations: bool = Tr
     if with_vad:
         click.echo(f"{listing}: {with_vad} utterances have a vad, which is not used")
     seconds = read_seconds(paths) if durations else None
-    return from_columns(words(ids), paths, words(speakers), seconds=seconds)
+    return as_words(from_columns(ids, paths, speakers, seconds=seconds))
 
 
 def prepare_shards(listing: Path, folder: Path, *, base: Path | None = None, durations: bool = True) -> DataDir:
@@ -73,7 +74,7 @@ def _unpack(shard: Path, folder: Path, speakers: dict[str, str], names: dict[str
         for member, size, content in _archive.members(stream, shard.name):
             key, _, suffix = member.removeprefix("./").rpartition(".")
             if suffix == "spk":
-                _note(speakers, key, content.read(1 << 16).decode("utf-8", "replace").strip(), shard)
+                _note(speakers, key, decoded(content.read(1 << 16), f"{shard}: {member}").strip(), shard)
             elif suffix in _AUDIO:
                 target = _archive.place(folder, member, str(shard))
                 _archive.put(content, target, size)

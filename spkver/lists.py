@@ -16,6 +16,7 @@ from spkver.files import StrPath
 from spkver.text import decoded, without_mark
 
 BLOCK = 1 << 26  # bytes of text at a time
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _MOST = (1 << 31) - 1  # bytes of one Arrow array
 
 

@@ -15,7 +15,7 @@ from spkver.datadir.seconds import read_seconds
 from spkver.datadir.table import CHANNELS, OF_SPEAKERS, OF_UTTERANCES, WORD, DataDir, absent, look_up, repeated
 from spkver.errors import InputError
 from spkver.files import StrPath
-from spkver.lists import read_columns
+from spkver.lists import NUMBER, read_columns
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class _Raw:
         self.segments = None
         if (root / "segments").exists():
             self.segments = self._read("segments", "id", "recording", "start", "end")
-            for name in ("start", "end"):
-                self.segments[name] = self._numbers("segments", self.segments[name])
+            self.segments["start"] = self._numbers("segments", self.segments["start"])
+            self.segments["end"] = self._numbers("segments", self.segments["end"], negative=True)  # to the end
         self.of_utterances = self._read_present(OF_UTTERANCES, "id")
         self.of_speakers = self._read_present(OF_SPEAKERS, "speaker")
         self.channels = self._read(CHANNELS, "recording", "file", "channel") if (root / CHANNELS).exists() else None
@@ -159,12 +159,22 @@ class _Raw:
         lengths = read_seconds(paths)
         lost = pa.array([length is None and not audio.is_pipe(path) for length, path in zip(lengths, paths)])
         yield from self._problem("wav.scp", known, lost, "names a recording that is missing or cannot be opened")
+        recordings = self.segments["recording"] if self.segments else self.ids
+        length = look_up(recordings, known, pa.array(lengths, pa.float64()))
         if self.segments:
-            length = look_up(self.segments["recording"], known, pa.array(lengths, pa.float64()))
+            start, end = self.segments["start"], self.segments["end"]
             limit = pc.add(length, audio.OVERSHOOT_SECONDS)
-            over = pc.or_(pc.greater(self.segments["end"], limit), pc.greater_equal(self.segments["start"], length))
+            over = pc.or_(pc.greater(end, limit), pc.greater_equal(start, length))
             over = pc.fill_null(over, False)
             yield from self._problem("segments", self.segments["id"], over, "lies outside its recording")
+            end = pc.if_else(pc.less(end, 0.0), length, pc.min_element_wise(end, length, skip_nulls=False))
+            length = pc.subtract(end, start)
+        if durations := self.of_utterances.get("seconds"):
+            found = look_up(durations["id"], self.ids, length)
+            off = pc.abs(pc.subtract(durations["seconds"], found))
+            off = pc.fill_null(pc.greater(off, pc.add(0.1, pc.multiply(found, 0.01))), False)
+            what = "has a duration that its recording does not (0.1 s and 1 % may be rounding)"
+            yield from self._problem("utt2dur", durations["id"], off, what, fatal=False)
 
     def _problem(self, file: str, keys: pa.Array, bad: pa.Array, what: str, fatal: bool = True) -> Iterator[Problem]:
         count = pc.sum(bad).as_py() or 0
@@ -189,12 +199,14 @@ class _Raw:
         known = {word: ord(word) - ord("A") if word.isalpha() else int(word) - 1 for word in text.unique().to_pylist()}
         return pa.array([known[word] for word in text.to_pylist()], pa.int64())
 
-    def _numbers(self, file: str, text: pa.Array) -> pa.Array:
-        good = pc.match_substring_regex(text, r"^-?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?$")
+    def _numbers(self, file: str, text: pa.Array, negative: bool = False) -> pa.Array:
+        good = pc.match_substring_regex(text, f"^{NUMBER}$")
+        values = pc.utf8_ltrim(pc.if_else(good, text, "nan"), "+").cast(pa.float64())
+        good = pc.and_(pc.is_finite(values), pc.or_(pc.greater_equal(values, 0.0), negative))
         if not pc.all(good).as_py() and len(good):
             line = pc.index(good, False).as_py()
             raise InputError(f"{self.root / file}:{line + 1}: expected seconds, got {text[line].as_py()!r}")
-        return text.cast(pa.float64())
+        return values
 
 
 def _falls(keys: pa.Array) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +22,8 @@ from spkver.datadir.table import (
 )
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_directory
+
+_TIMES = ("start", "end", "seconds")
 
 
 def write_datadir(path: StrPath, data: DataDir) -> None:
@@ -69,8 +72,23 @@ def _check_writable(table: pa.Table) -> None:
             raise InputError(f"{name} {table[name][row].as_py()!r}: {what}{whose}")
     if pc.any(again := repeated(flat(table["id"]))).as_py():
         raise InputError(f"utterance id {table['id'].filter(again)[0].as_py()!r} occurs again: ids must differ")
+    _check_seconds(table)
     if "start" in table.column_names and pc.any(other := of_two_paths(table)).as_py():
         raise InputError(f"recording {table['recording'].filter(other)[0].as_py()!r} has two paths: ids must differ")
+
+
+def _check_seconds(table: pa.Table) -> None:
+    """Raises InputError for times that `read_datadir` would refuse."""
+    bad = pa.array(np.zeros(len(table), bool))
+    for name in [name for name in _TIMES if name in table.column_names]:
+        bad = pc.or_(bad, pc.invert(pc.and_(pc.is_finite(table[name]), pc.greater_equal(table[name], 0.0))))
+        bad = pc.fill_null(bad, name == "start")
+    if "start" in table.column_names:
+        bad = pc.or_(bad, pc.fill_null(pc.less_equal(table["end"], table["start"]), False))
+    if pc.any(bad).as_py():
+        row = pc.index(bad, True).as_py()
+        times = ", ".join(f"{name} {table[name][row].as_py()}" for name in _TIMES if name in table.column_names)
+        raise InputError(f"utterance {table['id'][row].as_py()!r}: {times}: expected seconds from 0 on, the end last")
 
 
 def _write_pairs(path: Path, table: pa.Table, key: str, value: str, *, unique: bool = False) -> None:

@@ -172,6 +172,8 @@ def read_chain(path: StrPath) -> Chain:
     """Read a chain. Raises InputError for a directory that holds none."""
     arrays, about = read_arrays(path, "chain")
     try:
+        if not isinstance(about["steps"], list) or not set(about["steps"]) <= set(STEPS):
+            raise TypeError(f"its steps are {str(about['steps'])[:80]}; known: {', '.join(STEPS)}")
         steps = [
             Step(str(name), arrays.get(f"{number}.mean"), arrays.get(f"{number}.matrix"))
             for number, name in enumerate(about["steps"])

@@ -33,14 +33,13 @@ from spkver.trials.table import Scores, Trials, codes, concatenate, encoded
 _PART = 1 << 22  # rows of Parquet at a time
 _PIECE = 1 << 16  # lines of text made at a time
 
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 # each field of a form: the column it is, and what it may hold
 _FIELDS = {
     "enrol": ("enrol", r"\S+"),
     "test": ("test", r"\S+"),
     "1|0": ("target", "[01]"),
     "target|nontarget": ("target", "target|nontarget"),
-    "score": ("score", _NUMBER),
+    "score": ("score", lists.NUMBER),
 }
 _TRIAL_FORMS = ("1|0 enrol test", "enrol test target|nontarget", "enrol test 1|0", "enrol test")
 _SCORE_FORMS = ("enrol test score", "enrol test score target|nontarget", "enrol test score 1|0")
@@ -267,7 +266,7 @@ def _numbers(column: pa.Array, path: StrPath, name: str, row: int) -> pa.Floatin
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        _refuse(pc.invert(pc.match_substring_regex(column, f"^{_NUMBER}$")), path, row, words)
+        _refuse(pc.invert(pc.match_substring_regex(column, f"^{lists.NUMBER}$")), path, row, words)
         column = pc.utf8_ltrim(column, "+")
     try:
         values = column if column.type == pa.float32() else column.cast(pa.float64(), safe=False)

@@ -230,6 +230,53 @@ def test_raw_list(tmp_path: Path, record: Record, prep: Prep) -> None:
     assert f"{listing}:1: 'spk' should be text, got None" in err
 
 
+def test_starts_that_are_rounded_to_before_the_recording(tmp_path: Path, record: Record, prep: Prep) -> None:
+    record(tmp_path, "a.wav", "b.wav")
+    recordings = dump(tmp_path / "r.jsonl", recording("r1", "a.wav"), recording("r2", "b.wav"))
+    spoken = supervision("u1", "r1", -0.0001, 0.09), supervision("u2", "r2", 0.01, 0.05)
+    supervisions = dump(tmp_path / "s.jsonl", *spoken)
+    prep("lhotse", recordings, supervisions, tmp_path / "data", "--base", tmp_path)
+    data = read_datadir(tmp_path / "data")
+    assert (data.column("start"), data.column("end")) == ([0.0, 0.01], pytest.approx([0.0899, 0.06]))
+    assert [problem.what for problem in validate(tmp_path / "data")] == []
+    for start, duration in ((-1.0, 0.5), (0.0, 0.0), (0.05, -0.01), (-0.0001, 0.0001)):
+        dump(supervisions, spoken[1], supervision("u1", "r1", start, duration))
+        with pytest.raises(InputError, match=r"s\.jsonl:2: .* starts at 0 or later and ends after that"):
+            lhotse.prepare(recordings, supervisions)
+    cut = {"id": "c", "type": "MonoCut", "start": -0.0001, "duration": 0.1, "recording": recording("r1", "a.wav")}
+    cuts = dump(tmp_path / "c.jsonl", cut | {"supervisions": [supervision("u", "r1", -5.0, 9.0)]})
+    assert lhotse.prepare_cuts(cuts).column("start") in (None, [0.0])
+
+
+def test_speakers_that_would_become_one(tmp_path: Path) -> None:
+    recordings = dump(tmp_path / "r.jsonl", recording("r1", "a.wav"), recording("r2", "b.wav"))
+    supervisions = dump(
+        tmp_path / "s.jsonl", supervision("u1", "r1", speaker="s 1"), supervision("u2", "r2", speaker="s_1")
+    )
+    raw = dump(tmp_path / "raw", *({"key": key, "wav": "/x", "spk": spk} for key, spk in (("a", "s 1"), ("b", "s_1"))))
+    for prepare in (lambda: lhotse.prepare(recordings, supervisions), lambda: wespeaker.prepare_raw(raw)):
+        with pytest.raises(InputError, match="'s 1' and 's_1' would both be speaker 's_1'"):
+            prepare()
+    tar(tmp_path / "0.tar", {"a.spk": b"s 1", "a.wav": b"", "b.spk": b"s_1", "b.wav": b""})
+    (tmp_path / "shards").write_text(f"{tmp_path}/0.tar\n")
+    with pytest.raises(InputError, match="'s 1' and 's_1' would both be speaker 's_1'"):
+        wespeaker.prepare_shards(tmp_path / "shards", tmp_path / "audio")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_manifest(tmp_path: Path) -> None:
+    mark = "\ufeff".encode()
+    raw = dump(tmp_path / "raw", {"key": "a", "wav": "/x", "spk": "s"})
+    raw.write_bytes(mark + raw.read_bytes())
+    assert wespeaker.prepare_raw(raw, durations=False).ids == ["a"]
+    tar(tmp_path / "0.tar", {"a.spk": mark + b"s", "a.wav": b""})
+    (tmp_path / "shards").write_bytes(mark + f"{tmp_path}/0.tar\n".encode())
+    assert wespeaker.prepare_shards(tmp_path / "shards", tmp_path / "audio").speakers == ["s"]
+    for content, message in ((b'{"key": "\\ud800"}', "raw:1: not JSON"), (b'\n{"\xe9": 1}', "raw:2: not UTF-8 text")):
+        raw.write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            wespeaker.prepare_raw(raw)
+
+
 def tar(path: Path, members: dict[str, bytes], **links: str) -> Path:
     with tarfile.open(path, "w") as archive:
         for name, content in members.items():

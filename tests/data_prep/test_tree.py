@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from data_prep import _tree, folder, librispeech, musan, voxceleb1
 from data_prep._tree import Tree
-from spkver.datadir import read_datadir, seconds, validate, write_datadir
+from spkver.datadir import from_columns, read_datadir, seconds, validate, write_datadir
 from spkver.errors import InputError
 
 Record = Write = Callable[..., Path]
@@ -100,8 +101,31 @@ def test_a_listing_stays_below_its_folder(tmp_path_factory: pytest.TempPathFacto
         assert Path(os.path.normpath(root / found)).is_relative_to(root)
 
 
-def test_words() -> None:
-    assert _tree.words(["a b\n\u3000c\x00\x85d", "é-'\"|"]).to_pylist() == ["a_b__c__d", "é-'\"|"]
+def test_names_become_words() -> None:
+    odd, plain = "a b\n\u3000c\x00\x85d", "é-'\"|"
+    data = _tree.as_words(from_columns([odd, plain], ["/x y", "/z"], [odd, plain], sessions=[None, odd]))
+    assert data.ids == data.speakers == data.column("recording") == ["a_b__c__d", plain]
+    assert (data.sessions, data.paths) == ([None, "a_b__c__d"], ["/x y", "/z"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"speakers": ["s 1", "s_1"]}, "'s 1' and 's_1' would both be speaker 's_1': rename one"),
+        ({"ids": ["u\t", "u_"]}, r"'u\\t' and 'u_' would both be utterance 'u_'"),
+        ({"recordings": ["r 1", "r_1"]}, "would both be recording 'r_1'"),
+        ({"speakers": ["s", "s"], "sessions": ["d 1", "d_1"]}, "'s/d 1' and 's/d_1' would both be session 's/d_1'"),
+    ],
+)
+def test_two_names_that_become_one(changed: dict[str, list[str]], message: str) -> None:
+    columns: dict[str, Any] = {"ids": ["a", "b"], "paths": ["/a", "/b"], "speakers": ["s", "t"]}
+    with pytest.raises(InputError, match=message):
+        _tree.as_words(from_columns(**columns | changed))
+
+
+def test_sessions_of_two_speakers_may_become_one() -> None:
+    data = _tree.as_words(from_columns(["a", "b"], ["/a", "/b"], ["s", "t"], sessions=["d 1", "d_1"]))
+    assert data.sessions == ["d_1", "d_1"]
 
 
 @pytest.mark.parametrize("prepare", [voxceleb1.prepare, librispeech.prepare, musan.prepare, folder.prepare])
@@ -115,10 +139,10 @@ def test_strange_trees_are_refused_or_prepared(prepare: Callable, names: list[st
         return
 
 
-def test_two_files_of_a_name_are_refused_when_written(tmp_path: Path, record: Record) -> None:
+def test_two_files_of_a_name_are_refused(tmp_path: Path, record: Record) -> None:
     root = record(tmp_path / "root", "ann/a b.wav", "ann/a_b.wav")
-    with pytest.raises(InputError, match=r"utterance id 'ann/a_b\.wav' occurs again"):
-        write_datadir(tmp_path / "data", folder.prepare(Tree.read(root)))
+    with pytest.raises(InputError, match=r"would both be utterance 'ann/a_b\.wav'"):
+        folder.prepare(Tree.read(root))
 
 
 def test_a_recording_whose_path_no_list_can_hold_is_named(tmp_path: Path) -> None:

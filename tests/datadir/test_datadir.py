@@ -138,6 +138,11 @@ def test_a_name_that_is_not_utf8_is_refused() -> None:
         ({"wav_scp": "a/1 x\na/1 y\n" + SOUND["wav.scp"]}, r"wav\.scp:2: 'a/1': occurs again \(2 times\)"),
         ({"utt2spk": "a/1\na/2 a\nb/1 b\n"}, r"utt2spk:1: expected 'id speaker', got 'a/1'"),
         ({"utt2dur": "a/1 1\na/2 long\nb/1 2\n"}, r"utt2dur:2: expected seconds, got 'long'"),
+        ({"utt2dur": "a/1 1\na/2 nan\nb/1 2\n"}, r"utt2dur:2: expected seconds, got 'nan'"),
+        ({"utt2dur": "a/1 1\na/2 1\nb/1 1e999\n"}, r"utt2dur:3: expected seconds, got '1e999'"),
+        ({"utt2dur": "a/1 -1\na/2 1\nb/1 1\n"}, r"utt2dur:1: expected seconds, got '-1'"),
+        ({"segments": "a/1 a/1 0 1\na/2 a/2 0 1e999\nb/1 b/1 0 1\n"}, r"segments:2: expected seconds, got '1e999'"),
+        ({"segments": "a/1 a/1 -0.1 1\na/2 a/2 0 1\nb/1 b/1 0 1\n"}, r"segments:1: expected seconds, got '-0.1'"),
         ({"wav_scp": "a/1 sox x |\n" + SOUND["wav.scp"][14:]}, r"wav\.scp:1: 'a/1': is a shell command"),
         ({"wav_scp": "", "utt2spk": ""}, r"wav\.scp: holds no utterances"),
         ({"segments": "a/1 a/1 0 1\na/2 q 0 1\nb/1 b/1 0 1\n"}, r"segments:2: 'a/2': is part of a recording that"),
@@ -183,7 +188,56 @@ def test_validate_looks_at_recordings(tmp_path: Path) -> None:
     assert found == {
         "names a recording that is missing or cannot be opened": 2,
         "lies outside its recording": 1,
+        "has a duration that its recording does not (0.1 s and 1 % may be rounding)": 2,
     }
+
+
+@pytest.mark.parametrize(("segments", "seconds"), [(None, 1.0), ("a a 0.25 -1\nb b 0.25 1\n", 0.75)])
+def test_durations_are_compared_with_the_recordings(tmp_path: Path, segments: str | None, seconds: float) -> None:
+    audio.write(tmp_path / "1.wav", np.sin(np.arange(16000, dtype=np.float32)), 16000)
+    for stated, wrong in ((seconds, 0), (seconds + 0.1, 0), (seconds - 0.1, 0), (seconds + 0.12, 2), (99, 2), (0, 2)):
+        root = tmp_path / "d"
+        root.mkdir(exist_ok=True)
+        (root / "wav.scp").write_text(f"a {tmp_path}/1.wav\nb {tmp_path}/1.wav\n")
+        (root / "utt2spk").write_text("a s\nb s\n")
+        (root / "utt2dur").write_text(f"b {stated}\na {stated}\n")
+        if segments:
+            (root / "segments").write_text(segments)
+        found = {str(problem) for problem in validate(root) if "byte order" not in problem.what}
+        words = f"{root}/utt2dur:1: 'b': has a duration that its recording does not"
+        assert len(found) == bool(wrong) and all(line.startswith(words) for line in found)
+        assert not any(problem.fatal for problem in validate(root))
+
+
+def test_numbers_as_others_write_them(tmp_path: Path) -> None:
+    segments = "a/1 a/1 0. 1.\na/2 a/2 +0.5 +1e0\nb/1 b/1 .5 -1\n"
+    data = read_datadir(make(tmp_path / "d", segments=segments, utt2dur="a/1 1.\na/2 +.5\nb/1 5E-1\n"))
+    assert (data.column("start"), data.column("end")) == ([0.0, 0.5, 0.5], [1.0, 1.0, None])
+    assert data.column("seconds") == [1.0, 0.5, 0.5]
+
+
+def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path: Path) -> None:
+    marked = {name: "\ufeff" + text for name, text in SOUND.items() if name != "wav.scp"}
+    data = read_datadir(make(tmp_path / "d", wav_scp="\ufeff" + SOUND["wav.scp"], **marked))
+    assert data.table.equals(read_datadir(make(tmp_path / "e")).table)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"seconds": [float("nan")]},
+        {"seconds": [float("inf")]},
+        {"seconds": [-1.0]},
+        {"starts": [-0.0001], "ends": [1.0]},
+        {"starts": [1.0], "ends": [1.0]},
+        {"starts": [0.0], "ends": [float("inf")]},
+        {"starts": [None], "ends": [1.0]},
+    ],
+)
+def test_times_that_could_not_be_read_again_are_not_written(tmp_path: Path, times: dict[str, list]) -> None:
+    with pytest.raises(InputError, match=r"utterance 'a': .*: expected seconds from 0 on, the end last"):
+        write_datadir(tmp_path / "d", from_columns(["a"], ["/x"], ["s"], **times))
+    assert not (tmp_path / "d").exists()
 
 
 def test_no_directory(tmp_path: Path) -> None:

@@ -43,6 +43,26 @@ def by_loop(scores, kind):
     return groups
 
 
+def test_tables_that_are_not_text(tmp_path):
+    path = tmp_path / "t.csv"
+    for content in (b"id,note\na,\xe9\n", b"id,\xe9\na,b\n", b"id\n\xe9\n", "id\na\n".encode("utf-16")):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"t\.csv: "):
+            read_table(path)
+    path.write_bytes("\ufeffid,note\na,b\n".encode())
+    assert read_table(path)["id"].to_pylist() == ["a"]
+    bad = pa.array([b"\xe9"]).view(pa.string())
+    for columns in ({"id": bad}, {"id": ["a"], "note": bad}):
+        pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+        with pytest.raises(InputError, match=r"t\.parquet: not a Parquet file of ids"):
+            read_table(tmp_path / "t.parquet")
+    pq.write_table(pa.table([["a"], ["b"]], names=["id", "id"]), tmp_path / "t.parquet")
+    path.write_text("id,id\na,b\n")
+    for name in ("t.csv", "t.parquet"):
+        with pytest.raises(InputError, match="has the column 'id' 2 times"):
+            read_table(tmp_path / name)
+
+
 def test_by_gender_equals_a_loop(scores, table):
     speaker = dict(zip(IDS, SPEAKERS))
     expected = by_loop(scores, lambda name: GENDER[speaker[name]])

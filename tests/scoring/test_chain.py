@@ -133,6 +133,10 @@ def test_what_cannot_be_learnt_or_used(tmp_path):
     ]:
         with pytest.raises(InputError, match=message):
             fit_chain(EMBEDDINGS, words)
+    few = made(speakers=4)  # the means of 4 speakers differ in 3 directions
+    assert fit_chain(few, ["lda:3"])(few).dim == 3
+    with pytest.raises(InputError, match="lda:4: between 1 and 3 directions separate these speakers"):
+        fit_chain(few, ["lda:4"])
     with pytest.raises(InputError, match="give every embedding one"):
         fit_chain(Embeddings(EMBEDDINGS.ids, EMBEDDINGS.vectors), ["wccn"])
     with pytest.raises(InputError, match="no speaker has two"):
@@ -149,6 +153,18 @@ def test_what_cannot_be_learnt_or_used(tmp_path):
     with pytest.raises(InputError, match=r"chain\.safetensors and"):
         read_chain(tmp_path)
     write_chain(tmp_path / "c", Chain(()))
-    (tmp_path / "c" / "chain.yaml").write_text("[1]")
-    with pytest.raises(InputError, match="not a chain"):
+    for text, message in [
+        ("[1]", "not a chain"),
+        ("model: m", "not a chain"),
+        ("model: m\nsteps: centre", "not a chain of transforms .its steps are centre; known: centre, whiten"),
+        ("model: m\nsteps: [center]", "not a chain of transforms .its steps are"),
+        ("model: m\nsteps: [[]]", "not a chain of transforms"),
+        ("[" * 10_000, r"chain\.yaml: nested too deeply"),
+        ("a: !!python/object:os.system {}", r"chain\.yaml:1: the tag .* is not allowed"),
+    ]:
+        (tmp_path / "c" / "chain.yaml").write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_chain(tmp_path / "c")
+    (tmp_path / "c" / "chain.yaml").write_bytes(b"model: \xe9")
+    with pytest.raises(InputError, match=r"chain\.yaml:1: not UTF-8 text"):
         read_chain(tmp_path / "c")

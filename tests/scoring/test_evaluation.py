@@ -73,6 +73,35 @@ def test_likelihood_ratios_rates_and_primary_costs():
     assert all(found.act_dcf[name] >= found.min_dcf[name].cost for name in found.act_dcf)
 
 
+def test_a_primary_cost_is_the_mean_of_its_points():
+    rng = np.random.default_rng(0)
+    target = rng.random(3000) < 0.3
+    scores = scored(3 * (rng.normal(size=3000) + 3 * target - 1.5), target)
+    found = evaluate(scores, ["sre12"], llr=True)
+    curve = metrics.error_curve(scores.values, target)
+    one, other = (metrics.OperatingPoint(p) for p in (0.01, 0.001))
+    for cost, of in ((found.act_dcf["sre12"], metrics.actual_cost), (found.min_dcf["sre12"].cost, metrics.least_cost)):
+        assert cost == pytest.approx((of(curve, one).cost + of(curve, other).cost) / 2)
+    assert abs(metrics.actual_cost(curve, one).cost - metrics.actual_cost(curve, other).cost) > 0.05
+
+
+def test_weights_of_zero(tmp_path):
+    """Numbers and the written curve are those of the trials that have a weight."""
+    rng = np.random.default_rng(0)
+    target, weights = rng.random(300) < 0.3, rng.integers(0, 2, 300)
+    scores = scored(rng.normal(size=300) + target, target)
+    there = weights > 0
+    found, expected = evaluate(scores, llr=True, weights=weights), evaluate(scores.take(there), llr=True)
+    assert {**found.plain(), "trials": 0} == {**expected.plain(), "trials": 0}
+    assert found.min_cllr <= found.cllr
+    for name, curve in (
+        ("a", metrics.error_curve(scores.values, target, weights)),
+        ("b", metrics.error_curve(scores.values[there], target[there])),
+    ):
+        write_curve(tmp_path / name, curve)
+    assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text()
+
+
 def test_curve_file(tmp_path):
     rng = np.random.default_rng(0)
     target = rng.random(300) < 0.3
