@@ -19,7 +19,7 @@ def test_the_last_step_of_the_reliability_curve_reaches_the_edge():
         return [tuple(map(float, point)) for point in re.findall(r"(-?[\d.]+) (-?[\d.]+)", path)]
 
     (left, bottom), (right, top) = ends("guide")[0], ends("guide")[-1]
-    points = ends('line s0" data-name="a')
+    points = ends('line s0 d0" data-name="a')
     assert points[0][0] == pytest.approx(left + 0.1 / 4 * (right - left), abs=0.2)
     assert points[-1][0] >= right and points[-1][1] == points[-2][1]
     middle = left + (1.5 + 2) / 4 * (right - left)
