@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,7 +12,7 @@ import click
 from data_prep._download import Source
 from data_prep._tree import Tree
 from spkver.cli import run as run_command
-from spkver.datadir import DataDir, write_datadir
+from spkver.datadir import DataDir, write_datadirs
 from spkver.errors import InputError
 from spkver.files import StrPath
 
@@ -80,15 +80,18 @@ def _download_options(source: Source | None) -> list[Callable]:
 
 def write(out: StrPath, data: DataDir) -> None:
     """Write a data directory and say what it holds."""
-    write_datadir(out, data)
-    click.echo(f"{out}: {len(data)} utterances, {len(data.table['speaker'].unique())} speakers")
+    _write([(out, data)])
 
 
 def write_parts(out: Path, parts: Mapping[str, DataDir]) -> None:
-    """Write a data directory for each part that has utterances."""
-    for name, part in parts.items():
-        if len(part):
-            write(out / name, part)
+    """Write a data directory for each part that has utterances, all of them or none."""
+    _write([(out / name, part) for name, part in parts.items() if len(part)])
+
+
+def _write(parts: Sequence[tuple[StrPath, DataDir]]) -> None:
+    write_datadirs(parts)
+    for out, data in parts:
+        click.echo(f"{out}: {len(data)} utterances, {len(data.table['speaker'].unique())} speakers")
 
 
 def main(module: str, command: Callable[..., object]) -> NoReturn:

@@ -228,7 +228,7 @@ class Encoder(nn.Module):
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         if half:
             tensors = {name: _half(name, tensor) for name, tensor in tensors.items()}
-        with atomic_directory(path) as part:
+        with atomic_directory(path, holds=CONFIG) as part:
             safetensors.torch.save_file(tensors, part / WEIGHTS)
             save(self.config, part / CONFIG)
             write_text(part / CARD, card or f"# {self.config.model.name}\n")

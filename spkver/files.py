@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from spkver.errors import InputError
+from spkver.errors import InputError, SpkverError
 from spkver.text import parsed_json, read_text
 
 try:
@@ -24,57 +28,248 @@ except ImportError:  # Windows: nothing there keeps two runs apart
 StrPath = str | os.PathLike[str]
 
 LOCK = ".lock"
+_POLL = 0.05  # seconds between attempts at a lock
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+# --- outputs ----------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def atomic_file(path: StrPath, mode: int | None = None) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success sync it and rename it over `path`.
-
-    mode: who may read it, 0o600 for its owner alone (at no time more than that); by default as the umask says
-    Raises InputError, before anything is made, where `path` is a directory.
-    """
-    target = Path(path)
-    if target.is_dir():
-        raise InputError(f"{target}: is a directory; give the name of a file")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
+    """Yield a temporary path; on success it takes the place of `path`. See `atomic_files`."""
+    with atomic_files(path, mode=mode) as (part,):
         yield part
-        part.chmod(0o666 & ~_umask() if mode is None else mode)
-        sync(part)
-        part.replace(target)
-        sync(target.parent)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def atomic_directory(path: StrPath) -> Iterator[Path]:
-    """Yield a new empty directory beside `path`; on success it takes its place, readable as the umask says."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-    part.chmod(0o777 & ~_umask())
-    try:
+def atomic_files(*paths: StrPath, mode: int | None = None) -> Iterator[tuple[Path, ...]]:
+    """Yield a temporary path for each path; on success all of them are synced and take their places.
+
+    Files that belong together are given together, first the one that readers open: where it stands, the others are of
+    the same run. A link is followed. What is no file but can be written to (/dev/stdout, a terminal) gets the content
+    when it is complete. Parts that killed runs left for the same paths are removed.
+
+    mode: who may read them, 0o600 for their owner alone (at no time more than that); by default as the umask says
+    Raises InputError, before anything is made, for a path where no file can be; OSError naming the path where the disk
+    is full, whatever error the library that writes makes of that.
+    """
+    targets = [file_place(path) for path in paths]
+    with contextlib.ExitStack() as stack:
+        streams = [_stream(path) for path in paths]
+        for number, stream in enumerate(streams):
+            if stream is not None:
+                stack.enter_context(stream)
+                targets[number] = Path(tempfile.gettempdir(), targets[number].name)
+        stack.enter_context(_full_disk_named(*paths[:1]))
+        parts = [stack.enter_context(_beside(target, ".part")) / target.name for target in targets]
+        for part in parts:
+            part.touch()
+        yield tuple(parts)
+        for part in parts:
+            part.chmod(0o666 & ~_umask() if mode is None else mode)
+            sync(part)
+        for part, stream in zip(parts, streams):
+            if stream is not None:
+                with part.open("rb") as content:
+                    shutil.copyfileobj(content, stream)
+        _put([(part, target) for part, target, stream in zip(parts, targets, streams) if stream is None])
+
+
+@contextlib.contextmanager
+def atomic_directory(path: StrPath, *, holds: str | None = None) -> Iterator[Path]:
+    """Yield a new empty directory; on success it takes the place of `path`. See `atomic_directories`."""
+    with atomic_directories(path, holds=holds) as (part,):
         yield part
-        for file in part.rglob("*"):
-            if file.is_file() and not file.is_symlink():
-                file.chmod(0o666 & ~_umask())  # safetensors writes for its owner alone, but models are shared
-                sync(file)
-        replace_directory(part, target)
+
+
+@contextlib.contextmanager
+def atomic_directories(*paths: StrPath, holds: str | None = None) -> Iterator[tuple[Path, ...]]:
+    """As `atomic_files`, of directories: yield a new one for each path; they become readable as the umask says.
+
+    holds: the name of a file that is in every directory of this kind. An older directory is replaced if it has that
+    file or is empty (None: whatever is in it); InputError for any other, and for a file, before anything is made.
+    """
+    targets = [directory_place(path, holds) for path in paths]
+    for number, target in enumerate(targets):
+        if {target, *target.parents} & {*targets[:number], *targets[number + 1 :]}:
+            raise InputError(f"{paths[number]}: is, or is within, another directory to write; choose another place")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_full_disk_named(*paths[:1]))
+        parts = [stack.enter_context(_beside(target, ".part")) / target.name for target in targets]
+        for part in parts:
+            part.mkdir(0o777 & ~_umask())
+        yield tuple(parts)
+        for part in parts:
+            for file in part.rglob("*"):
+                if file.is_file() and not file.is_symlink():
+                    file.chmod(0o666 & ~_umask())  # safetensors writes for its owner alone, but models are shared
+                    sync(file)
+        _put(list(zip(parts, targets)))
+
+
+def file_place(path: StrPath) -> Path:
+    """Where a file written to `path` goes: links are followed, also one that leads to nothing yet.
+
+    Raises InputError where a file can neither be put nor written to: a directory, a named pipe, a disk, or a folder
+    that is not writable.
+    """
+    target = Path(os.path.realpath(path))
+    number = _descriptor(path)
+    try:
+        if number is not None:
+            os.write(number, b"")
+            return target
+        kind = Path(path).stat().st_mode
+    except FileNotFoundError:
+        kind = stat.S_IFREG
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written to ({error.strerror})") from error
+    if stat.S_ISREG(kind):
+        _check_folder(path, target)
+    elif not stat.S_ISCHR(kind):
+        known = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a named pipe", stat.S_IFBLK: "a disk"}
+        raise InputError(f"{path}: is {known.get(stat.S_IFMT(kind), 'no file')}; give the name of a file")
+    return target
+
+
+def directory_place(path: StrPath, holds: str | None = None) -> Path:
+    """Where a directory written to `path` goes: links are followed.
+
+    Raises InputError where something else stands: a file, or, with `holds`, a directory that is not empty and has no
+    file of that name.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists():
+        if not target.is_dir():
+            raise InputError(f"{path}: is a file; give the name of a directory")
+        if holds is not None and not (target / holds).exists() and any(target.iterdir()):
+            raise InputError(f"{path}: holds other files (no {holds}) and is not replaced; choose another place")
+    _check_folder(path, target)
+    return target
+
+
+def leads_to_stdout(path: StrPath) -> bool:
+    """Whether a path stands for this process's standard output, as /dev/stdout does."""
+    return _descriptor(path) == 1
+
+
+def _check_folder(path: StrPath, target: Path) -> None:
+    folder = next(parent for parent in target.parents if parent.exists())
+    if not folder.is_dir():
+        raise InputError(f"{path}: {folder} is a file, not a directory")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{path}: {folder} is not writable")
+
+
+def _descriptor(path: StrPath) -> int | None:
+    """The number of the open file of this process that a path stands for (/dev/stdout, /dev/fd/63); None for others.
+
+    What that file is makes no difference: where the shell sent the output to a regular file, that may have content.
+    """
+    numbered = {Path(os.path.realpath(name)) for name in ("/proc/self/fd", "/dev/fd")}
+    place = Path(path)
+    for _ in range(40):  # as many links as Linux follows
+        folder = Path(os.path.realpath(place.parent))
+        if folder in numbered and place.name.isdecimal():
+            return int(place.name)
+        if not place.is_symlink():
+            return None
+        place = folder / place.readlink()
+    return None
+
+
+def _stream(path: StrPath) -> IO[bytes] | None:
+    """What a file is not to take the place of, open for writing; None for files."""
+    number = _descriptor(path)
+    if number is not None:
+        return os.fdopen(os.dup(number), "wb")
+    target = Path(path)
+    return target.open("wb") if target.is_char_device() else None
+
+
+@contextlib.contextmanager
+def _full_disk_named(path: StrPath = "") -> Iterator[None]:
+    """A full disk as an OSError that names `path`: several libraries raise errors of their own, with its words."""
+    try:
+        yield
+    except SpkverError:
+        raise
+    except Exception as error:
+        for number in NO_ROOM:
+            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+                raise OSError(number, os.strerror(number), str(path)) from error
+        raise
+
+
+@contextlib.contextmanager
+def _beside(target: Path, suffix: str) -> Iterator[Path]:
+    """A new directory beside `target` for this process alone, removed in the end; what killed runs left there goes.
+
+    Its lock tells other runs that this one is alive.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in _leftovers(target):
+        _tidy(leftover)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=suffix, dir=target.parent))
+        handle = None if fcntl is None else os.open(folder, os.O_RDONLY)
+        if handle is None or _is_at(_locked(handle), folder):
+            break
+        os.close(handle)  # another run took it for a leftover before it was locked
+    try:
+        yield folder
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def _locked(handle: int) -> int:
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def _put(places: Sequence[tuple[Path, Path]]) -> None:
+    """Rename every part to its target. Of several, the first target is the first to go and the last to come."""
+    if len(places) < 2:
+        for part, target in places:
+            _replace(part, target)
+        return
+    first, *others = places
+    old = [(part.parent / "old", target) for part, target in places if target.exists()]
+    try:
+        for kept, target in old:
+            target.rename(kept)
+        sync(first[1].parent)
+        for part, target in (*others, first):
+            _replace(part, target)
+    except BaseException:
+        for kept, target in old:
+            if kept.exists() and not target.exists():
+                kept.rename(target)
+        raise
+
+
+def _replace(part: Path, target: Path) -> None:
+    if part.is_dir():
+        replace_directory(part, target)
+    else:
+        part.replace(target)
+        sync(target.parent)
 
 
 def replace_directory(source: Path, target: Path) -> None:
     """Rename `source` to `target`, moving an older `target` out of the way first."""
     if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
-        target.rename(old / target.name)
-        source.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+        with _beside(target, ".old") as old:
+            target.rename(old / target.name)
+            try:
+                source.rename(target)
+            except BaseException:
+                (old / target.name).rename(target)
+                raise
     else:
         source.rename(target)
     sync(target.parent)
@@ -85,30 +280,64 @@ def recover(folder: Path) -> None:
 
     Unfinished parts go; a directory that was moved out of the way, and whose successor never came, comes back.
     """
-    for old in folder.glob(".*.old"):
-        for moved in old.iterdir():
-            if not (folder / moved.name).exists():
-                moved.rename(folder / moved.name)
-        shutil.rmtree(old)
-    for part in folder.glob(".*.part"):
-        if part.is_dir():
-            shutil.rmtree(part)
-        else:
-            part.unlink()
+    for leftover in [*folder.glob(".*.old"), *folder.glob(".*.part")]:
+        _tidy(leftover, alone=True)
+
+
+def _leftovers(target: Path) -> list[Path]:
+    """What writers of `target`, dead or alive, have beside it: names as `_beside` makes them."""
+    prefix = f".{target.name}."
+    random = re.compile(rf"{re.escape(prefix)}\w{{8}}\.(old|part)")
+    with os.scandir(target.parent) as entries:  # there may be a million
+        return [Path(one) for one in entries if one.name.startswith(prefix) and random.fullmatch(one.name)]
+
+
+def _tidy(leftover: Path, *, alone: bool = False) -> None:
+    """Remove what a writer left behind, unless it is alive; alone: no other writer can be."""
+    with _dead(leftover, alone) as dead:
+        if not dead:
+            return
+        if not leftover.is_dir():
+            leftover.unlink(missing_ok=True)
+            return
+        if leftover.suffix == ".old":
+            for moved in leftover.iterdir():
+                if not (leftover.parent / moved.name).exists():
+                    moved.rename(leftover.parent / moved.name)
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def locked(folder: StrPath) -> Iterator[None]:
+def _dead(path: Path, alone: bool) -> Iterator[bool]:
+    """Whether no living process holds the lock of `path`, which is held meanwhile; `alone` where there are no locks."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:  # it has gone, or is another user's
+        yield False
+        return
+    try:
+        yield _try_lock(handle, alone)
+    finally:
+        os.close(handle)
+
+
+# --- locks ------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def locked(folder: StrPath, *, patience: float = 0.0, say: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold `folder`, made where it is missing, for this process alone; the lock ends with the process, however it ends.
 
-    A folder that was made here and is empty in the end goes again. Raises InputError naming the process that holds it.
+    A folder that was made here and is empty in the end goes again.
+    patience: seconds to wait for another process; `say` is told of it. Raises InputError naming the process that still
+    holds it then.
     """
     root = Path(folder)
     if root.exists() and not root.is_dir():
         raise InputError(f"{root}: is a file; choose another place")
     made = not root.exists()
     lock = root / LOCK
-    handle = _acquire(lock)
+    handle = _acquire(lock, patience, say)
     try:
         yield
     finally:
@@ -120,30 +349,43 @@ def locked(folder: StrPath) -> Iterator[None]:
                 root.rmdir()
 
 
-def _acquire(lock: Path) -> int:
+def _acquire(lock: Path, patience: float, say: Callable[[str], None] | None) -> int:
+    last = time.monotonic() + patience
     while True:
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        Path(os.path.realpath(lock.parent)).mkdir(parents=True, exist_ok=True)
         try:
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:  # the folder went with the run that made it
             continue
-        try:
-            if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.read(handle, 200).decode(errors="replace")
+        if not _try_lock(handle, unknown=True):
+            holder = os.read(handle, 200).decode(errors="replace") or "starting"
             os.close(handle)
-            raise InputError(
-                f"{lock.parent}: another run is at work here ({holder or 'starting'}); wait for it or stop it"
-            ) from error
-        except OSError:  # a file system without locks
-            pass
-        if _is_at(handle, lock):
+            if time.monotonic() >= last:
+                raise InputError(f"{lock.parent}: another run is at work here ({holder}); wait for it or stop it")
+            if say is not None:
+                say(f"{lock.parent}: waiting for another run ({holder})")
+                say = None
+            time.sleep(_POLL)
+        elif _is_at(handle, lock):
             os.ftruncate(handle, 0)
             with contextlib.suppress(OSError):  # a full disk: the lock holds without its note
                 os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
             return handle
-        os.close(handle)  # the run before us removed its lock as it ended
+        else:
+            os.close(handle)  # the run before us removed its lock as it ended
+
+
+def _try_lock(handle: int, unknown: bool) -> bool:
+    """Whether the lock of an open file was to be had; `unknown` where there are no locks."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without them
+        pass
+    return unknown
 
 
 def _is_at(handle: int, path: Path) -> bool:

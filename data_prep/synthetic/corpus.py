@@ -100,7 +100,7 @@ def generate(out: StrPath, plan: Plan, *, jobs: int = 1) -> Summary | None:
     target = Path(out)
     if _is_there(target, plan):
         return None
-    with atomic_directory(target) as part, tempfile.TemporaryDirectory(prefix="spkver-") as scratch:
+    with atomic_directory(target, holds=MANIFEST) as part, tempfile.TemporaryDirectory(prefix="spkver-") as scratch:
         speakers = draw(plan)
         recordings = _speak(speakers, Path(scratch), part / "audio", jobs)
         summary = _write_lists(part, target, recordings, plan.seed)

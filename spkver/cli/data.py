@@ -72,15 +72,16 @@ def split(
     \b
     Example: spkver data split data/train data/core data/dev --speakers 20 --seed 1
     """
-    from spkver.datadir import read_datadir, write_datadir
+    from spkver.datadir import read_datadir, write_datadirs
     from spkver.datadir import split as split_speakers
     from spkver.lists import read_columns
 
     named = read_columns(speaker_list, ["speaker"])["speaker"].to_pylist() if speaker_list else None
     data = read_datadir(directory, allow_pipes=allow_pipes)
     rest, chosen = split_speakers(data, speakers=speakers, share=share, named=named, seed=seed)
-    for out, part in ((out_a, rest), (out_b, chosen)):
-        write_datadir(out, part)
+    parts = [(out_a, rest), (out_b, chosen)]
+    write_datadirs(parts)
+    for out, part in parts:
         click.echo(f"{out}: {len(part)} utterances, {len(set(part.speakers))} speakers")
 
 

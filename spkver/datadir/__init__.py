@@ -13,7 +13,7 @@ from spkver.datadir.count import Stats, stats
 from spkver.datadir.read import Problem, read_datadir, validate
 from spkver.datadir.seconds import read_seconds
 from spkver.datadir.table import DataDir, from_columns
-from spkver.datadir.write import write_datadir
+from spkver.datadir.write import write_datadir, write_datadirs
 
 __all__ = [
     "DataDir",
@@ -30,4 +30,5 @@ __all__ = [
     "subset",
     "validate",
     "write_datadir",
+    "write_datadirs",
 ]

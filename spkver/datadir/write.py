@@ -21,7 +21,7 @@ from spkver.datadir.table import (
     repeated,
 )
 from spkver.errors import InputError
-from spkver.files import StrPath, atomic_directory
+from spkver.files import StrPath, atomic_directories
 
 _TIMES = ("start", "end", "seconds")
 
@@ -32,28 +32,34 @@ def write_datadir(path: StrPath, data: DataDir) -> None:
     Raises InputError for what the format cannot hold (blanks in an id or speaker, line ends in a path), for repeated
     ids, and if something other than a data directory stands at `path`.
     """
-    target = Path(path)
-    if target.exists() and not (target / "wav.scp").is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{path}: exists and is not a data directory; choose another place")
-    table = data.table.sort_by("id")
+    write_datadirs([(path, data)])
+
+
+def write_datadirs(parts: Sequence[tuple[StrPath, DataDir]]) -> None:
+    """Write data directories that belong together, all of them or none; see `write_datadir`."""
+    with atomic_directories(*(path for path, _ in parts), holds="wav.scp") as folders:
+        for folder, (_, data) in zip(folders, parts):
+            _write_lists(folder, data.table.sort_by("id"))
+
+
+def _write_lists(folder: Path, table: pa.Table) -> None:
     _check_writable(table)
     names = [name for name in table.column_names if table[name].null_count < len(table)]
     segmented = "start" in names
-    with atomic_directory(target) as part:
-        _write_pairs(part / "wav.scp", table, "recording", "path", unique=not segmented)
-        _write_pairs(part / "utt2spk", table, "id", "speaker", unique=True)
-        if segmented:
-            end = pc.fill_null(table["end"], -1.0)
-            text = [table["id"], table["recording"], table["start"].cast(pa.string()), end.cast(pa.string())]
-            _write_lines(part / "segments", text)
-        if "channel" in names:
-            _write_channels(part / CHANNELS, table)
-        for name, file in OF_UTTERANCES.items():
-            if name in names:
-                _write_pairs(part / file, table, "id", name, unique=True)
-        for name, file in OF_SPEAKERS.items():
-            if name in names:
-                _write_pairs(part / file, table, "speaker", name)
+    _write_pairs(folder / "wav.scp", table, "recording", "path", unique=not segmented)
+    _write_pairs(folder / "utt2spk", table, "id", "speaker", unique=True)
+    if segmented:
+        end = pc.fill_null(table["end"], -1.0)
+        text = [table["id"], table["recording"], table["start"].cast(pa.string()), end.cast(pa.string())]
+        _write_lines(folder / "segments", text)
+    if "channel" in names:
+        _write_channels(folder / CHANNELS, table)
+    for name, file in OF_UTTERANCES.items():
+        if name in names:
+            _write_pairs(folder / file, table, "id", name, unique=True)
+    for name, file in OF_SPEAKERS.items():
+        if name in names:
+            _write_pairs(folder / file, table, "speaker", name)
 
 
 def _check_writable(table: pa.Table) -> None:

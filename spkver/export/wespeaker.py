@@ -56,7 +56,7 @@ class WeSpeakerExport:
             )
         tensors = to_theirs(encoder.network.state_dict(), wespeaker.layout(NETWORKS[name]))
         config = {"model": name, "model_args": arguments, "dataset_args": dataset}
-        with atomic_directory(path) as folder:
+        with atomic_directory(path, holds=CONFIG) as folder:
             torch.save(tensors, folder / WEIGHTS[0])
             (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         said = [f"{path}: WeSpeaker's {name}, {len(tensors)} tensors"]

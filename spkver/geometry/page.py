@@ -49,7 +49,7 @@ class Experiment:
 
 def write_experiment(experiment: Experiment, out: StrPath) -> str:
     """Write the directory `out`: results.json, results.md, and each picture as PNG and SVG; return the tables."""
-    with atomic_directory(out) as folder, style():
+    with atomic_directory(out, holds=RESULTS) as folder, style():
         for picture in experiment.pictures:
             picture.figure.savefig(folder / f"{picture.name}.png", dpi=160)
             # without the date, so that the same numbers give the same file

@@ -19,7 +19,7 @@ import numpy as np
 from spkver import lists
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError
-from spkver.files import StrPath, atomic_file, write_text
+from spkver.files import StrPath, atomic_files
 from spkver.interop.form import Form, from_arrays
 
 _TYPES: dict[bytes, np.dtype] = {b"FV ": np.dtype("<f4"), b"DV ": np.dtype("<f8")}
@@ -74,15 +74,17 @@ def write_ark(
     """
     encode = _text if text else _binary
     offsets = []
-    with atomic_file(path) as part, open(part, "wb") as stream:
-        for key, vector in zip(keys, vectors, strict=True):
-            if not key or re.search(r"\s", key):
-                raise InputError(f"the id '{key}' holds a blank or nothing: an ark file cannot have it as a key")
-            stream.write(f"{key} ".encode())
-            offsets.append(stream.tell())
-            stream.write(encode(vector))
-    if scp is not None:
-        write_text(scp, "".join(f"{key} {path}:{offset}\n" for key, offset in zip(keys, offsets)))
+    with atomic_files(*([path] if scp is None else [scp, path])) as parts:
+        with open(parts[-1], "wb") as stream:
+            for key, vector in zip(keys, vectors, strict=True):
+                if not key or re.search(r"\s", key):
+                    raise InputError(f"the id '{key}' holds a blank or nothing: an ark file cannot have it as a key")
+                stream.write(f"{key} ".encode())
+                offsets.append(stream.tell())
+                stream.write(encode(vector))
+        if scp is not None:
+            lines = "".join(f"{key} {path}:{offset}\n" for key, offset in zip(keys, offsets))
+            parts[0].write_text(lines, encoding="utf-8")
 
 
 def _binary(vector: np.ndarray) -> bytes:

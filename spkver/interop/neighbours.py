@@ -15,7 +15,7 @@ import numpy as np
 
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError, load_optional
-from spkver.files import StrPath, atomic_file
+from spkver.files import StrPath, atomic_files
 from spkver.interop import jsonl
 from spkver.interop.form import Form, from_arrays
 from spkver.scoring.cosine import unit
@@ -67,18 +67,18 @@ def write(path: StrPath, embeddings: Embeddings, dtype: str) -> None:
     for start in range(0, len(units), _BLOCK):
         index.add(units[start : start + _BLOCK])
     lengths = np.linalg.norm(embeddings.vectors.astype(np.float64), axis=1)
-    with atomic_file(f"{path}.jsonl") as part, Path(part).open("w", encoding="utf-8") as stream:
-        about = {"model": embeddings.model, "front_end": embeddings.front_end}
-        stream.write(json.dumps({jsonl.HEADER: about}) + "\n")
-        for row, name in enumerate(embeddings.ids):
-            line: dict[str, Any] = {"id": name, "length": float(lengths[row])}
-            if embeddings.speakers is not None:
-                line["speaker"] = embeddings.speakers[row]
-            if embeddings.times is not None:
-                line |= dict(zip(("start", "end"), embeddings.times[row].tolist()))
-            stream.write(json.dumps(line) + "\n")
-    with atomic_file(path) as part:
-        faiss.write_index(index, str(part))
+    with atomic_files(path, f"{path}.jsonl") as (vectors, whose):
+        faiss.write_index(index, str(vectors))
+        with whose.open("w", encoding="utf-8") as stream:
+            about = {"model": embeddings.model, "front_end": embeddings.front_end}
+            stream.write(json.dumps({jsonl.HEADER: about}) + "\n")
+            for row, name in enumerate(embeddings.ids):
+                line: dict[str, Any] = {"id": name, "length": float(lengths[row])}
+                if embeddings.speakers is not None:
+                    line["speaker"] = embeddings.speakers[row]
+                if embeddings.times is not None:
+                    line |= dict(zip(("start", "end"), embeddings.times[row].tolist()))
+                stream.write(json.dumps(line) + "\n")
 
 
 def _empty(faiss: Any, dim: int, dtype: str) -> Any:

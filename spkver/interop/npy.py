@@ -9,7 +9,7 @@ import numpy as np
 from spkver import lists
 from spkver.embeddings import Embeddings, pack_vectors
 from spkver.errors import InputError
-from spkver.files import StrPath, atomic_file, write_text
+from spkver.files import StrPath, atomic_files
 from spkver.interop.form import NUMPY_ERRORS, Form, from_arrays
 
 
@@ -32,9 +32,10 @@ def write(path: StrPath, embeddings: Embeddings, dtype: str) -> None:
     """Write an npy file and its ids."""
     if any("\n" in name or not name.strip() for name in embeddings.ids):
         raise InputError("an id is empty or holds a line end: write .npz or .parquet")
-    with atomic_file(path) as part, open(part, "wb") as stream:
-        np.save(stream, pack_vectors(embeddings.vectors, dtype)[0])
-    write_text(Path(path).with_suffix(".ids"), "".join(f"{name}\n" for name in embeddings.ids))
+    with atomic_files(path, Path(path).with_suffix(".ids")) as (vectors, ids):
+        with open(vectors, "wb") as stream:
+            np.save(stream, pack_vectors(embeddings.vectors, dtype)[0])
+        ids.write_text("".join(f"{name}\n" for name in embeddings.ids), encoding="utf-8")
 
 
 FORM = Form(read, write, dtypes=("float32", "float16"), times=False)

@@ -10,7 +10,6 @@ recordings have changed since. One run works on a partial directory; a second on
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -25,11 +24,13 @@ from typing import Protocol
 from spkver.errors import InputError, RunError
 from spkver.files import (
     LOCK,
+    NO_ROOM,
     StrPath,
     atomic_file,
     locked,
     read_json,
     readable_size,
+    recover,
     replace_directory,
     sha256,
     write_json,
@@ -42,7 +43,6 @@ from spkver.progress import bar
 
 _PLAN = "plan.json"  # the fingerprint of the run that a partial directory belongs to
 _RECORDS = "records"  # one JSON per finished shard
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def build(
     Raises InputError if something else stands at `out`, another run is making it, or it does not fit on the disk;
     RunError past `max_rejected`, if a process dies, or if the disk fills up.
     """
-    target = Path(out)
+    target = Path(os.path.realpath(out))  # a link stays, also one that leads to nothing yet
     if jobs < 1:
         raise InputError(f"{jobs} processes wanted: at least 1")
     if target.exists():
@@ -126,7 +126,7 @@ def build(
             records, kept = _make_all(part, header, tasks, jobs, max_rejected, what)
             return _finish(target, part, header, records, mark, kept)
         except OSError as error:
-            if error.errno is None or error.errno not in _NO_ROOM:
+            if error.errno is None or error.errno not in NO_ROOM:
                 raise
             raise RunError(
                 f"{part}: no room left ({os.strerror(error.errno)}); make room and run again to go on"
@@ -176,9 +176,9 @@ def _prepare(part: Path, mark: str) -> None:
                 _remove(path)
         plan.unlink(missing_ok=True)
         write_json(plan, {"fingerprint": mark})
-    for leftover in [*part.glob(".*.part"), *(part / _RECORDS).glob(".*.part")]:
-        leftover.unlink(missing_ok=True)
     (part / _RECORDS).mkdir(exist_ok=True)
+    for folder in (part, part / _RECORDS):
+        recover(folder)
 
 
 def _remove(path: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import shutil
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,8 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from spkver.errors import InputError
-from spkver.files import StrPath, replace_directory, write_json, write_text
+from spkver.files import StrPath, atomic_directory, write_json, write_text
 from spkver.packs.layout import INDEX, REJECTED, SCHEMA, Coding, Header, Kind, Shard, encode, index, shard_name
 
 BATCH_ROWS = 256
@@ -128,11 +125,9 @@ class PackWriter:
         self._shard: ShardWriter | None = None
 
     def __enter__(self) -> PackWriter:
-        if self._target.exists() and not (self._target / INDEX).is_file():
-            raise InputError(f"{self._target}: exists and is not a pack; choose another place")
-        self._target.parent.mkdir(parents=True, exist_ok=True)
-        name = self._target.name
-        self._part = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".part", dir=self._target.parent))
+        self._stack = contextlib.ExitStack()
+        self._part = self._stack.enter_context(atomic_directory(self._target, holds=INDEX))
+        self._stack.push(self._finish)
         return self
 
     def add(self, id: str, speaker: str, session: str | None, values: np.ndarray) -> None:
@@ -143,22 +138,19 @@ class PackWriter:
         if self._shard.rows == self._rows_per_shard:
             self._close_shard()
 
-    def __exit__(
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def _finish(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if error is not None:
-                if self._shard is not None:
-                    self._shard.abandon()
-                return
+        if error is None:
             self._close_shard()
             content = index(self.header, self._shards, speakers=len(self._speakers), rejected=0, mark="")
             write_text(self._part / REJECTED, "")
             write_json(self._part / INDEX, content)
-            self._part.chmod(0o755)
-            replace_directory(self._part, self._target)
-        finally:
-            shutil.rmtree(self._part, ignore_errors=True)
+        elif self._shard is not None:
+            self._shard.abandon()
 
     def _close_shard(self) -> None:
         if self._shard is not None:

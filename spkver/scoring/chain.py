@@ -163,7 +163,7 @@ def write_chain(path: StrPath, chain: Chain) -> None:
         if value is not None
     }
     about = {"model": chain.model, "steps": [step.name for step in chain.steps]}
-    with atomic_directory(path) as folder:
+    with atomic_directory(path, holds="chain.yaml") as folder:
         safetensors.numpy.save_file(arrays, folder / "chain.safetensors")
         (folder / "chain.yaml").write_text(yaml.safe_dump(about, sort_keys=False), encoding="utf-8")
 

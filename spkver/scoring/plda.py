@@ -148,7 +148,7 @@ def coral(plda: Plda, domain: Embeddings) -> Plda:
 
 def write_plda(path: StrPath, plda: Plda) -> None:
     """Write a model as a directory: plda.safetensors and plda.yaml."""
-    with atomic_directory(path) as folder:
+    with atomic_directory(path, holds="plda.yaml") as folder:
         arrays = {name: np.ascontiguousarray(getattr(plda, name)) for name in ("mean", "between", "within")}
         safetensors.numpy.save_file(arrays, folder / "plda.safetensors")
         (folder / "plda.yaml").write_text(yaml.safe_dump({"model": plda.model}), encoding="utf-8")

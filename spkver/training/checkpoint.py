@@ -52,7 +52,7 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int, world: World = ALONE) 
     target, name = folder / f"step-{checkpoint.step:08d}", shard_name(world.rank)
     with _said_plainly(target), contextlib.ExitStack() as stack:
         with world.together(), _said_plainly(target):
-            part = stack.enter_context(atomic_directory(target)) if world.main else None
+            part = stack.enter_context(atomic_directory(target, holds=None)) if world.main else None
         part = world.broadcast(part)
         assert part is not None
         with world.together(), _said_plainly(target):

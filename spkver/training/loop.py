@@ -13,6 +13,7 @@ from spkver import progress
 from spkver.errors import StoppedError
 from spkver.files import atomic_directory, atomic_file, recover
 from spkver.losses.loss import check_labels
+from spkver.modeldir import CONFIG
 from spkver.training import checkpoint
 from spkver.training.batches import Prefetcher
 from spkver.training.checkpoint import Checkpoint
@@ -165,7 +166,7 @@ class Trainer:
         self.say(f"model: {self.out / 'model'}")
 
     def _best_as_model(self) -> None:
-        with atomic_directory(self.out / "model") as part:
+        with atomic_directory(self.out / "model", holds=CONFIG) as part:
             shutil.copytree(self.out / "model-best", part, dirs_exist_ok=True)
         best_head = head_file(self.out / "model-best")
         if best_head.is_file():  # not there if an older version wrote the best model
