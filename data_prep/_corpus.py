@@ -11,6 +11,7 @@ import click
 
 from data_prep._download import Source
 from data_prep._tree import Tree
+from spkver.cli import outputs
 from spkver.cli import run as run_command
 from spkver.datadir import DataDir, write_datadirs
 from spkver.errors import InputError
@@ -56,7 +57,7 @@ def _arguments() -> list[Callable]:
     headers = "Read every recording's duration from its header, for utt2dur."
     return [
         click.argument("root", type=_PATH),
-        click.argument("out", type=_PATH),
+        click.argument("out", type=outputs.FOLDER),
         click.option("--files", type=_PATH, help=listing),
         click.option("--durations/--no-durations", default=True, show_default=True, help=headers),
     ]

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from data_prep import _corpus, _trials
 from data_prep._tree import join_words
+from spkver.cli import outputs
 from spkver.datadir import DataDir, read_datadir
 from spkver.errors import InputError
 
@@ -47,7 +48,7 @@ _PATH = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=_PATH)
-@click.argument("out", type=_PATH)
+@click.argument("out", type=outputs.DIRECTORY)
 @click.option("--base", type=_PATH, help="Relative paths are below this folder [default: the current one].")
 @click.option("--allow-pipes", is_flag=True, help="Keep shell commands in wav.scp.")
 def command(directory: Path, out: Path, base: Path | None, allow_pipes: bool) -> None:

@@ -19,6 +19,7 @@ import click
 from data_prep import _corpus
 from data_prep._manifests import absolute, number, read_objects, text
 from data_prep._tree import as_words
+from spkver.cli import outputs
 from spkver.datadir import DataDir, from_columns
 from spkver.errors import InputError
 
@@ -184,7 +185,7 @@ _PATH = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("manifests", metavar="MANIFEST...", type=_PATH, nargs=-1, required=True)
-@click.argument("out", type=_PATH)
+@click.argument("out", type=outputs.DIRECTORY)
 @click.option("--base", type=_PATH, help="Relative paths are below this folder [default: the current one].")
 @click.option("--session", help="The field of `custom` that holds the session.")
 def command(manifests: tuple[Path, ...], out: Path, base: Path | None, session: str | None) -> None:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from data_prep import _archive, _corpus
 from data_prep._manifests import absolute, read_objects, text
 from data_prep._tree import Tree, as_words
+from spkver.cli import outputs
 from spkver.datadir import DataDir, from_columns, read_seconds
 from spkver.errors import InputError
 from spkver.lists import read_lines
@@ -91,7 +92,7 @@ _PATH = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("listing", metavar="LIST", type=_PATH)
-@click.argument("out", type=_PATH)
+@click.argument("out", type=outputs.DIRECTORY)
 @click.option("--audio", type=_PATH, help="Where the recordings of shards are unpacked.")
 @click.option("--base", type=_PATH, help="Relative paths are below this folder [default: the current one].")
 @click.option("--durations/--no-durations", default=True, show_default=True, help="Read durations from the headers.")

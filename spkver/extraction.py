@@ -15,7 +15,7 @@ from spkver.datadir import DataDir, read_datadir
 from spkver.embeddings import Embeddings, write_embeddings
 from spkver.encoder import BATCH_SECONDS, Encoder, equal_lengths
 from spkver.errors import InputError, RunError
-from spkver.files import StrPath, write_text
+from spkver.files import StrPath, file_place, write_text
 from spkver.packs.reader import Pack
 
 
@@ -45,6 +45,7 @@ def extract(
     Recordings that cannot serve go to `out`.rejected.jsonl with their reason. Raises RunError when their share is over
     `max_rejected`, InputError when the source's front end or sample rate is not the model's.
     """
+    file_place(out, plain=True)  # before the work
     root = Path(source)
     if (root / "pack.json").is_file():
         pack = Pack.open(root)

@@ -37,9 +37,22 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextlib.contextmanager
 def atomic_file(path: StrPath, mode: int | None = None) -> Iterator[Path]:
-    """Yield a temporary path; on success it takes the place of `path`. See `atomic_files`."""
-    with atomic_files(path, mode=mode) as (part,):
+    """Yield a temporary path; on success it takes the place of `path`. See `atomic_files`.
+
+    What is no file but can be written to (/dev/stdout, a terminal) gets the content when it is complete.
+    """
+    file_place(path)
+    stream = _stream(path)
+    if stream is None:
+        with atomic_files(path, mode=mode) as (part,):
+            yield part
+        return
+    with stream, _full_disk_named(path), tempfile.TemporaryDirectory() as folder:
+        part = Path(folder, Path(path).name)
+        part.touch()
         yield part
+        with part.open("rb") as content:
+            shutil.copyfileobj(content, stream)
 
 
 @contextlib.contextmanager
@@ -47,20 +60,14 @@ def atomic_files(*paths: StrPath, mode: int | None = None) -> Iterator[tuple[Pat
     """Yield a temporary path for each path; on success all of them are synced and take their places.
 
     Files that belong together are given together, first the one that readers open: where it stands, the others are of
-    the same run. A link is followed. What is no file but can be written to (/dev/stdout, a terminal) gets the content
-    when it is complete. Parts that killed runs left for the same paths are removed.
+    the same run. A link is followed. Parts that killed runs left for the same paths are removed.
 
     mode: who may read them, 0o600 for their owner alone (at no time more than that); by default as the umask says
     Raises InputError, before anything is made, for a path where no file can be; OSError naming the path where the disk
     is full, whatever error the library that writes makes of that.
     """
-    targets = [file_place(path) for path in paths]
+    targets = [file_place(path, plain=True) for path in paths]
     with contextlib.ExitStack() as stack:
-        streams = [_stream(path) for path in paths]
-        for number, stream in enumerate(streams):
-            if stream is not None:
-                stack.enter_context(stream)
-                targets[number] = Path(tempfile.gettempdir(), targets[number].name)
         stack.enter_context(_full_disk_named(*paths[:1]))
         parts = [stack.enter_context(_beside(target, ".part")) / target.name for target in targets]
         for part in parts:
@@ -69,11 +76,7 @@ def atomic_files(*paths: StrPath, mode: int | None = None) -> Iterator[tuple[Pat
         for part in parts:
             part.chmod(0o666 & ~_umask() if mode is None else mode)
             sync(part)
-        for part, stream in zip(parts, streams):
-            if stream is not None:
-                with part.open("rb") as content:
-                    shutil.copyfileobj(content, stream)
-        _put([(part, target) for part, target, stream in zip(parts, targets, streams) if stream is None])
+        _put(list(zip(parts, targets)))
 
 
 @contextlib.contextmanager
@@ -108,9 +111,10 @@ def atomic_directories(*paths: StrPath, holds: str | None = None) -> Iterator[tu
         _put(list(zip(parts, targets)))
 
 
-def file_place(path: StrPath) -> Path:
+def file_place(path: StrPath, *, plain: bool = False) -> Path:
     """Where a file written to `path` goes: links are followed, also one that leads to nothing yet.
 
+    plain: it has to be a regular file, since others go beside it or it is read again
     Raises InputError where a file can neither be put nor written to: a directory, a named pipe, a disk, or a folder
     that is not writable.
     """
@@ -119,6 +123,8 @@ def file_place(path: StrPath) -> Path:
     try:
         if number is not None:
             os.write(number, b"")
+            if plain:
+                raise InputError(f"{path}: has to be a file, since others go beside it or it is read again")
             return target
         kind = Path(path).stat().st_mode
     except FileNotFoundError:
@@ -127,7 +133,7 @@ def file_place(path: StrPath) -> Path:
         raise InputError(f"{path}: cannot be written to ({error.strerror})") from error
     if stat.S_ISREG(kind):
         _check_folder(path, target)
-    elif not stat.S_ISCHR(kind):
+    elif plain or not stat.S_ISCHR(kind):
         known = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a named pipe", stat.S_IFBLK: "a disk"}
         raise InputError(f"{path}: is {known.get(stat.S_IFMT(kind), 'no file')}; give the name of a file")
     return target
@@ -139,13 +145,24 @@ def directory_place(path: StrPath, holds: str | None = None) -> Path:
     Raises InputError where something else stands: a file, or, with `holds`, a directory that is not empty and has no
     file of that name.
     """
-    target = Path(os.path.realpath(path))
-    if target.exists():
-        if not target.is_dir():
-            raise InputError(f"{path}: is a file; give the name of a directory")
-        if holds is not None and not (target / holds).exists() and any(target.iterdir()):
-            raise InputError(f"{path}: holds other files (no {holds}) and is not replaced; choose another place")
+    target = _no_file(path)
+    if holds is not None and target.exists() and not (target / holds).exists() and any(target.iterdir()):
+        raise InputError(f"{path}: holds other files (no {holds}) and is not replaced; choose another place")
     _check_folder(path, target)
+    return target
+
+
+def folder_place(path: StrPath) -> Path:
+    """Where a directory is, or will be, that files are put into; raises InputError where that is not possible."""
+    target = _no_file(path)
+    _check_folder(path, target / "any")
+    return target
+
+
+def _no_file(path: StrPath) -> Path:
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{path}: is a file; give the name of a directory")
     return target
 
 

@@ -14,7 +14,7 @@ from spkver.embeddings import Embeddings, write_parts
 from spkver.encoder import Encoder
 from spkver.errors import InputError
 from spkver.extraction import BATCH_SECONDS, settle
-from spkver.files import StrPath
+from spkver.files import StrPath, file_place
 from spkver.packs.reader import Pack
 
 CHUNK_SECONDS = 300.0  # decoded at a time
@@ -60,6 +60,7 @@ def extract_windows(
     out to be damaged stay. Raises RunError when their share is over
     `max_rejected`, InputError for windows shorter than the model takes, and for features.
     """
+    file_place(out, plain=True)  # before the work
     length, step = (round(seconds * encoder.sample_rate) for seconds in (window, hop))
     if length < encoder.min_samples or step < 1:
         raise InputError(

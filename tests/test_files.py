@@ -1,16 +1,30 @@
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
+from spkver import files
 from spkver.errors import InputError, load_optional, nearest
 from spkver.files import (
+    atomic_directories,
     atomic_directory,
     atomic_file,
+    atomic_files,
+    file_place,
+    folder_place,
     inside,
     locked,
     read_json,
@@ -196,3 +210,239 @@ def test_files_of_a_directory_are_readable_as_the_umask_says(tmp_path):
         os.umask(before)
     assert (tmp_path / "model/weights").stat().st_mode & 0o777 == 0o640
     assert (tmp_path / "model").stat().st_mode & 0o777 == 0o750
+
+
+# --- what stands at the place of an output ---------------------------------------------------------------------------
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "big").mkdir()
+    (tmp_path / "big" / "old").write_text("old")
+    (tmp_path / "big" / "folder").mkdir()
+    for name, leads_to in (("a", "big/old"), ("b", "big/new"), ("c", "a"), ("d", "big/folder"), ("e", "big/none")):
+        (tmp_path / name).symlink_to(leads_to)
+    for name in "abc":
+        write_text(tmp_path / name, name)
+    for name in "de":
+        with atomic_directory(tmp_path / name) as part:
+            (part / "x").write_text(name)
+    assert all((tmp_path / name).is_symlink() for name in "abcde")
+    assert names(tmp_path / "big") == ["folder", "new", "none", "old"]
+    assert [(tmp_path / "big" / name).read_text() for name in ("old", "new", "folder/x", "none/x")] == list("cbde")
+
+
+def test_a_named_pipe_is_refused_and_stays(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, message in (("pipe", "is a named pipe"), ("link", "is a named pipe"), ("loop", "symbolic links")):
+        with pytest.raises(InputError, match=message), atomic_file(tmp_path / name):
+            pytest.fail("nothing is to be written")
+    assert stat.S_ISFIFO((tmp_path / "pipe").lstat().st_mode) and names(tmp_path) == ["link", "loop", "pipe"]
+
+
+def test_a_device_is_written_to_and_stays(tmp_path):
+    try:
+        os.mknod(tmp_path / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        (tmp_path / "null").write_text("")
+    except OSError:
+        pytest.skip("devices are made by root alone, where the file system has them")
+    write_text(tmp_path / "null", "ab")
+    with pytest.raises(InputError, match="give the name of a file"), atomic_files(tmp_path / "null", tmp_path / "b"):
+        pytest.fail("a file beside it would have to be there, too")
+    assert (tmp_path / "null").is_char_device() and names(tmp_path) == ["null"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux")
+def test_an_open_file_gets_the_content_after_what_it_has(tmp_path):
+    """As with `command /dev/stdout >> log`; a pipe is written to likewise."""
+    (tmp_path / "log").write_text("before\n")
+    with (tmp_path / "log").open("a") as stream:
+        (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{stream.fileno()}")
+        for text in ("one\n", "two\n"):
+            write_text(tmp_path / "stdout", text)
+        with pytest.raises(KeyError), atomic_file(tmp_path / "stdout") as part:
+            part.write_text("half")
+            raise KeyError
+        with pytest.raises(InputError, match="has to be a file"):
+            file_place(tmp_path / "stdout", plain=True)
+    assert (tmp_path / "stdout").is_symlink() and (tmp_path / "log").read_text() == "before\none\ntwo\n"
+    with pytest.raises(InputError, match="cannot be written to"), atomic_file(tmp_path / "stdout"):
+        pytest.fail("it is closed")
+    reader, writer = os.pipe()
+    write_text(f"/proc/self/fd/{writer}", "through")
+    assert os.read(reader, 10) == b"through"
+    with pytest.raises(InputError, match="cannot be written to"):
+        file_place(f"/dev/fd/{reader}")
+
+
+def test_a_directory_takes_no_other_place(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter").write_text("mine")
+    for name, message in (("file", "is a file"), ("thesis", r"holds other files \(no model.yaml\)")):
+        with pytest.raises(InputError, match=message), atomic_directory(tmp_path / name, holds="model.yaml"):
+            pytest.fail("nothing is to be written")
+    with pytest.raises(InputError, match="file: is a file"):
+        folder_place(tmp_path / "file")
+    with pytest.raises(InputError, match="Not a directory"):
+        file_place(tmp_path / "file" / "x")
+    assert (tmp_path / "file").read_text() == (tmp_path / "thesis" / "chapter").read_text() == "mine"
+    for _ in range(2):
+        with atomic_directory(tmp_path / "new", holds="model.yaml") as part:
+            (part / "model.yaml").write_text("")
+    assert names(tmp_path) == ["file", "new", "thesis"]
+
+
+# --- outputs that belong together ------------------------------------------------------------------------------------
+
+
+def write_pair(make, paths, text):
+    with make(*paths) as parts:
+        for part in parts:
+            (part / "x" if part.is_dir() else part).write_text(text)
+
+
+def read_pair(paths):
+    return [(path / "x" if path.is_dir() else path).read_text() if path.exists() else None for path in paths]
+
+
+@pytest.mark.parametrize("make", [atomic_files, atomic_directories])
+@pytest.mark.parametrize("step", range(9))
+def test_the_first_of_several_outputs_never_stands_beside_others_of_another_run(tmp_path, make, step, monkeypatch):
+    """The process stops at each of the renames in turn."""
+    paths = [tmp_path / "a", tmp_path / "elsewhere" / "b"]
+    write_pair(make, paths, "old")
+    renames = {"left": step}
+    stopped = {}
+
+    def stopping(name):
+        inner = getattr(Path, name)
+
+        def rename(self, target):
+            if not renames["left"]:  # what a kill leaves, before anything tidies up
+                stopped.setdefault("pair", read_pair(paths))
+            renames["left"] -= 1
+            return inner(self, target)
+
+        return rename
+
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(Path, name, stopping(name))
+    write_pair(make, paths, "new")
+    first, other = stopped.get("pair", ["new", "new"])
+    assert first is None or first == other
+    assert read_pair(paths) == ["new", "new"] and names(tmp_path) == ["a", "elsewhere"]
+    assert names(tmp_path / "elsewhere") == ["b"]
+
+
+@pytest.mark.parametrize("make", [atomic_files, atomic_directories])
+def test_older_outputs_come_back_where_the_new_ones_cannot_take_their_places(tmp_path, make, monkeypatch):
+    paths = [tmp_path / "a", tmp_path / "b"]
+    write_pair(make, paths, "old")
+
+    def fails(part, target):
+        raise OSError(errno.EIO, "the disk fails")
+
+    monkeypatch.setattr(files, "_replace", fails)
+    with pytest.raises(OSError, match="the disk fails"):
+        write_pair(make, paths, "new")
+    assert read_pair(paths) == ["old", "old"] and names(tmp_path) == ["a", "b"]
+
+
+def test_outputs_within_each_other_are_refused(tmp_path):
+    (tmp_path / "link").symlink_to("a")
+    for other in ("a", "a/b", "link", "link/b"):
+        with (
+            pytest.raises(InputError, match="is, or is within, another directory"),
+            atomic_directories(tmp_path / "a", tmp_path / other),
+        ):
+            pytest.fail("nothing is to be written")
+
+
+# --- leftovers -------------------------------------------------------------------------------------------------------
+
+
+_WRITER = """
+import sys, time
+from spkver.files import atomic_directory, atomic_file
+with (atomic_directory if sys.argv[2] == "directory" else atomic_file)(sys.argv[1]) as part:
+    print(part, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_leftovers_of_killed_runs_are_swept_and_those_of_living_ones_stay(tmp_path, kind):
+    run = [sys.executable, "-c", _WRITER, str(tmp_path / "out"), kind]
+    make = atomic_directories if kind == "directory" else atomic_files
+    with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as alive:
+        part = Path(alive.stdout.readline().strip())
+        (tmp_path / ".other.12345678.part").mkdir()  # of another output
+        write_text(tmp_path / "out", "mine") if kind == "file" else write_pair(
+            atomic_directories, [tmp_path / "out"], ""
+        )
+        assert part.exists()
+        alive.send_signal(signal.SIGKILL)
+        alive.wait()
+        assert part.exists()
+    write_pair(make, [tmp_path / "out"], "mine")
+    assert names(tmp_path) == [".other.12345678.part", "out"]
+
+
+def test_a_directory_comes_back_when_its_successor_never_came(tmp_path):
+    moved = tmp_path / ".model.abcdefgh.old" / "model"
+    moved.mkdir(parents=True)
+    (moved / "weights").write_text("old")
+    with pytest.raises(KeyError), atomic_directory(tmp_path / "model"):
+        raise KeyError
+    assert names(tmp_path) == ["model"] and (tmp_path / "model" / "weights").read_text() == "old"
+
+
+def test_without_locks_nobody_elses_part_is_removed(tmp_path, monkeypatch):
+    def no_locks(handle, operation):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    (tmp_path / ".out.abcdefgh.part").mkdir()
+    write_text(tmp_path / "out", "mine")
+    assert names(tmp_path) == [".out.abcdefgh.part", "out"]
+    recover(tmp_path)  # of a directory that one process writes at a time
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_lock_is_waited_for(tmp_path):
+    said = []
+    with contextlib.ExitStack() as first:
+        first.enter_context(locked(tmp_path))
+        threading.Timer(0.3, first.pop_all().close).start()
+        begun = time.monotonic()
+        with locked(tmp_path, patience=30, say=said.append):
+            assert time.monotonic() - begun >= 0.25
+    assert said == [f"{tmp_path}: waiting for another run (process {os.getpid()} on {os.uname().nodename})"]
+    with locked(tmp_path), pytest.raises(InputError, match="another run is at work"), locked(tmp_path, patience=0.1):
+        pytest.fail("it is held")
+
+
+# --- a full disk -----------------------------------------------------------------------------------------------------
+
+
+class LibraryError(Exception):
+    """As safetensors has one."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Error writing bytes to file. Detail: [errno 122] Disk quota exceeded"),
+        LibraryError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("write error in x.faiss: 5 != 10 (File too large)"),
+    ],
+)
+@pytest.mark.parametrize("make", [atomic_file, atomic_directory])
+def test_a_full_disk_names_the_output(tmp_path, make, error):
+    with pytest.raises(OSError, match=r"No space left|quota|too large") as found, make(tmp_path / "out"):
+        raise error
+    assert found.value.filename == str(tmp_path / "out")
+    assert found.value.strerror in {os.strerror(number) for number in files.NO_ROOM} and names(tmp_path) == []

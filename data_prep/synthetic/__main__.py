@@ -9,10 +9,11 @@ import click
 
 from data_prep import _corpus
 from data_prep.synthetic.corpus import Plan, generate
+from spkver.cli import outputs
 
 
 @click.command()
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=outputs.DIRECTORY)
 @click.option("--train-speakers", type=int, default=Plan.train_speakers, show_default=True)
 @click.option("--dev-speakers", type=int, default=Plan.dev_speakers, show_default=True)
 @click.option("--eval-speakers", type=int, default=Plan.eval_speakers, show_default=True)

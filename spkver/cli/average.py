@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import click
 
+from spkver.cli import outputs
+from spkver.modeldir import CONFIG
+
 
 @click.command(name="average")
 @click.argument("experiment", type=click.Path())
-@click.argument("out", type=click.Path())
+@click.argument("out", type=outputs.directory(CONFIG))
 @click.option("--last", type=click.IntRange(min=1), default=5, show_default=True, help="So many checkpoints.")
 def command(experiment: str, out: str, last: int) -> None:
     """Write the mean of the last checkpoints of the run EXPERIMENT as the model directory OUT.

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from spkver.cli import labelled
+from spkver.cli import labelled, outputs
 from spkver.files import write_json
 from spkver.report import tables
 from spkver.scoring.breakdown import break_down, read_table, worst_speakers
@@ -26,7 +26,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--edges", help="Edges of the bands of a column of numbers: 2,5,10. Without: quarters.")
 @click.option("--most", type=click.IntRange(min=1), default=10, show_default=True, help="Speakers to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--out", type=_FILE, help="Write all rows to this JSON file, too.")
+@click.option("--out", type=outputs.FILE, help="Write all rows to this JSON file, too.")
 def command(
     scores: Path,
     table: Path,

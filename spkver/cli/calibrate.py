@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
+from spkver.cli import outputs
 from spkver.cli.calibration import FILE, calibration, options
 
 
 @click.command()
 @click.argument("scores", type=FILE)
-@click.argument("out", type=FILE)
+@click.argument("out", type=outputs.FILE)
 @click.option("--train", type=FILE, help="Learn from these labelled scores.")
 @options
 def command(scores: Path, out: Path, train: Path | None, **how: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 import numpy as np
 
-from spkver.cli import labelled
+from spkver.cli import labelled, outputs
 from spkver.errors import InputError
 from spkver.scoring import calibration as learn
 from spkver.scoring.breakdown import read_table, speakers_of
@@ -31,7 +31,7 @@ _OPTIONS = (
     click.option("--folds", type=int, help="Cross-validate on SCORES, by speaker."),
     click.option("--speakers", type=FILE, help="Data directory or table of the speakers (for --folds)."),
     click.option("--model", type=FILE, help="Use the map in this file."),
-    click.option("--save", type=FILE, help="Write the map that is learnt to this file."),
+    click.option("--save", type=outputs.FILE, help="Write the map that is learnt to this file."),
 )
 
 

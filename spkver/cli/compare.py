@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import labelled
+from spkver.cli import labelled, outputs
 from spkver.cli.named import named
 from spkver.files import write_json
 from spkver.metrics import OPERATING_POINTS
@@ -29,7 +29,7 @@ from spkver.trials import Scores, read_trials
 @click.option("--replicates", type=click.IntRange(min=20), default=1000, show_default=True, help="Draws of speakers.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
 @click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the numbers to this JSON file, too.")
+@click.option("--out", type=outputs.FILE, help="Write the numbers to this JSON file, too.")
 def command(
     systems: tuple[str, ...],
     trials: Path,

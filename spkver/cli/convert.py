@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from spkver.cli import outputs
 from spkver.embeddings import DTYPES
 from spkver.interop.convert import convert
 from spkver.interop.means import PER
@@ -13,7 +14,7 @@ from spkver.interop.means import PER
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=outputs.FILE)
 @click.option("--per", type=click.Choice(PER), help="One embedding for each, the mean at length 1 each.")
 @click.option("--dtype", type=click.Choice(DTYPES), default=DTYPES[0], show_default=True, help="Kept as.")
 @click.option("--text", is_flag=True, help="Write Kaldi's text form (.ark and .scp).")

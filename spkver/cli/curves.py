@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from spkver.cli import outputs
 from spkver.cli.named import named
 from spkver.report import tables
 from spkver.report.curves import Curve, draw_curves, last_values, read_curves
@@ -21,7 +22,7 @@ from spkver.report.curves import Curve, draw_curves, last_values, read_curves
     show_default=True,
     help="What was logged, by its name in metrics.jsonl.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Directory for the curves, METRIC.png and METRIC.svg.")
+@click.option("--out", type=outputs.FOLDER, help="Directory for the curves, METRIC.png and METRIC.svg.")
 @click.option("--title", default="", help="Above the curves.")
 @click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
 def command(systems: tuple[str, ...], metrics: tuple[str, ...], out: Path | None, title: str, markdown: bool) -> None:

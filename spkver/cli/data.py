@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import data_stats, data_verify
+from spkver.cli import data_stats, data_verify, outputs
 
 _DIR = click.Path(path_type=Path)
+_OUT = outputs.directory("wav.scp")
 _SEED = click.option("--seed", default=0, show_default=True, help="The same seed draws the same.")
 _PIPES = click.option("--allow-pipes", is_flag=True, help="Accept shell commands in wav.scp.")
 
@@ -50,8 +51,8 @@ def validate(directory: Path, allow_pipes: bool, quick: bool) -> None:
 
 @command.command()
 @click.argument("directory", metavar="DIR", type=_DIR)
-@click.argument("out_a", type=_DIR)
-@click.argument("out_b", type=_DIR)
+@click.argument("out_a", type=_OUT)
+@click.argument("out_b", type=_OUT)
 @click.option("--speakers", type=int, help="So many speakers go to OUT_B.")
 @click.option("--share", type=click.FloatRange(0, 1), help="This share of the speakers goes to OUT_B.")
 @click.option("--list", "speaker_list", type=_DIR, help="The speakers in this file, one a line, go to OUT_B.")
@@ -86,7 +87,7 @@ def split(
 
 
 @command.command()
-@click.argument("out", type=_DIR)
+@click.argument("out", type=_OUT)
 @click.argument("directories", metavar="[NAME=]DIR...", nargs=-1, required=True)
 @_PIPES
 def join(out: Path, directories: tuple[str, ...], allow_pipes: bool) -> None:
@@ -119,7 +120,7 @@ def join(out: Path, directories: tuple[str, ...], allow_pipes: bool) -> None:
 
 @command.command()
 @click.argument("directory", metavar="DIR", type=_DIR)
-@click.argument("out", type=_DIR)
+@click.argument("out", type=_OUT)
 @click.option("--seconds", type=float, required=True, help="The length of a piece.")
 @click.option("--hop", type=float, help="From the start of one to that of the next.  [default: a piece's length]")
 @click.option("--most", type=click.IntRange(min=1), help="So many pieces of an utterance at most, the first ones.")
@@ -141,7 +142,7 @@ def cut(directory: Path, out: Path, seconds: float, hop: float | None, most: int
 
 @command.command()
 @click.argument("directory", metavar="DIR", type=_DIR)
-@click.argument("out", type=_DIR)
+@click.argument("out", type=_OUT)
 @click.option("--ids", "id_list", type=_DIR, help="The utterances in this file, one id a line.")
 @click.option("--speakers", type=int, help="So many speakers.")
 @click.option("--per-speaker", type=int, help="At most so many utterances of each speaker.")
@@ -176,7 +177,7 @@ def subset(
 
 @command.command()
 @click.argument("directory", metavar="DIR", type=_DIR)
-@click.argument("out", type=_DIR)
+@click.argument("out", type=outputs.FILE)
 @click.option("--nontargets", type=int, required=True, help="Number of non-target trials, drawn at random.")
 @click.option("--same-gender", is_flag=True, help="Non-targets within one gender only.")
 @click.option("--cross-session", is_flag=True, help="Targets from different sessions only.")

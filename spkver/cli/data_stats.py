@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from spkver.cli import outputs
+
 if TYPE_CHECKING:
     from spkver.datadir import Stats
 
@@ -16,7 +18,7 @@ _PATH = click.Path(path_type=Path)
 @click.command(name="stats")
 @click.argument("source", metavar="DIR|PACK", type=_PATH)
 @click.option("--audio", is_flag=True, help="Levels, SNR, clipping, the same audio twice: decodes every recording.")
-@click.option("--page", type=_PATH, help="The same with histograms as a page of HTML; implies --audio.")
+@click.option("--page", type=outputs.FILE, help="The same with histograms as a page of HTML; implies --audio.")
 @click.option("--other", "others", type=_PATH, multiple=True, help="A set that must share no speaker (repeatable).")
 @click.option("--pitch", is_flag=True, help="Speakers whose pitch is far from their gender tag.")
 @click.option("--model", type=_PATH, help="Utterances that sound like another speaker to this model.")

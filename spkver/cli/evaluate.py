@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from spkver.cli import labelled
+from spkver.cli import labelled, outputs
 from spkver.files import write_json
 from spkver.metrics import OPERATING_POINTS, PRIMARY_COSTS, error_curve
 from spkver.scoring.evaluation import DEFAULT_POINTS, evaluate_curve, write_curve
@@ -28,9 +28,9 @@ from spkver.trials import Scores, check, join, read_scores, read_trials
     help="How much each trial counts: lines of `enrol test weight`, or a column of a .csv or .parquet.",
 )
 @click.option("--llr", is_flag=True, help="The scores are natural-log likelihood ratios: actDCF and Cllr, too.")
-@click.option("--curve", type=click.Path(path_type=Path), help="Write threshold, false_alarm, miss of the curve (CSV).")
+@click.option("--curve", type=outputs.FILE, help="Write threshold, false_alarm, miss of the curve (CSV).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the numbers to this JSON file, too.")
+@click.option("--out", type=outputs.FILE, help="Write the numbers to this JSON file, too.")
 def command(
     scores: Path,
     trials: Path | None,

@@ -7,13 +7,20 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 
+from spkver.cli import outputs
+from spkver.files import directory_place, file_place
+
 FORMS = {".onnx": "onnx"}  # by the name of OUT
 WEIGHTS = {"half": "float16", "int8": "int8"}  # options for how weights are kept
 
 
+def _place(path: Path) -> Path:
+    return (file_place if path.suffix in FORMS else directory_place)(path)
+
+
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=outputs.Output(_place))
 @click.option("--to", "form", help="The form, where the name of OUT does not say it.  [.onnx: onnx]")
 @click.option("--waveform", is_flag=True, help="onnx: with fbank and CMN inside: waveform in.")
 @click.option("--half", is_flag=True, help="onnx, model: float16 weights, half the size; computed with in float32.")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
+from spkver.cli import outputs
+
 
 @click.command(name="extract")
 @click.argument("source", type=click.Path())
-@click.argument("out", type=click.Path())
+@click.argument("out", type=outputs.FILE)
 @click.option(
     "--model",
     required=True,

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from spkver.cli import outputs
 from spkver.cli.packing import jobs_option, show_summary
 
 
 @click.command()
 @click.argument("pack", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=outputs.DIRECTORY)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @jobs_option
 @click.option("--speed", "speeds", type=float, multiple=True, help="Also at this speed, as new speakers (repeatable).")

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from spkver.cli import outputs
 from spkver.cli.calibration import FILE, calibration, options
 
 
 @click.command()
-@click.argument("out", type=FILE)
+@click.argument("out", type=outputs.FILE)
 @click.argument("systems", nargs=-1, required=True, type=FILE, metavar="SCORES...")
 @click.option("--train", multiple=True, type=FILE, help="Learn from these labelled scores: one for each of SCORES.")
 @options

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import click
 
+from spkver.cli import outputs
+from spkver.modeldir import CONFIG
+
 
 @click.command(name="import")
 @click.argument("source", type=click.Path())
-@click.argument("out", type=click.Path())
+@click.argument("out", type=outputs.directory(CONFIG))
 @click.option("--from", "toolkit", help="wespeaker, 3dspeaker, speechbrain, redimnet, voxceleb_trainer; else guessed.")
 @click.option("--front-end", help="By name, where the source does not state it: it is then asked for.")
 def command(source: str, out: str, toolkit: str | None, front_end: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from spkver.cli import scoring
+from spkver.cli import outputs, scoring
 from spkver.files import sha256
 from spkver.scoring.normalisation import (
     METHODS,
@@ -26,11 +26,11 @@ _FILE = click.Path(path_type=Path)
 @click.argument("scores", type=_FILE)
 @click.argument("embeddings", type=_FILE)
 @click.argument("cohort", type=_FILE)
-@click.argument("out", type=_FILE)
+@click.argument("out", type=outputs.FILE)
 @click.option("--method", type=click.Choice(METHODS), default="s", show_default=True, help="Z-, T- or S-norm.")
 @click.option("--top", type=click.IntRange(min=2), help="Adaptive: only so many highest cohort scores of each side.")
 @click.option("--by-speaker", is_flag=True, help="The cohort is the mean of each of its speakers.")
-@click.option("--keep", type=_FILE, help="Directory that keeps the cohort statistics for the next time.")
+@click.option("--keep", type=outputs.FOLDER, help="Directory that keeps the cohort statistics for the next time.")
 @scoring.options
 def command(
     scores: Path,

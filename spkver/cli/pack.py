@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from spkver.cli import outputs
 from spkver.cli.packing import jobs_option, show_summary
 from spkver.errors import InputError
 
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=outputs.DIRECTORY)
 @jobs_option
 @click.option(
     "--sample-rate", type=click.IntRange(1), default=16000, show_default=True, help="Hz; others are resampled."

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from spkver.cli import outputs
 from spkver.cli.scoring import read_chain
 from spkver.errors import InputError
 from spkver.interop.convert import read
@@ -28,7 +29,7 @@ def command() -> None:
 
 @command.command()
 @click.argument("train", type=_FILE)
-@click.argument("plda", type=_FILE)
+@click.argument("plda", type=outputs.directory("plda.yaml"))
 @click.option("--rank", type=int, help="Of the covariance between speakers (simplified PLDA); full without it.")
 @click.option("--iterations", type=click.IntRange(min=0), default=20, show_default=True, help="Of EM.")
 @_CHAIN
@@ -45,7 +46,7 @@ def fit(train: Path, plda: Path, rank: int | None, iterations: int, chain: Path 
 
 @command.command()
 @click.argument("plda", type=_FILE)
-@click.argument("out", type=_FILE)
+@click.argument("out", type=outputs.directory("plda.yaml"))
 @click.option("--coral", "domain", type=_FILE, help="Align it with these embeddings, which need no speakers.")
 @click.option("--with", "other", type=_FILE, help="Interpolate with this model, learnt in the domain.")
 @click.option("--weight", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of that model.")

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from spkver.cli import labelled
+from spkver.cli import labelled, outputs
 from spkver.cli.named import named
 from spkver.errors import InputError
-from spkver.files import readable_size
+from spkver.files import file_place, folder_place, readable_size
 from spkver.report.report import report
 from spkver.scoring.evaluation import DEFAULT_POINTS
 from spkver.trials import Scores, read_trials
@@ -19,10 +19,23 @@ from spkver.trials import Scores, read_trials
 _FILE = click.Path(path_type=Path)
 
 
+def _is_page(path: Path) -> bool:
+    return path.suffix.lower() in (".html", ".htm")
+
+
+def _place(path: Path) -> None:
+    (file_place if _is_page(path) else folder_place)(path)
+
+
 @click.command()
 @click.argument("systems", nargs=-1, required=True, metavar="NAME=SCORES...")
 @click.option("--trials", type=_FILE, help="The trial list with the labels of all score files.")
-@click.option("--out", type=_FILE, required=True, help="A page (PAGE.html), or the directory of tables and DET curves.")
+@click.option(
+    "--out",
+    type=outputs.Output(_place),
+    required=True,
+    help="A page (PAGE.html), or the directory of tables and DET curves.",
+)
 @click.option("--title", default="", help="Above the table and the curves.")
 @click.option("--point", "points", multiple=True, help="minDCF at this operating point; the first is marked.")
 @click.option("--far", multiple=True, type=click.FloatRange(0, 1), help="Page: the miss rate at this false-alarm rate.")
@@ -68,7 +81,7 @@ def command(
         if name in scores:
             raise InputError(f"'{name}={path}': expected NAME=SCORES, each name once")
         scores[name] = labelled.read(path, listed, trials)
-    if out.suffix.lower() in (".html", ".htm"):
+    if _is_page(out):
         _page(scores, out, title, points or DEFAULT_POINTS, **page)
         voices = ", with people's voices in it: handle it as personal data" if page["audio"] else ""
         click.echo(f"{out}: {readable_size(out.stat().st_size)}{voices}")

@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from spkver.cli import scoring
+from spkver.cli import outputs, scoring
 from spkver.scoring.files import score_list
 
 
 @click.command()
 @click.argument("trials", type=click.Path(path_type=Path))
 @click.argument("embeddings", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=outputs.FILE)
 @scoring.options
 def command(trials: Path, embeddings: Path, out: Path, **sides: Any) -> None:
     """Scores of the list TRIALS with EMBEDDINGS, written to OUT (text, .csv or .parquet).

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from spkver.cli import scoring
+from spkver.cli import outputs, scoring
 from spkver.scoring.files import score_all
 
 
 @click.command()
 @click.argument("embeddings", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=outputs.FILE)
 @scoring.options
 def command(embeddings: Path, out: Path, **sides: Any) -> None:
     """Scores of every enrolment with every test utterance, written to OUT.

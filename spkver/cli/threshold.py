@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from spkver.cli import outputs
 from spkver.embeddings import read_embeddings
 from spkver.errors import InputError
 from spkver.files import write_json
@@ -42,7 +43,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--replicates", type=click.IntRange(min=20), default=1000, show_default=True, help="Draws of speakers.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--out", type=_FILE, help="Write the numbers to this JSON file, too.")
+@click.option("--out", type=outputs.FILE, help="Write the numbers to this JSON file, too.")
 def command(
     scores: Path,
     trials: Path | None,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from spkver.cli import outputs
+
 
 @click.command(name="train")
 @click.argument("config", type=click.Path())
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--out", required=True, type=click.Path(), help="Experiment directory.")
+@click.option("--out", required=True, type=outputs.FOLDER, help="Experiment directory.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint, if there is one.")
 @click.option("--show", is_flag=True, help="Print the complete config and stop.")
 @click.option(

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import click
 
+from spkver.cli import outputs
 from spkver.errors import InputError
 
 
 @click.command(name="train-report")
 @click.argument("experiments", nargs=-1, required=True, metavar="EXPERIMENT...")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Page with the curves: FILE.html, or a picture, .png, .svg."
-)
+@click.option("--out", type=outputs.FILE, help="Page with the curves: FILE.html, or a picture, .png, .svg.")
 @click.option("--title", default="Training", show_default=True, help="Above the page.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(experiments: tuple[str, ...], out: Path | None, title: str, as_json: bool) -> None:

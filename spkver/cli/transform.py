@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from spkver.cli import outputs
 from spkver.interop.convert import read, write
 from spkver.scoring.chain import STEPS, fit_chain, read_chain, write_chain
 
@@ -25,7 +26,7 @@ def command() -> None:
 
 @command.command()
 @click.argument("train", type=_FILE)
-@click.argument("chain", type=_FILE)
+@click.argument("chain", type=outputs.directory("chain.yaml"))
 @click.option(
     "--steps", default="centre,length", show_default=True, help=f"In this order: {', '.join(STEPS)} (pca:K, lda:K)."
 )
@@ -43,7 +44,7 @@ def fit(train: Path, chain: Path, steps: str) -> None:
 @command.command()
 @click.argument("chain", type=_FILE)
 @click.argument("embeddings", type=_FILE)
-@click.argument("out", type=_FILE)
+@click.argument("out", type=outputs.FILE)
 def apply(chain: Path, embeddings: Path, out: Path) -> None:
     """Send EMBEDDINGS through the steps of CHAIN, and write them to OUT.
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
 from spkver.errors import InputError, nearest
-from spkver.files import StrPath
+from spkver.files import StrPath, file_place
 from spkver.interop import hdf5, jsonl, kaldi, neighbours, npy, npz, tensors
 from spkver.interop.form import Form
 from spkver.interop.means import means
@@ -64,6 +64,7 @@ def convert(
     """
     form = _form(target)  # before the work
     dtype = _dtype(target, form, text, dtype)
+    file_place(target, plain=True)
     embeddings = read(source, windows=True)
     if per is not None:
         embeddings = means(embeddings, per)
