@@ -20,9 +20,10 @@ class Averages:
 
     def add(self, finite: Tensor, values: dict[str, Tensor]) -> None:
         """Add the scalars of one step, if it was made: finite is a bool scalar on their device."""
-        for name, value in values.items():
-            value = torch.where(finite, value.detach(), 0)
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        made = {name: torch.where(finite, value.detach(), 0) for name, value in values.items()}
+        rest = {name: total for name, total in self._sums.items() if name not in made}
+        # in the order of the step's values: a checkpoint keeps none
+        self._sums = {name: self._sums.get(name, 0) + value for name, value in made.items()} | rest
         self._steps = finite.long() if self._steps is None else self._steps + finite
 
     def read(self) -> dict[str, float]:

@@ -219,6 +219,7 @@ def test_resumes_exactly(recipe, tmp_path, optimizer, network):
     train(parts, tmp_path / "b", resume=True, **QUIET)
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
     assert untimed(tmp_path / "a") == untimed(tmp_path / "b")
+    assert [list(one) for one in metrics(tmp_path / "a")] == [list(one) for one in metrics(tmp_path / "b")]
     last = [checkpoint.read(tmp_path / name / "checkpoints" / "step-00000005") for name in "ab"]
     assert last[0].numbers == last[1].numbers
     for name, tensor in last[0].tensors.items():
