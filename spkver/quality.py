@@ -9,6 +9,7 @@ from spkver import audio
 FRAME_SECONDS = 0.025
 FLOOR_DB, CEILING_DB = -100.0, 100.0
 QUIET, LOUD = 10, 95  # percentiles of the energy of frames that stand for the noise, and for speech with noise
+_PIECE_SECONDS = 0.01
 _SPECTRUM_SECONDS = 0.032
 _SMOOTH_HZ = 200.0
 _BLOCK = 1 << 12  # frames at a time
@@ -67,8 +68,26 @@ def bandwidth(samples: np.ndarray, rate: int, drop: float = 50.0) -> float:
     return min((int(loud[-1]) + 1) * rate / length, rate / 2) if len(loud) else 0.0
 
 
+def without_silence(waveform: np.ndarray, rate: int) -> np.ndarray:
+    """A waveform (time,) in [-1, 1] without its digital silence, in pieces of 10 ms; see features.silence."""
+    import torch
+
+    from spkver.features.silence import silent_frames
+
+    length = max(1, round(_PIECE_SECONDS * rate))
+    whole = len(waveform) // length * length
+    if not whole:
+        return waveform
+    pieces = waveform[:whole].reshape(-1, length)
+    silent = silent_frames(torch.from_numpy(pieces)[None], length)[0].numpy()
+    return np.concatenate([pieces[~silent].ravel(), waveform[whole:]])
+
+
 def speech_seconds(waveform: np.ndarray, rate: int) -> float:
-    """How much of a waveform (time,) in [-1, 1] is speech, in seconds, by the energy detector of features.vad."""
+    """How much of a waveform (time,) in [-1, 1] is speech, in seconds, by the energy detector of features.vad.
+
+    The detector's threshold follows the mean energy, so digital silence is to be taken out first.
+    """
     from spkver.features.vad import EnergyVadConfig, energy_vad  # with torch, which the others do without
 
     config = EnergyVadConfig()

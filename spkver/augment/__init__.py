@@ -11,6 +11,7 @@ WAVEFORM = Registry(
     "waveform augmentation",
     {
         "equaliser": "spkver.augment.equaliser:Equaliser",
+        "gate": "spkver.augment.gate:Gate",
         "noise": "spkver.augment.noise:Noise",
         "reverb": "spkver.augment.reverb:Reverb",
     },

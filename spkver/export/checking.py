@@ -11,6 +11,7 @@ import torch
 
 from spkver.encoder import Encoder
 from spkver.errors import RunError
+from spkver.features import FrontEnd
 
 FRAMES = (1, 2, 3, 50, 99, 100, 101, 199, 203, 250)  # beyond the shortest
 SECONDS = (4.0, 10.01)
@@ -42,7 +43,7 @@ def agreement(encoder: Encoder, session: Any, kind: str) -> Agreement:
     for waveform in waveforms(encoder):
         features = encoder.front_end(waveform)
         expected = encoder.network(features).double().numpy()
-        given = waveform if kind == "waveform" else features
+        given = waveform if kind == "waveform" else _as_others_compute(encoder.front_end, waveform)
         try:
             found = session.run(None, {name: given.numpy()})[0].astype(np.float64)
         except Exception as error:  # its own classes, of which RuntimeError is not the base
@@ -56,8 +57,13 @@ def agreement(encoder: Encoder, session: Any, kind: str) -> Agreement:
     return Agreement(float(np.max(errors)), float(np.min(cosines)), len(errors))
 
 
+def _as_others_compute(front_end: Any, waveform: torch.Tensor) -> torch.Tensor:
+    """The features that the exported network is fed: Kaldi's as they are, others as the front end gives them."""
+    return front_end.fbank(waveform) if isinstance(front_end, FrontEnd) else front_end(waveform)
+
+
 def waveforms(encoder: Encoder) -> Iterator[torch.Tensor]:
-    """Made voices (batch, time) of many lengths, one to three at a time."""
+    """Made voices (batch, time) of many lengths, one to three at a time; and with digital silence in them."""
     front_end, least = encoder.config.front_end, encoder.network.min_frames
     lengths = [front_end.samples(least + more) for more in (0, *FRAMES)]
     lengths += [round(seconds * front_end.sample_rate) for seconds in SECONDS]
@@ -65,6 +71,11 @@ def waveforms(encoder: Encoder) -> Iterator[torch.Tensor]:
         samples += number % 3
         voices = [voice(samples, front_end.sample_rate, 3 * number + row) for row in range(1 + number % 3)]
         yield torch.from_numpy(np.stack(voices))
+    samples = lengths[0] + front_end.sample_rate
+    gated = np.stack([voice(samples, front_end.sample_rate, row) for row in range(2)])
+    gated[0, samples // 2 :] = 0
+    gated[1, samples // 4 : samples // 3] = 0
+    yield torch.from_numpy(gated)
 
 
 def voice(samples: int, sample_rate: int, seed: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from spkver.errors import InputError, RunError, load_optional
 from spkver.export import sherpa
 from spkver.export.checking import Agreement, agreement
 from spkver.export.weights import WAYS
-from spkver.features.graph import graph
+from spkver.features.graph import FromKaldi, graph
 from spkver.files import StrPath, atomic_file, readable_size
 from spkver.runtime import ABOUT, session
 
@@ -103,7 +103,13 @@ def trace(encoder: Encoder, kind: str) -> Any:
         return trace_network(_Whole(graph(encoder.front_end), encoder.network).eval(), example, INPUTS[kind])
     with torch.inference_mode():
         features = encoder.front_end(example)
-    return trace_network(encoder.network, features, INPUTS[kind])
+    return trace_network(of_features(encoder).eval(), features, INPUTS[kind])
+
+
+def of_features(encoder: Encoder) -> nn.Module:
+    """The encoder's network, which takes features that other programs may compute."""
+    front_end = encoder.config.front_end
+    return FromKaldi(encoder.network, front_end.normalise) if front_end.name == "fbank" else encoder.network
 
 
 def trace_network(network: nn.Module, example: Tensor, name: str = INPUTS["features"]) -> Any:

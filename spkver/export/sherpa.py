@@ -13,7 +13,7 @@ WAVEFORM = "it takes features, not a waveform; leave --waveform out"
 
 BELOW_NYQUIST_HZ = 400.0  # where its band ends
 SCALES = {32768.0: "0", 1.0: "1"}  # its normalize_samples, which keeps the waveform in [-1, 1]
-NORMALISATIONS = {"mean": "global-mean", "none": ""}  # its feature_normalize_type
+NORMALISATIONS = ("mean", "none")  # which the exported network does itself, after leaving out digital silence
 
 # what it can compute, by field of the front end
 POSSIBLE: dict[str, tuple[Any, ...]] = {
@@ -26,7 +26,7 @@ POSSIBLE: dict[str, tuple[Any, ...]] = {
     "low_hz": (20.0,),
     "snip_edges": (False,),
     "scale": tuple(SCALES),
-    "normalise": tuple(NORMALISATIONS),
+    "normalise": NORMALISATIONS,
 }
 
 
@@ -49,7 +49,7 @@ def metadata(encoder: Encoder, language: str) -> dict[str, str]:
         "sample_rate": str(front_end.sample_rate),
         "output_dim": str(encoder.dim),
         "normalize_samples": SCALES[front_end.scale],
-        "feature_normalize_type": NORMALISATIONS[front_end.normalise],
+        "feature_normalize_type": "",
         "comment": f"{encoder.config.model.name}, exported by spkver",
         "url": "",
     }

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spkver.features.config import FrontEndConfig, count_frames
+from spkver.features.silence import leave_out, silent_frames
 
 EPSILON = torch.finfo(torch.float32).eps  # Kaldi's floor of the mel energies
 VARIANCE_FLOOR = {"mean_variance": 1e-10, "instance_norm": 1e-5}  # added to the variance
@@ -41,14 +42,23 @@ class FrontEnd(nn.Module):
         # on a CPU a frame matrix that fits the cache is several times faster than one of the whole batch
         parts = waveform.split(1) if waveform.device.type == "cpu" else [waveform]
         with torch.autocast(waveform.device.type, enabled=False):
-            features = [normalise(self.fbank(part), self.config.normalise) for part in parts]
+            features = [self.normalised(part) for part in parts]
         return torch.cat(features) if len(features) > 1 else features[0]
 
-    def fbank(self, waveform: Tensor) -> Tensor:
-        """The log filterbank before normalisation over the utterance."""
+    def normalised(self, waveform: Tensor) -> Tensor:
+        """The log filterbank without digital silence (see `silence`), normalised over the utterance."""
         config = self.config
-        scaled = waveform.float() * config.scale
-        frames = self.cut(scaled)
+        frames = self.cut(waveform.float() * config.scale)
+        silent = silent_frames(frames, config.frame_shift, config.scale)
+        return normalise(leave_out(self.log_mel(frames), silent), config.normalise)
+
+    def fbank(self, waveform: Tensor) -> Tensor:
+        """The log filterbank as Kaldi computes it, digital silence included, not normalised."""
+        return self.log_mel(self.cut(waveform.float() * self.config.scale))
+
+    def log_mel(self, frames: Tensor) -> Tensor:
+        """(batch, frames, frame_length) to (batch, frames, bins)."""
+        config = self.config
         if config.dither and self.training:
             frames = frames + config.dither * torch.randn_like(frames)
         if config.remove_dc:

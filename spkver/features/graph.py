@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spkver.features.config import FrontEndConfig
-from spkver.features.fbank import FrontEnd, normalise
-from spkver.features.mel_spectrogram import PAD_MODES, MelSpectrogram, MelSpectrogramConfig
+from spkver.features.fbank import EPSILON, FrontEnd, normalise
+from spkver.features.mel_spectrogram import MelSpectrogram, MelSpectrogramConfig
+from spkver.features.silence import leave_out, silent_features
+
+FLOOR = math.log(EPSILON)
 
 
 def graph(front_end: nn.Module) -> nn.Module:
@@ -22,6 +25,21 @@ def graph(front_end: nn.Module) -> nn.Module:
     forms: dict[type[nn.Module], type[nn.Module]] = {FrontEnd: GraphFrontEnd, MelSpectrogram: GraphMelSpectrogram}
     form = forms.get(type(front_end))
     return front_end if form is None else form(front_end.config).eval()
+
+
+class FromKaldi(nn.Module):
+    """A network that takes Kaldi's filterbank as other programs compute it, with its digital silence and its mean.
+
+    Features that were normalised already are taken too.
+    """
+
+    def __init__(self, network: nn.Module, how: str) -> None:
+        super().__init__()
+        self.network, self.how = network, how
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, frames, bins) to (batch, dim)."""
+        return self.network(normalise(leave_out(features, silent_features(features, FLOOR)), self.how))
 
 
 class GraphFrontEnd(FrontEnd):
@@ -35,7 +53,7 @@ class GraphFrontEnd(FrontEnd):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, time) float in [-1, 1] to (batch, frames, bins) float32."""
-        return normalise(self.fbank(waveform), self.config.normalise)
+        return self.normalised(waveform)
 
     def cut(self, waveform: Tensor) -> Tensor:
         """(batch, time) to overlapping frames (batch, frames, frame_length), mirrored at the ends unless snip_edges."""
@@ -66,10 +84,15 @@ class GraphMelSpectrogram(MelSpectrogram):
 
     def power(self, waveform: Tensor) -> Tensor:
         """Power spectrum (batch, frames, fft_size / 2 + 1)."""
-        config, half = self.config, self.config.fft_size // 2
-        padded = F.pad(waveform[:, None], (half, half), PAD_MODES[config.padding])[:, 0]
-        frames = config.frames(waveform.shape[-1])
-        return _power(padded[:, _index(frames, config.fft_size, config.frame_shift, waveform.device)], self.dft)
+        return _power(self._frames(waveform, self.config.fft_size), self.dft)
+
+    def cut(self, waveform: Tensor) -> Tensor:
+        """(batch, time) to overlapping frames (batch, frames, frame_length), centred on multiples of the shift."""
+        return self._frames(waveform, self.config.frame_length)
+
+    def _frames(self, waveform: Tensor, size: int) -> Tensor:
+        index = _index(self.config.frames(waveform.shape[-1]), size, self.config.frame_shift, waveform.device)
+        return self._padded(waveform, size)[:, index]
 
 
 def _index(frames: int, length: int, shift: int, device: torch.device) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from spkver.features.config import SpectralConfig
 from spkver.features.fbank import normalise
+from spkver.features.silence import leave_out, silent_frames
 
 PAD_MODES = {"reflect": "reflect", "zeros": "constant"}
 TOP_DB = 80.0  # decibels under the loudest value of an utterance where `decibel` cuts
@@ -74,7 +75,20 @@ class MelSpectrogram(nn.Module):
             return normalise(self.log_mel(waveform.float()), self.config.normalise)
 
     def log_mel(self, waveform: Tensor) -> Tensor:
-        """The mel spectrogram, its logarithm by the config, before normalisation over the utterance."""
+        """The log mel spectrogram without digital silence (see `silence`), before normalisation over the utterance."""
+        return leave_out(self._log_mel(waveform), silent_frames(self.cut(waveform), self.config.frame_shift))
+
+    def cut(self, waveform: Tensor) -> Tensor:
+        """(batch, time) to overlapping frames (batch, frames, frame_length), centred on multiples of the shift."""
+        config = self.config
+        return self._padded(waveform, config.frame_length).unfold(-1, config.frame_length, config.frame_shift)
+
+    def _padded(self, waveform: Tensor, size: int) -> Tensor:
+        """(batch, time) with what lies before and after, so that frames of that size begin half a frame earlier."""
+        before, after = size // 2, size - size // 2
+        return F.pad(waveform[:, None], (before, after), PAD_MODES[self.config.padding])[:, 0]
+
+    def _log_mel(self, waveform: Tensor) -> Tensor:
         config = self.config
         if config.unit_variance:
             variance, mean = torch.var_mean(waveform, dim=-1, keepdim=True, correction=0)

@@ -9,6 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from spkver.config import Component
+from spkver.features.silence import leave_out, silent_frames
+
+PIECE_SECONDS = 0.02  # what the large encoders make one frame of
 
 
 class WaveformConfig(Component):
@@ -41,8 +44,18 @@ class Waveform(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, time) float in [-1, 1] to (batch, time, 1) float32."""
-        waveform = waveform.float()
+        waveform = self._without_silence(waveform.float())
         if self.config.normalise == "mean_variance":
             variance, mean = torch.var_mean(waveform, dim=-1, keepdim=True, correction=0)
             waveform = (waveform - mean) / (variance + 1e-7).sqrt()  # the published encoders' 1e-7
         return waveform[..., None]
+
+    def _without_silence(self, waveform: Tensor) -> Tensor:
+        """Pieces of 20 ms without any signal do not count (see `silence`)."""
+        length = round(PIECE_SECONDS * self.config.sample_rate)
+        whole = waveform.shape[1] // length * length
+        if not whole:
+            return waveform
+        pieces = waveform[:, :whole].unflatten(1, (-1, length))
+        kept = leave_out(pieces, silent_frames(pieces, length)).flatten(1)
+        return torch.cat([kept, waveform[:, whole:]], dim=1)

@@ -1,4 +1,4 @@
-"""What makes a verdict on a recording doubtful: too little speech, noise, clipping, another rate, a missing band."""
+"""What makes a verdict on a recording doubtful: silence, too little speech, noise, clipping, rate, a missing band."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ SPEECH_SECONDS = 2.0  # below, error rates climb steeply: see the README of this
 SNR_DB = 15.0
 CLIPPED_SHARE = 0.002  # a low tone has as many samples at its top
 BAND_SHARE = 0.62  # of half the rate; see quality.bandwidth
+SILENT_SHARE = 0.3  # a noise gate leaves out most pauses: a third of read speech
 MOST_SECONDS = 300.0  # listened to for doubts, so that memory is bounded
 
 
@@ -20,7 +21,10 @@ def doubts(waveform: np.ndarray, rate: int, model_rate: int) -> list[str]:
     waveform: float32 (time,) in [-1, 1] as it was recorded, at `rate` Hz
     """
     found = []
-    waveform = waveform[: round(MOST_SECONDS * rate)]
+    whole = waveform[: round(MOST_SECONDS * rate)]
+    waveform = quality.without_silence(whole, rate)
+    if (silent := 1 - len(waveform) / len(whole)) > SILENT_SHARE:
+        found.append(f"{100 * silent:.0f} % digital silence, as editors and noise gates make it; it does not count")
     if (seconds := quality.speech_seconds(waveform, rate)) < SPEECH_SECONDS:
         found.append(f"short: {seconds:.1f} s of speech; {SPEECH_SECONDS:g} s or more tell voices apart much better")
     samples = waveform.astype(np.float64)

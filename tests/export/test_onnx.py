@@ -119,7 +119,7 @@ def test_every_network_at_every_length(name, monkeypatch):
         monkeypatch.setattr(*place, value)
     encoder = made(NETWORKS[name], {"normalise": "none"} if name == "mean_fbank" else {})
     found = agreement(encoder, session(trace(encoder, "features").SerializeToString(), threads=1), "features")
-    assert found.lengths == 5
+    assert found.lengths == 6
     assert found.error < 1e-5
 
 
@@ -173,7 +173,7 @@ def test_the_command(tmp_path, monkeypatch):
     path = tmp_path / "x.onnx"
     encoder = made()
     said = export(encoder, path)
-    assert "x.onnx: features in" in said[0] and "against PyTorch at 13 lengths: largest error" in said[1]
+    assert "x.onnx: features in" in said[0] and "against PyTorch at 14 lengths: largest error" in said[1]
     assert "sherpa-onnx needs" in said[2]
     file = onnx.load(path)
     about = {pair.key: pair.value for pair in file.metadata_props}
