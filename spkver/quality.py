@@ -79,7 +79,7 @@ def without_silence(waveform: np.ndarray, rate: int) -> np.ndarray:
     if not whole:
         return waveform
     pieces = waveform[:whole].reshape(-1, length)
-    silent = silent_frames(torch.from_numpy(pieces)[None], length)[0].numpy()
+    silent = silent_frames(torch.from_numpy(pieces)[None])[0].numpy()
     return np.concatenate([pieces[~silent].ravel(), waveform[whole:]])
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spkver.features.config import FrontEndConfig, count_frames
-from spkver.features.silence import leave_out, silent_frames
+from spkver.features.silence import leave_out, silent_frames, with_neighbours
 
 EPSILON = torch.finfo(torch.float32).eps  # Kaldi's floor of the mel energies
 VARIANCE_FLOOR = {"mean_variance": 1e-10, "instance_norm": 1e-5}  # added to the variance
@@ -49,7 +49,7 @@ class FrontEnd(nn.Module):
         """The log filterbank without digital silence (see `silence`), normalised over the utterance."""
         config = self.config
         frames = self.cut(waveform.float() * config.scale)
-        silent = silent_frames(frames, config.frame_shift, config.scale)
+        silent = with_neighbours(silent_frames(frames, config.scale))
         return normalise(leave_out(self.log_mel(frames), silent), config.normalise)
 
     def fbank(self, waveform: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from spkver.features.config import FrontEndConfig
 from spkver.features.fbank import EPSILON, FrontEnd, normalise
 from spkver.features.mel_spectrogram import MelSpectrogram, MelSpectrogramConfig
-from spkver.features.silence import leave_out, silent_features
+from spkver.features.silence import leave_out, silent_features, with_neighbours
 
 FLOOR = math.log(EPSILON)
 
@@ -39,7 +39,8 @@ class FromKaldi(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(batch, frames, bins) to (batch, dim)."""
-        return self.network(normalise(leave_out(features, silent_features(features, FLOOR)), self.how))
+        silent = with_neighbours(silent_features(features, FLOOR))
+        return self.network(normalise(leave_out(features, silent), self.how))
 
 
 class GraphFrontEnd(FrontEnd):

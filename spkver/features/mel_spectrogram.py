@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from spkver.features.config import SpectralConfig
 from spkver.features.fbank import normalise
-from spkver.features.silence import leave_out, silent_frames
+from spkver.features.silence import leave_out, silent_frames, with_neighbours
 
 PAD_MODES = {"reflect": "reflect", "zeros": "constant"}
 TOP_DB = 80.0  # decibels under the loudest value of an utterance where `decibel` cuts
@@ -76,7 +76,7 @@ class MelSpectrogram(nn.Module):
 
     def log_mel(self, waveform: Tensor) -> Tensor:
         """The log mel spectrogram without digital silence (see `silence`), before normalisation over the utterance."""
-        return leave_out(self._log_mel(waveform), silent_frames(self.cut(waveform), self.config.frame_shift))
+        return leave_out(self._log_mel(waveform), with_neighbours(silent_frames(self.cut(waveform))))
 
     def cut(self, waveform: Tensor) -> Tensor:
         """(batch, time) to overlapping frames (batch, frames, frame_length), centred on multiples of the shift."""

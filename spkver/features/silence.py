@@ -12,24 +12,22 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 STEP = 1 / 32768  # of 16-bit PCM, in a waveform in [-1, 1]
 LOW, HIGH = 1e-4, 1e-3  # of the recording's swing: -80 and -60 dB
 RANGE_DB = 100.0  # of logarithmic features, whose silence is further down
 
 
-def silent_frames(frames: Tensor, shift: int, scale: float = 1.0) -> Tensor:
-    """Which frames hold no signal in their middle, which they do not share with their neighbours.
+def silent_frames(frames: Tensor, scale: float = 1.0) -> Tensor:
+    """Which frames hold no signal: their samples stay within one step of 16-bit PCM, whatever their offset.
 
-    There is none where the samples stay within one step of 16-bit PCM, whatever their offset. In loud recordings some
-    steps count as none, up to 80 dB below the recording's swing; in quiet ones that step counts as a signal when it is
-    less than 60 dB below.
-    frames: (batch, frames, samples) as they are cut from the waveform, without dither; shift: samples from a frame to
-    the next; scale: what full scale is in them. Returns bool (batch, frames).
+    In loud recordings some steps count as none, up to 80 dB below the recording's swing; in quiet ones that step counts
+    as a signal when it is less than 60 dB below.
+    frames: (batch, frames, samples) as they are cut from the waveform, without dither; scale: what full scale is in
+    them. Returns bool (batch, frames).
     """
-    first = (frames.shape[-1] - shift) // 2
-    own = frames[..., first : first + shift]
-    swing = own.amax(dim=-1) - own.amin(dim=-1)
+    swing = frames.amax(dim=-1) - frames.amin(dim=-1)
     loudest = swing.amax(dim=-1, keepdim=True)
     return swing <= torch.maximum((loudest * HIGH).clamp_max(1.001 * STEP * scale), loudest * LOW)
 
@@ -43,6 +41,11 @@ def silent_features(features: Tensor, floor: float) -> Tensor:
     level = features.mean(dim=-1)
     far_below = level <= level.amax(dim=-1, keepdim=True) - RANGE_DB / 10 * math.log(10)
     return far_below | (features <= floor + 1e-3).all(dim=-1)
+
+
+def with_neighbours(silent: Tensor) -> Tensor:
+    """The silent frames (batch, frames) and those beside them, which overlap them by more than half."""
+    return F.max_pool1d(silent.float()[:, None], 3, stride=1, padding=1)[:, 0] > 0
 
 
 def leave_out(features: Tensor, silent: Tensor) -> Tensor:

@@ -57,5 +57,5 @@ class Waveform(nn.Module):
         if not whole:
             return waveform
         pieces = waveform[:, :whole].unflatten(1, (-1, length))
-        kept = leave_out(pieces, silent_frames(pieces, length)).flatten(1)
+        kept = leave_out(pieces, silent_frames(pieces)).flatten(1)
         return torch.cat([kept, waveform[:, whole:]], dim=1)

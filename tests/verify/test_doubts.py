@@ -29,6 +29,18 @@ def test_one_fault_is_one_doubt(voice):
     assert words(audio.resample(narrow, 8000, 16000), 16000, 16000) == ["nothing"]
 
 
+def test_digital_silence_is_said_and_is_no_speech(voice):
+    """Zeros change neither what else is said, nor how much speech is found."""
+    own = voice(120)
+    silent = np.zeros(len(own), np.float32)
+    assert doubts(np.concatenate([own, silent[:16000]]), 16000, 16000) == []  # a fifth
+    (said,) = doubts(np.concatenate([silent, own]), 16000, 16000)
+    assert said.startswith("50 % digital silence")
+    assert words(np.concatenate([own[:16000], silent]), 16000, 16000) == ["80", "short"]
+    noise = np.random.default_rng(0).normal(scale=0.05, size=len(own)).astype(np.float32)
+    assert words(np.concatenate([own + noise, silent]), 16000, 16000) == ["50", "noisy"]
+
+
 def test_telephone_models(voice):
     assert doubts(voice(120, rate=8000), 8000, 8000) == []
     assert words(voice(120), 16000, 8000) == ["recorded"]

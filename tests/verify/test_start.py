@@ -62,3 +62,13 @@ def test_it_tells_made_voices_apart(encoder):
     high = voice(240, 1.3, 4, 3)
     (same, other), *_ = encoder.score([deep], [again, high])
     assert same > other + 0.2
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 3.0])
+def test_digital_silence_does_not_change_its_mind(encoder, seconds):
+    """A recording against itself with zeros after it, and with its pauses made zeros."""
+    own = voice(110, 1.0, 3.0, seed=5)
+    padded = np.concatenate([own, np.zeros(round(seconds * 16000), np.float32)])
+    assert encoder.score([own], [padded])[0, 0] > 0.98
+    verdict = encoder.verify(own, padded)
+    assert verdict.same and any("digital silence" in doubt for doubt in verdict.doubts) == (seconds == 3.0)
