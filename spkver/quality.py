@@ -69,7 +69,10 @@ def bandwidth(samples: np.ndarray, rate: int, drop: float = 50.0) -> float:
 
 
 def without_silence(waveform: np.ndarray, rate: int) -> np.ndarray:
-    """A waveform (time,) in [-1, 1] without its digital silence, in pieces of 10 ms; see features.silence."""
+    """A waveform (time,) in [-1, 1] without its digital silence, in pieces of 10 ms; see features.silence.
+
+    One that is nothing else is returned as it is.
+    """
     import torch
 
     from spkver.features.silence import silent_frames
@@ -80,7 +83,7 @@ def without_silence(waveform: np.ndarray, rate: int) -> np.ndarray:
         return waveform
     pieces = waveform[:whole].reshape(-1, length)
     silent = silent_frames(torch.from_numpy(pieces)[None])[0].numpy()
-    return np.concatenate([pieces[~silent].ravel(), waveform[whole:]])
+    return waveform if silent.all() else np.concatenate([pieces[~silent].ravel(), waveform[whole:]])
 
 
 def speech_seconds(waveform: np.ndarray, rate: int) -> float:
