@@ -141,13 +141,25 @@ def resample(waveform: np.ndarray, old: int, new: int) -> np.ndarray:
     """Change the sample rate from `old` to `new` Hz with a polyphase low-pass (scipy.signal.resample_poly).
 
     waveform: float32 (time,). Returns float32 (ceil(time * new / old),).
+    Raises InputError for a rate that no recording has.
     """
+    old = _whole_rate(old)
     if old == new:
         return waveform
     from scipy.signal import resample_poly
 
     divisor = math.gcd(old, new)
     return resample_poly(waveform, new // divisor, old // divisor).astype(np.float32)
+
+
+def _whole_rate(rate: Any) -> int:
+    """A sample rate as it comes from a caller or a header of any library."""
+    try:
+        if int(rate) == rate and _RATES[0] <= rate <= _RATES[1]:
+            return int(rate)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise InputError(f"the sample rate {rate!r} is not a whole number of Hz from {_RATES[0]} to {_RATES[1]}")
 
 
 def unusable(waveform: np.ndarray, sample_rate: int, min_seconds: float) -> str | None:

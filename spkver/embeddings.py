@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from spkver import lists
 from spkver.errors import InputError
-from spkver.files import StrPath, atomic_file
+from spkver.files import StrPath, atomic_file, refuse_stand_in
 
 _METADATA = b"spkver"
 _PART = 1 << 12  # rows decoded at a time
@@ -168,6 +168,7 @@ def read_embeddings(path: StrPath) -> Embeddings:
                 columns = [table.column(name).cast(pa.float64()).to_numpy() for name in ("start", "end")]
                 times = np.column_stack(columns)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # damaged names are no text
+        refuse_stand_in(path)
         raise InputError(f"{path}: not an embeddings file, which is Parquet ({error})") from error
     try:
         about = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))

@@ -24,7 +24,7 @@ from spkver.config import Config, component, load, save, validate
 from spkver.errors import InputError
 from spkver.features import FRONT_ENDS
 from spkver.features.fbank import normalise
-from spkver.files import StrPath, atomic_directory, sha256, write_text
+from spkver.files import StrPath, atomic_directory, refuse_stand_in, sha256, write_text
 from spkver.modeldir import CARD, CONFIG, WEIGHTS, check, identity
 from spkver.models import MODELS
 
@@ -126,16 +126,21 @@ class Encoder(nn.Module):
             name = str(recording)
             waveform, _ = audio.read(recording, self.sample_rate, max_seconds=audio.MAX_SECONDS)
         elif isinstance(recording, Tensor | np.ndarray):
-            samples = recording.detach().cpu().numpy() if isinstance(recording, Tensor) else recording
+            samples = _as_array(recording, name) if isinstance(recording, Tensor) else recording
             if samples.ndim == 2 and len(samples) == 1:
                 samples = samples[0]
             if samples.ndim != 1:
                 raise InputError(f"{name} has shape {samples.shape}; give one channel, (time,)")
-            if samples.dtype != np.int16 and samples.dtype.kind != "f":
+            whole = samples.dtype.newbyteorder("=") == np.int16
+            if not whole and samples.dtype.kind != "f":
                 raise InputError(f"{name} has samples of type {samples.dtype}; give int16, or floats in [-1, 1]")
-            waveform = audio.from_int16(samples) if samples.dtype == np.int16 else samples.astype(np.float32)
-            if sample_rate is not None and len(waveform):
-                waveform = audio.resample(waveform, sample_rate, self.sample_rate)
+            with np.errstate(over="ignore"):  # what is too large for float32 is refused as not finite
+                waveform = audio.from_int16(samples) if whole else samples.astype(np.float32)
+            if sample_rate is not None:
+                try:
+                    waveform = audio.resample(waveform, sample_rate, self.sample_rate)
+                except InputError as error:
+                    raise InputError(f"{name}: {error}") from error
         else:
             raise InputError(f"{name}: expected a file or a waveform, got {type(recording).__name__}")
         if reason := self.unusable(waveform):
@@ -205,6 +210,7 @@ class Encoder(nn.Module):
         try:
             tensors = safetensors.torch.load_file(root / WEIGHTS)
         except (safetensors.SafetensorError, OSError) as error:
+            refuse_stand_in(root / WEIGHTS)
             raise InputError(f"{root / WEIGHTS}: cannot be read ({error}); copy or train the model again") from error
         load_weights(encoder.network, tensors, str(root / WEIGHTS))
         encoder.model_id = identity(path)
@@ -262,6 +268,15 @@ def _in_windows(values: np.ndarray, most: int, embed: Callable[[np.ndarray], np.
         heard = [window for window in windows if (window != window[:1]).any()] or windows
         rows.append(np.mean([embed(window[None])[0] for window in heard], axis=0))
     return np.stack(rows)
+
+
+def _as_array(tensor: Tensor, name: str) -> np.ndarray:
+    """A tensor of samples as an array, those in types that numpy does not have as float32."""
+    try:
+        plain = tensor.detach().cpu()
+        return np.asarray(plain.float().numpy() if plain.is_floating_point() else plain.numpy())
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise InputError(f"{name}: a tensor of {tensor.dtype} that cannot be read ({error}); give float32") from error
 
 
 def pick_device(name: str) -> torch.device:

@@ -454,6 +454,19 @@ def sha256(path: StrPath) -> str:
     return digest.hexdigest()
 
 
+def refuse_stand_in(path: StrPath) -> None:
+    """Raise InputError for what downloads leave in place of a file; call it for a file that does not open."""
+    try:
+        with open(path, "rb") as stream:
+            head = stream.read(512)
+    except OSError:
+        return
+    if head.startswith(b"version https://git-lfs"):
+        raise InputError(f"{path}: a Git LFS pointer, not the file itself; fetch that with `git lfs pull`")
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise InputError(f"{path}: a saved web page, not the file; download the file itself")
+
+
 def inside(root: StrPath, name: str) -> Path:
     """`root / name`, refusing a name that would leave `root` (absolute, or through `..`)."""
     base = Path(root).resolve()

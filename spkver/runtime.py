@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spkver.errors import InputError, load_optional
-from spkver.files import StrPath
+from spkver.files import StrPath, refuse_stand_in
 
 ABOUT = "spkver"  # the metadata key of a JSON object: the encoder's config and what else `spkver export` says
 
@@ -50,6 +50,7 @@ class OnnxNetwork(nn.Module):
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         except InputError as error:
+            refuse_stand_in(path)
             raise InputError(f"{path}: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(

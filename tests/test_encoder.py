@@ -146,6 +146,18 @@ def test_bad_waveforms(waveform, reason, rate):
         build().embed(waveform, rate)
 
 
+@pytest.mark.parametrize("rate", [0, -1, 1999, 192001, 8000.5, float("nan"), float("inf"), "8000", True, [8000], 8000j])
+@pytest.mark.parametrize("samples", [0, 16000])
+def test_rates_that_no_recording_has(samples, rate):
+    with pytest.raises(InputError, match=r"the waveform: the sample rate .* is not a whole number of Hz"):
+        build().embed(noise()[:samples], rate)
+
+
+@pytest.mark.parametrize("rate", [8000.0, np.int64(8000), np.float32(8000), torch.tensor(8000)])
+def test_rates_of_any_number_type(rate):
+    assert np.array_equal(build().embed(noise(), rate), build().embed(noise(), 8000))
+
+
 def test_training_encoders_do_not_embed():
     with pytest.raises(RuntimeError, match="eval"):
         build().train().embed(noise())
@@ -337,6 +349,13 @@ def test_recordings_of_more_than_an_hour_are_refused(tmp_path, monkeypatch):
     [
         (np.zeros(16000, np.int32), "samples of type int32; give int16, or floats"),
         (np.zeros(16000, bool), "samples of type bool"),
+        (np.zeros(16000, np.uint8), "samples of type uint8"),
+        (np.zeros(16000, np.complex64), "samples of type complex64"),
+        (np.zeros(16000, object), "samples of type object"),
+        (1e300 * noise().astype(np.float64), "NaN or infinite samples"),
+        (torch.zeros(16000, dtype=torch.int32), "samples of type int32"),
+        (torch.zeros(16000, device="meta"), "a tensor of torch.float32 that cannot be read"),
+        (torch.zeros(16000).to_sparse(), "a tensor of torch.float32 that cannot be read"),
         (32768 * noise(), "where 1 is full scale; divide them by 32768"),
         (noise().reshape(2, -1), "give one channel"),
         (noise()[:, None], "give one channel"),
@@ -348,6 +367,20 @@ def test_what_is_no_waveform(given, said):
     with pytest.raises(InputError, match=said) as caught:
         build().embed(given)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("dtype", [">i2", "<i2", ">f4", "f2", "f8", "longdouble"])
+def test_samples_of_any_byte_order_and_precision(dtype):
+    samples = (noise() * 32767).astype("i2")
+    given = samples.astype(dtype) if dtype.endswith("i2") else (samples / 32768).astype(dtype)
+    expected = build().embed(samples)
+    assert np.abs(build().embed(given) - expected).max() < (1e-2 if dtype == "f2" else 1e-6) * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_tensors_of_any_precision(dtype):
+    waveform = torch.from_numpy(noise()).to(dtype).requires_grad_()
+    assert np.array_equal(build().embed(waveform), build().embed(waveform.detach().float()))
 
 
 def test_one_channel_in_two_dimensions():

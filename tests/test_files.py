@@ -30,6 +30,7 @@ from spkver.files import (
     read_json,
     readable_size,
     recover,
+    refuse_stand_in,
     sha256,
     write_json,
     write_text,
@@ -39,6 +40,53 @@ from spkver.lists import first_duplicate, read_columns, read_lines
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 26000000\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (LFS, "a Git LFS pointer, not the file itself; fetch that with `git lfs pull`"),
+        (b"\xef\xbb\xbf\r\n<!DOCTYPE html>\n<html>", "a saved web page"),
+        (b"<HTML><head>", "a saved web page"),
+        (b"<?xml version='1.0'?><Error>", "a saved web page"),
+    ],
+)
+def test_what_downloads_leave_in_place_of_a_file(tmp_path, content, said):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(InputError, match=f"x: {said}"):
+        refuse_stand_in(tmp_path / "x")
+
+
+def test_other_files_are_no_stand_ins(tmp_path):
+    for content in (b"", b"PK\x03\x04", b"hello", b"\x00"):
+        (tmp_path / "x").write_bytes(content)
+        refuse_stand_in(tmp_path / "x")
+    refuse_stand_in(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    "name", ["e.parquet", "e.npz", "e.npy", "e.h5", "e.safetensors", "e.faiss", "m.onnx", "model", "chain", "plda"]
+)
+def test_every_reader_of_binary_files_names_a_git_lfs_pointer(tmp_path, name):
+    from spkver.encoder import load_model
+    from spkver.interop.convert import read
+    from spkver.scoring.chain import read_chain
+    from spkver.scoring.plda import read_plda
+
+    path = tmp_path / name
+    reader = {"model": load_model, "chain": read_chain, "plda": read_plda, "m.onnx": load_model}.get(name, read)
+    file = path if path.suffix else path / f"{name}.safetensors"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(LFS)
+    (tmp_path / "e.ids").write_text("a\n")
+    (tmp_path / "e.faiss.jsonl").write_text('{"id": "a"}\n')
+    (path / "config.yaml" if name == "model" else tmp_path / "other").write_text("model: xvector\n")
+    with pytest.raises(InputError, match=r": a Git LFS pointer") as caught:
+        reader(path)
+    assert str(caught.value).startswith(str(file))
 
 
 def test_a_directory_in_place_of_a_file_is_refused_before_work_goes_into_it(tmp_path):

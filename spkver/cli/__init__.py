@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from spkver import __version__
+from spkver.cli.terminal import visible_streams
 from spkver.errors import SpkverError, nearest
 
 # command: (module holding a click command named `command`, one line of help)
@@ -85,6 +86,11 @@ def main() -> NoReturn:
 
 def run(command: click.Command, name: str) -> NoReturn:
     """Run a command; a user's mistake is one line on standard error and exit code 2, a failure is 1."""
+    with visible_streams():
+        _run(command, name)
+
+
+def _run(command: click.Command, name: str) -> NoReturn:
     try:
         code = command(prog_name=name, standalone_mode=False)
     except click.UsageError as error:

@@ -25,7 +25,7 @@ import numpy as np
 
 from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
 from spkver.errors import InputError, nearest
-from spkver.files import StrPath, file_place
+from spkver.files import StrPath, file_place, refuse_stand_in
 from spkver.interop import hdf5, jsonl, kaldi, neighbours, npy, npz, tensors
 from spkver.interop.form import Form
 from spkver.interop.means import means
@@ -80,7 +80,11 @@ def read(path: StrPath, *, windows: bool = False) -> Embeddings:
     """
     form = _form(path)
     with _named(path):
-        embeddings = form.read(path)
+        try:
+            embeddings = form.read(path)
+        except InputError:
+            refuse_stand_in(path)
+            raise
     if embeddings.times is not None and not windows:
         raise InputError(
             f"{path}: embeddings of windows; make one of each recording first, by spkver convert --per utterance"

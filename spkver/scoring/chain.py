@@ -27,7 +27,7 @@ import yaml
 from spkver.config import read_yaml
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError, nearest
-from spkver.files import StrPath, atomic_directory
+from spkver.files import StrPath, atomic_directory, refuse_stand_in
 from spkver.scoring.cosine import unit
 
 STEPS = ("centre", "whiten", "pca", "lda", "wccn", "length")
@@ -190,6 +190,7 @@ def read_arrays(path: StrPath, name: str) -> tuple[dict[str, np.ndarray], dict]:
         arrays = safetensors.numpy.load_file(folder / f"{name}.safetensors")
         about = read_yaml(folder / f"{name}.yaml")
     except (OSError, ValueError, safetensors.SafetensorError) as error:
+        refuse_stand_in(folder / f"{name}.safetensors")
         raise InputError(f"{path}: it does not hold {name}.safetensors and {name}.yaml ({error})") from error
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise InputError(f"{path}: {name}.safetensors holds values that are not finite")
@@ -216,6 +217,8 @@ def _fit(name: str, size: int, vectors: np.ndarray, embeddings: Embeddings) -> S
     if name == "wccn":
         return Step(name, mean, root)
     most = min(len(mean), len(set(embeddings.speakers or ())) - 1)
+    if not most:
+        raise InputError(f"lda:{size}: all embeddings are of one speaker: there is no other to separate it from")
     if not 1 <= size <= most:
         raise InputError(f"lda:{size}: between 1 and {most} directions separate these speakers")
     return Step(name, mean, root @ _largest(root.T @ between @ root, size))

@@ -84,20 +84,19 @@ def fit_plda(embeddings: Embeddings, *, rank: int | None = None, iterations: int
     """Learn a model from embeddings with speakers, by `iterations` of expectation maximisation.
 
     rank: of the covariance between speakers, at most the dimension; full without it (the two-covariance model)
-    Raises InputError for unknown speakers, no speaker with two embeddings, and a rank that cannot be.
+    Raises InputError for unknown speakers, fewer than two, no speaker with two embeddings, and a rank that cannot be.
     """
     if rank is not None and not 1 <= rank <= embeddings.dim:
         raise InputError(f"the rank lies between 1 and {embeddings.dim}, got {rank}")
     vectors = embeddings.vectors.astype(np.float64)
     codes, counts = speaker_codes(embeddings)
     within, between = speaker_covariances(embeddings, vectors)
+    if not np.trace(between) > 1e-12 * np.trace(within):
+        raise InputError("there is no spread between speakers to learn: give embeddings of two speakers and more")
     sums = np.zeros((len(counts), embeddings.dim))
     np.add.at(sums, codes, vectors)
     model = Plda(vectors.mean(axis=0), between, within, embeddings.model)
-    if np.linalg.matrix_rank(within, hermitian=True) < embeddings.dim:
-        raise InputError(
-            "the spread within speakers has directions without any: fewer values (lda), or more embeddings"
-        )
+    _refuse_singular(within, "within speakers")
     total = vectors.T @ vectors
     step = _two_covariance if rank is None else _simplified
     if rank is not None:
@@ -109,6 +108,11 @@ def fit_plda(embeddings: Embeddings, *, rank: int | None = None, iterations: int
             model = step(model, sums, counts, total, rank or 0)
             progress.update()
     return model
+
+
+def _refuse_singular(covariance: np.ndarray, where: str) -> None:
+    if np.linalg.matrix_rank(covariance, hermitian=True) < len(covariance):
+        raise InputError(f"the spread {where} has directions without any: fewer values (lda), or more embeddings")
 
 
 def interpolated(one: Plda, other: Plda, weight: float) -> Plda:
@@ -141,7 +145,9 @@ def coral(plda: Plda, domain: Embeddings) -> Plda:
         raise InputError(f"{len(domain)} embeddings are too few for a covariance of {domain.dim} values")
     mean = domain.vectors.mean(axis=0, dtype=np.float64)
     centred = domain.vectors - mean
-    colour = _root(centred.T @ centred / len(domain), 0.5)
+    covariance = centred.T @ centred / len(domain)
+    _refuse_singular(covariance, "of the domain")
+    colour = _root(covariance, 0.5)
     move = colour @ _root(plda.between + plda.within, -0.5)
     return Plda(mean, move @ plda.between @ move.T, move @ plda.within @ move.T, plda.model)
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from spkver.errors import InputError
-from spkver.files import StrPath, atomic_file
+from spkver.files import StrPath, atomic_file, refuse_stand_in
 from spkver.losses.heads import Head
 from spkver.losses.loss import Loss
 from spkver.losses.reductions.split import SHARD
@@ -75,6 +75,7 @@ class SavedHead:
                 ]
                 return cls(path, classes, {name: stream.get_tensor(name) for name in sorted(stream.keys())})
         except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            refuse_stand_in(path)
             raise InputError(f"{path}: cannot be read ({error}); set start.head to replace") from error
 
     def write(self) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from spkver.encoder import Encoder, load_weights
@@ -33,6 +34,7 @@ from spkver.training.inputs import Augmentations, Inputs
 from spkver.training.optim import OPTIMIZERS
 from spkver.training.outcome import Guard, Outcome
 from spkver.training.parameters import freeze, lr_factors
+from spkver.training.validation import evaluating
 
 
 class Objective(nn.Module):
@@ -121,9 +123,36 @@ class Learner:
         self.lr_schedule = SCHEDULES.build(config.lr_schedule, Run(config.steps, sampler.steps_per_epoch))
         self.own = _of_split_heads(self.modules)
         self.guard = Guard(self.optimizer, self.modules)
+        alone = world.size == 1 or config.batch_norm == "local"
+        if alone and config.batch_size == world.size * config.accumulate:
+            self._refuse_one_at_a_time()
         self._parallel = self._over_processes()
         if not world.main:  # dither and dropout; the first process draws what a process alone would
             torch.manual_seed(int(np.random.SeedSequence([sampler.seed, world.rank]).generate_state(1)[0]))
+
+    def _refuse_one_at_a_time(self) -> None:
+        """Raise InputError where a batch norm that learns sees one value of an utterance, which has no variance."""
+        features = self.inputs.features(self.inputs.batch(0))[:1]
+        self.train()
+        norms = {norm: name for name, norm in self.encoder.network.named_modules() if isinstance(norm, _BatchNorm)}
+        lone: list[str] = []
+
+        def look(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if inputs[0].numel() == inputs[0].shape[1]:
+                lone.append(norms[norm])  # type: ignore[index]
+
+        hooks = [norm.register_forward_pre_hook(look) for norm in norms if norm.training]
+        with torch.no_grad(), evaluating(self.encoder.network):
+            self.encoder.network(features)
+        for hook in hooks:
+            hook.remove()
+        if lone:
+            config, size = self.config, self.world.size
+            raise InputError(
+                f"train.batch_size {config.batch_size} with {size} processes and train.accumulate {config.accumulate} "
+                f"is one utterance at a time, which the batch norm network.{lone[0]} cannot learn from; "
+                f"set train.batch_size to {2 * config.batch_size} or more"
+            )
 
     def train(self) -> None:
         """Training mode, but for what is frozen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from spkver import cli
 from spkver.cli import COMMANDS
+from spkver.cli.terminal import visible_streams
 from spkver.errors import InputError, RunError
 
 HEAVY = ("torch", "torchaudio", "speechbrain", "librosa", "scipy", "matplotlib", "soundfile")
@@ -117,3 +119,32 @@ def test_ctrl_c(tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and said.strip() == "interrupted"
+
+
+STEERING = "a\x1b]0;title\x07b\x9bc\u202ed"
+SHOWN = r"a\x1b]0;title\x07b\x9bc\u202ed"
+
+
+def test_a_message_cannot_steer_the_terminal(spkver):
+    """Names of files and what is in them go into messages."""
+    assert f"{SHOWN}: " in spkver("verify", STEERING, STEERING, code=2).stderr
+
+
+@pytest.mark.parametrize(("terminal", "shown"), [(True, SHOWN), (False, STEERING)])
+def test_output_cannot_steer_the_terminal_and_stays_data_elsewhere(monkeypatch, terminal, shown):
+    out = io.StringIO()
+    out.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stdout", out)
+    with visible_streams():
+        click.echo(f"{STEERING}\té\r\n", color=True)
+        print("\udcff", end="")
+    assert sys.stdout is out
+    assert out.getvalue() == f"{shown}\té\r\n\n\\udcff"
+
+
+def test_names_that_are_no_text_can_be_printed(tmp_path):
+    name = os.fsdecode(bytes(tmp_path) + b"/\xff")
+    script = "import sys, click\nfrom spkver.cli import run\n"
+    script += "@click.command()\n@click.argument('name')\ndef c(name):\n    click.echo(name)\nrun(c, 'spkver')"
+    done = subprocess.run([sys.executable, "-c", script, name], capture_output=True)
+    assert done.returncode == 0 and done.stdout.endswith(rb"/\udcff" + b"\n"), done.stderr

@@ -137,6 +137,9 @@ def test_what_cannot_be_learnt_or_used(tmp_path):
     assert fit_chain(few, ["lda:3"])(few).dim == 3
     with pytest.raises(InputError, match="lda:4: between 1 and 3 directions separate these speakers"):
         fit_chain(few, ["lda:4"])
+    alone = Embeddings(EMBEDDINGS.ids, EMBEDDINGS.vectors, ["one"] * len(EMBEDDINGS))
+    with pytest.raises(InputError, match="lda:1: all embeddings are of one speaker"):
+        fit_chain(alone, ["lda:1"])
     with pytest.raises(InputError, match="give every embedding one"):
         fit_chain(Embeddings(EMBEDDINGS.ids, EMBEDDINGS.vectors), ["wccn"])
     with pytest.raises(InputError, match="no speaker has two"):

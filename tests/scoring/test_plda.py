@@ -135,6 +135,8 @@ def test_interpolation_and_coral():
         interpolated(TRUE, Plda(TRUE.mean, TRUE.between, TRUE.within, "x"), 0.5)
     with pytest.raises(InputError, match="too few"):
         coral(TRUE, sampled(other, [1] * 4))
+    with pytest.raises(InputError, match="the spread of the domain has directions without any"):
+        coral(TRUE, Embeddings([str(i) for i in range(20)], np.ones((20, 4), np.float32), model="m"))
 
 
 def test_adaptation_helps_where_the_domain_has_moved():
@@ -172,3 +174,11 @@ def test_files_and_mistakes(tmp_path):
         fit_plda(Embeddings(embeddings.ids, embeddings.vectors))
     with pytest.raises(InputError, match="without any"):
         fit_plda(sampled(TRUE, [2, 1, 1]))
+    for rank in (None, 2):
+        with pytest.raises(InputError, match="no spread between speakers"):
+            fit_plda(sampled(TRUE, [30]), rank=rank)
+        twins = sampled(TRUE, [30])
+        ids = [*twins.ids, *(f"other {name}" for name in twins.ids)]
+        twice = Embeddings(ids, np.tile(twins.vectors, (2, 1)), ["a"] * 30 + ["b"] * 30)
+        with pytest.raises(InputError, match="no spread between speakers"):
+            fit_plda(twice, rank=rank)

@@ -18,6 +18,7 @@ from spkver.losses import INTER_TOP_K, PRESETS
 from spkver.packs import PackWriter
 from spkver.recipe import build, train
 from spkver.training import checkpoint
+from spkver.training.distributed import World
 from spkver.training.learner import computes_in_bf16
 from spkver.training.optim import OPTIMIZERS
 from spkver.training.pace import duration
@@ -56,6 +57,26 @@ def test_learns(recipe, out):
     assert min(one["dev_eer"] for one in records if "dev_eer" in one) < 0.2
     encoder = load_model(out / "model")
     assert encoder.model_id and np.isfinite(encoder.embed(0.1 * np.random.default_rng(0).normal(size=8000))).all()
+
+
+@pytest.mark.parametrize(
+    ("train", "world"),
+    [
+        ({"batch_size": 1}, World()),
+        ({"batch_size": 4, "accumulate": 4}, World()),
+        ({"batch_size": 2, "batch_norm": "local"}, World(1, 2, 1, 2)),
+    ],
+)
+def test_one_utterance_at_a_time(recipe, out, train, world):
+    """A batch norm after the pooling has nothing to learn from: said before the first step."""
+    with pytest.raises(InputError, match=r"is one utterance at a time, which the batch norm network\.segment\.1 "):
+        build(recipe(train=train), out, QUIET["say"], world)
+
+
+def test_one_utterance_is_enough_where_every_batch_norm_sees_frames(recipe, out):
+    model = {"name": "resnet18", "channels": 2, "dim": 4}
+    train(recipe(model=model, data={"dev": None}, train={"steps": 2, "batch_size": 4, "accumulate": 4}), out, **QUIET)
+    assert math.isfinite(metrics(out)[-1]["loss"])
 
 
 @pytest.mark.parametrize("loss", [*PRESETS, *INTER_TOP_K, "sphereface2"])

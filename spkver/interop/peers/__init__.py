@@ -15,7 +15,8 @@ import torch
 from spkver.config import validate
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
-from spkver.files import StrPath, sha256
+from spkver.files import StrPath, refuse_stand_in, sha256
+from spkver.interop.peers.files import read_checkpoint
 from spkver.interop.peers.layout import Found, to_ours
 from spkver.registry import Registry
 from spkver.scoring.chain import Chain, Step, write_chain
@@ -133,4 +134,9 @@ def guess(source: Path) -> str:
     for name in PEERS:
         if PEERS.get(name).recognises(source):
             return name
+    if source.is_file():
+        read_checkpoint(source)  # which says what is wrong with one that does not open
+    else:
+        for file in sorted(source.iterdir()):
+            refuse_stand_in(file)
     raise InputError(f"{source}: no toolkit's model by its looks; name one with --from: {', '.join(PEERS)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import yaml
 from torch import Tensor
 
 from spkver.errors import InputError
+from spkver.files import refuse_stand_in
 from spkver.text import read_text
 
 
@@ -25,11 +27,28 @@ def read_checkpoint(path: Path) -> Any:
     except Exception as error:  # pickle's, zip's, torch's own: whatever the bytes lead to
         if isinstance(error, OSError) and not path.is_file():
             raise InputError(f"{path}: there is no such file") from error
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"{path}: not a checkpoint of tensors and plain values, and nothing else is opened, for it could run code "
-            f"({reason}); save the network's state_dict alone"
-        ) from error
+        refuse_stand_in(path)
+        raise InputError(f"{path}: {_why(path, str(error))}") from error
+
+
+def _why(path: Path, said: str) -> str:
+    """Why a checkpoint does not open, without torch's advice."""
+    with open(path, "rb") as stream:
+        head = stream.read(2)
+    if not head:
+        return "empty (0 bytes); copy the file again"
+    if head == b"PK" and not zipfile.is_zipfile(path):
+        return "truncated: the end of the archive is missing; copy the file again"
+    if "TorchScript" in said:
+        return "a TorchScript archive, which is a program; save the network's state_dict alone"
+    if found := re.search(r"GLOBAL (\S+)", said):
+        return (
+            f"holds {found[1]} beside tensors and plain values, and nothing else is opened, for it could run code; "
+            "save the network's state_dict alone"
+        )
+    if head.startswith(b"\x80"):
+        return "a pickle, which could run code, so it is not opened; save the network's state_dict with torch.save"
+    return "not a checkpoint that torch.save writes, or damaged; copy the file again"
 
 
 def tensors_in(tree: Any, path: Path) -> dict[str, Tensor]:

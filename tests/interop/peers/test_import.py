@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import pickle
 import shutil
 import tempfile
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -220,13 +222,45 @@ def test_nothing_in_a_file_is_run(folder, tmp_path):
     assert not (tmp_path / "touched").exists()
 
 
+def saved(content):
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (saved({"a": torch.zeros(1), "eer": np.float64(1)}), r"holds numpy\.\S*scalar beside tensors and plain values"),
+        (saved({"a": torch.zeros(1), "args": Namespace(a=1)}), r"holds argparse\.Namespace beside tensors"),
+        (pickle.dumps({"a": 1}), "a pickle, which could run code"),
+        (saved({"a": torch.zeros(1000)})[:2000], "truncated: the end of the archive is missing"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "a Git LFS pointer"),
+        (b"\n<!DOCTYPE html><html>", "a saved web page"),
+        (b"", r"empty \(0 bytes\)"),
+        (b"\x1b]0;title\x07 hello", "not a checkpoint"),
+    ],
+    ids=["numpy", "class", "pickle", "cut", "lfs", "page", "empty", "text"],
+)
+def test_what_is_no_checkpoint_is_named(folder, tmp_path, content, said):
+    """In a folder, and as a file whose toolkit is not known."""
+    (folder / "avg_model.pt").write_bytes(content)
+    (tmp_path / "model.bin").write_bytes(content)
+    for source in (folder, tmp_path / "model.bin"):
+        with pytest.raises(InputError, match=said) as caught:
+            import_model(source, tmp_path / "ours")
+        assert str(caught.value).isprintable()
+
+
 def test_what_is_no_model(tmp_path):
     (tmp_path / "text.pt").write_text("hello")
     (tmp_path / "empty").mkdir()
     torch.save({"a": torch.zeros(2)}, tmp_path / "odd.pt")
-    for source in ("text.pt", "empty", "odd.pt"):
+    for source in ("empty", "odd.pt"):
         with pytest.raises(InputError, match="no toolkit's model by its looks"):
             import_model(tmp_path / source, tmp_path / "ours")
+    with pytest.raises(InputError, match=r"text\.pt: not a checkpoint that torch\.save writes"):
+        import_model(tmp_path / "text.pt", tmp_path / "ours")
     for toolkit in ("3dspeaker", "redimnet", "voxceleb_trainer", "speechbrain", "wespeaker"):
         with pytest.raises(InputError):
             import_model(tmp_path / "odd.pt", tmp_path / "ours", toolkit)
