@@ -23,7 +23,7 @@ from spkver import audio
 from spkver.config import Config, component, load, save, validate
 from spkver.errors import InputError
 from spkver.features import FRONT_ENDS
-from spkver.features.fbank import normalise
+from spkver.features.fbank import normalise_again
 from spkver.files import StrPath, atomic_directory, refuse_stand_in, sha256, write_text
 from spkver.modeldir import CARD, CONFIG, WEIGHTS, check, identity
 from spkver.models import MODELS
@@ -162,9 +162,9 @@ class Encoder(nn.Module):
     def embed_features(self, features: np.ndarray) -> np.ndarray:
         """Embeddings (batch, dim) float32 of features (batch, frames, bins) as a feature pack holds them."""
         most = self.config.front_end.frames(round(self.whole_seconds * self.sample_rate))
-        # a part of an utterance is normalised as that part; a whole one is already
-        how = self.config.front_end.normalise if features.shape[1] > most else "none"
-        return _in_windows(features, most, lambda part: self._finite(normalise(self._place(part), how)))
+        how = self.config.front_end.normalise
+        # a part of an utterance is normalised as that part, which changes nothing for a whole one
+        return _in_windows(features, most, lambda part: self._finite(normalise_again(self._place(part), how)))
 
     def _place(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)

@@ -324,6 +324,15 @@ def test_parts_of_features_have_means_of_their_own():
     assert encoder.embed_features(drift)[0] == pytest.approx(np.mean(windows, axis=0), abs=1e-4)
 
 
+@pytest.mark.parametrize("front_end", ["fbank", "w2v_bert", "voxceleb_trainer", "voxceleb_trainer_linear"])
+def test_features_of_a_whole_recording_give_its_embedding(front_end):
+    encoder = build(front_end=front_end)
+    quiet = noise() / 100
+    with torch.inference_mode():
+        features = encoder.front_end(torch.from_numpy(quiet)[None]).numpy()
+    assert encoder.embed_features(features)[0] == pytest.approx(encoder.embed(quiet), abs=1e-5)
+
+
 def test_long_features_are_cut_as_long_recordings_are():
     encoder = build()
     long = noise(4.0)

@@ -107,6 +107,14 @@ def normalise(features: Tensor, how: str) -> Tensor:
     return centred / centred.square().mean(dim=-2, keepdim=True).add(VARIANCE_FLOOR[how]).sqrt()
 
 
+def normalise_again(features: Tensor, how: str) -> Tensor:
+    """Features of a pack, which have been normalised over the utterance, as those of the part that they are.
+
+    What `instance_norm` added to a small variance cannot be told any more: its scale stays that of the utterance.
+    """
+    return normalise(features, "mean" if how == "instance_norm" else how)
+
+
 def mel_matrix(config: FrontEndConfig, fft_size: int) -> Tensor:
     """(fft_size / 2 + 1, bins) float64: triangles of equal width on Kaldi's mel scale, 1127 ln(1 + f / 700)."""
     edges = torch.linspace(_mel(config.low_hz), _mel(config.high_hz), config.bins + 2, dtype=torch.float64)

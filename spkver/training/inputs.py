@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spkver.augment.draw import Augmentation
 from spkver.features import FrontEnd
-from spkver.features.fbank import normalise
+from spkver.features.fbank import normalise_again
 from spkver.packs.reader import Pack
 from spkver.training.batches import AUGMENTATION, Batch, Sampler, to_waveform
 
@@ -63,7 +63,7 @@ class Inputs:
         else:
             ((_, payload),) = batch.groups
             # the pack's mean is over the utterance, the network is to see the crop's
-            crop = features = normalise(payload.float(), self.front_end.config.normalise)
+            crop = features = normalise_again(payload.float(), self.front_end.config.normalise)
         for change, drawn in zip(self.augmentations.features, batch.drawn[split:]):
             features = change(features, drawn)
         if audio and other is not None:
