@@ -257,8 +257,10 @@ def _open_file(path: StrPath) -> int:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
-        raise InputError(f"{path}: cannot be opened ({getattr(error, 'strerror', error)})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
+    except ValueError as error:  # whose words differ from one Python to the next
+        raise InputError(f"{path}: cannot be opened (a name cannot hold a NUL)") from error
     status = os.fstat(handle)
     reason = None if stat.S_ISREG(status.st_mode) else "not a file"
     if reason is None and not status.st_size:

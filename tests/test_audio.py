@@ -357,7 +357,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         (tmp_path / "pipe", "not a file"),
         (tmp_path / "x.wav" / "y", "no such file"),
         (tmp_path / ("long" * 100), "cannot be opened (File name too long)"),
-        ("a\0b", "cannot be opened (embedded null byte)"),
+        ("a\0b", "cannot be opened (a name cannot hold a NUL)"),
     ]:
         with pytest.raises(InputError, match=re.escape(f"{path}: {reason}")):
             audio.read(path)

@@ -16,7 +16,7 @@ def _product(x, y, total, precision: tl.constexpr):  # type: ignore[no-untyped-d
     if precision == "bf16":
         return tl.dot(x.to(tl.bfloat16), y.to(tl.bfloat16), acc=total)
     else:
-        return tl.dot(x, y, acc=total, input_precision=precision)
+        return tl.dot(x, y, acc=total, input_precision=precision, out_dtype=total.dtype)
 
 
 @triton.jit
