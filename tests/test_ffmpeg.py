@@ -1,5 +1,6 @@
-"""AAC in MP4, by the extra `m4a`: what comes back is what went in; damage and the missing extra are named."""
+"""What FFmpeg reads, by the extra `m4a`: what comes back is what went in; damage and the missing extra are named."""
 
+import io
 import sys
 from pathlib import Path
 
@@ -39,6 +40,93 @@ def test_read(tmp_path: Path) -> None:
         audio.read(path, max_seconds=1)
 
 
+def test_the_first_packet_counts(tmp_path: Path) -> None:
+    """The encoder's first packet holds what the decoder needs for the second; an edit list takes it from the sound."""
+    write(tmp_path / "x.m4a", TONE[None])
+    assert b"elst" in (tmp_path / "x.m4a").read_bytes()
+    import av
+
+    with av.open(str(tmp_path / "x.m4a")) as container:
+        plain = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    y, _ = audio.read(tmp_path / "x.m4a")
+    np.testing.assert_array_equal(y, plain[: len(TONE)])
+    assert np.corrcoef(y[:1024], TONE[:1024])[0, 1] > 0.98
+
+
+CODINGS = {  # suffix: FFmpeg's container and encoder
+    "webm": ("webm", "libopus", 48000),
+    "mkv": ("matroska", "aac", 16000),
+    "aac": ("adts", "aac", 16000),
+    "amr": ("amr", "libopencore_amrnb", 8000),
+    "wma": ("asf", "wmav2", 16000),
+    "oga": ("ogg", "flac", 16000),
+}
+
+
+def encode(suffix: str, x: np.ndarray, live: bool = False) -> bytes:
+    """x: float (time,). live: into what cannot be sought, so that headers state no length."""
+    av = pytest.importorskip("av")
+    container, coding, rate = CODINGS[suffix]
+    if coding not in av.codecs_available:
+        pytest.skip(f"PyAV without {coding}")
+
+    class Stream(io.BytesIO):
+        def seekable(self) -> bool:
+            return not live
+
+    stream = Stream()
+    if live:
+        stream.seek = None  # type: ignore[method-assign,assignment]
+    with av.open(stream, "w", format=container) as out:
+        track = out.add_stream(coding, rate=rate, layout="mono")
+        track.bit_rate = 12200 if rate == 8000 else 48000
+        samples = audio.to_int16(x.astype(np.float32))[None]
+        resampler = av.AudioResampler(track.format, "mono", rate, track.frame_size or 1024)
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.sample_rate, frame.pts = rate, 0
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            out.mux(track.encode(part))
+        out.mux(track.encode(None))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("suffix", CODINGS)
+@pytest.mark.parametrize("live", [False, True])
+def test_other_formats(tmp_path: Path, suffix: str, live: bool) -> None:
+    rate = CODINGS[suffix][2]
+    x = 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate * 2) / rate)
+    path = tmp_path / f"x.{suffix}"
+    path.write_bytes(encode(suffix, x, live))
+    y, found = audio.read(path)
+    assert found == rate and abs(len(y) - len(x)) < 0.15 * rate and abs(audio.seconds(path) - 2) < 0.15
+    middle = y[rate // 2 : rate]
+    assert np.abs(np.fft.rfft(middle)).argmax() == 220  # 440 Hz, in half a second
+    assert 0.3 < np.abs(middle).max() < 0.6
+    part, _ = audio.read(path, start=0.7, end=1.2)
+    np.testing.assert_array_equal(part, y[round(0.7 * rate) : round(1.2 * rate)])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "live"),
+    [(suffix, live) for suffix in CODINGS for live in (False, True) if (suffix, live) != ("wma", True)],
+)
+def test_a_cut_is_named(tmp_path: Path, suffix: str, live: bool) -> None:
+    rate = CODINGS[suffix][2]
+    content = encode(suffix, np.random.default_rng(0).normal(scale=0.1, size=rate * 4), live)
+    path = tmp_path / f"x.{suffix}"
+    path.write_bytes(content)
+    whole, passed = len(audio.read(path)[0]), 0
+    places = np.random.default_rng(1).integers(len(content) // 4, len(content) * 9 // 10, 30)
+    for place in places.tolist():
+        path.write_bytes(content[:place])
+        try:
+            assert len(audio.read(path)[0]) < whole
+            passed += 1
+        except InputError as error:
+            assert str(error).startswith(str(path))
+    assert passed <= (3 if suffix in ("aac", "amr") or live else 0)  # between two packets, which nothing tells
+
+
 def test_channels(tmp_path: Path) -> None:
     write(tmp_path / "x.m4a", np.stack([TONE, 0.1 * TONE]))
     loud, quiet = (np.abs(audio.read(tmp_path / "x.m4a", channel=channel)[0]).max() for channel in (0, 1))
@@ -56,6 +144,26 @@ def test_truncated(tmp_path: Path, options: dict[str, str]) -> None:
             audio.read(path)
 
 
+def test_a_cut_is_seen_in_the_boxes(tmp_path: Path) -> None:
+    path = tmp_path / "x.m4a"
+    write(path, TONE[None], movflags="faststart")
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(InputError, match=r"x\.m4a: truncated: \d+ of \d+ bytes"):
+        audio.seconds(path)
+
+
+def test_two_files_one_behind_the_other(tmp_path: Path) -> None:
+    """FFmpeg would read the first."""
+    write(tmp_path / "x.m4a", TONE[None])
+    for path, content in (
+        (tmp_path / "x.m4a", (tmp_path / "x.m4a").read_bytes()),
+        (tmp_path / "x.wma", encode("wma", TONE)),
+    ):
+        path.write_bytes(content * 2)
+        with pytest.raises(InputError, match=r"holds another recording behind the first|but .* follow"):
+            audio.seconds(path)
+
+
 def test_damaged_bytes_are_read_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.m4a"
     write(path, TONE[None, :16000], movflags="faststart")
@@ -71,8 +179,28 @@ def test_damaged_bytes_are_read_or_refused(tmp_path: Path) -> None:
             assert str(error).startswith(str(path))
 
 
-def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "x.m4a").write_bytes(b"\0\0\0\x1cftypM4A " + bytes(100))
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\0\0\0\x1cftypM4A ", "MP4 or QuickTime"),
+        (b"\x1aE\xdf\xa3\x80\x18\x53\x80\x67\xff", "WebM or Matroska"),
+        (b"\xff\xf1\x50\x80\x01\x1f\xfc", r"AAC \(ADTS\)"),
+        (b"#!AMR\n", "AMR"),
+        (bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), r"WMA \(ASF\)"),
+    ],
+)
+def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: bytes, name: str) -> None:
+    (tmp_path / "x").write_bytes(head.ljust(100, b"\xec\x81\0"[2:]))
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(InputError, match=r"this needs av: pip install 'spkver\[m4a\]'"):
-        audio.read(tmp_path / "x.m4a")
+    with pytest.raises(InputError, match=rf"x: to read {name}, this needs av: pip install 'spkver\[m4a\]'"):
+        audio.read(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [(b"RIFF\xff\0\0\0AVI LIST", "AVI"), (b"FLV\x01", "Flash video"), (b"wvpk", "WavPack"), (b"\x0b\x77", "AC-3")],
+)
+def test_formats_that_are_not_read(tmp_path: Path, head: bytes, name: str) -> None:
+    (tmp_path / "x").write_bytes(head.ljust(100, b"\0"))
+    with pytest.raises(InputError, match=rf"x: {name} is not read here; decode it first, for example: ffmpeg -i "):
+        audio.read(tmp_path / "x")

@@ -1,4 +1,4 @@
-"""ASF (WMA), whose header states the size of the file."""
+"""ASF (WMA), whose header states the size of the file, or 0 where it was streamed: FFmpeg sees some cuts of that."""
 
 from __future__ import annotations
 

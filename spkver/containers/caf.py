@@ -16,9 +16,9 @@ def views(source: Source) -> list[View]:
     at, data = 8, (0, 0)
     for _ in range(_CHUNKS):
         head = source.at(at, _HEAD)
-        if len(head) < _HEAD or (data[0] and not head[:4].isalpha()):
-            break
         size, present = int.from_bytes(head[4:], "big"), source.size - at - _HEAD
+        if present < 0 or (data[0] and size > present):  # behind the samples, no chunk
+            break
         if head.startswith(b"data"):
             if size == _UNKNOWN:
                 return [patched(source, [(at + 4, present.to_bytes(8, "big"))])]

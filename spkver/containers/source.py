@@ -72,19 +72,19 @@ class View(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer from the piece that is next; an error of the disk ends the file."""
-        before = 0
+        """Fill the buffer, to the end of the last piece; an error of the disk ends the file."""
+        done, start = 0, 0
         for piece in self._pieces:
-            if self._at < before + piece.size:
+            if start <= self._at < start + piece.size and done < len(buffer):
                 try:
-                    found = piece.at(self._at - before, len(buffer))
+                    found = piece.at(self._at - start, len(buffer) - done)
                 except OSError:  # an exception cannot pass through libsndfile
-                    return 0
-                buffer[: len(found)] = found
+                    break
+                buffer[done : done + len(found)] = found
+                done += len(found)
                 self._at += len(found)
-                return len(found)
-            before += piece.size
-        return 0
+            start += piece.size
+        return done
 
 
 def patched(source: Source, patches: Sequence[tuple[int, bytes]]) -> View:
