@@ -14,22 +14,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-STEP = 1 / 32768  # of 16-bit PCM, in a waveform in [-1, 1]
+SWING = 2 / 32768  # one step of 16-bit PCM up or down, which is what Opus makes of zeros
 LOW, HIGH = 1e-4, 1e-3  # of the recording's swing: -80 and -60 dB
 RANGE_DB = 100.0  # of logarithmic features, whose silence is further down
 
 
 def silent_frames(frames: Tensor, scale: float = 1.0) -> Tensor:
-    """Which frames hold no signal: their samples stay within one step of 16-bit PCM, whatever their offset.
+    """Which frames hold no signal: samples that move by no more than one step of 16-bit PCM up or down.
 
-    In loud recordings some steps count as none, up to 80 dB below the recording's swing; in quiet ones that step counts
-    as a signal when it is less than 60 dB below.
+    In loud recordings more counts as none, up to 80 dB below the recording's swing; in quiet ones less, so that it is
+    at least 60 dB below. A constant offset is no signal.
     frames: (batch, frames, samples) as they are cut from the waveform, without dither; scale: what full scale is in
     them. Returns bool (batch, frames).
     """
     swing = frames.amax(dim=-1) - frames.amin(dim=-1)
     loudest = swing.amax(dim=-1, keepdim=True)
-    return swing <= torch.maximum((loudest * HIGH).clamp_max(1.001 * STEP * scale), loudest * LOW)
+    return swing <= torch.maximum((loudest * HIGH).clamp_max(1.001 * SWING * scale), loudest * LOW)
 
 
 def silent_features(features: Tensor, floor: float) -> Tensor:
