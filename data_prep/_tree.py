@@ -20,6 +20,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.lists import read_lines
 from spkver.progress import bar
+from spkver.text import is_text
 
 # The suffixes of what can be read, and the end of such a path
 SUFFIXES = r"(?i:wav|flac|ogg|oga|opus|mp3|aiff|aif|aifc|au|snd|caf|sph|w64|rf64|nist|voc|m4a|aac|amr|webm|wma)"
@@ -146,16 +147,8 @@ def as_text(names: list[str], where: str) -> pa.Array:
     try:
         return pa.array(names, pa.string())
     except UnicodeEncodeError:
-        bad = next(name for name in names if not _is_text(name))
+        bad = next(name for name in names if not is_text(name))
         raise InputError(f"{where}/{os.fsencode(bad)!r}: the name is not UTF-8; rename it") from None
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def refuse_outside(names: pa.Array, file: Path, *, first_line: int) -> None:

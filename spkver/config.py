@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from spkver.errors import InputError, nearest
 from spkver.files import StrPath, write_text
 from spkver.registry import Registry
-from spkver.text import read_text
+from spkver.text import is_text, read_text
 
 
 class Config(BaseModel):
@@ -177,12 +177,14 @@ def _plain(node: yaml.Node, source: str) -> Any:
     if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
         tag = node.tag.replace("tag:yaml.org,2002:", "!!")
         raise InputError(f"{place}: the tag {tag} is not allowed; write a plain value")
+    if isinstance(node, yaml.ScalarNode) and not is_text(node.value):
+        raise InputError(f"{place}: {node.value!r} holds half a character (a lone surrogate); write it out")
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, source) for item in node.value]
     if isinstance(node, yaml.MappingNode):
         tree: dict[str, Any] = {}
         for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
+            if not isinstance(key, yaml.ScalarNode) or not is_text(key.value):
                 raise InputError(f"{place}: a key must be a word")
             if key.value in tree:
                 raise InputError(f"{source}:{key.start_mark.line + 1}: the key '{key.value}' is given twice")

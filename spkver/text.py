@@ -59,11 +59,20 @@ def numbered(lines: Iterable[bytes], path: StrPath) -> Iterator[tuple[str, str]]
 
 
 def parsed_json(text: str, place: StrPath) -> Any:
-    """What a text of JSON says. Raises InputError naming its place for anything else, half a character included."""
+    """What a text of JSON says. Raises InputError naming its place for anything else."""
     try:
         found = json.loads(text)
-        if "\\u" in text:
-            json.dumps(found, ensure_ascii=False).encode()  # fails for a lone surrogate
+        if "\\u" in text and not is_text(json.dumps(found, ensure_ascii=False)):
+            raise ValueError("it holds half a character, a lone surrogate")
     except (ValueError, RecursionError) as error:
         raise InputError(f"{place}: not JSON ({error})") from error
     return found
+
+
+def is_text(text: str) -> bool:
+    """Whether a string is text: JSON and YAML can write half a character (a lone surrogate), which no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

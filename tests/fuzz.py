@@ -6,6 +6,7 @@ down or takes a minute leaves its file behind and ends the run with an error.
 
 import argparse
 import collections
+import contextlib
 import faulthandler
 import io
 import json
@@ -17,14 +18,35 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 import scipy.signal  # noqa: F401 - not within the time of an example
 import soundfile
 
+from data_prep import lhotse, wespeaker
 from spkver import audio
-from spkver.datadir import from_columns, read_datadir, write_datadir
+from spkver.config import Config, load
+from spkver.datadir import DataDir, from_columns, read_datadir, write_datadir
+from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.packs import Pack, PackWriter
-from spkver.trials import read_trials
+from spkver.report.curves import read_curves
+from spkver.scoring.breakdown import break_down, read_table
+from spkver.scoring.calibration import Affine, Steps, read_map, write_map
+from spkver.scoring.chain import fit_chain, read_chain, write_chain
+from spkver.scoring.evaluation import evaluate
+from spkver.scoring.plda import fit_plda, read_plda, write_plda
+from spkver.trials import (
+    Scores,
+    Trials,
+    falling,
+    read_enrolment,
+    read_scores,
+    read_trials,
+    write_scores,
+    write_trials,
+)
 
 FORMATS = [
     *(("WAV", coding) for coding in ("PCM_16", "PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "MS_ADPCM")),
@@ -34,6 +56,25 @@ FORMATS = [
     ("OGG", "VORBIS"),
     ("OGG", "OPUS"),
     ("MP3", "MPEG_LAYER_III"),
+]
+WORDS = [
+    *(
+        b"",
+        b" ",
+        b"\n",
+        b"\r",
+        b"\t",
+        b"\0",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        "\u0085\u3000é".encode(),
+        b'"',
+        b"'",
+        b",",
+        b"#",
+    ),
+    *(b"nan", b"inf", b"-1", b"1e999", b"9" * 5000, b"1e-400", b"1_0", b"0x1", b"+0.5", b"1.", b"null", b"true", b"-"),
+    *(b"\\ud800", b'"\\udfff"', b"[" * 5000, b'{"a":' * 5000, b"{}", b"[]", b"&a [*a]", b"!!python/name:os", b"<<: 1"),
 ]
 NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
@@ -71,6 +112,19 @@ def mutate(content: bytes, random: np.random.Generator) -> bytes:
     return bytes(out)
 
 
+def mutate_text(content: bytes, random: np.random.Generator) -> bytes:
+    """Words exchanged for others that are no numbers, too large, nested, or no text; other encodings."""
+    if random.random() < 0.3:
+        return mutate(content, random)
+    if random.random() < 0.05:
+        return content.decode("utf-8").encode(str(random.choice(["utf-16", "utf-16-le", "utf-8-sig", "latin-1"])))
+    words = re.split(rb"([^\w.+-]+)", content)
+    for _ in range(random.integers(1, 4)):
+        place = int(random.integers(0, len(words)))
+        words[place] = (words[place] if random.random() < 0.3 else b"") + WORDS[random.integers(0, len(WORDS))]
+    return b"".join(words)
+
+
 def check_recording(path: Path) -> str:
     """Read a recording. Returns `audio`; raises InputError, or AssertionError for what is neither."""
     waveform, rate = audio.read(path, 16000, channel=0, max_seconds=10)
@@ -99,6 +153,114 @@ def check_pack(path: Path) -> str:
     pack = Pack.open(path.parent)
     assert sum(len(pack[row]) for row in range(len(pack))) == pack.lengths.sum()
     return "pack"
+
+
+def check_scores(path: Path) -> str:
+    """Read scores, and evaluate and calibrate them."""
+    scores = read_scores(path)
+    assert np.isfinite(scores.values).all() and len(scores) == len(scores.trials.enrol)
+    if scores.trials.target is not None and 0 < scores.trials.target.sum() < len(scores):
+        falling(scores)
+        assert evaluate(scores, llr=True).plain()
+    return "scores"
+
+
+def check_table(path: Path) -> str:
+    """Read what is known of ids, and break scores down by each column."""
+    table = read_table(path)
+    trials = Trials(table["id"].cast("string"), table["id"].cast("string"), np.arange(len(table)) % 2 == 0)
+    for name in table.column_names:
+        if len(table) > 1:
+            with contextlib.suppress(InputError):
+                break_down(Scores(trials, np.arange(len(table), dtype=np.float32)), table, name)
+    return "table"
+
+
+def check_curves(path: Path) -> str:
+    """Read the log of a training run."""
+    read_curves(path.parent)
+    return "log"
+
+
+def reads(what: Callable[[Path], object], kind: str) -> Callable[[Path], str]:
+    """A check that only reads a file, or what is written of a data directory that is read again."""
+
+    def check(path: Path) -> str:
+        found = what(path)
+        if isinstance(found, DataDir):
+            with contextlib.suppress(InputError), tempfile.TemporaryDirectory() as folder:
+                write_datadir(Path(folder) / "data", found)
+                read_datadir(Path(folder) / "data", allow_pipes=True)
+        return kind
+
+    return check
+
+
+class Settings(Config):
+    """A schema for YAML."""
+
+    steps: int = 3
+    rate: float = 0.1
+    word: str = "a"
+    inner: dict[str, float] = {"a": 1.0}
+    items: tuple[float, ...] = (1.0, 2.0)
+
+
+def texts(folder: Path) -> list[tuple[Path, Callable[[Path], str]]]:
+    """Text and tables of the kinds that lists do not have, each with what reads it."""
+    folder.mkdir()
+    ids = [f"s{number % 3}/u{number}" for number in range(9)]
+    trials = Trials(pa.array(ids), pa.array(ids[1:] + ids[:1]), np.arange(9) % 3 == 0)
+    scores = Scores(trials, np.linspace(-1, 1, 9))
+    checks: list[tuple[Path, Callable[[Path], str]]] = []
+    for suffix in ("", ".csv", ".parquet"):
+        write_scores(folder / f"scores{suffix}", scores)
+        write_trials(folder / f"trials{suffix}", trials)
+        checks += [(folder / f"scores{suffix}", check_scores), (folder / f"trials{suffix}", check_trials)]
+    table = pa.table({"id": ids, "speaker": [name[:2] for name in ids], "seconds": np.arange(9) / 2, "note": ["é"] * 9})
+    pyarrow.csv.write_csv(table, folder / "t.csv")
+    pq.write_table(table, folder / "t.parquet")
+    checks += [(folder / "t.csv", check_table), (folder / "t.parquet", check_table)]
+    (folder / "metrics.jsonl").write_text("".join(f'{{"step": {i}, "loss": {1 / (i + 1)}}}\n' for i in range(4)))
+    checks.append((folder / "metrics.jsonl", check_curves))
+    (folder / "spk2utt").write_text("s0 a b c\ns1 d e\n")
+    checks.append((folder / "spk2utt", reads(read_enrolment, "enrolment")))
+    write_map(folder / "affine.json", Affine(np.array([2.0, 1.0]), -1.5))
+    write_map(folder / "steps.json", Steps(np.arange(3.0), np.arange(3.0)))
+    checks += [(folder / f"{name}.json", reads(read_map, "map")) for name in ("affine", "steps")]
+    vectors = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    embeddings = Embeddings([f"u{i}" for i in range(40)], vectors, [f"s{i % 8}" for i in range(40)], "m")
+    write_chain(folder / "chain", fit_chain(embeddings, ["centre", "lda:2", "length"]))
+    write_plda(folder / "plda", fit_plda(embeddings))
+    for name, read in (("chain", read_chain), ("plda", read_plda)):
+        check = reads(lambda path, read=read: read(path.parent), name)  # type: ignore[misc]
+        checks += [(folder / name / f"{name}.yaml", check), (folder / name / f"{name}.safetensors", check)]
+    (folder / "c.yaml").write_text("steps: 5\nrate: 1e-4\nword: x\ninner: {a: 1, b: 2.5}\nitems: [1, 2]\n")
+    checks.append((folder / "c.yaml", reads(lambda path: load(Settings, path), "config")))
+    return checks + manifests(folder, ids)
+
+
+def manifests(folder: Path, ids: list[str]) -> list[tuple[Path, Callable[[Path], str]]]:
+    """Manifests of other toolkits, each with what prepares it."""
+    about = {"sampling_rate": 16000, "num_samples": 16000, "duration": 1.0}
+    recordings, supervisions, cuts, raw = [], [], [], []
+    for name in ids:
+        source = {"type": "file", "channels": [0], "source": f"/corpus/{name}.wav"}
+        recordings.append({"id": name, "sources": [source], **about})
+        place = {"recording_id": name, "start": 0.0, "duration": 0.5, "channel": 0}
+        supervisions.append({"id": f"{name}-x", "speaker": name[:2], "gender": "male", "language": "é", **place})
+        cut = {"id": name, "type": "MonoCut", "start": 0.0, "duration": 1.0}
+        cuts.append(cut | {"recording": recordings[-1], "supervisions": [supervisions[-1]]})
+        raw.append({"key": name, "wav": f"/corpus/{name}.wav", "spk": name[:2]})
+    for name, values in (("r", recordings), ("s", supervisions), ("c", cuts), ("raw", raw)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
+    both = reads(lambda path: lhotse.prepare(folder / "r.jsonl", folder / "s.jsonl"), "lhotse")
+    return [
+        (folder / "r.jsonl", both),
+        (folder / "s.jsonl", both),
+        (folder / "c.jsonl", reads(lhotse.prepare_cuts, "cuts")),
+        (folder / "raw.jsonl", reads(lambda path: wespeaker.prepare_raw(path, durations=False), "raw")),
+    ]
 
 
 def lists(folder: Path) -> list[tuple[Path, Callable[[Path], str]]]:
@@ -140,16 +302,17 @@ def main() -> None:
     random = np.random.default_rng(options.seed)
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     kinds: collections.Counter[str] = collections.Counter()
-    sounds, texts = recordings(), lists(folder)
+    sounds, others = recordings(), [*lists(folder), *texts(folder / "texts")]
     for number in range(options.examples):
         if number % 2:
             path, check = folder / "recording", check_recording
             path.write_bytes(mutate(sounds[random.integers(0, len(sounds))], random))
             kinds[outcome(path, check)] += 1
         else:
-            path, check = texts[random.integers(0, len(texts))]
+            path, check = others[random.integers(0, len(others))]
             sound = path.read_bytes()
-            path.write_bytes(mutate(sound, random))
+            change = mutate if path.suffix in (".parquet", ".arrow", ".safetensors") else mutate_text
+            path.write_bytes(change(sound, random))
             kinds[outcome(path, check)] += 1
             path.write_bytes(sound)
     shutil.rmtree(folder)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+
+from spkver.config import read_yaml
+from spkver.errors import InputError
+from spkver.files import json_object, read_json
+from spkver.text import MARK, decoded, numbered, read_text
+
+
+def test_a_byte_order_mark_is_no_part_of_a_line(tmp_path):
+    assert decoded(MARK + b"a\n" + MARK + b"b", "f") == "a\nb"
+    assert decoded(b"a \xef\xbb\xbfb", "f") == "a \ufeffb"  # within a line it is a character
+    (tmp_path / "f").write_bytes(MARK + b'{"a": 1}')
+    assert read_text(tmp_path / "f") == '{"a": 1}'
+    assert read_json(tmp_path / "f") == {"a": 1} and read_yaml(tmp_path / "f") == {"a": "1"}
+    assert list(numbered([MARK + b"a\r\n", b" \n", MARK + b"b"], "f")) == [("f:1", "a"), ("f:3", "b")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a\nb \xe9\n", "^f:2: not UTF-8 text; save it as UTF-8 text$"),
+        (b"a\nb \0\n", "^f:2: holds a NUL byte; save it as UTF-8 text$"),
+        *(
+            ("a\n".encode(name), "^f: UTF-16 or no text at all")
+            for name in ("utf-16", "utf-16-be", "utf-16-le", "utf-32")
+        ),
+    ],
+)
+def test_what_is_not_utf_8(content, message):
+    with pytest.raises(InputError, match=message):
+        decoded(content, "f")
+
+
+def test_lines_are_counted_from_where_a_block_starts():
+    with pytest.raises(InputError, match=r"^f:12: "):
+        decoded(b"a\nb\nc \xff", "f", first_line=10)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": "\\ud800"}', "f:1: not JSON .it holds half a character"),
+        ('{"\\udfff": 1}', "f:1: not JSON .it holds half a character"),
+        ("[" * 100_000, "f:1: not JSON"),
+        ("9" * 5000, "f:1: not JSON"),
+        ("[1]", "f:1: expected an object, got '.1.'"),
+    ],
+)
+def test_lines_that_are_no_objects(text, message):
+    with pytest.raises(InputError, match=message):
+        json_object(text, "f:1")
+
+
+def test_characters_of_two_halves():
+    assert json_object('{"a": "\\ud83d\\ude00"}', "f:1") == {"a": "\U0001f600"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('a: "\\ud800"', "f:1: .* holds half a character"),
+        ('a: 1\n"\\ud800": 2', "f:2: .* holds half a character|f:1: a key must be a word"),
+        ("[" * 10_000, "f: nested too deeply"),
+        ("a: &x [*x]", "f: nested too deeply, or holds itself|f:1: "),
+        ("a: [", "f:1: not valid YAML"),
+    ],
+)
+def test_yaml_that_cannot_be_used(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "f").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_yaml("f")
