@@ -24,5 +24,5 @@ def command(names: tuple[str, ...], book: Path | None) -> None:
     """
     from spkver.verify import book as books
 
-    left = books.forget(voices.place(book), names)
+    left = books.forget(voices.place(book), names, say=voices.say)
     click.echo(f"forgotten: {', '.join(names)}; {len(left)} left in the book")

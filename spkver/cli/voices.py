@@ -49,6 +49,11 @@ def required(threshold: float | None, verifier: Verifier) -> float:
     return verifier.decision.threshold
 
 
+def say(text: str) -> None:
+    """Say what happens, beside the results."""
+    click.echo(text, err=True)
+
+
 def warn(lines: Iterable[str]) -> None:
     """Say what is doubtful, once each."""
     for line in dict.fromkeys(lines):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,9 @@ from spkver.verify.cohort import Cohort, Voices, compare, compare_pairs
 from spkver.verify.decision import Rate
 
 VOICES = "voices.parquet"
+PATIENCE = 30.0  # seconds that a writer waits for others, each of which writes for a moment
+
+Say = Callable[[str], None]
 
 
 class Match(NamedTuple):
@@ -123,14 +126,16 @@ def open_book(folder: StrPath) -> Book:
     return Book(root, found)
 
 
-def enrol(folder: StrPath, name: str, recordings: Embeddings) -> Book:
+def enrol(folder: StrPath, name: str, recordings: Embeddings, *, say: Say | None = None) -> Book:
     """Add recordings to a person, who may be new; returns the book as it is then. Makes the book where there is none.
 
     recordings: their ids the hashes of the audio. Those that the person has already are left as they are.
-    Raises InputError for a name that cannot be one, a recording that is another person's, and a book of another model.
+    say: is told when another process writes the book, which is waited for
+    Raises InputError for a name that cannot be one, a recording that is another person's, a book of another model, and
+    one that others write for too long.
     """
     name = checked(name)
-    with _edited(folder) as book:
+    with _edited(folder, say) as book:
         book.require(recordings.model)
         old = book.voices
         owner = {} if old is None else dict(zip(old.ids, old.speakers or []))
@@ -149,12 +154,12 @@ def enrol(folder: StrPath, name: str, recordings: Embeddings) -> Book:
         return _write(folder, Embeddings(ids, vectors, speakers, recordings.model, recordings.front_end))
 
 
-def forget(folder: StrPath, names: Sequence[str]) -> Book:
+def forget(folder: StrPath, names: Sequence[str], *, say: Say | None = None) -> Book:
     """Take people out of a book, which is written anew without them; returns the book as it is then.
 
-    Raises InputError for a name that is not in it.
+    say: as for `enrol`. Raises InputError for a name that is not in it.
     """
-    with _edited(folder) as book:
+    with _edited(folder, say) as book:
         known = book.recordings()
         for name in names:
             if _normal(name) not in known:
@@ -218,13 +223,13 @@ def strangers(people: int, far: Rate) -> list[str]:
 
 
 @contextmanager
-def _edited(folder: StrPath) -> Iterator[Book]:
+def _edited(folder: StrPath, say: Say | None) -> Iterator[Book]:
     """The book, for one writer at a time, without what a writer that was killed has left behind."""
     root = Path(folder)
     root.parent.mkdir(parents=True, exist_ok=True)
     root.mkdir(mode=0o700, exist_ok=True)
     _require_private(root)
-    with locked(root):
+    with locked(root, patience=PATIENCE, say=say):
         recover(root)
         yield open_book(root)
 

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -156,10 +157,32 @@ def test_only_its_owner_can_read_it(filled):
     assert len(books.open_book(filled)) == 4
 
 
-def test_one_writer_at_a_time(filled):
+def test_one_writer_at_a_time(filled, monkeypatch):
+    monkeypatch.setattr(books, "PATIENCE", 0.1)
     with locked(filled), pytest.raises(InputError, match="another run is at work here"):
         books.enrol(filled, "Eve", recordings(5))
     assert len(books.open_book(filled)) == 3  # readers need no lock
+
+
+def test_writers_wait_their_turn(filled):
+    said = []
+    with locked(filled):
+        threads = [
+            threading.Thread(
+                target=books.enrol, args=(filled, f"P{n}", recordings(10 + n)), kwargs={"say": said.append}
+            )
+            for n in range(8)
+        ]
+        threads.append(threading.Thread(target=books.forget, args=(filled, ["Bob"]), kwargs={"say": said.append}))
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 20
+        while len(said) < len(threads) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    for thread in threads:
+        thread.join()
+    assert len(said) == 9 and all("waiting for another run" in text for text in said)
+    assert list(books.open_book(filled).recordings()) == ["Ada", *(f"P{n}" for n in range(8)), "Čapek"]
 
 
 def test_a_writer_that_is_killed_leaves_the_book_whole(filled):
