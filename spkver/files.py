@@ -47,7 +47,7 @@ def atomic_file(path: StrPath, mode: int | None = None) -> Iterator[Path]:
         with atomic_files(path, mode=mode) as (part,):
             yield part
         return
-    with stream, _full_disk_named(path), tempfile.TemporaryDirectory() as folder:
+    with stream, full_disk_named(path), tempfile.TemporaryDirectory() as folder:
         part = Path(folder, Path(path).name)
         part.touch()
         yield part
@@ -68,7 +68,7 @@ def atomic_files(*paths: StrPath, mode: int | None = None) -> Iterator[tuple[Pat
     """
     targets = [file_place(path, plain=True) for path in paths]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_full_disk_named(*paths[:1]))
+        stack.enter_context(full_disk_named(*paths[:1]))
         parts = [stack.enter_context(_beside(target, ".part")) / target.name for target in targets]
         for part in parts:
             part.touch()
@@ -94,11 +94,12 @@ def atomic_directories(*paths: StrPath, holds: str | None = None) -> Iterator[tu
     file or is empty (None: whatever is in it); InputError for any other, and for a file, before anything is made.
     """
     targets = [directory_place(path, holds) for path in paths]
-    for number, target in enumerate(targets):
-        if {target, *target.parents} & {*targets[:number], *targets[number + 1 :]}:
+    real = [Path(os.path.realpath(target)) for target in targets]
+    for number, place in enumerate(real):
+        if {place, *place.parents} & {*real[:number], *real[number + 1 :]}:
             raise InputError(f"{paths[number]}: is, or is within, another directory to write; choose another place")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_full_disk_named(*paths[:1]))
+        stack.enter_context(full_disk_named(*paths[:1]))
         parts = [stack.enter_context(_beside(target, ".part")) / target.name for target in targets]
         for part in parts:
             part.mkdir(0o777 & ~_umask())
@@ -118,7 +119,7 @@ def file_place(path: StrPath, *, plain: bool = False) -> Path:
     Raises InputError where a file can neither be put nor written to: a directory, a named pipe, a disk, or a folder
     that is not writable.
     """
-    target = Path(os.path.realpath(path))
+    target = _followed(path)
     number = _descriptor(path)
     try:
         if number is not None:
@@ -160,10 +161,15 @@ def folder_place(path: StrPath) -> Path:
 
 
 def _no_file(path: StrPath) -> Path:
-    target = Path(os.path.realpath(path))
+    target = _followed(path)
     if target.exists() and not target.is_dir():
         raise InputError(f"{path}: is a file; give the name of a directory")
     return target
+
+
+def _followed(path: StrPath) -> Path:
+    """The path, or where it leads to if it is a link."""
+    return Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
 
 
 def leads_to_stdout(path: StrPath) -> bool:
@@ -206,7 +212,7 @@ def _stream(path: StrPath) -> IO[bytes] | None:
 
 
 @contextlib.contextmanager
-def _full_disk_named(path: StrPath = "") -> Iterator[None]:
+def full_disk_named(path: StrPath = "") -> Iterator[None]:
     """A full disk as an OSError that names `path`: several libraries raise errors of their own, with its words."""
     try:
         yield
@@ -214,8 +220,11 @@ def _full_disk_named(path: StrPath = "") -> Iterator[None]:
         raise
     except Exception as error:
         for number in NO_ROOM:
-            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
-                raise OSError(number, os.strerror(number), str(path)) from error
+            for one in (error, error.__context__):
+                if getattr(one, "errno", None) == number or os.strerror(number) in str(one):
+                    raise OSError(number, os.strerror(number), str(path)) from error
+        if isinstance(error, OSError) and error.errno is None:  # NumPy's "5 requested and 3 written"
+            raise OSError(errno.EIO, f"cannot be written ({error}); is the disk full?", str(path)) from error
         raise
 
 
@@ -425,6 +434,12 @@ def write_text(path: StrPath, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all."""
     with atomic_file(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def append_text(path: StrPath, text: str) -> None:
+    """Add to a UTF-8 text file."""
+    with full_disk_named(path), Path(path).open("a", encoding="utf-8") as stream:
+        stream.write(text)
 
 
 def write_json(path: StrPath, value: Any) -> None:

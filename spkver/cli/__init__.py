@@ -11,6 +11,7 @@ import click
 from spkver import __version__
 from spkver.cli.terminal import visible_streams
 from spkver.errors import SpkverError, nearest
+from spkver.files import NO_ROOM
 
 # command: (module holding a click command named `command`, one line of help)
 COMMANDS = {
@@ -108,7 +109,8 @@ def _run(command: click.Command, name: str) -> NoReturn:
     except SpkverError as error:
         _fail(name, str(error), error.exit_code)
     except OSError as error:  # a disk that is full, a place that is not ours to write to
-        _fail(name, f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 1)
+        said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+        _fail(name, f"{said}; make room, and run again" if error.errno in NO_ROOM else said, 1)
     sys.exit(code if isinstance(code, int) else 0)  # click gives back the code of ctx.exit()
 
 

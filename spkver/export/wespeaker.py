@@ -57,7 +57,8 @@ class WeSpeakerExport:
         tensors = to_theirs(encoder.network.state_dict(), wespeaker.layout(NETWORKS[name]))
         config = {"model": name, "model_args": arguments, "dataset_args": dataset}
         with atomic_directory(path, holds=CONFIG) as folder:
-            torch.save(tensors, folder / WEIGHTS[0])
+            with (folder / WEIGHTS[0]).open("wb") as stream:  # by its path torch does not say that the disk is full
+                torch.save(tensors, stream)
             (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         said = [f"{path}: WeSpeaker's {name}, {len(tensors)} tensors"]
         return [*said, f"warning: WeSpeaker computes other features: {'; '.join(other)}"] if other else said

@@ -27,6 +27,7 @@ from spkver.files import (
     NO_ROOM,
     StrPath,
     atomic_file,
+    directory_place,
     locked,
     read_json,
     readable_size,
@@ -111,7 +112,7 @@ def build(
     Raises InputError if something else stands at `out`, another run is making it, or it does not fit on the disk;
     RunError past `max_rejected`, if a process dies, or if the disk fills up.
     """
-    target = Path(os.path.realpath(out))  # a link stays, also one that leads to nothing yet
+    target = directory_place(out)  # a link stays, also one that leads to nothing yet
     if jobs < 1:
         raise InputError(f"{jobs} processes wanted: at least 1")
     if target.exists():

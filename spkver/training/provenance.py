@@ -18,7 +18,7 @@ import torch
 
 from spkver import __version__
 from spkver.errors import InputError
-from spkver.files import sha256
+from spkver.files import append_text, sha256
 from spkver.modeldir import identity
 from spkver.packs.layout import INDEX
 from spkver.packs.reader import Pack
@@ -67,8 +67,7 @@ def start(folder: Path, world: World, device: torch.device, sources: Sources, se
         "seed": seed,
         **read,
     }
-    with (folder / STARTS).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+    append_text(folder / STARTS, json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def _check_same(starts: Path, read: dict[str, Any]) -> None:
@@ -144,8 +143,8 @@ class Log:
         self._write("".join(waiting or ()))
 
     def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as stream:
-            stream.write(text)
+        with contextlib.suppress(OSError):
+            append_text(self._path, text)
 
 
 def _device(device: torch.device) -> str:

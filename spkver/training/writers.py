@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any
 import yaml
 
 from spkver.errors import InputError, load_optional
-from spkver.files import write_text
+from spkver.files import append_text, full_disk_named, write_text
 from spkver.training.log import CONFIG, METRICS
 
 WANDB_ID = "wandb-id"
 """The file of a run that says which of wandb's it is, so that a resumed run goes on there."""
+_FLUSH = 30.0  # seconds after which events are seen in TensorBoard
 
 
 class Writer(ABC):
@@ -56,26 +58,47 @@ class JsonLines(Writer):
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """See Writer.write."""
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": step, **values}) + "\n")
+        append_text(self._path, json.dumps({"step": step, **values}) + "\n")
 
 
 class Events(Writer):
-    """TensorBoard's `events`. Raises ImportError without tensorboardX."""
+    """TensorBoard's `events`. Raises ImportError without tensorboardX.
+
+    They are written here and now: tensorboardX's SummaryWriter has a thread for it, which dies when the disk is full,
+    and then the run waits for it without end.
+    """
 
     def __init__(self, folder: Path, first_step: int) -> None:
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.summary import scalar
 
-        self._events = SummaryWriter(str(folder / "events"), purge_step=first_step + 1 if first_step else None)
+        self._event, self._scalar = Event, scalar
+        self._folder = folder / "events"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with full_disk_named(self._folder):
+            self._file = EventsWriter(str(self._folder / "events"))
+            if first_step:  # what earlier files have of later steps is not shown
+                begun = SessionLog(status=SessionLog.START)
+                self._file.write_event(Event(wall_time=time.time(), step=first_step + 1, session_log=begun))
+            self._flush()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """See Writer.write."""
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+        with full_disk_named(self._folder):
+            for name, value in values.items():
+                self._file.write_event(self._event(wall_time=time.time(), step=step, summary=self._scalar(name, value)))
+            if time.monotonic() - self._flushed > _FLUSH:
+                self._flush()
+
+    def _flush(self) -> None:
+        self._file.flush()
+        self._flushed = time.monotonic()
 
     def close(self) -> None:
         """See Writer.close."""
-        self._events.close()
+        with full_disk_named(self._folder):
+            self._file.close()
 
 
 class Wandb(Writer):

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import errno
 import json
+import struct
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
 
 from spkver.errors import InputError
 from spkver.training.monitor import Monitor
-from spkver.training.writers import WANDB_ID, open_writers
+from spkver.training.writers import WANDB_ID, Events, open_writers
 
 
 class FakeWandb:
@@ -82,3 +85,44 @@ def test_a_glance_at_the_last_of_each():
     monitor.record(2, 9, {"loss": 1.0})
     assert told[0] == "step 1/9  loss 2.000  target cosine 0.500  hardest cosine 0.250  1:00 left"
     assert monitor.glance() == "loss 1.000, dev EER 5.12%"
+
+
+def events(folder):
+    """What the only file of events holds: (step, tag, value), or (step, status) where a session begins."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    (path,) = (folder / "events").iterdir()
+    content, found = path.read_bytes(), []
+    while content:
+        (size,) = struct.unpack("<Q", content[:8])
+        event = Event()
+        event.ParseFromString(content[12 : 12 + size])
+        found += [(event.step, one.tag, one.simple_value) for one in event.summary.value]
+        found += [(event.step, event.session_log.status)] if event.HasField("session_log") else []
+        content = content[16 + size :]
+    return found
+
+
+def test_events_of_a_run_and_of_its_resumption(tmp_path):
+    pytest.importorskip("tensorboardX")
+    for name, first, session in (("new", 0, []), ("resumed", 2, [(3, 1)])):
+        writer = Events(tmp_path / name, first)
+        writer.write(first + 1, {"loss": 1.5, "accuracy": 0.25})
+        writer.close()
+        step = first + 1
+        assert events(tmp_path / name) == [*session, (step, "loss", 1.5), (step, "accuracy", 0.25)]
+
+
+def test_events_on_a_full_disk_stop_the_run(tmp_path, monkeypatch):
+    record_writer = pytest.importorskip("tensorboardX.record_writer")
+    before = threading.enumerate()
+    writer = Events(tmp_path, 0)
+    assert threading.enumerate() == before  # one that dies of it would be waited for without end
+
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(record_writer.RecordWriter, "write", full)
+    with pytest.raises(OSError, match="events") as found:
+        writer.write(1, {"loss": 1.0})
+    assert found.value.filename == str(tmp_path / "events")
