@@ -25,7 +25,7 @@ from spkver.containers.extent import refuse_cut, refuse_more
 from spkver.containers.source import Source
 from spkver.decoders import Decoder
 from spkver.errors import InputError
-from spkver.files import StrPath
+from spkver.files import StrPath, refuse_stand_in
 
 OVERSHOOT_SECONDS = 0.5  # a segment may end this far past its recording and is cut there, as Kaldi does
 MAX_SECONDS = 3600.0  # what is decoded at once where a whole corpus is, unless told otherwise: some 0.2 GB at 16 kHz
@@ -230,6 +230,7 @@ def _opened(path: StrPath, allow_pipes: bool) -> Iterator[Decoder]:
                 _refuse_lies(path, file)
                 yield file
         except soundfile.LibsndfileError as error:
+            refuse_stand_in(path)
             raise InputError(f"{path}: cannot be decoded ({error.error_string})") from error
         except (soundfile.SoundFileError, TypeError, ValueError, OSError) as error:
             raise InputError(f"{path}: cannot be decoded ({error})") from error
