@@ -61,6 +61,23 @@ def test_a_part_is_augmented_as_in_the_whole(make_inputs, monkeypatch):
     torch.testing.assert_close(inputs.features(inputs.batch(5)), whole[4:9], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("how", ["mean", "mean_variance", "none"])
+def test_crops_of_feature_packs_are_normalised_as_crops(packs, how):
+    """The pack's features have the mean of the utterance; the network sees those of its crop, as from audio."""
+    sampler = Sampler(Pack.open(packs / "features"), batch_size=12, crop=30, speeds=(1.0,), seed=0)
+    front_end = FrontEnd(FrontEndConfig(sample_rate=RATE, bins=24, high_hz=3600.0, normalise=how))
+    inputs = Inputs(sampler, Augmentations(), front_end)
+    batch = inputs.batch(0)
+    features, kept = inputs.features(batch), batch.groups[0][1].float()
+    if how == "none":
+        assert torch.equal(features, kept)
+        return
+    assert kept.mean(dim=1).abs().max() > 0.1 and features.mean(dim=1).abs().max() < 1e-4
+    deviation = features.std(dim=1, correction=0)
+    expected = torch.ones(12, 24) if how == "mean_variance" else kept.std(dim=1, correction=0)
+    torch.testing.assert_close(deviation, expected, atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu(make_inputs):

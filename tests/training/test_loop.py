@@ -19,7 +19,7 @@ from spkver.packs import PackWriter
 from spkver.recipe import build, train
 from spkver.training import checkpoint
 from spkver.training.distributed import World
-from spkver.training.learner import computes_in_bf16
+from spkver.training.learner import Learner, computes_in_bf16
 from spkver.training.optim import OPTIMIZERS
 from spkver.training.pace import duration
 
@@ -185,6 +185,16 @@ def test_the_loss_gets_the_progress_before_the_step(recipe, tmp_path):
     for step in range(4):
         learner.step(step, learner.inputs.batch(step))
     assert seen == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_each_process_draws_for_itself(recipe, tmp_path, monkeypatch):
+    """Dither and dropout: the first draws what a process alone would, the others each something else."""
+    monkeypatch.setattr(Learner, "_over_processes", lambda self: None)  # no others are there
+    drawn = []
+    for world in (World(), World(0, 3, 0, 3), World(1, 3, 1, 3), World(2, 3, 2, 3)):
+        build(recipe(train={"batch_size": 12}), tmp_path, lambda text: None, world)
+        drawn.append(float(torch.rand(())))
+    assert drawn[0] == drawn[1] and len(set(drawn)) == 3
 
 
 def test_dev_trials_without_a_dev_pack(recipe, tmp_path):
