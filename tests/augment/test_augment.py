@@ -36,6 +36,7 @@ ALL = [
     (WAVEFORM, "noise", STORED),
     (WAVEFORM, "noise", {"packs": {"babble": ["b", "m"]}, "shares": {"noise": 0}}),
     (WAVEFORM, "equaliser", {}),
+    (WAVEFORM, "gate", {}),
     (WAVEFORM, "reverb", {}),
     (WAVEFORM, "reverb", {"packs": "r"}),
     (FEATURES, "spec_augment", {}),
@@ -56,7 +57,7 @@ def make(build, recordings):
 
 def example(registry, batch=5):
     if registry is WAVEFORM:
-        return voices(batch)
+        return voices(batch) * 10 ** torch.linspace(0, -3, 8000)  # down to 60 dB below its beginning, for gates
     return torch.randn(batch, 100, 80, generator=torch.Generator().manual_seed(1))
 
 
