@@ -37,7 +37,7 @@ def views(source: Source) -> list[View]:
     wave = _parse(source)
     if wave is None:  # libsndfile says what is wrong
         return [View(source)]
-    present = source.size - wave.start
+    present = max(0, source.size - wave.start)
     count = _audio_bytes(source, wave, present)
     if int.from_bytes(wave.kept[b"fmt "][:2], "little") == _MP3:
         return mpeg.views(source.part(wave.start, wave.start + count))
