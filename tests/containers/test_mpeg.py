@@ -78,7 +78,8 @@ def test_files_one_behind_the_other(tmp_path: Path) -> None:
     expected = [audio.read(path)[0]]
     path.write_bytes(second)
     expected.append(audio.read(path)[0])
-    for between in (b"", b"TAG" + bytes(125), b"ID3\x04\0\0\0\0\0\x10" + bytes(16)):
+    ape = b"APETAGEX" + struct.pack("<IIII", 2000, 96, 1, 0xA0000000) + bytes(8) + b"x" * 96
+    for between in (b"", b"TAG" + bytes(125), ape, b"ID3\x04\0\0\0\0\0\x10" + bytes(16)):
         path.write_bytes(first + between + second)
         whole, _ = audio.read(path)
         np.testing.assert_array_equal(whole, np.concatenate(expected))
@@ -94,6 +95,20 @@ def test_files_one_behind_the_other(tmp_path: Path) -> None:
     path.write_bytes(first + other)
     with pytest.raises(InputError, match=r"holds recordings of different forms.*16000 Hz.*44100 Hz"):
         audio.seconds(path)
+
+
+def test_a_statement_that_is_left_open(tmp_path: Path) -> None:
+    """As an encoder leaves it that was stopped; of Fraunhofer's form too. It is no sound."""
+    path = tmp_path / "x.mp3"
+    every = frames(encode(path, uneven(True)))
+    path.write_bytes(b"".join(every[1:]))
+    expected, _ = audio.read(path)
+    kind = mpeg._kind(every[0])
+    assert kind is not None
+    vbri = every[0][:4].ljust(36, b"\0") + b"VBRI" + bytes(6) + struct.pack(">II", 0, 0)
+    for first in (every[0][: kind.statement] + b"Info\0\0\0\0", vbri):
+        path.write_bytes(first.ljust(len(every[0]), b"\0") + b"".join(every[1:]))
+        np.testing.assert_array_equal(audio.read(path)[0], expected)
 
 
 def test_tags_at_the_end(tmp_path: Path) -> None:

@@ -95,6 +95,25 @@ def test_what_follows_the_end(tmp_path: Path, files: dict[str, bytes], coding: s
             audio.read(tmp_path / "x.ogg")
 
 
+def test_a_packet_that_goes_on(tmp_path: Path, files: dict[str, bytes]) -> None:
+    """Cut between two pages, where the last packet of the one goes on in the other."""
+    content = files["VORBIS"]
+    page = list(ogg._pages(Source.of("x", content)))[-2]
+    cut = changed(content[: page.end], page.start, page.end, [(page.body - page.start - 1, b"\xff")])
+    lacing = content[page.start + 27 : page.body]
+    body = cut[page.body :].ljust(sum(lacing[:-1]) + 255, b"\0")
+    cut = changed(cut[: page.body] + body, page.start, page.body + len(body), [])
+    (tmp_path / "x.ogg").write_bytes(cut)
+    with pytest.raises(InputError, match="truncated: its last Ogg packet is cut"):
+        audio.seconds(tmp_path / "x.ogg")
+
+
+def test_pages_behind_others_bytes(tmp_path: Path, files: dict[str, bytes]) -> None:
+    (tmp_path / "x.ogg").write_bytes(files["OPUS"] + b"no page" + files["OPUS"])
+    with pytest.raises(InputError, match="damaged or truncated: no Ogg page at byte"):
+        audio.seconds(tmp_path / "x.ogg")
+
+
 @pytest.mark.parametrize("coding", CODINGS)
 def test_pages_that_are_missing_or_damaged(tmp_path: Path, files: dict[str, bytes], coding: str) -> None:
     content = files[coding]

@@ -93,6 +93,7 @@ def test_less_stated_than_there_is(tmp_path: Path) -> None:
         b"LIST" + struct.pack("<I", 3000) + b"INFO" + bytes(2996),
         b"id3 \x05\0\0\0abcde\0LIST\x04\0\0\0INFO",
         b"TAG" + b"x" * 125,  # ID3v1
+        b"id3 " + struct.pack("<I", 2999) + bytes(3000) + b"LIST" + struct.pack("<I", 2000) + b"INFO" + bytes(1996),
         bytes(100_000),
     ],
 )
@@ -105,6 +106,22 @@ def test_a_second_recording_behind_the_first(tmp_path: Path, second: bytes) -> N
     (tmp_path / "x.wav").write_bytes(wav(DATA, len(DATA)) + second)
     with pytest.raises(InputError, match=r"x\.wav: holds another recording behind the first \(at byte 8046\)"):
         audio.seconds(tmp_path / "x.wav")
+
+
+def test_samples_of_an_odd_number_of_bytes(tmp_path: Path) -> None:
+    """A byte of padding follows them, and then chunks."""
+    soundfile.write(tmp_path / "x.wav", SAMPLES, 16000, subtype="PCM_U8")
+    content = bytearray((tmp_path / "x.wav").read_bytes())
+    content += b"LIST" + struct.pack("<I", 3000) + b"INFO" + bytes(2996)
+    (tmp_path / "x.wav").write_bytes(content)
+    assert audio.seconds(tmp_path / "x.wav") == 4001 / 16000
+
+
+@pytest.mark.parametrize("keep", [40, 43, 44])
+def test_a_cut_in_the_header(tmp_path: Path, keep: int) -> None:
+    (tmp_path / "x.wav").write_bytes(wav(DATA, len(DATA))[:keep])
+    with pytest.raises(InputError, match=r"x\.wav: (truncated|cannot be decoded|empty)"):
+        audio.read(tmp_path / "x.wav")
 
 
 def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
@@ -127,3 +144,4 @@ def test_codings_without_a_size(tmp_path: Path, coding: str) -> None:
         content[at : at + 4] = size.to_bytes(4, "little")
         (tmp_path / "x.wav").write_bytes(content)
         np.testing.assert_array_equal(audio.read(tmp_path / "x.wav")[0], whole)
+        assert audio.seconds(tmp_path / "x.wav") == len(whole) / 8000
