@@ -117,7 +117,8 @@ def test_actual_cost_by_its_definition(data, trial_lists, p_target, c_miss):
 
 
 def test_primary_costs():
-    assert [point.p_target for point in operating_points("sre16")] == [0.01, 0.005]
+    for name in ("sre16", "sre18-cts", "sre19-cts"):  # by NIST's plans
+        assert operating_points(name) == (OperatingPoint(0.01), OperatingPoint(0.005))
     assert [point.p_target for point in operating_points("sre12")] == [0.01, 0.001]
     assert operating_points("sre10") == (OperatingPoint(0.001),)
     with pytest.raises(InputError, match="did you mean 'sre16'"):

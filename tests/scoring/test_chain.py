@@ -10,7 +10,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError
-from spkver.scoring.chain import Chain, fit_chain, read_chain, write_chain
+from spkver.scoring.chain import Chain, fit_chain, read_chain, speaker_covariances, write_chain
 
 
 def made(rows=400, dim=6, speakers=20, seed=0, model="m"):
@@ -70,6 +70,19 @@ def test_what_is_not_one_map():
         fit_chain(EMBEDDINGS, ["centre", "length"]).affine(6)
     with pytest.raises(InputError, match="the step 'centre' takes 6 values"):
         fit_chain(EMBEDDINGS, ["centre"]).affine(5)
+
+
+def test_covariances_weigh_a_speaker_by_its_embeddings():
+    """Within and between speakers add up to the covariance of all, also where speakers have unequal numbers."""
+    rows = np.flatnonzero(np.arange(400) // 20 <= CODES)  # one of the first speaker, two of the second, ...
+    codes = CODES[rows]
+    some = Embeddings([str(row) for row in rows], EMBEDDINGS.vectors[rows], [f"s{code}" for code in codes])
+    vectors = some.vectors.astype(float)
+    assert np.bincount(codes).tolist() == list(range(1, 21))
+    within, between = speaker_covariances(some, vectors)
+    expected, total = covariances(vectors, codes)
+    np.testing.assert_allclose(within, expected, atol=1e-10)
+    np.testing.assert_allclose(within + between, total, atol=1e-10)
 
 
 def test_wccn_makes_the_spread_within_speakers_one():
