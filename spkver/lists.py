@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +15,8 @@ import pyarrow.compute as pc
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.text import decoded, without_mark
+
+Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
 
 BLOCK = 1 << 26  # bytes of text at a time
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -26,7 +29,7 @@ def read_blocks(path: StrPath) -> Iterator[bytes]:
         with open(path, "rb") as stream:
             rest = b""
             while chunk := stream.read(BLOCK):
-                rest = rest + chunk if rest else without_mark(chunk, path)
+                rest += chunk
                 # empty lines wait: they may be the last ones
                 full = len(rest.rstrip())
                 end = (rest.find(b"\n", full) if b"\n" in rest[full:] else rest.rfind(b"\n", 0, full)) + 1
@@ -83,6 +86,15 @@ def reading_csv(path: StrPath, what: str = "a CSV file with a header") -> Iterat
         yield
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise InputError(f"{path}: not {what} ({' '.join(str(error).split())})") from error
+
+
+def cast(column: Column, kind: pa.DataType, what: str) -> Column:
+    """A column as text or as numbers. Raises InputError, with `what` it is, where it is something else."""
+    try:
+        return column.cast(kind, safe=kind == pa.string())  # an integer beyond 2^53 is rounded
+    except pa.ArrowException as error:
+        wanted = "text" if kind == pa.string() else "numbers"
+        raise InputError(f"{what} is not of {wanted}, but {column.type}") from error
 
 
 def first_duplicate(values: pa.Array) -> str | None:

@@ -73,6 +73,8 @@ def read_table(path: StrPath) -> pa.Table:
     for name in table.column_names:
         if table.column_names.count(name) > 1:
             raise InputError(f"{path}: has the column '{name}' {table.column_names.count(name)} times")
+    ids = lists.cast(table["id"], pa.string(), f"{path}: the column 'id'")
+    table = table.set_column(table.column_names.index("id"), "id", ids)
     if pc.count_distinct(table["id"]).as_py() < len(table):
         raise InputError(f"{path}: an id stands in two rows")
     return table
@@ -192,7 +194,7 @@ def _kinds(table: pa.Table, by: str, edges: Sequence[float] | None) -> tuple[np.
     column = table[by].combine_chunks()
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or edges is not None:
         return _bands(column, by, edges)
-    encoded = column.cast(pa.string()).dictionary_encode()
+    encoded = lists.cast(column, pa.string(), f"the column '{by}'").dictionary_encode()
     words = encoded.dictionary.to_pylist()
     names = sorted(words)
     place = {name: number for number, name in enumerate(names)}
@@ -201,10 +203,7 @@ def _kinds(table: pa.Table, by: str, edges: Sequence[float] | None) -> tuple[np.
 
 
 def _bands(column: pa.Array, by: str, edges: Sequence[float] | None) -> tuple[np.ndarray, list[str]]:
-    try:
-        values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"the column '{by}' is not of numbers ({error})") from error
+    values = lists.cast(column, pa.float64(), f"the column '{by}'").to_numpy(zero_copy_only=False)
     known = np.isfinite(values)
     if edges is None:
         found = np.quantile(values[known], np.arange(1, _BANDS) / _BANDS).tolist() if known.any() else []

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spkver import metrics
+from spkver import lists, metrics
 from spkver.errors import InputError, RunError
 from spkver.files import StrPath, read_json, write_json
 from spkver.trials import Scores, codes
@@ -138,7 +138,7 @@ def quality(scores: Scores, table: pa.Table, column: str) -> np.ndarray:
     """
     if column not in table.column_names:
         raise InputError(f"no column '{column}', there are {', '.join(table.column_names)}")
-    values = table[column].cast(pa.float64()).to_numpy()
+    values = lists.cast(table[column], pa.float64(), f"the column '{column}'").to_numpy()
     if column == "seconds":
         values = np.log(np.maximum(values, 1e-3))
     known = table["id"].cast(pa.string()).combine_chunks()

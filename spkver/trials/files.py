@@ -237,7 +237,7 @@ def _check_columns(path: StrPath, names: list[str], needed: tuple[str, ...]) -> 
 
 
 def _ids(column: pa.Array, path: StrPath, name: str, row: int) -> pa.DictionaryArray:
-    column = encoded(column)
+    column = _words(column, path, name)
     missing = column.is_null()
     if (empty := column.dictionary.index("").as_py()) >= 0:
         missing = pc.or_(missing, pc.equal(column.indices.fill_null(empty), empty))
@@ -245,11 +245,17 @@ def _ids(column: pa.Array, path: StrPath, name: str, row: int) -> pa.DictionaryA
     return column
 
 
+def _words(column: pa.Array, path: StrPath, name: str) -> pa.DictionaryArray:
+    if not pa.types.is_dictionary(column.type):
+        column = lists.cast(column, pa.string(), f"{path}: the column '{name}'")
+    return encoded(column)
+
+
 def _labels(column: pa.Array, path: StrPath, name: str, row: int) -> pa.BooleanArray:
     _refuse(column.is_null(), path, row, lambda at: f"the column '{name}' is empty")
     if pa.types.is_boolean(column.type):
         return column
-    column = encoded(column)
+    column = _words(column, path, name)
     words = [str(word).lower() for word in column.dictionary.to_pylist()]
     known = np.array([word in _LABELS for word in words], bool)[codes(column)]
     _refuse(pa.array(~known), path, row, lambda at: f"expected target or nontarget (or 1 or 0), got '{column[at]}'")
@@ -268,10 +274,7 @@ def _numbers(column: pa.Array, path: StrPath, name: str, row: int) -> pa.Floatin
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         _refuse(pc.invert(pc.match_substring_regex(column, f"^{lists.NUMBER}$")), path, row, words)
         column = pc.utf8_ltrim(column, "+")
-    try:
-        values = column if column.type == pa.float32() else column.cast(pa.float64(), safe=False)
-    except pa.ArrowException as error:
-        raise InputError(f"{path}: the column '{name}' is not of numbers, but {column.type}") from error
+    values = column if column.type == pa.float32() else lists.cast(column, pa.float64(), f"{path}: the column '{name}'")
     _refuse(pc.invert(pc.is_finite(values)), path, row, words)
     return values
 

@@ -11,7 +11,8 @@ from spkver import metrics
 from spkver.datadir import from_columns, write_datadir
 from spkver.errors import InputError
 from spkver.scoring.breakdown import break_down, read_table, worst_speakers
-from spkver.trials import Scores, make_trials
+from spkver.scoring.calibration import quality
+from spkver.trials import Scores, Trials, make_trials, read_trials
 
 IDS = [f"u{i:02}" for i in range(40)]
 SPEAKERS = [f"s{i % 8}" for i in range(40)]
@@ -61,6 +62,31 @@ def test_tables_that_are_not_text(tmp_path):
     for name in ("t.csv", "t.parquet"):
         with pytest.raises(InputError, match="has the column 'id' 2 times"):
             read_table(tmp_path / name)
+
+
+ODD = {"list": pa.array([[1], [2]]), "bytes": pa.array([b"\xff", b"a"]), "struct": pa.array([{"a": 1}, {"a": 2}])}
+
+
+@pytest.mark.parametrize("column", list(ODD.values()), ids=list(ODD))
+def test_columns_of_other_types(tmp_path, column):
+    scores = Scores(Trials(pa.array(["a", "b"]), pa.array(["b", "a"]), np.array([True, False])), np.arange(2.0))
+    table = pa.table({"id": ["a", "b"], "odd": column, "speaker": column})
+    pq.write_table(table, tmp_path / "t.parquet")
+    found = read_table(tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="the column 'odd' is not of text, but"):
+        break_down(scores, found, "odd")
+    with pytest.raises(InputError, match="the column 'odd' is not of numbers, but"):
+        break_down(scores, found, "odd", [1.0])
+    with pytest.raises(InputError, match="the column 'odd' is not of numbers, but"):
+        quality(scores, found, "odd")
+    with pytest.raises(InputError, match="the column 'speaker' is not of text, but"):
+        worst_speakers(scores, found)
+    pq.write_table(pa.table({"id": column}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"t\.parquet: the column 'id' is not of text, but"):
+        read_table(tmp_path / "t.parquet")
+    pq.write_table(pa.table({"enrol": ["a", "b"], "test": ["b", "a"], "target": column}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"t\.parquet: the column 'target' is not of text, but"):
+        read_trials(tmp_path / "t.parquet")
 
 
 def test_by_gender_equals_a_loop(scores, table):

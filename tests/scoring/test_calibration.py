@@ -12,6 +12,7 @@ from spkver import metrics
 from spkver.errors import InputError
 from spkver.scoring.calibration import (
     Affine,
+    Steps,
     cross_validated,
     fit_affine,
     fit_isotonic,
@@ -152,3 +153,16 @@ def test_what_cannot_be_learnt():
         fit_affine(np.column_stack([values, np.ones(100)]), target)
     with pytest.raises(InputError, match="one score"):
         fit_isotonic(np.zeros((100, 2)), target)
+
+
+def test_ratios_of_near_scores_are_no_ties():
+    rng = np.random.default_rng(0)
+    speakers = np.arange(300) % 10
+    target = rng.random(300) < 0.5
+    near = 0.99 + 1e-9 * (rng.permutation(300) + 300 * target)[:, None]  # no two are the same, all but in float32
+    for learn in (fit_affine, fit_isotonic):
+        assert len(np.unique(learn(near, target)(near))) > 1
+    assert len(np.unique(Affine(np.array([1.0]), 0.0)(near))) == 300
+    assert len(np.unique(Steps(np.sort(near[:, 0]), np.sort(near[:, 0]))(near))) == 300
+    folded = cross_validated(near, target, speakers, speakers, lambda *_: Affine(np.array([1.0]), 0.0), folds=3)
+    assert len(np.unique(folded)) == 300

@@ -51,6 +51,13 @@ def test_s_norm_is_symmetric_and_undoes_a_shift(scores):
     )
 
 
+def test_near_scores_stay_apart(scores):
+    statistics = cohort_statistics(cosine.sides(EMBEDDINGS, test=COHORT))
+    one = scores.trials.take(np.zeros(2, np.int64))
+    found = normalise(Scores(one, np.array([0.5, 0.5 + 1e-9])), statistics, statistics).values
+    assert found[0] < found[1] and found[0].astype(np.float32) == found[1].astype(np.float32)
+
+
 def test_file_to_file(tmp_path, scores):
     statistics = cohort_statistics(cosine.sides(EMBEDDINGS, test=COHORT), 10)
     write_scores(tmp_path / "s", scores)

@@ -261,6 +261,9 @@ def test_the_line_of_a_mistake_in_a_later_part(tmp_path, monkeypatch):
     (tmp_path / "t").write_text(text + "1 e\n" + text)
     with pytest.raises(InputError, match="t:41: expected"):
         read_trials(tmp_path / "t")
+    (tmp_path / "t").write_bytes(text.encode() + b"1 e \xff\n" + text.encode())
+    with pytest.raises(InputError, match="t:41: not UTF-8 text"):
+        read_trials(tmp_path / "t")
     (tmp_path / "t").write_text("\n" * 200)
     with pytest.raises(InputError, match="no trials"):
         read_trials(tmp_path / "t")
