@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -210,7 +211,9 @@ def test_events(recipe, out):
 
 
 def test_without_tensorboard(recipe, out, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
+    for name in [name for name in sys.modules if name.startswith("tensorboardX.")]:  # of runs before this one
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
     told = []
     train(recipe(train={"steps": 2}), out, say=told.append)
     assert any("pip install 'spkver[tensorboard]'" in text for text in told)
