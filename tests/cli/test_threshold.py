@@ -39,7 +39,7 @@ def test_a_table_and_what_is_kept_with_the_model(scores):
     kept = read_decision(model)
     assert kept.far.rate <= 0.01 and f"{kept.threshold:.4f}" in done.stdout
     assert (kept.scores, kept.trials) == ("scores", "trials")
-    assert kept.threshold == np.float32(kept.threshold)  # a score as `verify` computes it, not as text rounds it
+    assert kept.threshold == float(np.float32(kept.threshold))  # a score as `verify` computes it, not as text rounds it
 
 
 def test_json(scores):

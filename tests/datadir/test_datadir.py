@@ -192,7 +192,7 @@ def test_validate_looks_at_recordings(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(("segments", "seconds"), [(None, 1.0), ("a a 0.25 -1\nb b 0.25 1\n", 0.75)])
+@pytest.mark.parametrize(("segments", "seconds"), [(None, 1.0), ("a a 0.25 -1\nb b 0.25 1.4\n", 0.75)])
 def test_durations_are_compared_with_the_recordings(tmp_path: Path, segments: str | None, seconds: float) -> None:
     audio.write(tmp_path / "1.wav", np.sin(np.arange(16000, dtype=np.float32)), 16000)
     for stated, wrong in ((seconds, 0), (seconds + 0.1, 0), (seconds - 0.1, 0), (seconds + 0.12, 2), (99, 2), (0, 2)):

@@ -91,3 +91,11 @@ def test_operating_points_stand_at_their_log_odds(llrs):
     odds = [math.log(p_target / (1 - p_target)) for p_target in (0.01, 0.05)]
     expected = [width * (one - LOG_ODDS[0]) / (LOG_ODDS[-1] - LOG_ODDS[0]) for one in odds]
     assert places == pytest.approx(expected, abs=0.06)
+
+
+def test_a_histogram_of_near_scores_has_room_for_them():
+    values = 0.99 + 1e-10 * np.arange(100)
+    found = histogram(Scores(scores_of(values, np.arange(100) % 2 == 0).trials, values))
+    assert found.edges[-1] - found.edges[0] == pytest.approx(1e-8, rel=0.05)
+    assert np.count_nonzero(found.targets) > 10
+    assert found.targets.sum() == pytest.approx(1) and found.nontargets.sum() == pytest.approx(1)
