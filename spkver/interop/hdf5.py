@@ -5,6 +5,14 @@ Files of other toolkits, one dataset for each vector with its id as its path, ar
 
 from __future__ import annotations
 
+import io
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +20,56 @@ import numpy as np
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError, load_optional
 from spkver.files import StrPath, atomic_file
+from spkver.interop import npz
 from spkver.interop.form import Form, about_model, from_arrays, to_arrays
 
 _NUMBERS = ("vectors", "scales", "times")
 _MOST_COMPRESSED = 2000  # times; deflate reaches 1000
+_SECONDS, _BYTES_PER_SECOND = 60.0, 1e6  # what reading takes at most
+_CHILD = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from spkver.interop import hdf5
+hdf5.main(*sys.argv[2:])
+"""
 
 
 def read(path: StrPath) -> Embeddings:
-    """Read an HDF5 file. What lies outside it is not followed."""
+    """Read an HDF5 file, in a process of its own: over a damaged one HDF5 crashes, or never ends.
+
+    What lies outside the file is not followed.
+    """
+    load_optional("h5py", "hdf5")
+    try:
+        size = Path(path).stat().st_size
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})") from error
+    seconds = _SECONDS + size / _BYTES_PER_SECOND
+    command = [sys.executable, "-c", _CHILD, json.dumps(sys.path), os.fspath(path), str(math.ceil(seconds))]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"not a sound HDF5 file (reading it did not end in {seconds:.0f} s)") from error
+    if done.returncode == InputError.exit_code:
+        raise InputError(done.stderr.decode(errors="replace").strip())
+    if done.returncode:
+        raise InputError(f"not a sound HDF5 file (HDF5 ended with code {done.returncode} over it)")
+    return npz.read(io.BytesIO(done.stdout))
+
+
+def main(path: str, seconds: str) -> None:
+    """The other process: the embeddings as npz to standard output, or why there are none to standard error."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(int(seconds))  # should the one that waits be killed
+    try:
+        embeddings = _read(path)
+    except InputError as error:
+        sys.stderr.write(str(error))
+        sys.exit(error.exit_code)
+    npz.dump(sys.stdout.buffer, embeddings, "float32")
+
+
+def _read(path: StrPath) -> Embeddings:
     h5py = load_optional("h5py", "hdf5")
     try:
         with h5py.File(path, "r") as file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from spkver.files import StrPath, atomic_file
 from spkver.interop.form import NUMPY_ERRORS, Form, about_model, from_arrays, to_arrays
 
 
-def read(path: StrPath) -> Embeddings:
+def read(path: StrPath | IO[bytes]) -> Embeddings:
     """Read an npz file; ids and vectors are enough."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -30,13 +30,18 @@ def read(path: StrPath) -> Embeddings:
 
 def write(path: StrPath, embeddings: Embeddings, dtype: str) -> None:
     """Write an npz file."""
+    with atomic_file(path) as part, open(part, "wb") as stream:
+        dump(stream, embeddings, dtype)
+
+
+def dump(stream: IO[bytes], embeddings: Embeddings, dtype: str) -> None:
+    """Write what an npz file holds to an open file."""
     arrays: dict[str, Any] = to_arrays(embeddings, dtype)
     arrays["ids"] = np.array(embeddings.ids, np.str_)
     arrays |= {name: np.array(text) for name, text in about_model(embeddings).items()}
     if embeddings.speakers is not None:
         arrays["speakers"] = np.array(embeddings.speakers, np.str_)
-    with atomic_file(path) as part, open(part, "wb") as stream:
-        np.savez(stream, **arrays)
+    np.savez(stream, **arrays)
 
 
 FORM = Form(read, write)

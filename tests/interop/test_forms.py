@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 
 from spkver.embeddings import DTYPES, Embeddings, pack_vectors, read_embeddings, unpack_vectors, write_parts
 from spkver.errors import InputError
+from spkver.interop import hdf5
 from spkver.interop.convert import FORMS, convert, lowest_cosine, read, write
 from spkver.interop.means import means
 
@@ -192,6 +193,32 @@ def test_hdf5_of_others(tmp_path):
     found = read(tmp_path / "x.h5")
     assert found.ids == ["s1/a", "s1/b"]
     np.testing.assert_array_equal(found.vectors, np.eye(2))
+
+
+@pytest.mark.parametrize(
+    ("child", "message"),
+    [("import os; os.abort()", "HDF5 ended with code"), ("import time; time.sleep(60)", "did not end in 1 s")],
+)
+def test_hdf5_is_read_in_a_process_that_may_crash_or_hang(tmp_path, monkeypatch, child, message):
+    write(tmp_path / "x.h5", Embeddings(["a", "b"], np.eye(2, dtype=np.float32)))
+    monkeypatch.setattr(hdf5, "_CHILD", child)
+    monkeypatch.setattr(hdf5, "_SECONDS", 1.0)
+    with pytest.raises(InputError, match=rf"x\.h5: not a sound HDF5 file \(.*{message}"):
+        read(tmp_path / "x.h5")
+
+
+def test_hdf5_that_hangs_over_its_texts(tmp_path, monkeypatch):
+    """Free space of size 0 in the heap of texts, which HDF5 2.0 looks through for ever."""
+    monkeypatch.setattr(hdf5, "_SECONDS", 3.0)
+    write(tmp_path / "x.h5", Embeddings(["a", "b"], np.eye(2, dtype=np.float32)))
+    content = bytearray((tmp_path / "x.h5").read_bytes())
+    at = content.index(b"GCOL") + 16
+    while int.from_bytes(content[at : at + 2], "little"):  # objects with a number; free space has none
+        at += 16 + -(-int.from_bytes(content[at + 8 : at + 16], "little") // 8) * 8
+    content[at + 8 : at + 16] = bytes(8)
+    (tmp_path / "x.h5").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.h5: not a"):
+        read(tmp_path / "x.h5")
 
 
 def test_hdf5_that_reaches_out(tmp_path):
