@@ -58,7 +58,9 @@ def extract(
             say(f"warning: {odd}")
         vectors, rejected = _embed_files(encoder, data, seconds, allow_pipes, jobs)
         ids, speakers = data.ids, data.speakers
-    kept = [row for row in range(len(ids)) if row in vectors]
+    overflown = {row for row, vector in vectors.items() if not np.isfinite(vector).all()}  # of values far too large
+    rejected = sorted(rejected + [(row, "its embedding is not finite") for row in overflown])
+    kept = [row for row in range(len(ids)) if row in vectors and row not in overflown]
     named = [(ids[row], why) for row, why in rejected]
     settle(source, out, named, len(ids), max_rejected)
     write_embeddings(
@@ -102,8 +104,12 @@ def embed_pack(
             usable: dict[int, np.ndarray] = {}
             for row in rows:
                 length = int(lengths[row])
-                payload = pack.crop(row, (int(pack.lengths[row]) - length) // 2, length)
-                if reason := _unusable(encoder, payload):
+                try:
+                    payload = pack.crop(row, (int(pack.lengths[row]) - length) // 2, length)
+                    reason = _unusable(encoder, payload)
+                except InputError as error:
+                    reason = str(error)
+                if reason:
                     rejected.append((row, reason))
                 else:
                     usable[row] = payload

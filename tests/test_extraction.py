@@ -15,7 +15,7 @@ from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError, RunError
 from spkver.extraction import embed_pack, extract
 from spkver.features import FrontEndConfig
-from spkver.packs import Pack, make_features, pack_audio
+from spkver.packs import Pack, PackWriter, make_features, pack_audio
 
 SECONDS = (1.0, 0.5, 1.0, 0.7, 1.0, 0.5)
 
@@ -127,8 +127,6 @@ def test_a_good_run_takes_an_old_list_away(encoder, corpus, tmp_path):
 
 def test_packs_are_looked_at_too(encoder, corpus, tmp_path):
     """Too short after the cut, silent in the middle, features that are not finite."""
-    from spkver.packs import PackWriter
-
     with PackWriter(tmp_path / "p", kind="audio", sample_rate=16000) as pack:
         good = Pack.open(corpus / "audio")[0]
         hole = good.copy()
@@ -146,6 +144,23 @@ def test_packs_are_looked_at_too(encoder, corpus, tmp_path):
             pack.add(name, "s", "", values)
     done = extract(encoder, tmp_path / "f", tmp_path / "out2", max_rejected=0.9)
     assert dict(done.rejected).keys() == {"broken", "short"}
+
+
+def test_embeddings_that_are_not_finite_and_damaged_flac_are_set_aside(encoder, corpus, tmp_path, monkeypatch):
+    with PackWriter(tmp_path / "p", kind="audio", sample_rate=16000, coding="flac") as pack:
+        good = Pack.open(corpus / "audio")[5]
+        for name in ("good", "huge", "damaged"):
+            pack.add(name, "s", "", good if name != "huge" else good[:-1])
+    path, first, size = Pack.open(tmp_path / "p").place(2)
+    content = bytearray(path.read_bytes())
+    content[first + 100 : first + size] = bytes(size - 100)
+    path.write_bytes(content)
+    embed = encoder.embed_batch
+    overflows = lambda batch: embed(batch) * (np.inf if batch.shape[1] == len(good) - 1 else 1)  # noqa: E731
+    monkeypatch.setattr(encoder, "embed_batch", overflows)
+    done = extract(encoder, tmp_path / "p", tmp_path / "out", max_rejected=0.9)
+    assert [name for name, _ in done.rejected] == ["huge", "damaged"] and done.embeddings == 1
+    assert done.rejected[0][1] == "its embedding is not finite" and "damaged FLAC" in done.rejected[1][1]
 
 
 def test_another_front_end_is_refused(corpus, tmp_path):

@@ -26,6 +26,8 @@ _TYPES: dict[bytes, np.dtype] = {b"FV ": np.dtype("<f4"), b"DV ": np.dtype("<f8"
 _KEY = re.compile(rb"\s*(\S+)[ \t]")
 _HEADER = struct.Struct("<2s3sbi")  # \0B, token, 4, number of values
 
+_DIGITS = 18  # of an offset; more would be beyond 64 bits
+
 Data = mmap.mmap | bytes
 
 
@@ -58,11 +60,13 @@ def read_scp(path: StrPath) -> Iterator[tuple[str, np.ndarray]]:
         if place.endswith("|"):
             raise InputError(f"{path}:{number}: '{place}' is a command; only files are read")
         found = re.fullmatch(r"(.+):(\d+)", place)
-        name, offset = (found[1], int(found[2])) if found else (place, 0)
+        name, offset = (found[1], found[2]) if found else (place, "0")
         ark = name if Path(name).exists() else str(Path(path).parent / name)
         if ark not in arks:
             arks[ark] = _map(ark)
-        yield key, _vector(ark, arks[ark], offset)[0]
+        if len(offset) > _DIGITS:
+            raise InputError(f"{path}:{number}: the offset {offset[:_DIGITS]}... lies beyond any file")
+        yield key, _vector(ark, arks[ark], int(offset))[0]
 
 
 def write_ark(

@@ -155,10 +155,12 @@ def _already_packed(target: Path, mark: str) -> Summary:
     if not (target / INDEX).is_file():
         raise InputError(f"{target}: exists and is not a pack; choose another place")
     found = read_json(target / INDEX)
+    names = ("rows", "speakers", "seconds", "rejected")
+    if not isinstance(found, dict) or any(name not in found for name in names):
+        raise InputError(f"{target / INDEX}: not a complete index of a pack; delete the pack, or choose another place")
     if found.get("fingerprint") != mark:
         raise InputError(f"{target}: a pack of another input or other settings; delete it or choose another place")
     _sweep(target)
-    names = ("rows", "speakers", "seconds", "rejected")
     return Summary(target, **{name: found[name] for name in names}, already_packed=True)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from spkver import audio
 from spkver.errors import InputError
 from spkver.files import StrPath
@@ -54,7 +56,11 @@ class _FeatureTask:
                 if waveform.shape[1] < self.front_end.samples(1):
                     rejected.append(Rejected(name, str(self.source), "too short for one frame"))
                     continue
-                features = front_end(waveform)[0].numpy().astype("<f2")
+                with np.errstate(over="ignore"):
+                    features = front_end(waveform)[0].numpy().astype("<f2")
+                if not np.isfinite(features).all():
+                    rejected.append(Rejected(name, str(self.source), "features that float16 cannot hold"))
+                    continue
                 shard.add(name, speaker, pack.sessions[row], features)
         return rejected
 

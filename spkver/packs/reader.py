@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +15,7 @@ import pyarrow as pa
 
 from spkver.errors import InputError
 from spkver.files import StrPath, read_json, sha256
-from spkver.packs.layout import FORMAT, INDEX, SCHEMA, Header, Shard, decode
+from spkver.packs.layout import DTYPES, FORMAT, INDEX, SCHEMA, Header, Shard, decode
 
 if TYPE_CHECKING:
     from spkver.features import FrontEndConfig
@@ -217,13 +219,20 @@ def parse_index(path: Path, index: Any) -> tuple[Header, list[Shard]]:
     try:
         words = index["kind"], int(index["sample_rate"]), index["front_end"]
         header = Header(*words, index.get("coding", "pcm"), index.get("simulation"))
-        if header.coding not in ("pcm", "flac") or (header.coding == "flac" and header.kind != "audio"):
-            raise ValueError(f"coding {header.coding!r}")
-        _ = header.dtype, header.units_per_second
+        _check_header(header)
         shards = [_parse_shard(**entry) for entry in index["shards"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise InputError(f"{path}: not a complete index of a pack ({error!r}); make the pack again") from error
     return header, shards
+
+
+def _check_header(header: Header) -> None:
+    if header.coding not in ("pcm", "flac") or (header.coding == "flac" and header.kind != "audio"):
+        raise ValueError(f"coding {header.coding!r}")
+    if header.kind not in DTYPES or not isinstance(header.front_end, dict if header.kind == "features" else NoneType):
+        raise ValueError(f"{header.kind!r} with the front end {header.front_end!r}")
+    if not (header.sample_rate > 0 and 0 < header.units_per_second < math.inf and 0 < (header.bins or 1) < 1 << 20):
+        raise ValueError(f"{header.sample_rate} Hz, {header.units_per_second:g} a second, {header.bins} bins")
 
 
 def _parse_shard(file: Any, rows: Any, bytes: Any, sha256: Any, length: Any) -> Shard:

@@ -69,15 +69,14 @@ class Events(Writer):
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
-        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX import event_file_writer, summary
         from tensorboardX.proto.event_pb2 import Event, SessionLog
-        from tensorboardX.summary import scalar
 
-        self._event, self._scalar = Event, scalar
+        self._event, self._scalar = Event, summary.scalar
         self._folder = folder / "events"
         self._folder.mkdir(parents=True, exist_ok=True)
         with full_disk_named(self._folder):
-            self._file = EventsWriter(str(self._folder / "events"))
+            self._file = event_file_writer.EventsWriter(str(self._folder / "events"))
             if first_step:  # what earlier files have of later steps is not shown
                 begun = SessionLog(status=SessionLog.START)
                 self._file.write_event(Event(wall_time=time.time(), step=first_step + 1, session_log=begun))

@@ -131,6 +131,25 @@ def test_settings_that_do_not_fit(
         make_features(audio_pack, tmp_path / "f", config, speeds=speeds)
 
 
+def test_features_that_float16_cannot_hold_are_rejected(
+    tmp_path: Path, audio_pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = FrontEnd.forward
+
+    def loud(self: FrontEnd, waveform: torch.Tensor) -> torch.Tensor:
+        found = forward(self, waveform)
+        return found * 1e6 if waveform.shape[1] == longest else found
+
+    longest = int(Pack.open(audio_pack).lengths.max())
+    monkeypatch.setattr(FrontEnd, "forward", loud)
+    monkeypatch.setattr("spkver.packs.build._stop_at_too_many", lambda *ignored: None)
+    make_features(audio_pack, tmp_path / "f", CONFIG)
+    rejected = [json.loads(line) for line in (tmp_path / "f" / "rejected.jsonl").read_text().splitlines()]
+    assert {one["reason"] for one in rejected} == {"features that float16 cannot hold"}
+    pack = Pack.open(tmp_path / "f")
+    assert len(pack) == 5 - len(rejected) and all(np.isfinite(pack[row]).all() for row in range(len(pack)))
+
+
 def test_features_of_features_are_refused(tmp_path: Path, audio_pack: Path) -> None:
     make_features(audio_pack, tmp_path / "f", CONFIG)
     with pytest.raises(InputError, match="a pack of features"):

@@ -1,6 +1,8 @@
 """Packs on disk: whatever is written is read, by us and by Arrow itself; whatever is damaged is named."""
 
+import contextlib
 import json
+import math
 import pickle
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 
 from spkver.errors import InputError
 from spkver.packs import Pack, PackWriter, stream, verify
-from spkver.packs.layout import fingerprint
+from spkver.packs.build import build
+from spkver.packs.layout import Header, fingerprint
 
 FRONT_END = {"bins": 4, "frame_shift_ms": 10.0}
 
@@ -167,6 +170,13 @@ def test_no_flipped_byte_crashes(tmp_path: Path, place: int, kind: str) -> None:
         ({"coding": "flac", "kind": "features"}, "not a complete index"),
         ({"shards": [{"file": "shard-00000.arrow"}]}, "not a complete index"),
         ({"sample_rate": None}, "not a complete index"),
+        ({"sample_rate": math.inf}, "not a complete index"),
+        ({"sample_rate": 0}, "not a complete index"),
+        ({"front_end": ""}, "not a complete index"),
+        ({"kind": "features", "front_end": {"bins": 3, "frame_shift_ms": 0}}, "not a complete index"),
+        ({"kind": "features", "front_end": {"bins": math.inf, "frame_shift_ms": 10}}, "not a complete index"),
+        ({"kind": "features", "front_end": {"bins": 10**400, "frame_shift_ms": 10}}, "not a complete index"),
+        ({"kind": "features", "front_end": {"frame_shift_ms": 10}}, "not a complete index"),
         ({"kind": "features", "front_end": {"bins": 3, "frame_shift_ms": 10}}, "lengths and payloads disagree"),
     ],
 )
@@ -176,6 +186,27 @@ def test_index_that_does_not_fit(tmp_path: Path, edit: dict, message: str) -> No
     index.write_text(json.dumps(json.loads(index.read_text()) | edit))
     with pytest.raises(InputError, match=message):
         Pack.open(tmp_path / "p")
+
+
+def test_an_index_of_endless_nesting_or_without_all_keys(tmp_path: Path) -> None:
+    write(tmp_path / "p", [10])
+    index = tmp_path / "p" / "pack.json"
+    whole = json.loads(index.read_text())
+    for text in ("[" * 100_000, '{"a":' * 100_000, "[]", "3"):
+        index.write_text(text)
+        for act in (lambda: Pack.open(tmp_path / "p"), lambda: verify(tmp_path / "p"), lambda: again(tmp_path / "p")):
+            with pytest.raises(InputError, match=r"pack\.json: "):
+                act()
+    for key in whole.keys() - {"checksum"}:
+        index.write_text(json.dumps({name: value for name, value in whole.items() if name != key}))
+        for act in (lambda: Pack.open(tmp_path / "p"), lambda: again(tmp_path / "p")):
+            with contextlib.suppress(InputError):
+                act()
+
+
+def again(path: Path) -> None:
+    """As `spkver pack` does where a pack stands."""
+    build(path, Header("audio", 16000), [], "another mark")
 
 
 def test_missing_pieces(tmp_path: Path) -> None:
