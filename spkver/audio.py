@@ -55,7 +55,7 @@ def read(
     start: float = 0.0,
     end: float | None = None,
     channel: int | None = None,
-    max_seconds: float | None = None,
+    max_seconds: float = MAX_SECONDS,
     allow_pipes: bool = False,
     keep_int16: bool = False,
 ) -> tuple[np.ndarray, int]:
@@ -77,7 +77,7 @@ def read(
         rate = file.samplerate
         first, last = _range(path, file.frames, rate, start, end)
         column = _column(path, file.channels, channel)
-        if max_seconds is not None and last - first > max_seconds * rate:
+        if last - first > max_seconds * rate:
             duration = (last - first) / rate
             raise InputError(f"{path}: too long ({duration:.1f} s, at most {max_seconds:g} s at once); name segments")
         file.skip(first)

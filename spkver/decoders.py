@@ -19,6 +19,7 @@ from spkver.errors import InputError
 from spkver.ffmpeg import drop
 
 _RUN_UP = 32 * 1152  # samples of MP3 decoded before what is wanted: a frame needs up to 511 bytes of those before it
+_FLAC, _FLAC_BUFFER = b"fLaC\0\0\0\x22", 1 << 13  # how it begins; bytes that libsndfile reads at once
 _STDERR = 2
 _stderr_is_ours = threading.Lock()
 
@@ -53,6 +54,14 @@ def opened(source: Source) -> Iterator[Decoder]:
             else:
                 parts.append(stack.enter_context(SndFile(view)))
         yield parts[0] if len(parts) == 1 else Chain(source, parts)
+        if isinstance(source.file, int) and isinstance(parts[0], SndFile) and parts[0].format == "FLAC":
+            _refuse_second_flac(source, os.lseek(source.file, 0, os.SEEK_CUR))
+
+
+def _refuse_second_flac(source: Source, at: int) -> None:
+    """Raise InputError where another recording begins about where libsndfile has read to, and does not look at it."""
+    if _FLAC in source.at(max(len(_FLAC), at - _FLAC_BUFFER), 2 * _FLAC_BUFFER):
+        raise InputError(f"{source.name}: holds another recording behind the first; split it")
 
 
 class SndFile(soundfile.SoundFile):

@@ -124,7 +124,7 @@ class Encoder(nn.Module):
         """
         if isinstance(recording, str | os.PathLike):
             name = str(recording)
-            waveform, _ = audio.read(recording, self.sample_rate, max_seconds=audio.MAX_SECONDS)
+            waveform, _ = audio.read(recording, self.sample_rate)
         elif isinstance(recording, Tensor | np.ndarray):
             samples = _as_array(recording, name) if isinstance(recording, Tensor) else recording
             if samples.ndim == 2 and len(samples) == 1:

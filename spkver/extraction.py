@@ -165,7 +165,6 @@ def _reader(
                 start=starts[row] or 0.0,
                 end=ends[row],
                 channel=channels[row],
-                max_seconds=audio.MAX_SECONDS,
                 allow_pipes=allow_pipes,
             )
         except InputError as error:

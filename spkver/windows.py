@@ -194,8 +194,7 @@ def _of_pipe(
     path: str, rate: int, start: float, end: float | None, channel: int | None
 ) -> Callable[[], tuple[int, Read]]:
     def opened() -> tuple[int, Read]:
-        limit = audio.MAX_SECONDS
-        waveform, _ = audio.read(path, rate, start=start, end=end, channel=channel, max_seconds=limit, allow_pipes=True)
+        waveform, _ = audio.read(path, rate, start=start, end=end, channel=channel, allow_pipes=True)
         return len(waveform), lambda first, last: waveform[first:last]
 
     return opened

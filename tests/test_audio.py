@@ -1,6 +1,7 @@
 """Reading recordings: what comes back is what libsndfile holds, and what cannot serve says why."""
 
 import io
+import math
 import os
 import re
 import tracemalloc
@@ -319,7 +320,7 @@ def test_headers_that_state_no_length(tmp_path: Path) -> None:
     content[22:26] = b"\x7f\xff\xff\xff"
     (tmp_path / "x.flac").write_bytes(content)
     with pytest.raises(InputError, match=r"x\.flac: (truncated|cannot be decoded|its header states)"):
-        audio.read(tmp_path / "x.flac")
+        audio.read(tmp_path / "x.flac", max_seconds=math.inf)
 
 
 @pytest.mark.parametrize("rate", [1, 1999, 192001, 2**31 - 1])
@@ -361,3 +362,30 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     ]:
         with pytest.raises(InputError, match=re.escape(f"{path}: {reason}")):
             audio.read(path)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.0, 10.0])
+def test_flac_behind_flac_is_refused(tmp_path, seconds):
+    """libFLAC stops at the end of the first without a word."""
+    path = tmp_path / "two.flac"
+    waveform = 0.1 * np.random.default_rng(0).normal(size=round(16000 * seconds)).astype(np.float32)
+    audio.write(path, waveform, 16000)
+    one = path.read_bytes()
+    path.write_bytes(one + bytes(500))
+    assert len(audio.read(path)[0]) == len(waveform)
+    path.write_bytes(one + one)
+    with pytest.raises(InputError, match=r"two\.flac: holds another recording behind the first"):
+        audio.read(path)
+
+
+def test_an_hour_is_the_most_unless_told(tmp_path):
+    """A header of 44 bytes can promise more samples than memory holds."""
+    path = tmp_path / "day.wav"
+    audio.write(path, np.zeros(100, np.float32), 2000)
+    with path.open("r+b") as stream:
+        stream.seek(40)
+        stream.write((2 * 2000 * 3601).to_bytes(4, "little"))
+        stream.truncate(44 + 2 * 2000 * 3601)
+    with pytest.raises(InputError, match=r"too long \(3601.0 s, at most 3600 s at once\)"):
+        audio.read(path)
+    assert len(audio.read(path, max_seconds=4000)[0]) == 2000 * 3601

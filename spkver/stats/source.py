@@ -58,7 +58,7 @@ def _of_datadir(name: str, data: DataDir, allow_pipes: bool) -> Source:
 
     def read(row: int) -> tuple[np.ndarray, int]:
         where = {"start": starts[row], "end": ends[row], "channel": channels[row]}
-        return audio.read(paths[row], **where, max_seconds=audio.MAX_SECONDS, allow_pipes=allow_pipes)
+        return audio.read(paths[row], **where, allow_pipes=allow_pipes)
 
     tags = {plural: words for column, plural in _TAGS.items() if (words := data.column(column)) is not None}
     return Source(name, data.ids, data.speakers, read, tags)

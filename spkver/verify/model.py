@@ -98,7 +98,7 @@ class Verifier(Encoder):
         """
         if isinstance(recording, str | os.PathLike):
             name = str(recording)
-            samples, rate = audio.read(recording, channel=channel, max_seconds=audio.MAX_SECONDS)
+            samples, rate = audio.read(recording, channel=channel)
         else:
             name, rate = "the waveform", sample_rate or self.sample_rate
             samples = recording  # type: ignore[assignment]
