@@ -1,0 +1,81 @@
+"""Outputs that cannot be are refused by every command before it looks at its inputs, none of which exist here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from spkver.embeddings import Embeddings, write_embeddings
+
+COMMANDS = {
+    "file": [
+        "breakdown s t --out OUT",
+        "calibrate s OUT --train s",
+        "calibrate s o --train s --save OUT",
+        "compare a=s b=s --trials t --out OUT",
+        "convert e.npz OUT.npz",
+        "data stats d --page OUT",
+        "data trials d OUT --nontargets 1",
+        "evaluate s --out OUT",
+        "evaluate s --curve OUT",
+        "export m OUT.onnx",
+        "extract d OUT --model m",
+        "fuse OUT s --train s",
+        "normalise s e c OUT",
+        "report a=s --out OUT.html",
+        "score t e OUT",
+        "score-all e OUT",
+        "threshold s --far 0.1 --out OUT",
+        "train-report x --out OUT",
+        "transform apply c e OUT",
+    ],
+    "directory": [
+        "average x OUT --last 1",
+        "curves a=x --out OUT",
+        "data cut d OUT --seconds 1",
+        "data join OUT d",
+        "data split d OUT o --speakers 1",
+        "data split d o OUT --speakers 1",
+        "data subset d OUT",
+        "export m OUT --to wespeaker",
+        "features p OUT",
+        "import m OUT",
+        "normalise s e c o --keep OUT",
+        "pack d OUT",
+        "plda adapt p OUT --with q",
+        "plda fit e OUT",
+        "report a=s --out OUT",
+        "train c.yaml --out OUT",
+        "transform fit e OUT",
+    ],
+}
+
+
+@pytest.mark.parametrize(("kind", "line"), [(kind, line) for kind, lines in COMMANDS.items() for line in lines])
+def test_an_output_that_cannot_be(tmp_path, monkeypatch, capsys, kind, line):
+    from spkver.cli import root, run
+
+    monkeypatch.chdir(tmp_path)
+    word = next(word for word in line.split() if word.startswith("OUT"))
+    os.mkfifo(word)
+    monkeypatch.setattr(sys, "argv", ["spkver", *line.split()])
+    with pytest.raises(SystemExit) as ended:
+        run(root, "spkver")
+    reason = "a named pipe; give the name of a file" if kind == "file" else "a file; give the name of a directory"
+    assert ended.value.code == 2 and capsys.readouterr().err == f"spkver: error: {word}: is {reason}\n"
+    assert [path.name for path in tmp_path.iterdir()] == [word]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs Linux")  # noqa: PTH112
+def test_scores_to_standard_output_are_alone_there(tmp_path):
+    write_embeddings(tmp_path / "e.parquet", Embeddings(["a", "b", "c"], np.eye(3, dtype=np.float32) + 1))
+    (tmp_path / "t").write_text("1 a b\n0 a c\n")
+    (tmp_path / "out").symlink_to("/proc/self/fd/1")
+    command = [sys.executable, "-m", "spkver", "score", "t", "e.parquet", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["a", "b"], ["a", "c"]]
+    assert done.stderr == "out: 2 scores\n" and (tmp_path / "out").is_symlink()
