@@ -13,43 +13,55 @@ from spkver.cli.terminal import visible_streams
 from spkver.errors import SpkverError, nearest
 from spkver.files import NO_ROOM
 
-# command: (module holding a click command named `command`, one line of help)
-COMMANDS = {
-    "data": ("spkver.cli.data", "Check, split, join, cut down and describe data directories."),
-    "pack": ("spkver.cli.pack", "Pack the recordings of a data directory as 16-bit PCM."),
-    "features": ("spkver.cli.features", "Filterbank features of an audio pack."),
-    "models": ("spkver.cli.models", "The networks: parameters, multiply-adds, embeddings per second."),
-    "train": ("spkver.cli.train", "Train a speaker-embedding network from a YAML config."),
-    "train-report": ("spkver.cli.train_report", "How training runs went: curves, and in words what looks wrong."),
-    "average": ("spkver.cli.average", "The mean of a run's last checkpoints as a model."),
-    "extract": ("spkver.cli.extract", "Embeddings of a data directory, audio pack or feature pack."),
-    "transform": (
-        "spkver.cli.transform",
-        "Centring, whitening, PCA, LDA, WCCN and length normalisation of embeddings.",
-    ),
-    "plda": ("spkver.cli.plda", "Learn and adapt PLDA models."),
-    "score": ("spkver.cli.score", "Scores of a trial list: cosine or PLDA."),
-    "score-all": ("spkver.cli.score_all", "Scores of every enrolment with every test utterance."),
-    "normalise": ("spkver.cli.normalise", "Z-, T-, S- and adaptive S-norm of scores by a cohort."),
-    "calibrate": ("spkver.cli.calibrate", "Scores as log-likelihood ratios."),
-    "fuse": ("spkver.cli.fuse", "Several systems fused to log-likelihood ratios."),
-    "evaluate": ("spkver.cli.evaluate", "EER and minDCF of scores against a trial list."),
-    "compare": ("spkver.cli.compare", "How sure are the differences between systems?"),
-    "curves": ("spkver.cli.curves", "Training curves and last values of one or more runs."),
-    "breakdown": ("spkver.cli.breakdown", "Errors by gender, duration, session, ... and by speaker."),
-    "check-trials": ("spkver.cli.check_trials", "What is odd about a trial list."),
-    "threshold": ("spkver.cli.threshold", "The decision threshold for a wished error rate or cost."),
-    "verify": ("spkver.cli.verify", "Do two recordings hold the same speaker?"),
-    "enrol": ("spkver.cli.enrol", "Add recordings of a person to the speaker book."),
-    "identify": ("spkver.cli.identify", "Who of the speaker book is heard, if anybody?"),
-    "speakers": ("spkver.cli.speakers", "Who is in the speaker book."),
-    "forget": ("spkver.cli.forget", "Take people out of the speaker book."),
-    "convert": ("spkver.cli.convert", "Embeddings between Parquet, HDF5, npz, Kaldi, ...; means; indices."),
-    "export": ("spkver.cli.export", "Models as ONNX, with or without the front end, checked against PyTorch."),
-    "import": ("spkver.cli.import_model", "A model of another toolkit as a model directory."),
-    "doctor": ("spkver.cli.doctor", "What this installation can do: versions, device, what loads, free space."),
-    "report": ("spkver.cli.report", "One HTML page of results, or a table and DET curves."),
+# section of the help: {command: (module that holds a click command named `command`, one line of help)}
+SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
+    "First commands": {
+        "data": ("spkver.cli.data", "Check, split, join, cut down and describe data directories."),
+        "pack": ("spkver.cli.pack", "Pack the recordings of a data directory as 16-bit PCM."),
+        "train": ("spkver.cli.train", "Train a speaker-embedding network from a YAML config."),
+        "extract": ("spkver.cli.extract", "Embeddings of a data directory, audio pack or feature pack."),
+        "score": ("spkver.cli.score", "Scores of a trial list: cosine or PLDA."),
+        "evaluate": ("spkver.cli.evaluate", "EER and minDCF of scores against a trial list."),
+        "report": ("spkver.cli.report", "One HTML page of results, or a table and DET curves."),
+        "threshold": ("spkver.cli.threshold", "The decision threshold for a wished error rate or cost."),
+        "verify": ("spkver.cli.verify", "Do two recordings hold the same speaker?"),
+        "doctor": ("spkver.cli.doctor", "Check this installation: versions, device, parts that load, disk space."),
+    },
+    "Data": {
+        "features": ("spkver.cli.features", "Filterbank features of an audio pack."),
+        "check-trials": ("spkver.cli.check_trials", "Check a trial list for errors and oddities."),
+    },
+    "Train": {
+        "models": ("spkver.cli.models", "List networks: parameters, multiply-adds, embeddings per second."),
+        "train-report": ("spkver.cli.train_report", "Training curves, what looks wrong, and what to change."),
+        "curves": ("spkver.cli.curves", "Training curves and last values of one or more runs."),
+        "average": ("spkver.cli.average", "Average a run's last checkpoints to a model."),
+    },
+    "Embed": {
+        "transform": ("spkver.cli.transform", "Centring, whitening, PCA, LDA, WCCN and length normalisation."),
+    },
+    "Score": {
+        "score-all": ("spkver.cli.score_all", "Scores of every enrolment with every test utterance."),
+        "plda": ("spkver.cli.plda", "Learn and adapt PLDA models."),
+        "normalise": ("spkver.cli.normalise", "Z-, T-, S- and adaptive S-norm of scores by a cohort."),
+        "fuse": ("spkver.cli.fuse", "Fuse several systems to log-likelihood ratios."),
+        "compare": ("spkver.cli.compare", "Confidence intervals and paired tests between systems."),
+        "breakdown": ("spkver.cli.breakdown", "Errors by gender, duration, session, ... and by speaker."),
+    },
+    "Decide": {
+        "calibrate": ("spkver.cli.calibrate", "Scores as log-likelihood ratios."),
+        "enrol": ("spkver.cli.enrol", "Add recordings of a person to the speaker book."),
+        "identify": ("spkver.cli.identify", "Find who of the speaker book speaks, if anybody."),
+        "speakers": ("spkver.cli.speakers", "List who is in the speaker book."),
+        "forget": ("spkver.cli.forget", "Remove people from the speaker book."),
+    },
+    "Exchange": {
+        "import": ("spkver.cli.import_model", "Convert a model of another toolkit to a model directory."),
+        "export": ("spkver.cli.export", "Write a model as ONNX or for WeSpeaker, checked against PyTorch."),
+        "convert": ("spkver.cli.convert", "Convert embeddings: Parquet, HDF5, npz, Kaldi, ...; means; indices."),
+    },
 }
+COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 
 
 class _LazyGroup(click.Group):
@@ -67,8 +79,10 @@ class _LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                width = max(map(len, COMMANDS))
+                formatter.write_dl([(f"{name:{width}}", text) for name, (_, text) in commands.items()])
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

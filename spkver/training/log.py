@@ -19,14 +19,16 @@ SHOWN = {
     "hardest_cosine": "hardest cosine {:.3f}",
     "distil_cosine": "distil cosine {:.3f}",
     "gradient_norm": "gradient norm {:.2f}",
-    "skipped": "{:.0f} steps skipped",
+    "skipped": "{:.0f} skipped",
     "utterances_per_second": "{:.0f} utt/s",
     "dev_eer": "dev EER {:.2%}",
     "dev_min_dcf": "dev minDCF {:.3f}",
 }
 """Numbers with a form of their own; the rest are shares."""
+LINE = ("loss", "accuracy", "lr", "margin", "dev_eer", "dev_min_dcf", "skipped", "utterances_per_second")
+"""The numbers of a line of train.log, which is to fit 120 columns; metrics.jsonl has all of them."""
 GLANCE = ("loss", "accuracy", "margin_accuracy", "dev_eer", "utterances_per_second")
-"""What stands beside the progress bar."""
+"""The numbers beside the progress bar."""
 
 
 def shown(name: str, value: float) -> str:
@@ -37,6 +39,11 @@ def shown(name: str, value: float) -> str:
 def is_share(name: str) -> bool:
     """Whether a number of the log is read in percent."""
     return name not in SHOWN or "%}" in SHOWN[name]
+
+
+def line(values: Mapping[str, float]) -> list[str]:
+    """The numbers that matter most, as a line of train.log shows them."""
+    return [shown(name, values[name]) for name in LINE if name in values]
 
 
 def glance(values: Mapping[str, float]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from spkver.training.log import glance, shown
+from spkver.training.log import glance, line
 from spkver.training.writers import Writer
 
 
@@ -57,8 +57,7 @@ class Monitor:
         for writer in self._writers:
             writer.write(step, values)
         self._latest.update(values)
-        numbers = [shown(name, value) for name, value in values.items()]
-        self.say("  ".join([f"step {step}/{steps}", *numbers, *([remark] if remark else [])]))
+        self.say("  ".join([f"step {step}/{steps}", *line(values), *([remark] if remark else [])]))
 
     def glance(self) -> str:
         """What was last measured of the numbers that tell most, for a progress bar."""

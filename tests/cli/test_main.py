@@ -13,7 +13,7 @@ import click
 import pytest
 
 from spkver import cli
-from spkver.cli import COMMANDS
+from spkver.cli import COMMANDS, SECTIONS
 from spkver.cli.terminal import visible_streams
 from spkver.errors import InputError, RunError
 
@@ -44,6 +44,15 @@ def test_help_names_every_command(spkver):
     done = spkver("--help")
     for name, (_, text) in COMMANDS.items():
         assert name in done.stdout and text.split()[0] in done.stdout
+
+
+def test_help_comes_in_sections_with_the_first_commands_first(spkver):
+    lines = spkver("--help").stdout.splitlines()
+    titles = [line.removesuffix(":") for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert titles == ["Options", *SECTIONS]
+    assert list(SECTIONS) == ["First commands", "Data", "Train", "Embed", "Score", "Decide", "Exchange"]
+    assert len(SECTIONS["First commands"]) == 10
+    assert len(COMMANDS) == sum(map(len, SECTIONS.values()))  # no command in two sections
 
 
 def test_every_command_can_be_imported():

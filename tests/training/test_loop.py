@@ -162,17 +162,7 @@ def test_what_is_written(recipe, out):
     }
     assert [path.name for path in checkpoint.saved(out / "checkpoints")] == ["step-00000006", "step-00000008"]
     line = next(text for text in told if text.startswith("step 4/8  loss"))
-    for word in (
-        "accuracy",
-        "margin accuracy",
-        "boundary share",
-        "margin 0.050",
-        "scale 41.25",
-        "annealing 3",
-        "lr 1.00e-02",
-        " utt/s",
-        "waiting",
-    ):
+    for word in ("accuracy", "margin 0.050", "lr 1.00e-02", " utt/s"):
         assert word in line
     assert any("dev EER" in text and "best so far" in text for text in told)
     assert "36 utterances of 12 speakers" in (out / "model" / "card.md").read_text()

@@ -83,8 +83,21 @@ def test_a_glance_at_the_last_of_each():
     monitor.record(1, 9, {"loss": 2.0, "target_cosine": 0.5, "hardest_cosine": 0.25}, "1:00 left")
     monitor.record(1, 9, {"dev_eer": 0.0512})
     monitor.record(2, 9, {"loss": 1.0})
-    assert told[0] == "step 1/9  loss 2.000  target cosine 0.500  hardest cosine 0.250  1:00 left"
+    assert told[0] == "step 1/9  loss 2.000  1:00 left"
     assert monitor.glance() == "loss 1.000, dev EER 5.12%"
+
+
+def test_a_line_of_the_log_fits_120_columns():
+    """With the largest numbers of a long run; what the line leaves out is in metrics.jsonl."""
+    told = []
+    values = {"loss": 12.345, "accuracy": 1.0, "margin_accuracy": 1.0, "boundary_share": 1.0, "target_cosine": -0.123}
+    values |= {"hardest_cosine": -0.123, "distil_cosine": 0.123, "penalty": 1.234, "gradient_norm": 1234.56}
+    values |= {"lr": 1e-4, "margin": 0.25, "scale": 32.0, "annealing": 1000.0, "skipped": 10.0}
+    values |= {"utterances_per_second": 12345.0, "waiting": 1.0}
+    Monitor(told.append).record(640_000, 640_000, values, "123:45:59 left")
+    shown = "loss 12.345  accuracy 100.0%  lr 1.00e-04  margin 0.250  10 skipped  12345 utt/s  123:45:59 left"
+    assert told == [f"step 640000/640000  {shown}"]
+    assert len(told[0]) <= 120
 
 
 def events(folder):
