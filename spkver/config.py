@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, mod
 from pydantic.fields import FieldInfo
 
 from spkver.errors import InputError, nearest
-from spkver.files import StrPath, write_text
+from spkver.files import StrPath, refuse_newer, write_text
 from spkver.registry import Registry
 from spkver.text import is_text, read_text
 
@@ -107,6 +107,7 @@ def load(schema: type[ConfigT], path: StrPath | None = None, overrides: Sequence
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected keys and values (`key: value`), got {str(tree)[:80]!r}")
+    refuse_newer(path or "", tree)
     for override in overrides:
         _override(tree, override)
     return validate(schema, tree, where=lambda at: _place(path, text, overrides, at))

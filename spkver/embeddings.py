@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from spkver import lists
 from spkver.errors import InputError
-from spkver.files import StrPath, atomic_file, refuse_stand_in
+from spkver.files import StrPath, atomic_file, json_object, refuse_newer, refuse_stand_in
 
 _METADATA = b"spkver"
 _PART = 1 << 12  # rows decoded at a time
@@ -170,8 +170,11 @@ def read_embeddings(path: StrPath) -> Embeddings:
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # damaged names are no text
         refuse_stand_in(path)
         raise InputError(f"{path}: not an embeddings file, which is Parquet ({error})") from error
+    about = json_object(
+        (table.schema.metadata or {}).get(_METADATA, b"{}").decode(errors="replace"), f"{path}: metadata"
+    )
+    refuse_newer(path, about)
     try:
-        about = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))
         return Embeddings(
             ids.to_pylist(), vectors, _speakers(table), about.get("model", ""), about.get("front_end", {}), times
         )

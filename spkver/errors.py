@@ -25,6 +25,10 @@ class InputError(SpkverError):
     exit_code = 2
 
 
+class NewerFormatError(InputError):
+    """The file is in a format that a later version of spkver introduced."""
+
+
 class RunError(SpkverError):
     """The input was fine, the work failed."""
 

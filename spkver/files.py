@@ -13,11 +13,11 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from spkver.errors import InputError, SpkverError
+from spkver.errors import InputError, NewerFormatError, SpkverError
 from spkver.text import parsed_json, read_text
 
 try:
@@ -480,6 +480,19 @@ def refuse_stand_in(path: StrPath) -> None:
         raise InputError(f"{path}: a Git LFS pointer, not the file itself; fetch that with `git lfs pull`")
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise InputError(f"{path}: a saved web page, not the file; download the file itself")
+
+
+def refuse_newer(path: StrPath, about: Any, known: int = 1) -> None:
+    """Raise NewerFormatError for a file in a format that a later version of spkver introduced.
+
+    about: what the file says of itself, a mapping. Its key `format` is a whole number; without it, the format is 1.
+    """
+    found = str(about.get("format", 1)) if isinstance(about, Mapping) else ""
+    if re.fullmatch(r"[1-9][0-9]{0,8}", found) and int(found) > known:
+        raise NewerFormatError(
+            f"{path}: written in format {found} by a newer spkver, this version reads format {known}; "
+            "update spkver (pip install --upgrade spkver)"
+        )
 
 
 def inside(root: StrPath, name: str) -> Path:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spkver.errors import InputError, load_optional
-from spkver.files import StrPath, refuse_stand_in
+from spkver.files import StrPath, refuse_newer, refuse_stand_in
 
 ABOUT = "spkver"  # the metadata key of a JSON object: the encoder's config and what else `spkver export` says
 
@@ -43,15 +43,17 @@ class OnnxNetwork(nn.Module):
         super().__init__()
         try:
             self._session = session(Path(path).read_bytes(), torch.get_num_threads())
-            found = self._session.get_modelmeta().custom_metadata_map
-            self.about: dict[str, Any] = json.loads(found[ABOUT])
-            self.dim, self.min_frames = int(self.about["dim"]), int(self.about["min_frames"])
-            kind = self.about["input"]
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         except InputError as error:
             refuse_stand_in(path)
             raise InputError(f"{path}: {error}") from error
+        try:
+            found = self._session.get_modelmeta().custom_metadata_map
+            self.about: dict[str, Any] = json.loads(found[ABOUT])
+            refuse_newer(path, self.about)
+            self.dim, self.min_frames = int(self.about["dim"]), int(self.about["min_frames"])
+            kind = self.about["input"]
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path}: not written by `spkver export`: its metadata do not say the front end"

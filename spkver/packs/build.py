@@ -32,12 +32,13 @@ from spkver.files import (
     read_json,
     readable_size,
     recover,
+    refuse_newer,
     replace_directory,
     sha256,
     write_json,
     write_text,
 )
-from spkver.packs.layout import INDEX, REJECTED, Header, Shard, index, shard_name
+from spkver.packs.layout import FORMAT, INDEX, REJECTED, Header, Shard, index, shard_name
 from spkver.packs.writer import ShardWriter
 from spkver.processes import process_pool
 from spkver.progress import bar
@@ -155,6 +156,7 @@ def _already_packed(target: Path, mark: str) -> Summary:
     if not (target / INDEX).is_file():
         raise InputError(f"{target}: exists and is not a pack; choose another place")
     found = read_json(target / INDEX)
+    refuse_newer(target / INDEX, found, FORMAT)
     names = ("rows", "speakers", "seconds", "rejected")
     if not isinstance(found, dict) or any(name not in found for name in names):
         raise InputError(f"{target / INDEX}: not a complete index of a pack; delete the pack, or choose another place")

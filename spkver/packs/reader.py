@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from spkver.errors import InputError
-from spkver.files import StrPath, read_json, sha256
+from spkver.files import StrPath, read_json, refuse_newer, sha256
 from spkver.packs.layout import DTYPES, FORMAT, INDEX, SCHEMA, Header, Shard, decode
 
 if TYPE_CHECKING:
@@ -214,6 +214,7 @@ def read_index(root: Path) -> Any:
 
 def parse_index(path: Path, index: Any) -> tuple[Header, list[Shard]]:
     """Header and shards from the content of pack.json. Raises InputError for what is no index of this format."""
+    refuse_newer(path, index, FORMAT)
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise InputError(f"{path}: not a pack of format {FORMAT}; make it again with this version")
     try:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from spkver import lists, metrics
 from spkver.errors import InputError, RunError
-from spkver.files import StrPath, read_json, write_json
+from spkver.files import StrPath, read_json, refuse_newer, write_json
 from spkver.trials import Scores, codes
 
 _STEPS = 100  # of Newton's method, which needs about ten, more where scores separate
@@ -166,6 +166,7 @@ def write_map(path: StrPath, learnt: Map) -> None:
 def read_map(path: StrPath) -> Map:
     """Read a map. Raises InputError for a file that is none."""
     values = read_json(path)
+    refuse_newer(path, values)
     try:
         if values["kind"] == "affine":
             weights, offset = _numbers(values["weights"]), _numbers([values["offset"]])

@@ -27,7 +27,7 @@ import yaml
 from spkver.config import read_yaml
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError, nearest
-from spkver.files import StrPath, atomic_directory, refuse_stand_in
+from spkver.files import StrPath, atomic_directory, refuse_newer, refuse_stand_in
 from spkver.scoring.cosine import unit
 
 STEPS = ("centre", "whiten", "pca", "lda", "wccn", "length")
@@ -192,6 +192,7 @@ def read_arrays(path: StrPath, name: str) -> tuple[dict[str, np.ndarray], dict]:
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         refuse_stand_in(folder / f"{name}.safetensors")
         raise InputError(f"{path}: it does not hold {name}.safetensors and {name}.yaml ({error})") from error
+    refuse_newer(folder / f"{name}.yaml", about)
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise InputError(f"{path}: {name}.safetensors holds values that are not finite")
     return arrays, about

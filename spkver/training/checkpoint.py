@@ -18,8 +18,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from spkver.errors import InputError, RunError
-from spkver.files import atomic_directory, read_json, sha256, sync, write_json
+from spkver.errors import InputError, NewerFormatError, RunError
+from spkver.files import atomic_directory, read_json, refuse_newer, sha256, sync, write_json
 from spkver.losses.reductions.split import SHARD, cut_rows, join_rows, ranges
 from spkver.training.distributed import ALONE, World
 
@@ -121,24 +121,29 @@ def saved(folder: Path) -> list[Path]:
 def latest(folder: Path, say: Callable[[str], None], world: World = ALONE) -> Checkpoint | None:
     """The newest checkpoint that is whole, as this process needs it; a damaged one is skipped with a word.
 
-    The main process looks for it.
+    The main process looks for it. Raises InputError for a checkpoint of a newer version.
     """
-    found: Path | None = None
-    if world.main:
-        for path in reversed(saved(folder)):
-            try:
-                _check(path)
-            except InputError as error:
-                say(f"skipping a damaged checkpoint: {error}")
-            else:
-                found = path
-                break
+    with world.together():
+        found = _newest(folder, say) if world.main else None
     found = world.broadcast(found)
     if found is None:
         return None
     with world.together():
         checkpoint = _read(found, world)
     return checkpoint
+
+
+def _newest(folder: Path, say: Callable[[str], None]) -> Path | None:
+    for path in reversed(saved(folder)):
+        try:
+            _check(path)
+        except NewerFormatError:  # it is not damaged, and going on from an older one would lose the steps since
+            raise
+        except InputError as error:
+            say(f"skipping a damaged checkpoint: {error}")
+        else:
+            return path
+    return None
 
 
 def read(path: Path) -> Checkpoint:
@@ -160,6 +165,7 @@ def _check(path: Path) -> None:
 
 def _manifest(path: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = read_json(path / MANIFEST)
+    refuse_newer(path / MANIFEST, manifest, FORMAT)
     with _as_damage(path):
         if manifest["format"] != FORMAT:
             raise InputError(f"{path}: checkpoint of format {manifest['format']}, this version reads {FORMAT}")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from spkver.errors import InputError
-from spkver.files import StrPath, atomic_file, refuse_stand_in
+from spkver.files import StrPath, atomic_file, refuse_newer, refuse_stand_in
 from spkver.losses.heads import Head
 from spkver.losses.loss import Loss
 from spkver.losses.reductions.split import SHARD
@@ -70,6 +70,7 @@ class SavedHead:
             raise InputError(f"{path}: not there, so no class weights to go on from; set start.head to replace")
         try:
             with safetensors.safe_open(path, framework="pt") as stream:
+                refuse_newer(path, stream.metadata())
                 classes = [
                     Class.of(str(speaker), float(speed)) for speaker, speed in json.loads(stream.metadata()["classes"])
                 ]

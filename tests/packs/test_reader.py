@@ -164,7 +164,8 @@ def test_no_flipped_byte_crashes(tmp_path: Path, place: int, kind: str) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"format": 99}, "not a pack of format 1"),
+        ({"format": 99}, "written in format 99 by a newer spkver"),
+        ({"format": None}, "not a pack of format 1"),
         ({"kind": "video"}, "not a complete index"),
         ({"coding": "mp3"}, "not a complete index"),
         ({"coding": "flac", "kind": "features"}, "not a complete index"),

@@ -51,7 +51,7 @@ def _manifest(path, **changes):
         lambda at: (at / "rank-0.safetensors").unlink(),
         lambda at: (at / "rank-0.safetensors").write_bytes(b""),
         lambda at: (at / "rank-0.safetensors").write_bytes((at / "rank-0.safetensors").read_bytes()[:-1] + b"x"),
-        lambda at: _manifest(at / "manifest.json", format=99),
+        lambda at: _manifest(at / "manifest.json", format=-1),
         lambda at: _manifest(at / "manifest.json", files=[]),
         lambda at: _manifest(at / "manifest.json", step=None),
     ],
