@@ -29,7 +29,7 @@ from spkver.packs.reader import Pack, open_audio
 from spkver.training import checkpoint, estimate, memory, provenance
 from spkver.training.batches import Sampler, Share
 from spkver.training.config import DistilConfig, StartConfig, TrainingConfig
-from spkver.training.distil import Teacher
+from spkver.training.distil import Targets, Teacher
 from spkver.training.distributed import ALONE, World, joined
 from spkver.training.head import SavedHead, classes_of, head_file
 from spkver.training.inputs import Augmentations
@@ -171,11 +171,14 @@ def _sources(recipe: Recipe, trainer: Trainer) -> provenance.Sources:
         "augment": trainer.learner.inputs.augmentations.packs,
     }
     models = {"start.model": recipe.start, "distil.model": recipe.distil}
-    trials = recipe.data.dev_trials
+    targets = () if recipe.distil is None else recipe.distil.embeddings
+    files = {f"distil.embeddings.{number}": path for number, path in enumerate(targets)}
+    if recipe.data.dev_trials is not None:
+        files["data.dev_trials"] = recipe.data.dev_trials
     return provenance.Sources(
         {name: some for name, some in packs.items() if some},
-        {name: one.model for name, one in models.items() if one is not None},
-        {} if trials is None else {"data.dev_trials": trials},
+        {name: one.model for name, one in models.items() if one is not None and one.model is not None},
+        files,
     )
 
 
@@ -281,11 +284,9 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None], world: World = 
         f"{len(pack)} utterances, {len(sampler.speakers)} speakers, {hours:.2f} h; {len(classes)} classes; "
         f"{recipe.model.name} with {parameters / 1e6:.2f} M parameters, {recipe.loss.name}"
     )
-    teacher = None
-    if recipe.distil is not None:
-        teacher = Teacher(recipe.distil, encoder.config, pack.kind)
-        _check_crop(recipe, teacher.encoder, pack)
-        say(f"learning from {teacher} too, {teacher.encoder.config.model.name} of dimension {teacher.encoder.dim}")
+    teacher = _teacher(recipe, encoder, sampler)
+    if teacher is not None:
+        say(f"learning from {teacher} too, of dimension {teacher.dim}")
     rate = recipe.front_end.sample_rate
     mixed_in: list[Pack] = []
 
@@ -303,6 +304,16 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None], world: World = 
         recipe.train, encoder, loss, sampler, augmentations, classes=classes, say=say, world=world, teacher=teacher
     )
     return Trainer(recipe.train, learner, dev, out, say=say, card=card)
+
+
+def _teacher(recipe: Recipe, encoder: Encoder, sampler: Sampler) -> Teacher | Targets | None:
+    if recipe.distil is None:
+        return None
+    if recipe.distil.model is None:
+        return Targets(recipe.distil, sampler)
+    teacher = Teacher(recipe.distil, encoder.config, sampler.pack.kind)
+    _check_crop(recipe, teacher.encoder, sampler.pack)
+    return teacher
 
 
 def _share(recipe: Recipe, world: World) -> Share:
@@ -395,6 +406,6 @@ def _card(recipe: Recipe, pack: AnyPack, hours: float, parameters: int) -> str:
         f"{hours:.2f} h at {recipe.front_end.sample_rate} Hz, with the loss {loss} "
         f"for {recipe.train.steps} steps of {recipe.train.batch_size} crops of "
         f"{recipe.data.crop_seconds:g} s{'' if recipe.start is None else f', from {recipe.start.model} on'}"
-        f"{'' if recipe.distil is None else f', and to be near the embeddings of {recipe.distil.model}'}."
+        f"{'' if recipe.distil is None else f', and to be near the embeddings of {recipe.distil.teacher}'}."
         "\n\nEmbeddings are not normalised; compare them by cosine.\n"
     )

@@ -56,6 +56,6 @@ class Waveform(nn.Module):
         whole = waveform.shape[1] // length * length
         if not whole:
             return waveform
-        pieces = waveform[:, :whole].unflatten(1, (-1, length))
+        pieces = waveform[:, :whole].reshape(waveform.shape[0], -1, length)
         kept = leave_out(pieces, silent_frames(pieces)).flatten(1)
         return torch.cat([kept, waveform[:, whole:]], dim=1)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from spkver.augment.draw import Paths
 from spkver.config import Config, component
 from spkver.losses import SCHEDULES
 from spkver.training.optim import OPTIMIZERS
@@ -29,11 +30,31 @@ class StartConfig(Config):
 
 
 class DistilConfig(Config):
-    """Learn from a larger model as well: its embedding of a crop is what the network's is drawn to, by cosine."""
+    """Learn from a larger model as well: the network's embeddings are drawn to the teacher's, by cosine.
 
-    model: str = Field(description="model directory of the teacher, `exp/big/model`; it stays as it is")
+    The teacher embeds every crop while the network trains (`model`), or it has embedded the whole recordings before
+    (`embeddings`), which costs nothing in training.
+    """
+
+    model: str | None = Field(None, description="model directory of the teacher, `exp/big/model`; it stays as it is")
+    embeddings: Paths = Field(
+        (), description="the teacher's embeddings of all recordings, `spkver extract packs/train teacher.parquet`"
+    )
     weight: float = Field(1.0, ge=0, description="of 1 - cosine beside the loss; 0 only measures the cosine")
     clean: bool = Field(False, description="the teacher hears the crop as it was before augmentation")
+
+    @model_validator(mode="after")
+    def _one_teacher(self) -> DistilConfig:
+        if (self.model is None) == (not self.embeddings):
+            raise ValueError("give the teacher's model, or its embeddings")
+        if self.clean and self.model is None:
+            raise ValueError("clean is for a teacher's model; embeddings are of whole recordings as they are")
+        return self
+
+    @property
+    def teacher(self) -> str:
+        """The path of the model, or those of the embeddings."""
+        return self.model or ", ".join(self.embeddings)
 
 
 class EMAConfig(Config):

@@ -1,4 +1,4 @@
-"""Distillation: a large model's embeddings as targets of a small one's.
+"""Distillation: a large model's embeddings, of each crop or of the whole recording, as targets of a small one's.
 
 Embeddings are compared by cosine, as in the embedding-level distillation of Wang, Yang, Wang, Qian & Yu, "Knowledge
 distillation for small foot-print deep speaker embedding", ICASSP 2019.
@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from spkver.config import flat
+from spkver.embeddings import read_embeddings
 from spkver.encoder import Encoder, EncoderConfig, load_model
 from spkver.errors import InputError
 from spkver.features import FrontEnd
+from spkver.training.batches import Batch, Sampler
 from spkver.training.config import DistilConfig
+from spkver.training.inputs import Inputs
 
 FREE = {"front_end.dither"}
 """What may differ between two front ends that hear the same: in evaluation there is none."""
@@ -32,6 +36,7 @@ class Teacher:
     def __init__(self, config: DistilConfig, student: EncoderConfig, kind: str) -> None:
         """kind: of the packs that the student is trained from, audio or features."""
         self.config = config
+        assert config.model is not None
         if Path(config.model).is_file():
             raise InputError(f"distil.model: {config.model} is a file; give a model directory")
         # the weights that a network is born with are drawn too: the run is to draw as it would without a teacher
@@ -56,9 +61,18 @@ class Teacher:
         """Its own, where it needs other features than the student, or those of the crop before augmentation."""
         return None if self.alike and not self.config.clean else self.encoder.front_end
 
+    @property
+    def dim(self) -> int:
+        """Size of its embeddings."""
+        return self.encoder.dim
+
     def to(self, device: torch.device) -> None:
         """Compute there from now on."""
         self.encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def heard(self, inputs: Inputs, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The features of the student, and those that this is called with."""
+        return inputs.pair(batch, self.front_end, clean=self.config.clean)
 
     @torch.no_grad()
     def __call__(self, features: Tensor, *, bf16: bool) -> Tensor:
@@ -69,6 +83,47 @@ class Teacher:
 
     def __str__(self) -> str:
         return f"{self.config.model} ({self.encoder.model_id})"
+
+
+class Targets:
+    """A teacher's embeddings of whole recordings, made beforehand: long and clean, whatever crop the student hears.
+
+    A copy of a recording through another channel has the recording's id, and so its embedding.
+    Raises InputError for recordings without an embedding, files of different models, and speeds, at which a recording
+    is another voice.
+    """
+
+    def __init__(self, config: DistilConfig, sampler: Sampler) -> None:
+        if sampler.speeds != (1.0,):
+            raise InputError("distil.embeddings are of recordings at their own speed; leave augment.speeds out")
+        files = [read_embeddings(path) for path in config.embeddings]
+        if len({(file.model, file.vectors.shape[1]) for file in files}) > 1:
+            raise InputError(f"distil.embeddings: {config.teacher} are of different models")
+        row = {name: number for number, name in enumerate(name for file in files for name in file.ids)}
+        if lacking := [name for name in sampler.pack.ids if name not in row]:
+            raise InputError(
+                f"distil.embeddings: {len(lacking)} recordings of data.train have none, the first is '{lacking[0]}'"
+            )
+        vectors = np.concatenate([file.vectors for file in files])
+        self.config = config
+        self._of_row = torch.from_numpy(vectors[[row[name] for name in sampler.pack.ids]])
+        self.dim = vectors.shape[1]
+
+    def to(self, device: torch.device) -> None:
+        """Keep them there."""
+        self._of_row = self._of_row.to(device)
+
+    def heard(self, inputs: Inputs, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The features of the student, and the targets (batch, dim)."""
+        rows = torch.from_numpy(batch.rows).to(self._of_row.device, non_blocking=True)
+        return inputs.features(batch), self._of_row.index_select(0, rows)
+
+    def __call__(self, targets: Tensor, *, bf16: bool) -> Tensor:
+        """The targets as they are."""
+        return targets
+
+    def __str__(self) -> str:
+        return self.config.teacher
 
 
 class Distillation(nn.Module):

