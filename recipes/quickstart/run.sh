@@ -53,4 +53,11 @@ if stage 6 "results"; then
     "x-vector, untrained=$exp/untrained/eval.scores" \
     "mean fbank=$exp/mean_fbank/eval.scores" \
     --trials "$data/eval/trials.txt" --title "Synthetic voices, evaluation trials" --out "$exp/report"
+  if ((seed == 1)); then # processors round otherwise, so it is a range: see README.md
+    spkver evaluate "$exp/xvector/eval.scores" --trials "$data/eval/trials.txt" --json | python -c '
+import json, sys
+rate = json.load(sys.stdin)["eer"]
+print(f"x-vector: EER {rate:.2%}; 6 to 11 % is expected")
+sys.exit(not 0.06 <= rate <= 0.11)' || die "the error rate is not what this recipe gives elsewhere; see spkver doctor"
+  fi
 fi
