@@ -87,7 +87,7 @@ def test_what_is_said_of_wrong_use(spkver, words, said):
         (RunError("loss"), 1, "spkver: error: loss"),
         (InputError("two\nlines"), 2, "spkver: error: two lines"),
         (PermissionError(13, "Permission denied", "/out"), 1, "spkver: error: /out: Permission denied"),
-        (OSError(28, "No space left on device"), 1, "spkver: error: No space left on device"),
+        (OSError(28, "No space left on device"), 1, "spkver: error: No space left on device; make room, and run again"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (click.UsageError("Bad."), 2, "spkver: error: bad (see 'spkver --help')"),
     ],
