@@ -29,6 +29,8 @@ LINE = ("loss", "accuracy", "lr", "margin", "dev_eer", "dev_min_dcf", "skipped",
 """The numbers of a line of train.log, which is to fit 120 columns; metrics.jsonl has all of them."""
 GLANCE = ("loss", "accuracy", "margin_accuracy", "dev_eer", "utterances_per_second")
 """The numbers beside the progress bar."""
+TIMING = frozenset({"utterances_per_second", "waiting"})
+"""The numbers that measure time: they differ between two runs that are otherwise the same."""
 
 
 def shown(name: str, value: float) -> str:

@@ -16,10 +16,10 @@ from spkver.encoder import Encoder, EncoderConfig
 from spkver.features import FrontEndConfig
 from spkver.packs import Pack, PackWriter
 from spkver.training import checkpoint
+from spkver.training.log import TIMING
 
 BATCH, BROKEN = 12, "s3/1"
 FRONT_END = {"sample_rate": 8000, "bins": 24, "high_hz": 3600.0}
-TIMING = ("utterances_per_second", "waiting")
 SPLIT = {"name": "normalised", "split": True, "s": 20}
 # all but babble made of the batch, of which a process has only its share
 AUGMENT = {

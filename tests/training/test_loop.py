@@ -21,12 +21,12 @@ from spkver.recipe import build, train
 from spkver.training import checkpoint
 from spkver.training.distributed import World
 from spkver.training.learner import Learner, computes_in_bf16
+from spkver.training.log import TIMING
 from spkver.training.optim import OPTIMIZERS
 from spkver.training.pace import duration
 
 SEMI_HARD = {"name": "triplet", "mining": "semi_hard"}
 QUIET = {"say": lambda text: None}
-TIMING = ("utterances_per_second", "waiting")
 
 
 def metrics(out: Path) -> list[dict]:
