@@ -58,17 +58,16 @@ def _help(name: str, command: click.Command, level: str = "#") -> Iterator[str]:
     yield f"{level} {name}"
     yield f"```text\n{' '.join([name, *command.collect_usage_pieces(context)])}\n```"
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
-        fixed, text = (
-            paragraph.startswith("\b\n"),
-            inspect.cleandoc(paragraph.removeprefix("\b\n")),
-        )  # \b: click does not wrap these
-        if fixed and text.startswith("Example:"):
+        text = inspect.cleandoc(paragraph.removeprefix("\b\n"))
+        if not paragraph.startswith("\b\n"):
+            yield _plain(text)
+        elif text.startswith("Example:"):
             lines = [line.replace("Example:", "").strip() for line in text.splitlines()]
             yield "```sh\n" + "\n".join(filter(None, lines)) + "\n```"
-        else:
-            yield f"```text\n{text}\n```" if fixed else _plain(text)
+        else:  # a table or a file, which click does not wrap
+            yield f"```text\n{text}\n```"
     options = [one for one in command.params if isinstance(one, click.Option)]
-    rows = [f"| {_cell(*record)} |" for option in options if (record := option.get_help_record(context))]
+    rows = [_row(*record) for option in options if (record := option.get_help_record(context))]
     if rows:
         yield "\n".join(["| option | meaning |", "|---|---|", *rows])
     if isinstance(command, click.Group):
@@ -80,11 +79,9 @@ def _plain(text: str) -> str:
     return re.sub(r"([*_\[`])", r"\\\1", html.escape(text, quote=False))
 
 
-def _cell(option: str, meaning: str) -> str:
-    bar = "&#124;"
-    return (
-        f"<code>{html.escape(option).replace('|', bar)}</code> | {_plain(' '.join(meaning.split())).replace('|', bar)}"
-    )
+def _row(option: str, meaning: str) -> str:
+    cells = f"<code>{html.escape(option)}</code>", _plain(" ".join(meaning.split()))
+    return "| " + " | ".join(cell.replace("|", "&#124;") for cell in cells) + " |"
 
 
 def _linked_from(*paths: str) -> Iterator[str]:

@@ -1,5 +1,16 @@
 """Settings of all tests."""
 
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -31,3 +42,39 @@ def tiny_model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny") / "model"
     Encoder(validate(EncoderConfig, {"model": network})).save(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def environment() -> Iterator[Path]:
+    """In place of a virtual environment that stage 0 makes: one whose commands start at once."""
+    if not hasattr(os, "fork") or shutil.which("bash") is None:
+        pytest.skip("needs bash, and processes that fork")
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    with tempfile.TemporaryDirectory(prefix="spkver") as folder:  # the address of a socket is to be short
+        server = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("commands.py")), folder],
+            env=os.environ | {"PYTHONPATH": paths},
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert server.stdout is not None and server.stdout.readline() == b"ready\n"
+            yield Path(folder)
+        finally:
+            server.kill()
+            server.wait()
+
+
+@pytest.fixture(scope="session")
+def voice():
+    """Make a waveform like a voice: pulses of a pitch through resonances, with pauses and a little noise."""
+
+    def make(pitch, seconds=4.0, rate=16000, seed=0):
+        random = np.random.default_rng([seed, pitch])
+        time = np.arange(int(seconds * rate)) / rate
+        wave = sum(
+            np.sin(2 * np.pi * pitch * k * time + random.uniform(0, 6)) / k for k in range(1, rate // 2 // pitch)
+        )
+        wave = wave * (time % 1 < 0.7) + 0.002 * random.normal(size=len(time))
+        return (0.2 * wave / np.abs(wave).max()).astype(np.float32)
+
+    return make

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,26 +19,6 @@ SMALL = [
     *("--network", "xvector", "--overrides", TINY, "--steps", "2", "--margin-steps", "1"),
     *("--top", "2", "--cohort", "2", "--jobs", "1"),
 ]
-
-
-@pytest.fixture(scope="session")
-def environment() -> Iterator[Path]:
-    """In place of a virtual environment that stage 0 makes: one whose commands start at once."""
-    if not hasattr(os, "fork") or shutil.which("bash") is None:
-        pytest.skip("needs bash, and processes that fork")
-    paths = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-    with tempfile.TemporaryDirectory(prefix="spkver") as folder:  # the address of a socket is to be short
-        server = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("commands.py")), folder],
-            env=os.environ | {"PYTHONPATH": paths},
-            stdout=subprocess.PIPE,
-        )
-        try:
-            assert server.stdout is not None and server.stdout.readline() == b"ready\n"
-            yield Path(folder)
-        finally:
-            server.kill()
-            server.wait()
 
 
 @pytest.fixture

@@ -1,0 +1,149 @@
+"""README.md and docs/: the commands run, one page after the other, and the site builds.
+
+A block of `sh` runs as it stands, in a folder with recordings of a few voices; a block of YAML whose first line is
+`# NAME.yaml` is written there first. A block after `<!-- not run: REASON -->` does not run. The commands of all blocks,
+and of the READMEs of rooms and recipes, must be accepted by the parsers of the commands.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+from spkver import audio
+from spkver.cli import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
+READMES = sorted(str(path.relative_to(ROOT)) for room in ("spkver", "recipes") for path in (ROOT / room).rglob("*.md"))
+FENCED = re.compile(r"^(<!-- not run.*-->\n)?```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"(?<=\n\n)(?: {4}.*\n|\n(?= {4}))+")
+# The one place that shortens the training: pages show what a reader would run.
+SHORT = "model.name=xvector model.channels=8 model.pooled_channels=16 model.dim=16 train.steps=2 train.batch_size=4"
+SHELL = f"""
+set -eu
+pip() {{ :; }}
+spkver() {{ if [[ $1 == train ]]; then command spkver "$@" {SHORT}; else command spkver "$@"; fi; }}
+"""
+
+
+def blocks(page: str, language: str, *, run: bool = False) -> list[str]:
+    """The fenced blocks of a page in a language; run: without those that are marked."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return [body for mark, name, body in FENCED.findall(text) if name == language and not (run and mark)]
+
+
+def commands(page: str) -> Iterator[list[str]]:
+    """The commands of the toolkit in all blocks of a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    shell = blocks(page, "sh") + [textwrap.dedent(one) for one in INDENTED.findall(FENCED.sub("", text))]
+    for line in "\n".join(shell).replace("\\\n", " ").splitlines():
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError:  # no shell
+            continue
+        for at, word in enumerate(words):
+            module = words[at + 1 : at + 2] == ["-m"] and words[at + 2]
+            if word == "spkver" and words[at - 1] != "-m":
+                yield words[at:]
+            elif word == "torchrun" and "spkver" in words:
+                yield words[words.index("spkver") :]
+            elif word == "python" and str(module).startswith("data_prep."):
+                yield words[at + 2 :]
+
+
+def parse(words: list[str]) -> None:
+    """Raises click.UsageError where a command knows no such option or subcommand, or the value is none of its type."""
+    name, *rest = [word.rstrip(";") for word in words]
+    module = COMMANDS[rest.pop(0)][0] if name == "spkver" and rest and rest[0] in COMMANDS else name
+    if module == "spkver":
+        if rest and not rest[0].startswith("-"):
+            raise click.UsageError(f"no such command: {rest[0]}")
+        return
+    command: click.Command = importlib.import_module(module).command
+    while isinstance(command, click.Group):
+        command = command.commands.get(rest.pop(0)) or pytest.fail(f"{words}: no such subcommand")
+    context = click.Context(command)
+    values, _, order = command.make_parser(context).parse_args(args=rest)
+    for parameter in order:
+        if not isinstance(parameter.type, click.Path):
+            parameter.process_value(context, values[parameter.name])
+
+
+@pytest.mark.parametrize("page", PAGES + READMES)
+def test_commands_parse(page: str) -> None:
+    for words in commands(page):
+        try:
+            parse(words)
+        except click.UsageError as error:
+            pytest.fail(f"{' '.join(words)}: {error.format_message()}")
+
+
+def test_commands_are_found_and_wrong_ones_refused() -> None:
+    assert len(list(commands("README.md"))) >= 10
+    assert ["spkver", "train", "my.yaml", "--out", "exp/my"] in list(commands("docs/distributed.md"))
+    assert any(words[0] == "data_prep.musan" for words in commands("spkver/augment/README.md"))
+    for words in (["spkver", "pack", "a", "b", "--simulat"], ["spkver", "pakc"], ["spkver", "pack", "--jobs", "x"]):
+        with pytest.raises(click.UsageError):
+            parse(words)
+
+
+@pytest.fixture(scope="session")
+def example(environment: Path, voice: Callable[..., np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the example of README.md has run, from recordings to a report."""
+    folder = tmp_path_factory.mktemp("example")
+    for speaker in range(25):
+        pieces = np.split(voice(90 + 6 * speaker, seconds=12.0), 8)
+        (folder / "recordings" / f"speaker{speaker}").mkdir(parents=True)
+        for number, piece in enumerate(pieces):
+            audio.write(folder / f"recordings/speaker{speaker}/{number}.wav", piece, 16000)
+    for name, source in (("a", "speaker1/0"), ("b", "speaker1/1")):
+        shutil.copy(folder / f"recordings/{source}.wav", folder / f"{name}.wav")
+    run_page("README.md", folder, environment)
+    assert (folder / "report.html").is_file()
+    return folder
+
+
+def run_page(page: str, folder: Path, environment: Path) -> None:
+    """Run the blocks of a page in a folder, each of them in a shell that stops at the first error."""
+    for body in blocks(page, "yaml"):
+        if name := re.match(r"# (\w+\.yaml)\n", body):
+            (folder / name[1]).write_text(body, encoding="utf-8")
+    settings = {"PATH": f"{environment / 'bin'}:{os.environ['PATH']}", "XDG_DATA_HOME": str(folder / "home")}
+    for body in blocks(page, "sh", run=True):
+        done = subprocess.run(
+            ["bash", "-c", SHELL + body], cwd=folder, env=os.environ | settings, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{page}:\n{body}{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES[1:] if blocks(page, "sh", run=True)])
+def test_commands_run(page: str, example: Path, environment: Path, tmp_path: Path) -> None:
+    shutil.copytree(example, tmp_path / "copy")
+    run_page(page, tmp_path / "copy", environment)
+
+
+def test_the_site_builds(tmp_path: Path) -> None:
+    """Strictly: a link or an anchor that leads nowhere is an error."""
+    pytest.importorskip("mkdocs", reason="pip install 'spkver[docs]'")
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    index = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert 'href="train.html"' in index and 'href="spkver/start/card.html"' in index
+    for name in COMMANDS:
+        page = (tmp_path / "commands" / f"{name}.html").read_text(encoding="utf-8")
+        assert f"spkver {name}" in page
+    assert "--max-rejected" in (tmp_path / "commands" / "pack.html").read_text(encoding="utf-8")
