@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from spkver import lists
 from spkver.errors import InputError
-from spkver.files import StrPath, atomic_file, json_object, refuse_newer, refuse_stand_in
+from spkver.files import StrPath, atomic_file, json_object, refuse_newer
 
 _METADATA = b"spkver"
 _PART = 1 << 12  # rows decoded at a time
@@ -150,26 +150,25 @@ def read_embeddings(path: StrPath) -> Embeddings:
 
     Raises InputError naming the file, and the id of an embedding of another length or that is not finite.
     """
-    try:
-        with pq.ParquetFile(path) as file:  # read_table would take columns from directories named `a=b`
-            names = file.schema_arrow.names
-            for name in ("id", "embedding"):
-                if name not in names:
-                    raise InputError(f"{path}: no column '{name}', it has {', '.join(names)}")
-            table = file.read([name for name in ("id", "speaker", "start", "end", "scale") if name in names])
-            ids = table.column("id").cast(pa.string())
-            if ids.null_count:
-                raise InputError(f"{path}: row {pc.index(pc.is_null(ids), True).as_py() + 1} has no id")
-            vectors = _vectors(path, file, ids)
-            if "scale" in names:
-                vectors *= table.column("scale").cast(pa.float32()).to_numpy()[:, None]
-            times = None
-            if "start" in names and "end" in names:
-                columns = [table.column(name).cast(pa.float64()).to_numpy() for name in ("start", "end")]
-                times = np.column_stack(columns)
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # damaged names are no text
-        refuse_stand_in(path)
-        raise InputError(f"{path}: not an embeddings file, which is Parquet ({error})") from error
+    with (
+        lists.reading(path, "an embeddings file, which is Parquet"),
+        pq.ParquetFile(path) as file,  # read_table would take columns from directories named `a=b`
+    ):
+        names = file.schema_arrow.names
+        for name in ("id", "embedding"):
+            if name not in names:
+                raise InputError(f"{path}: no column '{name}', it has {', '.join(names)}")
+        table = file.read([name for name in ("id", "speaker", "start", "end", "scale") if name in names])
+        ids = table.column("id").cast(pa.string())
+        if ids.null_count:
+            raise InputError(f"{path}: row {pc.index(pc.is_null(ids), True).as_py() + 1} has no id")
+        vectors = _vectors(path, file, ids)
+        if "scale" in names:
+            vectors *= table.column("scale").cast(pa.float32()).to_numpy()[:, None]
+        times = None
+        if "start" in names and "end" in names:
+            columns = [table.column(name).cast(pa.float64()).to_numpy() for name in ("start", "end")]
+            times = np.column_stack(columns)
     about = json_object(
         (table.schema.metadata or {}).get(_METADATA, b"{}").decode(errors="replace"), f"{path}: metadata"
     )

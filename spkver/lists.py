@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spkver.errors import InputError
-from spkver.files import StrPath
+from spkver.files import StrPath, refuse_stand_in
 from spkver.text import decoded, without_mark
 
 Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
@@ -78,14 +78,24 @@ def read_columns(path: StrPath, names: Sequence[str], *, rest: bool = False) -> 
 
 
 @contextlib.contextmanager
-def reading_csv(path: StrPath, what: str = "a CSV file with a header") -> Iterator[None]:
-    """To read a CSV file in, by its path. Raises InputError for one that is not `what`, or not text."""
+def reading(path: StrPath, what: str) -> Iterator[None]:
+    """To read a table in, by its path. Raises InputError for one that is not there, or is not `what`."""
     try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:  # damaged names are no text
+        refuse_stand_in(path)
+        raise InputError(f"{path}: not {what} ({' '.join(str(error).split())})") from error
+
+
+@contextlib.contextmanager
+def reading_csv(path: StrPath, what: str = "a CSV file with a header") -> Iterator[None]:
+    """To read a CSV file in; as `reading`, which also refuses what is not text."""
+    with reading(path, what):
         with open(path, "rb") as stream:
             without_mark(stream.read(4), path)
         yield
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise InputError(f"{path}: not {what} ({' '.join(str(error).split())})") from error
 
 
 def cast(column: Column, kind: pa.DataType, what: str) -> Column:

@@ -306,7 +306,7 @@ def test_sphere(tmp_path: Path) -> None:
 
 
 def test_headers_that_state_no_length(tmp_path: Path) -> None:
-    """As writers to a pipe leave them: wav with the largest size is read to its end, flac is refused by name."""
+    """As writers to a pipe leave them: wav with the largest size, and flac with none, are read to their ends."""
     content = bytearray(whole("WAV", "PCM_16"))
     content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
     (tmp_path / "x.wav").write_bytes(content)
@@ -315,8 +315,7 @@ def test_headers_that_state_no_length(tmp_path: Path) -> None:
     content[21] &= 0xF0
     content[22:26] = bytes(4)
     (tmp_path / "x.flac").write_bytes(content)
-    with pytest.raises(InputError, match=r"x\.flac: its header does not state its length \(written to a pipe\?\)"):
-        audio.read(tmp_path / "x.flac")
+    assert len(audio.read(tmp_path / "x.flac")[0]) == 32000
     content[22:26] = b"\x7f\xff\xff\xff"
     (tmp_path / "x.flac").write_bytes(content)
     with pytest.raises(InputError, match=r"x\.flac: (truncated|cannot be decoded|its header states)"):

@@ -6,7 +6,7 @@ more views that libsndfile reads in full, or an InputError that says what is wro
 
 from __future__ import annotations
 
-from spkver.containers import asf, au, caf, ebml, mp4, mpeg, ogg, riff, sphere
+from spkver.containers import asf, au, caf, ebml, flac, mp4, mpeg, ogg, riff, sphere
 from spkver.containers.source import Source, View, after_id3
 
 _NO_MP3 = (b"fLaC", b"\xff\xf0", b"\xff\xf1", b"\xff\xf8", b"\xff\xf9")  # behind a tag: FLAC, or AAC
@@ -19,6 +19,8 @@ def views(source: Source) -> list[View]:
         return riff.views(source)
     if head.startswith(ogg.MAGIC):
         return ogg.views(source)
+    if head.startswith(flac.MAGIC):
+        return flac.views(source)
     if head.startswith(sphere.MAGIC):
         return sphere.views(source)
     if head.startswith(caf.MAGIC):

@@ -81,12 +81,10 @@ def read_table(path: StrPath) -> pa.Table:
 
 
 def _from_parquet(path: StrPath) -> pa.Table:
-    try:
+    with lists.reading(path, "a Parquet file of ids"):
         table = pq.ParquetFile(path).read()
         table.validate(full=True)  # text that is not UTF-8
         return _with_norms(table)
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise InputError(f"{path}: not a Parquet file of ids ({error})") from error
 
 
 def _from_csv(path: StrPath) -> pa.Table:

@@ -210,7 +210,7 @@ def _from_csv(path: StrPath, needed: tuple[str, ...]) -> Iterator[Columns]:
 
 
 def _from_parquet(path: StrPath, needed: tuple[str, ...]) -> Iterator[Columns]:
-    try:
+    with lists.reading(path, "a Parquet file"):
         schema = pq.read_schema(path)
         _check_columns(path, schema.names, needed)
         wanted = _wanted(schema.names, needed)
@@ -219,8 +219,6 @@ def _from_parquet(path: StrPath, needed: tuple[str, ...]) -> Iterator[Columns]:
             for part in file.iter_batches(_PART, columns=wanted):
                 part.validate(full=True)  # text that is not UTF-8
                 yield {name: part.column(name) for name in part.schema.names}
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise InputError(f"{path}: not a Parquet file ({error})") from error
 
 
 def _wanted(names: list[str], needed: tuple[str, ...]) -> list[str]:

@@ -1,0 +1,32 @@
+"""FLAC whose header does not state how long it is, as an encoder that writes to a pipe leaves it."""
+
+from __future__ import annotations
+
+import soundfile
+
+from spkver.containers.source import Source, View, patched
+
+MAGIC = b"fLaC"
+_COUNT = 21  # offset of the number of samples: the low 4 bits of a byte, and 4 bytes
+_BLOCK = 1 << 16  # samples at a time
+
+
+def views(source: Source) -> list[View]:
+    """What to decode. Samples that are not counted in the header are counted by decoding them once."""
+    field = source.at(_COUNT, 5)
+    if len(field) < 5 or field[0] & 0x0F or any(field[1:]):
+        return [View(source)]
+    count = _samples(source)
+    stated = bytes([field[0] | count >> 32]) + (count & 0xFFFFFFFF).to_bytes(4, "big")
+    return [patched(source, [(_COUNT, stated)])]
+
+
+def _samples(source: Source) -> int:
+    with _Forward(View(source)) as file:
+        return sum(iter(lambda: len(file.read(_BLOCK, dtype="int16", always_2d=True)), 0))
+
+
+class _Forward(soundfile.SoundFile):
+    def seekable(self) -> bool:
+        """False, or soundfile would seek after every read, which libsndfile cannot where the length is not stated."""
+        return False
