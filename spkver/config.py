@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import pydantic
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, SerializeAsAny, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema
 
 from spkver.errors import InputError, nearest
 from spkver.files import StrPath, refuse_newer, write_text
@@ -73,28 +75,32 @@ def _of_field(value: Any, field: FieldInfo) -> Any:
     return value
 
 
-def component(registry: Registry) -> Any:
-    """The field type of a component: `model: component(MODELS)`.
+@dataclass(frozen=True)
+class Of:
+    """Marks a component field: `loss: Annotated[LossConfig, Of(LOSSES)]`, typed by the base of that registry's configs.
 
     A bare name stands for its defaults, keys without a name belong to the field's default component.
     """
 
-    def resolve(value: Any) -> Any:
+    registry: Registry
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler.generate_schema(Annotated[source, SerializeAsAny(), BeforeValidator(self._resolve)])
+
+    def _resolve(self, value: Any) -> Any:
         if isinstance(value, str):
             value = {"name": value}
         if isinstance(value, Component):
             return value
         if not isinstance(value, Mapping):
-            raise ValueError(f"expected the name of a {registry.kind}, or its keys, got {value!r}")
+            raise ValueError(f"expected the name of a {self.registry.kind}, or its keys, got {value!r}")
         if "name" not in value:
-            raise ValueError(f"the {registry.kind} needs a name{nearest('', registry)}")
+            raise ValueError(f"the {self.registry.kind} needs a name{nearest('', self.registry)}")
         try:
-            value = registry.expand(value)
-            return registry.get(str(value["name"])).Config(**value)
+            value = self.registry.expand(value)
+            return self.registry.get(str(value["name"])).Config(**value)
         except InputError as error:
             raise ValueError(str(error)) from error
-
-    return Annotated[SerializeAsAny[Component], BeforeValidator(resolve)]
 
 
 def load(schema: type[ConfigT], path: StrPath | None = None, overrides: Sequence[str] = ()) -> ConfigT:

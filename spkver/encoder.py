@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import safetensors
@@ -20,13 +20,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from spkver import audio
-from spkver.config import Config, component, load, save, validate
+from spkver.config import Component, Config, Of, load, save, validate
 from spkver.errors import InputError
 from spkver.features import FRONT_ENDS
+from spkver.features.base import FrontEndModule
+from spkver.features.config import FrontEndBase
 from spkver.features.fbank import normalise_again
 from spkver.files import StrPath, atomic_directory, refuse_stand_in, sha256, write_text
 from spkver.modeldir import CARD, CONFIG, WEIGHTS, check, identity
 from spkver.models import MODELS
+from spkver.models.base import Network
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,8 +45,8 @@ _HELD_SECONDS = 600.0  # audio of a list that is held while it is put in batches
 class EncoderConfig(Config):
     """All that it takes to build an encoder: the front end and the network."""
 
-    front_end: component(FRONT_ENDS) = Field(default="fbank")  # type: ignore[valid-type]
-    model: component(MODELS) = Field(default="xvector")  # type: ignore[valid-type]
+    front_end: Annotated[FrontEndBase, Of(FRONT_ENDS)] = Field(default="fbank", validate_default=True)
+    model: Annotated[Component, Of(MODELS)] = Field(default="xvector", validate_default=True)
 
 
 class Encoder(nn.Module):
@@ -51,36 +54,34 @@ class Encoder(nn.Module):
 
     _anchor: Tensor
 
-    whole_seconds = 300.0  # what is longer is embedded window by window
     precision = "fp32"  # of the network's products, at inference
 
-    def __init__(self, config: EncoderConfig, network: nn.Module | None = None) -> None:
+    def __init__(self, config: EncoderConfig, network: Network | None = None) -> None:
         """network: by default the config's, with random weights."""
         super().__init__()
         self.config = config
-        self.front_end: Any = FRONT_ENDS.build(config.front_end)
-        self.network: Any = MODELS.build(config.model, config.front_end.bins) if network is None else network
-        # a network whose config points elsewhere says what it found there, so that its directory stands alone
-        if (resolved := getattr(self.network, "resolved", None)) is not None:
-            self.config = config.model_copy(update={"model": resolved})
-        self.whole_seconds = getattr(self.network, "whole_seconds", self.whole_seconds)
+        self.front_end: FrontEndModule = FRONT_ENDS.build(config.front_end)
+        self.network: Network = MODELS.build(config.model, config.front_end.bins) if network is None else network
+        if self.network.resolved is not None:
+            self.config = config.model_copy(update={"model": self.network.resolved})
+        self.whole_seconds = self.network.whole_seconds
         self.register_buffer("_anchor", torch.empty(0), persistent=False)  # knows the device, where nothing else is
         self.model_id = ""
 
     @property
     def dim(self) -> int:
         """Size of the embedding."""
-        return int(self.network.dim)
+        return self.network.dim
 
     @property
     def sample_rate(self) -> int:
         """Hz."""
-        return int(self.config.front_end.sample_rate)
+        return self.config.front_end.sample_rate
 
     @property
     def min_samples(self) -> int:
         """The shortest recording that the network can embed."""
-        return int(self.config.front_end.samples(self.network.min_frames))
+        return self.config.front_end.samples(self.network.min_frames)
 
     @property
     def device(self) -> torch.device:
@@ -191,7 +192,7 @@ class Encoder(nn.Module):
         """
         if precision not in PRECISIONS:
             raise InputError(f"precision '{precision}': one of {', '.join(PRECISIONS)}")
-        if precision != "fp32" and getattr(self.network, "fixed_precision", False):
+        if precision != "fp32" and self.network.fixed_precision:
             raise InputError(f"an ONNX file computes in what it was exported to, not in {precision}; give a directory")
         self.precision = precision
         return self

@@ -7,7 +7,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -15,14 +15,16 @@ from pydantic import Field, model_validator
 
 from spkver import __version__
 from spkver.augment import FEATURES, WAVEFORM
-from spkver.config import Config, component, flat, load, save
+from spkver.config import Component, Config, Of, flat, load, save
 from spkver.encoder import Encoder, EncoderConfig, load_weights
 from spkver.errors import InputError, load_optional
 from spkver.features import FRONT_ENDS
+from spkver.features.config import FrontEndBase
 from spkver.files import StrPath, locked, write_text
 from spkver.losses import LOSSES, SCHEDULES, bounds
+from spkver.losses.loss import LossConfig
 from spkver.losses.pairs import PairConfig
-from spkver.losses.schedules import Run
+from spkver.losses.schedules import Run, ScheduleConfig
 from spkver.models import MODELS
 from spkver.packs.joined import AnyPack, join
 from spkver.packs.reader import Pack, open_audio
@@ -54,7 +56,7 @@ class DataConfig(Config):
     dev: str | None = Field(None, description="pack of held-out speakers; null trains without dev EER")
     dev_trials: str | None = Field(None, description="null makes them: all targets, random non-targets")
     crop_seconds: float = Field(2.0, gt=0)
-    crop_schedule: component(SCHEDULES) | None = None  # type: ignore[valid-type]
+    crop_schedule: Annotated[ScheduleConfig, Of(SCHEDULES)] | None = None
     """factor on crop_seconds, in tenths of a second: `{name: piecewise, points: [[0, 0.5], [0.6, 1]], shape: step}`"""
     utterances_per_speaker: int | None = Field(
         None, ge=2, description="batches of so many utterances of each of their speakers; null mixes them all"
@@ -72,8 +74,8 @@ class AugmentConfig(Config):
     """one is drawn for every crop"""
     speeds_as: Literal["new_speakers", "same"] = "new_speakers"
     """pitch and formants move with the speed: whether a speaker at another speed is another class"""
-    waveform: tuple[component(WAVEFORM), ...] = ()  # type: ignore[valid-type]
-    features: tuple[component(FEATURES), ...] = ()  # type: ignore[valid-type]
+    waveform: tuple[Annotated[Component, Of(WAVEFORM)], ...] = ()
+    features: tuple[Annotated[Component, Of(FEATURES)], ...] = ()
 
     @model_validator(mode="after")
     def _speeds(self) -> AugmentConfig:
@@ -89,9 +91,9 @@ class Recipe(Config):
 
     seed: int = Field(1, ge=0)
     data: DataConfig
-    front_end: component(FRONT_ENDS) = Field(default="fbank")  # type: ignore[valid-type]
-    model: component(MODELS) = Field(default="xvector")  # type: ignore[valid-type]
-    loss: component(LOSSES) = Field(default="bd_lmcl")  # type: ignore[valid-type]
+    front_end: Annotated[FrontEndBase, Of(FRONT_ENDS)] = Field(default="fbank", validate_default=True)
+    model: Annotated[Component, Of(MODELS)] = Field(default="xvector", validate_default=True)
+    loss: Annotated[LossConfig, Of(LOSSES)] = Field(default="bd_lmcl", validate_default=True)
     start: StartConfig | None = None
     distil: DistilConfig | None = None
     augment: AugmentConfig = AugmentConfig()
@@ -398,12 +400,10 @@ def _check_same(old: Recipe, new: Recipe, path: Path) -> None:
 
 
 def _card(recipe: Recipe, pack: AnyPack, hours: float, parameters: int) -> str:
-    m = getattr(recipe.loss, "m", None)
-    loss = recipe.loss.name if m is None else f"{recipe.loss.name} (m {m:g})"
     return (
         f"# {recipe.model.name}, {parameters / 1e6:.2f} M parameters\n\n"
         f"Trained by spkver {__version__} on {len(pack)} utterances of {len(set(pack.speakers))} speakers, "
-        f"{hours:.2f} h at {recipe.front_end.sample_rate} Hz, with the loss {loss} "
+        f"{hours:.2f} h at {recipe.front_end.sample_rate} Hz, with the loss {recipe.loss.summary} "
         f"for {recipe.train.steps} steps of {recipe.train.batch_size} crops of "
         f"{recipe.data.crop_seconds:g} s{'' if recipe.start is None else f', from {recipe.start.model} on'}"
         f"{'' if recipe.distil is None else f', and to be near the embeddings of {recipe.distil.teacher}'}."

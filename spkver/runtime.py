@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spkver.errors import InputError, load_optional
 from spkver.files import StrPath, refuse_newer, refuse_stand_in
+from spkver.models.base import Network
 
 ABOUT = "spkver"  # the metadata key of a JSON object: the encoder's config and what else `spkver export` says
 
@@ -31,7 +32,7 @@ def session(model: bytes, threads: int) -> Any:
         raise InputError(f"onnxruntime cannot take it ({str(error).strip().splitlines()[0]})") from error
 
 
-class OnnxNetwork(nn.Module):
+class OnnxNetwork(Network):
     """A network as `spkver export` writes it, in place of one of PyTorch's; about: what the file says of itself.
 
     Raises InputError for a file that is not one, or that takes a waveform.

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
-from typing import Literal
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
 
-from spkver.config import Component, Config, component, dump, load, save, validate
+from spkver.config import Component, Config, Of, dump, load, save, validate
 from spkver.errors import InputError
 from spkver.registry import Registry
+
+REPOSITORY = Path(__file__).parents[1]
 
 
 class SmallConfig(Component):
@@ -41,8 +47,8 @@ class Inner(Config):
 
 class Tree(Config):
     inner: Inner = Inner()
-    net: component(NETS) = Field(default="small")
-    nets: tuple[component(NETS), ...] = ()
+    net: Annotated[Component, Of(NETS)] = Field(default="small", validate_default=True)
+    nets: tuple[Annotated[Component, Of(NETS)], ...] = ()
     seed: int = 1
 
 
@@ -203,3 +209,26 @@ def test_unknown_names():
     with pytest.raises(InputError, match="unknown net 'smal'; did you mean 'small'"):
         NETS.get("smal")
     assert list(NETS) == ["small", "large"]
+
+
+MISSPELT = """
+from spkver.losses.margin_loss import MarginLossConfig
+from spkver.recipe import Recipe
+
+
+def read(loss: MarginLossConfig, recipe: Recipe) -> None:
+    print(loss.schedules.m.values, loss.head.scale, recipe.front_end.bins, recipe.train.optimizer.lr)
+    print(loss.schedules.m.valuse)
+    print(loss.head.reduction.chunks)
+    print(recipe.front_end.bnis)
+    print(recipe.train.optimizer.rl)
+"""
+
+
+def test_the_type_checker_knows_the_keys_of_a_component(tmp_path):
+    pytest.importorskip("mypy")
+    (tmp_path / "misspelt.py").write_text(MISSPELT)
+    command = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", str(tmp_path / "misspelt.py")]
+    said = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout
+    found = re.findall(r'error: "\w+" has no attribute "(\w+)"', said)
+    assert found == ["valuse", "chunks", "bnis", "rl"], said

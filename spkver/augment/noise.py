@@ -64,10 +64,10 @@ class Noise:
 
     def __init__(self, config: NoiseConfig, sample_rate: int, open_pack: Open) -> None:
         self.config = config
-        paths = {kind: getattr(config.packs, kind) for kind in KINDS}
+        paths = {kind: dict(config.packs)[kind] for kind in KINDS}
         self._crops = {kind: Crops([open_pack(path) for path in paths[kind]]) for kind in KINDS if paths[kind]}
-        self._ranges = np.array([getattr(config, f"{kind}_snr_db") for kind in KINDS])
-        self._shares = np.array([getattr(config.shares, kind) for kind in KINDS])
+        self._ranges = np.array([dict(config)[f"{kind}_snr_db"] for kind in KINDS])
+        self._shares = np.array([dict(config.shares)[kind] for kind in KINDS])
         self._shares[KINDS.index("music")] *= "music" in self._crops
 
     def draw(self, batch: int, places: np.ndarray, length: int, random: np.random.Generator) -> Drawn:

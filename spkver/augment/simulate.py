@@ -7,6 +7,7 @@ utterances, on shards or processes; another seed gives another pack of the same 
 from __future__ import annotations
 
 import hashlib
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -14,15 +15,15 @@ from pydantic import Field
 
 from spkver.augment import CODECS, WAVEFORM
 from spkver.augment.draw import Augmentation, Open
-from spkver.config import Config, component
+from spkver.config import Component, Config, Of
 
 
 class CodecChoice(Config):
     """One of the codecs, each as likely as the others, for a share of the utterances."""
 
     probability: float = Field(0.5, ge=0, le=1)
-    codecs: tuple[component(CODECS), ...] = Field(  # type: ignore[valid-type]
-        default=("mu_law", "gsm", "opus", "mp3"), min_length=1
+    codecs: tuple[Annotated[Component, Of(CODECS)], ...] = Field(
+        default=("mu_law", "gsm", "opus", "mp3"), min_length=1, validate_default=True
     )
 
 
@@ -30,7 +31,7 @@ class SimulationConfig(Config):
     """What `spkver pack --simulate` reads: waveform changes as in training, in their order, then a codec."""
 
     seed: int = Field(1, ge=0)
-    waveform: tuple[component(WAVEFORM), ...] = ()  # type: ignore[valid-type]
+    waveform: tuple[Annotated[Component, Of(WAVEFORM)], ...] = ()
     codec: CodecChoice | None = None
 
 

@@ -12,7 +12,7 @@ from spkver.config import Component
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.files import StrPath
-from spkver.models.projected import ProjectedConfig
+from spkver.models.projected import Projected, ProjectedConfig
 from spkver.scoring.chain import read_chain
 
 
@@ -62,9 +62,11 @@ def projected(encoder: Encoder, path: str) -> tuple[Encoder, str]:
     matrix, offset = chain.affine(encoder.dim)
     model = ProjectedConfig(network=encoder.config.model, dim=len(offset))
     made = Encoder(EncoderConfig(front_end=encoder.config.front_end, model=model))
-    made.network.network.load_state_dict(encoder.network.state_dict())
+    network = made.network
+    assert isinstance(network, Projected)
+    network.network.load_state_dict(encoder.network.state_dict())
     with torch.no_grad():
-        made.network.projection.weight.copy_(torch.from_numpy(matrix.T))
-        made.network.projection.bias.copy_(torch.from_numpy(offset))
+        network.projection.weight.copy_(torch.from_numpy(matrix.T))
+        network.projection.bias.copy_(torch.from_numpy(offset))
     steps = ", ".join(step.name for step in chain.steps)
     return made, f"embeddings of {encoder.dim} values brought to {len(offset)} by {steps}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from spkver.encoder import Encoder
+from spkver.features.config import FrontEndBase
 
 WAVEFORM = "it takes features, not a waveform; leave --waveform out"
 
@@ -30,12 +31,13 @@ POSSIBLE: dict[str, tuple[Any, ...]] = {
 }
 
 
-def difference(front_end: Any) -> str:
+def difference(front_end: FrontEndBase) -> str:
     """The first field in which its front end is another than the model's, in words, or ""."""
     if front_end.name != "fbank":
         return f"the model's front_end is {front_end.name}, it computes fbank"
+    fields = dict(front_end)
     for name, values in {**POSSIBLE, "high_hz": (front_end.sample_rate / 2 - BELOW_NYQUIST_HZ,)}.items():
-        if (own := getattr(front_end, name)) not in values:
+        if (own := fields[name]) not in values:
             return f"the model's front_end.{name} is {own}, it computes {' or '.join(map(str, values))}"
     return ""
 
@@ -48,7 +50,7 @@ def metadata(encoder: Encoder, language: str) -> dict[str, str]:
         "language": language,
         "sample_rate": str(front_end.sample_rate),
         "output_dim": str(encoder.dim),
-        "normalize_samples": SCALES[front_end.scale],
+        "normalize_samples": SCALES[dict(front_end)["scale"]],
         "feature_normalize_type": "",
         "comment": f"{encoder.config.model.name}, exported by spkver",
         "url": "",

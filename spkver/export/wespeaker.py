@@ -85,11 +85,11 @@ def _nearest(encoder: Encoder) -> tuple[str, dict[str, Any], Differences]:
 
 def _arguments(encoder: Encoder, network: Network) -> Iterator[dict[str, Any]]:
     """Their arguments of a network that may be ours, one for each of their poolings."""
-    model = encoder.config.model
+    model = dict(encoder.config.model)
     bins = "feat_dim" if network.pooling else "acoustic_dim"
     arguments: dict[str, Any] = {bins: encoder.config.front_end.bins, "embed_dim": encoder.dim}
     for theirs, ours in network.arguments.items():
-        value = getattr(model, ours)
+        value = model[ours]
         arguments[theirs] = value == 2 if theirs == "two_emb_layer" else value
     if network.pooling is None:
         yield arguments
@@ -99,17 +99,17 @@ def _arguments(encoder: Encoder, network: Network) -> Iterator[dict[str, Any]]:
 
 
 def _dataset(encoder: Encoder) -> dict[str, Any]:
-    front_end = encoder.config.front_end
+    front_end = dict(encoder.config.front_end)
     fbank = {
-        "num_mel_bins": front_end.bins,
-        "frame_shift": _whole(front_end.frame_shift_ms),
-        "frame_length": _whole(front_end.frame_length_ms),
-        "dither": getattr(front_end, "dither", 0.0),
+        "num_mel_bins": front_end["bins"],
+        "frame_shift": _whole(front_end["frame_shift_ms"]),
+        "frame_length": _whole(front_end["frame_length_ms"]),
+        "dither": front_end.get("dither", 0.0),
     }
     return {
         "fbank_args": fbank,
-        "resample_rate": front_end.sample_rate,
-        "cmvn": front_end.normalise != "none",
+        "resample_rate": front_end["sample_rate"],
+        "cmvn": front_end["normalise"] != "none",
         "frontend": "fbank",
     }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -21,11 +22,26 @@ PRESETS: dict[str, dict[str, Any]] = {
 Normalise = Literal["none", "mean", "mean_variance", "instance_norm"]
 
 
-class SpectralConfig(Component):
-    """What filterbanks have in common: a band of frequencies, in frames."""
+class FrontEndBase(Component, ABC):
+    """Base of the front ends' configs."""
 
     sample_rate: int = Field(16000, gt=0, description="Hz")
     bins: int = Field(80, gt=0)
+    if TYPE_CHECKING:  # a field of each, with values of its own
+        normalise: Normalise
+
+    @abstractmethod
+    def frames(self, samples: int) -> int:
+        """Number of frames of a recording of that many samples."""
+
+    @abstractmethod
+    def samples(self, frames: int) -> int:
+        """The least number of samples that gives that many frames."""
+
+
+class SpectralConfig(FrontEndBase):
+    """What filterbanks have in common: a band of frequencies, in frames."""
+
     frame_length_ms: float = Field(25.0, gt=0)
     frame_shift_ms: float = Field(10.0, gt=0)
     low_hz: float = Field(20.0, ge=0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from spkver.features.base import FrontEndModule
 from spkver.features.config import FrontEndConfig, count_frames
 from spkver.features.silence import leave_out, silent_frames, with_neighbours
 
@@ -14,10 +15,11 @@ EPSILON = torch.finfo(torch.float32).eps  # Kaldi's floor of the mel energies
 VARIANCE_FLOOR = {"mean_variance": 1e-10, "instance_norm": 1e-5}  # added to the variance
 
 
-class FrontEnd(nn.Module):
+class FrontEnd(FrontEndModule):
     """Waveform to normalised log filterbank; no parameters, nothing random unless `dither` and training."""
 
     Config = FrontEndConfig
+    config: FrontEndConfig
     window: Tensor
     mel: Tensor
 

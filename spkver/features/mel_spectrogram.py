@@ -10,9 +10,10 @@ from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from spkver.features.base import FrontEndModule
 from spkver.features.config import SpectralConfig
 from spkver.features.fbank import normalise
 from spkver.features.silence import leave_out, silent_frames, with_neighbours
@@ -54,10 +55,11 @@ class MelSpectrogramConfig(SpectralConfig):
         return max((frames - 1) * self.frame_shift, self.fft_size // 2 + 1, self.frame_length)
 
 
-class MelSpectrogram(nn.Module):
+class MelSpectrogram(FrontEndModule):
     """Waveform to normalised log mel spectrogram; no parameters, nothing random."""
 
     Config = MelSpectrogramConfig
+    config: MelSpectrogramConfig
     window: Tensor
     mel: Tensor
 

@@ -6,19 +6,19 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from spkver.config import Component
+from spkver.features.base import FrontEndModule
+from spkver.features.config import FrontEndBase
 from spkver.features.silence import leave_out, silent_frames
 
 PIECE_SECONDS = 0.02  # what the large encoders make one frame of
 
 
-class WaveformConfig(Component):
+class WaveformConfig(FrontEndBase):
     """Samples in [-1, 1]: one value per frame, and a frame per sample."""
 
     name: Literal["waveform"] = "waveform"
-    sample_rate: int = Field(16000, gt=0, description="Hz")
     bins: Literal[1] = 1
     normalise: Literal["none", "mean_variance"] = Field(
         "none", description="mean_variance: mean 0 and variance 1 over the utterance, as the large encoders take it"
@@ -33,10 +33,11 @@ class WaveformConfig(Component):
         return frames
 
 
-class Waveform(nn.Module):
+class Waveform(FrontEndModule):
     """Samples, one value per frame."""
 
     Config = WaveformConfig
+    config: WaveformConfig
 
     def __init__(self, config: WaveformConfig) -> None:
         super().__init__()

@@ -15,8 +15,8 @@ import torch
 from spkver.config import validate
 from spkver.errors import load_optional
 from spkver.geometry.style import EXTRA
-from spkver.losses.heads import Target
-from spkver.losses.margin_loss import LossConfig, MarginLoss
+from spkver.losses.margin_loss import MarginLoss, MarginLossConfig
+from spkver.losses.reductions.base import Target
 
 Curve = Callable[[np.ndarray], np.ndarray]
 """from the cosine of the angle to the own prototype to ψ / σ"""
@@ -24,15 +24,17 @@ Curve = Callable[[np.ndarray], np.ndarray]
 
 def curve(loss: Mapping[str, Any]) -> Curve:
     """ψ of a loss over the cosine, at its margin in full (no annealing)."""
-    config = validate(LossConfig, loss)
+    config = validate(MarginLossConfig, loss)
     margin = MarginLoss(config, dim=2, classes=2).margin
 
-    def psi(cosine: np.ndarray) -> np.ndarray:
+    def of(cosine: np.ndarray) -> np.ndarray:
         flat = torch.from_numpy(np.float64(cosine).ravel())
+        ones = torch.ones_like(flat)
         with torch.no_grad():
-            return margin(Target(flat, flat, torch.ones_like(flat)), config.m).numpy().reshape(np.shape(cosine))
+            psi = margin(Target(logit=flat, cosine=flat, scale=ones, norm=ones), config.m)
+        return psi.numpy().reshape(np.shape(cosine))
 
-    return psi
+    return of
 
 
 class Lines(NamedTuple):

@@ -20,7 +20,7 @@ from torch.nn import functional
 from spkver.config import validate
 from spkver.geometry.data import Dataset, Points
 from spkver.geometry.measures import Spread, confusion, pair_eer, spread
-from spkver.losses.margin_loss import LossConfig, MarginLoss
+from spkver.losses.margin_loss import MarginLoss, MarginLossConfig
 from spkver.progress import bar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -148,7 +148,7 @@ def train(task: Task) -> Trained:
     with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
         network = perceptron(data.train.x.shape[1], plan.hidden, plan.dim)
-        loss = MarginLoss(validate(LossConfig, task.loss), plan.dim, data.classes)
+        loss = MarginLoss(validate(MarginLossConfig, task.loss), plan.dim, data.classes)
         loss.head.weight.data.copy_(spread_evenly(data.classes, plan.dim))
         history = tuple(_steps(network, loss, task))
         return Trained(look(network, loss, data.train), look(network, loss, data.test), history)

@@ -79,7 +79,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "l_softmax": {"head": _NO_BIAS, "margin": "multiplicative", "m": 2, "schedules": _ANNEALED},
     "a_softmax": {"head": "unit", "margin": "multiplicative", "m": 4, "schedules": _ANNEALED},
 }
-"""The losses by the names their papers gave them: what `loss: NAME` stands for (see margin_loss.LossConfig)."""
+"""The losses by the names their papers gave them: what `loss: NAME` stands for (see margin_loss.MarginLossConfig)."""
 
 INTER_TOP_K: dict[str, dict[str, Any]] = {
     "inter_top_k_lmcl": {"head": "normalised", "margin": "lmcl", "m": 0.2},

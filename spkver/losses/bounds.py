@@ -7,11 +7,14 @@ loss that can be learnt, not sufficient. They speak of LMCL's m and of m3, cosin
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
-from spkver.config import Component
 from spkver.losses import SCHEDULES
-from spkver.losses.schedules import Run
+from spkver.losses.schedules import Run, ScheduleConfig
+
+if TYPE_CHECKING:
+    from spkver.losses.loss import LossConfig
+    from spkver.losses.margin_loss import MarginLossConfig
 
 
 def smallest_scale(classes: int, posterior: float = 0.9, m: float = 0.0) -> float:
@@ -34,12 +37,14 @@ def largest_margin(classes: int, dim: int) -> float:
     return classes / (classes - 1) if classes <= dim + 1 else 1.0
 
 
-def check(config: Component, classes: int, dim: int, posterior: float = 0.9, run: Run | None = None) -> list[str]:
+def check(config: LossConfig, classes: int, dim: int, posterior: float = 0.9, run: Run | None = None) -> list[str]:
     """Warnings, with their numbers, about a loss whose scale or margin ends beyond a bound; empty if none does.
 
-    Of a margin loss (margin_loss.LossConfig); pair losses have no prototypes, SphereFace2 no softmax, and so no bounds.
+    Of margin losses; pair losses have no prototypes, SphereFace2 no softmax, and so no bounds.
     """
-    if not (hasattr(config, "head") and hasattr(config, "margin")):
+    from spkver.losses.margin_loss import MarginLossConfig  # loads torch, which the bounds themselves do without
+
+    if not isinstance(config, MarginLossConfig):
         return []
     (name, m), s = _final_margin(config, run), _final_scale(config, run)
     warnings = []
@@ -52,18 +57,16 @@ def check(config: Component, classes: int, dim: int, posterior: float = 0.9, run
     return warnings
 
 
-def _final_margin(config: Any, run: Run | None) -> tuple[str, float]:
+def _final_margin(config: MarginLossConfig, run: Run | None) -> tuple[str, float]:
     """What is taken off the cosine at the end of the run, annealing included, and its name in the config."""
     share = _final(config.schedules.m, run) / (1 + _final(config.schedules.annealing, run))
-    if config.margin.name == "combined":
-        return "m3", config.margin.m3 * config.m * share
-    return "m", config.m * share if config.margin.name == "lmcl" else 0.0
+    return config.margin.off_cosine(config.m * share)
 
 
-def _final_scale(config: Any, run: Run | None) -> float | None:
-    s = getattr(config.head, "s", None)
+def _final_scale(config: MarginLossConfig, run: Run | None) -> float | None:
+    s = config.head.scale
     return None if s is None else s * _final(config.schedules.s, run)
 
 
-def _final(schedule: Component, run: Run | None) -> float:
+def _final(schedule: ScheduleConfig, run: Run | None) -> float:
     return SCHEDULES.build(schedule, run).at(1.0)

@@ -16,21 +16,24 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spkver.config import Component, component
+from spkver.config import Component, Of
 from spkver.errors import InputError
 from spkver.losses import REDUCTIONS
+from spkver.losses.loss import Loss, check_classes
 from spkver.losses.reductions.base import (
     NORM_FLOOR,
     Others,
     Prototypes,
     Reduction,
+    ReductionConfig,
+    Target,
     full_precision,
     normalise,
     widen,
@@ -43,6 +46,7 @@ __all__ = [
     "NORM_FLOOR",
     "Head",
     "HeadConfig",
+    "HeadLoss",
     "Linear",
     "LinearConfig",
     "Normalised",
@@ -56,21 +60,10 @@ __all__ = [
 ]
 
 
-class Target(NamedTuple):
-    """A batch's own classes: three tensors of shape (N,), with gradient."""
-
-    logit: Tensor
-    """z_y"""
-    cosine: Tensor
-    """c_y, the cosine of embedding and prototype"""
-    scale: Tensor
-    """σ with z_y = σ·c_y (+ bias): s, ‖x‖ or ‖W_y‖‖x‖"""
-
-
 class HeadConfig(Component):
     """What all heads have."""
 
-    reduction: component(REDUCTIONS) = "dense"  # type: ignore[valid-type]
+    reduction: Annotated[ReductionConfig, Of(REDUCTIONS)] = Field(default="dense", validate_default=True)
     """how the pass over the classes is computed"""
     split: bool = False
     """divide the classes over the processes of torch.distributed"""
@@ -81,6 +74,16 @@ class HeadConfig(Component):
     def whole(self) -> bool:
         """Whether every process reads all classes at every step."""
         return not self.split and self.sample is None
+
+    @property
+    def scale(self) -> float | None:
+        """s where z_j = s·c_j; None where the scale follows from the embedding."""
+        return None
+
+    @property
+    def biased(self) -> bool:
+        """Whether a bias is added to the logits."""
+        return False
 
 
 class Head(nn.Module, ABC):
@@ -98,12 +101,11 @@ class Head(nn.Module, ABC):
     bias: Tensor | None
     """b (C·K,), not in every head"""
 
-    def __init__(self, config: HeadConfig, dim: int, classes: int) -> None:
+    def __init__(self, config: HeadConfig, dim: int, classes: int, centres: int = 1) -> None:
         super().__init__()
-        if classes < 2:
-            raise InputError(f"a loss needs at least 2 speakers, got {classes}")
+        check_classes(classes)
         self.classes = classes
-        self.centres: int = getattr(config, "centres", 1)
+        self.centres = centres
         self.reduction: Reduction = REDUCTIONS.build(config.reduction)
         self.split = Split(classes) if config.split else None
         self.held = self.split.held if self.split else range(classes)
@@ -159,12 +161,12 @@ class Head(nn.Module, ABC):
     def _target(self, x: Tensor, y: Tensor, factor: float) -> Target:
         rows = y[:, None] * self.centres + torch.arange(self.centres, device=y.device)
         w = functional.embedding(rows, self.weight, sparse=self.reduction.sparse_own).to(x.dtype)
-        logit, cosine, scale = self.own(x, w)
+        logit, cosine, scale, norm = self.own(x, w)
         logit, scale = factor * logit, factor * scale
         if self.bias is not None:
             logit = logit + self.bias[rows]
         nearest = logit.detach().argmax(dim=1, keepdim=True)
-        return Target(*(value.gather(1, nearest).squeeze(1) for value in (logit, cosine, scale)))
+        return Target(*(value.gather(1, nearest).squeeze(1) for value in (logit, cosine, scale, norm)))
 
     def _others(self, x: Tensor, y: Tensor, thresholds: Sequence[Tensor], factor: float) -> Others:
         prototypes = self._prototypes()
@@ -192,6 +194,12 @@ class Head(nn.Module, ABC):
         super()._load_from_state_dict(state, prefix, *rest)
 
 
+class HeadLoss(Loss):
+    """Base of the losses that have class weights."""
+
+    head: Head
+
+
 def _draw_rows(held: range, classes: int, centres: int, dim: int, block: int = 1 << 16) -> Tensor:
     """The first weights of the classes held: what one process draws for all, of which the others' are let go."""
     kept = torch.empty(len(held) * centres, dim)
@@ -212,6 +220,11 @@ class LinearConfig(HeadConfig):
 
     name: Literal["linear"] = "linear"
     bias: bool = True
+
+    @property
+    def biased(self) -> bool:
+        """See HeadConfig.biased."""
+        return self.bias
 
 
 class Linear(Head):
@@ -234,9 +247,8 @@ class Linear(Head):
 
     def own(self, x: Tensor, w: Tensor) -> Target:
         """See Head.own."""
-        logit = (x[:, None] * w).sum(dim=2)
-        scale = torch.linalg.vector_norm(x, dim=1, keepdim=True) * torch.linalg.vector_norm(w, dim=2)
-        return Target(logit, _cosine(x, w), scale)
+        logit, norm = (x[:, None] * w).sum(dim=2), _norm(x, w)
+        return Target(logit, _cosine(x, w), norm * torch.linalg.vector_norm(w, dim=2), norm)
 
 
 class UnitConfig(HeadConfig):
@@ -257,9 +269,8 @@ class Unit(Head):
 
     def own(self, x: Tensor, w: Tensor) -> Target:
         """See Head.own."""
-        cosine = _cosine(x, w)
-        scale = torch.linalg.vector_norm(x, dim=1, keepdim=True).expand_as(cosine)
-        return Target(scale * cosine, cosine, scale)
+        cosine, norm = _cosine(x, w), _norm(x, w)
+        return Target(norm * cosine, cosine, norm, norm)
 
 
 class NormalisedConfig(HeadConfig):
@@ -272,6 +283,11 @@ class NormalisedConfig(HeadConfig):
     s: float = Field(default=30.0, gt=0)
     centres: int = Field(default=1, ge=1)
 
+    @property
+    def scale(self) -> float:
+        """See HeadConfig.scale."""
+        return self.s
+
 
 class Normalised(Head):
     """The cosine head of NSL, LMCL and AAM: z_j = s·cos(W_j, x)."""
@@ -280,7 +296,7 @@ class Normalised(Head):
     unit = True
 
     def __init__(self, config: NormalisedConfig, dim: int, classes: int) -> None:
-        super().__init__(config, dim, classes)
+        super().__init__(config, dim, classes, config.centres)
         self.s = config.s
 
     def operand(self, x: Tensor) -> Tensor:
@@ -290,9 +306,14 @@ class Normalised(Head):
     def own(self, x: Tensor, w: Tensor) -> Target:
         """See Head.own."""
         cosine = _cosine(x, w)
-        return Target(self.s * cosine, cosine, torch.full_like(cosine, self.s))
+        return Target(self.s * cosine, cosine, torch.full_like(cosine, self.s), _norm(x, w))
 
 
 def _cosine(x: Tensor, w: Tensor) -> Tensor:
     """(N, K) cosines of x (N, dim) to w (N, K, dim)."""
     return (normalise(x)[:, None] * normalise(w)).sum(dim=2)
+
+
+def _norm(x: Tensor, w: Tensor) -> Tensor:
+    """(N, K) norms of x (N, dim), the same for all K rows of w (N, K, dim)."""
+    return torch.linalg.vector_norm(x, dim=1, keepdim=True).expand(w.shape[:2])

@@ -17,7 +17,7 @@ has no term that is negative or overflows: nothing is subtracted from a sum.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -26,9 +26,9 @@ from torch import Tensor
 
 from spkver.errors import InputError
 from spkver.losses import INTER_TOP_K
-from spkver.losses.heads import Others
-from spkver.losses.margin_loss import LossConfig, MarginLoss
+from spkver.losses.margin_loss import MarginLoss, MarginLossConfig, Thresholds
 from spkver.losses.margins import nearer
+from spkver.losses.reductions.base import Others
 from spkver.losses.reductions.passes import CHUNK, nearest
 from spkver.losses.schedules import Run
 
@@ -39,7 +39,7 @@ RAISED = {
 """z'_j of a rival by the margin that the own class gets: it is the same margin, the other way."""
 
 
-class InterTopKConfig(LossConfig):
+class InterTopKConfig(MarginLossConfig):
     """A margin loss, with every key of one, that also raises the k nearest rivals of each sample by a penalty.
 
     `loss: inter_top_k_aam`, or with changes `loss: {name: inter_top_k_lmcl, m: 0.3, k: 10}`. The authors' sub-centres:
@@ -84,20 +84,20 @@ class InterTopK(MarginLoss):
         penalty = {"penalty": self.penalty(progress)} if self.schedules["m"].moves else {}
         return super().moving(progress) | penalty
 
-    def others(self, x: Tensor, y: Tensor, thresholds: Sequence[Tensor], progress: float) -> Others:
+    def others(self, x: Tensor, y: Tensor, thresholds: Thresholds, progress: float) -> tuple[Others, Thresholds]:
         """See MarginLoss.others; L is that with the rivals raised."""
-        others = super().others(x, y, thresholds, progress)
+        others, counts = super().others(x, y, thresholds, progress)
         penalty, k = self.penalty(progress), self.config.k
         if penalty == 0:
-            return others
+            return others, counts
         factor = self.at(progress).factor
-        chunk = getattr(self.config.head.reduction, "chunk", CHUNK)
+        chunk = self.config.head.reduction.classes_at_once or CHUNK
         rivals = nearest(*self.head.operands(x, factor), y, k, chunk)
         target = self.head.target(x.repeat_interleave(k, dim=0), rivals.flatten(), factor)
         plain, raised = (
             z.unflatten(0, (-1, k)) for z in (target.logit, RAISED[self.config.margin.name](target, penalty))
         )
-        return others._replace(logsumexp=_replaced(others.logsumexp, plain, raised))
+        return others._replace(logsumexp=_replaced(others.logsumexp, plain, raised)), counts
 
 
 def _replaced(logsumexp: Tensor, plain: Tensor, raised: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from spkver.config import Component
 from spkver.errors import InputError
 
 
@@ -40,6 +41,15 @@ class LossOutput(NamedTuple):
             "hardest_cosine": self.hardest_cosine,
         }
         return {name: value for name, value in values.items() if value is not None}
+
+
+class LossConfig(Component):
+    """Base of the losses' configs."""
+
+    @property
+    def summary(self) -> str:
+        """The loss and its margin in a few words, for the model's card."""
+        return self.name
 
 
 class Loss(nn.Module, ABC):

@@ -7,20 +7,23 @@ For a sample with label y, its ψ from the margin and L = logsumexp over j != y 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from spkver.config import Component, Config, component
+from spkver.config import Config, Of
 from spkver.errors import nearest
 from spkver.losses import HEADS, MARGINS, PRESETS, SCHEDULES, SELECTORS
 from spkver.losses.gathering import over_processes
-from spkver.losses.heads import Head, Others, Target, full_precision
-from spkver.losses.loss import Loss, LossOutput, check_batch, nan_where_not_finite, share
-from spkver.losses.schedules import Run, Schedule
+from spkver.losses.heads import Head, HeadConfig, HeadLoss
+from spkver.losses.loss import LossConfig, LossOutput, check_batch, nan_where_not_finite, share
+from spkver.losses.margins import Margin, MarginConfig
+from spkver.losses.reductions.base import Others, Target, full_precision
+from spkver.losses.schedules import Run, Schedule, ScheduleConfig
+from spkver.losses.selectors import Selector, SelectorConfig
 
 MARGIN_WARM_UP = {"name": "warmup", "start": 0.1, "end": 0.4}
 NO_ANNEALING = {"name": "constant", "value": 0.0}
@@ -29,13 +32,13 @@ NO_ANNEALING = {"name": "constant", "value": 0.0}
 class SchedulesConfig(Config):
     """How the numbers of a loss move over the run."""
 
-    m: component(SCHEDULES) = Field(default=MARGIN_WARM_UP)  # type: ignore[valid-type]
+    m: Annotated[ScheduleConfig, Of(SCHEDULES)] = Field(default=MARGIN_WARM_UP, validate_default=True)
     """factor on the loss's m"""
-    s: component(SCHEDULES) = Field(default="constant")  # type: ignore[valid-type]
+    s: Annotated[ScheduleConfig, Of(SCHEDULES)] = Field(default="constant", validate_default=True)
     """factor on the head's scale, and so on every logit (before its bias)"""
-    annealing: component(SCHEDULES) = Field(default=NO_ANNEALING)  # type: ignore[valid-type]
+    annealing: Annotated[ScheduleConfig, Of(SCHEDULES)] = Field(default=NO_ANNEALING, validate_default=True)
     """λ: the loss trains on (λ·z_y + ψ) / (1 + λ), so infinitely large is no margin and 0 the whole"""
-    selection: component(SCHEDULES) = Field(default="constant")  # type: ignore[valid-type]
+    selection: Annotated[ScheduleConfig, Of(SCHEDULES)] = Field(default="constant", validate_default=True)
     """from 0, where all samples get the margin, to 1, where those that the selector picks do"""
 
     @model_validator(mode="after")
@@ -48,14 +51,14 @@ class SchedulesConfig(Config):
         return self
 
 
-def _values_within(name: str, schedule: Any, least: float, most: float | None = None) -> None:
+def _values_within(name: str, schedule: ScheduleConfig, least: float, most: float | None = None) -> None:
     for value in schedule.values:
         if value < least or (most is not None and value > most):
             span = f"at least {least:g}" if most is None else f"between {least:g} and {most:g}"
             raise ValueError(f"{name} must be {span}, got {value:g}")
 
 
-class LossConfig(Component):
+class MarginLossConfig(LossConfig):
     """A loss, by the name of a preset and what differs from it.
 
     `loss: bd_lmcl`, or with changes `loss: {name: bd_lmcl, m: 0.3, head: {s: 40}, selector: {k: 2}}`. The preset gives
@@ -67,9 +70,9 @@ class LossConfig(Component):
 
     name: str
     """the preset, see losses.PRESETS"""
-    head: component(HEADS)  # type: ignore[valid-type]
-    margin: component(MARGINS)  # type: ignore[valid-type]
-    selector: component(SELECTORS) = Field(default="all")  # type: ignore[valid-type]
+    head: Annotated[HeadConfig, Of(HEADS)]
+    margin: Annotated[MarginConfig, Of(MARGINS)]
+    selector: Annotated[SelectorConfig, Of(SELECTORS)] = Field(default="all", validate_default=True)
     schedules: SchedulesConfig = SchedulesConfig()
     m: float = Field(ge=0)
     """the margin where its schedule is 1: a cosine for lmcl, radians for aam, the factor on the angle for a_softmax and
@@ -91,16 +94,19 @@ class LossConfig(Component):
         return _over({"name": name, **cls.presets[name]}, {key: item for key, item in tree.items() if key != "name"})
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> LossConfig:
-        select_margin = getattr(self.selector, "select_margin", None)
-        for m in [self.m, *(self.m * factor for factor in self.schedules.m.values), select_margin]:
-            if m is not None:
-                self.margin.check(m)
-        if self.margin.name != "none" and getattr(self.head, "bias", False):
+    def _makes_sense(self) -> MarginLossConfig:
+        for m in [self.m, *(self.m * factor for factor in self.schedules.m.values), *self.selector.margins]:
+            self.margin.check(m)
+        if self.margin.name != "none" and self.head.biased:
             raise ValueError(f"margin '{self.margin.name}' is not defined with a bias; set head.bias to false")
         if self.normalise_by == "selected" and self.others != "ignored":
             raise ValueError("normalise_by: selected belongs to others: ignored")
         return self
+
+    @property
+    def summary(self) -> str:
+        """See LossConfig.summary."""
+        return f"{self.name} (m {self.m:g})"
 
 
 def _over(preset: Any, own: Any) -> Any:
@@ -112,6 +118,17 @@ def _over(preset: Any, own: Any) -> Any:
     if not isinstance(preset, Mapping):
         return own
     return {**preset, **{key: _over(preset.get(key), item) for key, item in own.items()}}
+
+
+class Thresholds(NamedTuple):
+    """Of three logits of each sample at which rivals are counted: the logits (N,), or the counts (N,) int64."""
+
+    at_logit: Tensor
+    """z_y, for the accuracy"""
+    at_psi: Tensor
+    """ψ with the margin of the moment, for the accuracy with the margin"""
+    at_selector: Tensor | None = None
+    """where the selector asks for another; see Selector.threshold"""
 
 
 class Moment(NamedTuple):
@@ -127,35 +144,39 @@ class Moment(NamedTuple):
     """how far selection goes, from 0 (all samples get the margin) to 1"""
 
 
-class MarginLoss(Loss):
+class MarginLoss(HeadLoss):
     """The loss of a batch of embeddings of a given dimension against a number of classes.
 
     `run` is for schedules whose places are steps or epochs.
     """
 
-    Config = LossConfig
+    Config = MarginLossConfig
 
-    def __init__(self, config: LossConfig, dim: int, classes: int, run: Run | None = None) -> None:
+    def __init__(self, config: MarginLossConfig, dim: int, classes: int, run: Run | None = None) -> None:
         super().__init__()
         self.config = config
         self.head: Head = HEADS.build(config.head, dim, classes)
-        self.margin = MARGINS.build(config.margin)
-        self.selector = SELECTORS.build(config.selector)
+        self.margin: Margin = MARGINS.build(config.margin)
+        self.selector: Selector = SELECTORS.build(config.selector)
         self.schedules: dict[str, Schedule] = {
-            name: SCHEDULES.build(getattr(config.schedules, name), run) for name in SchedulesConfig.model_fields
+            name: SCHEDULES.build(schedule, run) for name, schedule in config.schedules
         }
 
     def at(self, progress: float) -> Moment:
         """The loss's numbers at a progress of the run in [0, 1]."""
-        m, factor, annealing, selection = (schedule.at(progress) for schedule in self.schedules.values())
-        return Moment(self.config.m * m, factor, annealing, selection)
+        now = {name: schedule.at(progress) for name, schedule in self.schedules.items()}
+        return Moment(self.config.m * now["m"], now["s"], now["annealing"], now["selection"])
 
     def moving(self, progress: float) -> dict[str, float]:
         """See Loss.moving."""
         now = self.at(progress)
-        scale = now.factor * getattr(self.config.head, "s", 1.0)
-        values = {"margin": now.m, "scale": scale, "annealing": now.annealing, "selection": now.selection}
-        return {name: value for (name, value), one in zip(values.items(), self.schedules.values()) if one.moves}
+        logged = {
+            "m": ("margin", now.m),
+            "s": ("scale", now.factor * (self.config.head.scale or 1.0)),
+            "annealing": ("annealing", now.annealing),
+            "selection": ("selection", now.selection),
+        }
+        return dict(value for name, value in logged.items() if self.schedules[name].moves)
 
     def forward(self, x: Tensor, y: Tensor, progress: float = 1.0) -> LossOutput:
         """See Loss.forward."""
@@ -163,37 +184,49 @@ class MarginLoss(Loss):
         now = self.at(progress)
         with full_precision(x):
             with torch.no_grad():
-                target, psi = self._target(x, y, now)
-                asked = self.selector.threshold(target, self.margin)
-                thresholds = [target.logit, psi] + ([] if asked is None else [asked])
-            others = self.others(x, y, thresholds, progress)
+                target = self.head.target(x, y, now.factor)
+                if self.training:
+                    self.observe(target)
+                psi = self._psi(target, now)
+                asked = Thresholds(target.logit, psi, self.selector.threshold(target, self.margin))
+            others, rivals = self.others(x, y, asked, progress)
             with torch.no_grad():
-                selected = self.selector.select(target, others, psi, rivals=others.counts[-1])
+                seen = rivals.at_psi if rivals.at_selector is None else rivals.at_selector
+                selected = self.selector.select(target, others, psi, rivals=seen)
                 weight = 1 - now.selection * (1 - selected.to(psi.dtype))
 
             # once more, with gradient, and not before `others`: see Head.target
-            target, psi = self._target(x, y, now)
+            target = self.head.target(x, y, now.factor)
             z = target.logit
-            loss = torch.logaddexp(z.new_zeros(()), others.logsumexp - torch.lerp(z, psi, weight))
+            loss = torch.logaddexp(z.new_zeros(()), others.logsumexp - torch.lerp(z, self._psi(target, now), weight))
             loss = nan_where_not_finite(loss, x)
+            mean = self._reduce(loss, weight)
+            penalty = self.margin.penalty(target)
+            if penalty is not None:
+                mean, loss = mean + penalty.mean(), loss + penalty
             return LossOutput(
-                loss=self._reduce(loss, weight),
+                loss=mean,
                 per_sample=loss.detach(),
-                accuracy=share(others.counts[0] == 0),
-                margin_accuracy=share(others.counts[1] == 0),
+                accuracy=share(rivals.at_logit == 0),
+                margin_accuracy=share(rivals.at_psi == 0),
                 selected_share=share(selected),
                 **self.head.mean_cosines(target, others.largest),
             )
 
-    def others(self, x: Tensor, y: Tensor, thresholds: Sequence[Tensor], progress: float) -> Others:
-        """What the loss makes of the classes other than y, see Head.others."""
-        return self.head.others(x, y, thresholds, self.at(progress).factor)
+    def observe(self, target: Target) -> None:
+        """Take in the statistics of a batch in training, without gradient; see Margin.observe."""
+        self.margin.observe(target)
 
-    def _target(self, x: Tensor, y: Tensor, now: Moment) -> tuple[Target, Tensor]:
-        """The batch's own classes, and their ψ (N,) with the margin of the moment."""
-        target = self.head.target(x, y, now.factor)
+    def others(self, x: Tensor, y: Tensor, thresholds: Thresholds, progress: float) -> tuple[Others, Thresholds]:
+        """What the loss makes of the classes other than y, and how many of their logits exceed each threshold."""
+        asked = [threshold for threshold in thresholds if threshold is not None]
+        others = self.head.others(x, y, asked, self.at(progress).factor)
+        return others, Thresholds(*others.counts)
+
+    def _psi(self, target: Target, now: Moment) -> Tensor:
+        """ψ (N,) of the batch's own classes, with the margin of the moment."""
         # lerp is exact at both ends: a margin in full is ψ, and no margin z, to the bit
-        return target, torch.lerp(target.logit, self.margin(target, now.m), 1 / (1 + now.annealing))
+        return torch.lerp(target.logit, self.margin(target, now.m), 1 / (1 + now.annealing))
 
     def _reduce(self, loss: Tensor, weight: Tensor) -> Tensor:
         if self.config.others == "unmargined":

@@ -2,7 +2,7 @@
 
 A margin is called with the batch's Target and m, the margin of the moment. ψ never rises with the angle θ_y, and (but
 for combined margins with m1 < 1) never with m. Where m is 0, ψ is the plain logit, to the bit; a margin whose m is a
-whole number has 1 for that.
+whole number has 1 for that. Margins that depend on the embedding's norm have files of their own: adaface, magface.
 
 Past the angle at which the cosine would rise again, the margins go on with one that falls:
 
@@ -12,14 +12,15 @@ Past the angle at which the cosine would rise again, the margins go on with one 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from spkver.config import Component
-from spkver.losses.heads import Target
+from spkver.losses.reductions.base import Target
 
 LARGEST_COSINE = math.sqrt(1 - 1e-6)
 """Where the derivative of a margin is infinite at 0 and π, angles within 1e-3 rad of them get no gradient."""
@@ -31,8 +32,33 @@ class MarginConfig(Component):
     def check(self, m: float) -> None:
         """Raises ValueError for an m that this margin cannot have, with the m that it can."""
 
+    def off_cosine(self, m: float) -> tuple[str, float]:
+        """What an m takes off the own cosine (an angle takes nothing), and the key that sets it; see `bounds`."""
+        return "m", 0.0
 
-def _refuse(config: MarginConfig, takes: str, m: float) -> ValueError:
+
+class Margin(nn.Module, ABC):
+    """Base of the margins. One that keeps statistics of the training keeps them in buffers, changed in place."""
+
+    Config: ClassVar[type[MarginConfig]]
+
+    @abstractmethod
+    def forward(self, target: Target, m: float) -> Tensor:
+        """ψ (N,)."""
+
+    def observe(self, target: Target) -> None:
+        """Take in the statistics of a batch, before ψ is asked for: called once a step of training, without gradient.
+
+        A process sees its own samples; gathering.over_processes gives those of all.
+        """
+
+    def penalty(self, target: Target) -> Tensor | None:
+        """(N,) what is added to each sample's loss, with gradient; None for nothing."""
+        return None
+
+
+def refuse_m(config: MarginConfig, takes: str, m: float) -> ValueError:
+    """The error for an m that a margin cannot have."""
     return ValueError(f"margin '{config.name}' takes {takes}, got m = {m:g}")
 
 
@@ -47,16 +73,16 @@ class NoMarginConfig(MarginConfig):
             raise ValueError(f"margin 'none' takes no m, got m = {m:g}; name another margin, such as lmcl")
 
 
-class NoMargin:
+class NoMargin(Margin):
     """Softmax and NSL: ψ = z_y, whatever m is."""
 
     Config = NoMarginConfig
 
     def __init__(self, config: NoMarginConfig) -> None:
-        pass
+        super().__init__()
 
-    def __call__(self, target: Target, m: float) -> Tensor:
-        """ψ (N,)."""
+    def forward(self, target: Target, m: float) -> Tensor:
+        """See Margin.forward."""
         return target.logit
 
 
@@ -68,19 +94,23 @@ class AdditiveCosineConfig(MarginConfig):
     def check(self, m: float) -> None:
         """See MarginConfig.check."""
         if not 0 <= m <= 2:
-            raise _refuse(self, "a difference of cosines from 0 to 2", m)
+            raise refuse_m(self, "a difference of cosines from 0 to 2", m)
+
+    def off_cosine(self, m: float) -> tuple[str, float]:
+        """See MarginConfig.off_cosine."""
+        return "m", m
 
 
-class AdditiveCosine:
+class AdditiveCosine(Margin):
     """LMCL: ψ = σ·(c_y - m)."""
 
     Config = AdditiveCosineConfig
 
     def __init__(self, config: AdditiveCosineConfig) -> None:
-        pass
+        super().__init__()
 
-    def __call__(self, target: Target, m: float) -> Tensor:
-        """ψ (N,)."""
+    def forward(self, target: Target, m: float) -> Tensor:
+        """See Margin.forward."""
         return target.logit if m == 0 else target.scale * (target.cosine - m)
 
 
@@ -97,26 +127,27 @@ class AdditiveAngleConfig(MarginConfig):
     def check(self, m: float) -> None:
         """See MarginConfig.check."""
         if not 0 <= m < math.pi:
-            raise _refuse(self, "an angle of at least 0 and less than π, in radians", m)
+            raise refuse_m(self, "an angle of at least 0 and less than π, in radians", m)
 
 
-class AdditiveAngle:
+class AdditiveAngle(Margin):
     """AAM: ψ = σ·cos(θ_y + m), continued beyond θ_y = π - m."""
 
     Config = AdditiveAngleConfig
 
     def __init__(self, config: AdditiveAngleConfig) -> None:
+        super().__init__()
         self.beyond = config.beyond
 
-    def __call__(self, target: Target, m: float) -> Tensor:
-        """ψ (N,)."""
+    def forward(self, target: Target, m: float) -> Tensor:
+        """See Margin.forward."""
         if m == 0:
             return target.logit
+        angle = target.cosine.new_full((), m)
+        if self.beyond == "falling":
+            return target.scale * moved(target.cosine, angle)
         c = target.cosine.clamp(-LARGEST_COSINE, LARGEST_COSINE)
-        angle = c.new_full((), m)
-        turned = turn(c, angle)
-        continued = c - m * torch.sin(angle) if self.beyond == "peers" else -2 - turned
-        return target.scale * torch.where(c < -torch.cos(angle), continued, turned)
+        return target.scale * torch.where(c < -torch.cos(angle), c - m * torch.sin(angle), turn(c, angle))
 
 
 class MultiplicativeAngleConfig(MarginConfig):
@@ -130,10 +161,10 @@ class MultiplicativeAngleConfig(MarginConfig):
     def check(self, m: float) -> None:
         """See MarginConfig.check."""
         if m not in (1, 2, 3, 4, 5):
-            raise _refuse(self, "a whole m from 1 to 5 (softened by schedules.annealing, not schedules.m)", m)
+            raise refuse_m(self, "a whole m from 1 to 5 (softened by schedules.annealing, not schedules.m)", m)
 
 
-class MultiplicativeAngle:
+class MultiplicativeAngle(Margin):
     """A- and L-softmax: ψ = σ·((-1)^k cos(mθ_y) - 2k) for θ_y in [kπ/m, (k+1)π/m].
 
     By cos(mθ) = T_m(cos θ), Chebyshev's polynomial, so nothing is clamped and no gradient is infinite; k is the number
@@ -143,10 +174,10 @@ class MultiplicativeAngle:
     Config = MultiplicativeAngleConfig
 
     def __init__(self, config: MultiplicativeAngleConfig) -> None:
-        pass
+        super().__init__()
 
-    def __call__(self, target: Target, m: float) -> Tensor:
-        """ψ (N,)."""
+    def forward(self, target: Target, m: float) -> Tensor:
+        """See Margin.forward."""
         c, times = target.cosine, round(m)
         k = sum((c < math.cos(i * math.pi / times) for i in range(1, times)), start=torch.zeros_like(c))
         return target.scale * _fold(_chebyshev(c, times), k)
@@ -166,19 +197,24 @@ class CombinedConfig(MarginConfig):
     def check(self, m: float) -> None:
         """See MarginConfig.check."""
         if not 0 <= m <= 1:
-            raise _refuse(self, "a share of m1, m2 and m3 from 0 to 1", m)
+            raise refuse_m(self, "a share of m1, m2 and m3 from 0 to 1", m)
+
+    def off_cosine(self, m: float) -> tuple[str, float]:
+        """See MarginConfig.off_cosine."""
+        return "m3", m * self.m3
 
 
-class Combined:
+class Combined(Margin):
     """The combined margin: ψ = σ·(falling(m1·θ_y + m2) - m3)."""
 
     Config = CombinedConfig
 
     def __init__(self, config: CombinedConfig) -> None:
+        super().__init__()
         self.config = config
 
-    def __call__(self, target: Target, m: float) -> Tensor:
-        """ψ (N,)."""
+    def forward(self, target: Target, m: float) -> Tensor:
+        """See Margin.forward."""
         if m == 0:
             return target.logit
         c, margin = target.cosine.clamp(-LARGEST_COSINE, LARGEST_COSINE), self.config
@@ -186,6 +222,14 @@ class Combined:
         angle = m * ((margin.m1 - 1) * theta + margin.m2)
         k = torch.floor((theta + angle).detach() / math.pi)
         return target.scale * (_fold(turn(c, angle), k) - m * margin.m3)
+
+
+def moved(c: Tensor, angle: Tensor) -> Tensor:
+    """cos φ for φ = θ + angle, c = cos θ, made to fall all the way: 1 where φ < 0, and -2 - cos φ where φ > π."""
+    inside = c.clamp(-LARGEST_COSINE, LARGEST_COSINE)
+    turned = turn(inside, angle)
+    before, beyond = (angle < 0) & (c > torch.cos(angle)), (angle > 0) & (inside < -torch.cos(angle))
+    return torch.where(before, 1, torch.where(beyond, -2 - turned, turned))
 
 
 def turn(c: Tensor, angle: Tensor) -> Tensor:
@@ -196,10 +240,7 @@ def turn(c: Tensor, angle: Tensor) -> Tensor:
 
 def nearer(c: Tensor, m: float) -> Tensor:
     """cos(max(θ - m, 0)) for c = cos θ: the cosine to something else, made as hard to bear as AAM's m makes the own."""
-    if m == 0:
-        return c
-    angle = c.new_full((), -m)
-    return torch.where(c > torch.cos(angle), 1, turn(c.clamp(-LARGEST_COSINE, LARGEST_COSINE), angle))
+    return c if m == 0 else moved(c, c.new_full((), -m))
 
 
 def _fold(cosine: Tensor, k: Tensor) -> Tensor:

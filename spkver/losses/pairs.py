@@ -18,10 +18,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spkver.config import Component
 from spkver.losses.gathering import over_processes, own_part
-from spkver.losses.heads import full_precision, normalise
-from spkver.losses.loss import Loss, LossOutput, check_batch, check_classes, nan_where_not_finite
+from spkver.losses.loss import Loss, LossConfig, LossOutput, check_batch, check_classes, nan_where_not_finite
+from spkver.losses.reductions.base import full_precision, normalise
 from spkver.losses.schedules import Run
 
 SMALLEST_W = 1e-6
@@ -50,7 +49,7 @@ class PairOutput(LossOutput):
         return values | {"active_share": values.pop("boundary_share")}
 
 
-class PairConfig(Component):
+class PairConfig(LossConfig):
     """Base of the configs of losses that need several utterances of each speaker of a batch."""
 
     @property
@@ -113,6 +112,11 @@ class TripletConfig(PairConfig):
     def margin(self) -> float:
         """See PairConfig.margin."""
         return self.m
+
+    @property
+    def summary(self) -> str:
+        """See LossConfig.summary."""
+        return f"{self.name} (m {self.m:g})"
 
 
 class Triplet(PairLoss):

@@ -16,9 +16,18 @@ from torch import Tensor
 
 from spkver.config import Component
 from spkver.losses.gathering import over_processes
-from spkver.losses.heads import Others, Target
+from spkver.losses.reductions.base import Others, Target
 
 Margin = Callable[[Target, float], Tensor]
+
+
+class SelectorConfig(Component):
+    """Base of the selectors' configs."""
+
+    @property
+    def margins(self) -> tuple[float, ...]:
+        """The margins at which rivals are counted, other than that of the moment."""
+        return ()
 
 
 class Selector(ABC):
@@ -36,7 +45,7 @@ class Selector(ABC):
         """
 
 
-class AllConfig(Component):
+class AllConfig(SelectorConfig):
     """Every sample gets the margin."""
 
     name: Literal["all"] = "all"
@@ -55,7 +64,7 @@ class All(Selector):
         return torch.ones_like(rivals, dtype=torch.bool)
 
 
-class BoundaryConfig(Component):
+class BoundaryConfig(SelectorConfig):
     """Samples near a boundary between speakers, by the top-k zero-one loss (Li et al., ICASSP 2019: BD-LMCL).
 
     A sample is selected when at least k rivals have z_j > ψ, strictly, with ψ at `select_margin`, or at the margin of
@@ -65,6 +74,11 @@ class BoundaryConfig(Component):
     name: Literal["boundary"] = "boundary"
     k: int = Field(default=1, ge=1)
     select_margin: float | None = Field(default=None, ge=0)
+
+    @property
+    def margins(self) -> tuple[float, ...]:
+        """See SelectorConfig.margins."""
+        return () if self.select_margin is None else (self.select_margin,)
 
 
 class Boundary(Selector):
@@ -85,7 +99,7 @@ class Boundary(Selector):
         return rivals >= self.k
 
 
-class SoftBoundaryConfig(Component):
+class SoftBoundaryConfig(SelectorConfig):
     """A boundary with a soft edge: a sample's weight is sigmoid((largest z_j - ψ) / width), width in units of logits.
 
     1/2 where `boundary` with k = 1 jumps, and that selector as the width goes to 0.
@@ -108,7 +122,7 @@ class SoftBoundary(Selector):
         return torch.sigmoid((others.largest - psi) / self.width)
 
 
-class HardestConfig(Component):
+class HardestConfig(SelectorConfig):
     """The samples of greatest loss with the margin on them, L - ψ: a share of the batch, to the nearest whole number.
 
     At least one; samples as hard as the last of them are selected with it.
@@ -134,7 +148,7 @@ class Hardest(Selector):
         return hardness >= batch.topk(number).values[-1]
 
 
-class CosineConfig(Component):
+class CosineConfig(SelectorConfig):
     """Samples far from their own prototype: those with c_y < below, strictly."""
 
     name: Literal["cosine"] = "cosine"

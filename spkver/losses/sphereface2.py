@@ -16,27 +16,28 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spkver.config import Component, Config, component
+from spkver.config import Config, Of
 from spkver.losses import HEADS, SCHEDULES
-from spkver.losses.heads import Head, full_precision
-from spkver.losses.loss import Loss, LossOutput, check_batch, nan_where_not_finite, share
+from spkver.losses.heads import Head, HeadConfig, HeadLoss, NormalisedConfig
+from spkver.losses.loss import LossConfig, LossOutput, check_batch, nan_where_not_finite, share
 from spkver.losses.margin_loss import MARGIN_WARM_UP
 from spkver.losses.margins import nearer
+from spkver.losses.reductions.base import full_precision
 from spkver.losses.reductions.passes import total
-from spkver.losses.schedules import Run
+from spkver.losses.schedules import Run, ScheduleConfig
 
 
 class SphereFace2Schedules(Config):
     """How the numbers of the loss move over the run."""
 
-    m: component(SCHEDULES) = Field(default=MARGIN_WARM_UP)  # type: ignore[valid-type]
+    m: Annotated[ScheduleConfig, Of(SCHEDULES)] = Field(default=MARGIN_WARM_UP, validate_default=True)
     """factor on the loss's m"""
 
     @model_validator(mode="after")
@@ -46,14 +47,14 @@ class SphereFace2Schedules(Config):
         return self
 
 
-class SphereFace2Config(Component):
+class SphereFace2Config(LossConfig):
     """A binary decision for each speaker, with a margin on both sides of it; a bias b is learnt.
 
     Over a normalised head whose classes are all in one place; its reductions are `dense` and `chunked`.
     """
 
     name: Literal["sphereface2"] = "sphereface2"
-    head: component(HEADS) = Field(default="normalised")  # type: ignore[valid-type]
+    head: Annotated[HeadConfig, Of(HEADS)] = Field(default="normalised", validate_default=True)
     form: Literal["C", "A"] = "C"
     """the margin is taken off the similarity (C) or added to the angle (A)"""
     m: float = Field(default=0.2, ge=0, le=2)
@@ -67,7 +68,7 @@ class SphereFace2Config(Component):
     @model_validator(mode="after")
     def _head_fits(self) -> SphereFace2Config:
         head = self.head
-        if head.name != "normalised":
+        if not isinstance(head, NormalisedConfig):
             raise ValueError(f"loss '{self.name}' is of cosines; set head.name to normalised, not '{head.name}'")
         if head.reduction.name not in ("dense", "chunked"):
             raise ValueError(
@@ -77,8 +78,19 @@ class SphereFace2Config(Component):
             raise ValueError(f"loss '{self.name}' adds up speakers in one place; leave out head.split and head.sample")
         return self
 
+    @property
+    def s(self) -> float:
+        """The head's scale."""
+        assert isinstance(self.head, NormalisedConfig)  # see _head_fits
+        return self.head.s
 
-class SphereFace2(Loss):
+    @property
+    def summary(self) -> str:
+        """See LossConfig.summary."""
+        return f"{self.name} (m {self.m:g})"
+
+
+class SphereFace2(HeadLoss):
     """See the module. `run` is for schedules whose places are steps or epochs.
 
     margin_accuracy is the share of samples for which no u_j exceeds u_y; selected_share is 1.
@@ -108,17 +120,17 @@ class SphereFace2(Loss):
         other = partial(_other, config, m=m, bias=self.bias)
         with full_precision(x):
             others, largest = total(
-                lambda z: _softplus(other(z / config.head.s)),
+                lambda z: _softplus(other(z / config.s)),
                 *self.head.operands(x),
                 y,
-                chunk=getattr(config.head.reduction, "chunk", None),
+                chunk=config.head.reduction.classes_at_once,
             )
             target = self.head.target(x, y)
             own = _own(config, target.cosine, m, self.bias)
             loss = config.balance * _softplus(-own) + (1 - config.balance) * others
             loss = nan_where_not_finite(loss, x)
             # u_j rises with z_j: the largest of one is that of the other
-            rival = other(largest / config.head.s)
+            rival = other(largest / config.s)
             return LossOutput(
                 loss=loss.mean(),
                 per_sample=loss.detach(),
@@ -145,13 +157,13 @@ class SphereFace2(Loss):
 def _own(config: SphereFace2Config, c: Tensor, m: float, bias: Tensor | float) -> Tensor:
     """u_y from c_y."""
     g = _similarity(c, config.t) - m if config.form == "C" else _similarity(-nearer(-c, m), config.t)
-    return config.head.s * g + bias
+    return config.s * g + bias
 
 
 def _other(config: SphereFace2Config, c: Tensor, m: float, bias: Tensor | float) -> Tensor:
     """u_j from c_j."""
     g = _similarity(c, config.t) + m if config.form == "C" else _similarity(nearer(c, m), config.t)
-    return config.head.s * g + bias
+    return config.s * g + bias
 
 
 def _similarity(c: Tensor, t: float) -> Tensor:

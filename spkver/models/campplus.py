@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spkver.config import Component, component
+from spkver.config import Component, Of
 from spkver.models import POOLINGS
+from spkver.models.base import Network, Pooling
 from spkver.models.plane import halved
 from spkver.models.resnet import BasicBlock
 
@@ -28,7 +29,7 @@ class CamPlusPlusConfig(Component):
     growth: int = Field(32, gt=0, description="channels that each layer appends")
     bottleneck: int = Field(128, gt=0, description="channels inside a layer")
     dim: int = Field(512, gt=0, description="of the embedding")
-    pooling: component(POOLINGS) = Field(default="statistics")  # type: ignore[valid-type]
+    pooling: Annotated[Component, Of(POOLINGS)] = Field(default="statistics", validate_default=True)
 
 
 class FrontModule(nn.Module):
@@ -104,7 +105,7 @@ class Transition(nn.Module):
         return self.linear(F.relu(self.norm(x)))
 
 
-class CamPlusPlus(nn.Module):
+class CamPlusPlus(Network):
     """Front module, time-delay layer that halves time, dense blocks and transitions, pooling, affine and batch norm."""
 
     Config = CamPlusPlusConfig
@@ -128,7 +129,7 @@ class CamPlusPlus(nn.Module):
             self.transits.append(Transition(channels))
             channels //= 2
         self.out_norm = nn.BatchNorm1d(channels)
-        self.pooling: Any = POOLINGS.build(config.pooling, channels)
+        self.pooling: Pooling = POOLINGS.build(config.pooling, channels)
         self.dense = nn.Linear(self.pooling.size, config.dim, bias=False)
         self.dense_norm = nn.BatchNorm1d(config.dim, affine=False)
 

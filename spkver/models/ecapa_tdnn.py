@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spkver.config import Component, component
+from spkver.config import Component, Of
 from spkver.errors import InputError
 from spkver.models import POOLINGS
+from spkver.models.base import Network, Pooling
 
 KERNEL = 5  # of the first layer
 DILATIONS = (2, 3, 4)
@@ -27,8 +28,8 @@ class EcapaTdnnConfig(Component):
     scale: int = Field(8, gt=1, description="parts of the Res2Net convolution")
     se_hidden: int = Field(128, gt=0, description="of squeeze and excitation")
     dim: int = Field(192, gt=0, description="of the embedding")
-    pooling: component(POOLINGS) = Field(  # type: ignore[valid-type]
-        default={"name": "attentive_statistics", "context": True}
+    pooling: Annotated[Component, Of(POOLINGS)] = Field(
+        default={"name": "attentive_statistics", "context": True}, validate_default=True
     )
     sum_inputs: bool = Field(
         True, description="a block sees the sum of all before it; WeSpeaker, SpeechBrain: the last"
@@ -104,7 +105,7 @@ class Block(nn.Module):
         return x + self.se(self.tdnn2(self.res2(self.tdnn1(x))))
 
 
-class EcapaTdnn(nn.Module):
+class EcapaTdnn(Network):
     """First layer, three blocks, all three aggregated, pooling with a batch norm, affine embedding.
 
     Raises InputError where the scale does not divide the channels.
@@ -122,7 +123,7 @@ class EcapaTdnn(nn.Module):
         self.blocks = nn.ModuleList([Block(config, dilation) for dilation in DILATIONS])
         self.aggregate = nn.Conv1d(len(DILATIONS) * config.channels, config.aggregated, 1)
         self.aggregate_norm = nn.BatchNorm1d(config.aggregated) if config.aggregation_norm else nn.Identity()
-        self.pooling: Any = POOLINGS.build(config.pooling, config.aggregated)
+        self.pooling: Pooling = POOLINGS.build(config.pooling, config.aggregated)
         self.pooling_norm = nn.BatchNorm1d(self.pooling.size)
         self.linear = nn.Linear(self.pooling.size, config.dim)
         self.norm = nn.BatchNorm1d(config.dim) if config.embedding_norm else nn.Identity()

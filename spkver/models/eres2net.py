@@ -5,15 +5,15 @@ Res2Net whose features are fused by attention: inside the blocks of the last two
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from spkver.config import Component, component
+from spkver.config import Component, Of
 from spkver.models import POOLINGS
-from spkver.models.plane import PlaneNetwork
+from spkver.models.plane import PlaneNetwork, doubled
 from spkver.models.res2net import BLOCKS, Res2Block, Sum
 
 
@@ -27,7 +27,7 @@ class ERes2NetConfig(Component):
     expansion: int = Field(2, gt=0, description="of a block's output over its stage's width")
     fused: Literal["all", "last"] = Field("all", description="stages: all four from the first on, or the last two (V2)")
     dim: int = Field(192, gt=0, description="of the embedding")
-    pooling: component(POOLINGS) = Field(default="statistics")  # type: ignore[valid-type]
+    pooling: Annotated[Component, Of(POOLINGS)] = Field(default="statistics", validate_default=True)
     layers_after_pooling: Literal[1, 2] = Field(1, description="2: with ReLU and batch norm between them")
 
 
@@ -62,7 +62,16 @@ class ERes2Net(PlaneNetwork):
             joins: list[nn.Module] = [AttentiveFusion(part) if stage > 2 else Sum() for _ in range(config.scale - 1)]
             return Res2Block(before, width * config.expansion, part, stride, config.scale, config.scale, joins)
 
-        super().__init__(config, bins, BLOCKS, config.expansion, block)
+        super().__init__(
+            bins,
+            widths=doubled(config.channels),
+            blocks=BLOCKS,
+            block=block,
+            expansion=config.expansion,
+            pooling=config.pooling,
+            dim=config.dim,
+            two_layers=config.layers_after_pooling == 2,
+        )
         self.first = 1 if config.fused == "all" else 3  # the first stage that is carried on to the next one
         width = config.channels * config.expansion
         for number in range(self.first, 4):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from spkver.config import Component
+from spkver.models.base import Network
 
 
 class MeanFbankConfig(Component):
@@ -15,7 +16,7 @@ class MeanFbankConfig(Component):
     name: Literal["mean_fbank"] = "mean_fbank"
 
 
-class MeanFbank(nn.Module):
+class MeanFbank(Network):
     """What a trained network has to beat."""
 
     Config = MeanFbankConfig

@@ -8,7 +8,6 @@ name them, so that their checkpoints map onto ours one to one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 
 from spkver.config import Component
 from spkver.models import POOLINGS
+from spkver.models.base import Network, Pooling
 
 # block(channels before, width of the stage, stride, number of the stage from 1)
 MakeBlock = Callable[[int, int, int | tuple[int, int], int], nn.Module]
@@ -28,26 +28,33 @@ def halved(size: int, times: int = 1) -> int:
     return size
 
 
-class PlaneNetwork(nn.Module):
-    """Stem, four stages of blocks, pooling, affine embedding. A block gives `expansion` times its stage's width.
+def doubled(channels: int) -> list[int]:
+    """The widths of four stages, each twice as wide as the one before."""
+    return [channels << number for number in range(4)]
 
-    widths: of the four stages, by default the config's `channels`, doubled by each of the last three.
+
+class PlaneNetwork(Network):
+    """Stem, four stages of blocks, pooling, affine embedding (`two_layers`: with ReLU and batch norm between two).
+
+    widths: of the four stages; a block gives `expansion` times its stage's width.
     """
 
     min_frames = 8  # three halvings of the time axis: one frame before pooling that is not mostly padding
 
     def __init__(
         self,
-        config: Any,
         bins: int,
+        *,
+        widths: Sequence[int],
         blocks: Sequence[int],
-        expansion: int,
         block: MakeBlock,
-        widths: Sequence[int] | None = None,
+        expansion: int = 1,
+        pooling: Component,
+        dim: int,
+        two_layers: bool = False,
     ) -> None:
         super().__init__()
-        self.dim = config.dim
-        widths = widths or [config.channels << number for number in range(4)]
+        self.dim = dim
         before = widths[0]
         self.conv1 = nn.Conv2d(1, before, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(before)
@@ -56,13 +63,12 @@ class PlaneNetwork(nn.Module):
             stage += [block(width * expansion, width, 1, number) for _ in range(count - 1)]
             self.add_module(f"layer{number}", nn.Sequential(*stage))
             before = width * expansion
-        pooling: Component = config.pooling
-        self.pooling: Any = POOLINGS.build(pooling, before * halved(bins, 3))
-        self.seg_1 = nn.Linear(self.pooling.size, config.dim)
-        self.two_layers = getattr(config, "layers_after_pooling", 1) == 2
-        if self.two_layers:
-            self.seg_bn_1 = nn.BatchNorm1d(config.dim, affine=False)
-            self.seg_2 = nn.Linear(config.dim, config.dim)
+        self.pooling: Pooling = POOLINGS.build(pooling, before * halved(bins, 3))
+        self.seg_1 = nn.Linear(self.pooling.size, dim)
+        self.two_layers = two_layers
+        if two_layers:
+            self.seg_bn_1 = nn.BatchNorm1d(dim, affine=False)
+            self.seg_2 = nn.Linear(dim, dim)
 
     def stages(self, x: Tensor) -> Tensor:
         """(batch, channels, bins, frames) to (batch, 8 expansion channels, bins / 8, frames / 8)."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from spkver.config import Component, component
+from spkver.config import Component, Of
 from spkver.models import POOLINGS
+from spkver.models.base import Network, Pooling
 
 
 class PooledConfig(Component):
@@ -16,10 +17,10 @@ class PooledConfig(Component):
 
     name: Literal["pooled"] = "pooled"
     dim: int = Field(256, gt=0, description="of the embedding")
-    pooling: component(POOLINGS) = Field(default="attentive_statistics")  # type: ignore[valid-type]
+    pooling: Annotated[Component, Of(POOLINGS)] = Field(default="attentive_statistics", validate_default=True)
 
 
-class Pooled(nn.Module):
+class Pooled(Network):
     """Pooling, batch norm, affine embedding."""
 
     Config = PooledConfig
@@ -28,7 +29,7 @@ class Pooled(nn.Module):
     def __init__(self, config: PooledConfig, bins: int) -> None:
         super().__init__()
         self.dim = config.dim
-        self.pooling: Any = POOLINGS.build(config.pooling, bins)
+        self.pooling: Pooling = POOLINGS.build(config.pooling, bins)
         self.norm = nn.BatchNorm1d(self.pooling.size)
         self.linear = nn.Linear(self.pooling.size, config.dim)
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from spkver.config import Component
 from spkver.errors import InputError
+from spkver.models.base import Pooling
 
 VARIANCE_FLOOR = 1e-7  # under the square root; keeps the gradient of a constant channel finite
 
@@ -28,7 +29,7 @@ class MeanConfig(Component):
     name: Literal["mean"] = "mean"
 
 
-class Mean(nn.Module):
+class Mean(Pooling):
     """The mean of every channel."""
 
     Config = MeanConfig
@@ -50,7 +51,7 @@ class StatisticsConfig(Component):
     floor: float = Field(VARIANCE_FLOOR, gt=0, description="added to the variance; SpeechBrain: next to nothing")
 
 
-class Statistics(nn.Module):
+class Statistics(Pooling):
     """Mean and standard deviation of every channel."""
 
     Config = StatisticsConfig
@@ -97,7 +98,7 @@ class AttentiveStatisticsConfig(Component):
     floor: float = Field(VARIANCE_FLOOR, gt=0, description="of the variance; SpeechBrain's is 1e-12")
 
 
-class AttentiveStatistics(nn.Module):
+class AttentiveStatistics(Pooling):
     """Weights α = softmax over time of a two-layer network; mean and deviation under α."""
 
     Config = AttentiveStatisticsConfig
@@ -139,7 +140,7 @@ class SelfAttentiveConfig(Component):
     heads: int = Field(1, gt=0, description="each sees all channels")
 
 
-class SelfAttentive(nn.Module):
+class SelfAttentive(Pooling):
     """A = softmax over time of W₂ tanh(W₁ h): a row of weights, and a mean of all channels, per head."""
 
     Config = SelfAttentiveConfig
@@ -176,7 +177,7 @@ class MultiQueryMultiHeadConfig(Component):
     per_channel: bool = Field(True, description="a weight for each channel of a head, not one for all of them")
 
 
-class MultiQueryMultiHead(nn.Module):
+class MultiQueryMultiHead(Pooling):
     """Mean and deviation of every channel, once per query, under the weights of its head.
 
     Raises InputError where the heads do not divide the channels.
@@ -186,7 +187,8 @@ class MultiQueryMultiHead(nn.Module):
 
     def __init__(self, config: MultiQueryMultiHeadConfig | MultiHeadConfig, channels: int) -> None:
         super().__init__()
-        self.heads, self.queries = config.heads, getattr(config, "queries", 1)
+        self.heads = config.heads
+        self.queries = 1 if isinstance(config, MultiHeadConfig) else config.queries
         if channels % self.heads:
             fitting = [str(heads) for heads in range(1, min(channels, 32) + 1) if channels % heads == 0]
             raise InputError(
@@ -225,7 +227,7 @@ class XiVectorConfig(Component):
     deviation: bool = Field(False, description="append the deviation under the same weights")
 
 
-class XiVector(nn.Module):
+class XiVector(Pooling):
     """φ = (Σ L_t z_t + L_p μ_p) / (Σ L_t + L_p): frames z_t of precision L_t, prior mean μ_p of precision L_p.
 
     Precisions are diagonal, L_t = softplus(network(z_t))²; the prior is learnt and starts as a standard Gaussian.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spkver.config import Component, component
+from spkver.config import Component, Of
 from spkver.models import POOLINGS
 from spkver.models.plane import PlaneNetwork, SqueezeExcitation, shortcut
 
@@ -21,8 +21,8 @@ class PreActResNetConfig(Component):
     name: Literal["preact_resnet"] = "preact_resnet"
     channels: tuple[int, int, int, int] = Field((128, 128, 256, 256), description="widths of the four stages")
     dim: int = Field(256, gt=0, description="of the embedding")
-    pooling: component(POOLINGS) = Field(  # type: ignore[valid-type]
-        default={"name": "attentive_statistics", "activation": "relu_norm", "floor": 1e-5}
+    pooling: Annotated[Component, Of(POOLINGS)] = Field(
+        default={"name": "attentive_statistics", "activation": "relu_norm", "floor": 1e-5}, validate_default=True
     )
 
 
@@ -57,7 +57,9 @@ class PreActResNet(PlaneNetwork):
             gate = SqueezeExcitation(width, 1) if stage <= 2 else nn.Identity()
             return PreActBlock(before, width, stride, gate)
 
-        super().__init__(config, bins, BLOCKS, 1, block, config.channels)
+        super().__init__(
+            bins, widths=config.channels, blocks=BLOCKS, block=block, pooling=config.pooling, dim=config.dim
+        )
         self.norm_stats = nn.BatchNorm1d(self.pooling.size)
         self.norm_embed = nn.BatchNorm1d(config.dim)
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from spkver.config import Component, component
+from spkver.config import Component, Of
 from spkver.models import MODELS
+from spkver.models.base import Network
 
 
 class ProjectedConfig(Component):
     """The network, and the dimension that its embeddings are brought to."""
 
     name: Literal["projected"] = "projected"
-    network: component(MODELS) = Field(default="xvector")  # type: ignore[valid-type]
+    network: Annotated[Component, Of(MODELS)] = Field(default="xvector", validate_default=True)
     dim: int = Field(128, gt=0, description="of the embedding")
 
 
-class Projected(nn.Module):
+class Projected(Network):
     """Network, affine layer.
 
     A layer of its own, not multiplied into the network's last: so it is behind whatever that is (a batch norm, an
@@ -30,14 +31,12 @@ class Projected(nn.Module):
 
     def __init__(self, config: ProjectedConfig, bins: int) -> None:
         super().__init__()
-        self.network: Any = MODELS.build(config.network, bins)
-        self.projection = nn.Linear(int(self.network.dim), config.dim)
-        self.dim, self.min_frames = config.dim, int(self.network.min_frames)
-        # what only some networks say of themselves
-        if (seconds := getattr(self.network, "whole_seconds", None)) is not None:
-            self.whole_seconds = seconds
-        if (inner := getattr(self.network, "resolved", None)) is not None:
-            self.resolved = config.model_copy(update={"network": inner})
+        self.network: Network = MODELS.build(config.network, bins)
+        self.projection = nn.Linear(self.network.dim, config.dim)
+        self.dim, self.min_frames = config.dim, self.network.min_frames
+        self.whole_seconds = self.network.whole_seconds
+        if self.network.resolved is not None:
+            self.resolved = config.model_copy(update={"network": self.network.resolved})
 
     def forward(self, features: Tensor) -> Tensor:
         """(batch, frames, bins) to (batch, dim)."""

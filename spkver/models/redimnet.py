@@ -6,16 +6,17 @@ and each stage starts from a weighted sum of all before it. The signal is laid o
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spkver.config import Component, component
+from spkver.config import Component, Of
 from spkver.errors import InputError
 from spkver.models import POOLINGS
+from spkver.models.base import Network, Pooling
 
 TIME_KERNELS = (7, 19, 31, 59)  # of the convolutions over time before the attention
 HEADS = 4
@@ -35,8 +36,8 @@ class ReDimNetConfig(Component):
         "channels inside the block over time (0: no such block)",
     )
     dim: int = Field(192, gt=0, description="of the embedding")
-    pooling: component(POOLINGS) = Field(  # type: ignore[valid-type]
-        default={"name": "attentive_statistics", "context": True}
+    pooling: Annotated[Component, Of(POOLINGS)] = Field(
+        default={"name": "attentive_statistics", "context": True}, validate_default=True
     )
     pooling_norm: bool = Field(True, description="a batch norm after pooling; WeSpeaker's port has none")
 
@@ -217,7 +218,7 @@ def _block(config: ReDimNetConfig, channels: int, bins: int) -> nn.Module:
     return SeparableBlock(channels, config.group, gate)
 
 
-class ReDimNet(nn.Module):
+class ReDimNet(Network):
     """Stem, stages, weighted sum of all of their outputs, pooling, affine embedding.
 
     Raises InputError for mel bins, groups or heads that do not divide.
@@ -241,7 +242,7 @@ class ReDimNet(nn.Module):
             self.stages.append(stage)
             channels, height = channels * divisor, height // divisor
         self.sum = WeightedSum(len(config.stages) + 1, width)
-        self.pooling: Any = POOLINGS.build(config.pooling, width)
+        self.pooling: Pooling = POOLINGS.build(config.pooling, width)
         self.pooling_norm = nn.BatchNorm1d(self.pooling.size) if config.pooling_norm else nn.Identity()
         self.linear = nn.Linear(self.pooling.size, config.dim)
 

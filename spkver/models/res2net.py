@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spkver.config import Component, component
+from spkver.config import Component, Of
 from spkver.models import POOLINGS
-from spkver.models.plane import PlaneNetwork, shortcut
+from spkver.models.plane import PlaneNetwork, doubled, shortcut
 
 BLOCKS = (3, 4, 6, 3)
 
@@ -30,7 +30,7 @@ class Res2NetConfig(Component):
     scale: int = Field(2, gt=1, description="parts; the last goes by the convolutions")
     expansion: int = Field(2, gt=0, description="of a block's output over its stage's width")
     dim: int = Field(256, gt=0, description="of the embedding")
-    pooling: component(POOLINGS) = Field(default="statistics")  # type: ignore[valid-type]
+    pooling: Annotated[Component, Of(POOLINGS)] = Field(default="statistics", validate_default=True)
     layers_after_pooling: Literal[1, 2] = Field(1, description="2: with ReLU and batch norm between them")
 
 
@@ -92,4 +92,13 @@ class Res2Net(PlaneNetwork):
             after = width * config.expansion
             return Res2Block(before, after, part, stride, config.scale, config.scale - 1, joins)
 
-        super().__init__(config, bins, BLOCKS, config.expansion, block)
+        super().__init__(
+            bins,
+            widths=doubled(config.channels),
+            blocks=BLOCKS,
+            block=block,
+            expansion=config.expansion,
+            pooling=config.pooling,
+            dim=config.dim,
+            two_layers=config.layers_after_pooling == 2,
+        )

@@ -5,16 +5,16 @@ With squeeze and excitation, or SimAM (Qin et al., ICASSP 2022), in its blocks o
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spkver.config import Component, component
+from spkver.config import Component, Of
 from spkver.errors import InputError
 from spkver.models import POOLINGS
-from spkver.models.plane import PlaneNetwork, SimAM, SqueezeExcitation, shortcut
+from spkver.models.plane import PlaneNetwork, SimAM, SqueezeExcitation, doubled, shortcut
 
 
 class ResNetConfig(Component):
@@ -26,7 +26,7 @@ class ResNetConfig(Component):
     attention: Literal["none", "se", "simam"] = Field("none", description="at the end of every block")
     reduction: int = Field(8, gt=0, description="of the channels inside squeeze and excitation")
     dim: int = Field(256, gt=0, description="of the embedding")
-    pooling: component(POOLINGS) = Field(default="statistics")  # type: ignore[valid-type]
+    pooling: Annotated[Component, Of(POOLINGS)] = Field(default="statistics", validate_default=True)
     order: Literal["norm_relu", "relu_norm"] = Field(
         "norm_relu", description="after the stem and a block's first convolution; voxceleb_trainer: relu_norm"
     )
@@ -113,7 +113,14 @@ class ResNet(PlaneNetwork):
         if relu_first and block is Bottleneck:
             raise InputError(f"model resnet: order relu_norm is of basic blocks; depth {config.depth} has bottlenecks")
         super().__init__(
-            config, bins, blocks, block.expansion, lambda before, width, stride, _: block(before, width, stride, config)
+            bins,
+            widths=doubled(config.channels),
+            blocks=blocks,
+            block=lambda before, width, stride, _: block(before, width, stride, config),
+            expansion=block.expansion,
+            pooling=config.pooling,
+            dim=config.dim,
+            two_layers=config.layers_after_pooling == 2,
         )
         self.relu_first = relu_first
         if relu_first:  # a bias before a batch norm would be lost, before the ReLU it is not

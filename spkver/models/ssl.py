@@ -12,16 +12,17 @@ from __future__ import annotations
 import json
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from spkver import compat
-from spkver.config import Component, component
+from spkver.config import Component, Of
 from spkver.errors import InputError
 from spkver.models import MODELS
+from spkver.models.base import Network
 
 # their name of a kind, and what it takes: one value per frame is the waveform
 KINDS = {"wavlm": 1, "wav2vec2": 1, "hubert": 1, "wav2vec2-bert": 80}
@@ -40,7 +41,9 @@ class SslConfig(Component):
     tuned: tuple[str, ...] = Field(
         (), description="patterns of the names of its parameters, or modules, to train, * for all; the others stay"
     )
-    network: component(MODELS) = Field(default="pooled", description="on its frames")  # type: ignore[valid-type]
+    network: Annotated[Component, Of(MODELS)] = Field(
+        default="pooled", description="on its frames", validate_default=True
+    )
 
     @field_validator("tuned", mode="before")
     @classmethod
@@ -48,7 +51,7 @@ class SslConfig(Component):
         return (value,) if isinstance(value, str) else value
 
 
-class SslNetwork(nn.Module):
+class SslNetwork(Network):
     """Encoder, weighted sum of its layers, network.
 
     Raises InputError for a source that cannot be read or is of another kind, for features that it does not take, and
@@ -71,9 +74,9 @@ class SslNetwork(nn.Module):
         size = int(settings["hidden_size"])
         self.stack = int(settings["feature_projection_input_dim"]) // bins if bins > 1 else 0
         self.weights = nn.Parameter(torch.zeros(int(settings["num_hidden_layers"]) + 1))
-        self.network: Any = MODELS.build(config.network, size)
-        self.dim = int(self.network.dim)
-        self.min_frames = _least(settings, int(self.network.min_frames), self.stack)
+        self.network: Network = MODELS.build(config.network, size)
+        self.dim = self.network.dim
+        self.min_frames = _least(settings, self.network.min_frames, self.stack)
         self.tuned = _choose(self.encoder, config.tuned)
         self.train(self.training)
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from spkver.config import Config, component, validate
+from spkver.config import Component, Config, Of, validate
 from spkver.errors import RunError
 from spkver.models import MODELS
 from spkver.models.variants import VARIANTS, Variant
@@ -23,7 +23,7 @@ FRAMES_PER_SECOND = 100
 
 
 class _Choice(Config):
-    model: component(MODELS)  # type: ignore[valid-type]
+    model: Annotated[Component, Of(MODELS)]
 
 
 class Cost(NamedTuple):

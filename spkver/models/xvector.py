@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from spkver.config import Component, component
+from spkver.config import Component, Of
 from spkver.models import POOLINGS
+from spkver.models.base import Network, Pooling
 
 # kernel and dilation of the frame layers; the last one gives pooled_channels
 CONTEXTS = {
@@ -25,7 +26,7 @@ class XVectorConfig(Component):
     channels: int = Field(512, gt=0)
     pooled_channels: int = Field(1500, gt=0, description="of the last frame layer, before pooling")
     dim: int = Field(512, gt=0, description="of the embedding")
-    pooling: component(POOLINGS) = Field(default="statistics")  # type: ignore[valid-type]
+    pooling: Annotated[Component, Of(POOLINGS)] = Field(default="statistics", validate_default=True)
     layers_after_pooling: Literal[1, 2] = Field(1, description="2: the paper's segment6, ReLU, segment7")
     between: Literal["norm_relu", "relu_norm"] = Field("norm_relu", description="the two; WeSpeaker: relu_norm")
     embedding_norm: bool = Field(True, description="a batch norm after the last; WeSpeaker, SpeechBrain: none")
@@ -35,7 +36,7 @@ class XVectorConfig(Component):
     padding: Literal["none", "reflect"] = Field("none", description="of the frame layers; SpeechBrain: reflect")
 
 
-class XVector(nn.Module):
+class XVector(Network):
     """Frame layers are affine, ReLU, batch norm; the embedding is affine and batch norm, no ReLU, by default."""
 
     Config = XVectorConfig
@@ -58,7 +59,7 @@ class XVector(nn.Module):
                 nn.BatchNorm1d(after),
             ]
         self.frame = nn.Sequential(*layers)
-        self.pooling: Any = POOLINGS.build(config.pooling, config.pooled_channels)
+        self.pooling: Pooling = POOLINGS.build(config.pooling, config.pooled_channels)
         segment: list[nn.Module] = [nn.Linear(self.pooling.size, config.dim)]
         if config.layers_after_pooling == 2:
             between = [nn.BatchNorm1d(config.dim), nn.ReLU()]

@@ -15,7 +15,7 @@ from spkver.packs.layout import Shard
 from spkver.packs.reader import Pack
 
 if TYPE_CHECKING:
-    from spkver.features import FrontEndConfig
+    from spkver.features.config import FrontEndBase
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class JoinedPacks:
         rows = row_here[self.packs[pack].rows_of_shard(number)]
         return rows[rows >= 0]
 
-    def require(self, front_end: FrontEndConfig) -> None:
+    def require(self, front_end: FrontEndBase) -> None:
         """As `Pack.require`, of every pack."""
         for pack in self.packs:
             pack.require(front_end)

@@ -18,7 +18,7 @@ from spkver.files import StrPath, read_json, refuse_newer, sha256
 from spkver.packs.layout import DTYPES, FORMAT, INDEX, SCHEMA, Header, Shard, decode
 
 if TYPE_CHECKING:
-    from spkver.features import FrontEndConfig
+    from spkver.features.config import FrontEndBase
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ class Pack:
         if reason := damage(self.path, self.shards[number]):
             raise InputError(reason)
 
-    def require(self, front_end: FrontEndConfig) -> None:
+    def require(self, front_end: FrontEndBase) -> None:
         """Check that the pack goes with a front end. Dither may differ: it is of training, never of stored features.
 
         Raises InputError where the audio has another sample rate, or the features were made otherwise.

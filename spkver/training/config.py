@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from spkver.augment.draw import Paths
-from spkver.config import Config, component
+from spkver.config import Config, Of
 from spkver.losses import SCHEDULES
-from spkver.training.optim import OPTIMIZERS
+from spkver.losses.schedules import ScheduleConfig
+from spkver.training.optim import OPTIMIZERS, OptimizerConfig
 
 WARM_UP_AND_DECAY = {
     "name": "piecewise",
@@ -74,8 +75,8 @@ class TrainingConfig(Config):
     the same, but batch norms and selectors that rank samples (hardest) see a part at a time"""
     batch_norm: Literal["sync", "local"] = "sync"
     """with several processes: statistics over all of them, or each its own (the first one's are kept)"""
-    optimizer: component(OPTIMIZERS) = Field(default="sgd")  # type: ignore[valid-type]
-    lr_schedule: component(SCHEDULES) = Field(default=WARM_UP_AND_DECAY)  # type: ignore[valid-type]
+    optimizer: Annotated[OptimizerConfig, Of(OPTIMIZERS)] = Field(default="sgd", validate_default=True)
+    lr_schedule: Annotated[ScheduleConfig, Of(SCHEDULES)] = Field(default=WARM_UP_AND_DECAY, validate_default=True)
     """factor on the optimizer's lr"""
     lr_factors: dict[str, Annotated[float, Field(gt=0)]] = {}
     """a factor of their own for parameters by name, `{loss.head: 10, network.layer1: 0.1}`; the last fit holds"""

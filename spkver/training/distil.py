@@ -17,7 +17,7 @@ from spkver.config import flat
 from spkver.embeddings import read_embeddings
 from spkver.encoder import Encoder, EncoderConfig, load_model
 from spkver.errors import InputError
-from spkver.features import FrontEnd
+from spkver.features.base import FrontEndModule
 from spkver.training.batches import Batch, Sampler
 from spkver.training.config import DistilConfig
 from spkver.training.inputs import Inputs
@@ -57,7 +57,7 @@ class Teacher:
             )
 
     @property
-    def front_end(self) -> FrontEnd | None:
+    def front_end(self) -> FrontEndModule | None:
         """Its own, where it needs other features than the student, or those of the crop before augmentation."""
         return None if self.alike and not self.config.clean else self.encoder.front_end
 

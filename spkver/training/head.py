@@ -19,7 +19,7 @@ from torch import Tensor
 
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file, refuse_newer, refuse_stand_in
-from spkver.losses.heads import Head
+from spkver.losses.heads import HeadLoss
 from spkver.losses.loss import Loss
 from spkver.losses.reductions.split import SHARD
 from spkver.packs.speeds import of_speed
@@ -96,9 +96,9 @@ class SavedHead:
         for name, parameter in own.items():
             if not name.startswith("head.") and name in self.state and self.state[name].shape == parameter.shape:
                 parameter.data.copy_(self.state[name])
-        head = getattr(loss, "head", None)
-        if not isinstance(head, Head):
+        if not isinstance(loss, HeadLoss):
             return 0
+        head = loss.head
         number = {one: index for index, one in enumerate(self.classes)}
         known = [index for index, one in enumerate(classes) if one in number]
         # a head that is split over processes holds a range of the classes

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spkver.augment.draw import Augmentation
-from spkver.features import FrontEnd
+from spkver.features.base import FrontEndModule
 from spkver.features.fbank import normalise_again
 from spkver.packs.reader import Pack
 from spkver.training.batches import AUGMENTATION, Batch, Sampler, to_waveform
@@ -28,7 +28,7 @@ class Augmentations:
 class Inputs:
     """From the step's number to the features of its batch. Everything random is a function of the seed and the step."""
 
-    def __init__(self, sampler: Sampler, augmentations: Augmentations, front_end: FrontEnd) -> None:
+    def __init__(self, sampler: Sampler, augmentations: Augmentations, front_end: FrontEndModule) -> None:
         self.sampler, self.augmentations, self.front_end = sampler, augmentations, front_end
 
     def batch(self, step: int) -> Batch:
@@ -47,7 +47,7 @@ class Inputs:
         return self.pair(batch, None, clean=False)[0]
 
     @torch.no_grad()
-    def pair(self, batch: Batch, other: FrontEnd | None, *, clean: bool) -> tuple[Tensor, Tensor]:
+    def pair(self, batch: Batch, other: FrontEndModule | None, *, clean: bool) -> tuple[Tensor, Tensor]:
         """The features, and those that another network gets of the same crops.
 
         other: its front end, which hears the waveform with its augmentations, or with `clean` without them. Where it

@@ -119,7 +119,7 @@ class Learner:
         scaled = [(parameter, factors[name]) for name, parameter in self.parameters.items()]
         self.optimizer: torch.optim.Optimizer = OPTIMIZERS.build(config.optimizer, scaled)
         self.ema = None if config.ema is None else EMA(config.ema, self.modules)
-        self.peak_lr = float(config.optimizer.lr)
+        self.peak_lr = config.optimizer.lr
         self.lr_schedule = SCHEDULES.build(config.lr_schedule, Run(config.steps, sampler.steps_per_epoch))
         self.own = _of_split_heads(self.modules)
         self.guard = Guard(self.optimizer, self.modules)

@@ -22,7 +22,13 @@ Scaled = tuple[nn.Parameter, float]
 """A parameter, and the factor on its learning rate."""
 
 
-class SGDConfig(Component):
+class OptimizerConfig(Component):
+    """Base of the optimizers' configs."""
+
+    lr: float = Field(gt=0)
+
+
+class SGDConfig(OptimizerConfig):
     """SGD with Nesterov momentum."""
 
     name: Literal["sgd"] = "sgd"
@@ -48,7 +54,7 @@ class SGD(torch.optim.SGD):
         )
 
 
-class AdamWConfig(Component):
+class AdamWConfig(OptimizerConfig):
     """Adam with decoupled weight decay."""
 
     name: Literal["adamw"] = "adamw"

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spkver.config import validate
-from spkver.losses.margin_loss import LossConfig, MarginLoss
+from spkver.losses.margin_loss import MarginLoss, MarginLossConfig
 
 S, M = 30.0, 0.2
 
@@ -63,7 +63,7 @@ class Ours(nn.Module):
         super().__init__()
         name, _, value = head.partition(":")
         reduction = {"name": name, **({self.KEYS[name]: value} if value else {})}
-        config = validate(LossConfig, {"name": "lmcl", "m": M, "head": {"s": S, "reduction": reduction}})
+        config = validate(MarginLossConfig, {"name": "lmcl", "m": M, "head": {"s": S, "reduction": reduction}})
         self.loss = MarginLoss(config, dim, classes)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:

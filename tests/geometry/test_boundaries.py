@@ -30,10 +30,10 @@ def test_curves_of_the_multiplicative_margins_leave_annealing_out(name):
 
 def test_every_margin_of_the_toolkit_is_drawn_and_falls():
     from spkver.config import validate
-    from spkver.losses.margin_loss import LossConfig
+    from spkver.losses.margin_loss import MarginLossConfig
 
     losses = [loss for panel in CURVES.values() for loss in panel.values()]
-    drawn = {validate(LossConfig, loss).margin.name for loss in losses}
+    drawn = {validate(MarginLossConfig, loss).margin.name for loss in losses}
     assert drawn | {"none"} == set(MARGINS)
     for loss in losses:
         assert (np.diff(curve(loss)(COSINES)) <= 1e-12).all()

@@ -4,13 +4,13 @@ import importlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import torch
 
 from spkver import compat
-from spkver.config import Config, component, validate
+from spkver.config import Component, Config, Of, validate
 from spkver.errors import InputError
 from spkver.losses import LOSSES
 from spkver.losses.loss import Loss
@@ -19,7 +19,7 @@ DIM, CLASSES = 6, 7
 
 
 class Choice(Config):
-    loss: component(LOSSES)
+    loss: Annotated[Component, Of(LOSSES)]
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from spkver.config import dump, load, validate
 from spkver.errors import InputError
 from spkver.losses import INTER_TOP_K, PRESETS, SELECTORS
 from spkver.losses.loss import check_labels
-from spkver.losses.margin_loss import LossConfig, MarginLoss
+from spkver.losses.margin_loss import MarginLoss, MarginLossConfig
 from spkver.losses.schedules import Run
 
 MARGIN = [*PRESETS, *INTER_TOP_K]
@@ -376,7 +376,7 @@ def test_schedules_by_step_and_epoch(make_loss, batch):
         "m": {"name": "warmup", "unit": "epoch", "end": 2},
         "s": {"name": "linear", "unit": "step", "initial": 1, "final": 2, "start": 7, "end": 14},
     }
-    config = validate(LossConfig, {"name": "lmcl", "m": 0.2, "schedules": schedules})
+    config = validate(MarginLossConfig, {"name": "lmcl", "m": 0.2, "schedules": schedules})
     loss = MarginLoss(config, 6, 7, Run(steps=21, steps_per_epoch=3.5))
     assert [loss.at(step / 21).m for step in (0, 3.5, 7, 20)] == pytest.approx([0, 0.1, 0.2, 0.2])
     assert [loss.at(step / 21).factor for step in (0, 7, 8, 14, 20)] == pytest.approx([1, 1, 8 / 7, 2, 2])
@@ -388,17 +388,17 @@ def test_schedules_by_step_and_epoch(make_loss, batch):
 
 
 def test_a_preset_is_the_rest_of_what_is_written():
-    config = validate(LossConfig, {"name": "bd_lmcl", "m": "3e-1", "head": {"s": "40"}, "selector": {"k": "2"}})
+    config = validate(MarginLossConfig, {"name": "bd_lmcl", "m": "3e-1", "head": {"s": "40"}, "selector": {"k": "2"}})
     assert (config.m, config.head.s, config.selector.name, config.selector.k) == (0.3, 40.0, "boundary", 2)
-    assert validate(LossConfig, {"name": "bd_lmcl", "selector": "all"}).selector.name == "all"
-    assert validate(LossConfig, {}).name == "bd_lmcl"
+    assert validate(MarginLossConfig, {"name": "bd_lmcl", "selector": "all"}).selector.name == "all"
+    assert validate(MarginLossConfig, {}).name == "bd_lmcl"
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_config_comes_back_from_its_own_file(tmp_path, name):
-    config = validate(LossConfig, name)
+    config = validate(MarginLossConfig, name)
     (tmp_path / "loss.yaml").write_text(dump(config))
-    assert load(LossConfig, tmp_path / "loss.yaml") == config
+    assert load(MarginLossConfig, tmp_path / "loss.yaml") == config
 
 
 @pytest.mark.parametrize(
@@ -426,7 +426,7 @@ def test_a_config_comes_back_from_its_own_file(tmp_path, name):
 )
 def test_a_wrong_config_is_one_clear_line(tree, message):
     with pytest.raises(InputError) as caught:
-        validate(LossConfig, tree)
+        validate(MarginLossConfig, tree)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from spkver.config import validate
 from spkver.errors import InputError
 from spkver.losses import MARGINS
-from spkver.losses.heads import Target
-from spkver.losses.margin_loss import LossConfig
+from spkver.losses.margin_loss import MarginLossConfig
+from spkver.losses.reductions.base import Target
 
 S = 30.0
 CLAMPED = 1.5e-3  # rad at either end, in which ψ may be flat
@@ -25,7 +25,7 @@ def margin(name, **keys):
 
 def target(theta):
     c = torch.cos(theta)
-    return Target(S * c, c, torch.full_like(c, S))
+    return Target(S * c, c, torch.full_like(c, S), torch.ones_like(c))
 
 
 @st.composite
@@ -82,7 +82,7 @@ def test_gradcheck(name):
     c = torch.cos(theta).requires_grad_()
     scale = torch.linspace(0.5, 30, len(theta), dtype=torch.float64).requires_grad_()
     keys, m = GRADCHECKED[name]
-    torch.autograd.gradcheck(lambda c, s: margin(name, **keys)(Target(s * c, c, s), m), (c, scale))
+    torch.autograd.gradcheck(lambda c, s: margin(name, **keys)(Target(s * c, c, s, s), m), (c, scale))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -96,7 +96,7 @@ def test_gradcheck(name):
 )
 def test_at_both_ends_and_beyond_by_rounding_values_and_gradients_are_finite(name, keys, m, dtype):
     c = torch.tensor([1 + 1e-7, 1, 1 - 1e-7, 0, -1 + 1e-7, -1, -1 - 1e-7], dtype=dtype, requires_grad=True)
-    psi = margin(name, **keys)(Target(S * c, c, torch.full_like(c, S)), m)
+    psi = margin(name, **keys)(Target(S * c, c, torch.full_like(c, S), torch.ones_like(c)), m)
     (gradient,) = torch.autograd.grad(psi.sum(), c)
     assert psi.isfinite().all() and gradient.isfinite().all() and (gradient >= 0).all()
 
@@ -106,7 +106,7 @@ def test_without_margin_psi_is_the_logit_even_of_a_cosine_rounded_beyond_one(nam
     c = torch.tensor([1 + 1e-7, 1.0, 0.3, -1.0, -1 - 1e-7], dtype=torch.float64)
     keys, _ = GRADCHECKED[name]
     z = S * c + 1e-9  # as rounding, or a head that computes it otherwise, may leave it
-    assert torch.equal(margin(name, **keys)(Target(z, c, torch.full_like(c, S)), 0.0), z)
+    assert torch.equal(margin(name, **keys)(Target(z, c, torch.full_like(c, S), torch.ones_like(c)), 0.0), z)
 
 
 def test_aam_beyond():
@@ -163,5 +163,5 @@ def test_the_combined_margin_holds_the_others(cosine, angle, times, theta):
 )
 def test_a_margin_that_makes_no_sense(tree, message):
     with pytest.raises(InputError) as caught:
-        validate(LossConfig, tree)
+        validate(MarginLossConfig, tree)
     assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import pytest
 import torch
 from pytorch_metric_learning import distances, losses, miners, reducers
 
-from spkver.config import Config, component, validate
+from spkver.config import Component, Config, Of, validate
 from spkver.errors import InputError
 from spkver.losses import LOSSES
 
@@ -24,7 +25,7 @@ every_loss = pytest.mark.parametrize("keys", ALL.values(), ids=ALL)
 
 
 class Choice(Config):
-    loss: component(LOSSES)
+    loss: Annotated[Component, Of(LOSSES)]
 
 
 def make(keys, dtype=torch.float64):

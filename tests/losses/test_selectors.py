@@ -11,9 +11,9 @@ from torch import distributed
 from spkver.config import validate
 from spkver.errors import InputError
 from spkver.losses.gathering import over_processes
-from spkver.losses.heads import Others, Target
-from spkver.losses.margin_loss import LossConfig, MarginLoss
+from spkver.losses.margin_loss import MarginLoss, MarginLossConfig
 from spkver.losses.margins import AdditiveCosine, AdditiveCosineConfig
+from spkver.losses.reductions.base import Others, Target
 from spkver.losses.selectors import (
     All,
     AllConfig,
@@ -28,7 +28,7 @@ from spkver.losses.selectors import (
 )
 
 ROWS = torch.tensor([0.5, 0.0, -0.5])
-TARGET = Target(10 * ROWS, ROWS, torch.full((3,), 10.0))
+TARGET = Target(10 * ROWS, ROWS, torch.full((3,), 10.0), torch.ones(3))
 RIVALS = torch.tensor([0, 1, 2])
 OTHERS = Others(torch.zeros(3), torch.zeros(3), (RIVALS,))
 LMCL = AdditiveCosine(AdditiveCosineConfig())
@@ -160,7 +160,7 @@ def test_of_one_process_nothing_is_gathered():
 )
 def test_a_selector_that_makes_no_sense(selector, message):
     with pytest.raises(InputError) as caught:
-        validate(LossConfig, {"name": "lmcl", "selector": selector})
+        validate(MarginLossConfig, {"name": "lmcl", "selector": selector})
     assert message in str(caught.value)
 
 
@@ -184,7 +184,7 @@ def test_a_soft_boundary_lies_between_all_and_none():
 
     def loss(**changes):
         torch.manual_seed(1)
-        return MarginLoss(validate(LossConfig, {"name": "lmcl", **changes}), 8, 20)(x, y)
+        return MarginLoss(validate(MarginLossConfig, {"name": "lmcl", **changes}), 8, 20)(x, y)
 
     soft = loss(selector={"name": "soft_boundary", "width": 3.0})
     assert loss(m=0.0).loss < soft.loss < loss().loss

@@ -107,8 +107,9 @@ def _front_end(found: Found, toolkit: str | None, named: str | None) -> dict[str
 
 def _same_spectrogram(found: Found, encoder: Encoder) -> None:
     """Raise InputError where the source holds the buffers of torchaudio's spectrogram, and they are not ours."""
+    buffers = dict(encoder.front_end.named_buffers())
     for ending, own in (("mel_scale.fb", "mel"), ("spectrogram.window", "window")):
-        ours = getattr(encoder.front_end, own, None)
+        ours = buffers.get(own)
         for name, theirs in found.tensors.items():
             if name.endswith(ending) and (
                 ours is None or ours.shape != theirs.shape or not torch.allclose(ours, theirs.float(), atol=1e-4)

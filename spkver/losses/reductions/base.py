@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from spkver.config import Component
+
 NORM_FLOOR = 1e-6
 """Vectors shorter than this are divided by it instead of by their norm, and get no gradient."""
 
@@ -47,6 +49,19 @@ class Prototypes(NamedTuple):
             yield number * classes, self._replace(weight=weight, bias=bias)
 
 
+class Target(NamedTuple):
+    """A batch's own classes: tensors of shape (N,), with gradient."""
+
+    logit: Tensor
+    """z_y"""
+    cosine: Tensor
+    """c_y, the cosine of embedding and prototype"""
+    scale: Tensor
+    """σ with z_y = σ·c_y (+ bias): s, ‖x‖ or ‖W_y‖‖x‖"""
+    norm: Tensor
+    """‖x‖"""
+
+
 class Others(NamedTuple):
     """What a batch needs to know about the classes j != y."""
 
@@ -56,6 +71,15 @@ class Others(NamedTuple):
     """(N,) max z_j, detached"""
     counts: tuple[Tensor, ...]
     """for each threshold t, (N,) int64: the number of z_j > t, strictly"""
+
+
+class ReductionConfig(Component):
+    """Base of the reductions' configs."""
+
+    @property
+    def classes_at_once(self) -> int | None:
+        """The number of classes whose logits are in memory together; None for all."""
+        return None
 
 
 class Reduction(ABC):
@@ -121,11 +145,25 @@ def mask_own(logits: Tensor, y: Tensor, first: int = 0) -> Tensor:
     """Write -inf in place at each sample's own class, where it is among the columns first, first + 1, ... of logits.
 
     y is masked out of the sum: subtracting e^{z_y} from it afterwards would cancel all digits of a sample learnt well.
+    Differentiable: what follows (a logsumexp, a maximum) has gradient 0 at -inf by itself.
     """
-    column = (y - first)[:, None]
-    inside = (column >= 0) & (column < logits.shape[1])
-    column = column.clamp(0, logits.shape[1] - 1)
-    return logits.scatter_(1, column, torch.where(inside, -torch.inf, logits.gather(1, column)))
+    return _MaskOwn.apply(logits, y, first)
+
+
+class _MaskOwn(torch.autograd.Function):
+    """In place, which autograd's own scatter_ would refuse for logits that the backward pass needs."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, y: Tensor, first: int) -> Tensor:
+        ctx.mark_dirty(logits)
+        column = (y - first)[:, None]
+        inside = (column >= 0) & (column < logits.shape[1])
+        column = column.clamp(0, logits.shape[1] - 1)
+        return logits.scatter_(1, column, torch.where(inside, -torch.inf, logits.gather(1, column)))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient, None, None
 
 
 def count_above(logits: Tensor, threshold: Tensor, work: Tensor) -> Tensor:

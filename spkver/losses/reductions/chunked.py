@@ -15,11 +15,11 @@ from pydantic import Field
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from spkver.config import Component
 from spkver.losses.reductions.base import (
     Others,
     Prototypes,
     Reduction,
+    ReductionConfig,
     count_above,
     finite,
     full_precision,
@@ -29,12 +29,17 @@ from spkver.losses.reductions.base import (
 )
 
 
-class ChunkedConfig(Component):
+class ChunkedConfig(ReductionConfig):
     """A range of classes at a time: for memory that does not grow with the number of speakers."""
 
     name: Literal["chunked"] = "chunked"
     chunk: int = Field(default=4096, ge=1)
     """rows of W at a time; on a CPU batch × chunk × 4 bytes are to fit its cache, a GPU likes more"""
+
+    @property
+    def classes_at_once(self) -> int:
+        """See ReductionConfig.classes_at_once."""
+        return self.chunk
 
 
 class Chunked(Reduction):

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spkver.config import Component
-from spkver.losses.reductions.base import Others, Prototypes, Reduction, count_above, mask_own, normalise
+from spkver.losses.reductions.base import (
+    Others,
+    Prototypes,
+    Reduction,
+    ReductionConfig,
+    count_above,
+    mask_own,
+    normalise,
+)
 
 
-class DenseConfig(Component):
+class DenseConfig(ReductionConfig):
     """All logits at once: memory grows with the batch times the speakers."""
 
     name: Literal["dense"] = "dense"
@@ -30,26 +37,13 @@ class Dense(Reduction):
 
     def __call__(self, a: Tensor, prototypes: Prototypes, y: Tensor, thresholds: Sequence[Tensor]) -> Others:
         """See Reduction.__call__."""
-        logits = _MaskOwn.apply(all_logits(a, prototypes), y)
+        logits = mask_own(all_logits(a, prototypes), y)
         # of a single class: logsumexp of nothing but -inf has NaN for a gradient
         logsumexp = logits[:, 0] if prototypes.classes == 1 else torch.logsumexp(logits, dim=1)
         seen = logits.detach()
         work = torch.empty_like(seen)
         counts = tuple(count_above(seen, threshold, work).long() for threshold in thresholds)
         return Others(logsumexp, seen.amax(dim=1), counts)
-
-
-class _MaskOwn(torch.autograd.Function):
-    """mask_own in place; the gradient of what is -inf is 0 by itself."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, y: Tensor) -> Tensor:
-        ctx.mark_dirty(logits)
-        return mask_own(logits, y)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None
 
 
 def all_logits(a: Tensor, prototypes: Prototypes) -> Tensor:

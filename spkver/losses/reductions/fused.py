@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from spkver.config import Component
 from spkver.errors import InputError, load_optional
-from spkver.losses.reductions.base import NORM_FLOOR, Others, Prototypes, Reduction, finite
+from spkver.losses.reductions.base import NORM_FLOOR, Others, Prototypes, Reduction, ReductionConfig, finite
 
 SAMPLES = 64
 """of a tile"""
@@ -27,7 +26,7 @@ MOST_VALUES = {"tf32x3": 256, "tf32": 512, "bf16": 512}
 """of an embedding, by precision: a tile holds them all, in the shared memory of an H100"""
 
 
-class FusedConfig(Component):
+class FusedConfig(ReductionConfig):
     """On a GPU, with Triton: the least memory, and the fastest."""
 
     name: Literal["fused"] = "fused"

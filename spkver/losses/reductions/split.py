@@ -14,17 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
 
 from spkver.errors import InputError
-from spkver.losses.reductions.base import Others
-
-if TYPE_CHECKING:
-    from spkver.losses.heads import Target
+from spkver.losses.reductions.base import Others, Target
 
 SHARD = "shard"
 """The key, beside a head's weights, of the first and past-the-last class that they belong to, and of all classes."""
@@ -49,7 +46,7 @@ class Split:
         mine = (y >= 0) & (y < len(self.held))
         target = read(_Gather.apply(x, self.processes), y.clamp(0, len(self.held) - 1))
         parts = torch.stack([torch.where(mine, value, 0) for value in target])
-        return type(target)(*_Exchange.apply(parts, self.processes).sum(dim=0))
+        return Target(*_Exchange.apply(parts, self.processes).sum(dim=0))
 
     def others(
         self,

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+from typing import Annotated
+
 import pytest
 import torch
 from torch import Tensor
 
-from spkver.config import Config, component
+from spkver.config import Component, Config, Of
 from spkver.losses import REDUCTIONS
 from spkver.losses.reductions.base import Prototypes
 
 
 class Choice(Config):
-    reduction: component(REDUCTIONS)
+    reduction: Annotated[Component, Of(REDUCTIONS)]
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import torch
 from spkver.config import validate
 from spkver.errors import InputError
 from spkver.losses.heads import Normalised, NormalisedConfig
-from spkver.losses.margin_loss import LossConfig, MarginLoss
+from spkver.losses.margin_loss import MarginLoss, MarginLossConfig
 from spkver.losses.reductions.split import join, join_rows
 
 CLASSES = 11  # uneven over both
@@ -33,7 +33,9 @@ every_number = pytest.mark.parametrize("processes", [2, 3])
 
 
 def unsplit(tree):
-    return MarginLoss(validate(LossConfig, {**tree, "head": {**tree["head"], "split": False}}), 6, CLASSES).double()
+    return MarginLoss(
+        validate(MarginLossConfig, {**tree, "head": {**tree["head"], "split": False}}), 6, CLASSES
+    ).double()
 
 
 @pytest.fixture(scope="module")

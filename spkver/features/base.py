@@ -1,0 +1,19 @@
+"""The contract of a front end."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from spkver.features.config import FrontEndBase
+
+
+class FrontEndModule(nn.Module, ABC):
+    """Base of the front ends: `FrontEnd(config)`, without weights, and random in training alone, if at all."""
+
+    config: FrontEndBase
+
+    @abstractmethod
+    def forward(self, waveform: Tensor) -> Tensor:
+        """(batch, time) float in [-1, 1] to (batch, frames, bins) float32."""
