@@ -44,7 +44,7 @@ class SGD(torch.optim.SGD):
     Config = SGDConfig
 
     def __init__(self, config: SGDConfig, parameters: Sequence[Scaled]) -> None:
-        groups = _groups(parameters, config.weight_decay)
+        groups = parameter_groups(parameters, config.weight_decay)
         super().__init__(
             groups,
             lr=config.lr,
@@ -69,11 +69,11 @@ class AdamW(torch.optim.AdamW):
     Config = AdamWConfig
 
     def __init__(self, config: AdamWConfig, parameters: Sequence[Scaled]) -> None:
-        groups = _groups(parameters, config.weight_decay)
+        groups = parameter_groups(parameters, config.weight_decay)
         super().__init__(groups, lr=config.lr, betas=config.betas, fused=_on_gpu(groups))
 
 
-def _groups(parameters: Sequence[Scaled], weight_decay: float) -> list[dict]:
+def parameter_groups(parameters: Sequence[Scaled], weight_decay: float) -> list[dict]:
     """Parameters that are learnt, by their factor and whether they decay."""
     groups = [
         {
