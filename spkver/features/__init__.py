@@ -1,8 +1,7 @@
 """Front ends, one definition for training, extraction and export; and voice activity.
 
 A front end is `FrontEnd(config)`, a module without weights from waveforms (batch, time) in [-1, 1] to features
-(batch, frames, bins). Its config has `sample_rate`, `bins`, `normalise`, `frames(samples)` (how many a recording has)
-and `samples(frames)` (the fewest that give as many).
+(batch, frames, bins); `base.FrontEndModule` and `config.FrontEndBase` state what it and its config promise.
 """
 
 from __future__ import annotations

@@ -38,6 +38,8 @@ MARGINS = Registry(
         "aam": "spkver.losses.margins:AdditiveAngle",
         "multiplicative": "spkver.losses.margins:MultiplicativeAngle",
         "combined": "spkver.losses.margins:Combined",
+        "adaface": "spkver.losses.adaface:AdaFace",
+        "magface": "spkver.losses.magface:MagFace",
     },
 )
 
@@ -76,6 +78,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "bd_aam": {"head": "normalised", "margin": "aam", "selector": "boundary", "m": 0.2},
     "sub_centre_aam": {"head": {"name": "normalised", "centres": 3}, "margin": "aam", "m": 0.2},
     "combined": {"head": "normalised", "margin": {"name": "combined", "m2": 0.2, "m3": 0.1}, "m": 1.0},
+    "adaface": {"head": "normalised", "margin": "adaface", "m": 0.4},
+    "magface": {"head": "normalised", "margin": "magface", "m": 1.0},
     "l_softmax": {"head": _NO_BIAS, "margin": "multiplicative", "m": 2, "schedules": _ANNEALED},
     "a_softmax": {"head": "unit", "margin": "multiplicative", "m": 4, "schedules": _ANNEALED},
 }
@@ -87,11 +91,15 @@ INTER_TOP_K: dict[str, dict[str, Any]] = {
 }
 """The same for margin losses that raise the nearest rivals as well (see inter_top_k.InterTopKConfig)."""
 
+CURRICULAR: dict[str, dict[str, Any]] = {"curricularface": {"head": "normalised", "margin": "aam", "m": 0.5}}
+"""The same for margin losses that weigh hard rivals by the progress of training (see curricular.CurricularConfig)."""
+
 LOSSES = Registry(
     "loss",
     {
         **dict.fromkeys(PRESETS, "spkver.losses.margin_loss:MarginLoss"),
         **dict.fromkeys(INTER_TOP_K, "spkver.losses.inter_top_k:InterTopK"),
+        **dict.fromkeys(CURRICULAR, "spkver.losses.curricular:Curricular"),
         "sphereface2": "spkver.losses.sphereface2:SphereFace2",
         "triplet": "spkver.losses.pairs:Triplet",
         "angular_prototypical": "spkver.losses.pairs:AngularPrototypical",

@@ -1,6 +1,6 @@
 """Networks from features (batch, frames, bins) to embeddings (batch, dim), and the layers that pool over time.
 
-A network is `Model(config, bins)` with the attributes `dim` (of the embedding) and `min_frames` (the shortest input).
+A network is `Model(config, bins)`; `spkver.models.base` states what networks and poolings promise.
 It is a trunk, a pooling and an affine layer; `spkver.models.pooling` states what trunk and pooling promise each other.
 `spkver.models.variants` names the published sizes: `model: resnet34` is `model: {name: resnet, depth: 34}`.
 """

@@ -30,6 +30,8 @@ RUNS = {
     "plain": {"loss": "lmcl"},
     "split": {"loss": {"name": "bd_lmcl", "m": 0.1, "head": SPLIT}},
     "hardest": {"loss": {"name": "aam", "selector": {"name": "hardest", "share": 0.3}}},
+    "running_means": {"loss": {"name": "curricularface", "m": 0.2, "margin": "adaface"}},
+    "norms": {"loss": {"name": "magface", "margin": {"l_a": 0.1, "u_a": 20}, "head": SPLIT}},
     "skips": {"data": {"train": "broken"}},
     "distil": {"distil": True},
     "pairs": {"loss": "ge2e", "data": {"utterances_per_speaker": 3}},

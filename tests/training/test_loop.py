@@ -15,7 +15,7 @@ import torch
 from spkver import load_model
 from spkver.errors import InputError, RunError
 from spkver.files import sha256
-from spkver.losses import INTER_TOP_K, PRESETS
+from spkver.losses import CURRICULAR, INTER_TOP_K, PRESETS
 from spkver.packs import PackWriter
 from spkver.recipe import build, train
 from spkver.training import checkpoint
@@ -80,7 +80,7 @@ def test_one_utterance_is_enough_where_every_batch_norm_sees_frames(recipe, out)
     assert math.isfinite(metrics(out)[-1]["loss"])
 
 
-@pytest.mark.parametrize("loss", [*PRESETS, *INTER_TOP_K, "sphereface2"])
+@pytest.mark.parametrize("loss", [*PRESETS, *INTER_TOP_K, *CURRICULAR, "sphereface2"])
 def test_every_loss_with_a_head_trains(recipe, out, loss):
     train(recipe(loss=loss, data={"dev": None}, train={"steps": 4, "log_every": 1}), out, **QUIET)
     records = metrics(out)
@@ -89,7 +89,7 @@ def test_every_loss_with_a_head_trains(recipe, out, loss):
     assert len({one[moves] for one in records}) == (1 if loss in ("softmax", "nsl") else 3)
 
 
-@pytest.mark.parametrize("loss", ["inter_top_k_aam", "sphereface2"])
+@pytest.mark.parametrize("loss", ["inter_top_k_aam", "sphereface2", "adaface", "curricularface"])
 def test_learns_with_more_than_a_margin(recipe, out, loss):
     told = []
     keys = {"steps": 40, "log_every": 10, "batch_size": 16, "lr_schedule": "constant"}
@@ -219,15 +219,23 @@ def test_same_seed_same_weights(recipe, tmp_path):
     assert weights(tmp_path / "a") != weights(tmp_path / "c")
 
 
-@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
-@pytest.mark.parametrize("network", ["xvector", "resnet"])
-def test_resumes_exactly(recipe, tmp_path, optimizer, network):
+RUNNING_MEANS = {"name": "curricularface", "margin": "adaface"}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "network", "loss"),
+    [
+        *[(optimizer, network, "softmax") for optimizer in OPTIMIZERS for network in ("xvector", "resnet")],
+        ("sgd", "xvector", RUNNING_MEANS),
+    ],
+)
+def test_resumes_exactly(recipe, tmp_path, optimizer, network, loss):
     """As if cut off after step 3, halfway between two log lines: later checkpoints, records and the model are gone."""
     model = {"name": "resnet", "depth": 18, "channels": 4, "dim": 8} if network == "resnet" else "xvector"
     model = {"name": "xvector", "channels": 8, "pooled_channels": 16, "dim": 8} if model == "xvector" else model
     parts = recipe(
         model=model,
-        loss="softmax",
+        loss=loss,
         front_end={"dither": 1.0},  # drawn from torch's own random state
         augment={"speeds": [0.9, 1.0], "features": ["spec_augment"]},
         train={"steps": 5, "optimizer": optimizer, "keep_checkpoints": 5, "precision": "fp32"},

@@ -166,6 +166,12 @@ class _MaskOwn(torch.autograd.Function):
         return gradient, None, None
 
 
+def log_sum(logits: Tensor) -> Tensor:
+    """(N,) logsumexp over the classes of masked logits (N, C)."""
+    # of a single class: logsumexp of nothing but -inf has NaN for a gradient
+    return logits[:, 0] if logits.shape[1] == 1 else torch.logsumexp(logits, dim=1)
+
+
 def count_above(logits: Tensor, threshold: Tensor, work: Tensor) -> Tensor:
     """(N,) the number of logits (N, C) strictly above each sample's threshold; `work` (N, C) is overwritten."""
     # summed as floats, many times faster on a CPU than as integers, and exact up to 2^24 classes

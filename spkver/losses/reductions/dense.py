@@ -15,6 +15,7 @@ from spkver.losses.reductions.base import (
     Reduction,
     ReductionConfig,
     count_above,
+    log_sum,
     mask_own,
     normalise,
 )
@@ -38,12 +39,10 @@ class Dense(Reduction):
     def __call__(self, a: Tensor, prototypes: Prototypes, y: Tensor, thresholds: Sequence[Tensor]) -> Others:
         """See Reduction.__call__."""
         logits = mask_own(all_logits(a, prototypes), y)
-        # of a single class: logsumexp of nothing but -inf has NaN for a gradient
-        logsumexp = logits[:, 0] if prototypes.classes == 1 else torch.logsumexp(logits, dim=1)
         seen = logits.detach()
         work = torch.empty_like(seen)
         counts = tuple(count_above(seen, threshold, work).long() for threshold in thresholds)
-        return Others(logsumexp, seen.amax(dim=1), counts)
+        return Others(log_sum(logits), seen.amax(dim=1), counts)
 
 
 def all_logits(a: Tensor, prototypes: Prototypes) -> Tensor:

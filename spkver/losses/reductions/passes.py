@@ -1,18 +1,21 @@
 """Passes over the classes beside `Reduction`'s, for losses that ask for more than L: on any device, in plain PyTorch.
 
-Both read a range of classes at a time, so that memory does not grow with their number.
+They read a range of classes at a time, so that memory does not grow with their number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from spkver.losses.reductions.base import Prototypes, mask_own
+from spkver.losses.reductions.base import Prototypes, log_sum, mask_own
 from spkver.losses.reductions.dense import all_logits
+
+T = TypeVar("T")
 
 CHUNK = 4096
 """classes at a time where the head's reduction does not say"""
@@ -50,12 +53,26 @@ def total(
         largest = logits.detach().masked_fill(own, -torch.inf).amax(dim=1)
         return term(logits).masked_fill(own, 0).sum(dim=1), largest
 
-    if chunk is None:
-        return one(0, prototypes)
-    sums, largest = zip(
-        *(
-            checkpoint(one, first, part, use_reentrant=False, preserve_rng_state=False)
-            for first, part in prototypes.parts(chunk)
-        )
-    )
+    sums, largest = zip(*_each(one, prototypes, chunk))
     return torch.stack(sums).sum(dim=0), torch.stack(largest).amax(dim=0)
+
+
+def log_total(
+    term: Callable[[Tensor], Tensor], a: Tensor, prototypes: Prototypes, y: Tensor, chunk: int | None = None
+) -> Tensor:
+    """(N,) log Σ over the classes other than y of e^{term(z_j)}, with gradient; term and chunk as in `total`."""
+
+    def one(first: int, part: Prototypes) -> Tensor:
+        return log_sum(mask_own(term(all_logits(a, part)), y, first))
+
+    return torch.logsumexp(torch.stack(_each(one, prototypes, chunk)), dim=0)
+
+
+def _each(one: Callable[[int, Prototypes], T], prototypes: Prototypes, chunk: int | None) -> list[T]:
+    """What `one` makes of a chunk of classes at a time, made again in the backward pass; without a chunk, of all."""
+    if chunk is None:
+        return [one(0, prototypes)]
+    return [
+        checkpoint(one, first, part, use_reentrant=False, preserve_rng_state=False)
+        for first, part in prototypes.parts(chunk)
+    ]

@@ -26,6 +26,8 @@ LOSSES = {
     "hardest": {"name": "lmcl", "head": {"split": True, "s": 8}, "selector": {"name": "hardest", "share": 0.4}},
     # a batch as large as all classes draws all of them
     "sampled": {"name": "lmcl", "head": {"split": True, "s": 8, "sample": {"share": 0.5}}},
+    "adaface": {"name": "adaface", "head": {"split": True, "s": 8}},
+    "magface": {"name": "magface", "margin": {"l_a": 1.5, "u_a": 3.5}, "head": {"split": True, "s": 8}},
     "centres": {"name": "aam", "head": {"split": True, "s": 8, "centres": 2, "reduction": CHUNKED}},
 }
 every_loss = pytest.mark.parametrize("name", LOSSES)
