@@ -53,7 +53,7 @@ class LossConfig(Component):
 
 
 class Loss(nn.Module, ABC):
-    """Base of the losses."""
+    """Base of the losses: `Loss(config, dim, classes, run)`, with the `schedules.Run` that its schedules count by."""
 
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor, progress: float = 1.0) -> LossOutput:
