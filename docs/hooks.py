@@ -76,7 +76,9 @@ def _help(name: str, command: click.Command, level: str = "#") -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"([*_\[`])", r"\\\1", html.escape(text, quote=False))
+    """Text in which `words` are code and no other character is Markdown's."""
+    parts = text.split("`")
+    return "`".join(part if number % 2 else re.sub(r"([*_\[])", r"\\\1", part) for number, part in enumerate(parts))
 
 
 def _row(option: str, meaning: str) -> str:
