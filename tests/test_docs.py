@@ -45,11 +45,9 @@ def blocks(page: str, language: str, *, run: bool = False) -> list[str]:
     return [body for mark, name, body in FENCED.findall(text) if name == language and not (run and mark)]
 
 
-def commands(page: str) -> Iterator[list[str]]:
-    """The commands of the toolkit in all blocks of a page."""
-    text = (ROOT / page).read_text(encoding="utf-8")
-    shell = blocks(page, "sh") + [textwrap.dedent(one) for one in INDENTED.findall(FENCED.sub("", text))]
-    for line in "\n".join(shell).replace("\\\n", " ").splitlines():
+def commands(shell: str) -> Iterator[list[str]]:
+    """The commands of the toolkit in lines of shell."""
+    for line in shell.replace("\\\n", " ").splitlines():
         try:
             words = shlex.split(line, comments=True)
         except ValueError:  # no shell
@@ -64,40 +62,80 @@ def commands(page: str) -> Iterator[list[str]]:
                 yield words[at + 2 :]
 
 
+def written(page: str) -> Iterator[list[str]]:
+    """The commands in the blocks of a page and in its sentences, where they may be parts of commands."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    rest = FENCED.sub("", text)
+    yield from commands("\n".join(blocks(page, "sh") + [textwrap.dedent(one) for one in INDENTED.findall(rest)]))
+    for part in re.findall(r"`(spkver [^`]+)`", INDENTED.sub("", rest)):
+        yield from commands(part.replace("\n", " ").replace("...", ""))
+
+
+def examples(name: str, command: click.Command) -> Iterator[str]:
+    """The examples in the help of a command and its subcommands."""
+    yield (command.help or "").partition("Example:")[2].replace("Example:", "")
+    if isinstance(command, click.Group):
+        for subcommand in command.commands.values():
+            yield from examples(f"{name} {subcommand.name}", subcommand)
+
+
 def parse(words: list[str]) -> None:
-    """Raises click.UsageError where a command knows no such option or subcommand, or the value is none of its type."""
+    """Raises click.UsageError where there is no such command or option, or a value is not of the option's type."""
     name, *rest = [word.rstrip(";") for word in words]
-    module = COMMANDS[rest.pop(0)][0] if name == "spkver" and rest and rest[0] in COMMANDS else name
-    if module == "spkver":
-        if rest and not rest[0].startswith("-"):
-            raise click.UsageError(f"no such command: {rest[0]}")
-        return
-    command: click.Command = importlib.import_module(module).command
-    while isinstance(command, click.Group):
-        command = command.commands.get(rest.pop(0)) or pytest.fail(f"{words}: no such subcommand")
+    if name == "spkver":
+        if not rest or rest[0].startswith("-"):
+            return
+        name = COMMANDS[rest[0]][0] if rest[0] in COMMANDS else pytest.fail(f"no command {rest[0]}")
+        rest = rest[1:]
+    command: click.Command = importlib.import_module(name).command
+    while isinstance(command, click.Group) and rest:
+        command = command.commands.get(rest[0]) or pytest.fail(f"no command {' '.join(words)}")
+        rest = rest[1:]
     context = click.Context(command)
-    values, _, order = command.make_parser(context).parse_args(args=rest)
-    for parameter in order:
-        if not isinstance(parameter.type, click.Path):
+    try:
+        values, _, given = command.make_parser(context).parse_args(args=rest)
+    except click.BadOptionUsage as error:
+        if error.option_name == words[-1]:  # a sentence names an option without its value
+            return
+        raise
+    for parameter in given:
+        if isinstance(parameter, click.Option) and not isinstance(parameter.type, click.Path):
             parameter.process_value(context, values[parameter.name])
 
 
 @pytest.mark.parametrize("page", PAGES + READMES)
-def test_commands_parse(page: str) -> None:
-    for words in commands(page):
-        try:
-            parse(words)
-        except click.UsageError as error:
-            pytest.fail(f"{' '.join(words)}: {error.format_message()}")
+def test_commands_on_pages_parse(page: str) -> None:
+    for words in written(page):
+        parse_or_fail(words)
 
 
-def test_commands_are_found_and_wrong_ones_refused() -> None:
-    assert len(list(commands("README.md"))) >= 10
-    assert ["spkver", "train", "my.yaml", "--out", "exp/my"] in list(commands("docs/distributed.md"))
-    assert any(words[0] == "data_prep.musan" for words in commands("spkver/augment/README.md"))
-    for words in (["spkver", "pack", "a", "b", "--simulat"], ["spkver", "pakc"], ["spkver", "pack", "--jobs", "x"]):
-        with pytest.raises(click.UsageError):
-            parse(words)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_of_the_help_parse(name: str) -> None:
+    for text in examples(name, importlib.import_module(COMMANDS[name][0]).command):
+        found = list(commands(text))
+        assert found, text
+        for words in found:
+            parse_or_fail(words)
+
+
+def parse_or_fail(words: list[str]) -> None:
+    try:
+        parse(words)
+    except click.UsageError as error:
+        pytest.fail(f"{' '.join(words)}: {error.format_message()}")
+
+
+def test_commands_are_found() -> None:
+    assert len(list(written("README.md"))) >= 10
+    assert ["spkver", "train", "my.yaml", "--out", "exp/my"] in list(written("docs/distributed.md"))
+    assert ["data_prep.musan", "corpora", "data/musan", "--download"] in list(written("spkver/augment/README.md"))
+    assert ["spkver", "score", "--enrolment", "spk2utt"] in list(written("docs/score.md"))
+
+
+@pytest.mark.parametrize("line", ["pack a b --simulat", "pakc", "pack --jobs x", "data spilt", "pack a b --coding wav"])
+def test_wrong_commands_are_refused(line: str) -> None:
+    with pytest.raises((click.UsageError, pytest.fail.Exception)):
+        parse(["spkver", *line.split()])
 
 
 @pytest.fixture(scope="session")
@@ -138,7 +176,7 @@ def test_commands_run(page: str, example: Path, environment: Path, tmp_path: Pat
 def test_the_site_builds(tmp_path: Path) -> None:
     """Strictly: a link or an anchor that leads nowhere is an error."""
     pytest.importorskip("mkdocs", reason="pip install 'spkver[docs]'")
-    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     index = (tmp_path / "index.html").read_text(encoding="utf-8")
