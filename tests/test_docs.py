@@ -27,7 +27,11 @@ from spkver.cli import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
-READMES = sorted(str(path.relative_to(ROOT)) for room in ("spkver", "recipes") for path in (ROOT / room).rglob("*.md"))
+OTHERS = sorted(
+    str(path.relative_to(ROOT))
+    for pattern in ("[!R]*.md", "spkver/**/*.md", "recipes/**/*.md")
+    for path in ROOT.glob(pattern)
+)
 FENCED = re.compile(r"^(<!-- not run.*-->\n)?```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?<=\n\n)(?: {4}.*\n|\n(?= {4}))+")
 # The one place that shortens the training: pages show what a reader would run.
@@ -83,7 +87,7 @@ def parse(words: list[str]) -> None:
     """Raises click.UsageError where there is no such command or option, or a value is not of the option's type."""
     name, *rest = [word.rstrip(";") for word in words]
     if name == "spkver":
-        if not rest or rest[0].startswith("-"):
+        if not rest or rest[0].startswith("-") or rest[0].isupper():
             return
         name = COMMANDS[rest[0]][0] if rest[0] in COMMANDS else pytest.fail(f"no command {rest[0]}")
         rest = rest[1:]
@@ -103,7 +107,7 @@ def parse(words: list[str]) -> None:
             parameter.process_value(context, values[parameter.name])
 
 
-@pytest.mark.parametrize("page", PAGES + READMES)
+@pytest.mark.parametrize("page", PAGES + OTHERS)
 def test_commands_on_pages_parse(page: str) -> None:
     for words in written(page):
         parse_or_fail(words)
