@@ -7,19 +7,31 @@ A component is a class with a nested or module-level config named by its `Config
         def __init__(self, config: XVectorConfig, ...): ...
 
 and one line in its room's registry: `MODELS = Registry("model", {"xvector": "spkver.models.xvector:XVector"})`.
+
+An installed package adds components by entry points, in the group `spkver.` and the kind, in its pyproject.toml:
+
+    [project.entry-points."spkver.model"]
+    mine = "my_package.networks:Mine"
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from spkver.errors import InputError, nearest
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 
 class Registry:
-    """The components of one kind, by name; a variant is the name of a component with some of its fields set."""
+    """The components of one kind, by name; a variant is the name of a component with some of its fields set.
+
+    Those of installed packages come after spkver's own, whose names they cannot take.
+    """
 
     def __init__(self, kind: str, entries: Mapping[str, str], variants: Mapping[str, Mapping[str, Any]] = {}) -> None:
         self.kind = kind
@@ -27,14 +39,33 @@ class Registry:
         self._variants = dict(variants)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter([*self._entries, *self._installed])
+
+    @cached_property
+    def _installed(self) -> dict[str, EntryPoint]:
+        """The components of other packages, by name."""
+        from importlib.metadata import entry_points  # not at the start of every command
+
+        found = entry_points(group=f"spkver.{self.kind.replace(' ', '_')}")
+        return {point.name: point for point in found if point.name not in {*self._entries, *self._variants}}
 
     def get(self, name: str) -> Any:
-        """The class of that name. Raises InputError naming the nearest known one."""
+        """The class of that name. Raises InputError naming the nearest known one, or why it cannot be loaded."""
         if name not in self._entries:
-            raise InputError(f"unknown {self.kind} '{name}'{nearest(name, [*self._entries, *self._variants])}")
+            return self._load(name)
         module, _, attribute = self._entries[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
+
+    def _load(self, name: str) -> Any:
+        """The class of that name in an installed package."""
+        if name not in self._installed:
+            raise InputError(f"unknown {self.kind} '{name}'{nearest(name, [*self, *self._variants])}")
+        point = self._installed[name]
+        try:
+            return point.load()
+        except (ImportError, AttributeError) as error:
+            package = f" of {point.dist.name}" if point.dist else ""
+            raise InputError(f"{self.kind} '{name}'{package}: {point.value} cannot be loaded ({error})") from error
 
     def expand(self, keys: Mapping[str, Any]) -> Mapping[str, Any]:
         """The keys of a component, with those of the variant that `name` may name under them."""

@@ -53,6 +53,14 @@ def test_formula(make_loss, batch, compare, chunk, momentum):
     compare(loss, expected, x, y)
 
 
+def test_the_scale_of_the_moment(make_loss, batch, compare):
+    x, y = batch
+    half = {"s": {"name": "constant", "value": 0.5}}
+    loss = make_loss(NAME, m=M, head={"s": 2 * S}, schedules=half).eval()
+    loss.t.fill_(0.3)
+    compare(loss, reference(x, y, loss.head.weight, 0.3)[0], x, y)
+
+
 def test_with_sub_centres(make_loss, batch, compare):
     x, y = batch
     loss = make_loss(NAME, m=M, head={"s": S, "centres": 3}).eval()
