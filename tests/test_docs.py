@@ -34,12 +34,18 @@ OTHERS = sorted(
 )
 FENCED = re.compile(r"^(<!-- not run.*-->\n)?```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?<=\n\n)(?: {4}.*\n|\n(?= {4}))+")
-# The one place that shortens the training: pages show what a reader would run.
-SHORT = "model.name=xvector model.channels=8 model.pooled_channels=16 model.dim=16 train.steps=2 train.batch_size=4"
-SHELL = f"""
+# The one place that shortens what pages show: a small network, two steps, and no processes that load torch again.
+SHELL = """
 set -eu
-pip() {{ :; }}
-spkver() {{ if [[ $1 == train ]]; then command spkver "$@" {SHORT}; else command spkver "$@"; fi; }}
+pip() { :; }
+spkver() {
+  case $1 in
+    train) set -- "$@" model.name=xvector model.channels=8 model.pooled_channels=16 model.dim=16 train.steps=2 \\
+             train.batch_size=4 ;;
+    pack | features) set -- "$@" --jobs 1 ;;
+  esac
+  command spkver "$@"
+}
 """
 
 
