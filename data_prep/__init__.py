@@ -1,1 +1,1 @@
-"""Corpora to data directories: one module per corpus."""
+"""Make data directories from corpora: one module per corpus."""

@@ -1,4 +1,4 @@
-"""Archives taken apart so that no member lands outside the folder it was meant for."""
+"""Unpack archives; no member can be written outside the target folder."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMA
 
 
 def members(stream: IO[bytes], name: str) -> Iterator[Member]:
-    """The files in a tar (of any compression, read in one pass) or zip archive; links and devices are left out.
+    """The files in a tar (any compression, read in one pass) or zip archive. Links and devices are skipped.
 
-    Each content must be read before the next member is asked for. To be used within `reading`.
+    Read the content of a member before advancing to the next one. Use it inside `reading`.
     """
     return _zip(stream) if name.endswith(".zip") else _tar(stream)
 
 
 @contextmanager
 def reading(name: StrPath) -> Iterator[None]:
-    """Raises RunError where the archive turns out to be damaged or to end early."""
+    """Turn the errors of a damaged or truncated archive into RunError."""
     try:
         yield
     except (*_DAMAGE, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the disk's
+        if isinstance(error, OSError) and error.errno is not None:  # from the file system
             raise
-        raise RunError(f"{name}: damaged or cut short ({error}); fetch it again") from error
+        raise RunError(f"{name}: damaged or truncated ({error}); download it again") from error
 
 
 def _tar(stream: IO[bytes]) -> Iterator[Member]:
@@ -45,7 +45,7 @@ def _tar(stream: IO[bytes]) -> Iterator[Member]:
         for member in archive:
             if member.isfile() and (content := archive.extractfile(member)) is not None:
                 yield member.name, member.size, content
-        # tarfile takes a file that ends between two members for a whole one
+        # tarfile accepts a file that ends between two members as complete
         if archive.fileobj.tell() < archive.offset + tarfile.BLOCKSIZE:
             raise tarfile.ReadError("no end mark")
 
@@ -59,22 +59,20 @@ def _zip(stream: IO[bytes]) -> Iterator[Member]:
 
 
 def place(folder: StrPath, name: str, archive: str) -> Path:
-    """Where a member goes. Raises InputError for one that would leave `folder` or is no name of a file."""
+    """The path of a member below `folder`. Raises InputError if its name is unusable or points outside `folder`."""
     unusable = name.startswith("/") or "\0" in name or Path(name).name in ("", "..")
     if not unusable:
         try:
             return inside(folder, name)
         except InputError:
             unusable = True
-    raise InputError(
-        f"{archive}: its member {name!r} would leave {folder}; it is not to be trusted, nothing more is done"
-    )
+    raise InputError(f"{archive}: the member {name!r} points outside {folder}; stopped, do not trust this archive")
 
 
 def put(content: IO[bytes], target: Path, size: int) -> None:
-    """Write a member, whole or not at all; one of that size that is there stays.
+    """Write a member atomically. An existing file of the same size is kept.
 
-    Raises InputError where a folder stands at its place, or a file where a folder of its path should be.
+    Raises InputError if the target is a folder, or if a file stands where a parent folder is needed.
     """
     if target.is_file() and target.stat().st_size == size:
         return
@@ -87,7 +85,7 @@ def put(content: IO[bytes], target: Path, size: int) -> None:
             raise EOFError(f"{target.name}: {part.stat().st_size} of {size} bytes")
         part.replace(target)
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise InputError(f"{target}: is, or is below, both a file and a folder; unpack into an empty folder") from error
+        raise InputError(f"{target}: a file and a folder have the same path; unpack into an empty folder") from error
     finally:
         if part.is_file():
             part.unlink()

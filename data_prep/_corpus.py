@@ -1,4 +1,4 @@
-"""What the corpora's commands share: their arguments, what they write and what they say."""
+"""Shared by the corpus commands: arguments, options, and writing the data directories."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _PATH = click.Path(path_type=Path)
 
 
 def command(source: Source | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The arguments ROOT and OUT of a corpus's command, and its options; it is called with `tree` and `out`.
+    """Add the arguments ROOT and OUT and the common options to a corpus command, which receives `tree` and `out`.
 
-    With a source, there are also --download and what belongs to it.
+    A source adds --download and its options.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -42,7 +42,7 @@ def command(source: Source | None = None) -> Callable[[Callable[..., None]], Cal
                 assert source is not None
                 source.fetch(root, part, mirror)
             elif part or mirror:
-                raise InputError("--part and --mirror say what --download fetches, and from where: give it too")
+                raise InputError("--part and --mirror need --download")
             function(tree=Tree.read(root, files, durations=durations), out=out, **options)
 
         for decorator in reversed([*_arguments(), *_download_options(source)]):
@@ -53,8 +53,8 @@ def command(source: Source | None = None) -> Callable[[Callable[..., None]], Cal
 
 
 def _arguments() -> list[Callable]:
-    listing = "The paths of the files below ROOT, one a line, from an earlier `find`; the folder is then not walked."
-    headers = "Read every recording's duration from its header, for utt2dur."
+    listing = "File with the paths below ROOT, one per line (output of `find`); ROOT is then not searched."
+    headers = "Read the duration of every recording from its header and write utt2dur."
     return [
         click.argument("root", type=_PATH),
         click.argument("out", type=outputs.FOLDER),
@@ -67,25 +67,27 @@ def _download_options(source: Source | None) -> list[Callable]:
     if source is None:
         return []
     if not source.archives:
-        return [click.option("--download", is_flag=True, help=f"Says how to get it ({source.licence}).")]
+        return [click.option("--download", is_flag=True, help=f"Show how to get the corpus ({source.licence}).")]
     options = [
-        click.option("--download", is_flag=True, help=f"Fetch it to ROOT first ({source.licence}, {source.home})."),
-        click.option("--mirror", help="Another scheme and host to fetch from, such as https://openslr.elda.org."),
+        click.option("--download", is_flag=True, help=f"Download to ROOT first ({source.licence}, {source.home})."),
+        click.option("--mirror", help="Scheme and host to download from instead, e.g. https://openslr.elda.org."),
     ]
     if len(source.archives) > 1:
         parts = click.Choice(list(source.archives))
         default = ", ".join(source.default or source.archives)
-        options.append(click.option("--part", type=parts, multiple=True, help=f"What to fetch [default: {default}]."))
+        options.append(
+            click.option("--part", type=parts, multiple=True, help=f"Part to download [default: {default}].")
+        )
     return options
 
 
 def write(out: StrPath, data: DataDir) -> None:
-    """Write a data directory and say what it holds."""
+    """Write a data directory and print its counts."""
     _write([(out, data)])
 
 
 def write_parts(out: Path, parts: Mapping[str, DataDir]) -> None:
-    """Write a data directory for each part that has utterances, all of them or none."""
+    """Write a data directory for each part that has utterances; all are written, or none."""
     _write([(out / name, part) for name, part in parts.items() if len(part)])
 
 
@@ -96,6 +98,6 @@ def _write(parts: Sequence[tuple[StrPath, DataDir]]) -> None:
 
 
 def main(module: str, command: Callable[..., object]) -> NoReturn:
-    """Run a corpus's command with one-line errors: `python -m data_prep.MODULE`."""
+    """Run a corpus command as `python -m data_prep.MODULE`, with one-line errors."""
     assert isinstance(command, click.Command)
     run_command(command, f"python -m data_prep.{module}")

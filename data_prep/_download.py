@@ -1,4 +1,4 @@
-"""Corpora from where they are published: fetched with resume, compared with size and checksum, taken apart safely."""
+"""Download corpora: resume, check size and checksum, unpack safely."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _TRIES = 6
 _PAUSE = 1.0  # seconds before the second try, doubled before each further one
 _TIMEOUT = 60.0  # seconds without a byte
 _BLOCK = 1 << 20
-_MARKS = ".downloaded"  # what was fetched and taken apart, below the corpus's folder
+_MARKS = ".downloaded"  # below the corpus folder: one file for each archive that was downloaded and unpacked
 
 
 @dataclass(frozen=True)
 class Archive:
     """A published archive.
 
-    urls: where it is, more than one if it is published in pieces to be put together
-    size: bytes of all pieces together; digest: `md5:...` or `sha256:...` of the whole. None: not published anywhere
-    that we know of; the size is then compared with what the server states.
+    urls: its address, or the addresses of its pieces in order
+    size: total bytes of all pieces; digest: `md5:...` or `sha256:...` of the whole archive. None: no published value is
+        known; the size is then compared with the server's.
     """
 
     urls: tuple[str, ...]
@@ -48,31 +48,31 @@ class Archive:
 
     @property
     def name(self) -> str:
-        """The file's name, without what tells its pieces apart."""
+        """The file name, without the suffix that numbers the pieces."""
         base = _base(self.urls[0])
         return base if len(self.urls) == 1 else re.sub(r"(\.tar\.gz|\.zip).*$", r"\1", base)
 
 
 def openslr(number: int, *files: str, size: int | None = None, digest: str | None = None) -> Archive:
-    """An archive, or the pieces of one, at OpenSLR."""
+    """An archive on OpenSLR, in one or several pieces."""
     return Archive(tuple(f"{OPENSLR}/{number}/{file}" for file in files), size, digest)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a corpus comes from: its page, its licence, its archives by part, or why they cannot be fetched."""
+    """Where a corpus is published: home page, licence, and its archives by part or why they cannot be downloaded."""
 
     home: str
     licence: str
     archives: Mapping[str, Archive] = field(default_factory=dict)
-    default: Sequence[str] = ()  # the parts fetched unless others are named
+    default: Sequence[str] = ()  # parts downloaded by default
     refusal: str = ""
 
     def fetch(self, root: Path, parts: Sequence[str] = (), mirror: str | None = None) -> None:
-        """Fetch parts of the corpus and take them apart below `root`. What is there is kept.
+        """Download parts of the corpus and unpack them below `root`. Existing files are kept.
 
-        mirror: another scheme and host for the same paths, such as https://openslr.elda.org
-        Raises InputError where a licence must be accepted first; RunError where a server does not give what it should.
+        mirror: another scheme and host for the same paths, e.g. https://openslr.elda.org
+        Raises InputError if a licence must be accepted first; RunError if the download fails or its checksum differs.
         """
         if not self.archives:
             raise InputError(f"{self.refusal} (licence: {self.licence}; see {self.home})")
@@ -81,11 +81,11 @@ class Source:
 
 
 def fetch(archive: Archive, folder: StrPath, mirror: str | None = None) -> None:
-    """Fetch an archive, compare it with what is published of it, take it apart in `folder`. What is done is kept."""
+    """Download an archive, check it, and unpack it in `folder`. Finished steps are not repeated."""
     folder = Path(folder)
     mark = folder / _MARKS / archive.name
     if mark.is_file():
-        click.echo(f"{archive.name}: fetched before")
+        click.echo(f"{archive.name}: already downloaded")
         return
     folder.mkdir(parents=True, exist_ok=True)
     pieces = [folder / _base(url) for url in archive.urls]
@@ -93,7 +93,7 @@ def fetch(archive: Archive, folder: StrPath, mirror: str | None = None) -> None:
     _compare(archive, pieces, total)
     count = _take_apart(archive.name, pieces, folder)
     write_text(mark, f"{total} bytes, {archive.digest or 'no published checksum'}, {count} files\n")
-    known = "checksum as published" if archive.digest else "no published checksum to compare with"
+    known = "checksum correct" if archive.digest else "no published checksum"
     click.echo(f"{archive.name}: {count} files, {total} bytes, {known}; the archive can be deleted")
 
 
@@ -106,7 +106,7 @@ def _moved(url: str, mirror: str | None) -> str:
         return url
     host = urllib.parse.urlsplit(mirror)
     if host.scheme not in ("http", "https") or not host.netloc:
-        raise InputError(f"--mirror {mirror}: expected a scheme and a host, such as https://openslr.elda.org")
+        raise InputError(f"--mirror {mirror}: expected a scheme and a host, e.g. https://openslr.elda.org")
     return urllib.parse.urlunsplit(urllib.parse.urlsplit(url)._replace(scheme=host.scheme, netloc=host.netloc))
 
 
@@ -114,7 +114,7 @@ def _moved(url: str, mirror: str | None) -> str:
 
 
 def _fetch_piece(url: str, target: Path) -> int:
-    """Fetch one file, going on where an earlier run stopped. Returns its size in bytes."""
+    """Download one file, resuming an earlier attempt. Returns its size in bytes."""
     if target.is_file():
         return target.stat().st_size
     part = target.with_name(target.name + ".part")
@@ -126,12 +126,12 @@ def _fetch_piece(url: str, target: Path) -> int:
             reason = "the connection ended early"
         except urllib.error.HTTPError as error:
             if error.code < 500 and error.code not in (408, 429):
-                raise RunError(f"{url}: the server says {error.code} {error.reason}; try another --mirror") from error
-            reason = f"{error.code} {error.reason}"
+                raise RunError(f"{url}: HTTP {error.code} {error.reason}; try another --mirror") from error
+            reason = f"HTTP {error.code} {error.reason}"
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
         if attempt == _TRIES:
-            raise RunError(f"{url}: {reason}, {_TRIES} times; run again to go on where it stopped")
+            raise RunError(f"{url}: {reason}, in each of {_TRIES} attempts; run the command again to resume")
         time.sleep(pause)
         pause *= 2
     _tag(part).unlink(missing_ok=True)
@@ -140,12 +140,12 @@ def _fetch_piece(url: str, target: Path) -> int:
 
 
 def _receive(url: str, part: Path) -> bool:
-    """Add to `part` what is missing. Returns whether it is complete."""
+    """Append the missing bytes to `part`. Returns whether it is complete."""
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "spkver"})  # noqa: S310 - http(s) only, see _moved
     if have:
         request.add_header("Range", f"bytes={have}-")
-        if _tag(part).is_file():  # the rest of the same file, or all of a newer one
+        if _tag(part).is_file():  # the rest if the file is unchanged, otherwise all of the new one
             request.add_header("If-Range", _tag(part).read_text())
     try:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310
@@ -177,12 +177,12 @@ def _receive(url: str, part: Path) -> bool:
 
 
 def _extent(response: http.client.HTTPResponse, have: int) -> tuple[int, int | None]:
-    """Where the server's bytes begin in the file, and how long the whole file is, if it says."""
+    """The offset of the response in the file, and the total size of the file if the server states it."""
     if response.status == 206:
         stated = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
         if stated and int(stated[1]) == have:
             return have, int(stated[2])
-        raise http.client.HTTPException("the server gave another part of the file than was asked for")
+        raise http.client.HTTPException("the server sent another range of the file than requested")
     length = response.headers.get("Content-Length")
     return 0, int(length) if length else None
 
@@ -194,17 +194,17 @@ def _tag(part: Path) -> Path:
 def _need_space(folder: Path, what: str, size: int | None) -> None:
     free = shutil.disk_usage(folder).free
     if size is not None and size > free:
-        raise RunError(f"{what}: {size} bytes, but {folder} has {free} free; nothing was fetched")
+        raise RunError(f"{what}: needs {size} bytes, but {folder} has {free} free; nothing was downloaded")
 
 
 # --- on the disk ------------------------------------------------------------------------------------------------------
 
 
 def _compare(archive: Archive, pieces: Sequence[Path], total: int) -> None:
-    """Refuse, and remove, what is not as published."""
+    """Check size and checksum. Removes the pieces and raises RunError if they differ from the published ones."""
     wrong = ""
     if archive.size is not None and total != archive.size:
-        wrong = f"{total} bytes, published are {archive.size}"
+        wrong = f"has {total} bytes, expected {archive.size}"
     elif archive.digest is not None:
         kind, _, published = archive.digest.partition(":")
         digest = hashlib.new(kind, usedforsecurity=False)
@@ -215,11 +215,11 @@ def _compare(archive: Archive, pieces: Sequence[Path], total: int) -> None:
                         digest.update(block)
                         progress.update(len(block))
         if digest.hexdigest() != published:
-            wrong = f"its {kind} is {digest.hexdigest()}, published is {published}"
+            wrong = f"{kind} is {digest.hexdigest()}, expected {published}"
     if wrong:
         for piece in pieces:
             piece.unlink()
-        raise RunError(f"{archive.name}: {wrong}; it was removed, run again to fetch it anew or from another --mirror")
+        raise RunError(f"{archive.name}: {wrong}; the file was removed, run again or try another --mirror")
 
 
 def _take_apart(name: str, pieces: Sequence[Path], folder: Path) -> int:
@@ -236,7 +236,7 @@ def _take_apart(name: str, pieces: Sequence[Path], folder: Path) -> int:
 
 
 class _Joined(io.RawIOBase):
-    """Files one after the other as one stream."""
+    """Concatenated files as one stream."""
 
     def __init__(self, streams: Sequence[IO[bytes]]) -> None:
         self._streams = list(streams)

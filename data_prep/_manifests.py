@@ -1,4 +1,4 @@
-"""Manifests of other toolkits, a JSON object a line, to data directories."""
+"""Read the manifests of other toolkits (JSON lines)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spkver.text import numbered
 def read_objects(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """`file:line` and the object of every line of a .jsonl or .jsonl.gz file.
 
-    Raises InputError with the line that is not an object, and for a file that is cut short.
+    Raises InputError with the line number if a line is not an object, and for a truncated file.
     """
     try:
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
@@ -27,7 +27,7 @@ def read_objects(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def text(value: dict[str, Any], key: str, where: str) -> str:
-    """A field that must be there and be text."""
+    """A required text field."""
     found = value.get(key)
     if not isinstance(found, str) or not found:
         raise InputError(f"{where}: {key!r} should be text, got {found!r}")
@@ -35,7 +35,7 @@ def text(value: dict[str, Any], key: str, where: str) -> str:
 
 
 def number(value: dict[str, Any], key: str, where: str) -> float:
-    """A field that must be there and be a finite number."""
+    """A required field with a finite number."""
     found = value.get(key)
     if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) < 1e12:
         raise InputError(f"{where}: {key!r} should be a number, got {found!r}")
@@ -43,5 +43,5 @@ def number(value: dict[str, Any], key: str, where: str) -> float:
 
 
 def absolute(path: str, base: Path | None) -> str:
-    """A path that does not depend on where the next command is started; relative ones are below `base`."""
+    """The path made absolute; relative paths are below `base` (None: the current folder)."""
     return path if path.startswith("/") else str((base or Path.cwd()) / path)

@@ -1,6 +1,6 @@
-"""The files of a corpus, by column: found, told apart by a pattern over their paths, made a data directory.
+"""Find the files of a corpus, parse their paths by a regular expression, and make a data directory of them.
 
-A million paths are one Arrow array and one regular expression over it, not a loop.
+All paths are one Arrow array, so a corpus of a million files needs no Python loop.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from spkver.lists import read_lines
 from spkver.progress import bar
 from spkver.text import is_text
 
-# The suffixes of what can be read, and the end of such a path
+# Suffixes of readable recordings, and a pattern for the end of their paths
 SUFFIXES = r"(?i:wav|flac|ogg|oga|opus|mp3|aiff|aif|aifc|au|snd|caf|sph|w64|rf64|nist|voc|m4a|aac|amr|webm|wma)"
 AUDIO = rf"\.{SUFFIXES}$"
 
-# The columns of a data directory that a table of files may have
+# Columns that are copied from a table of files to the data directory
 _COLUMNS = ("id", "speaker", "session", "language", "genre", "gender", "age", "nationality", "seconds")
 _WORDS = ("speaker", "id", "recording", "session", "language", "genre", "gender", "age", "nationality")
 
@@ -45,10 +45,10 @@ class Tree:
 
     @classmethod
     def read(cls, root: StrPath, listing: StrPath | None = None, *, durations: bool = True) -> Tree:
-        """Walk the folder, or take its files from a list that was made before (a path a line, below `root` or not).
+        """List the files below `root`, or read them from `listing` (one path per line, relative to `root` or with it).
 
-        Raises InputError if there is no such folder, for a name that is not UTF-8 and, with its line, for a path of
-        the list that leaves `root`.
+        Raises InputError if `root` does not exist, if a name is not UTF-8, and with the line number if a listed path is
+        outside `root`.
         """
         if not Path(root).is_dir():
             raise InputError(f"{root}: no such folder")
@@ -56,20 +56,20 @@ class Tree:
         return cls(Path(root), names.take(pc.sort_indices(names)), durations)
 
     def below(self, folder: str) -> Tree:
-        """The files below one of its folders, which has no trailing `/`."""
+        """The files below a subfolder, given without trailing `/`."""
         inner = self.names.filter(pc.starts_with(self.names, f"{folder}/"))
         return Tree(self.root / folder, pc.utf8_slice_codeunits(inner, len(folder) + 1), self.durations)
 
     def match(self, pattern: str) -> pa.Table:
-        """The files whose path fits a regular expression (RE2): `name`, and a column for each named group."""
-        found = pc.extract_regex(self.names, pattern=f"(?s){pattern}")  # names may hold line ends
+        """The files whose path matches a regular expression (RE2): column `name` and a column for each named group."""
+        found = pc.extract_regex(self.names, pattern=f"(?s){pattern}")  # file names may contain newlines
         fits = pc.is_valid(found)
         found = found.filter(fits)
         columns = {field.name: pc.struct_field(found, [field.name]) for field in found.type}
         return pa.table({"name": self.names.filter(fits), **columns})
 
     def named(self, *basenames: str) -> list[Path]:
-        """The files of these names, in the order of the names."""
+        """The files with these base names, in the order given."""
         table = self.match(r"^(?:.*/)?(?P<base>[^/]+)$")
         found = [table["name"].filter(pc.equal(table["base"], base)).to_pylist() for base in basenames]
         return [self.root / name for names in found for name in names]
@@ -77,8 +77,9 @@ class Tree:
     def data(self, files: pa.Table, expected: str) -> DataDir:
         """A data directory of some of the files.
 
-        files: columns `name`, `id`, `speaker` and whatever else a data directory has of an utterance, names of any kind
-        Raises InputError, saying what was expected, if there are none, and as `as_words` does.
+        files: columns `name`, `id`, `speaker`, and any other column of a data directory; values may contain blanks
+        expected: an example path, for the error message
+        Raises InputError if `files` is empty, and as `as_words` does.
         """
         if not files.num_rows:
             raise InputError(f"{self.root}: no recordings found; expected {expected}")
@@ -91,10 +92,10 @@ class Tree:
 
 
 def walk(root: Path) -> Iterator[str]:
-    """Every file below a folder as a path relative to it, in no order, as the disk gives them.
+    """The relative path of every file below a folder, in arbitrary order.
 
-    Hidden files and folders are left out. Links are followed, unless they lead back to a folder they stand in.
-    A folder that cannot be read is an OSError: nothing is left out in silence.
+    Hidden files and folders are skipped. Links are followed, except links to a parent folder.
+    Raises OSError for a folder that cannot be read.
     """
     pending = [""]
     while pending:
@@ -113,7 +114,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError as error:
-        if error.errno == errno.ELOOP:  # a link to itself: a recording that packing will reject
+        if error.errno == errno.ELOOP:  # a link to itself: packing will reject it
             return False
         raise
 
@@ -143,7 +144,7 @@ def _listed(root: Path, listing: Path) -> pa.Array:
 
 
 def as_text(names: list[str], where: str) -> pa.Array:
-    """Names of files as an Arrow string array. Raises InputError for one that is not UTF-8."""
+    """File names as an Arrow string array. Raises InputError for a name that is not UTF-8."""
     try:
         return pa.array(names, pa.string())
     except UnicodeEncodeError:
@@ -152,23 +153,23 @@ def as_text(names: list[str], where: str) -> pa.Array:
 
 
 def refuse_outside(names: pa.Array, file: Path, *, first_line: int) -> None:
-    """Raise InputError with file and line for the first of the paths that is empty, absolute or goes through `..`."""
+    """Raise InputError with file and line for the first path that is empty, absolute, or contains `..`."""
     outside = pc.match_substring_regex(names, r"^$|^/|^\.\.?$|^\.\./|/\.\./|/\.\.$")
     if (row := pc.index(pc.fill_null(outside, True), True).as_py()) >= 0:
-        raise InputError(f"{file}:{row + first_line}: {names[row].as_py()!r} is not a path below the corpus's folder")
+        raise InputError(f"{file}:{row + first_line}: {names[row].as_py()!r} is not a path below the corpus folder")
 
 
 def as_words(data: DataDir) -> DataDir:
-    """The same with words of a Kaldi list for names: every blank and control character becomes `_`.
+    """Replace every blank and control character in names by `_`, as Kaldi lists require.
 
-    Raises InputError for two speakers, utterances, recordings or sessions of a speaker that would become the same.
+    Raises InputError if two speakers, utterances, recordings or sessions of a speaker would get the same name.
     """
     table = data.table
     for name in (name for name in _WORDS if name in table.column_names):
         column = table[name].combine_chunks()
         made = pc.replace_substring_regex(column, r"[\s\p{Z}\p{Cc}]", "_")
         if pc.any(pc.not_equal(made, column)).as_py():
-            if name == "session":  # a speaker's own: its speaker is a word by now
+            if name == "session":  # sessions are named per speaker; the speaker column is already replaced
                 _refuse_merged(name, *(join_words(table["speaker"], one, between="/") for one in (column, made)))
             elif name in ("speaker", "id", "recording"):
                 _refuse_merged({"id": "utterance"}.get(name, name), column, made)
@@ -182,27 +183,27 @@ def _refuse_merged(kind: str, names: Any, made: Any) -> None:
     if len(merged):
         word = merged["word"][0].as_py()
         first, second = sorted(pc.unique(names.filter(pc.equal(made, word))).to_pylist())[:2]
-        raise InputError(f"{first!r} and {second!r} would both be {kind} {word!r}: rename one")
+        raise InputError(f"{first!r} and {second!r} would both become {kind} {word!r}; rename one")
 
 
 def or_null(column: Any) -> Any:
-    """Null where a text is empty: a group of a pattern that took part in no match."""
+    """Replace empty strings (groups that did not match) by null."""
     return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
 
 
 def join_words(*columns: Any, between: str) -> Any:
-    """Texts joined row by row."""
+    """Strings joined row by row."""
     return pc.binary_join_element_wise(*columns, between)
 
 
 def look_up(keys: Any, values: Mapping[str, str | None]) -> pa.Array:
-    """The value of every key, null for one that is not known."""
+    """The value of every key; null for an unknown key."""
     known, of = pa.array(list(values), pa.string()), pa.array(list(values.values()), pa.string())
     return of.take(pc.index_in(keys, value_set=known))
 
 
 def with_columns(files: pa.Table, **columns: Any) -> pa.Table:
-    """The table with columns added or replaced; a single value stands for every row."""
+    """The table with columns added or replaced; a string is repeated for every row."""
     held = {name: files[name] for name in files.column_names}
     for name, column in columns.items():
         held[name] = pa.repeat(column, files.num_rows) if isinstance(column, str) else column

@@ -1,4 +1,4 @@
-"""Trial lists of the corpora: published ones carried over as they are, others made."""
+"""Trial lists of the corpora: copy published lists, or generate lists."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from spkver.trials import make_trials, read_enrolment, read_trials, write_trials
 
 
 def publish(source: Path, target: Path, data: DataDir, *, enrolment: Path | None = None, what: str = "") -> None:
-    """Copy a published trial list, byte for byte, if the recordings that it names are in `data`; say so in any case.
+    """Copy a published trial list byte for byte if all its recordings are in `data`; print the result.
 
-    enrolment: the map from the list's enrolment models to recordings, which is copied to `target`'s folder as well
-    what: more to say of the list
+    enrolment: the map from enrolment models to recordings; it is copied to the folder of `target`
+    what: a description of the list to print
     """
     trials = read_trials(source)
     models = read_enrolment(enrolment) if enrolment else {}
@@ -34,9 +34,7 @@ def publish(source: Path, target: Path, data: DataDir, *, enrolment: Path | None
     missing = wanted.filter(pc.invert(pc.is_in(wanted, value_set=data.table["id"])))
     if len(missing):
         first = missing[0].as_py()
-        click.echo(
-            f"{source}: left out, {len(missing)} of the {len(wanted)} recordings it names are not here, such as {first}"
-        )
+        click.echo(f"{source}: not copied, {len(missing)} of its {len(wanted)} recordings are missing, e.g. {first}")
         return
     copy(source, target)
     if enrolment:
@@ -45,15 +43,16 @@ def publish(source: Path, target: Path, data: DataDir, *, enrolment: Path | None
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a list byte for byte, whole or not at all."""
+    """Copy a list byte for byte, atomically."""
     with atomic_file(target) as part:
         shutil.copyfile(source, part)
 
 
 def across_sessions(target: Path, data: DataDir, *, nontargets: int | None, seed: int) -> None:
-    """Write a trial list: all target pairs across sessions, and non-target pairs within one gender where it is known.
+    """Write a trial list of all target pairs across sessions and of random non-target pairs.
 
-    nontargets: how many, drawn at random; None: 100,000, or all if there are fewer
+    Non-target pairs are of the same gender if all genders are known.
+    nontargets: number of non-target trials; None: 100,000, or all if there are fewer
     """
     sessions = data.required("session", "a trial list across sessions")
     genders = data.column("gender")
@@ -70,13 +69,13 @@ def across_sessions(target: Path, data: DataDir, *, nontargets: int | None, seed
 
 
 def _nontargets(speakers: list[str], groups: list[str] | None) -> int:
-    """How many pairs of utterances of different speakers of one group there are."""
+    """The number of pairs of utterances of different speakers within a group."""
     of_groups = Counter(groups) if groups else Counter({"": len(speakers)})
     pairs = [count * (count - 1) // 2 for counts in (of_groups, Counter(speakers)) for count in counts.values()]
     return sum(pairs[: len(of_groups)]) - sum(pairs[len(of_groups) :])
 
 
 def has_targets(data: DataDir) -> bool:
-    """Whether any speaker has two sessions."""
+    """Whether any speaker has at least two sessions."""
     pairs = data.table.group_by(["speaker", "session"]).aggregate([])
     return int(pairs.num_rows) > len(data.table["speaker"].unique())

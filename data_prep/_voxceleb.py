@@ -1,4 +1,4 @@
-"""What VoxCeleb1 and 2 share: ids, the speakers' table, and the trial lists with their names."""
+"""Shared by VoxCeleb1 and 2: utterance ids, the speaker table, and the trial lists."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from spkver.trials import read_trials
 
 SOURCE = Source(
     home="https://www.robots.ox.ac.uk/~vgg/data/voxceleb/",
-    licence="CC BY 4.0 for the annotation; the audio is other people's, on request",
-    refusal="VoxCeleb's audio is given out on request only: ask its authors there for a download, unpack the archives "
-    "below ROOT and run this again without --download",
+    licence="CC BY 4.0 for the annotation; audio on request from the authors",
+    refusal="VoxCeleb audio must be requested from its authors. Unpack the archives below ROOT and run this again "
+    "without --download",
 )
 
-# Of which of several files of one utterance to take, the first that is there
+# Preferred suffixes, best first, if an utterance has several files
 _SUFFIXES = ["wav", "flac", "m4a"]
 
-# Trial list: its published name, the number of its trials, what it is
+# Name here: published file name, number of trials, description
 _LISTS = {
     "O": ("veri_test2.txt", 37_611, "VoxCeleb1-O, cleaned"),
     "E": ("list_test_all2.txt", 579_818, "VoxCeleb1-E, cleaned"),
     "H": ("list_test_hard2.txt", 550_894, "VoxCeleb1-H, cleaned"),
-    "O_original": ("veri_test.txt", 37_720, "VoxCeleb1-O as first published: other error rates than the cleaned list"),
-    "E_original": ("list_test_all.txt", 581_480, "VoxCeleb1-E as first published: other error rates than the cleaned"),
-    "H_original": ("list_test_hard.txt", 552_536, "VoxCeleb1-H as first published: other error rates than the cleaned"),
+    "O_original": ("veri_test.txt", 37_720, "VoxCeleb1-O, original; error rates differ from the cleaned list"),
+    "E_original": ("list_test_all.txt", 581_480, "VoxCeleb1-E, original; error rates differ from the cleaned list"),
+    "H_original": ("list_test_hard.txt", 552_536, "VoxCeleb1-H, original; error rates differ from the cleaned list"),
 }
 
 
 def recordings(tree: Tree, first_digit: int) -> pa.Table:
-    """The recordings SPEAKER/VIDEO/CLIP.{wav,flac,m4a}, wherever they lie below the root, one for each utterance.
+    """The recordings SPEAKER/VIDEO/CLIP.{wav,flac,m4a} at any depth below the root, one per utterance.
 
-    Utterance ids are SPEAKER/VIDEO/CLIP.wav whatever the file's format, since the trial lists write them so. The
-    session is the video. Speakers are id1.... in VoxCeleb1 and id0.... in VoxCeleb2.
+    Utterance ids are SPEAKER/VIDEO/CLIP.wav for every file format, as in the trial lists. The session is the video.
+    first_digit: of the speaker ids, 1 for VoxCeleb1 (id1....) and 0 for VoxCeleb2 (id0....)
     """
     files = tree.match(
         rf"^(?P<above>.*/|)(?P<id>(?P<speaker>id{first_digit}\d{{4}})/(?P<session>[^/]+)/\d+)\.(?P<suffix>wav|flac|m4a)$"
@@ -58,13 +58,13 @@ def recordings(tree: Tree, first_digit: int) -> pa.Table:
 
 
 def speakers(tree: Tree, file: str) -> dict[str, dict[str, str]]:
-    """The table of speakers (vox1_meta.csv, vox2_meta.csv), by id; empty, with a word about it, if it is not there.
+    """The speaker table (vox1_meta.csv, vox2_meta.csv) by speaker id; empty, with a message, if the file is missing.
 
-    The published files are separated by tabs or by commas with blanks around them.
+    The published files are separated by tabs or by commas and blanks.
     """
     found = tree.named(file)
     if not found:
-        click.echo(f"{tree.root}: no {file} below it, so genders and nationalities are not known")
+        click.echo(f"{tree.root}: no {file} found; genders and nationalities are unknown")
         return {}
     lines = read_lines(found[0]).to_pylist() or [""]
     between = "\t" if "\t" in lines[0] else ","
@@ -81,26 +81,26 @@ def speakers(tree: Tree, file: str) -> dict[str, dict[str, str]]:
 
 
 def of(described: dict[str, dict[str, str]], column: str, form: Callable[[str], str] = str) -> dict[str, str | None]:
-    """One column of the table of speakers."""
+    """One column of the speaker table."""
     return {speaker: form(row[column]) for speaker, row in described.items() if row.get(column)}
 
 
 def publish_lists(tree: Tree, out: Path, data: DataDir, others: Sequence[Path] = ()) -> None:
-    """Carry over the trial lists that lie below the root, and others, named by what they are."""
+    """Copy the trial lists found below the root, and `others`, under the names of `identify`."""
     for file in [*tree.named(*(file for file, _, _ in _LISTS.values())), *others]:
         name, what = identify(file)
         _trials.publish(file, out / f"{name}.txt", data, what=what)
 
 
 def identify(file: Path) -> tuple[str, str]:
-    """Which of the VoxCeleb1 lists a file holds, by the number of its trials whatever its name, and a word about it."""
+    """Name and description of a VoxCeleb1 trial list, recognised by its number of trials or else by its file name."""
     count = len(read_trials(file))
     by_count = [name for name, (_, trials, _) in _LISTS.items() if trials == count]
     by_name = [name for name, (published, _, _) in _LISTS.items() if published == file.name]
     if by_count:
         name = by_count[0]
-        misnamed = "" if by_name in ([], [name]) else f" (though the file is named {file.name})"
+        misnamed = "" if by_name in ([], [name]) else f" (the file is named {file.name})"
         return name, _LISTS[name][2] + misnamed
     name = by_name[0] if by_name else file.stem
-    trials = f", though that has {_LISTS[name][1]} trials" if by_name else ""
-    return name, f"named as {_LISTS[name][2]}{trials}" if by_name else "not a list that is known here"
+    trials = f", which has {_LISTS[name][1]} trials" if by_name else ""
+    return name, f"named as {_LISTS[name][2]}{trials}" if by_name else "unknown list"

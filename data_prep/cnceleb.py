@@ -1,21 +1,21 @@
-"""CN-Celeb 1 and 2 (OpenSLR 82): Chinese celebrities in 11 genres, to data directories and the trial list.
+"""CN-Celeb 1 and 2 (OpenSLR 82): Chinese celebrities in 11 genres. Makes data directories and the trial list.
 
 python -m data_prep.cnceleb ROOT OUT [--download]
 
-ROOT holds CN-Celeb_flac/ (data/, dev/dev.lst, eval/{enroll,test,lists}), CN-Celeb2_flac/ (data/), or both; the wav
-versions do as well. Makes, of what is there,
+ROOT holds CN-Celeb_flac/ (data/, dev/dev.lst, eval/{enroll,test,lists}), CN-Celeb2_flac/ (data/), or both, as flac or
+wav. Writes, if present in ROOT,
 
-    OUT/dev     CN-Celeb1's training speakers, those of dev.lst
+    OUT/dev     the training speakers of CN-Celeb1 (dev.lst)
     OUT/cn2     CN-Celeb2, all of it for training
-    OUT/eval    the evaluation part: enroll/, test/ and the recordings that enrolment was made of
+    OUT/eval    the evaluation part: enroll/, test/ and the source recordings of the enrolment
     OUT/trials/trials.lst, enroll.lst, enroll.map
 
-The genre is utt2genre, the recording session of a genre utt2session. An enrolment model is one recording put together
-by the authors (enroll.lst), or the several it was put together of (enroll.map):
+The genre is in utt2genre, the session within a genre in utt2session. An enrolment model is one concatenated recording
+(enroll.lst), or the recordings that it was concatenated from (enroll.map):
 
     spkver score OUT/trials/trials.lst eval.parquet scores --enrolment OUT/trials/enroll.map
 
-Utterance ids of `eval` are written as the lists write them; others are data/SPEAKER/FILE.
+Utterance ids of `eval` are those of the lists; all others are data/SPEAKER/FILE.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _EXPECTED = "ROOT/CN-Celeb_flac/data/id00000/GENRE-NN-NNN.flac"
 
 
 def prepare(tree: Tree) -> dict[str, DataDir]:
-    """The parts `dev`, `cn2` and `eval`, as far as they are there."""
+    """The parts `dev`, `cn2` and `eval`, if present."""
     second = tree.match(rf"^(?:.*/)?(?P<corpus>CN-Celeb2[^/]*)/data/(?P<speaker>id\d+)/{_FILE}\.(?:flac|wav)$")
     first = tree.match(rf"^(?P<above>.*/|)data/(?P<speaker>id\d+)/{_FILE}\.(?:flac|wav)$")
     first = first.filter(pc.invert(pc.match_substring_regex(first["above"], r"CN-Celeb2[^/]*/$")))
@@ -72,7 +72,7 @@ def prepare(tree: Tree) -> dict[str, DataDir]:
 
 
 def lists(tree: Tree) -> Path | None:
-    """The folder of the evaluation's lists, if it is there."""
+    """The folder of the evaluation lists, or None."""
     found = tree.named("trials.lst")
     return found[0].parent if found else None
 
@@ -89,12 +89,12 @@ def _session(files: pa.Table) -> pa.Array:
 def _training_speakers(tree: Tree) -> pa.Array:
     found = tree.named("dev.lst")
     if not found:
-        raise InputError(f"{tree.root}: no dev/dev.lst, the list of CN-Celeb1's training speakers")
+        raise InputError(f"{tree.root}: dev/dev.lst not found; it lists the training speakers of CN-Celeb1")
     return pc.ascii_trim_whitespace(read_lines(found[0]))
 
 
 def _evaluation(tree: Tree, sources: pa.Table) -> pa.Table:
-    """enroll/, test/ and the recordings that enroll.map names, with ids as the lists write them."""
+    """enroll/, test/ and the recordings of enroll.map, with the ids of the lists."""
     shown = tree.match(rf"^(?:.*/)?eval/(?P<id>(?:enroll|test)/(?P<speaker>id\d+)-(?:enroll|{_FILE})\.(?:flac|wav))$")
     shown = with_columns(shown, genre=or_null(shown["genre"]), session=_session(shown))
     sources = with_columns(sources, id=pc.replace_substring_regex(sources["id"], "^data/", ""))
@@ -109,7 +109,7 @@ def _evaluation(tree: Tree, sources: pa.Table) -> pa.Table:
         named = {utterance for model in read_enrolment(folder / name).values() for utterance in model}
         written |= named
         in_map = named if name == "enroll.map" else in_map
-    # the lists of the flac version may say .wav
+    # the lists of the flac version may name .wav files
     spelt = look_up(_stem(files["id"]), {name.rpartition(".")[0]: name for name in written})
     files = with_columns(files, id=pc.coalesce(spelt, files["id"]))
     used = pc.or_(pc.starts_with(files["id"], "enroll/"), pc.starts_with(files["id"], "test/"))

@@ -1,11 +1,11 @@
-"""Common Voice: sentences read by volunteers, one language at a time, to data directories.
+"""Common Voice: sentences read by volunteers. Makes data directories of one language.
 
 python -m data_prep.commonvoice ROOT OUT [--part validated]
 
 ROOT is the folder of one language (cv-corpus-VERSION/LANGUAGE with clips/ and validated.tsv, train.tsv, dev.tsv, ...).
-A speaker is a client id, which stands for one browser profile: mostly one person, sometimes several persons, and one
-person may have several. Makes OUT/PART for every named part: by default validated, train, dev and test, where there.
-The official dev and test parts share no client id with train. Gender and age are what the volunteers say.
+The speaker is the client id, which is a browser profile: usually one person, but several persons may share one, and one
+person may have several. Writes OUT/PART for each part, by default validated, train, dev and test if present.
+The official dev and test parts share no client id with train. Gender and age are self-reported.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from spkver.lists import reading_csv
 SOURCE = Source(
     home="https://datacollective.mozillafoundation.org",
     licence="CC0 1.0",
-    refusal="Common Voice is downloaded in a browser, after accepting its terms, among them not to find out who a "
-    "speaker is: unpack it below ROOT and run this again without --download",
+    refusal="Common Voice must be downloaded in a browser after accepting its terms, such as not identifying speakers. "
+    "Unpack it below ROOT and run this again without --download",
 )
 
 PARTS = ("validated", "train", "dev", "test", "other", "invalidated")
@@ -37,14 +37,14 @@ _GENDERS = {"male": "m", "female": "f", "male_masculine": "m", "female_feminine"
 
 
 def prepare(tree: Tree, parts: tuple[str, ...] = ()) -> dict[str, DataDir]:
-    """These parts, or those of validated, train, dev and test that are there.
+    """The given parts; by default validated, train, dev and test, if present.
 
-    Utterance ids are clips/FILE; durations are those of clip_durations.tsv where it is there.
-    Raises InputError with file and line for a clip whose name leaves clips/.
+    Utterance ids are clips/FILE; durations come from clip_durations.tsv if present.
+    Raises InputError with file and line for a clip outside clips/.
     """
     wanted = parts or tuple(part for part in PARTS[:4] if (tree.root / f"{part}.tsv").is_file())
     if not wanted:
-        raise InputError(f"{tree.root}: no validated.tsv here; expected the folder of one language of Common Voice")
+        raise InputError(f"{tree.root}: validated.tsv not found; expected the folder of one language of Common Voice")
     durations = _durations(tree.root / "clip_durations.tsv")
     return {part: _part(tree, tree.root / f"{part}.tsv", durations) for part in wanted}
 
@@ -78,16 +78,16 @@ def _durations(file: Path) -> pa.Table | None:
 
 
 def _read(file: Path, needed: list[str]) -> pa.Table:
-    """A table of Common Voice: separated by tabs, nothing quoted, all of it text."""
-    with reading_csv(file, "a table separated by tabs"):
+    """Read a Common Voice table: tab-separated, no quoting, all columns as text."""
+    with reading_csv(file, "a tab-separated table"):
         with pyarrow.csv.open_csv(file, parse_options=_TABS) as reader:
             names = reader.schema.names
         used = [name for name in names if name in _COLUMNS]
         as_text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(used, pa.string()), include_columns=used)
-        one_thread = pyarrow.csv.ReadOptions(use_threads=False)  # so that errors know their row
+        one_thread = pyarrow.csv.ReadOptions(use_threads=False)  # so that errors name the row
         table = pyarrow.csv.read_csv(file, one_thread, _TABS, as_text)
     if lost := [name for name in needed if name not in names]:
-        raise InputError(f"{file}:1: no column {lost[0]!r}; it has {', '.join(names)}")
+        raise InputError(f"{file}:1: no column {lost[0]!r}; the columns are {', '.join(names)}")
     return table
 
 
@@ -97,9 +97,11 @@ _TABS = pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False)
 
 @click.command()
 @_corpus.command(SOURCE)
-@click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Which [default: the first four].")
+@click.option(
+    "--part", "parts", type=click.Choice(PARTS), multiple=True, help="Part to convert [default: the first four]."
+)
 def command(tree: Tree, out: Path, parts: tuple[str, ...]) -> None:
-    """Make OUT/PART of one language of Common Voice in ROOT.
+    """Make data directories OUT/PART of one language of Common Voice in ROOT.
 
     \b
     Example: python -m data_prep.commonvoice cv-corpus-17.0/cy data/cy --part validated

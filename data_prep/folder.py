@@ -1,8 +1,8 @@
-"""Any folder of recordings, ROOT/SPEAKER/**/FILE, in any mix of formats, to a data directory.
+"""Any folder of recordings ROOT/SPEAKER/**/FILE, in any mix of formats. Makes a data directory.
 
 python -m data_prep.folder ROOT OUT
 
-Utterance ids are the paths below ROOT. The first folder below a speaker's, if there is one, is the session.
+Utterance ids are the paths below ROOT. The first folder below the speaker folder, if any, is the session.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _EXPECTED = "ROOT/SPEAKER/.../FILE.wav (or flac, ogg, mp3, ...)"
 
 
 def prepare(tree: Tree) -> DataDir:
-    """The recordings below ROOT/SPEAKER/ as a data directory. Files of other kinds are left out.
+    """The recordings below ROOT/SPEAKER/ as a data directory. Other files are ignored.
 
-    Raises InputError if there are none, if recordings lie directly in ROOT, and if two speakers' names become the
-    same when their blanks are replaced.
+    Raises InputError if there are no recordings, if recordings lie directly in ROOT, and if two speaker names become
+    equal when their blanks are replaced.
     """
     stray = tree.match(r"^[^/]+" + AUDIO)["name"]
     if len(stray):
-        raise InputError(f"{tree.root / stray[0].as_py()}: outside any speaker's folder; expected {_EXPECTED}")
+        raise InputError(f"{tree.root / stray[0].as_py()}: not in a speaker folder; expected {_EXPECTED}")
     files = tree.match(r"^(?P<speaker>[^/]+)/(?:(?P<session>[^/]+)/.*)?[^/]+" + AUDIO)
     return tree.data(with_columns(files, id=files["name"], session=or_null(files["session"])), _EXPECTED)
 
@@ -35,7 +35,7 @@ def prepare(tree: Tree) -> DataDir:
 @click.command()
 @_corpus.command()
 def command(tree: Tree, out: Path) -> None:
-    """Make the data directory OUT of the recordings ROOT/SPEAKER/.../FILE.
+    """Make the data directory OUT from the recordings ROOT/SPEAKER/.../FILE.
 
     \b
     Example: python -m data_prep.folder ~/recordings data/mine

@@ -1,10 +1,10 @@
-"""A Kaldi data directory, as another toolkit's recipe left it, to one of ours.
+"""Convert a Kaldi data directory, as made by the recipes of other toolkits.
 
 python -m data_prep.kaldi DIR OUT [--base FOLDER]
 
-wav.scp, utt2spk, segments, spk2gender, utt2dur and the rest are checked and carried over; relative paths, which depend
-on the folder a recipe was started in, become absolute. A trial list (trials) is copied. Shell commands in wav.scp are
-kept where --allow-pipes says so, recordings inside Kaldi archives (FILE.ark:OFFSET) are refused.
+wav.scp, utt2spk, segments, spk2gender, utt2dur and the rest are checked and copied. Relative paths become absolute. A
+trial list (trials) is copied. Shell commands in wav.scp are kept with --allow-pipes and are otherwise an error, as are
+recordings inside Kaldi archives (FILE.ark:OFFSET).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PIPE = r"\|\s*$"
 
 
 def prepare(directory: Path, *, base: Path | None = None, allow_pipes: bool = False) -> DataDir:
-    """The data directory with absolute paths; relative ones are below `base`, or the current folder.
+    """The data directory with absolute paths; relative paths are below `base` (None: the current folder).
 
     Raises InputError as `read_datadir` does, and for recordings in Kaldi archives.
     """
@@ -35,7 +35,7 @@ def prepare(directory: Path, *, base: Path | None = None, allow_pipes: bool = Fa
         row = pc.index(inside, True).as_py()
         raise InputError(
             f"{directory}/wav.scp: {data.table['recording'][row].as_py()!r} is inside a Kaldi archive "
-            f"({paths[row].as_py()}); write the recordings out as files (wav-copy)"
+            f"({paths[row].as_py()}); write the recordings to files (wav-copy)"
         )
     stands = pc.match_substring_regex(paths, rf"^/|{_PIPE}")
     below = join_words(str((base or Path()).resolve()), paths, between="/")
@@ -49,10 +49,10 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("directory", metavar="DIR", type=_PATH)
 @click.argument("out", type=outputs.DIRECTORY)
-@click.option("--base", type=_PATH, help="Relative paths are below this folder [default: the current one].")
+@click.option("--base", type=_PATH, help="Folder of relative paths [default: the current one].")
 @click.option("--allow-pipes", is_flag=True, help="Keep shell commands in wav.scp.")
 def command(directory: Path, out: Path, base: Path | None, allow_pipes: bool) -> None:
-    """Make the data directory OUT of the Kaldi data directory DIR.
+    """Make the data directory OUT from the Kaldi data directory DIR.
 
     \b
     Example: python -m data_prep.kaldi kaldi/egs/voxceleb/v2/data/train data/train --base kaldi/egs/voxceleb/v2

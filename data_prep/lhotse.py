@@ -1,12 +1,12 @@
-"""lhotse manifests, read without lhotse, to a data directory.
+"""Convert lhotse manifests to a data directory (lhotse is not needed).
 
 python -m data_prep.lhotse RECORDINGS SUPERVISIONS OUT [--base FOLDER]
 python -m data_prep.lhotse CUTS OUT [--base FOLDER]
 
-The manifests are .jsonl or .jsonl.gz. A supervision is an utterance, in cuts as far as the cut shows of it: a segment,
-unless all of them are whole recordings. Its speaker, gender and language are carried over, and with --session the field
-of `custom` of that name. A recording of several channels becomes one of each (NAME-A, NAME-B, ...). Recordings must be
-files without transforms; a command becomes a pipe, which runs only with --allow-pipes.
+The manifests are .jsonl or .jsonl.gz. Each supervision becomes an utterance, in cuts the part of it within the cut:
+a segment, unless all utterances are whole recordings. Speaker, gender and language are copied; --session names the
+field of `custom` that holds the session. A multi-channel recording becomes one recording per channel (NAME-A, NAME-B,
+...). Recordings must be files without transforms; a command becomes a pipe, which later runs only with --allow-pipes.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class _Utterance(NamedTuple):
     channel: int | None
 
     def placed(self, start: float, seconds: float, of: float, where: str) -> _Utterance:
-        """The same elsewhere in a recording of `of` seconds; a start that is rounded to before 0 is 0."""
+        """The utterance moved to `start` in a recording of `of` seconds; a start just below 0 (rounding) becomes 0."""
         if -_SLACK <= start < 0:
             start, seconds = 0.0, start + seconds
         if start < 0 or start + seconds <= start:
             raise InputError(
-                f"{where}: {seconds:g} s from {start:g} s: an utterance starts at 0 or later and ends after that"
+                f"{where}: start {start:g} s, duration {seconds:g} s: expected start >= 0 and duration > 0"
             )
         return self._replace(start=start, seconds=seconds, whole=start == 0 and abs(seconds - of) <= _SLACK)
 
@@ -60,35 +60,33 @@ class _Utterance(NamedTuple):
 def prepare(recordings: Path, supervisions: Path, *, base: Path | None = None, session: str | None = None) -> DataDir:
     """The supervisions as utterances.
 
-    base: relative paths of the recordings are below it; None: below the current folder
-    session: the field of a supervision's `custom` that holds its session
-    Raises InputError with file and line for what a data directory cannot say.
+    base: folder of relative paths; None: the current folder
+    session: the field of `custom` that holds the session of a supervision
+    Raises InputError with file and line for a manifest that cannot be converted.
     """
     known: dict[str, _Recording] = {}
     for where, value in read_objects(recordings):
         name = text(value, "id", where)
         if name in known:
-            raise InputError(f"{where}: the recording {name!r} occurs again")
+            raise InputError(f"{where}: duplicate recording {name!r}")
         known[name] = _recording(value, where, base)
     rows = []
     for where, value in read_objects(supervisions):
         name = text(value, "recording_id", where)
         if name not in known:
-            raise InputError(f"{where}: the recording {name!r} is not among the recordings")
+            raise InputError(f"{where}: recording {name!r} is not in the recordings manifest")
         row = _utterance(value, where, name, known[name], session)
         rows.append(row.placed(row.start, row.seconds, known[name].seconds, where))
     return _datadir(rows, supervisions)
 
 
 def prepare_cuts(cuts: Path, *, base: Path | None = None, session: str | None = None) -> DataDir:
-    """The supervisions of cuts of one recording each (MonoCut) as utterances; the rest is as in `prepare`."""
+    """The supervisions of single-recording cuts (MonoCut) as utterances. Arguments and errors as for `prepare`."""
     rows = []
     for where, value in read_objects(cuts):
         recording = value.get("recording")
         if value.get("type") != "MonoCut" or not isinstance(recording, dict):
-            raise InputError(
-                f"{where}: a cut of type {value.get('type')!r}; only a MonoCut with its recording can be read"
-            )
+            raise InputError(f"{where}: cut of type {value.get('type')!r}; only MonoCut with a recording is supported")
         name, held = text(recording, "id", where), _recording(recording, where, base)
         start, seconds = number(value, "start", where), number(value, "duration", where)
         for supervision in _objects(value, "supervisions", where):
@@ -101,7 +99,7 @@ def prepare_cuts(cuts: Path, *, base: Path | None = None, session: str | None = 
 
 def _datadir(rows: list[_Utterance], source: Path) -> DataDir:
     if not rows:
-        raise InputError(f"{source}: holds no supervisions")
+        raise InputError(f"{source}: no supervisions")
     whole = all(row.whole for row in rows) and len({row.recording for row in rows}) == len(rows)
     data = from_columns(
         ids=[row.id for row in rows],
@@ -126,7 +124,7 @@ def _known(values: list[str | None]) -> list[str | None] | None:
 def _objects(value: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
     found = value.get(key) or []
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise InputError(f"{where}: {key!r} should be a list of objects, got {str(found)[:80]}")
+        raise InputError(f"{where}: {key!r} must be a list of objects, got {str(found)[:80]}")
     return found
 
 
@@ -135,17 +133,17 @@ def _recording(value: dict[str, Any], where: str, base: Path | None) -> _Recordi
     if len(sources) != 1:
         raise InputError(f"{where}: expected one source, got {len(sources)}")
     if value.get("transforms"):
-        raise InputError(f"{where}: the recording has transforms; save it with lhotse as it should be heard")
+        raise InputError(f"{where}: the recording has transforms; apply them with lhotse and save the audio first")
     channels = value.get("channel_ids") or sources[0].get("channels") or [0]
     if not isinstance(channels, list) or not 0 < len(channels) <= 26:
-        raise InputError(f"{where}: the channels {str(channels)[:80]}; expected a list of 1 to 26")
+        raise InputError(f"{where}: channels are {str(channels)[:80]}; expected a list of 1 to 26 channels")
     source, kind = text(sources[0], "source", where), sources[0].get("type")
     if kind == "file":
         path = absolute(source, base)
     elif kind == "command":
         path = f"{source.rstrip().removesuffix('|').rstrip()} |"
     else:
-        raise InputError(f"{where}: a source of type {kind!r}; only files and commands can be read")
+        raise InputError(f"{where}: source of type {kind!r}; only files and commands are supported")
     return _Recording(path, number(value, "duration", where), channels)
 
 
@@ -168,15 +166,13 @@ def _utterance(value: dict[str, Any], where: str, name: str, recording: _Recordi
 
 
 def _channel(stated: Any, channels: list[int], where: str) -> int | None:
-    """The place of a supervision's channel in its file, from 0; None where the file has one."""
+    """The 0-based index of the channel of a supervision in its file; None for a mono file."""
     if len(channels) == 1:
         return None
     if isinstance(stated, list) and len(stated) == 1:
         stated = stated[0]
     if stated not in channels:
-        raise InputError(
-            f"{where}: the channel {stated!r}; the recording has {channels}, and an utterance has one of them"
-        )
+        raise InputError(f"{where}: channel {stated!r}; expected one of the channels {channels} of the recording")
     return channels.index(stated)
 
 
@@ -186,10 +182,10 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("manifests", metavar="MANIFEST...", type=_PATH, nargs=-1, required=True)
 @click.argument("out", type=outputs.DIRECTORY)
-@click.option("--base", type=_PATH, help="Relative paths are below this folder [default: the current one].")
-@click.option("--session", help="The field of `custom` that holds the session.")
+@click.option("--base", type=_PATH, help="Folder of relative paths [default: the current one].")
+@click.option("--session", help="Field of `custom` that holds the session.")
 def command(manifests: tuple[Path, ...], out: Path, base: Path | None, session: str | None) -> None:
-    """Make the data directory OUT of lhotse's manifests: recordings and supervisions, or cuts (.jsonl or .jsonl.gz).
+    """Make the data directory OUT from lhotse manifests: recordings and supervisions, or cuts (.jsonl or .jsonl.gz).
 
     \b
     Example: python -m data_prep.lhotse recordings.jsonl.gz supervisions.jsonl.gz data/train

@@ -1,11 +1,11 @@
-"""LibriSpeech (OpenSLR 12) and mini LibriSpeech (31): read audio books, to data directories and trial lists.
+"""LibriSpeech (OpenSLR 12) and mini LibriSpeech (31): audio books. Makes data directories and trial lists.
 
 python -m data_prep.librispeech ROOT OUT [--download --part dev-clean-2 --part train-clean-5]
 
-ROOT holds LibriSpeech/PART/SPEAKER/CHAPTER/SPEAKER-CHAPTER-NUMBER.flac and SPEAKERS.TXT, which has the genders, or is
-that folder. Makes OUT/PART for every part that is there, with the chapter as session. There is no published trial list;
-for the dev and test parts OUT/PART/trials.txt is made: all target pairs of different chapters, non-target pairs of one
-gender. One reader's chapters are often recorded in one place, so this is an easy task.
+ROOT contains, or is, the folder LibriSpeech/ with PART/SPEAKER/CHAPTER/SPEAKER-CHAPTER-NUMBER.flac and SPEAKERS.TXT
+(genders). Writes OUT/PART for every part present, with the chapter as session. There is no published trial list, so
+OUT/PART/trials.txt is generated for the dev and test parts: all target pairs across chapters, and same-gender
+non-target pairs. The chapters of a reader are often recorded in the same place, so these trials are easy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from spkver.datadir import DataDir
 from spkver.errors import InputError
 from spkver.lists import read_lines
 
-# sizes and checksums: OpenSLR's md5sum.txt for 31, for 12 those that torchaudio and tensorflow-datasets agree on
+# sizes and checksums: for 31 OpenSLR's md5sum.txt, for 12 those that torchaudio and tensorflow-datasets share
 _ARCHIVES = {
     "dev-clean-2": (31, 126046265, "md5:6d7ab67ac6a1d2c993d050e16d61080d"),
     "train-clean-5": (31, 332954390, "md5:5df7d4e78065366204ca6845bb08f490"),
@@ -47,7 +47,7 @@ SOURCE = Source(
 
 
 def prepare(tree: Tree) -> dict[str, DataDir]:
-    """Every part that is there, with the gender where SPEAKERS.TXT is there too.
+    """Every part present, with genders if SPEAKERS.TXT is present.
 
     Utterance ids are PART/SPEAKER/CHAPTER/FILE.
     """
@@ -80,10 +80,10 @@ def _genders(tree: Tree) -> dict[str, str]:
 
 @click.command()
 @_corpus.command(SOURCE)
-@click.option("--nontargets", type=click.IntRange(1), help="Non-target trials of each list [default: 100,000 at most].")
-@click.option("--seed", default=1, show_default=True, help="The same seed draws the same trials.")
+@click.option("--nontargets", type=click.IntRange(1), help="Non-target trials per list [default: at most 100,000].")
+@click.option("--seed", default=1, show_default=True, help="Random seed of the non-target trials.")
 def command(tree: Tree, out: Path, nontargets: int | None, seed: int) -> None:
-    """Make OUT/PART of every part of LibriSpeech in ROOT, and trials across chapters of its dev and test parts.
+    """Make OUT/PART for every part of LibriSpeech in ROOT, and cross-chapter trials for the dev and test parts.
 
     \b
     Example: python -m data_prep.librispeech corpora data/libri --download --part dev-clean-2

@@ -1,9 +1,9 @@
-"""MUSAN (OpenSLR 17): music, noises and speech to mix into training recordings, to data directories.
+"""MUSAN (OpenSLR 17): music, noise and speech for augmentation. Makes data directories.
 
 python -m data_prep.musan ROOT OUT [--download]
 
-ROOT holds musan/{music,noise,speech}/SOURCE/FILE.wav. Makes OUT/music, OUT/noise, OUT/speech, since each is mixed at
-ratios of its own. Ids are KIND/SOURCE/FILE as elsewhere; where a data directory wants a speaker it has the kind.
+ROOT holds musan/{music,noise,speech}/SOURCE/FILE.wav. Writes OUT/music, OUT/noise and OUT/speech, which are
+mixed at different SNRs. Ids are KIND/SOURCE/FILE; the speaker column holds the kind.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def prepare(tree: Tree) -> dict[str, DataDir]:
 @click.command()
 @_corpus.command(SOURCE)
 def command(tree: Tree, out: Path) -> None:
-    """Make OUT/music, OUT/noise and OUT/speech of MUSAN in ROOT.
+    """Make the data directories OUT/music, OUT/noise and OUT/speech from MUSAN in ROOT.
 
     \b
     Example: python -m data_prep.musan corpora data/musan --download

@@ -1,15 +1,15 @@
-"""Room impulse responses and noises (OpenSLR 28: RIRS_NOISES; 26: simulated rooms), to data directories.
+"""Room impulse responses and noises (OpenSLR 28: RIRS_NOISES; 26: simulated rooms). Makes data directories.
 
 python -m data_prep.rirs ROOT OUT [--download]
 
-ROOT holds RIRS_NOISES/, simulated_rirs_16k/, simulated_rirs_8k/ or several of them. Makes, of what is there,
+ROOT holds RIRS_NOISES/, simulated_rirs_16k/, simulated_rirs_8k/ or several of them. Writes, if present in ROOT,
 
     OUT/real                                     measured responses (RIRS_NOISES/real_rirs_isotropic_noises)
     OUT/simulated, simulated_16k, simulated_8k   simulated ones (RIRS_NOISES/simulated_rirs; OpenSLR 26)
     OUT/isotropic, OUT/pointsource               noises
 
-Where a data directory wants a speaker it has the room; the noises have `noise`. Some of the measured responses have
-several channels: pack them with `--channel 0`.
+The speaker column holds the room, or `noise`. Some measured responses have several channels: pack them with
+`--channel 0`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _EXPECTED = "ROOT/RIRS_NOISES/simulated_rirs/smallroom/Room001/Room001-00001.wav
 
 
 def prepare(tree: Tree) -> dict[str, DataDir]:
-    """The sets named above that are there; ids are the paths from RIRS_NOISES or simulated_rirs_... on."""
+    """The sets named above, if present; ids are the paths below RIRS_NOISES, or from simulated_rirs_... on."""
     found = {name: _rooms(tree, folder) for name, folder in _SIMULATED.items()}
     found |= _measured(tree)
     found["pointsource"] = _noises(tree, "pointsource_noises")
@@ -62,14 +62,14 @@ def _noises(tree: Tree, folder: str) -> pa.Table:
 
 
 def _measured(tree: Tree) -> dict[str, pa.Table]:
-    """real_rirs_isotropic_noises/ holds both; rir_list says which are responses and of which room."""
+    """real_rirs_isotropic_noises/ holds responses and noises; rir_list names the responses and their rooms."""
     files = _noises(tree, "real_rirs_isotropic_noises")
     rooms: dict[str, str | None] = {}
     for file in tree.named("rir_list"):
         if file.parent.name == "real_rirs_isotropic_noises":
             rooms |= _rooms_of(file)
     if files.num_rows and not rooms:
-        raise InputError(f"{tree.root}: no real_rirs_isotropic_noises/rir_list, which tells responses from noises")
+        raise InputError(f"{tree.root}: real_rirs_isotropic_noises/rir_list not found; it tells responses from noises")
     base = pc.replace_substring_regex(files["id"], r"^.*/", "")
     room = look_up(base, rooms)
     response = pc.is_valid(room)
@@ -93,7 +93,7 @@ def _rooms_of(file: Path) -> dict[str, str | None]:
 @click.command()
 @_corpus.command(SOURCE)
 def command(tree: Tree, out: Path) -> None:
-    """Make data directories of the responses and noises of OpenSLR 28 and 26 in ROOT.
+    """Make data directories from the impulse responses and noises of OpenSLR 28 and 26 in ROOT.
 
     \b
     Example: python -m data_prep.rirs corpora data/rirs --download

@@ -1,10 +1,10 @@
-"""speechocean762 (OpenSLR 101): English read by 250 Mandarin speakers, half of them children, to data directories.
+"""speechocean762 (OpenSLR 101): English read by 250 Mandarin speakers, half of them children. Makes data directories.
 
 python -m data_prep.speechocean762 ROOT OUT [--dev-speakers 20 --seed 1]
 
 ROOT is the published corpus (WAVE/, train/, test/) or a tree {train,test}/SPEAKER/FILE with speakers.tsv (speaker,
-gender, age, split). Makes OUT/train and OUT/test, the official split by speaker; with --dev-speakers also OUT/dev,
-so many of the training speakers, and OUT/train_core, the training speakers without them.
+gender, age, split). Writes OUT/train and OUT/test, the official split by speaker. --dev-speakers also writes OUT/dev,
+that many of the training speakers, and OUT/train_core, the other training speakers.
 """
 
 from __future__ import annotations
@@ -34,28 +34,26 @@ SOURCE = Source(
 def prepare(tree: Tree) -> dict[str, DataDir]:
     """The official training and test parts, `train` and `test`, with gender and age.
 
-    Utterance ids are the paths below the corpus's folder. Raises InputError if it has neither form, or if a speaker is
-    not described.
+    Utterance ids are the paths below the corpus folder. Raises InputError if the folder has neither layout, or if a
+    speaker has no gender or age.
     """
-    if (tree.root / "speechocean762").is_dir():  # as it is when fetched
+    if (tree.root / "speechocean762").is_dir():  # the layout of --download
         tree = tree.below("speechocean762")
     if (tree.root / "speakers.tsv").is_file():
         return {part: _from_tree(tree, part) for part in SPLITS}
     if (tree.root / "train" / "wav.scp").is_file():
         return {part: _from_lists(tree, part) for part in SPLITS}
-    raise InputError(
-        f"{tree.root}: neither speakers.tsv nor train/wav.scp is here; expected the root of speechocean762"
-    )
+    raise InputError(f"{tree.root}: neither speakers.tsv nor train/wav.scp found; expected the root of speechocean762")
 
 
 def choose_dev(train: DataDir, count: int, seed: int) -> list[str]:
     """`count` speakers spread evenly over gender and age: every n-th of the speakers sorted by both.
 
-    The seed settles where the counting starts and the order of speakers alike in both.
+    The seed sets the offset, and the order of speakers of equal gender and age.
     """
     described = dict(zip(train.speakers, zip(train.required("gender", "dev"), train.required("age", "dev"))))
     if not 0 < count < len(described):
-        raise InputError(f"{count} development speakers wanted of {len(described)} training speakers")
+        raise InputError(f"{count} development speakers requested, but there are {len(described)} training speakers")
     random = np.random.default_rng(seed)
     shuffled = random.permutation(sorted(described)).tolist()
     ordered = sorted(shuffled, key=lambda speaker: (described[speaker][0], float(described[speaker][1])))
@@ -81,7 +79,7 @@ def _from_tree(tree: Tree, part: str) -> DataDir:
 
 
 def _from_lists(tree: Tree, part: str) -> DataDir:
-    """The published form: wav.scp with paths below ROOT, utt2spk, spk2gender, spk2age."""
+    """The published layout: wav.scp with paths below ROOT, utt2spk, spk2gender, spk2age."""
     lists = tree.root / part
     wav = read_columns(lists / "wav.scp", ["key", "name"])
     refuse_outside(wav["name"], lists / "wav.scp", first_line=1)
@@ -99,7 +97,7 @@ def _describe(
 ) -> DataDir:
     speakers = set(files["speaker"].unique().to_pylist())
     if unknown := sorted(speakers - (genders.keys() & ages.keys())):
-        raise InputError(f"{source}: speaker {unknown[0]!r} is not described ({len(unknown)} such speakers)")
+        raise InputError(f"{source}: speaker {unknown[0]!r} has no gender or age ({len(unknown)} such speakers)")
     described = {"gender": look_up(files["speaker"], genders), "age": look_up(files["speaker"], ages)}
     return tree.data(with_columns(files, **described), "the root of speechocean762")
 
@@ -111,10 +109,10 @@ def _pairs(path: Path) -> dict[str, str]:
 
 @click.command()
 @_corpus.command(SOURCE)
-@click.option("--dev-speakers", type=click.IntRange(min=1), help="Keep so many training speakers for development.")
-@click.option("--seed", default=1, show_default=True, help="The same seed keeps the same speakers.")
+@click.option("--dev-speakers", type=click.IntRange(min=1), help="Training speakers to hold out for development.")
+@click.option("--seed", default=1, show_default=True, help="Random seed of the held-out speakers.")
 def command(tree: Tree, out: Path, dev_speakers: int | None, seed: int) -> None:
-    """Make the data directories OUT/train and OUT/test of speechocean762 in ROOT (and OUT/dev, OUT/train_core).
+    """Make the data directories OUT/train and OUT/test (OUT/dev, OUT/train_core) from speechocean762 in ROOT.
 
     \b
     Example: python -m data_prep.speechocean762 corpora/speechocean762 data --dev-speakers 20

@@ -1,10 +1,10 @@
-"""3D-Speaker: Mandarin and its dialects, every take by several devices at several distances, to data directories.
+"""3D-Speaker: Mandarin dialects, recorded by several devices at several distances. Makes data directories.
 
 python -m data_prep.threedspeaker ROOT OUT [--download]
 
 ROOT holds train/ and test/ with 3D_SPK_NNNNN_TAKE_DeviceNN_DistanceNN_DialectNN.wav at any depth, and the published
-lists (trials_cross_device, trials_cross_distance, trials_cross_dialect), in files/ or anywhere else below it. Makes
-OUT/train, OUT/test and OUT/trials. The session is the take: its recordings by several devices hold the same speech.
+lists (trials_cross_device, trials_cross_distance, trials_cross_dialect), at any depth. Writes
+OUT/train, OUT/test and OUT/trials. The session is the take: its recordings by different devices hold the same speech.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from spkver.trials import read_trials
 
 _URL = "https://speech-lab-share-data.oss-cn-shanghai.aliyuncs.com/3D-Speaker"
 
-# addresses and checksums: the authors' own script
+# addresses and checksums: from the authors' script
 SOURCE = Source(
     home="https://3dspeaker.github.io",
     licence="CC BY-SA 4.0",
@@ -40,9 +40,9 @@ LISTS = ("trials_cross_device", "trials_cross_distance", "trials_cross_dialect")
 
 
 def prepare(tree: Tree) -> dict[str, DataDir]:
-    """The parts `train` and `test`, as far as they are there.
+    """The parts `train` and `test`, if present.
 
-    Utterance ids are the files' names without suffix, or as the trial lists write them.
+    Utterance ids are those of the trial lists, otherwise the file names without suffix.
     """
     files = tree.match(
         r"^(?P<above>.*/|)(?P<id>(?P<speaker>3D_SPK_\d+)_(?P<session>\d+)_Device\d+_Distance\d+_(?P<genre>Dialect\d+))\.(?:wav|flac)$"
@@ -67,7 +67,7 @@ def _key(name: str) -> str:
 @click.command()
 @_corpus.command(SOURCE)
 def command(tree: Tree, out: Path) -> None:
-    """Make OUT/train, OUT/test and OUT/trials of 3D-Speaker in ROOT.
+    """Make the data directories OUT/train and OUT/test and the lists OUT/trials from 3D-Speaker in ROOT.
 
     \b
     Example: python -m data_prep.threedspeaker corpora/3dspeaker data/3dspeaker --download --part test --part files

@@ -1,10 +1,10 @@
-"""VCTK: sentences read by 110 speakers of English with various accents, to a data directory.
+"""VCTK: sentences read by 110 English speakers with various accents. Makes a data directory.
 
 python -m data_prep.vctk ROOT OUT [--download] [--mic mic1]
 
 ROOT holds wav48_silence_trimmed/p225/p225_001_mic1.flac (version 0.92, two microphones) or wav48/p225/p225_001.wav
-(0.80), and speaker-info.txt, at any depth. A speaker was recorded in one session, so error rates on this corpus are
-flattered. 48 kHz: packing resamples.
+(0.80), and speaker-info.txt, at any depth. Each speaker was recorded in a single session, so error rates on this
+corpus are optimistic. The audio has 48 kHz; packing resamples it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from data_prep._tree import Tree, look_up, with_columns
 from spkver.datadir import DataDir
 from spkver.lists import read_lines
 
-# size and checksum: those that torchaudio and tensorflow-datasets agree on
+# size and checksum: those that torchaudio and tensorflow-datasets share
 SOURCE = Source(
     home="https://datashare.ed.ac.uk/handle/10283/3443",
     licence="CC BY 4.0",
@@ -36,9 +36,9 @@ SOURCE = Source(
 
 
 def prepare(tree: Tree, mic: str = "mic1") -> DataDir:
-    """The recordings of one microphone, `mic1` or `mic2`, or `both`; gender and age where speaker-info.txt is there.
+    """The recordings of one microphone, `mic1` or `mic2`, or `both`; gender and age if speaker-info.txt is present.
 
-    Utterance ids are SPEAKER/FILE. Recordings of version 0.80, which do not name a microphone, are taken in any case.
+    Utterance ids are SPEAKER/FILE. Recordings of version 0.80, which has no microphone names, are always included.
     """
     files = tree.match(
         r"^(?:.*/)?wav48[^/]*/(?P<id>(?P<speaker>[ps]\d+)/[ps]\d+_\d+(?:_(?P<mic>mic\d))?\.(?:flac|wav))$"
@@ -52,12 +52,12 @@ def prepare(tree: Tree, mic: str = "mic1") -> DataDir:
 
 
 def _speakers(tree: Tree) -> dict[str, tuple[str, str]]:
-    """Age and gender by speaker: `p225  23  F    English    Southern  England`; version 0.80 leaves out the p."""
+    """Age and gender by speaker: `p225  23  F    English    Southern  England`; version 0.80 omits the p."""
     table = {}
     for file in tree.named("speaker-info.txt")[:1]:
         for line in read_lines(file).to_pylist():
             fields = line.split()
-            if len(fields) > 2 and fields[1].isdigit() and fields[2] in ("F", "M"):  # the rest are its header
+            if len(fields) > 2 and fields[1].isdigit() and fields[2] in ("F", "M"):  # otherwise a header line
                 speaker = fields[0] if fields[0][0] in "ps" else f"p{fields[0]}"
                 table[speaker] = (fields[1], fields[2].lower())
     return table
@@ -67,7 +67,7 @@ def _speakers(tree: Tree) -> dict[str, tuple[str, str]]:
 @_corpus.command(SOURCE)
 @click.option("--mic", type=click.Choice(["mic1", "mic2", "both"]), default="mic1", show_default=True)
 def command(tree: Tree, out: Path, mic: str) -> None:
-    """Make the data directory OUT of VCTK in ROOT.
+    """Make the data directory OUT from VCTK in ROOT.
 
     \b
     Example: python -m data_prep.vctk corpora data/vctk --download

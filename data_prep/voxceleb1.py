@@ -1,15 +1,15 @@
-"""VoxCeleb1: interviews of 1,251 celebrities from video sites, to data directories and trial lists.
+"""VoxCeleb1: interviews of 1,251 celebrities. Makes data directories and trial lists.
 
 python -m data_prep.voxceleb1 ROOT OUT
 
-ROOT is where vox1_dev_wav.zip and vox1_test_wav.zip were unpacked, in any arrangement (ROOT/wav/id10001/VIDEO/CLIP.wav,
-ROOT/dev/wav/..., ROOT/id10001/...), as wav, flac or m4a. With vox1_meta.csv anywhere below it, speakers have a gender
-and a nationality. The trial lists veri_test2.txt (O, cleaned), list_test_all2.txt (E), list_test_hard2.txt (H), and
-those first published under names without the 2, are taken from anywhere below it, others by --list, and recognised by
-their size.
+ROOT is the folder where vox1_dev_wav.zip and vox1_test_wav.zip were unpacked, in any layout
+(ROOT/wav/id10001/VIDEO/CLIP.wav, ROOT/dev/wav/..., ROOT/id10001/...), as wav, flac or m4a. vox1_meta.csv, anywhere
+below ROOT, provides gender and nationality. The trial lists veri_test2.txt (O, cleaned), list_test_all2.txt (E),
+list_test_hard2.txt (H), and the original lists (the same names without the 2) are found anywhere below ROOT; --list
+adds others. Lists are recognised by their number of trials.
 
-Makes OUT/dev and OUT/test, the official split (test: the 40 speakers of O), OUT/all, which E and H need, and
-OUT/trials/{O,E,H}.txt, of the lists first published {O,E,H}_original.txt.
+Writes OUT/dev and OUT/test, the official split (test: the 40 speakers of O), OUT/all, which E and H need, and the trial
+lists OUT/trials/{O,E,H}.txt (cleaned) and OUT/trials/{O,E,H}_original.txt.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from data_prep._tree import Tree, look_up, with_columns
 from data_prep._voxceleb import SOURCE
 from spkver.datadir import DataDir
 
-# The speakers whose names begin with E, which the published split keeps for testing
+# The official test speakers: those whose names begin with E
 _TEST = [f"id{number}" for number in range(10270, 10310)]
 
 
 def prepare(tree: Tree) -> dict[str, DataDir]:
-    """The parts `dev`, `test` and `all`, with the video as session; gender and nationality where the table is there."""
+    """The parts `dev`, `test` and `all`, with the video as session; gender and nationality from vox1_meta.csv."""
     files = _voxceleb.recordings(tree, first_digit=1)
     if table := _voxceleb.speakers(tree, "vox1_meta.csv"):
         files = with_columns(
@@ -45,9 +45,9 @@ def prepare(tree: Tree) -> dict[str, DataDir]:
 
 @click.command()
 @_corpus.command(SOURCE)
-@click.option("--list", "lists", type=click.Path(path_type=Path), multiple=True, help="A trial list not below ROOT.")
+@click.option("--list", "lists", type=click.Path(path_type=Path), multiple=True, help="A trial list outside ROOT.")
 def command(tree: Tree, out: Path, lists: tuple[Path, ...]) -> None:
-    """Make OUT/dev, OUT/test, OUT/all and OUT/trials of VoxCeleb1 in ROOT (wav, flac or m4a; lists below ROOT).
+    """Make OUT/dev, OUT/test, OUT/all and OUT/trials from VoxCeleb1 in ROOT (wav, flac or m4a; lists below ROOT).
 
     \b
     Example: python -m data_prep.voxceleb1 corpora/voxceleb1 data/vox1

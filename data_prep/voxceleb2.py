@@ -1,12 +1,12 @@
-"""VoxCeleb2: interviews of 6,112 celebrities from video sites, to data directories.
+"""VoxCeleb2: interviews of 6,112 celebrities. Makes data directories.
 
 python -m data_prep.voxceleb2 ROOT OUT
 
-ROOT is where the archives were unpacked, in any arrangement (ROOT/dev/aac/id00012/VIDEO/CLIP.m4a, ROOT/wav/...), as
-m4a, wav or flac; where there are several of an utterance, wav is taken before flac before m4a. With vox2_meta.csv
-anywhere below it, speakers have a gender, and the table says who belongs to the test part; else the folder's name does.
+ROOT is the folder where the archives were unpacked, in any layout (ROOT/dev/aac/id00012/VIDEO/CLIP.m4a, ROOT/wav/...),
+as m4a, wav or flac. If an utterance has several files, wav is preferred to flac, and flac to m4a. vox2_meta.csv,
+anywhere below ROOT, provides the gender and the test speakers; without it, the folder names tell the test speakers.
 
-Makes OUT/dev and OUT/test. Nobody scores VoxCeleb2's test part; it is good for development.
+Writes OUT/dev and OUT/test. No benchmark uses the test part of VoxCeleb2; it can serve as development data.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from spkver.datadir import DataDir
 
 
 def prepare(tree: Tree) -> dict[str, DataDir]:
-    """The parts `dev` and `test`, with the video as session and, where the table is there, the gender."""
+    """The parts `dev` and `test`, with the video as session, and the gender if vox2_meta.csv is present."""
     files = _voxceleb.recordings(tree, first_digit=0)
     table = _voxceleb.speakers(tree, "vox2_meta.csv")
     if table:
@@ -41,7 +41,7 @@ def prepare(tree: Tree) -> dict[str, DataDir]:
 @click.command()
 @_corpus.command(SOURCE)
 def command(tree: Tree, out: Path) -> None:
-    """Make OUT/dev and OUT/test of VoxCeleb2 in ROOT (m4a, wav or flac).
+    """Make the data directories OUT/dev and OUT/test from VoxCeleb2 in ROOT (m4a, wav or flac).
 
     \b
     Example: python -m data_prep.voxceleb2 corpora/voxceleb2 data/vox2 --no-durations

@@ -1,11 +1,11 @@
-"""wespeaker's raw and shard lists to a data directory.
+"""Convert the raw and shard lists of wespeaker to a data directory.
 
 python -m data_prep.wespeaker raw.list OUT
 python -m data_prep.wespeaker shard.list OUT --audio FOLDER
 
-A raw list has a JSON object a line: key, wav, spk, and perhaps vad, which is not used. A shard list has the path of a
-tar archive a line, of which the members KEY.spk and KEY.wav (or flac, mp3, m4a, ogg, opus, wma) make an utterance; the
-recordings are unpacked in FOLDER, and no member ends up outside of it.
+A raw list has one JSON object per line: key, wav, spk, and optionally vad, which is not used. A shard list has the path
+of one tar archive per line; its members KEY.spk and KEY.wav (or flac, mp3, m4a, ogg, opus, wma) make an utterance. The
+recordings are unpacked in FOLDER; no member can be written outside it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _AUDIO = {"wav", "flac", "mp3", "m4a", "ogg", "opus", "wma"}
 
 
 def prepare_raw(listing: Path, *, base: Path | None = None, durations: bool = True) -> DataDir:
-    """The utterances of a raw list; relative paths are below `base`, or the current folder.
+    """The utterances of a raw list; relative paths are below `base` (None: the current folder).
 
-    Raises InputError with file and line for what is no such list.
+    Raises InputError with file and line for anything else.
     """
     ids, paths, speakers, with_vad = [], [], [], 0
     for where, value in read_objects(listing):
@@ -41,16 +41,16 @@ def prepare_raw(listing: Path, *, base: Path | None = None, durations: bool = Tr
         paths.append(wav if wav.rstrip().endswith("|") else absolute(wav, base))
         with_vad += bool(value.get("vad"))
     if with_vad:
-        click.echo(f"{listing}: {with_vad} utterances have a vad, which is not used")
+        click.echo(f"{listing}: vad of {with_vad} utterances not used")
     seconds = read_seconds(paths) if durations else None
     return as_words(from_columns(ids, paths, speakers, seconds=seconds))
 
 
 def prepare_shards(listing: Path, folder: Path, *, base: Path | None = None, durations: bool = True) -> DataDir:
-    """The utterances of a shard list, whose recordings are unpacked in `folder`; what is there stays.
+    """The utterances of a shard list. Recordings are unpacked in `folder`; existing files are kept.
 
-    Raises InputError for a shard that is not there, a member that would leave the folder, and a key without a speaker
-    or without a recording; RunError for a damaged shard.
+    Raises InputError for a missing shard, a member outside the folder, and a key without speaker or recording; RunError
+    for a damaged shard.
     """
     speakers: dict[str, str] = {}
     names: dict[str, str] = {}
@@ -59,7 +59,7 @@ def prepare_shards(listing: Path, folder: Path, *, base: Path | None = None, dur
         for line, shard in enumerate(shards, 1):
             path = Path(absolute(shard, base))
             if not path.is_file():
-                raise InputError(f"{listing}:{line}: {shard!r} is not a file here; fetch the shards first")
+                raise InputError(f"{listing}:{line}: shard {shard!r} not found; download the shards first")
             _unpack(path, folder, speakers, names)
             progress.update()
     for have, other, what in ((names, speakers, "no .spk"), (speakers, names, "no recording")):
@@ -84,7 +84,7 @@ def _unpack(shard: Path, folder: Path, speakers: dict[str, str], names: dict[str
 
 def _note(table: dict[str, str], key: str, value: str, shard: Path) -> None:
     if table.setdefault(key, value) != value:
-        raise InputError(f"{shard}: the key {key!r} is there twice")
+        raise InputError(f"{shard}: duplicate key {key!r}")
 
 
 _PATH = click.Path(path_type=Path)
@@ -93,22 +93,22 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("listing", metavar="LIST", type=_PATH)
 @click.argument("out", type=outputs.DIRECTORY)
-@click.option("--audio", type=_PATH, help="Where the recordings of shards are unpacked.")
-@click.option("--base", type=_PATH, help="Relative paths are below this folder [default: the current one].")
+@click.option("--audio", type=_PATH, help="Folder to unpack the recordings of shards in.")
+@click.option("--base", type=_PATH, help="Folder of relative paths [default: the current one].")
 @click.option("--durations/--no-durations", default=True, show_default=True, help="Read durations from the headers.")
 def command(listing: Path, out: Path, audio: Path | None, base: Path | None, durations: bool) -> None:
-    """Make the data directory OUT of wespeaker's raw or shard LIST.
+    """Make the data directory OUT from a raw or shard LIST of wespeaker.
 
     \b
     Example: python -m data_prep.wespeaker data/vox2_dev/shard.list data/vox2 --audio audio/vox2
     """
     first = next((line for line in read_lines(listing).to_pylist() if line.strip()), "")
     if not first:
-        raise InputError(f"{listing}: is empty")
+        raise InputError(f"{listing}: empty list")
     if first.lstrip().startswith("{"):
         data = prepare_raw(listing, base=base, durations=durations)
     elif audio is None:
-        raise InputError(f"{listing}: a list of shards, whose recordings need a place: --audio FOLDER")
+        raise InputError(f"{listing}: a shard list needs --audio FOLDER to unpack its recordings in")
     else:
         data = prepare_shards(listing, audio, base=base, durations=durations)
     _corpus.write(out, data)

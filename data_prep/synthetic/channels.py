@@ -1,6 +1,6 @@
-"""How a session was recorded: room, noise, microphone, level and, for some, a telephone.
+"""Recording conditions of a session: room, noise, microphone, level and, for some, a telephone channel.
 
-Everything is a function of its inputs and a random generator; waveforms are float64 (time,) at 16 kHz in [-1, 1].
+All functions are deterministic given their random generator; waveforms are float64 (time,) at 16 kHz in [-1, 1].
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import soundfile
 from spkver.audio import resample
 
 RATE = 16000
-_EQ_HZ = np.geomspace(60.0, 8000.0, 9)  # where the microphone's response is drawn, in octaves between
+_EQ_HZ = np.geomspace(60.0, 8000.0, 9)  # points of the microphone response; log-interpolated
 
 Wave = npt.NDArray[np.float64]
 
@@ -26,7 +26,7 @@ class Channel:
     """One session's recording conditions."""
 
     rt60: float  # seconds
-    direct_db: float  # direct sound over reverberation
+    direct_db: float  # direct-to-reverberant ratio
     microphone_db: tuple[float, ...]  # response at _EQ_HZ
     low_cut_hz: float
     snr_db: float
@@ -39,7 +39,7 @@ class Channel:
 
 def draw_channel(rng: np.random.Generator, telephone_share: float = 0.3) -> Channel:
     """The conditions of one session; about `telephone_share` of them go through a telephone."""
-    slope = rng.normal(0, 4)  # dark or bright as a whole, dB from end to end
+    slope = rng.normal(0, 4)  # overall spectral tilt in dB
     steps = np.cumsum(rng.normal(0, 2.5, size=len(_EQ_HZ)))
     response = steps - steps.mean() + slope * np.linspace(-0.5, 0.5, len(_EQ_HZ))
     return Channel(
@@ -57,7 +57,7 @@ def draw_channel(rng: np.random.Generator, telephone_share: float = 0.3) -> Chan
 
 
 def record(speech: Wave, channel: Channel, rng: np.random.Generator) -> Wave:
-    """What the session's microphone hears of `speech`; `rng` draws the noise."""
+    """`speech` recorded under the conditions of `channel`; `rng` draws the noise."""
     response = impulse_response(channel)
     reverberant = _filter(speech, np.fft.rfft(response, _fft_size(len(speech) + len(response))))
     heard = reverberant + _noise(len(speech), channel, _rms(reverberant), rng)
@@ -68,11 +68,11 @@ def record(speech: Wave, channel: Channel, rng: np.random.Generator) -> Wave:
 
 
 def impulse_response(channel: Channel) -> Wave:
-    """The direct sound, then exponentially decaying noise without its highs: -60 dB after `rt60` seconds."""
+    """Direct sound, then low-passed noise that decays exponentially: -60 dB after `rt60` seconds."""
     rng = np.random.default_rng(channel.seed)
     time = np.arange(int(channel.rt60 * RATE)) / RATE
     tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / channel.rt60)
-    tail[: int(rng.uniform(0.002, 0.008) * RATE)] = 0  # the first wall is some way off
+    tail[: int(rng.uniform(0.002, 0.008) * RATE)] = 0  # delay of the first reflection
     tail = _filter(tail, 1 / np.sqrt(1 + (_hertz(_fft_size(len(tail))) / rng.uniform(2000, 6000)) ** 2))
     tail *= 10 ** (-channel.direct_db / 20) / np.linalg.norm(tail)
     tail[0] += 1
@@ -80,14 +80,14 @@ def impulse_response(channel: Channel) -> Wave:
 
 
 def through_telephone(speech: Wave, codec: str) -> Wave:
-    """300 to 3400 Hz at 8 kHz through a codec of soundfile's (`GSM610`, `ULAW`), and back to 16 kHz."""
+    """300 to 3400 Hz at 8 kHz through a codec of soundfile (`GSM610`, `ULAW`), and back to 16 kHz."""
     hertz = np.maximum(_hertz(_fft_size(len(speech))), 1)
     band = 1 / np.sqrt(1 + (300 / hertz) ** 8) / np.sqrt(1 + (hertz / 3400) ** 16)
     narrow = resample(_filter(speech, band).astype(np.float32), RATE, RATE // 2)
     wire = io.BytesIO()
     soundfile.write(wire, narrow, RATE // 2, format="WAV", subtype=codec)
     wire.seek(0)
-    heard, _ = soundfile.read(wire, dtype="float32")  # GSM fills its last frame: a few samples more
+    heard, _ = soundfile.read(wire, dtype="float32")  # GSM pads its last frame, so there are a few samples more
     return resample(heard, RATE // 2, RATE)[: len(speech)].astype(np.float64)
 
 
@@ -115,7 +115,7 @@ def _filter(wave: Wave, response: npt.NDArray[Any]) -> Wave:
 
 
 def _fft_size(length: int) -> int:
-    """The least power of two with room for `length` samples and 0.1 s of what a smooth filter rings."""
+    """The smallest power of two that holds `length` samples and 0.1 s of filter ringing."""
     return 1 << (length + RATE // 10 - 1).bit_length()
 
 

@@ -1,4 +1,4 @@
-"""The plan of a corpus and its making: audio, data directories and trial lists, whole or not at all."""
+"""Generate the corpus of a plan: audio, data directories and trial lists, written atomically."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from spkver.files import StrPath, atomic_directory, read_json, write_json
 from spkver.progress import bar
 from spkver.trials import make_trials, write_trials
 
-VERSION = 1  # of what a seed stands for: raise it with any change to the voices, sentences or channels
+VERSION = 1  # raise it with any change to the voices, sentences or channels that a seed gives
 MANIFEST = "corpus.json"
 TRIALS = "trials.txt"
-MAX_VOICES = 256  # in one directory: libespeak-ng lists 350 at most, its accents among them
-MAX_NONTARGETS = 20_000  # of a trial list; the default plan's lists hold all pairs
+MAX_VOICES = 256  # per directory: libespeak-ng lists at most 350 voices, including its accents
+MAX_NONTARGETS = 20_000  # per trial list; those of the default plan hold all pairs
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a corpus is made of; equal plans give equal corpora."""
+    """The settings of a corpus; equal plans give equal corpora."""
 
     train_speakers: int = 60
     dev_speakers: int = 10
     eval_speakers: int = 20
     sessions: int = 2
-    utterances: int = 5  # of each session
+    utterances: int = 5  # per session
     seed: int = 1
 
     def splits(self) -> dict[str, int]:
@@ -50,7 +50,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Session:
-    """A speaker's utterances under one channel."""
+    """The utterances of a speaker under one channel."""
 
     name: str
     channel: Channel
@@ -82,7 +82,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Summary:
-    """What was made: counts per split and hours of speech."""
+    """Counts per split and hours of speech."""
 
     speakers: dict[str, int]
     utterances: dict[str, int]
@@ -91,10 +91,10 @@ class Summary:
 
 
 def generate(out: StrPath, plan: Plan, *, jobs: int = 1) -> Summary | None:
-    """Make the corpus of a plan at `out`, in `jobs` processes; the result does not depend on their number.
+    """Make the corpus of a plan in `out`, with `jobs` processes; the result does not depend on `jobs`.
 
-    Returns None when `out` holds this very corpus already. Raises InputError for a plan that gives no trials, or when
-    `out` holds something else; RunError when the synthesiser fails.
+    Returns None if `out` already holds this corpus. Raises InputError for a plan that gives no trials, and if `out`
+    holds something else; RunError if the synthesiser fails.
     """
     _check(plan)
     target = Path(out)
@@ -109,7 +109,7 @@ def generate(out: StrPath, plan: Plan, *, jobs: int = 1) -> Summary | None:
 
 
 def draw(plan: Plan) -> list[Speaker]:
-    """The speakers of a plan with all that is drawn for them but the samples of their noise."""
+    """The speakers of a plan with all their random choices except the noise samples."""
     counts = plan.splits()
     per_speaker = plan.sessions * plan.utterances
     texts = iter(sentences(np.random.default_rng([plan.seed, 0]), sum(counts.values()) * per_speaker))
@@ -128,7 +128,7 @@ def draw(plan: Plan) -> list[Speaker]:
 
 
 def _draw_session(name: str, voice: Voice, texts: list[str], rng: np.random.Generator) -> Session:
-    pitch_shift, rate_factor = rng.normal(0, 4), rng.uniform(0.92, 1.08)  # nobody sounds the same every day
+    pitch_shift, rate_factor = rng.normal(0, 4), rng.uniform(0.92, 1.08)  # variation between sessions
     utterances = tuple(voice.say(text, pitch_shift, rate_factor, rng) for text in texts)
     return Session(name, draw_channel(rng), utterances)
 
@@ -139,15 +139,15 @@ def _check(plan: Plan) -> None:
         if count < least:
             raise InputError(f"{count} {split} speakers: at least {least} needed (--{split}-speakers)")
     if plan.sessions < 2:
-        raise InputError(f"{plan.sessions} sessions: at least 2 needed, targets cross sessions (--sessions)")
+        raise InputError(f"{plan.sessions} sessions: at least 2 needed for target trials across sessions (--sessions)")
     if plan.utterances < 1:
         raise InputError(f"{plan.utterances} utterances: at least 1 needed (--utterances)")
     if plan.seed < 0:
-        raise InputError(f"seed {plan.seed}: cannot be negative (--seed)")
+        raise InputError(f"seed {plan.seed}: must not be negative (--seed)")
 
 
 def _is_there(target: Path, plan: Plan) -> bool:
-    """Whether `target` holds the corpus of `plan`; refuses a target with anything else in it."""
+    """Whether `target` holds the corpus of `plan`. Raises InputError if it holds anything else."""
     if target.is_dir() and not any(target.iterdir()):
         return False
     if (target / MANIFEST).is_file():
@@ -155,10 +155,10 @@ def _is_there(target: Path, plan: Plan) -> bool:
         if found == {"version": VERSION, **asdict(plan)}:
             return True
         raise InputError(
-            f"{target}: a corpus of other settings (see its {MANIFEST}); remove it or choose another place"
+            f"{target}: holds a corpus with other settings (see its {MANIFEST}); remove it or choose another folder"
         )
     if target.exists():
-        raise InputError(f"{target}: exists and is no synthetic corpus; choose another place")
+        raise InputError(f"{target}: exists and is not a synthetic corpus; choose another folder")
     return False
 
 
@@ -179,7 +179,7 @@ def _speak(speakers: list[Speaker], data: Path, root: Path, jobs: int) -> list[R
 def _in_parallel(
     work: Callable[[Speaker], list[Recording]], speakers: list[Speaker], jobs: int
 ) -> Iterator[list[Recording]]:
-    """`work` of each speaker as it gets done; the first failure ends the rest."""
+    """The results of `work` for each speaker, in order of completion; the first failure cancels the rest."""
     if jobs == 1:
         yield from map(work, speakers)
         return
@@ -189,13 +189,13 @@ def _in_parallel(
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
-            raise RunError(f"a worker died ({error}); try again with fewer --jobs") from error
+            raise RunError(f"a worker process died ({error}); try fewer --jobs") from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def speak(speaker: Speaker, data: Path, root: Path) -> list[Recording]:
-    """Speak, record and write all utterances of one speaker, as `root`/SPLIT/SPEAKER/SESSION/UTTERANCE.flac."""
+    """Synthesise, record and write all utterances of one speaker as `root`/SPLIT/SPEAKER/SESSION/UTTERANCE.flac."""
     utterances = [utterance for session in speaker.sessions for utterance in session.utterances]
     spoken, rate = synthesise(data, f"{speaker.voice.accent}+{speaker.name}", utterances)
     clean = iter(audio.resample(audio.from_int16(np.asarray(samples)), rate, RATE) for samples in spoken)
@@ -222,7 +222,7 @@ def speak(speaker: Speaker, data: Path, root: Path) -> list[Recording]:
 
 
 def _write_lists(part: Path, target: Path, recordings: list[Recording], seed: int) -> Summary:
-    """Data directories and trial lists in `part`, with the paths that hold once it stands at `target`."""
+    """Write data directories and trial lists to `part`, with the paths of its final place `target`."""
     rows = {split: [r for r in recordings if r.split == split] for split in ("train", "dev", "eval")}
     trials = {}
     for split, of_split in rows.items():
@@ -261,7 +261,7 @@ def _write_lists(part: Path, target: Path, recordings: list[Recording], seed: in
 
 
 def _nontargets(speakers: list[str], pitch_classes: list[str]) -> int:
-    """As many non-target trials as there are, up to MAX_NONTARGETS."""
+    """The number of possible non-target trials, at most MAX_NONTARGETS."""
     of_speaker = Counter(zip(pitch_classes, speakers))
     of_class = Counter(pitch_classes)
     pairs = sum(n * n for n in of_class.values()) - sum(n * n for n in of_speaker.values())

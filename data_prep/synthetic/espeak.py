@@ -1,11 +1,11 @@
-"""libespeak-ng, from the package espeakng-loader, in a process of its own.
+"""Speech synthesis by libespeak-ng (package espeakng-loader) in a separate process.
 
-The library keeps global state (phases of its oscillators run on from one utterance to the next), and a crash in it ends
-the process. So one speaker is one short-lived process, `python -m data_prep.synthetic.espeak`, that reads a JSON
-request from standard input and writes samples to standard output: the same request gives the same samples to the bit,
-whatever was spoken elsewhere. This module imports neither numpy nor anything else that takes time to load.
+The library keeps global state (oscillator phases continue from one utterance to the next), and its crashes end the
+process. So each speaker gets a short-lived process, `python -m data_prep.synthetic.espeak`, that reads a JSON request
+from standard input and writes samples to standard output: equal requests give bit-identical samples. This module
+imports neither numpy nor anything else that is slow to load.
 
-The library is GPL-3; this is the one module that loads it.
+The library is GPL-3; only this module loads it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from spkver.errors import InputError, RunError, load_optional
 _SYNCHRONOUS, _DONT_EXIT = 2, 0x8000
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 _UTF8 = 1
-_SECONDS = 120.0  # for one speaker, where a fraction of a second is usual
+_SECONDS = 120.0  # for one speaker; usually a fraction of a second is enough
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """What to say and how: rate in words per minute, pitch and its range in 0..100 where 50 is the voice's own."""
+    """Text, rate in words per minute, and pitch and pitch range in 0..100, where 50 is the default of the voice."""
 
     text: str
     rate: int = 175
@@ -54,16 +54,16 @@ def prepare_data(directory: Path, variants: Mapping[str, str]) -> None:
         for accent in (source / "lang" / "gmw").glob("en*"):
             shutil.copyfile(accent, accents / accent.name)
     except OSError as error:
-        raise InputError(f"{error.filename}: not the data of libespeak-ng; install espeakng-loader again") from error
+        raise InputError(f"{error.filename}: not the data of libespeak-ng; reinstall espeakng-loader") from error
     for name, text in variants.items():
         (voices / name).write_text(text, encoding="utf-8")
 
 
 def synthesise(data: Path, voice: str, utterances: Sequence[Utterance]) -> tuple[list[array[int]], int]:
-    """The 16-bit samples of each utterance, and their sample rate in Hz, from a process of its own.
+    """The 16-bit samples of each utterance, and their sample rate in Hz, from a separate process.
 
-    `data` is a directory made by `prepare_data`, `voice` an accent and a variant as in `en-us+NAME`.
-    Raises RunError when the library fails or crashes.
+    data: a directory made by `prepare_data`; voice: accent and variant, as in `en-us+NAME`
+    Raises RunError if the library fails or crashes.
     """
     request = {
         "library": str(_loader().get_library_path()),
@@ -77,7 +77,7 @@ def synthesise(data: Path, voice: str, utterances: Sequence[Utterance]) -> tuple
             command, input=json.dumps(request).encode(), capture_output=True, timeout=_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise RunError(f"libespeak-ng said nothing for {_SECONDS:.0f} s (voice {voice})") from error
+        raise RunError(f"libespeak-ng did not finish in {_SECONDS:.0f} s (voice {voice})") from error
     if done.returncode:
         words = done.stderr.decode(errors="replace").strip().splitlines()
         raise RunError(
@@ -87,7 +87,7 @@ def synthesise(data: Path, voice: str, utterances: Sequence[Utterance]) -> tuple
     reply = json.loads(header)
     samples = array("h", payload)
     if len(samples) != sum(reply["lengths"]) or not all(reply["lengths"]):
-        raise RunError(f"libespeak-ng gave {len(samples)} samples of {sum(reply['lengths'])} (voice {voice})")
+        raise RunError(f"libespeak-ng returned {len(samples)} samples of {sum(reply['lengths'])} (voice {voice})")
     ends = [sum(reply["lengths"][: i + 1]) for i in range(len(utterances))]
     return [samples[end - n : end] for end, n in zip(ends, reply["lengths"])], reply["sample_rate"]
 
@@ -100,11 +100,11 @@ def _data_path() -> Path:
     try:
         return Path(_loader().get_data_path())
     except RuntimeError as error:
-        raise InputError(f"espeakng-loader without its data ({error}); install it again") from error
+        raise InputError(f"espeakng-loader lacks its data ({error}); reinstall it") from error
 
 
 def _serve() -> None:
-    """The child: one request from standard input, samples to standard output."""
+    """Child process: read a request from standard input, write samples to standard output."""
     request = json.load(sys.stdin)
     library = ctypes.CDLL(request["library"])
     pieces: list[bytes] = []

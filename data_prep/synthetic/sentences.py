@@ -1,4 +1,4 @@
-"""A small English grammar: some hundred words, and more sentences than any corpus needs."""
+"""A small English grammar of a few hundred words that generates random sentences."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def sentence(rng: np.random.Generator) -> str:
 
 
 def sentences(rng: np.random.Generator, count: int) -> list[str]:
-    """`count` sentences, no two of them alike."""
+    """`count` distinct sentences."""
     found: dict[str, None] = {}
     while len(found) < count:
         found[sentence(rng)] = None

@@ -1,4 +1,4 @@
-"""Who speaks: the parameters of one synthetic voice, drawn per speaker, and espeak's voice-variant file of it."""
+"""The parameters of a synthetic voice, drawn per speaker, and its espeak voice-variant file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from data_prep.synthetic.espeak import Utterance
 
 ACCENTS = ("en", "en-us", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc")
 
-# pitch class: median pitch in Hz, median vocal-tract factor on formant frequencies (espeak's own voice is 1.0)
+# pitch class: median pitch in Hz, median vocal-tract factor on formant frequencies (1.0 for espeak's default voice)
 _CLASSES = {"m": (110.0, 0.98), "f": (185.0, 1.12)}
 _FORMANTS = 9  # espeak's formants 0 (below F1) to 8
 
@@ -54,7 +54,7 @@ class Voice:
         return "\n".join(lines) + "\n"
 
     def say(self, text: str, pitch_shift: float, rate_factor: float, rng: np.random.Generator) -> Utterance:
-        """One utterance, its pitch and rate moved by the session's mood and a little by chance."""
+        """One utterance, with the session's shift of pitch and rate and a small random variation."""
         return Utterance(
             text,
             rate=round(self.rate * rate_factor * rng.uniform(0.96, 1.04)),
@@ -64,7 +64,7 @@ class Voice:
 
 
 def draw_voice(rng: np.random.Generator, pitch_class: str) -> Voice:
-    """A voice of a pitch class, `m` or `f`; pitch and vocal tract overlap within a class and a little across."""
+    """A voice of a pitch class, `m` or `f`; pitch and vocal tract overlap within classes, slightly across them."""
     median, tract = _CLASSES[pitch_class]
     base = median * np.exp(np.clip(rng.normal(0, 0.16), -0.35, 0.35))
     factor = tract * (1 + np.clip(rng.normal(0, 0.075), -0.15, 0.15))

@@ -103,7 +103,7 @@ def test_an_unknown_model_and_a_missing_list_are_named(
     _, err = prep("cnceleb", root, tmp_path / "data", code=2)
     assert "trials.lst: the model 'id00800-enroll' is not in" in err
     (root / "CN-Celeb_flac/dev/dev.lst").unlink()
-    with pytest.raises(InputError, match=r"no dev/dev\.lst"):
+    with pytest.raises(InputError, match=r"dev/dev\.lst not found"):
         cnceleb.prepare(Tree.read(root))
     with pytest.raises(InputError, match="no recordings found"):
         cnceleb.prepare(Tree.read(root / "CN-Celeb_flac" / "eval"))

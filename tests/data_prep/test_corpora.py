@@ -92,8 +92,8 @@ def test_common_voice_durations_are_read_where_published(welsh: Path, write: Wri
             r"validated\.tsv:3: '../../secret.mp3' is not",
         ),
         ([HEADER, f"{CLIENT['a']}\t/etc/passwd" + "\t" * 8], r"validated\.tsv:2: '/etc/passwd' is not a path below"),
-        ([HEADER.replace("path", "file"), *ROWS], r"validated\.tsv:1: no column 'path'; it has client_id, file"),
-        ([HEADER, "a\tb"], r"validated\.tsv: not a table separated by tabs"),
+        ([HEADER.replace("path", "file"), *ROWS], r"validated\.tsv:1: no column 'path'; the columns are client_id, file"),
+        ([HEADER, "a\tb"], r"validated\.tsv: not a tab-separated table"),
     ],
 )
 def test_a_spoilt_table_of_common_voice_is_named(welsh: Path, write: Write, lines: list[str], message: str) -> None:
@@ -166,7 +166,7 @@ def test_rirs(tmp_path: Path, record: Record, write: Write, prep: Prep) -> None:
     with pytest.raises(InputError, match="rir_list:1: expected '--rir-id ID --room-id ROOM PATH'"):
         rirs.prepare(Tree.read(root))
     (root / real / "rir_list").unlink()
-    with pytest.raises(InputError, match="no real_rirs_isotropic_noises/rir_list"):
+    with pytest.raises(InputError, match="real_rirs_isotropic_noises/rir_list not found"):
         rirs.prepare(Tree.read(root))
 
 

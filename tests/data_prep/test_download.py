@@ -141,12 +141,12 @@ def test_fetch(tmp_path: Path, server: Server, capsys: pytest.CaptureFixture, na
     fetch(wanted, tmp_path)
     assert unpacked(tmp_path) == CONTENT
     assert capsys.readouterr().out == (
-        f"{name}: 2 files, {len(content)} bytes, checksum as published; the archive can be deleted\n"
+        f"{name}: 2 files, {len(content)} bytes, checksum correct; the archive can be deleted\n"
     )
     assert {path.name for path in tmp_path.iterdir()} == {name, "corpus", ".downloaded"}
     (tmp_path / name).unlink()
     fetch(wanted, tmp_path)
-    assert capsys.readouterr().out == f"{name}: fetched before\n"
+    assert capsys.readouterr().out == f"{name}: already downloaded\n"
     assert len(server.asked) == 1
 
 
@@ -183,7 +183,9 @@ def test_a_later_run_goes_on_where_an_earlier_one_stopped(tmp_path: Path, server
     content = tar(CONTENT, "w:")
     wanted = archive(server, content, "corpus.tar", digest=md5(content))
     server.cut = [1000] * _download._TRIES
-    with pytest.raises(RunError, match=r"corpus\.tar: the connection ended early, 6 times; run again to go on"):
+    with pytest.raises(
+        RunError, match=r"corpus\.tar: the connection ended early, in each of 6 attempts; run the command again"
+    ):
         fetch(wanted, tmp_path)
     assert (tmp_path / "corpus.tar.part").stat().st_size == 1000 * _download._TRIES
     server.cut, server.asked = [], []
@@ -224,8 +226,8 @@ def test_a_piece_too_long_is_fetched_anew(tmp_path: Path, server: Server) -> Non
 def test_what_is_not_as_published_is_removed(tmp_path: Path, server: Server) -> None:
     content = tar(CONTENT)
     for published, message in (
-        ({"size": 5}, f"{len(content)} bytes, published are 5; it was removed, run again"),
-        ({"digest": md5(b"")}, f"its md5 is {md5(content)[4:]}, published is {md5(b'')[4:]}; it was removed"),
+        ({"size": 5}, f"has {len(content)} bytes, expected 5; the file was removed, run again"),
+        ({"digest": md5(b"")}, f"md5 is {md5(content)[4:]}, expected {md5(b'')[4:]}; the file was removed"),
     ):
         with pytest.raises(RunError, match=message):
             fetch(archive(server, content, **published), tmp_path)
@@ -249,17 +251,17 @@ def test_servers_that_are_busy_are_asked_again(tmp_path: Path, server: Server) -
     fetch(archive(server, tar(CONTENT)), tmp_path)
     assert len(server.asked) == 3
     server.refuse = [503] * 9
-    with pytest.raises(RunError, match=r"503 .*6 times; run again"):
+    with pytest.raises(RunError, match=r"HTTP 503 .*6 attempts; run the command again"):
         fetch(archive(server, tar(CONTENT), "other.tar.gz"), tmp_path)
 
 
 def test_servers_without_it(tmp_path: Path, server: Server) -> None:
-    with pytest.raises(RunError, match=r"/x\.tar\.gz: the server says 404 Not Found; try another --mirror"):
+    with pytest.raises(RunError, match=r"/x\.tar\.gz: HTTP 404 Not Found; try another --mirror"):
         fetch(Archive((f"{server.url}/x.tar.gz",)), tmp_path)
     assert len(server.asked) == 1
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        with pytest.raises(RunError, match="refused, 6 times"):
+        with pytest.raises(RunError, match="refused, in each of 6 attempts"):
             fetch(Archive((f"http://127.0.0.1:{closed.getsockname()[1]}/x.tar.gz",)), tmp_path)
 
 
@@ -267,7 +269,7 @@ def test_a_disk_that_cannot_hold_it_is_told_before(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_download.shutil, "disk_usage", lambda _: type("usage", (), {"free": 10}))
-    with pytest.raises(RunError, match=r"bytes, but .* has 10 free; nothing was fetched"):
+    with pytest.raises(RunError, match=r"bytes, but .* has 10 free; nothing was downloaded"):
         fetch(archive(server, tar(CONTENT)), tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -278,7 +280,7 @@ def test_members_that_would_leave_the_folder(
     tmp_path: Path, server: Server, name: str, pack: Callable[[dict[str, bytes]], bytes]
 ) -> None:
     suffix = "zip" if pack is zipped else "tar.gz"
-    with pytest.raises(InputError, match=f"corpus.{suffix}: its member '{name}' would leave"):
+    with pytest.raises(InputError, match=f"corpus.{suffix}: the member '{name}' points outside"):
         fetch(archive(server, pack({"corpus/a.wav": b"a", name: b"x"}), f"corpus.{suffix}"), tmp_path / "in")
     assert {path.name for path in tmp_path.iterdir()} == {"in"}
 
@@ -286,7 +288,7 @@ def test_members_that_would_leave_the_folder(
 @pytest.mark.parametrize("content", [b"no archive", b"", *CUT])
 @pytest.mark.parametrize("name", ["corpus.tar.gz", "corpus.zip"])
 def test_archives_that_are_none(tmp_path: Path, server: Server, content: bytes, name: str) -> None:
-    with pytest.raises(RunError, match=f"{name}: damaged or cut short"):
+    with pytest.raises(RunError, match=f"{name}: damaged or truncated"):
         fetch(archive(server, content, name), tmp_path)
     assert not (tmp_path / ".downloaded").exists()
 
@@ -315,13 +317,13 @@ def test_a_corpus_from_the_server_to_a_data_directory(
 
 def test_the_option_fetches_before_it_prepares(tmp_path: Path, server: Server, prep: Prep) -> None:
     _, err = prep("librispeech", tmp_path / "root", tmp_path / "data", "--download", "--mirror", server.url, code=1)
-    assert "/resources/31/dev-clean-2.tar.gz: the server says 404" in err
+    assert "/resources/31/dev-clean-2.tar.gz: HTTP 404" in err
 
 
 def test_options_of_a_download_that_was_not_asked_for(tmp_path: Path, prep: Prep) -> None:
     for option in (("--part", "dev-clean"), ("--mirror", "https://openslr.elda.org")):
         _, err = prep("librispeech", tmp_path, tmp_path / "data", *option, code=2)
-        assert "say what --download fetches" in err
+        assert "--part and --mirror need --download" in err
 
 
 def test_sources_are_complete() -> None:

@@ -55,8 +55,8 @@ def test_a_recording_that_cannot_be_opened_stays_in_for_packing_to_reject(tmp_pa
     ("files", "message"),
     [
         ([], "no recordings found; expected"),
-        (["a.wav", "ann/b.wav"], "a.wav: outside any speaker's folder"),
-        (["ann b/a.wav", "ann_b/a.wav"], "would both be speaker 'ann_b'"),
+        (["a.wav", "ann/b.wav"], "a.wav: not in a speaker folder"),
+        (["ann b/a.wav", "ann_b/a.wav"], "would both become speaker 'ann_b'"),
     ],
 )
 def test_what_is_no_such_folder(tmp_path: Path, files: list[str], message: str) -> None:

@@ -116,12 +116,12 @@ def test_what_is_not_the_corpus(tmp_path: Path, tree: Path, published: Path) -> 
     with pytest.raises(InputError, match=r"neither speakers\.tsv nor train/wav\.scp"):
         speechocean762.prepare(Tree.read(tmp_path))
     record(tree / "train" / "0099" / "000991.opus")
-    with pytest.raises(InputError, match=r"speakers\.tsv: speaker '0099' is not described \(1 such"):
+    with pytest.raises(InputError, match=r"speakers\.tsv: speaker '0099' has no gender or age \(1 such"):
         speechocean762.prepare(Tree.read(tree))
     (published / "train" / "utt2spk").write_text("000011\t0001\n")
     with pytest.raises(InputError, match="utt2spk: no speaker for '000012'"):
         speechocean762.prepare(Tree.read(published))
-    with pytest.raises(InputError, match="5 development speakers wanted of 1"):
+    with pytest.raises(InputError, match="5 development speakers requested, but there are 1"):
         speechocean762.choose_dev(from_columns(["a"], ["a"], ["a"], genders=["f"], ages=["6"]), 5, 0)
 
 

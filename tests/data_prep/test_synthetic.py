@@ -204,7 +204,7 @@ def test_what_is_there_is_kept(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="other settings"):
         generate(corpus, dataclasses.replace(TINY, seed=2))
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="no synthetic corpus"):
+    with pytest.raises(InputError, match="not a synthetic corpus"):
         generate(tmp_path, TINY)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 

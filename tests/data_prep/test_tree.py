@@ -74,7 +74,7 @@ def test_any_names(tmp_path_factory: pytest.TempPathFactory, names: set[tuple[st
         data = folder.prepare(Tree.read(root, durations=False))
         write_datadir(base / "data", data)
     except InputError as error:
-        reasons = ("line ends or control characters", "occurs again", "would both be speaker")
+        reasons = ("line ends or control characters", "occurs again", "would both become speaker")
         assert any(reason in str(error) for reason in reasons)
         assert not (base / "data").exists()
         return
@@ -111,10 +111,10 @@ def test_names_become_words() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"speakers": ["s 1", "s_1"]}, "'s 1' and 's_1' would both be speaker 's_1': rename one"),
-        ({"ids": ["u\t", "u_"]}, r"'u\\t' and 'u_' would both be utterance 'u_'"),
-        ({"recordings": ["r 1", "r_1"]}, "would both be recording 'r_1'"),
-        ({"speakers": ["s", "s"], "sessions": ["d 1", "d_1"]}, "'s/d 1' and 's/d_1' would both be session 's/d_1'"),
+        ({"speakers": ["s 1", "s_1"]}, "'s 1' and 's_1' would both become speaker 's_1'; rename one"),
+        ({"ids": ["u\t", "u_"]}, r"'u\\t' and 'u_' would both become utterance 'u_'"),
+        ({"recordings": ["r 1", "r_1"]}, "would both become recording 'r_1'"),
+        ({"speakers": ["s", "s"], "sessions": ["d 1", "d_1"]}, "'s/d 1' and 's/d_1' would both become session 's/d_1'"),
     ],
 )
 def test_two_names_that_become_one(changed: dict[str, list[str]], message: str) -> None:
@@ -141,7 +141,7 @@ def test_strange_trees_are_refused_or_prepared(prepare: Callable, names: list[st
 
 def test_two_files_of_a_name_are_refused(tmp_path: Path, record: Record) -> None:
     root = record(tmp_path / "root", "ann/a b.wav", "ann/a_b.wav")
-    with pytest.raises(InputError, match=r"would both be utterance 'ann/a_b\.wav'"):
+    with pytest.raises(InputError, match=r"would both become utterance 'ann/a_b\.wav'"):
         folder.prepare(Tree.read(root))
 
 

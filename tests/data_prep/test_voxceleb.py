@@ -39,8 +39,8 @@ def test_voxceleb1(tmp_path: Path, record: Record, prep: Prep, dev: str, test: s
     write(root / "lists" / "list_test_all2.txt", f"1 {TEST[0]} id10777/absent/00001.wav", f"0 {TEST[0]} {TEST[2]}")
     out, _ = prep("voxceleb1", root, tmp_path / "data")
     assert f"{tmp_path}/data/dev: 3 utterances, 2 speakers\n" in out
-    assert "list_test_all2.txt: left out, 1 of the 3 recordings it names are not here, such as id10777/absent/" in out
-    assert f"{tmp_path}/data/trials/O.txt: 2 trials, named as VoxCeleb1-O, cleaned, though that has 37611" in out
+    assert "list_test_all2.txt: not copied, 1 of its 3 recordings are missing, e.g. id10777/absent/" in out
+    assert f"{tmp_path}/data/trials/O.txt: 2 trials, named as VoxCeleb1-O, cleaned, which has 37611" in out
     everyone = read_datadir(tmp_path / "data" / "all")
     assert everyone.ids == sorted(DEV + TEST)
     data = read_datadir(tmp_path / "data" / "test")
@@ -70,7 +70,7 @@ def test_wav_is_taken_before_what_it_was_made_of(tmp_path: Path, record: Record)
 def test_without_its_table_the_split_is_known_all_the_same(tmp_path: Path, record: Record, prep: Prep) -> None:
     root = record(tmp_path / "root", *DEV, *TEST)
     out, _ = prep("voxceleb1", root, tmp_path / "data", "--no-durations")
-    assert "no vox1_meta.csv below it, so genders and nationalities are not known" in out
+    assert "no vox1_meta.csv found; genders and nationalities are unknown" in out
     data = read_datadir(tmp_path / "data" / "test")
     assert (set(data.speakers), data.column("gender"), data.column("seconds")) == ({"id10270", "id10309"}, None, None)
 
@@ -79,7 +79,7 @@ def test_without_its_table_the_split_is_known_all_the_same(tmp_path: Path, recor
 @pytest.mark.parametrize(
     ("size", "name", "what"),
     [
-        (37_720, "O_original", "VoxCeleb1-O as first published: other error rates"),
+        (37_720, "O_original", "VoxCeleb1-O, original; error rates differ"),
         (37_611, "O", "VoxCeleb1-O, cleaned"),
     ],
 )
@@ -90,7 +90,7 @@ def test_lists_are_recognised_by_their_size(
     found, said = _voxceleb.identify(file)
     assert found == name
     assert said.startswith(what)
-    assert ("though the file is named" in said) == (
+    assert ("the file is named" in said) == (
         named in {"O": "veri_test.txt", "O_original": "veri_test2.txt"}[name]
     )
     assert len(read_trials(file)) == size
@@ -99,12 +99,12 @@ def test_lists_are_recognised_by_their_size(
 def test_a_list_from_elsewhere(tmp_path: Path, record: Record, prep: Prep, write: Write) -> None:
     mine = write(tmp_path / "mine.txt", *PAIRS)
     out, _ = prep("voxceleb1", record(tmp_path / "root", *TEST), tmp_path / "data", "--list", mine)
-    assert f"{tmp_path}/data/trials/mine.txt: 2 trials, not a list that is known here\n" in out
+    assert f"{tmp_path}/data/trials/mine.txt: 2 trials, unknown list\n" in out
 
 
 def test_a_list_of_another_size_is_known_by_its_name_or_not_at_all(tmp_path: Path, write: Write) -> None:
     assert _voxceleb.identify(write(tmp_path / "veri_test.txt", *PAIRS))[0] == "O_original"
-    assert _voxceleb.identify(write(tmp_path / "mine.txt", *PAIRS)) == ("mine", "not a list that is known here")
+    assert _voxceleb.identify(write(tmp_path / "mine.txt", *PAIRS)) == ("mine", "unknown list")
 
 
 @pytest.mark.parametrize("meta", [True, False])
@@ -159,5 +159,5 @@ def test_no_corpus(tmp_path: Path, record: Record) -> None:
 @pytest.mark.parametrize("module", ["voxceleb1", "voxceleb2"])
 def test_download_says_what_to_do(tmp_path: Path, prep: Prep, module: str) -> None:
     _, err = prep(module, tmp_path, tmp_path / "data", "--download", code=2)
-    assert "on request only: ask its authors there" in err
+    assert "must be requested from its authors" in err
     assert "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/" in err
