@@ -1,6 +1,6 @@
-"""Importing torchaudio and speechbrain where torchaudio's compiled part does not fit the torch that is installed.
+"""Import torchaudio and speechbrain even if the compiled extension of torchaudio does not match the installed torch.
 
-PyPI's torchaudio is built for CUDA and does not load beside a torch for CPUs, though its Python part (Kaldi's fbank,
+The torchaudio on PyPI is built for CUDA and does not load beside a CPU-only torch, but its Python part (Kaldi's fbank,
 resampling, transforms) needs no compiled code. speechbrain imports torchaudio.
 """
 
@@ -17,9 +17,9 @@ EXTENSION = "torchaudio._extension"
 
 
 def torchaudio() -> ModuleType:
-    """The module torchaudio, without its compiled part where that cannot load.
+    """The module torchaudio, without its compiled extension if that does not load.
 
-    Raises InputError where it is not installed, or its Python part does not load either.
+    Raises InputError if torchaudio is not installed, or if its Python part does not load either.
     """
     try:
         return importlib.import_module("torchaudio")
@@ -30,14 +30,14 @@ def torchaudio() -> ModuleType:
 
 
 def speechbrain() -> ModuleType:
-    """The module speechbrain. Raises InputError where it, or the torchaudio that it imports, cannot be loaded."""
+    """The module speechbrain. Raises InputError if it, or the torchaudio that it imports, does not load."""
     torchaudio()
     try:
         module = importlib.import_module("speechbrain")
     except (ImportError, OSError, AttributeError) as error:
         raise InputError(f"this needs speechbrain: pip install speechbrain ({error})") from error
-    # its aliases of old module names import packages that may not be there as soon as anything looks at them, which
-    # tools that walk through all modules do (inspect, hypothesis)
+    # its aliases of old module names import optional packages on any attribute access, for example by tools that
+    # inspect all modules (inspect, hypothesis)
     for name, loaded in list(sys.modules.items()):
         if name.startswith("speechbrain.") and type(loaded).__name__ in ("LazyModule", "DeprecatedModuleRedirect"):
             del sys.modules[name]
@@ -45,8 +45,8 @@ def speechbrain() -> ModuleType:
 
 
 def transformers() -> ModuleType:
-    """The module transformers. Raises InputError where it, or the torchaudio that it imports, cannot be loaded."""
-    with contextlib.suppress(InputError):  # it does without, but not with one that does not load
+    """The module transformers. Raises InputError if it does not load."""
+    with contextlib.suppress(InputError):  # works without torchaudio, but not with a broken one
         torchaudio()
     return load_optional("transformers", "ssl")
 
@@ -61,6 +61,6 @@ def _without_extension(reason: Exception) -> ModuleType:
     except (ImportError, OSError, AttributeError) as error:
         del sys.modules[EXTENSION]
         raise InputError(
-            f"torchaudio does not load beside this torch ({reason}), nor without its compiled part ({error}); "
-            "install the torchaudio of torch's own version"
+            f"torchaudio does not load with this torch ({reason}), nor without its compiled extension ({error}); "
+            "install the torchaudio version that matches torch"
         ) from error

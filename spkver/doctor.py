@@ -1,6 +1,6 @@
-"""What this installation can do: versions, device, what loads and what does not and why, and the room on its disks.
+"""Check the installation: versions, device, which dependencies load, and free disk space.
 
-Nothing is imported before it is probed, and every line comes as soon as it is known.
+Each dependency is imported when it is probed, and each result is yielded at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from spkver import __version__, compat
 from spkver.files import readable_size
 from spkver.packs.layout import INDEX
 
-# What the toolkit is installed with, and its optional parts: {extra: (module, what it is for)}
+# Required modules, and optional ones: {extra: (module, purpose)}
 REQUIRED = ("numpy", "scipy", "soundfile", "pyarrow", "pydantic", "yaml", "click", "tqdm", "safetensors", "torch")
 OPTIONAL = {
     "plot": ("matplotlib", "DET curves and plots"),
@@ -46,7 +46,7 @@ _DISTRIBUTIONS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was looked at, what was found, and whether the toolkit lacks something without it."""
+    """One line of the report: what was checked, the result, and whether a required part is broken."""
 
     name: str
     found: str
@@ -54,7 +54,7 @@ class Finding:
 
 
 def examine(folder: Path | None = None) -> Iterator[Finding]:
-    """Look at this installation and at the packs and models below `folder` (the current directory)."""
+    """Check this installation, and the packs and models below `folder` (None: the current directory)."""
     yield Finding("spkver", f"{__version__} in {Path(__file__).parent}")
     yield Finding("Python", f"{platform.python_version()} ({sys.executable})")
     yield Finding("system", f"{platform.platform()}, {_cpus()}")
@@ -74,14 +74,14 @@ def examine(folder: Path | None = None) -> Iterator[Finding]:
 
 
 def _probe(module: str, load: Callable[[str], Any], *, required: bool, purpose: str = "", extra: str = "") -> Finding:
-    """Import a module. What stops it may be any error at all, so any is told."""
+    """Import a module; report any error, since importing may raise anything."""
     try:
         load(module)
     except Exception as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         remedy = f"; for {purpose}: pip install 'spkver[{extra}]'" if extra else ""
         return Finding(module, f"does not load: {why}{remedy}", broken=required)
-    note = " (its compiled part does not load; what is used here needs none)" if _without_extension(module) else ""
+    note = " (its compiled extension does not load; spkver does not need it)" if _without_extension(module) else ""
     return Finding(module, f"{_version(module)}{note}{f', {purpose}' if purpose else ''}")
 
 
@@ -89,7 +89,7 @@ def _version(module: str) -> str:
     try:
         return importlib.metadata.version(_DISTRIBUTIONS.get(module, module))
     except importlib.metadata.PackageNotFoundError:
-        return "version not known"
+        return "unknown version"
 
 
 def _without_extension(module: str) -> bool:
@@ -117,13 +117,17 @@ def _device(torch: Any) -> str:
 
 def _bf16(torch: Any) -> str:
     if torch.cuda.is_available():
-        return "yes" if torch.cuda.is_bf16_supported(including_emulation=False) else "not in hardware: train in float32"
+        return (
+            "yes"
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else "no hardware support: train in float32"
+        )
     try:
         flags = Path("/proc/cpuinfo").read_text().split()
     except OSError:
-        return "not known for this CPU"
+        return "unknown for this CPU"
     fast = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags]
-    return f"yes ({', '.join(fast)})" if fast else "not in this CPU: it works, slowly; train in float32"
+    return f"yes ({', '.join(fast)})" if fast else "no hardware support: slow; train in float32"
 
 
 def _formats(soundfile: Any) -> str:
@@ -137,7 +141,7 @@ def _formats(soundfile: Any) -> str:
 
 
 def _kept(folder: Path) -> Iterator[Finding]:
-    """Packs and models where the commands of the README put them, and how much room there is."""
+    """Packs and models in their usual places, and free disk space."""
     packs = sorted(path.parent for pattern in ("*", "*/*") for path in folder.glob(f"{pattern}/{INDEX}"))
     models = sorted(folder.glob("exp/*/model"))
     for name, paths in (("packs", packs), ("models", models)):

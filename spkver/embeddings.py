@@ -1,8 +1,8 @@
 """The embeddings file: Parquet with columns id, speaker and embedding (a fixed-size list of float32).
 
-Its metadata says which model made it and with which front end, so that scoring can refuse to mix models. A column of
-null speakers means that they are not known. Windows of recordings have columns start and end too, in seconds, and an id
-then has many rows. Embeddings may be kept in fewer bits, as float16, or as int8 with a column `scale`.
+Its metadata holds the hash of the model and the front end, so that scoring can refuse to mix models. Unknown speakers
+are null. Embeddings of windows also have columns start and end, in seconds, and one id then has many rows. Embeddings
+may be stored as float16, or as int8 with a column `scale`.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from spkver.files import StrPath, atomic_file, json_object, refuse_newer
 
 _METADATA = b"spkver"
 _PART = 1 << 12  # rows decoded at a time
-_GROUP = 1 << 16  # rows or more in a row group, where rows come in parts
+_GROUP = 1 << 16  # minimum rows per row group when writing in parts
 DTYPES = ("float32", "float16", "int8")
 _INT8_MAX = 127
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Embeddings of utterances, as the network gives them (not normalised).
+    """Embeddings of utterances, not normalised.
 
-    ids: one for each row, distinct; vectors: finite float32 (rows, dim)
-    speakers: one for each row, "" where not known; None where none is known
-    model: the hash of the model that made them, "" where not known; front_end: its front end's config
-    times: of windows, start and end in seconds within the recording that the id names, float64 (rows, 2); an id then
-        has as many rows as there are windows of it, with distinct starts
-    Raises InputError naming the id of a vector that is not finite or of an id given twice.
+    ids: unique id of each row; vectors: finite float32 (rows, dim)
+    speakers: speaker of each row, "" if unknown; None if all are unknown
+    model: hash of the model, "" if unknown; front_end: config of its front end
+    times: start and end of windows in seconds within the recording of the id, float64 (rows, 2); an id then has one row
+        per window, with distinct starts
+    Raises InputError naming the id, for a vector that is not finite and for a duplicate id.
     """
 
     ids: list[str]
@@ -50,17 +50,17 @@ class Embeddings:
 
     def __post_init__(self) -> None:
         if self.vectors.dtype != np.float32 or self.vectors.ndim != 2 or not self.vectors.shape[1]:
-            raise InputError(f"embeddings are float32 (rows, dim), got {self.vectors.dtype} {self.vectors.shape}")
+            raise InputError(f"embeddings must be float32 (rows, dim), got {self.vectors.dtype} {self.vectors.shape}")
         columns = [self.ids] if self.speakers is None else [self.ids, self.speakers]
         if any(len(column) != len(self.vectors) for column in columns):
-            raise InputError(f"{len(self.vectors)} embeddings need as many ids and speakers")
+            raise InputError(f"{len(self.vectors)} embeddings, but another number of ids or speakers")
         finite = np.isfinite(self.vectors).all(axis=1)
         if not finite.all():
             raise InputError(f"the embedding of '{self.ids[int(np.argmin(finite))]}' is not finite")
         names = pa.array(self.ids, pa.string())
-        if self.times is not None:  # NaN fails the comparison, and infinity
+        if self.times is not None:  # NaN and infinity also fail the comparison
             if self.times.shape != (len(self.ids), 2) or not (np.diff(self.times, axis=1) > 0).all():
-                raise InputError("windows need a start and an end each, the end after the start")
+                raise InputError("each window needs a start and a later end")
             names = pc.binary_join_element_wise(names, pa.array(self.times[:, 0]).cast(pa.string()), "' at '")
         if (twice := lists.first_duplicate(names)) is not None:
             raise InputError(f"the id '{twice}' has two embeddings")
@@ -75,35 +75,35 @@ class Embeddings:
 
 
 def pack_vectors(vectors: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Vectors in fewer bits: float32 or float16 as they are, or int8 and a scale for each, float32 (rows,).
+    """Convert vectors to a storage type: float32 or float16, or int8 and a scale per vector, float32 (rows,).
 
-    int8 is symmetric: a vector's largest value becomes 127. Raises InputError for what float16 cannot hold.
+    int8 is symmetric: the largest magnitude of a vector becomes 127. Raises InputError for values beyond float16.
     """
     if dtype == "int8":
         scales = (np.abs(vectors).max(axis=1, initial=0) / np.float32(_INT8_MAX)).astype(np.float32)
-        # a vector of zeros, or of less than float32 can divide by 127, is zeros
+        # a vector of zeros, or of values too small to divide by 127, becomes zeros
         divisors = np.where(scales > 0, scales, np.inf)[:, None]
         return np.clip(np.rint(vectors / divisors), -_INT8_MAX, _INT8_MAX).astype(np.int8), scales
     with np.errstate(over="ignore"):
         values = vectors.astype(dtype, copy=False)
     if not np.isfinite(values).all():
-        raise InputError("the values are too large for float16: write float32 or int8")
+        raise InputError("values exceed the range of float16; write float32 or int8")
     return values, None
 
 
 def unpack_vectors(values: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
-    """The float32 (rows, dim) of what `pack_vectors` made."""
+    """Inverse of `pack_vectors`: float32 (rows, dim)."""
     vectors = values.astype(np.float32, copy=False)
     return vectors if scales is None else vectors * np.asarray(scales, np.float32)[:, None]
 
 
 def write_embeddings(path: StrPath, embeddings: Embeddings, dtype: str = "float32", *, mode: int | None = None) -> None:
-    """Write an embeddings file, whole or not at all; mode: who may read it, as for `files.atomic_file`."""
+    """Write an embeddings file atomically; mode: file permissions, as for `files.atomic_file`."""
     write_parts(path, [embeddings], dtype, mode=mode)
 
 
 def write_parts(path: StrPath, parts: Iterable[Embeddings], dtype: str = "float32", *, mode: int | None = None) -> int:
-    """Write an embeddings file that comes in parts, of one model and either all with times or none; at least one.
+    """Write an embeddings file in parts (at least one) of the same model, all with times or all without.
 
     Returns the number of rows.
     """
@@ -113,11 +113,11 @@ def write_parts(path: StrPath, parts: Iterable[Embeddings], dtype: str = "float3
     with atomic_file(path, mode) as part:
         schema = _table(first, dtype).schema
         repeated = ["speaker", *(["id"] if first.times is not None else [])]
-        if dtype == "int8":  # Parquet has no type of one byte, but its dictionaries have entries of one
-            repeated += ["embedding.list.element", "embedding.list.item"]  # as newer and older versions name it
+        if dtype == "int8":  # Parquet has no one-byte type, but its dictionary indices can be one byte
+            repeated += ["embedding.list.element", "embedding.list.item"]  # name in newer and older versions of pyarrow
         compression = {"id": "zstd", "speaker": "zstd"}
         with pq.ParquetWriter(part, schema, use_dictionary=repeated, compression=compression) as writer:
-            waiting: list[pa.Table] = []  # so that small parts do not become as many row groups
+            waiting: list[pa.Table] = []  # merge small parts into larger row groups
             for embeddings in itertools.chain([first], parts):
                 waiting.append(_table(embeddings, dtype))
                 rows += len(embeddings)
@@ -148,16 +148,16 @@ def _table(embeddings: Embeddings, dtype: str) -> pa.Table:
 def read_embeddings(path: StrPath) -> Embeddings:
     """Read an embeddings file.
 
-    Raises InputError naming the file, and the id of an embedding of another length or that is not finite.
+    Raises InputError naming the file, and the id of an embedding that has another length or is not finite.
     """
     with (
         lists.reading(path, "an embeddings file, which is Parquet"),
-        pq.ParquetFile(path) as file,  # read_table would take columns from directories named `a=b`
+        pq.ParquetFile(path) as file,  # read_table would add columns for directories named `a=b`
     ):
         names = file.schema_arrow.names
         for name in ("id", "embedding"):
             if name not in names:
-                raise InputError(f"{path}: no column '{name}', it has {', '.join(names)}")
+                raise InputError(f"{path}: no column '{name}'; the columns are {', '.join(names)}")
         table = file.read([name for name in ("id", "speaker", "start", "end", "scale") if name in names])
         ids = table.column("id").cast(pa.string())
         if ids.null_count:
@@ -182,7 +182,7 @@ def read_embeddings(path: StrPath) -> Embeddings:
 
 
 def _vectors(path: StrPath, file: pq.ParquetFile, ids: pa.ChunkedArray) -> np.ndarray:
-    """The column of embeddings as one float32 matrix, some rows at a time (decoding takes more memory)."""
+    """The embeddings column as a float32 matrix, decoded in parts to limit memory."""
     kind = file.schema_arrow.field("embedding").type
     vectors = np.empty((len(ids), max(getattr(kind, "list_size", 1), 1)), np.float32)
     row = 0
@@ -199,9 +199,9 @@ def _vectors(path: StrPath, file: pq.ParquetFile, ids: pa.ChunkedArray) -> np.nd
                 at = int(np.argmax(other))
                 sizes = f"has {lengths[at]} values, the first has {vectors.shape[1]}"
                 raise InputError(f"{path}: the embedding of '{ids[row + at]}' {sizes}")
-        # a null within a vector comes as NaN, which Embeddings refuses by its id
+        # a null within a vector becomes NaN, which Embeddings rejects naming the id
         values = column.flatten()
-        if not pa.types.is_float16(values.type):  # which pyarrow learnt to cast late
+        if not pa.types.is_float16(values.type):  # older versions of pyarrow cannot cast it
             values = values.cast(pa.float32(), safe=False)
         values = values.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
         vectors[row : row + len(column)] = values.reshape(len(column), -1)

@@ -1,8 +1,8 @@
-"""The kinds of failure a user can see, and their exit codes.
+"""Exceptions that are shown to the user, and their exit codes.
 
-Everything that is the input's fault (a file, a key, a list, a recording) is an `InputError` and ends the
-program with code 2; everything that went wrong while working (a non-finite loss, too many rejected
-recordings) is a `RunError` and ends it with code 1. Both print one line: what, where, what to do.
+An `InputError` is a problem with the input (a file, key, list or recording) and exits with code 2. A `RunError` is a
+failure at run time (a non-finite loss, too many rejected recordings) and exits with code 1. Both print one line: what
+is wrong, where, and what to do.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from types import ModuleType
 
 
 class SpkverError(Exception):
-    """Base of the errors that are printed as one line, without a traceback."""
+    """Base class of errors that are printed as one line, without a traceback."""
 
     exit_code = 1
 
 
 class InputError(SpkverError):
-    """The input cannot be used as it is. Say what, where (file and line) and what to do."""
+    """The input cannot be used. The message says what is wrong, where (file and line), and what to do."""
 
     exit_code = 2
 
 
 class NewerFormatError(InputError):
-    """The file is in a format that a later version of spkver introduced."""
+    """The file format was introduced by a newer version of spkver."""
 
 
 class RunError(SpkverError):
-    """The input was fine, the work failed."""
+    """The input is valid, but the run failed."""
 
     exit_code = 1
 
 
 class StoppedError(SpkverError):
-    """Nothing failed: the run was asked to stop (SIGTERM, SIGUSR1), wrote what it takes to go on, and did."""
+    """The run was stopped by a signal (SIGTERM, SIGUSR1) after saving what it needs to resume. Not a failure."""
 
     exit_code = 143
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for a word that is not known: `; did you mean 'x'?` or the list of what is known."""
+    """A hint for an unknown name: `; did you mean 'x'?`, or the list of known names."""
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     if close:
@@ -51,9 +51,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def load_optional(module: str, extra: str) -> ModuleType:
-    """Import an optional dependency when it is first used.
+    """Import an optional dependency.
 
-    Raises InputError naming the extra that installs it.
+    Raises InputError naming the extra that installs it, if the import fails.
     """
     try:
         return importlib.import_module(module)

@@ -1,6 +1,6 @@
-"""Text lists read by column: wav.scp, utt2spk, trial lists, score files.
+"""Read text lists by column: wav.scp, utt2spk, trial lists, score files.
 
-A list of a million lines is one Arrow array and one regular expression over it, not a Python loop.
+Lists are parsed as Arrow arrays by regular expressions, without a Python loop over lines.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
 
 BLOCK = 1 << 26  # bytes of text at a time
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_MOST = (1 << 31) - 1  # bytes of one Arrow array
+_MOST = (1 << 31) - 1  # maximum bytes of an Arrow string array
 
 
 def read_blocks(path: StrPath) -> Iterator[bytes]:
-    """The bytes of a text file in blocks of whole lines, each ending in a line end, without trailing empty lines."""
+    """The bytes of a text file in blocks of complete lines, without trailing empty lines."""
     try:
         with open(path, "rb") as stream:
             rest = b""
             while chunk := stream.read(BLOCK):
                 rest += chunk
-                # empty lines wait: they may be the last ones
+                # hold back empty lines: they may be trailing
                 full = len(rest.rstrip())
                 end = (rest.find(b"\n", full) if b"\n" in rest[full:] else rest.rfind(b"\n", 0, full)) + 1
                 if full and end:
@@ -52,14 +52,14 @@ def read_lines(path: StrPath) -> pa.Array:
     """The lines of a UTF-8 text file as an Arrow string array, without line ends and without trailing empty lines."""
     text = b"".join(read_blocks(path))
     if len(text) > _MOST:
-        raise InputError(f"{path}: more than 2 GiB of text, more than one list can be; divide it")
+        raise InputError(f"{path}: more than 2 GiB of text, the limit of a list; split the file")
     return lines_of(text, path)
 
 
 def read_columns(path: StrPath, names: Sequence[str], *, rest: bool = False) -> dict[str, pa.Array]:
-    """Read a list with `len(names)` columns separated by blanks.
+    """Read a list of blank-separated columns.
 
-    With `rest`, the last column is everything up to the end of the line, blanks included (paths in wav.scp).
+    rest: the last column extends to the end of the line, including blanks (paths in wav.scp)
     Raises InputError with the number of the first line that does not have these columns.
     """
     lines = read_lines(path)
@@ -72,26 +72,30 @@ def read_columns(path: StrPath, names: Sequence[str], *, rest: bool = False) -> 
         shown = lines[number].as_py()[:80]
         raise InputError(f"{path}:{number + 1}: expected '{' '.join(names)}', got {shown!r}")
     columns = {name: pc.struct_field(found, [name]) for name in names}
-    if rest:  # a pattern that stops at the last word takes four times as long
+    if rest:  # a pattern that excludes trailing blanks is four times slower
         columns[names[-1]] = pc.ascii_rtrim(columns[names[-1]], " \t\r\f")
     return columns
 
 
 @contextlib.contextmanager
 def reading(path: StrPath, what: str) -> Iterator[None]:
-    """To read a table in, by its path. Raises InputError for one that is not there, or is not `what`."""
+    """Context for reading a table file. Raises InputError if the file is missing or is not `what`."""
     try:
         yield
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:  # damaged names are no text
+    except (
+        OSError,
+        UnicodeDecodeError,
+        pa.ArrowException,
+    ) as error:  # a damaged file may have undecodable column names
         refuse_stand_in(path)
         raise InputError(f"{path}: not {what} ({' '.join(str(error).split())})") from error
 
 
 @contextlib.contextmanager
 def reading_csv(path: StrPath, what: str = "a CSV file with a header") -> Iterator[None]:
-    """To read a CSV file in; as `reading`, which also refuses what is not text."""
+    """Context for reading a CSV file; as `reading`, and raises InputError for a file that is not text."""
     with reading(path, what):
         with open(path, "rb") as stream:
             without_mark(stream.read(4), path)
@@ -99,12 +103,12 @@ def reading_csv(path: StrPath, what: str = "a CSV file with a header") -> Iterat
 
 
 def cast(column: Column, kind: pa.DataType, what: str) -> Column:
-    """A column as text or as numbers. Raises InputError, with `what` it is, where it is something else."""
+    """Cast a column to text or numbers. Raises InputError, which calls the column `what`, if that fails."""
     try:
-        return column.cast(kind, safe=kind == pa.string())  # an integer beyond 2^53 is rounded
+        return column.cast(kind, safe=kind == pa.string())  # integers beyond 2^53 are rounded
     except pa.ArrowException as error:
         wanted = "text" if kind == pa.string() else "numbers"
-        raise InputError(f"{what} is not of {wanted}, but {column.type}") from error
+        raise InputError(f"{what} is {column.type}, expected {wanted}") from error
 
 
 def first_duplicate(values: pa.Array) -> str | None:

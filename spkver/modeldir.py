@@ -1,4 +1,4 @@
-"""The model directory: what lies in it, and the hash that says which model it is. Needs no torch."""
+"""The model directory: its files, and the hash that identifies the model. Does not import torch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from spkver.errors import InputError
 from spkver.files import StrPath
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "card.md"
-_START = Path(__file__).parent / "start"  # the model that comes with the package
+_START = Path(__file__).parent / "start"  # the bundled model
 
 
 def check(path: StrPath) -> Path:
-    """The directory, if it holds a model. Raises InputError naming what is missing."""
+    """The path, if it is a model directory. Raises InputError naming the missing file otherwise."""
     root = Path(path)
     for name in (CONFIG, WEIGHTS):
         if not (root / name).is_file():
@@ -22,7 +22,7 @@ def check(path: StrPath) -> Path:
 
 
 def identity(path: StrPath) -> str:
-    """The hash of a model directory: of its config and weights. Embeddings carry it, scoring compares it."""
+    """Hash of config and weights. It is stored with embeddings and compared by scoring."""
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
         digest.update((Path(path) / name).read_bytes())
@@ -30,7 +30,7 @@ def identity(path: StrPath) -> str:
 
 
 def default_model() -> Path:
-    """The model that comes with the package. Raises InputError where the package came without."""
+    """The model bundled with the package. Raises InputError if the package has none."""
     if not _START.is_dir():
-        raise InputError("this installation came without a model: give one by --model, say exp/xvector/model")
+        raise InputError("this installation has no bundled model; name one with --model, e.g. exp/xvector/model")
     return _START

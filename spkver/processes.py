@@ -1,4 +1,4 @@
-"""Processes beside this one: how many, and that they end with it."""
+"""Worker processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def available_cpus() -> int:
 
 
 def process_pool(jobs: int) -> ProcessPoolExecutor:
-    """A pool of `jobs` fresh processes, each of which ends when this one does, even if this one was killed."""
-    spawn = multiprocessing.get_context("spawn")  # a forked copy of a process with threads may hang
+    """A pool of `jobs` spawned processes that end with this one, even if this one is killed."""
+    spawn = multiprocessing.get_context("spawn")  # forking a process with threads may deadlock
     return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_live_with_parent)
 
 
 def _live_with_parent() -> None:
-    """End at once on Ctrl-C, and with the parent: a pool would wait for a killed one forever."""
+    """Exit at once on Ctrl-C and when the parent ends; otherwise workers of a killed parent wait forever."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -1,4 +1,4 @@
-"""What a recording is good for, from its samples: noise, clipping, bandwidth, and how much of it is speech."""
+"""Quality of a recording, estimated from its samples: SNR, clipping, bandwidth and amount of speech."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from spkver import audio
 
 FRAME_SECONDS = 0.025
 FLOOR_DB, CEILING_DB = -100.0, 100.0
-QUIET, LOUD = 10, 95  # percentiles of the energy of frames that stand for the noise, and for speech with noise
+QUIET, LOUD = 10, 95  # percentiles of frame energy taken as the noise, and as speech with noise
 _PIECE_SECONDS = 0.01
 _SPECTRUM_SECONDS = 0.032
 _SMOOTH_HZ = 200.0
@@ -16,9 +16,9 @@ _BLOCK = 1 << 12  # frames at a time
 
 
 def snr(samples: np.ndarray, rate: int) -> float:
-    """An estimate in dB: the energy of loud frames less that of quiet frames, over that of quiet frames.
+    """Estimated signal-to-noise ratio in dB: (energy of loud frames - energy of quiet frames) / energy of quiet frames.
 
-    It takes for granted that a tenth of the recording is pause. Frames of digital silence do not count.
+    Assumes that a tenth of the recording is pause. Frames of digital silence are ignored.
     """
     length = max(1, round(FRAME_SECONDS * rate))
     if len(samples) < 2 * length:
@@ -32,7 +32,7 @@ def snr(samples: np.ndarray, rate: int) -> float:
 
 
 def clipped_share(samples: np.ndarray) -> float:
-    """The share of samples in flat tops: three or more in a row at the recording's peak, if that is not low anyway."""
+    """The share of samples in runs of three or more at the peak; 0 if the peak is below 0.1."""
     peak = float(np.abs(samples).max())
     if peak < 0.1 or len(samples) < 3:
         return 0.0
@@ -49,8 +49,8 @@ def clipped_share(samples: np.ndarray) -> float:
 def bandwidth(samples: np.ndarray, rate: int, drop: float = 50.0) -> float:
     """The frequency in Hz above which the mean spectrum stays `drop` dB below its peak; at most half the rate.
 
-    Speech of a microphone reaches beyond 5.7 kHz at 50 dB, what was once sampled at 8 kHz ends at 4 to 4.7 kHz.
-    samples: (time,). 0 for less than a frame, and for silence.
+    At 50 dB, wide-band speech reaches beyond 5.7 kHz; speech once sampled at 8 kHz ends at 4 to 4.7 kHz.
+    samples: (time,). Returns 0 for less than a frame, and for silence.
     """
     length = round(_SPECTRUM_SECONDS * rate)
     if len(samples) < length:
@@ -69,9 +69,9 @@ def bandwidth(samples: np.ndarray, rate: int, drop: float = 50.0) -> float:
 
 
 def without_silence(waveform: np.ndarray, rate: int) -> np.ndarray:
-    """A waveform (time,) in [-1, 1] without its digital silence, in pieces of 10 ms; see features.silence.
+    """A waveform (time,) in [-1, 1] without pieces of 10 ms of digital silence; see features.silence.
 
-    One that is nothing else is returned as it is.
+    A waveform of nothing but silence is returned unchanged.
     """
     import torch
 
@@ -87,11 +87,11 @@ def without_silence(waveform: np.ndarray, rate: int) -> np.ndarray:
 
 
 def speech_seconds(waveform: np.ndarray, rate: int) -> float:
-    """How much of a waveform (time,) in [-1, 1] is speech, in seconds, by the energy detector of features.vad.
+    """Seconds of speech in a waveform (time,) in [-1, 1], by the energy detector of features.vad.
 
-    The detector's threshold follows the mean energy, so digital silence is to be taken out first.
+    The threshold of the detector depends on the mean energy, so remove digital silence first.
     """
-    from spkver.features.vad import EnergyVadConfig, energy_vad  # with torch, which the others do without
+    from spkver.features.vad import EnergyVadConfig, energy_vad  # imports torch, which the other functions do not need
 
     config = EnergyVadConfig()
     if len(waveform) < rate * config.frame_length_ms / 1000:
@@ -100,5 +100,5 @@ def speech_seconds(waveform: np.ndarray, rate: int) -> float:
 
 
 def decibels(power: float) -> float:
-    """A power over that of full scale in dB, no less than -100."""
+    """A power relative to full scale in dB, at least -100."""
     return float(10 * np.log10(max(power, 10 ** (FLOOR_DB / 10))))

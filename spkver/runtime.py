@@ -1,4 +1,4 @@
-"""Networks in ONNX files, run by onnxruntime on the CPU."""
+"""Run networks in ONNX files with onnxruntime, on the CPU."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from spkver.errors import InputError, load_optional
 from spkver.files import StrPath, refuse_newer, refuse_stand_in
 from spkver.models.base import Network
 
-ABOUT = "spkver"  # the metadata key of a JSON object: the encoder's config and what else `spkver export` says
+ABOUT = "spkver"  # metadata key of a JSON object with the encoder config and other information of `spkver export`
 
 
 def session(model: bytes, threads: int) -> Any:
-    """An onnxruntime session of a serialised model on so many threads.
+    """An onnxruntime session of a serialised model.
 
-    Raises InputError for what onnxruntime cannot take.
+    Raises InputError if onnxruntime cannot load the model.
     """
     runtime = load_optional("onnxruntime", "export")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 4  # failures are raised
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it takes the cores from PyTorch
+    options.log_severity_level = 4  # fatal only: failures are raised
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning threads take cores from PyTorch
     try:
         return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its own classes, of which RuntimeError is not the base
-        raise InputError(f"onnxruntime cannot take it ({str(error).strip().splitlines()[0]})") from error
+    except Exception as error:  # its own exception classes, not derived from RuntimeError
+        raise InputError(f"onnxruntime cannot load it ({str(error).strip().splitlines()[0]})") from error
 
 
 class OnnxNetwork(Network):
-    """A network as `spkver export` writes it, in place of one of PyTorch's; about: what the file says of itself.
+    """A network written by `spkver export`, with the interface of a PyTorch network.
 
-    Raises InputError for a file that is not one, or that takes a waveform.
+    about: the metadata of the file
+    Raises InputError for any other file, and for one that takes a waveform.
     """
 
-    fixed_precision = True  # that of the file
+    fixed_precision = True  # set by the export
 
     def __init__(self, path: StrPath) -> None:
         super().__init__()
@@ -56,13 +57,9 @@ class OnnxNetwork(Network):
             self.dim, self.min_frames = int(self.about["dim"]), int(self.about["min_frames"])
             kind = self.about["input"]
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{path}: not written by `spkver export`: its metadata do not say the front end"
-            ) from error
+            raise InputError(f"{path}: not written by `spkver export`: its metadata have no front end") from error
         if kind != "features":
-            raise InputError(
-                f"{path}: takes a waveform; here, use the file that `spkver export` writes without --waveform"
-            )
+            raise InputError(f"{path}: takes a waveform; export the model without --waveform")
         self._input = self._session.get_inputs()[0].name
 
     def forward(self, features: Tensor) -> Tensor:

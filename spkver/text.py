@@ -1,4 +1,4 @@
-"""Text that others wrote: UTF-8, with or without a byte order mark. All text that the toolkit reads is decoded here."""
+"""Decode the text files that the toolkit reads: UTF-8, with or without a byte order mark."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from spkver.files import StrPath
 
 MARK = codecs.BOM_UTF8
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32's little-endian mark begins with the first
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # the UTF-32-LE mark begins with the UTF-16-LE mark
 
 
 def decoded(content: bytes, path: StrPath, first_line: int = 1) -> str:
-    """The text of a file, or of some of its lines; a byte order mark before a line is no part of it.
+    """Decode a file, or some of its lines. Byte order marks at line starts are removed.
 
-    Raises InputError, naming the line, for what is not UTF-8.
+    Raises InputError with the line number for text that is not UTF-8.
     """
     content = without_mark(content, path)
-    if b"\n" + MARK in content:  # files put together with `cat`
+    if b"\n" + MARK in content:  # concatenated files
         content = content.replace(b"\n" + MARK, b"\n")
-    at, reason = content.find(b"\0"), "holds a NUL byte"
+    at, reason = content.find(b"\0"), "contains a NUL byte"
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -37,14 +37,14 @@ def decoded(content: bytes, path: StrPath, first_line: int = 1) -> str:
 
 
 def without_mark(start: bytes, path: StrPath) -> bytes:
-    """The first bytes of a text without the byte order mark. Raises InputError for UTF-16."""
+    """Remove the byte order mark from the start of a file. Raises InputError for UTF-16."""
     if start.startswith(_UTF16) or b"\0" in start[:4]:
-        raise InputError(f"{path}: UTF-16 or no text at all; save it as UTF-8 text")
+        raise InputError(f"{path}: UTF-16 or not a text file; save it as UTF-8 text")
     return start.removeprefix(MARK)
 
 
 def read_text(path: StrPath) -> str:
-    """The text of a file. Raises InputError for one that cannot be read or is not UTF-8."""
+    """The text of a file. Raises InputError if it cannot be read or is not UTF-8."""
     try:
         return decoded(Path(path).read_bytes(), path)
     except OSError as error:
@@ -52,25 +52,25 @@ def read_text(path: StrPath) -> str:
 
 
 def numbered(lines: Iterable[bytes], path: StrPath) -> Iterator[tuple[str, str]]:
-    """`file:line` and the text of every line that is not empty."""
+    """`file:line` and the text of every non-empty line."""
     for number, line in enumerate(lines, 1):
         if text := decoded(line, path, number).strip():
             yield f"{path}:{number}", text
 
 
 def parsed_json(text: str, place: StrPath) -> Any:
-    """What a text of JSON says. Raises InputError naming its place for anything else."""
+    """Parse JSON. Raises InputError naming `place` for invalid JSON."""
     try:
         found = json.loads(text)
         if "\\u" in text and not is_text(json.dumps(found, ensure_ascii=False)):
-            raise ValueError("it holds half a character, a lone surrogate")
+            raise ValueError("it contains a lone surrogate")
     except (ValueError, RecursionError) as error:
         raise InputError(f"{place}: not JSON ({error})") from error
     return found
 
 
 def is_text(text: str) -> bool:
-    """Whether a string is text: JSON and YAML can write half a character (a lone surrogate), which no file can hold."""
+    """Whether a string can be encoded: JSON and YAML escapes can give lone surrogates, which UTF-8 cannot encode."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -50,5 +50,5 @@ def test_a_torchaudio_of_another_torch(monkeypatch):
 
     monkeypatch.setattr(importlib, "import_module", broken)
     monkeypatch.setitem(sys.modules, compat.EXTENSION, None)
-    with pytest.raises(InputError, match=r"does not load beside this torch \(libc10_cuda\.so.*own version"):
+    with pytest.raises(InputError, match=r"does not load with this torch \(libc10_cuda\.so.*matches torch"):
         compat.torchaudio()

@@ -101,7 +101,7 @@ def test_bad_content_is_named(tmp_path, columns, message):
     [
         (["a", "b"], np.float32([[1], [np.inf]]), "'b' is not finite"),
         (["a", "a"], np.float32([[1], [2]]), "'a' has two embeddings"),
-        (["a"], np.float32([[1], [2]]), "as many ids"),
+        (["a"], np.float32([[1], [2]]), "another number of ids"),
         (["a"], np.float64([[1]]), "float32"),
         (["a"], np.float32([1]), "float32"),
     ],

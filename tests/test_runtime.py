@@ -71,9 +71,9 @@ def with_config(value):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda data: b"", r"x\.onnx: onnxruntime cannot take it"),
-        (lambda data: data[:500], r"x\.onnx: onnxruntime cannot take it"),
-        (lambda data: b"hello" * 99, r"x\.onnx: onnxruntime cannot take it"),
+        (lambda data: b"", r"x\.onnx: onnxruntime cannot load it"),
+        (lambda data: data[:500], r"x\.onnx: onnxruntime cannot load it"),
+        (lambda data: b"hello" * 99, r"x\.onnx: onnxruntime cannot load it"),
         (without_metadata, r"x\.onnx: not written by `spkver export`"),
         (with_config({"model": "resnet_34"}), "did you mean 'resnet34'"),
         (with_config([1]), "expected keys"),

@@ -21,9 +21,9 @@ def test_a_byte_order_mark_is_no_part_of_a_line(tmp_path):
     ("content", "message"),
     [
         (b"a\nb \xe9\n", "^f:2: not UTF-8 text; save it as UTF-8 text$"),
-        (b"a\nb \0\n", "^f:2: holds a NUL byte; save it as UTF-8 text$"),
+        (b"a\nb \0\n", "^f:2: contains a NUL byte; save it as UTF-8 text$"),
         *(
-            ("a\n".encode(name), "^f: UTF-16 or no text at all")
+            ("a\n".encode(name), "^f: UTF-16 or not a text file")
             for name in ("utf-16", "utf-16-be", "utf-16-le", "utf-32")
         ),
     ],
@@ -41,8 +41,8 @@ def test_lines_are_counted_from_where_a_block_starts():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"a": "\\ud800"}', "f:1: not JSON .it holds half a character"),
-        ('{"\\udfff": 1}', "f:1: not JSON .it holds half a character"),
+        ('{"a": "\\ud800"}', "f:1: not JSON .it contains a lone surrogate"),
+        ('{"\\udfff": 1}', "f:1: not JSON .it contains a lone surrogate"),
         ("[" * 100_000, "f:1: not JSON"),
         ("9" * 5000, "f:1: not JSON"),
         ("[1]", "f:1: expected an object, got '.1.'"),

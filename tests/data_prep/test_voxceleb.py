@@ -90,9 +90,7 @@ def test_lists_are_recognised_by_their_size(
     found, said = _voxceleb.identify(file)
     assert found == name
     assert said.startswith(what)
-    assert ("the file is named" in said) == (
-        named in {"O": "veri_test.txt", "O_original": "veri_test2.txt"}[name]
-    )
+    assert ("the file is named" in said) == (named in {"O": "veri_test.txt", "O_original": "veri_test2.txt"}[name])
     assert len(read_trials(file)) == size
 
 

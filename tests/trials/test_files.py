@@ -361,7 +361,7 @@ def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path, rows):
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_utf_16_is_named(tmp_path, name, encoding):
     (tmp_path / name).write_bytes("enrol,test\na,b\n".encode(encoding))
-    with pytest.raises(InputError, match=r"UTF-16 or no text at all; save it as UTF-8 text$"):
+    with pytest.raises(InputError, match=r"UTF-16 or not a text file; save it as UTF-8 text$"):
         read_trials(tmp_path / name)
 
 
