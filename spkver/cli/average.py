@@ -11,11 +11,11 @@ from spkver.modeldir import CONFIG
 @click.command(name="average")
 @click.argument("experiment", type=click.Path())
 @click.argument("out", type=outputs.directory(CONFIG))
-@click.option("--last", type=click.IntRange(min=1), default=5, show_default=True, help="So many checkpoints.")
+@click.option("--last", type=click.IntRange(min=1), default=5, show_default=True, help="Number of checkpoints.")
 def command(experiment: str, out: str, last: int) -> None:
-    """Write the mean of the last checkpoints of the run EXPERIMENT as the model directory OUT.
+    """Average the weights of the last checkpoints of the run EXPERIMENT and write the model directory OUT.
 
-    A run does it by itself with train.final=average; this is for later, and for one that is not at its end.
+    A run with train.final=average does this at its end. Use this command for other runs and unfinished ones.
 
     \b
     Example: spkver average exp/xvector exp/xvector/model-average --last 5

@@ -22,11 +22,11 @@ _FILE = click.Path(path_type=Path)
 @click.argument("scores", type=_FILE)
 @click.argument("table", type=_FILE)
 @click.option("--trials", type=_FILE, help="The trial list with the labels, in any order.")
-@click.option("--by", default="speaker", show_default=True, help="A column of TABLE; `speaker`: the worst speakers.")
-@click.option("--edges", help="Edges of the bands of a column of numbers: 2,5,10. Without: quarters.")
+@click.option("--by", default="speaker", show_default=True, help="Column of TABLE; `speaker` lists the worst speakers.")
+@click.option("--edges", help="Band edges for a numeric column: 2,5,10.  [default: quartiles]")
 @click.option("--most", type=click.IntRange(min=1), default=10, show_default=True, help="Speakers to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--out", type=outputs.FILE, help="Write all rows to this JSON file, too.")
+@click.option("--out", type=outputs.FILE, help="Also write all rows to this JSON file.")
 def command(
     scores: Path,
     table: Path,
@@ -37,11 +37,11 @@ def command(
     as_json: bool,
     out: Path | None,
 ) -> None:
-    """Errors of SCORES by what TABLE knows of the ids: a data directory, or CSV or Parquet with a column `id`.
+    """Errors of SCORES by group. TABLE describes the ids: a data directory, or CSV or Parquet with a column `id`.
 
     \b
-    All errors are counted at the threshold of the whole list's equal error rate. By speaker, the worst come first, with
-    the speaker each is most often taken for.
+    All errors are counted at the EER threshold of the whole list. With --by speaker, the worst speakers come first,
+    each with the speaker it is most often confused with.
 
     \b
     Example:

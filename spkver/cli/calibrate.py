@@ -14,14 +14,14 @@ from spkver.cli.calibration import FILE, calibration, options
 @click.command()
 @click.argument("scores", type=FILE)
 @click.argument("out", type=outputs.FILE)
-@click.option("--train", type=FILE, help="Learn from these labelled scores.")
+@click.option("--train", type=FILE, help="Fit the calibration on these labelled scores.")
 @options
 def command(scores: Path, out: Path, train: Path | None, **how: Any) -> None:
-    """SCORES as natural-log likelihood ratios, written to OUT.
+    """Convert SCORES to natural-log likelihood ratios and write them to OUT.
 
     \b
-    The map is learnt from --train, read from --model, or cross-validated on SCORES by --folds: then each trial gets its
-    ratio from a map that has seen neither of its speakers.
+    The calibration is fitted on --train, read from --model, or cross-validated on SCORES with --folds. In
+    cross-validation, a trial's calibration is fitted without either of its speakers.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""What `calibrate` and `fuse` share: their options, and the way from score files to one of ratios."""
+"""Shared by `calibrate` and `fuse`: their options, and the conversion of score files to log-likelihood ratios."""
 
 from __future__ import annotations
 
@@ -20,18 +20,25 @@ FILE = click.Path(path_type=Path)
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option("--trials", type=FILE, help="The trial list with the labels of SCORES (for --folds)."),
-    click.option("--train-trials", type=FILE, help="The trial list with the labels of --train, if it has none."),
+    click.option("--trials", type=FILE, help="Trial list with the labels of SCORES (for --folds)."),
+    click.option("--train-trials", type=FILE, help="Trial list with the labels of --train, if the file has none."),
     click.option("--method", type=click.Choice(["logistic", "isotonic"]), default="logistic", show_default=True),
-    click.option("--prior", type=float, default=0.5, show_default=True, help="P(target) that matters most (logistic)."),
     click.option(
-        "--quality", multiple=True, metavar="TABLE:COLUMN", help="Also of this: data/test:seconds, norms, cohort means."
+        "--prior", type=float, default=0.5, show_default=True, help="Target prior of the training objective (logistic)."
     ),
-    click.option("--train-quality", multiple=True, metavar="TABLE:COLUMN", help="The same of the trials of --train."),
+    click.option(
+        "--quality",
+        multiple=True,
+        metavar="TABLE:COLUMN",
+        help="Quality measure as a further input, e.g. data/test:seconds.",
+    ),
+    click.option(
+        "--train-quality", multiple=True, metavar="TABLE:COLUMN", help="The same measure for the trials of --train."
+    ),
     click.option("--folds", type=int, help="Cross-validate on SCORES, by speaker."),
     click.option("--speakers", type=FILE, help="Data directory or table of the speakers (for --folds)."),
-    click.option("--model", type=FILE, help="Use the map in this file."),
-    click.option("--save", type=outputs.FILE, help="Write the map that is learnt to this file."),
+    click.option("--model", type=FILE, help="Use the calibration in this file."),
+    click.option("--save", type=outputs.FILE, help="Write the fitted calibration to this file."),
 )
 
 
@@ -58,14 +65,14 @@ def calibration(
     model: Path | None,
     save: Path | None,
 ) -> str:
-    """Write the ratios; returns what to say. Raises InputError for options that do not go together."""
+    """Write the ratios and return a summary line. Raises InputError for options that do not go together."""
     if sum(map(bool, (train, folds, model))) != 1:
-        raise InputError("give one of --train, --folds and --model")
+        raise InputError("give exactly one of --train, --folds and --model")
     fit: learn.Fit = partial(learn.fit_affine, prior=prior) if method == "logistic" else learn.fit_isotonic
     scores, inputs = _inputs(systems, trials, quality)
     if folds:
         if speakers is None:
-            raise InputError("--folds needs --speakers")
+            raise InputError("--folds needs the speakers of the ids: add --speakers")
         enrol, test, _ = speakers_of(scores.trials, read_table(speakers))
         ratios = learn.cross_validated(inputs, scores.labels, enrol, test, fit, folds)
     else:
@@ -73,7 +80,7 @@ def calibration(
             learnt = learn.read_map(model)
         else:
             if len(train) != len(systems) or len(train_quality) != len(quality):
-                raise InputError("give as many --train as score files, and as many --train-quality as --quality")
+                raise InputError("give one --train for each score file and one --train-quality for each --quality")
             known, examples = _inputs(train, train_trials, train_quality)
             learnt = fit(examples, known.labels)
         if save:
@@ -84,7 +91,7 @@ def calibration(
 
 
 def _inputs(files: Sequence[Path], trials: Path | None, measures: Sequence[str]) -> tuple[Scores, np.ndarray]:
-    """The scores of the first file, and those of all of them with the quality measures, on the same trials."""
+    """The scores of the first file, and an array of all scores and quality measures on the same trials."""
     first = labelled.read(files[0], read_trials(trials) if trials else None, trials)
     others = [labelled.read(file, first.trials, files[0]) for file in files[1:]]
     columns = []

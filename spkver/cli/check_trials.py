@@ -17,12 +17,12 @@ _FILE = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("trials", type=_FILE)
-@click.option("--speakers", multiple=True, type=_FILE, help="utt2spk of the list's ids (may be given again).")
-@click.option("--training", multiple=True, type=_FILE, help="utt2spk of the training: are any speakers shared?")
-@click.option("--point", "points", multiple=True, help=f"Is the list large enough? {', '.join(OPERATING_POINTS)}.")
+@click.option("--speakers", multiple=True, type=_FILE, help="utt2spk of the ids in TRIALS (repeatable).")
+@click.option("--training", multiple=True, type=_FILE, help="utt2spk of the training data: warn of shared speakers.")
+@click.option("--point", "points", multiple=True, help=f"Warn if too few trials for: {', '.join(OPERATING_POINTS)}.")
 def command(trials: Path, speakers: tuple[Path, ...], training: tuple[Path, ...], points: tuple[str, ...]) -> None:
-    """What is odd about the list TRIALS: duplicates, trials of a recording with itself, contradicting labels, speakers
-    that were trained on, too few trials for an operating point. One line for each; exit code 0.
+    """Check the list TRIALS: duplicates, trials of a recording with itself, contradicting labels, training speakers,
+    too few trials for an operating point. Prints one warning for each kind; the exit code is 0.
 
     \b
     Example:

@@ -18,18 +18,18 @@ from spkver.trials import Scores, read_trials
 
 @click.command()
 @click.argument("systems", nargs=-1, required=True, metavar="NAME=SCORES...")
-@click.option("--trials", type=click.Path(path_type=Path), required=True, help="The trial list with the labels.")
+@click.option("--trials", type=click.Path(path_type=Path), required=True, help="Trial list with the labels.")
 @click.option(
     "--speakers",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="utt2spk of the list's ids (may be given again): intervals over speakers, and p-values against the first.",
+    help="utt2spk of the ids (repeatable): adds bootstrap intervals over speakers and p-values against the first NAME.",
 )
 @click.option("--point", "points", multiple=True, help=f"minDCF at this point: {', '.join(OPERATING_POINTS)}.")
-@click.option("--replicates", type=click.IntRange(min=20), default=1000, show_default=True, help="Draws of speakers.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
+@click.option("--replicates", type=click.IntRange(min=20), default=1000, show_default=True, help="Bootstrap draws.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
-@click.option("--out", type=outputs.FILE, help="Write the numbers to this JSON file, too.")
+@click.option("--out", type=outputs.FILE, help="Also write the numbers to this JSON file.")
 def command(
     systems: tuple[str, ...],
     trials: Path,
@@ -40,8 +40,8 @@ def command(
     markdown: bool,
     out: Path | None,
 ) -> None:
-    """How sure are the differences between systems? A NAME given again is another run of that system, say of
-    another seed; the first NAME is what the others are compared with.
+    """Compare systems with confidence intervals and paired tests. A repeated NAME is another run of that system, for
+    example with another seed. The other systems are compared with the first NAME.
 
     \b
     Example:

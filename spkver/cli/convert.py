@@ -15,19 +15,21 @@ from spkver.interop.means import PER
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=outputs.FILE)
-@click.option("--per", type=click.Choice(PER), help="One embedding for each, the mean at length 1 each.")
-@click.option("--dtype", type=click.Choice(DTYPES), default=DTYPES[0], show_default=True, help="Kept as.")
-@click.option("--text", is_flag=True, help="Write Kaldi's text form (.ark and .scp).")
+@click.option(
+    "--per", type=click.Choice(PER), help="Write one embedding for each: the mean after length normalisation."
+)
+@click.option("--dtype", type=click.Choice(DTYPES), default=DTYPES[0], show_default=True, help="Stored type.")
+@click.option("--text", is_flag=True, help="Write Kaldi's text format (.ark and .scp).")
 def command(source: Path, target: Path, per: str | None, dtype: str, text: bool) -> None:
-    """Embeddings from SOURCE to TARGET, each told by its name.
+    """Convert embeddings from SOURCE to TARGET. The file names give the formats.
 
     \b
     .parquet .npz .jsonl .safetensors .h5   everything
-    .faiss                                  a nearest-neighbour index, with whose rows they are
-                                            in NAME.faiss.jsonl; cosine, exact
+    .faiss                                  a nearest-neighbour index (cosine, exact); the ids of
+                                            its rows are in NAME.faiss.jsonl
     .npy .ark .scp                          ids and vectors (.npy with NAME.ids, .scp with NAME.ark)
 
-    float16 and int8 (one scale for each vector) say how low the cosine to float32 gets.
+    With float16 and int8 (one scale for each vector) the lowest cosine to the float32 embeddings is printed.
 
     \b
     Example:
@@ -38,4 +40,4 @@ def command(source: Path, target: Path, per: str | None, dtype: str, text: bool)
     done = convert(source, target, text=text, dtype=dtype, per=per)
     click.echo(f"{target}: {len(done.embeddings)} embeddings of {done.embeddings.dim} values")
     if done.cosine is not None:
-        click.echo(f"{dtype}: the cosine to what was read is {done.cosine:.7f} or more")
+        click.echo(f"{dtype}: lowest cosine to the embeddings read: {done.cosine:.7f}")

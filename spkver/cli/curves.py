@@ -20,14 +20,14 @@ from spkver.report.curves import Curve, draw_curves, last_values, read_curves
     multiple=True,
     default=("dev_eer", "dev_min_dcf"),
     show_default=True,
-    help="What was logged, by its name in metrics.jsonl.",
+    help="Name of a metric in metrics.jsonl (repeatable).",
 )
-@click.option("--out", type=outputs.FOLDER, help="Directory for the curves, METRIC.png and METRIC.svg.")
-@click.option("--title", default="", help="Above the curves.")
+@click.option("--out", type=outputs.FOLDER, help="Directory for the plots METRIC.png and METRIC.svg.")
+@click.option("--title", default="", help="Title of the plots.")
 @click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
 def command(systems: tuple[str, ...], metrics: tuple[str, ...], out: Path | None, title: str, markdown: bool) -> None:
-    """What training runs measured last, as a table, and their curves. A NAME given again is another run of that
-    system, say of another seed: the table has the mean over runs, and half of its 95 % interval.
+    """Table of the last logged values of training runs, and plots of their curves. A repeated NAME is another run of
+    that system, for example with another seed: the table then has the mean over runs and half its 95 % interval.
 
     \b
     Example:

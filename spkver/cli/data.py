@@ -1,4 +1,4 @@
-"""`spkver data`: check, split, join, cut down and describe data directories."""
+"""`spkver data`: check, split, join, reduce and describe data directories."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from spkver.cli import data_stats, data_verify, outputs
 
 _DIR = click.Path(path_type=Path)
 _OUT = outputs.directory("wav.scp")
-_SEED = click.option("--seed", default=0, show_default=True, help="The same seed draws the same.")
+_SEED = click.option("--seed", default=0, show_default=True, help="Seed of the random choice.")
 _PIPES = click.option("--allow-pipes", is_flag=True, help="Accept shell commands in wav.scp.")
 
 
 @click.group()
 def command() -> None:
-    """Check, split, join, cut down and describe data directories (Kaldi's form).
+    """Check, split, join, reduce and describe data directories (Kaldi's format).
 
     \b
     Example: spkver data validate data/train
@@ -31,9 +31,9 @@ command.add_command(data_verify.command)
 @command.command()
 @click.argument("directory", metavar="DIR", type=_DIR)
 @_PIPES
-@click.option("--quick", is_flag=True, help="Look at the lists only, not at the recordings.")
+@click.option("--quick", is_flag=True, help="Check the lists only, not the recordings.")
 def validate(directory: Path, allow_pipes: bool, quick: bool) -> None:
-    """All that is wrong with DIR: every kind of problem, its count, its first place. Exit code 2 if one is an error.
+    """Check DIR: print each kind of problem with its count and first occurrence. Exit code 2 if any is an error.
 
     \b
     Example: spkver data validate data/train
@@ -53,9 +53,9 @@ def validate(directory: Path, allow_pipes: bool, quick: bool) -> None:
 @click.argument("directory", metavar="DIR", type=_DIR)
 @click.argument("out_a", type=_OUT)
 @click.argument("out_b", type=_OUT)
-@click.option("--speakers", type=int, help="So many speakers go to OUT_B.")
-@click.option("--share", type=click.FloatRange(0, 1), help="This share of the speakers goes to OUT_B.")
-@click.option("--list", "speaker_list", type=_DIR, help="The speakers in this file, one a line, go to OUT_B.")
+@click.option("--speakers", type=int, help="Number of speakers for OUT_B.")
+@click.option("--share", type=click.FloatRange(0, 1), help="Share of the speakers for OUT_B.")
+@click.option("--list", "speaker_list", type=_DIR, help="File with the speakers for OUT_B, one per line.")
 @_SEED
 @_PIPES
 def split(
@@ -91,10 +91,10 @@ def split(
 @click.argument("directories", metavar="[NAME=]DIR...", nargs=-1, required=True)
 @_PIPES
 def join(out: Path, directories: tuple[str, ...], allow_pipes: bool) -> None:
-    """One data directory OUT of several. No utterance may be in two of them; equal speaker ids are one speaker.
+    """Join several data directories to OUT. No utterance may be in two of them; equal speaker ids are one speaker.
 
-    NAME=DIR puts NAME- before the speaker ids of DIR: corpora number theirs
-    alike, VoxCeleb2 and CN-Celeb for instance.
+    NAME=DIR puts NAME- before the speaker ids of DIR, which keeps speakers of different corpora apart. VoxCeleb2 and
+    CN-Celeb, for example, use the same ids.
 
     \b
     Example: spkver data join data/train data/vox1/dev data/vox2/dev
@@ -114,19 +114,19 @@ def join(out: Path, directories: tuple[str, ...], allow_pipes: bool) -> None:
     speakers = [set(part.speakers) for part in parts]
     together = set().union(*speakers)
     shared = sum(map(len, speakers)) - len(together)
-    note = f", {shared} of them met again" if shared else ""
+    note = f", {shared} of them in more than one directory" if shared else ""
     click.echo(f"{out}: {len(whole)} utterances, {len(together)} speakers{note}")
 
 
 @command.command()
 @click.argument("directory", metavar="DIR", type=_DIR)
 @click.argument("out", type=_OUT)
-@click.option("--seconds", type=float, required=True, help="The length of a piece.")
-@click.option("--hop", type=float, help="From the start of one to that of the next.  [default: a piece's length]")
-@click.option("--most", type=click.IntRange(min=1), help="So many pieces of an utterance at most, the first ones.")
+@click.option("--seconds", type=float, required=True, help="Length of a piece.")
+@click.option("--hop", type=float, help="Seconds between the starts of two pieces.  [default: --seconds]")
+@click.option("--most", type=click.IntRange(min=1), help="Keep at most this many pieces of an utterance, the first.")
 @_PIPES
 def cut(directory: Path, out: Path, seconds: float, hop: float | None, most: int | None, allow_pipes: bool) -> None:
-    """Pieces of equal length of all utterances, as segments; utterances of less are left out.
+    """Cut all utterances into segments of equal length. Shorter utterances are left out.
 
     \b
     Example: spkver data cut data/test data/test_3s --seconds 3 --most 5
@@ -143,10 +143,10 @@ def cut(directory: Path, out: Path, seconds: float, hop: float | None, most: int
 @command.command()
 @click.argument("directory", metavar="DIR", type=_DIR)
 @click.argument("out", type=_OUT)
-@click.option("--ids", "id_list", type=_DIR, help="The utterances in this file, one id a line.")
-@click.option("--speakers", type=int, help="So many speakers.")
-@click.option("--per-speaker", type=int, help="At most so many utterances of each speaker.")
-@click.option("--utterances", type=int, help="So many utterances in all.")
+@click.option("--ids", "id_list", type=_DIR, help="File with the utterance ids to keep, one per line.")
+@click.option("--speakers", type=int, help="Number of speakers.")
+@click.option("--per-speaker", type=int, help="Largest number of utterances of a speaker.")
+@click.option("--utterances", type=int, help="Total number of utterances.")
 @_SEED
 @_PIPES
 def subset(
@@ -159,7 +159,7 @@ def subset(
     seed: int,
     allow_pipes: bool,
 ) -> None:
-    """A smaller data directory: drawn at random, or by a list of ids.
+    """Reduce DIR to the smaller data directory OUT, at random or by a list of ids.
 
     \b
     Example: spkver data subset data/train data/small --speakers 100 --per-speaker 10
@@ -179,8 +179,8 @@ def subset(
 @click.argument("directory", metavar="DIR", type=_DIR)
 @click.argument("out", type=outputs.FILE)
 @click.option("--nontargets", type=int, required=True, help="Number of non-target trials, drawn at random.")
-@click.option("--same-gender", is_flag=True, help="Non-targets within one gender only.")
-@click.option("--cross-session", is_flag=True, help="Targets from different sessions only.")
+@click.option("--same-gender", is_flag=True, help="Only non-target trials within one gender.")
+@click.option("--cross-session", is_flag=True, help="Only target trials across sessions.")
 @_SEED
 @_PIPES
 def trials(
@@ -192,7 +192,7 @@ def trials(
     seed: int,
     allow_pipes: bool,
 ) -> None:
-    """A trial list: all target pairs of DIR and random non-targets.
+    """Write a trial list: all target pairs of DIR and random non-target pairs.
 
     \b
     Example: spkver data trials data/dev trials/dev.txt --nontargets 10000 --same-gender

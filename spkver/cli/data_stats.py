@@ -1,4 +1,4 @@
-"""`spkver data stats`: counts, and with a look at the samples what is wrong with a corpus."""
+"""`spkver data stats`: counts of a corpus, and on request problems of its audio and labels."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _PATH = click.Path(path_type=Path)
 
 @click.command(name="stats")
 @click.argument("source", metavar="DIR|PACK", type=_PATH)
-@click.option("--audio", is_flag=True, help="Levels, SNR, clipping, the same audio twice: decodes every recording.")
-@click.option("--page", type=outputs.FILE, help="The same with histograms as a page of HTML; implies --audio.")
-@click.option("--other", "others", type=_PATH, multiple=True, help="A set that must share no speaker (repeatable).")
-@click.option("--pitch", is_flag=True, help="Speakers whose pitch is far from their gender tag.")
-@click.option("--model", type=_PATH, help="Utterances that sound like another speaker to this model.")
+@click.option("--audio", is_flag=True, help="Levels, SNR, clipping, duplicate audio. Decodes every recording.")
+@click.option("--page", type=outputs.FILE, help="Write an HTML page with histograms; implies --audio.")
+@click.option("--other", "others", type=_PATH, multiple=True, help="Set that must share no speaker (repeatable).")
+@click.option("--pitch", is_flag=True, help="Find speakers whose pitch contradicts their gender label.")
+@click.option("--model", type=_PATH, help="Find utterances closer to another speaker by this model.")
 @click.option("--jobs", default=2, show_default=True, help="Threads that decode recordings.")
 @click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp.")
 def command(
@@ -34,7 +34,7 @@ def command(
     jobs: int,
     allow_pipes: bool,
 ) -> None:
-    """Count speakers, utterances, sessions and hours; with further options look at the samples and for what is wrong.
+    """Count speakers, utterances, sessions and hours. Further options examine the audio and the labels.
 
     \b
     Example: spkver data stats data/train
@@ -57,7 +57,7 @@ def command(
     for table in examine(corpus, others=beside, pitch=pitch, encoder=encoder, jobs=jobs, out=page):
         click.echo(f"\n{table.text()}")
     if page is not None:
-        click.echo(f"\n{page}: the same as a page")
+        click.echo(f"\n{page}: written")
 
 
 def _counts(source: Path, allow_pipes: bool) -> dict[str, str]:
@@ -82,6 +82,6 @@ def _of_datadir(found: Stats) -> dict[str, str]:
         "sessions": "unknown" if found.sessions is None else f"{found.sessions}",
         "utterances": f"{found.utterances}",
         "hours": f"{found.hours:.2f}",
-        "seconds (least, mean, most)": "{:.2f}  {:.2f}  {:.2f}".format(*found.seconds),
-        "per speaker (least, mean, most)": "{}  {:.1f}  {}".format(*found.per_speaker),
+        "seconds (min, mean, max)": "{:.2f}  {:.2f}  {:.2f}".format(*found.seconds),
+        "per speaker (min, mean, max)": "{}  {:.1f}  {}".format(*found.per_speaker),
     }

@@ -1,4 +1,4 @@
-"""`spkver data verify`: whether a pack is what was written."""
+"""`spkver data verify`: check a pack against its hashes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 @click.command(name="verify")
 @click.argument("pack", type=click.Path(path_type=Path))
 def command(pack: Path) -> None:
-    """Read all of PACK and compare it with its hashes: bits flipped, files cut off or lost. Exit code 2 if any is.
+    """Read all of PACK and compare it with its hashes. Exit code 2 if a file is changed, truncated or missing.
 
     \b
     Example: spkver data verify packs/train
@@ -22,5 +22,5 @@ def command(pack: Path) -> None:
     for line in found:
         click.echo(line)
     if found:
-        raise InputError(f"{pack}: {len(found)} of its files are not what was written")
+        raise InputError(f"{pack}: {len(found)} of its files are damaged or missing; pack again")
     click.echo(f"{pack}: sound")

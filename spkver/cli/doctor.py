@@ -7,9 +7,9 @@ import click
 
 @click.command(name="doctor")
 def command() -> None:
-    """Versions, device, bf16, which parts load and which do not and why, packs and models here, free space.
+    """Check this installation: versions, device, bf16, which parts load, packs and models here, free disk space.
 
-    Its output belongs in every report of a problem. Exit code 1 if a part that is always needed does not load.
+    Include the output in bug reports. Exit code 1 if a required part does not load.
 
     \b
     Example: spkver doctor
@@ -23,4 +23,4 @@ def command() -> None:
         click.echo(f"{mark} {finding.name:<25} {finding.found}")
         broken += [finding.name] if finding.broken else []
     if broken:
-        raise RunError(f"{', '.join(broken)}: needed, and not loading; install spkver anew")
+        raise RunError(f"{', '.join(broken)}: required, but does not load; reinstall spkver")

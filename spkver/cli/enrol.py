@@ -16,11 +16,11 @@ from spkver.cli import voices
 @voices.book
 @voices.channel
 def command(name: str, files: tuple[Path, ...], model: Path | None, book: Path | None, channel: int | None) -> None:
-    """Add recordings of the person NAME to the speaker book; again for more of them later.
+    """Add recordings of the person NAME to the speaker book. Run it again to add more.
 
     \b
-    The book keeps embeddings, not audio, readable by you alone. They are personal data: ask people before you enrol
-    them, tell them what for, and take them out by `spkver forget` when they ask you to.
+    The book holds embeddings, not audio, and only you can read it. Embeddings are personal data: ask people before you
+    enrol them, tell them the purpose, and remove them with `spkver forget` when they ask.
 
     \b
     Example: spkver enrol "Ada Lovelace" ada1.wav ada2.wav --model exp/xvector/model

@@ -17,20 +17,22 @@ from spkver.trials import Scores, check, join, read_scores, read_trials
 
 @click.command()
 @click.argument("scores", type=click.Path(path_type=Path))
-@click.option("--trials", type=click.Path(path_type=Path), help="The trial list with the labels, in any order.")
+@click.option("--trials", type=click.Path(path_type=Path), help="Trial list with the labels, in any order.")
 @click.option(
     "--point", "points", multiple=True, help=f"minDCF at this point: {', '.join([*OPERATING_POINTS, *PRIMARY_COSTS])}."
 )
-@click.option("--far", multiple=True, type=click.FloatRange(0, 1), help="The miss rate at this false-alarm rate, too.")
+@click.option(
+    "--far", multiple=True, type=click.FloatRange(0, 1), help="Add the miss rate at this false-alarm rate (repeatable)."
+)
 @click.option(
     "--weights",
     metavar="FILE[:COLUMN]",
-    help="How much each trial counts: lines of `enrol test weight`, or a column of a .csv or .parquet.",
+    help="Weight of each trial: lines `enrol test weight`, or a column of a .csv or .parquet.",
 )
-@click.option("--llr", is_flag=True, help="The scores are natural-log likelihood ratios: actDCF and Cllr, too.")
-@click.option("--curve", type=outputs.FILE, help="Write threshold, false_alarm, miss of the curve (CSV).")
+@click.option("--llr", is_flag=True, help="The scores are natural-log likelihood ratios: add actDCF and Cllr.")
+@click.option("--curve", type=outputs.FILE, help="Write the error curve: threshold, false_alarm, miss (CSV).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--out", type=outputs.FILE, help="Write the numbers to this JSON file, too.")
+@click.option("--out", type=outputs.FILE, help="Also write the numbers to this JSON file.")
 def command(
     scores: Path,
     trials: Path | None,
@@ -42,10 +44,10 @@ def command(
     as_json: bool,
     out: Path | None,
 ) -> None:
-    """EER and minDCF of SCORES. Score files with labels need no --trials.
+    """Compute EER and minDCF of SCORES. Score files with labels need no --trials.
 
     \b
-    With --weights, error rates are shares of weight: conditions of few trials may count as much as those of many.
+    With --weights, error rates are weighted, so that a condition with few trials can count as much as a large one.
 
     \b
     Example:

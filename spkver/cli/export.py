@@ -10,8 +10,8 @@ import click
 from spkver.cli import outputs
 from spkver.files import directory_place, file_place
 
-FORMS = {".onnx": "onnx"}  # by the name of OUT
-WEIGHTS = {"half": "float16", "int8": "int8"}  # options for how weights are kept
+FORMS = {".onnx": "onnx"}  # suffix of OUT: form
+WEIGHTS = {"half": "float16", "int8": "int8"}  # option: type of the stored weights
 
 
 def _place(path: Path) -> Path:
@@ -21,34 +21,34 @@ def _place(path: Path) -> Path:
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("out", type=outputs.Output(_place))
-@click.option("--to", "form", help="The form, where the name of OUT does not say it.  [.onnx: onnx]")
-@click.option("--waveform", is_flag=True, help="onnx: with fbank and CMN inside: waveform in.")
-@click.option("--half", is_flag=True, help="onnx, model: float16 weights, half the size; computed with in float32.")
-@click.option("--int8", is_flag=True, help="onnx: 8-bit integers by dynamic quantisation, a quarter of the size.")
-@click.option("--sherpa", is_flag=True, help="onnx: refuse what sherpa-onnx would not compute alike.")
-@click.option("--language", help="onnx: what sherpa-onnx is told.  [default: unknown]")
-@click.option("--any-front-end", is_flag=True, help="wespeaker: though it will compute other features.")
-@click.option("--chain", help="model: directory of `spkver transform fit` that embeddings go through.")
+@click.option("--to", "form", help="Format: onnx, wespeaker or model.  [default: onnx if OUT ends with .onnx]")
+@click.option("--waveform", is_flag=True, help="onnx: include fbank and CMN; the input is the waveform.")
+@click.option("--half", is_flag=True, help="onnx, model: store float16 weights, half the size; compute in float32.")
+@click.option("--int8", is_flag=True, help="onnx: dynamic quantisation to 8-bit integers, a quarter of the size.")
+@click.option("--sherpa", is_flag=True, help="onnx: refuse a front end that sherpa-onnx computes differently.")
+@click.option("--language", help="onnx: language in the metadata for sherpa-onnx.  [default: unknown]")
+@click.option("--any-front-end", is_flag=True, help="wespeaker: export even if WeSpeaker computes other features.")
+@click.option("--chain", help="model: append the transforms in this directory (`spkver transform fit`).")
 @click.option(
     "--tolerance",
-    help="onnx: largest error, relative to the embedding's length.  [default: 1e-3; half: 0.02; int8: 0.2]",
+    help="onnx: largest accepted error relative to the embedding norm.  [default: 1e-3; half: 0.02; int8: 0.2]",
 )
 def command(model: Path, out: Path, form: str | None, **options: Any) -> None:
-    """The model directory MODEL for other runtimes: OUT.
+    """Export the model directory MODEL to OUT for other runtimes.
 
     \b
-    onnx: the network, features (batch, frames, bins) in, embeddings (batch, dim) out, with the
-    metadata that sherpa-onnx wants; with --waveform the whole of it. It is run in onnxruntime at
-    many lengths before it is kept, and compared with PyTorch's float32: the largest error and the
-    lowest cosine of the embeddings are told. What int8 costs in EER: `spkver extract --model my.onnx`.
+    onnx: the network with the metadata that sherpa-onnx needs. Input: features (batch, frames, bins),
+    or the waveform with --waveform. Output: embeddings (batch, dim). The file is first run in
+    onnxruntime at many lengths and compared with PyTorch in float32; the largest error and the lowest
+    cosine are printed. To measure the EER of an int8 model: `spkver extract --model my.onnx`.
 
     \b
-    wespeaker: the folder that WeSpeaker's tools load and `spkver import` reads, of networks that are
-    theirs to the last field.
+    wespeaker: a folder that WeSpeaker's tools and `spkver import` read. Only for networks that
+    WeSpeaker has with the same settings.
 
     \b
-    model: a model directory again, with float16 weights, or with a chain of transforms (centre,
-    whiten, pca, lda, wccn) behind the network, so that its embeddings have fewer dimensions.
+    model: a model directory with float16 weights, or with a chain of transforms (centre, whiten,
+    pca, lda, wccn) after the network, for example to reduce the dimension.
 
     \b
     Example:
@@ -64,18 +64,18 @@ def command(model: Path, out: Path, form: str | None, **options: Any) -> None:
 
     given = {option: value for option, value in options.items() if value}
     if "half" in given and "int8" in given:
-        raise click.UsageError("--half or --int8, not both")
+        raise click.UsageError("give --half or --int8, not both")
     name = form or FORMS.get(out.suffix)
     if name is None:
-        raise InputError(f"{out}: the name does not say the form: end it in {', '.join(FORMS)}, or give --to")
+        raise InputError(f"{out}: unknown format: use a name that ends in {', '.join(FORMS)}, or give --to")
     if model.is_file():
-        raise InputError(f"{model}: a file; give the model directory")
+        raise InputError(f"{model} is a file: give the model directory")
     form_class = EXPORTS.get(name)
     keys: dict[str, Any] = {}
     for option, value in given.items():
         key, wanted = ("weights", WEIGHTS[option]) if option in WEIGHTS else (option, value)
         if not _takes(form_class.Config, key, wanted):
-            raise InputError(f"{out}: --{option.replace('_', '-')} does not go with the form {name}; see --help")
+            raise InputError(f"{out}: --{option.replace('_', '-')} does not apply to --to {name}; see --help")
         keys[key] = wanted
     config = validate(form_class.Config, keys)
     for line in form_class(config).write(load_model(model), out):
@@ -83,6 +83,6 @@ def command(model: Path, out: Path, form: str | None, **options: Any) -> None:
 
 
 def _takes(config: Any, key: str, value: Any) -> bool:
-    """Whether a form has this key, and among its choices, where it has some, this value."""
+    """Whether a form's config has this key and, for a key with choices, allows this value."""
     field = config.model_fields.get(key)
     return field is not None and (get_origin(field.annotation) is not Literal or value in get_args(field.annotation))

@@ -14,22 +14,26 @@ from spkver.cli import outputs
     "--model",
     required=True,
     type=click.Path(),
-    help="Model directory, for example exp/xvector/model, or an .onnx file of it.",
+    help="Model directory, for example exp/xvector/model, or an .onnx file exported from one.",
 )
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Embed only the middle, this long.")
-@click.option("--window", type=click.FloatRange(min=0, min_open=True), help="Embed windows of so many seconds.")
-@click.option("--hop", type=click.FloatRange(min=0, min_open=True), help="Seconds between them.  [default: half]")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Embed only the middle part, this long.")
+@click.option("--window", type=click.FloatRange(min=0, min_open=True), help="Embed windows of this many seconds.")
+@click.option(
+    "--hop",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds between window starts.  [default: half a window]",
+)
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto.")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "fp16"]),
     default="fp32",
     show_default=True,
-    help="Of the network's products: fp16 for GPUs (very slow on a CPU), bf16 for those and CPUs that have it.",
+    help="Precision of the network. fp16: for GPUs (very slow on CPUs). bf16: for GPUs and CPUs that support it.",
 )
-@click.option("--max-rejected", default=0.1, show_default=True, help="Share that may be set aside.")
-@click.option("--jobs", default=2, show_default=True, help="Threads that decode recordings.")
-@click.option("--allow-pipes", is_flag=True, help="Run the commands in wav.scp.")
+@click.option("--max-rejected", default=0.1, show_default=True, help="Stop if more than this share is rejected.")
+@click.option("--jobs", default=2, show_default=True, help="Number of decoding threads.")
+@click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp.")
 def command(
     source: str,
     out: str,
@@ -45,7 +49,7 @@ def command(
 ) -> None:
     """Embed every utterance of SOURCE (data directory, audio pack or feature pack) into the Parquet file OUT.
 
-    With --window, an embedding of every window, with its start and end, of recordings of any length.
+    With --window, OUT has one embedding for each window, with its start and end. Recordings may have any length.
 
     \b
     Example:
@@ -53,9 +57,9 @@ def command(
       spkver extract data/meetings windows.parquet --model exp/xvector/model --window 1.5 --hop 0.75
     """
     if window and seconds:
-        raise click.UsageError("--window or --seconds, not both")
+        raise click.UsageError("give --window or --seconds, not both")
     if hop and not window:
-        raise click.UsageError("--hop is that of --window")
+        raise click.UsageError("--hop needs --window")
     from spkver.encoder import load_model
     from spkver.extraction import extract
     from spkver.windows import extract_windows
@@ -72,7 +76,9 @@ def command(
             allow_pipes=allow_pipes,
         )
         rejected = found.rejected
-        click.echo(f"embeddings of {found.windows} windows in {out}; {found.unusable} were not usable (silent, say)")
+        click.echo(
+            f"embeddings of {found.windows} windows in {out}; {found.unusable} windows skipped (silent or not finite)"
+        )
     else:
         done = extract(
             encoder,
@@ -88,4 +94,4 @@ def command(
         click.echo(f"{done.embeddings} embeddings in {out}")
     if rejected:
         name, reason = rejected[0]
-        click.echo(f"{len(rejected)} set aside, see {out}.rejected.jsonl; the first: {name}: {reason}", err=True)
+        click.echo(f"{len(rejected)} rejected, see {out}.rejected.jsonl; the first: {name}: {reason}", err=True)

@@ -15,11 +15,13 @@ from spkver.cli.packing import jobs_option, show_summary
 @click.argument("out", type=outputs.DIRECTORY)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @jobs_option
-@click.option("--speed", "speeds", type=float, multiple=True, help="Also at this speed, as new speakers (repeatable).")
+@click.option(
+    "--speed", "speeds", type=float, multiple=True, help="Add copies at this speed as new speakers (repeatable)."
+)
 def command(pack: Path, out: Path, settings: tuple[str, ...], jobs: int, speeds: tuple[float, ...]) -> None:
-    """Filterbank features of the audio pack PACK, after CMN, as float16 in OUT.
+    """Compute filterbank features of the audio pack PACK and write them to OUT, after CMN, in float16.
 
-    KEY=VALUE changes a setting of the front end, for example bins=64 or preset=wespeaker.
+    KEY=VALUE sets a key of the front end, for example bins=64 or preset=wespeaker.
 
     \b
     Example: spkver features packs/train feats/train bins=80 --speed 0.9 --speed 1.1 --jobs 4

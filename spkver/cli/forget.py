@@ -13,11 +13,11 @@ from spkver.cli import voices
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @voices.book
 def command(names: tuple[str, ...], book: Path | None) -> None:
-    """Take people out of the speaker book, with all their recordings.
+    """Remove people and all their recordings from the speaker book.
 
     \b
-    The book is written anew without them. Copies that you, or a backup, made of it are not touched; nor does this
-    overwrite the blocks that the old file had on the disk.
+    The book is rewritten without them. Copies and backups of the book are not changed, and the disk blocks of the old
+    file are not overwritten.
 
     \b
     Example: spkver forget "Ada Lovelace"

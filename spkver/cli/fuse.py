@@ -14,10 +14,10 @@ from spkver.cli.calibration import FILE, calibration, options
 @click.command()
 @click.argument("out", type=outputs.FILE)
 @click.argument("systems", nargs=-1, required=True, type=FILE, metavar="SCORES...")
-@click.option("--train", multiple=True, type=FILE, help="Learn from these labelled scores: one for each of SCORES.")
+@click.option("--train", multiple=True, type=FILE, help="Labelled scores to fit on, one file for each of SCORES.")
 @options
 def command(out: Path, systems: tuple[Path, ...], train: tuple[Path, ...], **how: Any) -> None:
-    """The scores of several systems on one trial list, fused to natural-log likelihood ratios, written to OUT.
+    """Fuse the scores of several systems on one trial list to natural-log likelihood ratios and write them to OUT.
 
     \b
     Example:

@@ -29,11 +29,11 @@ def command(
     channel: int | None,
     as_json: bool,
 ) -> None:
-    """Who of the speaker book is heard in each of FILES, or nobody of them?
+    """Find the person of the speaker book who speaks in each of FILES, if any.
 
     \b
-    Prints the file, the person and the score as `spkver verify` has it, one line for each of the --top people; those
-    below the threshold have `nobody known` for a name, unless more than one person is asked for.
+    Prints one line per file: the file, the person and the score of `spkver verify`. If no score reaches the threshold,
+    the name is `nobody known`. With --top N, the N best people follow, one line each.
 
     \b
     Example: spkver identify call.wav --model exp/xvector/model
@@ -44,7 +44,7 @@ def command(
     where = voices.place(book)
     opened = books.open_book(where)
     if not len(opened):
-        raise InputError(f"{where}: nobody is in the book; add people by spkver enrol NAME FILES")
+        raise InputError(f"{where}: the book is empty; add people with spkver enrol NAME FILES")
     verifier = voices.load(model)
     opened.require(verifier.model_id)
     least = voices.required(threshold, verifier)

@@ -1,4 +1,4 @@
-"""`spkver import`: a model of another toolkit as a model directory."""
+"""`spkver import`: convert a model of another toolkit to a model directory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from spkver.modeldir import CONFIG
 @click.command(name="import")
 @click.argument("source", type=click.Path())
 @click.argument("out", type=outputs.directory(CONFIG))
-@click.option("--from", "toolkit", help="wespeaker, 3dspeaker, speechbrain, redimnet, voxceleb_trainer; else guessed.")
-@click.option("--front-end", help="By name, where the source does not state it: it is then asked for.")
+@click.option(
+    "--from", "toolkit", help="wespeaker, 3dspeaker, speechbrain, redimnet, voxceleb_trainer.  [default: detected]"
+)
+@click.option("--front-end", help="Name of the front end. Needed only where SOURCE does not state it.")
 def command(source: str, out: str, toolkit: str | None, front_end: str | None) -> None:
-    """Make the model directory OUT of a model of another toolkit, SOURCE: its folder or its checkpoint.
+    """Convert a model of another toolkit to the model directory OUT. SOURCE is its folder or checkpoint.
 
-    Its network and its front end become ours, so embeddings are the same. Nothing in SOURCE is run: checkpoints
-    are opened as tensors, YAML as text.
+    The network and the front end are converted, so the embeddings are the same. No code in SOURCE is run: checkpoints
+    are read as tensors, YAML as text.
 
     \b
     wespeaker         folder with avg_model.pt and config.yaml

@@ -1,4 +1,4 @@
-"""Labelled scores as the commands read them."""
+"""How the commands read labelled scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from spkver.trials import Scores, Trials, falling, join, read_scores
 
 
 def read(path: StrPath, listed: Trials | None = None, name: object = "") -> Scores:
-    """The scores of a file, with the labels of the trial list `name` where it is given; warns of distances."""
+    """Read scores, with the labels of the trial list `listed` (called `name` in errors) if given.
+
+    Warns if the scores look like distances.
+    """
     scores = read_scores(path)
     if listed is not None:
         scores = join(scores, listed, names=(str(path), str(name)))

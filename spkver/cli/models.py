@@ -10,9 +10,9 @@ import click
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME...]")
-@click.option("--seconds", default=2.0, show_default=True, type=click.FloatRange(0.5), help="Of an utterance.")
+@click.option("--seconds", default=2.0, show_default=True, type=click.FloatRange(0.5), help="Length of the utterance.")
 @click.option("--count", "only_count", is_flag=True, help="Count only, do not measure the speed.")
-@click.option("--device", default="auto", show_default=True, help="Where the speed is measured: cpu, cuda, auto.")
+@click.option("--device", default="auto", show_default=True, help="Device to measure the speed on: cpu, cuda, auto.")
 @click.option("--batch", type=click.IntRange(1), help="Utterances at a time.  [default: 1 on a CPU, 128 elsewhere]")
 @click.option(
     "--runtime",
@@ -21,7 +21,7 @@ import click
     default=("eager",),
     show_default=True,
     type=click.Choice(["eager", "compiled", "onnxruntime", "onnxruntime-int8"]),
-    help="What runs the network; may be given again.",
+    help="Runtime to measure (repeatable).",
 )
 @click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
 def command(
@@ -33,9 +33,9 @@ def command(
     runtimes: tuple[str, ...],
     markdown: bool,
 ) -> None:
-    """The networks that can be trained: parameters beside the published count, multiply-adds, embeddings per second.
+    """List networks: parameters and their published count, multiply-adds, embeddings per second.
 
-    Each NAME is what `model:` takes in a config; without any, all published sizes.
+    NAME is a value of the config key `model`. Without a NAME, all published sizes are listed.
 
     \b
     Example:
@@ -51,13 +51,13 @@ def command(
 
     names = names or tuple(VARIANTS)
     for name in names:
-        table.build(name, "meta")  # a wrong name is said before the work
+        table.build(name, "meta")  # reports a wrong name before the measurements
     rows = [["network", "dim", "parameters M", "published M", "by", f"multiply-adds G ({seconds:g} s)"]]
     where = None
     if not only_count:
         where = pick_device(device)
         if where.type != "cpu" and any(runtime.startswith("onnxruntime") for runtime in runtimes):
-            raise InputError("onnxruntime is measured on the CPU: add --device cpu")
+            raise InputError("onnxruntime runs on the CPU only: add --device cpu")
         batch = batch or (1 if where.type == "cpu" else 128)
         place = f"CPU, threads: {table.threads()}" if where.type == "cpu" else where.type
         rows[0] += [f"embeddings/s ({place}, {runtime}, {batch} at a time)" for runtime in runtimes]
@@ -78,7 +78,7 @@ def command(
 
 
 def _prepare(runtime: str) -> Callable[[Any, Any], Callable[[Any], Any]]:
-    """What makes a network of PyTorch, and features to try it on, run in that runtime."""
+    """A function (network, example features) that returns the network as a callable in this runtime."""
     import torch
 
     from spkver.export.onnx import in_onnxruntime

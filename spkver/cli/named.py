@@ -1,4 +1,4 @@
-"""Arguments NAME=PATH, which the commands that show several systems take."""
+"""Arguments NAME=PATH of the commands that show several systems."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from spkver.errors import InputError
 
 
 def named(given: Sequence[str], what: str) -> list[tuple[str, str]]:
-    """Name and path of each argument. Raises InputError for one that is not NAME=`what`."""
+    """Name and path of each argument. Raises InputError if one does not have the form NAME=`what`."""
     pairs = []
     for pair in given:
         name, equals, path = pair.partition("=")

@@ -28,9 +28,9 @@ _FILE = click.Path(path_type=Path)
 @click.argument("cohort", type=_FILE)
 @click.argument("out", type=outputs.FILE)
 @click.option("--method", type=click.Choice(METHODS), default="s", show_default=True, help="Z-, T- or S-norm.")
-@click.option("--top", type=click.IntRange(min=2), help="Adaptive: only so many highest cohort scores of each side.")
-@click.option("--by-speaker", is_flag=True, help="The cohort is the mean of each of its speakers.")
-@click.option("--keep", type=outputs.FOLDER, help="Directory that keeps the cohort statistics for the next time.")
+@click.option("--top", type=click.IntRange(min=2), help="Adaptive norm: use only this many highest cohort scores.")
+@click.option("--by-speaker", is_flag=True, help="Average the cohort embeddings of each speaker.")
+@click.option("--keep", type=outputs.FOLDER, help="Directory to store cohort statistics in and reuse them from.")
 @scoring.options
 def command(
     scores: Path,
@@ -45,10 +45,10 @@ def command(
     enrolment: Path | None,
     **how: Any,
 ) -> None:
-    """SCORES of EMBEDDINGS, normalised by their scores against the embeddings of COHORT, written to OUT.
+    """Normalise SCORES of EMBEDDINGS by the scores against the embeddings of COHORT and write them to OUT.
 
     \b
-    COHORT is of other speakers, most often of the training. The options are those that the scores were made with.
+    COHORT holds other speakers, usually those of the training data. Give the same options as for `spkver score`.
 
     \b
     Example:
@@ -76,5 +76,5 @@ def command(
 
 
 def _hash(path: Path) -> str:
-    """Of a file, or of the files of a directory."""
+    """Hash of a file, or of the files of a directory."""
     return " ".join(map(sha256, sorted(path.iterdir()))) if path.is_dir() else sha256(path)

@@ -1,4 +1,4 @@
-"""Types of arguments that name an output: a place where it cannot be is refused before any work is done."""
+"""Argument types for outputs. A path that cannot be written is refused before the work starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spkver.files import directory_place, file_place, folder_place, leads_to_std
 
 
 class Output(click.Path):
-    """The path of an output, which `place` checks. Where that is standard output, messages go to standard error."""
+    """The path of an output, checked by `place`. If it is standard output, messages go to standard error."""
 
     def __init__(self, place: Callable[[Path], object]) -> None:
         super().__init__(path_type=Path)
@@ -32,10 +32,10 @@ class Output(click.Path):
 
 
 def directory(holds: str) -> Output:
-    """A directory that is written as a whole, in place of an older one that has the file `holds`."""
+    """A directory that is written as a whole. It may replace an older one that has the file `holds`."""
     return Output(functools.partial(directory_place, holds=holds))
 
 
 FILE = Output(file_place)
-DIRECTORY = Output(directory_place)  # what it may replace is told by the command
-FOLDER = Output(folder_place)  # may exist, and keeps what is in it
+DIRECTORY = Output(directory_place)  # the command decides what it may replace
+FOLDER = Output(folder_place)  # may exist; its other files are kept

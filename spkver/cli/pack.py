@@ -1,4 +1,4 @@
-"""`spkver pack`: recordings to an audio pack."""
+"""`spkver pack`: write recordings to an audio pack."""
 
 from __future__ import annotations
 
@@ -17,17 +17,23 @@ from spkver.errors import InputError
 @click.argument("out", type=outputs.DIRECTORY)
 @jobs_option
 @click.option(
-    "--sample-rate", type=click.IntRange(1), default=16000, show_default=True, help="Hz; others are resampled."
+    "--sample-rate", type=click.IntRange(1), default=16000, show_default=True, help="In Hz; other rates are resampled."
 )
 @click.option(
     "--min-seconds", type=click.FloatRange(0), default=0.3, show_default=True, help="Shorter utterances are rejected."
 )
 @click.option("--max-seconds", type=click.FloatRange(0), show_default="an hour", help="Longer utterances are rejected.")
 @click.option(
-    "--max-rejected", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Stop past this share rejected."
+    "--max-rejected",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Stop if more than this share is rejected.",
 )
 @click.option(
-    "--channel", type=click.IntRange(0), help="Of recordings with several, where the data do not say; from 0."
+    "--channel",
+    type=click.IntRange(0),
+    help="Channel of multi-channel files (0-based) unless the data directory gives it.",
 )
 @click.option(
     "--coding",
@@ -37,23 +43,23 @@ from spkver.errors import InputError
     help="flac: two thirds of the size, slower crops.",
 )
 @click.option(
-    "--simulate", type=click.Path(path_type=Path), help="Change every recording as this YAML file says (see below)."
+    "--simulate", type=click.Path(path_type=Path), help="Augment every recording as in this YAML file (see below)."
 )
-@click.option("--seed", type=click.IntRange(0), help="Of --simulate; wins over the file's.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of --simulate; overrides the file's.")
 @click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp.")
 def command(
     data: Path, out: Path, jobs: int, simulate: Path | None, seed: int | None, allow_pipes: bool, **options: Any
 ) -> None:
     """Pack the recordings of the data directory DATA as 16-bit PCM in OUT.
 
-    A recording that cannot serve is listed in OUT/rejected.jsonl with its reason. A run that was killed goes on where
-    it stopped; a finished one is not repeated.
+    Unusable recordings are listed in OUT/rejected.jsonl with the reason. A run that was killed continues where it
+    stopped; a finished one is not repeated.
 
-    The two sides of a telephone call are two recordings of one file: wav.scp has both with the same path, and Kaldi's
-    reco2file_and_channel says which is A (the first channel) and which is B.
+    The two sides of a telephone call are two recordings with the same path in wav.scp. Kaldi's reco2file_and_channel
+    gives the channel: A is the first, B the second.
 
-    --simulate makes a pack of what the recordings would have been in other rooms, backgrounds and channels. What is
-    drawn for an utterance is a function of the seed and its id. Train on both: data.train: [packs/train, packs/sim]
+    --simulate adds reverberation, noise and channel effects. The random draw for an utterance depends only on the seed
+    and its id. To train on both packs: data.train: [packs/train, packs/sim]
 
     \b
       seed: 1
@@ -76,5 +82,5 @@ def command(
 
         given["simulation"] = load(SimulationConfig, simulate, [] if seed is None else [f"seed={seed}"])
     elif seed is not None:
-        raise InputError("--seed goes with --simulate")
+        raise InputError("--seed needs --simulate")
     show_summary(pack_audio(found, out, jobs=jobs, allow_pipes=allow_pipes, say=click.echo, **given))

@@ -1,4 +1,4 @@
-"""What the commands that make packs share."""
+"""Shared by the commands that write packs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def _all_cpus() -> int:
 
 
 jobs_option = click.option(
-    "--jobs", type=click.IntRange(min=1), default=_all_cpus, show_default="all cores", help="Processes."
+    "--jobs", type=click.IntRange(min=1), default=_all_cpus, show_default="all cores", help="Number of processes."
 )
 
 
 def show_summary(summary: Summary) -> None:
-    """One line: what is there now."""
-    kept = f"; {summary.kept} shards were there from an earlier run" if summary.kept else ""
+    """Print one line about the pack."""
+    kept = f"; {summary.kept} shards kept from an earlier run" if summary.kept else ""
     click.echo(
         f"{summary.path}: {'already packed: ' if summary.already_packed else ''}{summary.rows} utterances, "
         f"{summary.speakers} speakers, {summary.seconds / 3600:.2f} h, {summary.rejected} rejected{kept}"

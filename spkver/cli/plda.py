@@ -18,7 +18,7 @@ _CHAIN = click.option("--chain", type=_FILE, help="Transform the embeddings firs
 
 @click.group()
 def command() -> None:
-    """Probabilistic linear discriminant analysis: models that give log-likelihood ratios.
+    """Probabilistic linear discriminant analysis (PLDA). Its scores are log-likelihood ratios.
 
     \b
     Example:
@@ -30,35 +30,35 @@ def command() -> None:
 @command.command()
 @click.argument("train", type=_FILE)
 @click.argument("plda", type=outputs.directory("plda.yaml"))
-@click.option("--rank", type=int, help="Of the covariance between speakers (simplified PLDA); full without it.")
-@click.option("--iterations", type=click.IntRange(min=0), default=20, show_default=True, help="Of EM.")
+@click.option("--rank", type=int, help="Rank of the between-speaker covariance (simplified PLDA).  [default: full]")
+@click.option("--iterations", type=click.IntRange(min=0), default=20, show_default=True, help="EM iterations.")
 @_CHAIN
 def fit(train: Path, plda: Path, rank: int | None, iterations: int, chain: Path | None) -> None:
-    """Learn a model from the embeddings TRAIN, whose speakers are known, and write it to the directory PLDA.
+    """Fit PLDA on the embeddings TRAIN, which must have speakers, and write it to the directory PLDA.
 
     \b
     Example: spkver plda fit train.parquet plda --chain chain --rank 100
     """
     embeddings = read_chain(chain)(read(train))
     write_plda(plda, fit_plda(embeddings, rank=rank, iterations=iterations))
-    click.echo(f"{plda}: learnt from {len(embeddings)} embeddings of {len(set(embeddings.speakers or ()))} speakers")
+    click.echo(f"{plda}: fitted on {len(embeddings)} embeddings of {len(set(embeddings.speakers or ()))} speakers")
 
 
 @command.command()
 @click.argument("plda", type=_FILE)
 @click.argument("out", type=outputs.directory("plda.yaml"))
-@click.option("--coral", "domain", type=_FILE, help="Align it with these embeddings, which need no speakers.")
-@click.option("--with", "other", type=_FILE, help="Interpolate with this model, learnt in the domain.")
-@click.option("--weight", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of that model.")
+@click.option("--coral", "domain", type=_FILE, help="CORAL: align with these embeddings; no speakers needed.")
+@click.option("--with", "other", type=_FILE, help="Interpolate with this in-domain model.")
+@click.option("--weight", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Weight of --with.")
 @_CHAIN
 def adapt(plda: Path, out: Path, domain: Path | None, other: Path | None, weight: float, chain: Path | None) -> None:
-    """Move the model PLDA to another domain, and write it to the directory OUT.
+    """Adapt the model PLDA to another domain and write it to the directory OUT.
 
     \b
     Example: spkver plda adapt plda adapted --coral domain.parquet --chain chain
     """
     if (domain is None) == (other is None):
-        raise InputError("give one of --coral and --with")
+        raise InputError("give either --coral or --with")
     model = read_plda(plda)
     if other:
         write_plda(out, interpolated(model, read_plda(other), weight))

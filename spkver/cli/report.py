@@ -29,46 +29,46 @@ def _place(path: Path) -> None:
 
 @click.command()
 @click.argument("systems", nargs=-1, required=True, metavar="NAME=SCORES...")
-@click.option("--trials", type=_FILE, help="The trial list with the labels of all score files.")
+@click.option("--trials", type=_FILE, help="Trial list with the labels of all score files.")
 @click.option(
     "--out",
     type=outputs.Output(_place),
     required=True,
-    help="A page (PAGE.html), or the directory of tables and DET curves.",
+    help="HTML page (PAGE.html), or a directory for tables and DET curves.",
 )
-@click.option("--title", default="", help="Above the table and the curves.")
-@click.option("--point", "points", multiple=True, help="minDCF at this operating point; the first is marked.")
-@click.option("--far", multiple=True, type=click.FloatRange(0, 1), help="Page: the miss rate at this false-alarm rate.")
-@click.option("--llr", is_flag=True, help="Page: scores are natural-log likelihood ratios: actDCF, Cllr.")
-@click.option("--threshold", type=float, help="Page: count and name single errors at this threshold, not at the EER's.")
+@click.option("--title", default="", help="Title of the report.")
+@click.option("--point", "points", multiple=True, help="minDCF at this point; the first is marked in the DET plot.")
+@click.option("--far", multiple=True, type=click.FloatRange(0, 1), help="Page: miss rate at this false-alarm rate.")
+@click.option("--llr", is_flag=True, help="Page: scores are natural-log likelihood ratios; add actDCF, Cllr.")
+@click.option("--threshold", type=float, help="Page: list errors at this threshold, not at the EER threshold.")
 @click.option(
     "--data",
     type=_FILE,
-    help="Page: what is known of the ids (a data directory, or CSV or Parquet with a column `id`): intervals over "
+    help="Page: table of the ids (a data directory, or CSV or Parquet with a column `id`). Adds intervals over "
     "speakers, paired tests, groups, worst speakers.",
 )
-@click.option("--by", multiple=True, help="Page: a column of --data to group by; all that fit without.")
-@click.option("--replicates", type=click.IntRange(min=0), help="Page: draws of speakers; 1000, fewer for long lists.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Page: of the draws.")
-@click.option("--embeddings", type=_FILE, help="Page: a map of these embeddings by speaker.")
+@click.option("--by", multiple=True, help="Page: column of --data to group by.  [default: all suitable ones]")
+@click.option("--replicates", type=click.IntRange(min=0), help="Page: bootstrap draws; 1000, fewer for long lists.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Page: seed of the bootstrap.")
+@click.option("--embeddings", type=_FILE, help="Page: plot these embeddings by speaker.")
 @click.option(
-    "--projection", type=click.Choice(["tsne", "pca"]), help="Page: of the map; t-SNE where scikit-learn is installed."
+    "--projection", type=click.Choice(["tsne", "pca"]), help="Page: of --embeddings; t-SNE needs scikit-learn."
 )
-@click.option("--training", multiple=True, metavar="NAME=EXPERIMENT", help="Page: training curves; may be given again.")
-@click.option("--worst", type=click.IntRange(min=1), default=25, show_default=True, help="Page: errors to name.")
+@click.option("--training", multiple=True, metavar="NAME=EXPERIMENT", help="Page: training curves (repeatable).")
 @click.option(
-    "--audio", type=_FILE, help="Page: put the recordings of the worst errors in it, from this data directory."
+    "--worst", type=click.IntRange(min=1), default=25, show_default=True, help="Page: number of errors listed."
 )
-@click.option("--allow-pipes", is_flag=True, help="Page: run the shell commands in the wav.scp of --audio.")
+@click.option("--audio", type=_FILE, help="Page: embed the recordings of the worst errors from this data directory.")
+@click.option("--allow-pipes", is_flag=True, help="Page: run the shell commands in wav.scp of --audio.")
 def command(
     systems: tuple[str, ...], trials: Path | None, out: Path, title: str, points: tuple[str, ...], **page: Any
 ) -> None:
-    """Results of one or more score files: one self-contained HTML page, or a directory with a table and DET curves.
+    """Report results of one or more score files: a self-contained HTML page, or a directory of tables and DET curves.
 
     \b
-    The page holds error rates and costs, DET curves, score histograms, calibration, and the worst errors; with --data
-    intervals, tests and groups; with --embeddings a map, with --training curves, with --audio the voices themselves.
-    It opens in any browser, without a network. Score files with labels need no --trials.
+    The page has error rates and costs, DET curves, score histograms, calibration and the worst errors. --data adds
+    intervals, tests and groups; --embeddings a map; --training curves; --audio recordings. It works offline in any
+    browser. Score files with labels need no --trials.
 
     \b
     Example:
@@ -79,11 +79,11 @@ def command(
     scores: dict[str, Scores] = {}
     for name, path in named(systems, "SCORES"):
         if name in scores:
-            raise InputError(f"'{name}={path}': expected NAME=SCORES, each name once")
+            raise InputError(f"'{name}={path}': the name '{name}' is used twice")
         scores[name] = labelled.read(path, listed, trials)
     if _is_page(out):
         _page(scores, out, title, points or DEFAULT_POINTS, **page)
-        voices = ", with people's voices in it: handle it as personal data" if page["audio"] else ""
+        voices = "; it contains voice recordings, which are personal data" if page["audio"] else ""
         click.echo(f"{out}: {readable_size(out.stat().st_size)}{voices}")
         return
     _refuse(page)
@@ -134,4 +134,4 @@ def _refuse(names: Iterable[str]) -> None:
     context = click.get_current_context()
     for name in names:
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise InputError(f"--{name.replace('_', '-')} is for a page: give --out PAGE.html")
+            raise InputError(f"--{name.replace('_', '-')} needs a page: give --out PAGE.html")

@@ -17,12 +17,11 @@ from spkver.scoring.files import score_list
 @click.argument("out", type=outputs.FILE)
 @scoring.options
 def command(trials: Path, embeddings: Path, out: Path, **sides: Any) -> None:
-    """Scores of the list TRIALS with EMBEDDINGS, written to OUT (text, .csv or .parquet).
+    """Score the list TRIALS with EMBEDDINGS and write OUT (text, .csv or .parquet).
 
     \b
     Scores are cosines, or log-likelihood ratios with --plda.
-    EMBEDDINGS are .parquet, .npz, .npy (with its .ids), or Kaldi's .ark or .scp. Lists of any length are read, scored
-    and written in parts.
+    EMBEDDINGS: .parquet, .npz, .npy (with its .ids), or Kaldi's .ark or .scp. Long lists are processed in parts.
 
     \b
     Example:

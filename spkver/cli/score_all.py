@@ -16,11 +16,11 @@ from spkver.scoring.files import score_all
 @click.argument("out", type=outputs.FILE)
 @scoring.options
 def command(embeddings: Path, out: Path, **sides: Any) -> None:
-    """Scores of every enrolment with every test utterance, written to OUT.
+    """Score every enrolment against every test utterance and write OUT.
 
     \b
-    OUT is a score file (text, .csv or .parquet), or .npz: the arrays `enrol` and `test` (ids) and `scores`, float32
-    (enrolments, tests). Without --test, each of EMBEDDINGS meets each, itself included.
+    OUT is a score file (text, .csv or .parquet), or .npz with the arrays `enrol` and `test` (ids) and `scores`, float32
+    (enrolments, tests). Without --test, EMBEDDINGS are scored against themselves, including each with itself.
 
     \b
     Example:

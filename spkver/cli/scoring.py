@@ -1,4 +1,4 @@
-"""The options by which commands say what is compared, and how."""
+"""Options of the commands that score: which embeddings are compared, and how."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 _FILE = click.Path(path_type=Path)
 _OPTIONS = (
-    click.option("--test", type=_FILE, help="Embeddings of the test side, if in a file of their own."),
+    click.option("--test", type=_FILE, help="Embeddings of the test side, if in another file."),
     click.option("--enrolment", type=_FILE, help="Lines of `model utterance utterance ...` (spk2utt)."),
     click.option("--mean", type=_FILE, help="Subtract the mean of the embeddings in this file."),
     click.option("--chain", type=_FILE, help="Transform the embeddings first (spkver transform)."),
-    click.option("--plda", type=_FILE, help="Log-likelihood ratios of this PLDA (spkver plda)."),
-    click.option("--device", default="cpu", show_default=True, help="Where the products are made: cpu, or cuda."),
+    click.option("--plda", type=_FILE, help="Score with this PLDA model (spkver plda)."),
+    click.option("--device", default="cpu", show_default=True, help="Device for matrix products: cpu or cuda."),
 )
 
 
@@ -38,12 +38,12 @@ def options(command: CommandT) -> CommandT:
 class BackEnd:
     """How embeddings are read, transformed and compared.
 
-    Raises InputError for a mean with a PLDA, which has one of its own.
+    Raises InputError for a mean together with a PLDA model, which has its own.
     """
 
     def __init__(self, mean: Path | None, chain: Path | None, plda: Path | None, device: str) -> None:
         if mean and plda:
-            raise InputError("--plda has a mean of its own: leave out --mean")
+            raise InputError("--plda has its own mean: leave out --mean")
         self._change = read_chain(chain)
         self._mean = self.read(mean) if mean else None
         self._plda = _read_plda(plda) if plda else None
@@ -56,7 +56,7 @@ class BackEnd:
     def sides(
         self, own: Embeddings, test: Embeddings | None = None, enrolment: dict[str, list[str]] | None = None
     ) -> Sides:
-        """Embeddings made ready to be compared."""
+        """Prepare embeddings for comparison."""
         if self._plda:
             ready: Sides = self._plda.sides(own, enrolment=enrolment, test=test, device=self._device)
             return ready
@@ -65,14 +65,14 @@ class BackEnd:
 
 
 def sides(embeddings: Path, *, test: Path | None, enrolment: Path | None, **how: Any) -> Sides:
-    """What all the options together name."""
+    """The sides that the options describe."""
     back_end = BackEnd(**how)
     other = back_end.read(test) if test else None
     return back_end.sides(back_end.read(embeddings), other, read_enrolment(enrolment) if enrolment else None)
 
 
 def read_chain(path: Path | None) -> Callable[[Embeddings], Embeddings]:
-    """The chain in a directory, or what leaves embeddings as they are; its module is loaded when there is one."""
+    """The chain in a directory, or the identity for None (then the chain module is not imported)."""
     if path is None:
         return lambda embeddings: embeddings
     from spkver.scoring import chain

@@ -14,7 +14,7 @@ from spkver.cli import voices
 @voices.book
 @voices.as_json
 def command(book: Path | None, as_json: bool) -> None:
-    """Who is in the speaker book, with how many recordings.
+    """List the people in the speaker book with their number of recordings.
 
     \b
     Example: spkver speakers

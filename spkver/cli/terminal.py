@@ -1,4 +1,4 @@
-"""Text on its way to people: what files and lists hold must not steer their terminal."""
+"""Terminal output: text from files and lists must not control the user's terminal."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-# all control characters but those of lines and of progress bars (tab, newline, carriage return), and those that turn
-# the direction of writing; surrogates, which no encoding can write, stand for bytes of names that are not UTF-8
+# All control characters except tab, newline and carriage return (used by lines and progress bars), and characters that
+# change the writing direction. Surrogates stand for bytes of file names that are not UTF-8; no encoding can write them.
 _STEERING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
 def visible(text: str, pattern: re.Pattern[str] = _STEERING) -> str:
-    """The text with its control characters written as escapes: `\\x1b`."""
+    """The text with control characters written as escapes such as `\\x1b`."""
     return pattern.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class _Visible:
-    """A text stream that writes no control characters."""
+    """A text stream that writes control characters as escapes."""
 
     def __init__(self, stream: Any, pattern: re.Pattern[str]) -> None:
         self._stream, self._pattern = stream, pattern
@@ -35,9 +35,9 @@ class _Visible:
 
 @contextlib.contextmanager
 def visible_streams() -> Iterator[None]:
-    """Within, standard error, and standard output on a terminal, show control characters as escapes.
+    """Show control characters as escapes on standard error, and on standard output if it is a terminal.
 
-    What goes from standard output into a file or another program is data, and stays as it is.
+    Standard output to a file or another program is data and is not changed.
     """
     out, error = sys.stdout, sys.stderr
     sys.stdout = _Visible(out, _STEERING if out.isatty() else _SURROGATES)

@@ -25,25 +25,25 @@ _FILE = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("scores", type=_FILE)
-@click.option("--trials", type=_FILE, help="The trial list with the labels, in any order.")
-@click.option("--far", type=click.FloatRange(0, 1), help="Wish: no more than this share of false accepts.")
-@click.option("--frr", type=click.FloatRange(0, 1), help="Wish: no more than this share of false rejects.")
-@click.option("--cost", type=float, nargs=3, metavar="P_TARGET C_MISS C_FA", help="Wish: the least expected cost.")
-@click.option("--eer", is_flag=True, help="Wish: both shares equal.")
+@click.option("--trials", type=_FILE, help="Trial list with the labels, in any order.")
+@click.option("--far", type=click.FloatRange(0, 1), help="Target false-accept rate (FAR).")
+@click.option("--frr", type=click.FloatRange(0, 1), help="Target false-reject rate (FRR).")
+@click.option("--cost", type=float, nargs=3, metavar="P_TARGET C_MISS C_FA", help="Minimise the expected cost.")
+@click.option("--eer", is_flag=True, help="Use the threshold of the equal error rate.")
 @click.option(
     "--speakers",
     multiple=True,
     type=_FILE,
-    help="utt2spk of the list's ids (may be given again); without, ids that target trials join are one speaker's.",
+    help="utt2spk of the ids (repeatable).  [default: ids linked by target trials count as one speaker]",
 )
-@click.option("--prior", type=float, default=0.5, show_default=True, help="P(target) the calibration is learnt for.")
+@click.option("--prior", type=float, default=0.5, show_default=True, help="Target prior of the calibration.")
 @click.option("--model", type=_FILE, help="Store threshold and calibration in this model directory.")
-@click.option("--cohort", type=_FILE, help="The cohort that SCORES were normalised by (S-norm), to keep in it, too.")
-@click.option("--top", type=click.IntRange(min=2), help="So many highest cohort scores, as in the normalisation.")
-@click.option("--replicates", type=click.IntRange(min=20), default=1000, show_default=True, help="Draws of speakers.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
+@click.option("--cohort", type=_FILE, help="Cohort that SCORES were normalised by (S-norm); stored with the model.")
+@click.option("--top", type=click.IntRange(min=2), help="The --top of `spkver normalise`.")
+@click.option("--replicates", type=click.IntRange(min=20), default=1000, show_default=True, help="Bootstrap draws.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--out", type=outputs.FILE, help="Write the numbers to this JSON file, too.")
+@click.option("--out", type=outputs.FILE, help="Also write the numbers to this JSON file.")
 def command(
     scores: Path,
     trials: Path | None,
@@ -61,14 +61,16 @@ def command(
     as_json: bool,
     out: Path | None,
 ) -> None:
-    """The decision threshold for a wish, from labelled SCORES, with its uncertainty.
+    """Choose the decision threshold for an operating point from labelled SCORES.
 
     \b
-    A pair is accepted at the threshold or above. Its interval, and those of the rates, are of a bootstrap over speakers
-    (95 %). With --model, `spkver verify` and `spkver identify` decide by it from then on; the scores must then be that
-    model's plain cosines, on recordings like those to be decided about and not used in training. Or they are cosines
-    after `spkver normalise --top N` with embeddings of other speakers: give those by --cohort and --top, and they are
-    kept with the model (without names), for every later score to be normalised by.
+    A pair is accepted if its score is at or above the threshold. The 95 % intervals of the threshold and the rates
+    come from a bootstrap over speakers.
+
+    \b
+    --model stores the threshold for `spkver verify` and `spkver identify`. SCORES must be plain cosines of that model,
+    of recordings that resemble later use and were not used in training. Cosines after `spkver normalise --top N` also
+    work: give the same --cohort and --top. The cohort, without names, is then stored too and normalises later scores.
 
     \b
     Example:
@@ -82,7 +84,7 @@ def command(
         raise click.UsageError("--cohort, --top and --model go together")
     if model:
         thresholds.require_cosines(scored, str(scores), normalised=cohort is not None)
-        scored = replace(scored, values=scored.values.astype(np.float32))  # the type of the cosines it decides about
+        scored = replace(scored, values=scored.values.astype(np.float32))  # the type of the cosines in `verify`
     decision, doubts = thresholds.choose(
         scored,
         _wish(far, frr, cost, eer),
@@ -91,7 +93,7 @@ def command(
         replicates=replicates,
         seed=seed,
     )
-    # names, not paths: the file may be given away with the model
+    # names, not paths: the file may be published with the model
     decision = decision.model_copy(update={"scores": scores.name, "trials": trials.name if trials else ""})
     for doubt in doubts:
         click.echo(f"warning: {doubt}", err=True)
@@ -114,7 +116,7 @@ def _wish(far: float | None, frr: float | None, cost: tuple[float, float, float]
     if eer:
         wishes.append(thresholds.at_eer())
     if len(wishes) != 1:
-        raise InputError("give one of --far, --frr, --cost and --eer")
+        raise InputError("give exactly one of --far, --frr, --cost and --eer")
     return wishes[0]
 
 

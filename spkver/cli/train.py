@@ -11,21 +11,22 @@ from spkver.cli import outputs
 @click.argument("config", type=click.Path())
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--out", required=True, type=outputs.FOLDER, help="Experiment directory.")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint, if there is one.")
+@click.option("--resume", is_flag=True, help="Continue from the last checkpoint, if there is one.")
 @click.option("--show", is_flag=True, help="Print the complete config and stop.")
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Try one step of everything, say what memory, time and disk the run will need, and stop.",
+    help="Run one step, estimate memory, time and disk of the whole run, and stop.",
 )
 def command(config: str, overrides: tuple[str, ...], out: str, resume: bool, show: bool, dry_run: bool) -> None:
-    """Train a speaker-embedding network as the YAML file CONFIG says.
+    """Train a speaker-embedding network with the config in the YAML file CONFIG.
 
-    Keys on the command line win over the file. The experiment directory gets config.yaml, metrics.jsonl, TensorBoard
-    events, checkpoints, and `model`, which is all that it takes to embed; beside it `model-head.safetensors` has the
-    class weights, for a run that starts from this one (`start.model`). starts.jsonl says what it was made with, and
-    train.log what was said. On several GPUs or machines torchrun starts it, and train.batch_size is that of all
-    together. On SIGTERM or SIGUSR1 it writes a checkpoint and leaves with exit code 143; --resume goes on.
+    KEY=VALUE on the command line overrides the file. The experiment directory gets config.yaml, metrics.jsonl,
+    TensorBoard events, train.log, starts.jsonl (versions and hashes of each start), checkpoints, and `model`, the
+    model directory. `model-head.safetensors` has the class weights, for fine-tuning (`start.model`).
+
+    For several GPUs or machines, start it with torchrun; train.batch_size is the total over all processes. On SIGTERM
+    or SIGUSR1 it writes a checkpoint and exits with code 143; continue with --resume.
 
     \b
     Example: spkver train conf/xvector.yaml --out exp/xvector train.steps=2000 loss=lmcl
@@ -53,4 +54,4 @@ def command(config: str, overrides: tuple[str, ...], out: str, resume: bool, sho
 def _say(text: str) -> None:
     from tqdm import tqdm
 
-    tqdm.write(text)  # keeps a progress bar in one piece
+    tqdm.write(text)  # does not break a progress bar

@@ -13,14 +13,14 @@ from spkver.errors import InputError
 
 @click.command(name="train-report")
 @click.argument("experiments", nargs=-1, required=True, metavar="EXPERIMENT...")
-@click.option("--out", type=outputs.FILE, help="Page with the curves: FILE.html, or a picture, .png, .svg.")
-@click.option("--title", default="Training", show_default=True, help="Above the page.")
+@click.option("--out", type=outputs.FILE, help="Plot the curves: FILE.html, .png or .svg.")
+@click.option("--title", default="Training", show_default=True, help="Title of the page.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(experiments: tuple[str, ...], out: Path | None, title: str, as_json: bool) -> None:
-    """How training runs went: their curves, and in words what looks wrong and what to do.
+    """Summarise training runs: curves, likely problems and what to change.
 
-    Told are runs that do not learn, diverge or overfit, margins that are too large or do nothing, gradients with
-    spikes, data that come too slowly, and the like. A run that is still at work may be looked at, too.
+    Finds runs that do not learn, diverge or overfit, margins that are too large or have no effect, gradient spikes,
+    slow data loading and similar problems. The run may still be in progress.
 
     \b
     Example: spkver train-report exp/xvector --out exp/xvector/report.html
@@ -36,7 +36,7 @@ def command(experiments: tuple[str, ...], out: Path | None, title: str, as_json:
         elif kind in ("png", "svg"):
             training.draw(runs, {kind: out})
         else:
-            raise InputError(f"{out}: expected a name that ends with .html, .png or .svg")
+            raise InputError(f"{out}: the name must end with .html, .png or .svg")
     if as_json:
         click.echo(json.dumps({name: training.plain(run) for name, run in runs.items()}, indent=2))
     else:

@@ -15,7 +15,7 @@ _FILE = click.Path(path_type=Path)
 
 @click.group()
 def command() -> None:
-    """Transforms of embeddings, learnt on a training set: centring, whitening, PCA, LDA, WCCN, length normalisation.
+    """Transform embeddings: centring, whitening, PCA, LDA, WCCN, length normalisation, fitted on a training set.
 
     \b
     Example:
@@ -28,17 +28,20 @@ def command() -> None:
 @click.argument("train", type=_FILE)
 @click.argument("chain", type=outputs.directory("chain.yaml"))
 @click.option(
-    "--steps", default="centre,length", show_default=True, help=f"In this order: {', '.join(STEPS)} (pca:K, lda:K)."
+    "--steps",
+    default="centre,length",
+    show_default=True,
+    help=f"Steps in order, of: {', '.join(STEPS)} (pca:K, lda:K).",
 )
 def fit(train: Path, chain: Path, steps: str) -> None:
-    """Learn a chain of steps on the embeddings TRAIN, and write it to the directory CHAIN.
+    """Fit a chain of steps on the embeddings TRAIN and write it to the directory CHAIN.
 
     \b
     Example: spkver transform fit train.parquet chain --steps centre,lda:150,length
     """
     embeddings = read(train)
     write_chain(chain, fit_chain(embeddings, steps.split(",")))
-    click.echo(f"{chain}: {steps}, learnt from {len(embeddings)} embeddings")
+    click.echo(f"{chain}: {steps}, fitted on {len(embeddings)} embeddings")
 
 
 @command.command()
@@ -46,7 +49,7 @@ def fit(train: Path, chain: Path, steps: str) -> None:
 @click.argument("embeddings", type=_FILE)
 @click.argument("out", type=outputs.FILE)
 def apply(chain: Path, embeddings: Path, out: Path) -> None:
-    """Send EMBEDDINGS through the steps of CHAIN, and write them to OUT.
+    """Apply the steps of CHAIN to EMBEDDINGS and write the result to OUT.
 
     \b
     Example: spkver transform apply chain test.parquet test.lda.parquet

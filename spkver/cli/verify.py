@@ -14,17 +14,17 @@ from spkver.errors import InputError
 if TYPE_CHECKING:
     from spkver.verify.verdict import Verdict
 
-DIFFERENT = 3  # the exit code that --exit-code asks for
+DIFFERENT = 3  # exit code for different speakers with --exit-code
 
 
 @click.command(name="verify")
 @click.argument("files", nargs=-1, required=True, metavar="A B | A... --test B", type=voices.FILE)
-@click.option("--test", type=voices.FILE, help="The recording in question; all others are one speaker's enrolment.")
+@click.option("--test", type=voices.FILE, help="Test recording; all other files enrol one speaker.")
 @voices.model
 @voices.threshold
-@click.option("--prior", type=float, default=0.5, show_default=True, help="Share of pairs that are of one speaker.")
+@click.option("--prior", type=float, default=0.5, show_default=True, help="Prior probability of the same speaker.")
 @voices.channel
-@click.option("--exit-code", is_flag=True, help=f"Exit with {DIFFERENT} for different speakers; 0 for the same.")
+@click.option("--exit-code", is_flag=True, help=f"Exit code {DIFFERENT} for different speakers, 0 for the same.")
 @voices.as_json
 @click.pass_context
 def command(
@@ -38,14 +38,13 @@ def command(
     exit_code: bool,
     as_json: bool,
 ) -> None:
-    """Do two recordings hold the same speaker, or a recording and an enrolment of several?
+    """Verify that two recordings, or an enrolment of several and a test recording, have the same speaker.
 
     \b
-    Prints the cosine of the embeddings, from -1 to 1, and where threshold and calibration are kept with the model
-    (`spkver threshold --model`) the decision and how likely one speaker is. With a model that keeps a cohort, the score
-    is the cosine normalised by it (S-norm), and the cosine stands at the end. `below the threshold`: more likely one
-    speaker than not, but not as surely as the threshold asks for. What makes a recording doubtful, such as little
-    speech, noise, clipping or another sample rate, is said on standard error.
+    Prints the cosine of the embeddings, from -1 to 1. A model with a stored threshold (`spkver threshold --model`) adds
+    the decision and the probability of the same speaker. With a stored cohort, the score is the cosine after S-norm,
+    and the cosine is printed last. `below the threshold` means a probability above 0.5 but a score below the threshold.
+    Warnings about short speech, noise, clipping or another sample rate go to standard error.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""What the commands that listen to recordings share: their options, and how they say what is doubtful."""
+"""Shared by the commands that embed recordings: their options and warnings."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path)
 
-model = click.option("--model", type=FILE, help="Model directory or .onnx file; by default the package's own.")
-channel = click.option("--channel", type=click.IntRange(min=0), help="Which channel of all files, counted from 0.")
-threshold = click.option("--threshold", type=float, help="One speaker from this score on, instead of the model's.")
+model = click.option("--model", type=FILE, help="Model directory or .onnx file.  [default: the packaged model]")
+channel = click.option("--channel", type=click.IntRange(min=0), help="Channel of all files (0-based).")
+threshold = click.option("--threshold", type=float, help="Threshold instead of the one stored with the model.")
 book = click.option(
-    "--book", type=FILE, help="Directory of the book; by default spkver/book in your data directory ($XDG_DATA_HOME)."
+    "--book", type=FILE, help="Directory of the book.  [default: spkver/book in your data directory, $XDG_DATA_HOME]"
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -39,22 +39,22 @@ def place(path: Path | None) -> Path:
 
 
 def required(threshold: float | None, verifier: Verifier) -> float:
-    """The threshold to decide by. Raises InputError where there is none."""
+    """The decision threshold. Raises InputError if there is none."""
     if threshold is not None:
         return threshold
     if verifier.decision is None:
         raise InputError(
-            "no threshold is kept with this model: give --threshold, or measure one by spkver threshold --model"
+            "the model has no stored threshold: give --threshold, or store one with spkver threshold --model"
         )
     return verifier.decision.threshold
 
 
 def say(text: str) -> None:
-    """Say what happens, beside the results."""
+    """Print a message to standard error."""
     click.echo(text, err=True)
 
 
 def warn(lines: Iterable[str]) -> None:
-    """Say what is doubtful, once each."""
+    """Print each distinct warning once to standard error."""
     for line in dict.fromkeys(lines):
         click.echo(f"warning: {line}", err=True)

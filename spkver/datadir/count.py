@@ -12,7 +12,7 @@ from spkver.datadir.table import DataDir
 
 @dataclass(frozen=True)
 class Stats:
-    """Counts of a data directory; durations in seconds. (least, mean, most) where there are three."""
+    """Counts of a data directory; durations in seconds. (min, mean, max) where there are three."""
 
     utterances: int
     speakers: int

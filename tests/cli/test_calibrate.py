@@ -52,9 +52,9 @@ def test_fuse(spkver, systems):
 def test_options_that_do_not_go_together(spkver, systems):
     scores, out = systems / "0.scores", systems / "out"
     assert "one of --train, --folds and --model" in spkver("calibrate", scores, out, code=2).stderr
-    assert "needs --speakers" in spkver("calibrate", scores, out, "--folds", 4, code=2).stderr
+    assert "add --speakers" in spkver("calibrate", scores, out, "--folds", 4, code=2).stderr
     done = spkver("fuse", out, scores, scores, "--train", scores, code=2)
-    assert "as many --train" in done.stderr
+    assert "one --train for each score file" in done.stderr
     done = spkver("calibrate", scores, out, "--train", scores, "--quality", "x", "--train-quality", "x", code=2)
     assert "expected TABLE:COLUMN" in done.stderr and not out.exists()
 

@@ -86,8 +86,8 @@ def test_stats(spkver: Spkver, data: Path) -> None:
         "sessions": "12",
         "utterances": "24",
         "hours": "0.02",
-        "seconds (least, mean, most)": "1.00  2.50  4.00",
-        "per speaker (least, mean, most)": "4  4.0  4",
+        "seconds (min, mean, max)": "1.00  2.50  4.00",
+        "per speaker (min, mean, max)": "4  4.0  4",
     }
 
 

@@ -17,11 +17,11 @@ def test_export_and_use(spkver, tmp_path):
     done = spkver("export", tmp_path / "model", tmp_path / "x.onnx", "--int8")
     assert "lowest cosine" in done.stdout and "sherpa-onnx needs" in done.stdout
     assert "give the model directory" in spkver("export", tmp_path / "x.onnx", tmp_path / "y.onnx", code=2).stderr
-    assert "end it in .onnx" in spkver("export", tmp_path / "model", tmp_path / "y", code=2).stderr
+    assert "use a name that ends in .onnx" in spkver("export", tmp_path / "model", tmp_path / "y", code=2).stderr
     for words, said in (
-        (["out", "--to", "wespeaker", "--half"], "--half does not go with the form wespeaker"),
-        (["x.onnx", "--chain", "c"], "--chain does not go with the form onnx"),
-        (["out", "--to", "model", "--int8"], "--int8 does not go with the form model"),
-        (["out", "--to", "model", "--any-front-end"], "--any-front-end does not go with the form model"),
+        (["out", "--to", "wespeaker", "--half"], "--half does not apply to --to wespeaker"),
+        (["x.onnx", "--chain", "c"], "--chain does not apply to --to onnx"),
+        (["out", "--to", "model", "--int8"], "--int8 does not apply to --to model"),
+        (["out", "--to", "model", "--any-front-end"], "--any-front-end does not apply to --to model"),
     ):
         assert said in spkver("export", tmp_path / "model", tmp_path / words[0], *words[1:], code=2).stderr

@@ -75,7 +75,7 @@ def test_simulated(spkver: Spkver, tmp_path: Path, data: Path) -> None:
     spkver("pack", data, tmp_path / "p", "--jobs", 1, "--simulate", tmp_path / "sim.yaml", "--seed", 3)
     assert json.loads((tmp_path / "p" / "pack.json").read_text())["simulation"]["seed"] == 3
     done = spkver("pack", data, tmp_path / "p", "--seed", 3, code=2)
-    assert "--seed goes with --simulate" in done.stderr
+    assert "--seed needs --simulate" in done.stderr
     (tmp_path / "sim.yaml").write_text("codec: {codecs: [gmm]}\n")
     done = spkver("pack", data, tmp_path / "q", "--simulate", tmp_path / "sim.yaml", code=2)
     assert "sim.yaml:1: codec.codecs.0: unknown codec 'gmm'; did you mean 'gsm'?" in done.stderr

@@ -12,7 +12,7 @@ def test_from_embeddings_to_ratios(spkver, scored_corpus):
     emb, trials = scored_corpus / "emb.parquet", scored_corpus / "trials"
     chain, plda, out = (scored_corpus / name for name in ("chain", "plda", "out"))
     done = spkver("transform", "fit", emb, chain, "--steps", "centre,lda:5,length")
-    assert "learnt from 100 embeddings" in done.stdout
+    assert "fitted on 100 embeddings" in done.stdout
     spkver("transform", "apply", chain, emb, scored_corpus / "changed.parquet")
     changed = read_embeddings(scored_corpus / "changed.parquet")
     assert changed.dim == 5 and changed.model == read_chain(chain).result
@@ -36,5 +36,5 @@ def test_mistakes(spkver, scored_corpus):
     assert "steps: centre" in spkver("transform", "fit", emb, out, "--steps", "lad:3", code=2).stderr
     assert "does not hold" in spkver("score", trials, emb, out, "--plda", scored_corpus, code=2).stderr
     assert "leave out --mean" in spkver("score", trials, emb, out, "--plda", out, "--mean", emb, code=2).stderr
-    assert "one of --coral and --with" in spkver("plda", "adapt", out, out, code=2).stderr
+    assert "either --coral or --with" in spkver("plda", "adapt", out, out, code=2).stderr
     assert not out.exists()

@@ -18,10 +18,10 @@ def test_report_of_two_systems(spkver, scored_corpus):
     written = json.loads((out / "results.json").read_text())["systems"]
     assert list(written) == ["plain", "centred"]
     assert (out / "det.png").stat().st_size > 10_000
-    assert "each name once" in spkver("report", systems[0], systems[0], "--out", out, code=2).stderr
+    assert "the name 'plain' is used twice" in spkver("report", systems[0], systems[0], "--out", out, code=2).stderr
     assert "expected NAME=SCORES" in spkver("report", scored_corpus / "plain", "--out", out, code=2).stderr
     refused = spkver("report", *systems, "--trials", trials, "--data", emb, "--out", out, code=2)
-    assert "--data is for a page: give --out PAGE.html" in refused.stderr
+    assert "--data needs a page: give --out PAGE.html" in refused.stderr
 
     page = out / "page.html"
     made = ("--data", emb, "--embeddings", emb, "--projection", "pca", "--replicates", "20", "--out", page)
