@@ -32,7 +32,8 @@ def _registries() -> Iterable[tuple[str, str]]:
 
 @pytest.mark.parametrize(("module", "name"), _registries(), ids=lambda word: word)
 def test_every_part_has_a_test(module: str, name: str) -> None:
-    parts = set(getattr(importlib.import_module(module), name))
+    registry = getattr(importlib.import_module(module), name)
+    parts = {part for part in registry if part not in registry._installed}  # other packages test their own
     assert parts - _quoted(module.split(".")[1]) == set()
 
 
