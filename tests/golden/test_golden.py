@@ -18,7 +18,8 @@ from spkver.config import load, save, validate
 from spkver.embeddings import read_embeddings
 from spkver.encoder import EncoderConfig
 from spkver.errors import InputError, NewerFormatError
-from spkver.packs import Pack
+from spkver.features import FrontEndConfig
+from spkver.packs import Pack, make_features
 from spkver.recipe import Recipe, train
 from spkver.scoring.calibration import Affine, Steps, read_map
 from spkver.scoring.chain import read_chain
@@ -201,10 +202,15 @@ def _in_onnx(path):
     onnx.save(model, path)
 
 
+def _make_features(audio, out):
+    make_features(audio, out, FrontEndConfig(**MAKE["FRONT_END"]))
+
+
 @pytest.mark.parametrize(
     ("file", "raise_format", "read"),
     [
         ("audio/pack.json", _in_json, lambda path: Pack.open(path.parent)),
+        ("features/pack.json", _in_json, lambda path: _make_features(path.parents[1] / "audio", path.parent)),
         ("exp/checkpoints/step-00000002/manifest.json", _in_json, lambda path: checkpoint.read(path.parent)),
         ("exp/model-head.safetensors", _in_safetensors, lambda path: SavedHead.read(path.parent / "model")),
         ("exp/model/config.yaml", _in_yaml, lambda path: load_model(path.parent)),
