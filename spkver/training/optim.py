@@ -15,8 +15,13 @@ from torch import nn
 from spkver.config import Component
 from spkver.registry import Registry
 
-OPTIMIZERS = Registry("optimizer", {"sgd": "spkver.training.optim:SGD", "adamw": "spkver.training.optim:AdamW"})
-
+OPTIMIZERS = Registry(
+    "optimizer",
+    {
+        "sgd": "spkver.training.optim:SGD",
+        "adamw": "spkver.training.optim:AdamW",
+    },
+)
 
 Scaled = tuple[nn.Parameter, float]
 """A parameter, and the factor on its learning rate."""
