@@ -56,6 +56,7 @@ class DataConfig(Config):
     dev: str | None = Field(None, description="pack of held-out speakers; null trains without dev EER")
     dev_trials: str | None = Field(None, description="null makes them: all targets, random non-targets")
     crop_seconds: float = Field(2.0, gt=0)
+    """length of a training sample"""
     crop_schedule: Annotated[ScheduleConfig, Of(SCHEDULES)] | None = None
     """factor on crop_seconds, in tenths of a second: `{name: piecewise, points: [[0, 0.5], [0.6, 1]], shape: step}`"""
     utterances_per_speaker: int | None = Field(
@@ -75,7 +76,9 @@ class AugmentConfig(Config):
     speeds_as: Literal["new_speakers", "same"] = "new_speakers"
     """pitch and formants move with the speed: whether a speaker at another speed is another class"""
     waveform: tuple[Annotated[Component, Of(WAVEFORM)], ...] = ()
+    """changes of the waveform, in their order"""
     features: tuple[Annotated[Component, Of(FEATURES)], ...] = ()
+    """changes of the features, in their order"""
 
     @model_validator(mode="after")
     def _speeds(self) -> AugmentConfig:
@@ -90,6 +93,7 @@ class Recipe(Config):
     """Everything that a training run depends on."""
 
     seed: int = Field(1, ge=0)
+    """of everything random: the same seed gives the same run"""
     data: DataConfig
     front_end: Annotated[FrontEndBase, Of(FRONT_ENDS)] = Field(default="fbank", validate_default=True)
     model: Annotated[Component, Of(MODELS)] = Field(default="xvector", validate_default=True)

@@ -19,16 +19,22 @@ class NoisePacks(Config):
     """Audio packs to mix in, one or several of a kind; babble is made of several voices of its packs."""
 
     noise: Paths = ()
+    """recordings of noises"""
     music: Paths = ()
+    """recordings of music"""
     babble: Paths = ()
+    """recordings of speech, of which several voices are added up; without, those of the batch"""
 
 
 class NoiseShares(Config):
     """How likely a noisy sample gets each kind, relative to the others; music needs a pack."""
 
     noise: float = Field(1.0, ge=0)
+    """recorded, or coloured noise without a pack"""
     music: float = Field(1.0, ge=0)
+    """recorded"""
     babble: float = Field(1.0, ge=0)
+    """voices"""
 
 
 class NoiseConfig(Component):
@@ -40,13 +46,19 @@ class NoiseConfig(Component):
 
     name: Literal["noise"] = "noise"
     probability: float = Field(0.5, ge=0, le=1)
+    """that noise is added to a sample"""
     packs: NoisePacks = NoisePacks()
     shares: NoiseShares = NoiseShares()
     noise_snr_db: Range = (0.0, 15.0)
+    """speech over noise, from and to"""
     music_snr_db: Range = (5.0, 15.0)
+    """speech over music, from and to"""
     babble_snr_db: Range = (13.0, 20.0)
+    """speech over babble, from and to"""
     babble_voices: IntRange = (3, 7)
+    """from and to"""
     slope_db_per_octave: Range = (-6.0, 0.0)
+    """of coloured noise, from and to"""
 
     @model_validator(mode="after")
     def _something(self) -> NoiseConfig:

@@ -25,12 +25,15 @@ class ReverbConfig(Component):
 
     name: Literal["reverb"] = "reverb"
     probability: float = Field(0.3, ge=0, le=1)
+    """that a sample is changed"""
     packs: Paths = Field(
         (), description="audio packs of impulse responses; none makes rooms (pack with --min-seconds 0)"
     )
     longest: float = Field(1.0, gt=0, description="seconds of a packed response that count, from its direct path on")
     rt60: Range = (0.1, 0.7)
+    """seconds, from and to"""
     direct_ratio_db: Range = (-3.0, 12.0)
+    """from and to"""
 
     @model_validator(mode="after")
     def _rooms(self) -> ReverbConfig:

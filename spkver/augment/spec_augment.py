@@ -18,9 +18,12 @@ class SpecAugmentConfig(Component):
 
     name: Literal["spec_augment"] = "spec_augment"
     probability: float = Field(1.0, ge=0, le=1)
+    """that a sample is changed"""
     frequency_masks: int = Field(1, ge=0)
+    """bands of bins that are set to 0"""
     frequency_width: int = Field(10, ge=0, description="bins")
     time_masks: int = Field(1, ge=0)
+    """stretches of frames that are set to 0"""
     time_width: int = Field(20, ge=0, description="frames")
 
 

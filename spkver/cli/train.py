@@ -10,15 +10,24 @@ from spkver.cli import outputs
 @click.command(name="train")
 @click.argument("config", type=click.Path())
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--out", required=True, type=outputs.FOLDER, help="Experiment directory.")
+@click.option("--out", type=outputs.FOLDER, help="Experiment directory; not needed with --show and --explain.")
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint, if there is one.")
-@click.option("--show", is_flag=True, help="Print the complete config and stop.")
+@click.option("--show", is_flag=True, help="Print the complete config, with the meaning of each key, and stop.")
+@click.option("--explain", metavar="KEY", help="Print what a key means and can be, for example loss.head, and stop.")
 @click.option(
     "--dry-run",
     is_flag=True,
     help="Run one step, estimate memory, time and disk of the whole run, and stop.",
 )
-def command(config: str, overrides: tuple[str, ...], out: str, resume: bool, show: bool, dry_run: bool) -> None:
+def command(
+    config: str,
+    overrides: tuple[str, ...],
+    out: str | None,
+    resume: bool,
+    show: bool,
+    explain: str | None,
+    dry_run: bool,
+) -> None:
     """Train a speaker-embedding network with the config in the YAML file CONFIG.
 
     KEY=VALUE on the command line overrides the file. The experiment directory gets config.yaml, metrics.jsonl,
@@ -30,17 +39,22 @@ def command(config: str, overrides: tuple[str, ...], out: str, resume: bool, sho
 
     \b
     Example: spkver train conf/xvector.yaml --out exp/xvector train.steps=2000 loss=lmcl
+             spkver train conf/xvector.yaml --explain loss.schedules
              torchrun --nproc-per-node 4 -m spkver train conf/xvector.yaml --out exp/xvector
     """
-    from spkver.config import dump, load
+    from spkver.config import load
     from spkver.errors import StoppedError
+    from spkver.explain import commented
+    from spkver.explain import explain as meaning
     from spkver.recipe import Recipe, train
     from spkver.recipe import dry_run as try_out
 
     recipe = load(Recipe, config, overrides)
-    if show:
-        click.echo(dump(recipe), nl=False)
+    if show or explain is not None:
+        click.echo(commented(recipe) if explain is None else meaning(recipe, explain), nl=False)
         return
+    if out is None:
+        raise click.UsageError("Missing option '--out'.", click.get_current_context())
     if dry_run:
         try_out(recipe, out, say=_say)
         return

@@ -27,6 +27,7 @@ class FrontEndBase(Component, ABC):
 
     sample_rate: int = Field(16000, gt=0, description="Hz")
     bins: int = Field(80, gt=0)
+    """values per frame"""
     if TYPE_CHECKING:  # a field of each, with values of its own
         normalise: Normalise
 
@@ -43,9 +44,13 @@ class SpectralConfig(FrontEndBase):
     """What filterbanks have in common: a band of frequencies, in frames."""
 
     frame_length_ms: float = Field(25.0, gt=0)
+    """of the window"""
     frame_shift_ms: float = Field(10.0, gt=0)
+    """from one frame to the next"""
     low_hz: float = Field(20.0, ge=0)
+    """lower end of the lowest filter"""
     high_hz: float = 7600.0
+    """upper end of the highest filter, at most half the sample rate"""
     normalise: Normalise = Field("mean", description="over the utterance (CMN, CMVN; as torch's InstanceNorm1d)")
 
     @model_validator(mode="after")
@@ -81,9 +86,13 @@ class FrontEndConfig(SpectralConfig):
 
     name: Literal["fbank"] = "fbank"
     window: Literal["povey", "hamming", "hann", "rectangular"] = "povey"
+    """Kaldi's povey is a Hann window to the power of 0.85"""
     preemphasis: float = Field(0.97, ge=0, le=1)
+    """factor on the sample before, which is subtracted; 0 for none"""
     remove_dc: bool = True
+    """subtract the mean of each frame"""
     snip_edges: bool = False
+    """only frames that fit whole; else one for every shift, mirrored at the ends"""
     dither: float = Field(0.0, ge=0, description="added to every frame in training only, in int16 units")
     scale: float = Field(32768.0, gt=0, description="the waveform in [-1, 1] is multiplied by this")
 

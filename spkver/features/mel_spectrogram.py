@@ -27,7 +27,9 @@ class MelSpectrogramConfig(SpectralConfig):
 
     name: Literal["mel_spectrogram"] = "mel_spectrogram"
     fft_size: int = Field(512, gt=1)
+    """at least the samples of a frame"""
     window: Literal["hamming", "hann"] = "hamming"
+    """periodic"""
     preemphasis: float = Field(0.97, ge=0, le=1, description="of the waveform, in [-1, 1]")
     unit_variance: bool = Field(False, description="the waveform is brought to mean 0 and variance 1 first")
     padding: Literal["reflect", "zeros"] = Field("reflect", description="at the ends, half an fft_size")
@@ -39,6 +41,7 @@ class MelSpectrogramConfig(SpectralConfig):
         description="ln(x + floor); 10 log10(max(x, floor)), at most 80 dB under the utterance's largest; or x",
     )
     floor: float = Field(1e-6, gt=0)
+    """of the energies, see logarithm"""
 
     @model_validator(mode="after")
     def _frame_fits(self) -> MelSpectrogramConfig:

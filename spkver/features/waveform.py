@@ -20,6 +20,7 @@ class WaveformConfig(FrontEndBase):
 
     name: Literal["waveform"] = "waveform"
     bins: Literal[1] = 1
+    """one value per sample"""
     normalise: Literal["none", "mean_variance"] = Field(
         "none", description="mean_variance: mean 0 and variance 1 over the utterance, as the large encoders take it"
     )

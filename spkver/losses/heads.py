@@ -220,6 +220,7 @@ class LinearConfig(HeadConfig):
 
     name: Literal["linear"] = "linear"
     bias: bool = True
+    """add b_j; must be false with a margin"""
 
     @property
     def biased(self) -> bool:
@@ -281,7 +282,9 @@ class NormalisedConfig(HeadConfig):
 
     name: Literal["normalised"] = "normalised"
     s: float = Field(default=30.0, gt=0)
+    """the scale on the cosines: 10 to 15 for hundreds of speakers, 30 for thousands"""
     centres: int = Field(default=1, ge=1)
+    """prototypes of each speaker"""
 
     @property
     def scale(self) -> float:

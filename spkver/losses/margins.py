@@ -123,6 +123,7 @@ class AdditiveAngleConfig(MarginConfig):
 
     name: Literal["aam"] = "aam"
     beyond: Literal["falling", "peers"] = "falling"
+    """what follows where θ_y + m passes π"""
 
     def check(self, m: float) -> None:
         """See MarginConfig.check."""
@@ -191,8 +192,11 @@ class CombinedConfig(MarginConfig):
 
     name: Literal["combined"] = "combined"
     m1: float = Field(default=1.0, gt=0, le=5)
+    """factor on the angle"""
     m2: float = Field(default=0.0, ge=0, lt=math.pi)
+    """added to the angle, in radians"""
     m3: float = Field(default=0.0, ge=0, le=2)
+    """taken off the cosine"""
 
     def check(self, m: float) -> None:
         """See MarginConfig.check."""

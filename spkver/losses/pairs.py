@@ -106,7 +106,9 @@ class TripletConfig(PairConfig):
 
     name: Literal["triplet"] = "triplet"
     mining: Literal["batch_hard", "semi_hard"] = "batch_hard"
+    """which negative and positive an anchor is compared with"""
     m: float = Field(default=0.2, ge=0, le=2)
+    """by how much the own cosine is to exceed the rival's"""
 
     @property
     def margin(self) -> float:
@@ -156,7 +158,9 @@ class AngularPrototypicalConfig(PairConfig):
 
     name: Literal["angular_prototypical"] = "angular_prototypical"
     w: float = Field(default=10.0, gt=0)
+    """scale on the cosines at the start"""
     b: float = -5.0
+    """offset of the cosines at the start; without effect on the loss"""
 
 
 class AngularPrototypical(PairLoss):
@@ -191,8 +195,11 @@ class GE2EConfig(PairConfig):
 
     name: Literal["ge2e"] = "ge2e"
     form: Literal["softmax", "contrast"] = "softmax"
+    """softmax over all centroids, or the nearest rival's alone"""
     w: float = Field(default=10.0, gt=0)
+    """scale on the cosines at the start"""
     b: float = -5.0
+    """offset of the cosines at the start"""
 
 
 class GE2E(PairLoss):

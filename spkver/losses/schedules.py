@@ -118,6 +118,7 @@ class ConstantConfig(ScheduleConfig):
 
     name: Literal["constant"] = "constant"
     value: float = 1.0
+    """at every place"""
 
     def way(self) -> tuple[tuple[Point, ...], tuple[Shape, ...]]:
         """See ScheduleConfig.way."""
@@ -132,9 +133,13 @@ class Constant(Schedule):
 
 class _RampConfig(ScheduleConfig):
     initial: float
+    """value until the place `start`"""
     final: float
+    """value from the place `end` on"""
     start: float = 0.0
+    """place where the value begins to move"""
     end: float = 1.0
+    """place where it has arrived"""
 
     def way(self) -> tuple[tuple[Point, ...], tuple[Shape, ...]]:
         """See ScheduleConfig.way."""
@@ -149,9 +154,13 @@ class WarmupConfig(_RampConfig):
 
     name: Literal["warmup"] = "warmup"
     initial: float = 0.0
+    """value until the place `start`"""
     final: float = 1.0
+    """value from the place `end` on"""
     end: float = 0.1
+    """place where it has arrived"""
     shape: Shape = "linear"
+    """of the way: a line, a constant ratio, half a cosine, or a step at `end`"""
 
     def _shape(self) -> Shape:
         return self.shape
@@ -202,7 +211,9 @@ class PiecewiseConfig(ScheduleConfig):
 
     name: Literal["piecewise"] = "piecewise"
     points: tuple[Point, ...] = Field(min_length=1)
+    """pairs (place, value), places rising"""
     shape: Shape | tuple[Shape, ...] = "linear"
+    """of the ways between the points: linear, exponential, cosine, step"""
 
     def way(self) -> tuple[tuple[Point, ...], tuple[Shape, ...]]:
         """See ScheduleConfig.way."""

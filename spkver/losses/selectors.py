@@ -73,7 +73,9 @@ class BoundaryConfig(SelectorConfig):
 
     name: Literal["boundary"] = "boundary"
     k: int = Field(default=1, ge=1)
+    """rivals above ψ that make a boundary sample"""
     select_margin: float | None = Field(default=None, ge=0)
+    """margin of the test; null for that of the moment"""
 
     @property
     def margins(self) -> tuple[float, ...]:
@@ -107,6 +109,7 @@ class SoftBoundaryConfig(SelectorConfig):
 
     name: Literal["soft_boundary"] = "soft_boundary"
     width: float = Field(default=1.0, gt=0)
+    """of the edge, in units of logits"""
 
 
 class SoftBoundary(Selector):
@@ -130,6 +133,7 @@ class HardestConfig(SelectorConfig):
 
     name: Literal["hardest"] = "hardest"
     share: float = Field(default=0.5, gt=0, le=1)
+    """of the batch"""
 
 
 class Hardest(Selector):
@@ -153,6 +157,7 @@ class CosineConfig(SelectorConfig):
 
     name: Literal["cosine"] = "cosine"
     below: float = Field(default=0.5, ge=-1, le=1)
+    """cosine to the own prototype under which a sample is selected"""
 
 
 class Cosine(Selector):

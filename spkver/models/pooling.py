@@ -88,6 +88,7 @@ class AttentiveStatisticsConfig(Component):
 
     name: Literal["attentive_statistics"] = "attentive_statistics"
     hidden: int = Field(128, gt=0)
+    """units of the attention's hidden layer"""
     context: bool = Field(
         False, description="the attention sees mean and deviation of all frames too (Desplanques et al., 2020)"
     )
@@ -137,6 +138,7 @@ class SelfAttentiveConfig(Component):
 
     name: Literal["self_attentive"] = "self_attentive"
     hidden: int = Field(128, gt=0)
+    """units of the attention's hidden layer"""
     heads: int = Field(1, gt=0, description="each sees all channels")
 
 
@@ -164,6 +166,7 @@ class MultiHeadConfig(Component):
     name: Literal["multi_head"] = "multi_head"
     heads: int = Field(2, gt=0, description="must divide the channels")
     hidden: int = Field(64, gt=0)
+    """units of the attention's hidden layer, for each attention"""
     per_channel: bool = Field(False, description="a weight for each channel of a head, not one for all of them")
 
 
@@ -174,6 +177,7 @@ class MultiQueryMultiHeadConfig(Component):
     heads: int = Field(8, gt=0, description="must divide the channels")
     queries: int = Field(2, gt=0, description="attentions per head")
     hidden: int = Field(64, gt=0)
+    """units of the attention's hidden layer, for each attention"""
     per_channel: bool = Field(True, description="a weight for each channel of a head, not one for all of them")
 
 

@@ -22,6 +22,7 @@ class ResNetConfig(Component):
 
     name: Literal["resnet"] = "resnet"
     depth: Literal[18, 34, 50, 100, 101, 152, 221, 293] = 34
+    """layers with weights; sets the blocks of each stage"""
     channels: int = Field(32, gt=0, description="width of the first stage, doubled by each of the next three")
     attention: Literal["none", "se", "simam"] = Field("none", description="at the end of every block")
     reduction: int = Field(8, gt=0, description="of the channels inside squeeze and excitation")

@@ -24,6 +24,7 @@ class XVectorConfig(Component):
     name: Literal["xvector"] = "xvector"
     frame_layers: Literal["tdnn", "extended"] = Field("tdnn", description="five, or the extended TDNN's ten")
     channels: int = Field(512, gt=0)
+    """of the frame layers but the last"""
     pooled_channels: int = Field(1500, gt=0, description="of the last frame layer, before pooling")
     dim: int = Field(512, gt=0, description="of the embedding")
     pooling: Annotated[Component, Of(POOLINGS)] = Field(default="statistics", validate_default=True)

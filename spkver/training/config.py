@@ -89,15 +89,20 @@ class TrainingConfig(Config):
     compile: bool | Literal["auto"] = "auto"
     """the network by torch.compile; auto compiles runs that are long enough for it to pay, where it can be done"""
     device: str = "auto"
+    """cpu, cuda, cuda:1, or auto for the GPU where there is one"""
     threads: int | None = Field(None, gt=0, description="CPU threads; null leaves PyTorch's choice")
     log_every: int = Field(50, gt=0)
+    """steps between lines of the log"""
     wandb: str | None = Field(
         None, description="project of Weights & Biases to log to as well; WANDB_MODE=offline works"
     )
     dev_every: int = Field(500, gt=0)
+    """steps between measurements of dev EER"""
     patience: int | None = Field(None, gt=0, description="dev measurements without a lower EER that end the run")
     checkpoint_every: int = Field(500, gt=0)
+    """steps between checkpoints"""
     keep_checkpoints: int = Field(2, gt=0)
+    """how many stay, the newest"""
     max_skipped: int = Field(10, ge=0)
     """steps whose loss or gradient is not finite are left out; with more of them than this, in all, the run stops"""
     timeout_minutes: float = Field(30.0, gt=0, description="how long a process waits for another")

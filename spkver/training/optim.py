@@ -31,6 +31,7 @@ class OptimizerConfig(Component):
     """Base of the optimizers' configs."""
 
     lr: float = Field(gt=0)
+    """peak learning rate, see train.lr_schedule"""
 
 
 class SGDConfig(OptimizerConfig):
@@ -38,9 +39,13 @@ class SGDConfig(OptimizerConfig):
 
     name: Literal["sgd"] = "sgd"
     lr: float = Field(0.1, gt=0)
+    """peak learning rate, see train.lr_schedule"""
     momentum: float = Field(0.9, ge=0, lt=1)
+    """share of the last direction that is kept"""
     nesterov: bool = True
+    """look ahead along the momentum"""
     weight_decay: float = Field(1e-4, ge=0)
+    """of matrices and kernels, not of biases and norms"""
 
 
 class SGD(torch.optim.SGD):
@@ -64,8 +69,11 @@ class AdamWConfig(OptimizerConfig):
 
     name: Literal["adamw"] = "adamw"
     lr: float = Field(1e-3, gt=0)
+    """peak learning rate, see train.lr_schedule"""
     betas: tuple[float, float] = (0.9, 0.999)
+    """decay of the running means of the gradient and of its square"""
     weight_decay: float = Field(1e-2, ge=0)
+    """of matrices and kernels, not of biases and norms"""
 
 
 class AdamW(torch.optim.AdamW):

@@ -58,6 +58,15 @@ def test_from_packs_to_a_verdict(spkver, folder, tmp_path):
     assert "c.wav" in done.stderr
 
 
+def test_explain(spkver, folder):
+    text = spkver("train", folder / "c.yaml", "loss=aam", "--explain", "loss.margin").stdout
+    assert text.startswith("loss.margin: aam\n")
+    assert "one of: none, lmcl, aam, " in text and "beyond: falling  # " in text
+    failed = spkver("train", folder / "c.yaml", "--explain", "loss.margn", code=2)
+    assert "there is no key 'loss.margn'; did you mean 'margin'?" in failed.stderr
+    assert "missing option '--out'" in spkver("train", folder / "c.yaml", code=2).stderr
+
+
 def test_show(spkver, folder, tmp_path):
     shown = spkver("train", folder / "c.yaml", "loss=lmcl", "--out", tmp_path / "exp", "--show").stdout
     (tmp_path / "shown.yaml").write_text(shown)

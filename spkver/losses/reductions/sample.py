@@ -22,6 +22,7 @@ class SampleConfig(Config):
     share: float = Field(gt=0, lt=1)
     """of all classes, those of the batch among them; never fewer than a batch has samples, plus one"""
     seed: int = Field(default=0, ge=0)
+    """of the draws"""
 
 
 class Sample(nn.Module):

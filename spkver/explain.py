@@ -1,0 +1,120 @@
+"""What the keys of a config mean: the texts that stand beside its fields, for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
+
+from spkver.config import Config, Of, dump
+from spkver.errors import InputError, nearest
+
+WIDTH = 120
+SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+
+
+def commented(config: Config) -> str:
+    """The complete config as YAML, each key with its text as a comment."""
+    text = dump(config)
+    comments = dict(_comments(config, yaml.compose(text, Loader=yaml.SafeLoader)))
+    lines: list[str] = []
+    for number, line in enumerate(text.splitlines()):
+        comment = comments.get(number, "")
+        if comment and len(line) + len(comment) + 4 > WIDTH:
+            indent = " " * (len(line) - len(line.lstrip(" ")))
+            lines += [f"{indent}# {part}" for part in textwrap.wrap(comment, WIDTH - 2 - len(indent))]
+            comment = ""
+        lines.append(f"{line}  # {comment}" if comment else line)
+    return "\n".join([*lines, ""])
+
+
+def explain(config: Config, key: str) -> str:
+    """What a key, such as `loss.head`, means: its value, its text, what it can be, and the keys below it.
+
+    Raises InputError naming the nearest key for one that is not there.
+    """
+    owner: Any = config
+    *above, last = key.split(".")
+    for part in above:
+        owner = _below(owner, part, key)
+    value = _below(owner, last, key)
+    field = type(owner).model_fields[last] if isinstance(owner, Config) else None
+    shown = dict(value).get("name", "") if isinstance(value, Config) else _plain(value)
+    lines = [f"{key}: {shown}".rstrip(), *textwrap.wrap(_text(field, value), WIDTH)]
+    for fact in _facts(field) if field is not None else ():
+        lines += textwrap.wrap(fact, WIDTH, subsequent_indent="  ")
+    if isinstance(value, Config):
+        lines += ["", commented(value).rstrip()]
+    return "\n".join([*lines, ""])
+
+
+def _below(owner: Any, part: str, key: str) -> Any:
+    if isinstance(owner, Config) and part in type(owner).model_fields:
+        return dict(owner)[part]
+    if isinstance(owner, tuple) and part.isdecimal() and int(part) < len(owner):
+        return owner[int(part)]
+    raise InputError(
+        f"there is no key '{key}'{nearest(part, type(owner).model_fields if isinstance(owner, Config) else ())}"
+    )
+
+
+def _comments(value: Any, node: Any) -> Iterator[tuple[int, str]]:
+    """The line of each key below a node of the dumped config, and its text."""
+    if isinstance(value, Config) and isinstance(node, yaml.MappingNode):
+        for key, below in node.value:
+            item = dict(value)[key.value]
+            yield key.start_mark.line, _text(type(value).model_fields[key.value], item)
+            yield from _comments(item, below)
+    elif isinstance(value, tuple) and isinstance(node, yaml.SequenceNode):
+        for item, below in zip(value, node.value, strict=True):
+            yield from _comments(item, below)
+
+
+def _text(field: FieldInfo | None, value: Any) -> str:
+    """A field's own text, or the first paragraph about the config that its value is or would be."""
+    if field is not None and field.description:
+        return " ".join(field.description.split())
+    kinds = [type(value), *(get_args(field.annotation) if field is not None else ())]
+    config = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Config)), None)
+    return " ".join((config.__doc__ or "").split("\n\n")[0].split()) if config is not None else ""
+
+
+def _facts(field: FieldInfo) -> Iterator[str]:
+    """What a value of the field can be, and its default."""
+    registry = _registry(field.annotation, field.metadata)
+    if registry is not None:
+        yield f"one of: {', '.join(registry)}"
+    elif get_origin(field.annotation) is Literal:
+        yield f"one of: {', '.join(map(str, get_args(field.annotation)))}"
+    bounds = [part for part in field.metadata if dataclasses.is_dataclass(part)]
+    known = [(part, one.name) for part in bounds for one in dataclasses.fields(part) if one.name in SIGNS]
+    limits = [f"{SIGNS[name]} {getattr(part, name)}" for part, name in known]
+    if limits:
+        yield f"allowed: {', '.join(limits)}"
+    if field.is_required():
+        yield "required"
+    elif not isinstance(field.default, Config):
+        yield f"default: {_plain(field.default)}"
+
+
+def _registry(annotation: Any, metadata: Sequence[Any] = ()) -> Any:
+    """The registry that a field's components come from, or None."""
+    found = next((part.registry for part in metadata if isinstance(part, Of)), None)
+    if found is not None or get_origin(annotation) is Literal:
+        return found
+    if get_origin(annotation) is Annotated:
+        inner, *around = get_args(annotation)
+        return _registry(inner, around)
+    return next((one for part in get_args(annotation) if (one := _registry(part)) is not None), None)
+
+
+def _plain(value: Any) -> str:
+    """A value as YAML writes it, on one line."""
+    plain = to_jsonable_python(value, serialize_as_any=True)
+    text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=10**6)
+    return text.removesuffix("...\n").strip()

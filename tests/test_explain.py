@@ -1,0 +1,138 @@
+"""What the keys of a config mean, as people read it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args, get_origin
+
+import pytest
+from pydantic import Field
+
+from spkver.config import Component, Config, Of, load
+from spkver.errors import InputError
+from spkver.explain import WIDTH, commented, explain
+from spkver.recipe import Recipe
+from spkver.registry import Registry
+
+
+class SmallConfig(Component):
+    """A small net.
+
+    It is not large.
+    """
+
+    name: Literal["small"] = "small"
+    width: int = Field(3, gt=0, description="of a layer")
+
+
+class Small:
+    Config = SmallConfig
+
+
+NETS = Registry("net", {"small": f"{__name__}:Small"})
+
+
+class Inner(Config):
+    """Of the inside."""
+
+    kind: Literal["round", "square"] = "round"
+    """a text that is long enough to need a line of its own above the key, since a line of this file has but a hundred
+    and twenty columns"""
+
+
+class Tree(Config):
+    seed: int
+    """of everything random"""
+    inner: Inner = Inner()
+    maybe: Inner | None = None
+    net: Annotated[Component, Of(NETS)] = Field(default="small", validate_default=True)
+    nets: tuple[Annotated[Component, Of(NETS)], ...] = ()
+    """in their order"""
+
+
+TREE = Tree(seed=1, nets=({"name": "small", "width": 5},))
+
+SHOWN = """\
+seed: 1  # of everything random
+inner:  # Of the inside.
+  # a text that is long enough to need a line of its own above the key, since a line of this file has but a hundred and
+  # twenty columns
+  kind: round
+maybe: null  # Of the inside.
+net:  # A small net.
+  name: small
+  width: 3  # of a layer
+nets:  # in their order
+- name: small
+  width: 5  # of a layer
+"""
+
+
+def test_every_key_has_its_text_as_a_comment(tmp_path):
+    assert commented(TREE) == SHOWN
+    (tmp_path / "shown.yaml").write_text(SHOWN)
+    assert load(Tree, tmp_path / "shown.yaml") == TREE
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("seed", "seed: 1\nof everything random\nrequired\n"),
+        ("net.width", "net.width: 3\nof a layer\nallowed: > 0\ndefault: 3\n"),
+        ("net", "net: small\nA small net.\none of: small\ndefault: small\n\nname: small\nwidth: 3  # of a layer\n"),
+        ("nets", "nets: [{name: small, width: 5}]\nin their order\none of: small\ndefault: []\n"),
+        ("nets.0", "nets.0: small\nA small net.\n\nname: small\nwidth: 5  # of a layer\n"),
+        ("nets.0.width", "nets.0.width: 5\nof a layer\nallowed: > 0\ndefault: 3\n"),
+        ("maybe", "maybe: null\nOf the inside.\ndefault: null\n"),
+    ],
+)
+def test_a_key_is_explained(key, text):
+    assert explain(TREE, key) == text
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("net.widht", "there is no key 'net.widht'; did you mean 'width'"),
+        ("nets.1", "there is no key 'nets.1'$"),
+        ("seed.x", "there is no key 'seed.x'$"),
+        ("", "there is no key ''; known: inner, maybe, net, nets, seed"),
+    ],
+)
+def test_a_key_that_is_not_there(key, message):
+    with pytest.raises(InputError, match=message):
+        explain(TREE, key)
+
+
+def test_every_key_of_a_recipe_has_a_text():
+    configs: set[type[Config]] = set()
+    without = []
+
+    def look(annotation, metadata=()):
+        for registry in (part.registry for part in metadata if isinstance(part, Of)):
+            for name in registry:
+                walk(registry.get(name).Config)
+        if get_origin(annotation) is Annotated:
+            return look(get_args(annotation)[0], get_args(annotation)[1:])
+        if isinstance(annotation, type) and issubclass(annotation, Config):
+            return walk(annotation) or True
+        found = [look(part) for part in get_args(annotation)]  # all of them
+        return any(found)
+
+    def walk(config):
+        if config not in configs:
+            configs.add(config)
+            assert config.__doc__, config
+            for name, field in config.model_fields.items():
+                of_config = look(field.annotation, field.metadata)
+                if not (field.description or of_config or name == "name"):
+                    without.append(f"{config.__name__}.{name}")
+
+    walk(Recipe)
+    assert len(configs) > 50 and not without
+
+
+def test_a_shown_recipe_fits_the_screen(tmp_path):
+    (tmp_path / "c.yaml").write_text("data: {train: pack}")
+    text = commented(load(Recipe, tmp_path / "c.yaml"))
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert "s: 30.0  # the scale on the cosines" in text
