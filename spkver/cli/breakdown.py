@@ -39,7 +39,6 @@ def command(
 ) -> None:
     """Errors of SCORES by group. TABLE describes the ids: a data directory, or CSV or Parquet with a column `id`.
 
-    \b
     All errors are counted at the EER threshold of the whole list. With --by speaker, the worst speakers come first,
     each with the speaker it is most often confused with.
 

@@ -19,7 +19,6 @@ from spkver.cli.calibration import FILE, calibration, options
 def command(scores: Path, out: Path, train: Path | None, **how: Any) -> None:
     """Convert SCORES to natural-log likelihood ratios and write them to OUT.
 
-    \b
     The calibration is fitted on --train, read from --model, or cross-validated on SCORES with --folds. In
     cross-validation, a trial's calibration is fitted without either of its speakers.
 

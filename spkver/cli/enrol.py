@@ -18,7 +18,6 @@ from spkver.cli import voices
 def command(name: str, files: tuple[Path, ...], model: Path | None, book: Path | None, channel: int | None) -> None:
     """Add recordings of the person NAME to the speaker book. Run it again to add more.
 
-    \b
     The book holds embeddings, not audio, and only you can read it. Embeddings are personal data: ask people before you
     enrol them, tell them the purpose, and remove them with `spkver forget` when they ask.
 

@@ -46,7 +46,6 @@ def command(
 ) -> None:
     """Compute EER and minDCF of SCORES. Score files with labels need no --trials.
 
-    \b
     With --weights, error rates are weighted, so that a condition with few trials can count as much as a large one.
 
     \b

@@ -36,17 +36,14 @@ def _place(path: Path) -> Path:
 def command(model: Path, out: Path, form: str | None, **options: Any) -> None:
     """Export the model directory MODEL to OUT for other runtimes.
 
-    \b
     onnx: the network with the metadata that sherpa-onnx needs. Input: features (batch, frames, bins),
     or the waveform with --waveform. Output: embeddings (batch, dim). The file is first run in
     onnxruntime at many lengths and compared with PyTorch in float32; the largest error and the lowest
     cosine are printed. To measure the EER of an int8 model: `spkver extract --model my.onnx`.
 
-    \b
     wespeaker: a folder that WeSpeaker's tools and `spkver import` read. Only for networks that
     WeSpeaker has with the same settings.
 
-    \b
     model: a model directory with float16 weights, or with a chain of transforms (centre, whiten,
     pca, lda, wccn) after the network, for example to reduce the dimension.
 

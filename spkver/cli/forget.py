@@ -15,7 +15,6 @@ from spkver.cli import voices
 def command(names: tuple[str, ...], book: Path | None) -> None:
     """Remove people and all their recordings from the speaker book.
 
-    \b
     The book is rewritten without them. Copies and backups of the book are not changed, and the disk blocks of the old
     file are not overwritten.
 

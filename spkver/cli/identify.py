@@ -31,7 +31,6 @@ def command(
 ) -> None:
     """Find the person of the speaker book who speaks in each of FILES, if any.
 
-    \b
     Prints one line per file: the file, the person and the score of `spkver verify`. If no score reaches the threshold,
     the name is `nobody known`. With --top N, the N best people follow, one line each.
 

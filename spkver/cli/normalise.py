@@ -47,7 +47,6 @@ def command(
 ) -> None:
     """Normalise SCORES of EMBEDDINGS by the scores against the embeddings of COHORT and write them to OUT.
 
-    \b
     COHORT holds other speakers, usually those of the training data. Give the same options as for `spkver score`.
 
     \b

@@ -43,7 +43,7 @@ from spkver.errors import InputError
     help="flac: two thirds of the size, slower crops.",
 )
 @click.option(
-    "--simulate", type=click.Path(path_type=Path), help="Augment every recording as in this YAML file (see below)."
+    "--simulate", type=click.Path(path_type=Path), help="Augment every recording as in this YAML file (see above)."
 )
 @click.option("--seed", type=click.IntRange(0), help="Seed of --simulate; overrides the file's.")
 @click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp.")

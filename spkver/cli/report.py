@@ -65,7 +65,6 @@ def command(
 ) -> None:
     """Report results of one or more score files: a self-contained HTML page, or a directory of tables and DET curves.
 
-    \b
     The page has error rates and costs, DET curves, score histograms, calibration and the worst errors. --data adds
     intervals, tests and groups; --embeddings a map; --training curves; --audio recordings. It works offline in any
     browser. Score files with labels need no --trials.

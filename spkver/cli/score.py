@@ -19,7 +19,6 @@ from spkver.scoring.files import score_list
 def command(trials: Path, embeddings: Path, out: Path, **sides: Any) -> None:
     """Score the list TRIALS with EMBEDDINGS and write OUT (text, .csv or .parquet).
 
-    \b
     Scores are cosines, or log-likelihood ratios with --plda.
     EMBEDDINGS: .parquet, .npz, .npy (with its .ids), or Kaldi's .ark or .scp. Long lists are processed in parts.
 

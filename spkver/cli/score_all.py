@@ -18,7 +18,6 @@ from spkver.scoring.files import score_all
 def command(embeddings: Path, out: Path, **sides: Any) -> None:
     """Score every enrolment against every test utterance and write OUT.
 
-    \b
     OUT is a score file (text, .csv or .parquet), or .npz with the arrays `enrol` and `test` (ids) and `scores`, float32
     (enrolments, tests). Without --test, EMBEDDINGS are scored against themselves, including each with itself.
 

@@ -63,11 +63,9 @@ def command(
 ) -> None:
     """Choose the decision threshold for an operating point from labelled SCORES.
 
-    \b
     A pair is accepted if its score is at or above the threshold. The 95 % intervals of the threshold and the rates
     come from a bootstrap over speakers.
 
-    \b
     --model stores the threshold for `spkver verify` and `spkver identify`. SCORES must be plain cosines of that model,
     of recordings that resemble later use and were not used in training. Cosines after `spkver normalise --top N` also
     work: give the same --cohort and --top. The cohort, without names, is then stored too and normalises later scores.

@@ -40,7 +40,6 @@ def command(
 ) -> None:
     """Verify that two recordings, or an enrolment of several and a test recording, have the same speaker.
 
-    \b
     Prints the cosine of the embeddings, from -1 to 1. A model with a stored threshold (`spkver threshold --model`) adds
     the decision and the probability of the same speaker. With a stored cohort, the score is the cosine after S-norm,
     and the cosine is printed last. `below the threshold` means a probability above 0.5 but a score below the threshold.
