@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import signal
@@ -58,6 +59,16 @@ def test_help_comes_in_sections_with_the_first_commands_first(spkver):
 def test_every_command_can_be_imported():
     for name in COMMANDS:
         assert cli.root.get_command(click.Context(cli.root), name) is not None
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_sentences_of_the_help_wrap(name):
+    r"""Only examples, tables and files stand after \b, which keeps click from wrapping a paragraph."""
+    command = cli.root.get_command(click.Context(cli.root), name)
+    for one in [command, *(command.commands.values() if isinstance(command, click.Group) else [])]:
+        for paragraph in inspect.cleandoc(one.help).split("\n\n"):
+            if paragraph.startswith("\b\n"):
+                assert "Example:" in paragraph or "  " in paragraph, paragraph
 
 
 @pytest.mark.parametrize("words", [["trian"], ["train"], ["train", "c.yaml", "--nonsense"], ["evaluate"]])
