@@ -1,6 +1,6 @@
-"""Recordings: files to float32 waveforms in [-1, 1] and back, through libsndfile, or FFmpeg where that cannot.
+"""Read and write recordings as float32 waveforms in [-1, 1], with libsndfile, or FFmpeg for other formats.
 
-Whatever cannot be read in full is an InputError naming the file: no part of a truncated recording passes as the whole.
+A file that cannot be read in full raises InputError: a truncated recording is never taken for a complete one.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from spkver.decoders import Decoder
 from spkver.errors import InputError
 from spkver.files import StrPath, refuse_stand_in
 
-OVERSHOOT_SECONDS = 0.5  # a segment may end this far past its recording and is cut there, as Kaldi does
-MAX_SECONDS = 3600.0  # what is decoded at once where a whole corpus is, unless told otherwise: some 0.2 GB at 16 kHz
+OVERSHOOT_SECONDS = 0.5  # a segment may end this far past its recording and is cut, as in Kaldi
+MAX_SECONDS = 3600.0  # default limit of a recording or segment: about 0.2 GB at 16 kHz
 INT16_SCALE = 32768.0
 
-# What `write` makes of a file name: container and coding of libsndfile.
+# Container and coding of libsndfile that `write` uses, by suffix.
 _FORMATS = {
     ".wav": ("WAV", "PCM_16"),
     ".flac": ("FLAC", "PCM_16"),
@@ -39,12 +39,12 @@ _FORMATS = {
     ".opus": ("OGG", "OPUS"),
     ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
-# What a header states and what is there, in the words of libsndfile's log: of AIFF, AU, and W64 ("riff").
+# Stated and actual sizes in the log of libsndfile, for AIFF, AU, and W64 ("riff").
 _SIZES = re.compile(r"^\s*(SSND|riff|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_RATES = (2000, 192000)  # Hz; another rate is a damaged header, and would take hours or all memory to resample
+_RATES = (2000, 192000)  # Hz; other rates mean a damaged header, and resampling would take hours or all memory
 _INT16 = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW")  # codings whose samples are 16-bit integers or less
-_LOUDEST = 256.0  # float samples may overshoot; far beyond they are integers in disguise, or damaged
-_ABOUT = ("FFMPEG", "MPEG_LAYER_I", "MPEG_LAYER_II")  # they state their length to within a frame or so
+_LOUDEST = 256.0  # float samples may exceed 1; beyond this they are unscaled integers or damaged
+_ABOUT = ("FFMPEG", "MPEG_LAYER_I", "MPEG_LAYER_II")  # their stated length is accurate to about a frame
 _BLOCK = 1 << 20  # frames of several channels at a time
 
 
@@ -61,17 +61,16 @@ def read(
 ) -> tuple[np.ndarray, int]:
     """Read a recording, or its part from `start` to `end` (seconds), as mono.
 
-    path: a file of any format that libsndfile reads, or with the extra `m4a` also m4a, mp4, webm, aac, amr and wma; or,
-        with `allow_pipes`, a shell command ending in `|`.
-    sample_rate: resample to this rate (Hz); None keeps the file's own.
-    channel: which channel of several to take, counted from 0.
-    max_seconds: a longer recording or part is refused before it is decoded, so that memory is bounded.
-    keep_int16: samples that the file holds in no more than 16 bits, and that are not resampled, come as int16; for
-        packs, which spares converting them there and back.
+    path: a file in any format of libsndfile, or with the extra `m4a` also m4a, mp4, webm, aac, amr and wma; with
+        `allow_pipes`, also a shell command ending in `|`.
+    sample_rate: resample to this rate (Hz); None keeps the rate of the file.
+    channel: 0-based channel to use from a multi-channel file.
+    max_seconds: raise InputError for a longer recording or part before decoding it, to bound memory.
+    keep_int16: return int16 if the file has at most 16 bits per sample and is not resampled; used by packs.
 
-    Returns (waveform float32 (time,) in [-1, 1], rate in Hz).
-    Raises InputError for a recording that is missing, empty, truncated, cannot be decoded, has non-finite samples,
-    is too long, or has several channels and none was chosen; and for a part outside the recording.
+    Returns (waveform, rate): float32 (time,) in [-1, 1], and Hz.
+    Raises InputError for a recording that is missing, empty, truncated, undecodable, too long, not finite, or has
+    several channels while `channel` is None; and for a part outside the recording.
     """
     with _opened(path, allow_pipes) as file:
         rate = file.samplerate
@@ -79,7 +78,7 @@ def read(
         column = _column(path, file.channels, channel)
         if last - first > max_seconds * rate:
             duration = (last - first) / rate
-            raise InputError(f"{path}: too long ({duration:.1f} s, at most {max_seconds:g} s at once); name segments")
+            raise InputError(f"{path}: too long ({duration:.1f} s, maximum {max_seconds:g} s); split it into segments")
         file.skip(first)
         as_int16 = keep_int16 and file.subtype in _INT16 and sample_rate in (None, rate)
         waveform = _samples(file, last - first, column, "int16" if as_int16 else "float32")
@@ -88,9 +87,9 @@ def read(
     if not len(waveform):
         raise InputError(f"{path}: empty (no samples)")
     if not as_int16:
-        peak = float(np.abs(waveform).max())  # NaN if one is
+        peak = float(np.abs(waveform).max())  # NaN if any sample is
         if not np.isfinite(peak):
-            raise InputError(f"{path}: holds NaN or infinite samples")
+            raise InputError(f"{path}: NaN or infinite samples")
         if peak > _LOUDEST:
             raise InputError(f"{path}: {_too_loud(peak)}")
     if sample_rate is not None:
@@ -105,7 +104,7 @@ def seconds(path: StrPath) -> float:
 
 
 def sample_rates(paths: Sequence[StrPath], most: int = 200) -> Counter[int]:
-    """How often each rate (Hz) occurs in the headers of up to so many recordings; what does not open is left out."""
+    """Count the sample rates (Hz) in the headers of some `most` recordings; unreadable files are skipped."""
     found: Counter[int] = Counter()
     for path in paths[:: max(1, len(paths) // most)]:
         with suppress(InputError), _opened(path, allow_pipes=False) as file:
@@ -114,22 +113,22 @@ def sample_rates(paths: Sequence[StrPath], most: int = 200) -> Counter[int]:
 
 
 def rate_warning(found: Counter[int], wanted: int) -> str | None:
-    """What is to be said where recordings of these rates (Hz) become, or meet a model of, the rate `wanted`; or None.
+    """A warning if recordings of these rates (Hz) do not suit the rate `wanted` of a pack or model; or None.
 
-    Recordings of a lower rate have nothing in the upper band; a telephone model has not seen microphones. That
-    recordings of 44.1 kHz become 16 kHz goes without saying.
+    Recordings of a lower rate have no energy in the upper band, and a telephone model was not trained on wide-band
+    speech. Downsampling to 16 kHz needs no warning.
     """
     below, above = sorted(rate for rate in found if rate < wanted), sorted(rate for rate in found if rate > wanted)
     if below:
         return (
-            f"{_share(found, below)} of the recordings have less than {wanted} Hz (least {below[0]}): they are "
-            f"upsampled, and their band above {below[0] // 2} Hz stays empty, which a model of {wanted} Hz takes for "
-            "part of the voice; for telephone speech pack at 8000 Hz and train with front_end: telephone"
+            f"{_share(found, below)} of the recordings have a sample rate below {wanted} Hz (lowest {below[0]}): they "
+            f"are upsampled, and their empty band above {below[0] // 2} Hz misleads a model of {wanted} Hz; "
+            "for telephone speech pack at 8000 Hz and train with front_end: telephone"
         )
     if above and wanted < 16000:
         return (
-            f"{_share(found, above)} of the recordings have more than {wanted} Hz (most {above[-1]}): they are "
-            "downsampled, and a model that was trained on telephone speech has not heard their microphones"
+            f"{_share(found, above)} of the recordings have a sample rate above {wanted} Hz (highest {above[-1]}): "
+            "they are downsampled, but a model for telephone speech was not trained on wide-band recordings"
         )
     return None
 
@@ -142,7 +141,7 @@ def resample(waveform: np.ndarray, old: int, new: int) -> np.ndarray:
     """Change the sample rate from `old` to `new` Hz with a polyphase low-pass (scipy.signal.resample_poly).
 
     waveform: float32 (time,). Returns float32 (ceil(time * new / old),).
-    Raises InputError for a rate that no recording has.
+    Raises InputError for an invalid rate.
     """
     old = _whole_rate(old)
     if old == new:
@@ -154,20 +153,20 @@ def resample(waveform: np.ndarray, old: int, new: int) -> np.ndarray:
 
 
 def _whole_rate(rate: Any) -> int:
-    """A sample rate as it comes from a caller or a header of any library."""
+    """The sample rate as int. Raises InputError for a rate that is not an integer or out of range."""
     try:
         if int(rate) == rate and _RATES[0] <= rate <= _RATES[1]:
             return int(rate)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise InputError(f"the sample rate {rate!r} is not a whole number of Hz from {_RATES[0]} to {_RATES[1]}")
+    raise InputError(f"the sample rate {rate!r} is not an integer from {_RATES[0]} to {_RATES[1]} Hz")
 
 
 def unusable(waveform: np.ndarray, sample_rate: int, min_seconds: float) -> str | None:
-    """Why a recording cannot serve, in words, or None.
+    """The reason why a recording cannot be used, or None.
 
-    It is empty, not finite, shorter than `min_seconds`, not scaled to [-1, 1], or silent: all samples equal, or the
-    peak below one step of 16-bit PCM. waveform: float, or int16.
+    Reasons: empty, not finite, shorter than `min_seconds`, not scaled to [-1, 1], or silent (all samples equal, or the
+    peak below one step of 16-bit PCM). waveform: (time,), float or int16.
     """
     if not len(waveform):
         return "empty (no samples)"
@@ -176,7 +175,7 @@ def unusable(waveform: np.ndarray, sample_rate: int, min_seconds: float) -> str 
         return "NaN or infinite samples"
     duration = len(waveform) / sample_rate
     if duration < min_seconds:
-        return f"too short ({duration:.3f} s, at least {min_seconds:g} s wanted)"
+        return f"too short ({duration:.3f} s, minimum {min_seconds:g} s)"
     low, high = float(waveform.min()), float(waveform.max())
     if low == high or max(-low, high) < (1 if whole else 1 / INT16_SCALE):
         return "silent"
@@ -184,13 +183,13 @@ def unusable(waveform: np.ndarray, sample_rate: int, min_seconds: float) -> str 
 
 
 def _too_loud(peak: float) -> str:
-    return f"samples of {peak:g} where 1 is full scale; divide them by 32768, or by their peak"
+    return f"a peak of {peak:g}, where full scale is 1; divide the samples by 32768, or by the peak"
 
 
 def to_int16(waveform: np.ndarray) -> np.ndarray:
-    """Float samples in [-1, 1] as 16-bit PCM, rounded and clipped; exact for what was read from 16-bit PCM.
+    """Float samples in [-1, 1] as 16-bit PCM, rounded and clipped; exact for samples read from 16-bit PCM.
 
-    int16 stays as it is.
+    int16 is returned unchanged.
     """
     if waveform.dtype == np.int16:
         return waveform
@@ -203,15 +202,15 @@ def from_int16(samples: np.ndarray) -> np.ndarray:
 
 
 def write(path: StrPath, waveform: np.ndarray, sample_rate: int) -> None:
-    """Write a mono waveform (time,) in [-1, 1]; the suffix says the format: wav, flac (16 bit), ogg, opus, mp3.
+    """Write a mono waveform (time,) in [-1, 1]. The suffix sets the format: wav, flac (16 bit), ogg, opus, mp3.
 
-    Not atomic by itself: write a corpus inside `files.atomic_directory`.
+    Not atomic: write a corpus inside `files.atomic_directory`.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in _FORMATS:
-        raise InputError(f"{path}: cannot write '{suffix}'; known: {', '.join(_FORMATS)}")
+        raise InputError(f"{path}: cannot write the format '{suffix}'; known: {', '.join(_FORMATS)}")
     container, coding = _FORMATS[suffix]
-    # libsndfile multiplies floats by 32767; converted here, what is written is what is read again
+    # libsndfile multiplies floats by 32767; converted here, the samples read back are equal
     samples = to_int16(waveform) if coding == "PCM_16" else waveform
     soundfile.write(path, samples, sample_rate, format=container, subtype=coding)
 
@@ -223,7 +222,7 @@ def is_pipe(path: StrPath) -> bool:
 
 @contextmanager
 def _opened(path: StrPath, allow_pipes: bool) -> Iterator[Decoder]:
-    """The recording as an open decoder; whatever cannot be decoded becomes an InputError."""
+    """The recording as an open decoder. Raises InputError if it cannot be decoded."""
     with _source(path, allow_pipes) as source:
         try:
             with decoders.opened(source) as file:
@@ -249,19 +248,19 @@ def _source(path: StrPath, allow_pipes: bool) -> Iterator[Source]:
     elif allow_pipes:
         yield Source.of(path, _run(str(path)))
     else:
-        raise InputError(f"{path}: a shell command; allow it to run with --allow-pipes, or decode it beforehand")
+        raise InputError(f"{path}: a shell command; use --allow-pipes to run it, or decode the recording first")
 
 
 def _open_file(path: StrPath) -> int:
-    """A descriptor. Raises InputError for what is no file, empty, or not ours to read."""
+    """A file descriptor. Raises InputError if the path is not a file, is empty, or cannot be read."""
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{path}: no such file") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
-    except ValueError as error:  # whose words differ from one Python to the next
-        raise InputError(f"{path}: cannot be opened (a name cannot hold a NUL)") from error
+    except ValueError as error:  # whose text depends on the Python version
+        raise InputError(f"{path}: cannot be opened (the name contains a NUL)") from error
     status = os.fstat(handle)
     reason = None if stat.S_ISREG(status.st_mode) else "not a file"
     if reason is None and not status.st_size:
@@ -273,11 +272,11 @@ def _open_file(path: StrPath) -> int:
 
 
 def _refuse_lies(path: StrPath, file: Decoder) -> None:
-    """Raise InputError for a header that states what the file does not hold, or less than it holds."""
+    """Raise InputError for a header that does not match the file."""
     if not _RATES[0] <= file.samplerate <= _RATES[1]:
         raise InputError(f"{path}: its header states {file.samplerate} Hz; is it damaged?")
     if file.frames >= 1 << 62:
-        raise InputError(f"{path}: its header does not state its length (written to a pipe?); write it again as a file")
+        raise InputError(f"{path}: its header does not state its length (written to a pipe?); write it again to a file")
     for chunk, *sizes in _SIZES.findall(file.extra_info):
         stated, present = map(int, sizes)
         refuse_cut(path, stated, present)
@@ -286,7 +285,7 @@ def _refuse_lies(path: StrPath, file: Decoder) -> None:
 
 
 def _samples(file: Decoder, count: int, column: int, dtype: str) -> np.ndarray:
-    """Up to `count` samples of one channel; the others are not kept."""
+    """Up to `count` samples of one channel."""
     if file.channels == 1:
         return file.read(count, dtype=dtype, always_2d=True)[:, 0]
     out = np.empty(count, dtype)
@@ -302,7 +301,7 @@ def _range(path: StrPath, frames: int, rate: int, start: float, end: float | Non
     last = frames if end is None else round(end * rate)
     if not 0 <= first < max(frames, 1) or last < first or last > frames + OVERSHOOT_SECONDS * rate:
         shown = "its end" if end is None else f"{end:g} s"
-        raise InputError(f"{path}: no part from {start:g} s to {shown}: the recording has {frames / rate:.3f} s")
+        raise InputError(f"{path}: no segment from {start:g} s to {shown}: the recording has {frames / rate:.3f} s")
     return first, min(last, frames)
 
 
@@ -310,11 +309,11 @@ def _column(path: StrPath, channels: int, channel: int | None) -> int:
     if channel is None and channels > 1:
         raise InputError(f"{path}: {channels} channels; choose one from 0 to {channels - 1} (--channel)")
     if not 0 <= (channel or 0) < channels:
-        raise InputError(f"{path}: no channel {channel}: it has {channels}, counted from 0")
+        raise InputError(f"{path}: no channel {channel}: the file has {channels} channels, numbered from 0")
     return channel or 0
 
 
-@functools.lru_cache(maxsize=1)  # the segments of one recording follow each other
+@functools.lru_cache(maxsize=1)  # segments of a recording are consecutive
 def _run(pipe: str) -> bytes:
     command = pipe.rstrip().removesuffix("|")
     done = subprocess.run(command, shell=True, capture_output=True, check=False)  # noqa: S602 - asked for by the user

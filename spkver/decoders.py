@@ -1,4 +1,4 @@
-"""A recording's bytes as an open decoder: libsndfile's, FFmpeg's, or several in a row."""
+"""Open a recording with libsndfile or FFmpeg; several concatenated recordings become one."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from spkver.containers.source import Source, after_id3
 from spkver.errors import InputError
 from spkver.ffmpeg import drop
 
-_RUN_UP = 32 * 1152  # samples of MP3 decoded before what is wanted: a frame needs up to 511 bytes of those before it
-_FLAC, _FLAC_BUFFER = b"fLaC\0\0\0\x22", 1 << 13  # how it begins; bytes that libsndfile reads at once
+_RUN_UP = 32 * 1152  # MP3 samples to decode before the wanted ones: a frame needs up to 511 bytes of earlier frames
+_FLAC, _FLAC_BUFFER = b"fLaC\0\0\0\x22", 1 << 13  # start of a file; bytes that libsndfile reads at once
 _STDERR = 2
 _stderr_is_ours = threading.Lock()
 
 
 class Decoder(Protocol):
-    """What reading needs of an open recording."""
+    """The interface of an open recording."""
 
     samplerate: int
     channels: int
@@ -34,7 +34,7 @@ class Decoder(Protocol):
     extra_info: str
 
     def skip(self, frames: int) -> None:
-        """Go on so many samples; once, before anything was read."""
+        """Skip `frames` samples. Call it at most once, before `read`."""
 
     def read(self, frames: int, dtype: str, always_2d: bool) -> np.ndarray:
         """The next samples (up to `frames`, channels)."""
@@ -42,14 +42,14 @@ class Decoder(Protocol):
 
 @contextmanager
 def opened(source: Source) -> Iterator[Decoder]:
-    """Open a recording. Raises InputError for what is not whole; what else libsndfile raises is left as it is."""
+    """Open a recording. Raises InputError for an incomplete file; exceptions of libsndfile pass through."""
     form = ffmpeg.format_of(source.at(after_id3(source), ffmpeg.HEAD))
     with ExitStack() as stack:
         parts: list[Decoder] = []
         for view in containers.views(source):
             if form:
                 parts.append(stack.enter_context(ffmpeg.FFmpegFile(source.name, io.BufferedReader(view), form)))
-            elif isinstance(source.file, int) and view.is_all_of(source):  # as fast as libsndfile is
+            elif isinstance(source.file, int) and view.is_all_of(source):  # the fastest way
                 parts.append(stack.enter_context(SndFile(source.file, closefd=False)))
             else:
                 parts.append(stack.enter_context(SndFile(view)))
@@ -59,20 +59,20 @@ def opened(source: Source) -> Iterator[Decoder]:
 
 
 def _refuse_second_flac(source: Source, at: int) -> None:
-    """Raise InputError where another recording begins about where libsndfile has read to, and does not look at it."""
+    """Raise InputError if another FLAC recording, which libsndfile ignores, begins near the read position."""
     if _FLAC in source.at(max(len(_FLAC), at - _FLAC_BUFFER), 2 * _FLAC_BUFFER):
-        raise InputError(f"{source.name}: holds another recording behind the first; split it")
+        raise InputError(f"{source.name}: contains another recording after the first; split it")
 
 
 class SndFile(soundfile.SoundFile):
-    """A file that libsndfile decodes from one block to the next."""
+    """A file that libsndfile decodes sequentially."""
 
     def seekable(self) -> bool:
-        """False: soundfile would seek after every read, where MP3 and Opus lose what the next block builds on."""
+        """False: soundfile would seek after every read, and MP3 and Opus lose decoder state on a seek."""
         return False
 
     def skip(self, frames: int) -> None:
-        """Go on so many samples. A frame of MP3 builds on those before it, so they are decoded, and dropped."""
+        """Skip `frames` samples. MP3 frames depend on earlier ones, so these are decoded and discarded."""
         if self.subtype.startswith("MPEG") and frames > _RUN_UP:
             with _without_mpg123():
                 self.seek(frames - _RUN_UP)
@@ -84,9 +84,9 @@ class SndFile(soundfile.SoundFile):
 
 
 class Chain:
-    """Recordings that stand one behind the other in a file, as one.
+    """Concatenated recordings in one file, read as one.
 
-    Raises InputError where they differ in rate or channels.
+    Raises InputError if they differ in sample rate or number of channels.
     """
 
     extra_info = ""
@@ -97,7 +97,7 @@ class Chain:
         for part in parts:
             if (part.samplerate, part.channels) != (first.samplerate, first.channels):
                 raise InputError(
-                    f"{source.name}: holds recordings of different forms, one behind the other ({first.samplerate} Hz, "
+                    f"{source.name}: contains recordings of different formats ({first.samplerate} Hz, "
                     f"{first.channels} channels; {part.samplerate} Hz, {part.channels}); split it"
                 )
         self.samplerate, self.channels = first.samplerate, first.channels
@@ -105,7 +105,7 @@ class Chain:
         self._parts = list(parts)
 
     def skip(self, frames: int) -> None:
-        """Go on so many samples."""
+        """Skip `frames` samples."""
         while len(self._parts) > 1 and frames >= self._parts[0].frames:
             frames -= self._parts.pop(0).frames
         self._parts[0].skip(frames)
@@ -123,9 +123,9 @@ class Chain:
 
 @contextmanager
 def _without_mpg123() -> Iterator[None]:
-    """Keep libmpg123's remarks off standard error; what else is written there meanwhile comes afterwards.
+    """Suppress messages of libmpg123 on standard error; other output is written afterwards.
 
-    After a seek it decodes frames whose beginnings are in frames that it has not read, and says so; they are dropped.
+    After a seek, libmpg123 complains about frames that start in earlier, unread frames; these frames are discarded.
     """
     with _stderr_is_ours, tempfile.TemporaryFile() as said:
         before = os.dup(_STDERR)

@@ -1,7 +1,7 @@
-"""The one path from waveform to embedding, and the model directory that holds it.
+"""The encoder from waveform to embedding, and its model directory.
 
-Training's dev EER, extraction, `spkver verify` and every export go through `Encoder`, so features cannot differ
-between training and use. A model directory is `model.safetensors`, `config.yaml` and `card.md`; loading it runs no
+The dev EER of training, extraction, `spkver verify` and all exports use `Encoder`, so features cannot differ between
+training and inference. A model directory is `model.safetensors`, `config.yaml` and `card.md`; loading it runs no
 code.
 """
 
@@ -38,12 +38,12 @@ Recording = StrPath | np.ndarray | Tensor
 SINGLE = (str, os.PathLike, np.ndarray, Tensor)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-BATCH_SECONDS = 60.0  # audio in one batch of equal lengths
-_HELD_SECONDS = 600.0  # audio of a list that is held while it is put in batches
+BATCH_SECONDS = 60.0  # audio per batch of equal lengths
+_HELD_SECONDS = 600.0  # audio of a list that is buffered for batching
 
 
 class EncoderConfig(Config):
-    """All that it takes to build an encoder: the front end and the network."""
+    """The config of an encoder: front end and network."""
 
     front_end: Annotated[FrontEndBase, Of(FRONT_ENDS)] = Field(default="fbank", validate_default=True)
     model: Annotated[Component, Of(MODELS)] = Field(default="xvector", validate_default=True)
@@ -54,10 +54,10 @@ class Encoder(nn.Module):
 
     _anchor: Tensor
 
-    precision = "fp32"  # of the network's products, at inference
+    precision = "fp32"  # of the network at inference
 
     def __init__(self, config: EncoderConfig, network: Network | None = None) -> None:
-        """network: by default the config's, with random weights."""
+        """network: None builds the network of the config, with random weights."""
         super().__init__()
         self.config = config
         self.front_end: FrontEndModule = FRONT_ENDS.build(config.front_end)
@@ -65,27 +65,29 @@ class Encoder(nn.Module):
         if self.network.resolved is not None:
             self.config = config.model_copy(update={"model": self.network.resolved})
         self.whole_seconds = self.network.whole_seconds
-        self.register_buffer("_anchor", torch.empty(0), persistent=False)  # knows the device, where nothing else is
+        self.register_buffer(
+            "_anchor", torch.empty(0), persistent=False
+        )  # holds the device if there are no other tensors
         self.model_id = ""
 
     @property
     def dim(self) -> int:
-        """Size of the embedding."""
+        """Dimension of the embedding."""
         return self.network.dim
 
     @property
     def sample_rate(self) -> int:
-        """Hz."""
+        """Sample rate of the front end in Hz."""
         return self.config.front_end.sample_rate
 
     @property
     def min_samples(self) -> int:
-        """The shortest recording that the network can embed."""
+        """The number of samples of the shortest recording that the network can embed."""
         return self.config.front_end.samples(self.network.min_frames)
 
     @property
     def device(self) -> torch.device:
-        """Where the encoder computes."""
+        """The device of the encoder."""
         return self._anchor.device
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -93,15 +95,15 @@ class Encoder(nn.Module):
         return self.network(self.front_end(waveform)).float()
 
     def embed(self, recording: Recording | Sequence[Recording], sample_rate: int | None = None) -> np.ndarray:
-        """The embedding of a recording, or those of a list of recordings.
+        """The embedding of a recording, or the embeddings of a list of recordings.
 
         recording: a file, or a waveform (time,) or (1, time), int16 or in [-1, 1]
-        sample_rate: of waveforms, in Hz; by default the model's. Other rates are resampled.
-        Returns float32 (dim,), or (recordings, dim) for a list; not normalised, and never NaN. Recordings of equal
-        length share a batch. What is longer than `whole_seconds` is cut into windows of equal length, no longer than
-        that, and gets the mean of their embeddings, so that memory is bounded.
-        Raises InputError, naming it, for a recording that is empty, too short for the network, longer than an hour,
-        silent, of several channels, not finite, or not scaled to [-1, 1].
+        sample_rate: of waveforms, in Hz; None: that of the model. Other rates are resampled.
+        Returns float32 (dim,), or (recordings, dim) for a list; not normalised, always finite. Recordings of equal
+        length share a batch. A recording longer than `whole_seconds` is cut into windows of equal length, and its
+        embedding is the mean over the windows, to bound memory.
+        Raises InputError naming a recording that is empty, too short for the network, longer than an hour, silent, not
+        finite, not scaled to [-1, 1], or has several channels.
         """
         if isinstance(recording, SINGLE) or not isinstance(recording, Sequence):
             return self.embed_batch(self.waveform(recording, sample_rate)[None])[0]
@@ -119,9 +121,9 @@ class Encoder(nn.Module):
         return vectors
 
     def waveform(self, recording: Recording, sample_rate: int | None = None, name: str = "the waveform") -> np.ndarray:
-        """A recording as the network hears it: float32 (time,) at the model's rate.
+        """Load and check a recording: float32 (time,) at the sample rate of the model.
 
-        Arguments and errors are those of `embed`; name: of the waveform, in messages.
+        Arguments and errors are those of `embed`; name: name of the waveform in messages
         """
         if isinstance(recording, str | os.PathLike):
             name = str(recording)
@@ -135,7 +137,7 @@ class Encoder(nn.Module):
             whole = samples.dtype.newbyteorder("=") == np.int16
             if not whole and samples.dtype.kind != "f":
                 raise InputError(f"{name} has samples of type {samples.dtype}; give int16, or floats in [-1, 1]")
-            with np.errstate(over="ignore"):  # what is too large for float32 is refused as not finite
+            with np.errstate(over="ignore"):  # values beyond float32 are rejected as not finite
                 waveform = audio.from_int16(samples) if whole else samples.astype(np.float32)
             if sample_rate is not None:
                 try:
@@ -149,22 +151,22 @@ class Encoder(nn.Module):
         return waveform
 
     def unusable(self, waveform: np.ndarray) -> str | None:
-        """Why a waveform (time,) cannot be embedded, or None."""
+        """The reason why a waveform (time,) cannot be embedded, or None."""
         return audio.unusable(waveform, self.sample_rate, self.min_samples / self.sample_rate)
 
     @torch.inference_mode()
     def embed_batch(self, waveforms: np.ndarray) -> np.ndarray:
-        """Embeddings (batch, dim) float32 of usable waveforms (batch, time) of one length, int16 or in [-1, 1]."""
+        """Embeddings (batch, dim) float32 of usable waveforms (batch, time) of equal length, int16 or in [-1, 1]."""
         scaled = audio.from_int16(waveforms) if waveforms.dtype == np.int16 else waveforms
         most = round(self.whole_seconds * self.sample_rate)
         return _in_windows(scaled, most, lambda part: self._finite(self.front_end(self._place(part))))
 
     @torch.inference_mode()
     def embed_features(self, features: np.ndarray) -> np.ndarray:
-        """Embeddings (batch, dim) float32 of features (batch, frames, bins) as a feature pack holds them."""
+        """Embeddings (batch, dim) float32 of features (batch, frames, bins) of a feature pack."""
         most = self.config.front_end.frames(round(self.whole_seconds * self.sample_rate))
         how = self.config.front_end.normalise
-        # a part of an utterance is normalised as that part, which changes nothing for a whole one
+        # normalises a part of an utterance by itself; whole utterances do not change
         return _in_windows(features, most, lambda part: self._finite(normalise_again(self._place(part), how)))
 
     def _place(self, values: np.ndarray) -> Tensor:
@@ -172,12 +174,12 @@ class Encoder(nn.Module):
 
     def _finite(self, features: Tensor) -> np.ndarray:
         if self.training:
-            raise RuntimeError("embed with a training encoder: call .eval() first")
+            raise RuntimeError("the encoder is in training mode; call .eval() first")
         vectors = self._vectors(features, self.precision)
-        if self.precision == "fp16" and not np.isfinite(vectors).all():  # beyond 65504 within
+        if self.precision == "fp16" and not np.isfinite(vectors).all():  # an activation beyond 65504
             vectors = self._vectors(features, "fp32")
         if not np.isfinite(vectors).all():
-            raise InputError(f"the network gave a non-finite embedding for {features.shape[1]} frames")
+            raise InputError(f"the network returned a non-finite embedding for {features.shape[1]} frames")
         return vectors
 
     def _vectors(self, features: Tensor, precision: str) -> np.ndarray:
@@ -185,24 +187,24 @@ class Encoder(nn.Module):
             return np.asarray(self.network(features).float().cpu())
 
     def computing_in(self, precision: str) -> Self:
-        """The same encoder, whose network computes in fp32, bf16 or fp16 from now on; embeddings stay float32.
+        """Set the precision of the network to fp32, bf16 or fp16, and return the encoder. Embeddings stay float32.
 
-        Batches that go beyond fp16's range are computed again in fp32. Raises InputError for another name, and for an
-        ONNX file, which computes in what it was exported to.
+        Batches that exceed the range of fp16 are computed again in fp32. Raises InputError for another name, and for an
+        ONNX file, whose precision is fixed.
         """
         if precision not in PRECISIONS:
-            raise InputError(f"precision '{precision}': one of {', '.join(PRECISIONS)}")
+            raise InputError(f"unknown precision '{precision}'; known: {', '.join(PRECISIONS)}")
         if precision != "fp32" and self.network.fixed_precision:
-            raise InputError(f"an ONNX file computes in what it was exported to, not in {precision}; give a directory")
+            raise InputError(f"an ONNX file has a fixed precision, not {precision}; give a model directory")
         self.precision = precision
         return self
 
     @classmethod
     def open(cls, path: StrPath, device: str = "cpu") -> Self:
-        """Open a model directory for inference on a device: cpu, cuda, or auto for the GPU where there is one.
+        """Open a model directory, or an .onnx file of `spkver export` (CPU only), for inference.
 
-        Or an .onnx file that `spkver export` wrote, which computes on the CPU.
-        Raises InputError naming what is missing, or which weights do not fit the config.
+        device: cpu, cuda, or auto (cuda if available)
+        Raises InputError naming a missing file, or the weights that do not match the config.
         """
         if Path(path).suffix == ".onnx" and not Path(path).is_dir():
             return cls._open_onnx(Path(path), device)
@@ -212,7 +214,9 @@ class Encoder(nn.Module):
             tensors = safetensors.torch.load_file(root / WEIGHTS)
         except (safetensors.SafetensorError, OSError) as error:
             refuse_stand_in(root / WEIGHTS)
-            raise InputError(f"{root / WEIGHTS}: cannot be read ({error}); copy or train the model again") from error
+            raise InputError(
+                f"{root / WEIGHTS}: cannot be read ({error}); copy the model again, or train it again"
+            ) from error
         load_weights(encoder.network, tensors, str(root / WEIGHTS))
         encoder.model_id = identity(path)
         return encoder.to(pick_device(device)).eval()
@@ -222,16 +226,16 @@ class Encoder(nn.Module):
         from spkver.runtime import OnnxNetwork
 
         if device not in ("cpu", "auto"):
-            raise InputError(f"{path}: ONNX files are run on the CPU here; for {device} give the model directory")
+            raise InputError(f"{path}: ONNX files run on the CPU only; for {device} give the model directory")
         network = OnnxNetwork(path)
         encoder = cls(validate(EncoderConfig, network.about.get("config")), network)
-        # float32 gives the embeddings of the model that it was made from, which may be mixed with these
+        # a float32 export gives the embeddings of its model, so both may be mixed
         exact = network.about.get("weights") == "float32"
         encoder.model_id = str(network.about.get("model")) if exact else sha256(path)[:32]
         return encoder.eval()
 
     def save(self, path: StrPath, card: str = "", *, half: bool = False) -> None:
-        """Write the model directory, whole or not at all. half: weights in float16; InputError for one beyond it."""
+        """Write the model directory atomically. half: weights in float16; InputError if one exceeds its range."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         if half:
             tensors = {name: _half(name, tensor) for name, tensor in tensors.items()}
@@ -243,7 +247,7 @@ class Encoder(nn.Module):
 
 
 def equal_lengths(lengths: np.ndarray, limit: int) -> Iterator[list[int]]:
-    """Batches of rows that have one length (so that a batch gives what one by one gives), up to `limit` in all."""
+    """Batches of rows of equal length (so that batching does not change results), up to `limit` in total length."""
     order = np.argsort(lengths, kind="stable")
     for same in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
         if len(same):
@@ -253,9 +257,9 @@ def equal_lengths(lengths: np.ndarray, limit: int) -> Iterator[list[int]]:
 
 
 def _in_windows(values: np.ndarray, most: int, embed: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Embeddings (batch, dim) of values (batch, time, ...), of which `embed` gets no more than `most` at a time.
+    """Embeddings (batch, dim) of values (batch, time, ...), passed to `embed` in windows of at most `most`.
 
-    Those longer get the mean over as few windows of equal length as do, less the windows that do not change at all.
+    Longer values get the mean over the fewest windows of equal length; constant windows are left out.
     """
     length = values.shape[1]
     if length <= most:
@@ -272,16 +276,16 @@ def _in_windows(values: np.ndarray, most: int, embed: Callable[[np.ndarray], np.
 
 
 def _as_array(tensor: Tensor, name: str) -> np.ndarray:
-    """A tensor of samples as an array, those in types that numpy does not have as float32."""
+    """A tensor of samples as an array; floating-point types unknown to NumPy become float32."""
     try:
         plain = tensor.detach().cpu()
         return np.asarray(plain.float().numpy() if plain.is_floating_point() else plain.numpy())
     except (TypeError, RuntimeError, NotImplementedError) as error:
-        raise InputError(f"{name}: a tensor of {tensor.dtype} that cannot be read ({error}); give float32") from error
+        raise InputError(f"{name}: cannot read a tensor of {tensor.dtype} ({error}); give float32") from error
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the GPU where there is one. Raises InputError for one that is not here."""
+    """The device of that name; `auto` is cuda if available. Raises InputError for an unavailable device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -294,7 +298,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_model(path: StrPath, device: str = "cpu") -> Encoder:
-    """Open a model directory, or an .onnx file that `spkver export` wrote, for inference, as `Encoder.open` does."""
+    """Open a model directory, or an .onnx file of `spkver export`, for inference; see `Encoder.open`."""
     return Encoder.open(path, device)
 
 
@@ -303,19 +307,19 @@ def _half(name: str, tensor: Tensor) -> Tensor:
         return tensor
     kept = tensor.half()
     if not kept.isfinite().all():
-        raise InputError(f"{name}: {tensor.abs().max():g} is beyond float16; keep the weights in float32")
+        raise InputError(f"{name}: {tensor.abs().max():g} exceeds the range of float16; keep the weights in float32")
     return kept
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    """Load a state into a module. Raises InputError listing the keys that are missing, extra or misshapen."""
+    """Load weights into a module. Raises InputError listing tensors that are missing, extra or of another shape."""
     if problems := weights_differ({key: value.shape for key, value in module.state_dict().items()}, tensors):
         raise InputError(f"{source}: weights of another model: {problems}")
     module.load_state_dict(tensors)
 
 
 def weights_differ(wanted: Mapping[str, torch.Size], given: Mapping[str, Tensor]) -> str:
-    """Which tensors are missing, extra or misshapen, the first five of them; nothing where all is right."""
+    """The first five tensors that are missing, extra or of another shape, as text; empty if all match."""
     problems = [f"missing {key}" for key in wanted if key not in given]
     problems += [f"extra {key}" for key in given if key not in wanted]
     problems += [

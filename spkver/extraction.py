@@ -1,4 +1,4 @@
-"""Embeddings of everything in a data directory, audio pack or feature pack."""
+"""Extract embeddings from a data directory, audio pack or feature pack."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from spkver.packs.reader import Pack
 
 @dataclass(frozen=True)
 class Extracted:
-    """What an extraction gave: the number of embeddings, and (id, reason) of what was set aside."""
+    """Result of an extraction: the number of embeddings, and (id, reason) of rejected utterances."""
 
     embeddings: int
     rejected: list[tuple[str, str]]
@@ -40,12 +40,14 @@ def extract(
 ) -> Extracted:
     """Embed every utterance of `source` and write the Parquet file `out`.
 
-    seconds: embed only the middle of every recording, this long (shorter ones whole).
-    say: is told where recordings have another sample rate than the model, and that matters.
-    Recordings that cannot serve go to `out`.rejected.jsonl with their reason. Raises RunError when their share is over
-    `max_rejected`, InputError when the source's front end or sample rate is not the model's.
+    seconds: embed only this many seconds from the middle of every recording; shorter recordings are used whole
+    max_rejected: maximum share of rejected utterances; these are listed in `out`.rejected.jsonl with the reason
+    jobs: number of threads that decode recordings
+    say: receives a warning if recordings have an unsuitable sample rate
+    Raises InputError if the front end or sample rate of the source is not that of the model; RunError if more than
+    `max_rejected` are rejected.
     """
-    file_place(out, plain=True)  # before the work
+    file_place(out, plain=True)  # fail early
     root = Path(source)
     if (root / "pack.json").is_file():
         pack = Pack.open(root)
@@ -58,7 +60,7 @@ def extract(
             say(f"warning: {odd}")
         vectors, rejected = _embed_files(encoder, data, seconds, allow_pipes, jobs)
         ids, speakers = data.ids, data.speakers
-    overflown = {row for row, vector in vectors.items() if not np.isfinite(vector).all()}  # of values far too large
+    overflown = {row for row, vector in vectors.items() if not np.isfinite(vector).all()}  # input values far too large
     rejected = sorted(rejected + [(row, "its embedding is not finite") for row in overflown])
     kept = [row for row in range(len(ids)) if row in vectors and row not in overflown]
     named = [(ids[row], why) for row, why in rejected]
@@ -77,7 +79,7 @@ def extract(
 
 
 def settle(source: StrPath, out: StrPath, rejected: list[tuple[str, str]], total: int, max_rejected: float) -> None:
-    """Write `out`.rejected.jsonl of (id, reason). Raises RunError where too many were rejected, or all."""
+    """Write (id, reason) to `out`.rejected.jsonl. Raises RunError if all, or too many, were rejected."""
     reasons = Path(f"{out}.rejected.jsonl")
     if rejected:
         write_text(reasons, "".join(json.dumps({"id": name, "reason": why}) + "\n" for name, why in rejected))
@@ -85,15 +87,15 @@ def settle(source: StrPath, out: StrPath, rejected: list[tuple[str, str]], total
         reasons.unlink(missing_ok=True)
     if len(rejected) >= total or len(rejected) > max_rejected * total:
         raise RunError(
-            f"{source}: {len(rejected)} of {total} utterances cannot be embedded, more than the share "
-            f"{max_rejected:g} that is allowed; see {reasons}"
+            f"{source}: {len(rejected)} of {total} utterances rejected, more than the allowed share "
+            f"{max_rejected:g}; see {reasons}"
         )
 
 
 def embed_pack(
     encoder: Encoder, pack: Pack, *, seconds: float | None = None
 ) -> tuple[dict[int, np.ndarray], list[tuple[int, str]]]:
-    """Embeddings by row of a pack, and (row, reason) of the rows that cannot be embedded."""
+    """Embeddings by row of a pack, and (row, reason) of rejected rows."""
     per_second = pack.header.units_per_second
     lengths = pack.lengths if seconds is None else np.minimum(pack.lengths, max(1, round(seconds * per_second)))
     embed = encoder.embed_batch if pack.kind == "audio" else encoder.embed_features
@@ -120,19 +122,19 @@ def embed_pack(
 
 
 def _unusable(encoder: Encoder, payload: np.ndarray) -> str | None:
-    """Why samples or frames of a pack cannot be embedded, or None."""
+    """The reason why samples or frames of a pack cannot be embedded, or None."""
     if payload.ndim == 1:
         return encoder.unusable(audio.from_int16(payload))
     least = encoder.network.min_frames
     if len(payload) < least:
-        return f"too short ({len(payload)} frames, at least {least} wanted)"
+        return f"too short ({len(payload)} frames, minimum {least})"
     return None if np.isfinite(payload).all() else "NaN or infinite features"
 
 
 def _embed_files(
     encoder: Encoder, data: DataDir, seconds: float | None, allow_pipes: bool, jobs: int
 ) -> tuple[dict[int, np.ndarray], list[tuple[int, str]]]:
-    """Recordings are decoded ahead by threads (libsndfile and the resampler leave the interpreter free)."""
+    """Embed recordings; threads decode ahead (libsndfile and the resampler release the GIL)."""
     read = _reader(encoder, data, seconds, allow_pipes)
     vectors: dict[int, np.ndarray] = {}
     rejected: list[tuple[int, str]] = []

@@ -1,6 +1,6 @@
-"""What libsndfile cannot read (AAC in MP4 as VoxCeleb2 comes, WebM, AMR, WMA, ...): through PyAV, the extra `m4a`.
+"""Read formats that libsndfile does not (AAC in MP4 as in VoxCeleb2, WebM, AMR, WMA, ...) with PyAV, the extra `m4a`.
 
-PyAV itself is BSD; its wheels hold an FFmpeg with x264 and x265, which are GPL-2. Imported when a file needs it.
+PyAV is BSD-licensed; its wheels contain FFmpeg with x264 and x265, which are GPL-2. PyAV is imported only when needed.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from spkver.containers import asf, ebml
 from spkver.errors import InputError, load_optional
 from spkver.files import StrPath
 
-_BLOCK = 1 << 20  # samples dropped at once
-HEAD = 64  # bytes that tell the format
+_BLOCK = 1 << 20  # samples decoded at once when skipping
+HEAD = 64  # bytes needed to recognise the format
 
 
 class Format(NamedTuple):
-    """A container, or a coding in one, and where its name stands in a file."""
+    """A container, or a codec in a container, and its magic bytes."""
 
     name: str
-    demuxer: str  # FFmpeg's name; "" where we do not read it
+    demuxer: str  # FFmpeg's name; "" if not supported
     offset: int
     magic: bytes
     begins: bytes = b""
@@ -56,7 +56,7 @@ _FORMATS = (
 
 
 def format_of(head: bytes) -> Format | None:
-    """The format of a file that begins like this, where libsndfile does not read it."""
+    """The format of a file with these first bytes; None if libsndfile reads it or it is unknown."""
     for known in _FORMATS:
         if head.startswith(known.begins) and head.startswith(known.magic, known.offset):
             return known
@@ -64,16 +64,16 @@ def format_of(head: bytes) -> Format | None:
 
 
 def drop(decoder: Any, frames: int) -> None:
-    """Decode so many samples for nothing."""
+    """Decode and discard `frames` samples."""
     while frames > 0 and len(block := decoder.read(min(frames, _BLOCK), dtype="float32", always_2d=True)):
         frames -= len(block)
 
 
 class FFmpegFile:
-    """The first audio stream of an open file, with the few members of soundfile.SoundFile that reading needs.
+    """The first audio stream of an open file, with the members of soundfile.SoundFile that reading needs.
 
-    Decoded as it is read: memory holds what was asked for. Its length is the header's, to within a packet, or where a
-    header states none, that of the packets. Raises InputError for what FFmpeg cannot open, or not read to its end.
+    Samples are decoded on reading. The length is the header's, accurate to a packet, or the sum over packets if the
+    header states none. Raises InputError if FFmpeg cannot open the file or cannot read it to the end.
     """
 
     extra_info = ""
@@ -82,19 +82,17 @@ class FFmpegFile:
     def __init__(self, path: StrPath, file: IO[bytes], form: Format) -> None:
         self._path, self._file, self._form = path, file, form
         if not form.demuxer:
-            raise InputError(
-                f"{path}: {form.name} is not read here; decode it first, for example: ffmpeg -i {path} x.wav"
-            )
+            raise InputError(f"{path}: {form.name} is not supported; decode it first, e.g. ffmpeg -i {path} x.wav")
         try:
             self._av = load_optional("av", "m4a")
         except InputError as error:
-            raise InputError(f"{path}: to read {form.name}, {error}") from error
+            raise InputError(f"{path}: {form.name}: {error}") from error
         self._open()
         try:
             self.samplerate = int(getattr(self._stream, "rate", None) or 0)
             self.channels = int(getattr(self._stream, "channels", None) or 0)
             if not (self.samplerate and self.channels):
-                raise InputError(f"{path}: {form.name}, without sound that can be decoded")
+                raise InputError(f"{path}: {form.name} without a decodable audio stream")
             self.frames = self._length()
         except BaseException:
             self._container.close()
@@ -111,7 +109,7 @@ class FFmpegFile:
         self._container.close()
 
     def skip(self, frames: int) -> None:
-        """Go on so many frames. All are decoded: what a decoder makes of a packet after a seek is not its sound."""
+        """Skip `frames` samples by decoding them; after a seek, the first decoded packet would be wrong."""
         drop(self, frames)
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
@@ -125,7 +123,7 @@ class FFmpegFile:
         return joined[:frames]
 
     def _open(self) -> None:
-        # a named demuxer, so that no file is taken for a playlist, which would open others
+        # name the demuxer: FFmpeg could take the file for a playlist and open other files
         self._container = self._guarded(self._av.open, self._file, mode="r", format=self._form.demuxer)
         self._stream: Any = next(iter(self._container.streams.audio), None)
 
@@ -133,13 +131,13 @@ class FFmpegFile:
         plain = self._av.AudioResampler(format="flt", rate=self.samplerate)
         for packet in self._container.demux(self._stream):
             if packet.is_corrupt:
-                raise InputError(f"{self._path}: truncated: its last packet is cut; copy the file again")
+                raise InputError(f"{self._path}: truncated: the last packet is incomplete; copy the file again")
             for frame in packet.decode():
                 for block in plain.resample(frame):
                     yield block.to_ndarray().reshape(-1, self.channels)
 
     def _length(self) -> int:
-        """How many samples there are: by the header of an MP4 file; of others, by their packets."""
+        """The number of samples: from the header of an MP4 file, otherwise from the packets."""
         if self._form.demuxer == "mov" and self._stream.duration is not None:
             return round(self._stream.duration * self._stream.time_base * self.samplerate)
         stated = (self._container.duration or 0) / self._av.time_base if self._form.demuxer == "matroska" else 0

@@ -1,4 +1,4 @@
-"""Files and directories that appear whole or not at all, locks, hashes, and paths that stay inside their root."""
+"""Atomic writing of files and directories, locks, hashes, and path checks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from spkver.text import parsed_json, read_text
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing there keeps two runs apart
+except ImportError:  # Windows: no locking
     fcntl = None  # type: ignore[assignment]
 
 StrPath = str | os.PathLike[str]
@@ -37,9 +37,9 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextlib.contextmanager
 def atomic_file(path: StrPath, mode: int | None = None) -> Iterator[Path]:
-    """Yield a temporary path; on success it takes the place of `path`. See `atomic_files`.
+    """Yield a temporary path; on success it replaces `path`. See `atomic_files`.
 
-    What is no file but can be written to (/dev/stdout, a terminal) gets the content when it is complete.
+    A stream (/dev/stdout, a terminal) gets the content when it is complete.
     """
     file_place(path)
     stream = _stream(path)
@@ -57,14 +57,14 @@ def atomic_file(path: StrPath, mode: int | None = None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_files(*paths: StrPath, mode: int | None = None) -> Iterator[tuple[Path, ...]]:
-    """Yield a temporary path for each path; on success all of them are synced and take their places.
+    """Yield a temporary path for each path; on success all of them are synced and replace the paths.
 
-    Files that belong together are given together, first the one that readers open: where it stands, the others are of
-    the same run. A link is followed. Parts that killed runs left for the same paths are removed.
+    Pass files that belong together in one call, first the one that readers open: if it exists, the others are of the
+    same run. Links are followed. Temporary files that killed runs left for the same paths are removed.
 
-    mode: who may read them, 0o600 for their owner alone (at no time more than that); by default as the umask says
-    Raises InputError, before anything is made, for a path where no file can be; OSError naming the path where the disk
-    is full, whatever error the library that writes makes of that.
+    mode: file permissions, e.g. 0o600 for owner only (never wider, even while writing); None: by the umask
+    Raises InputError, before anything is written, for a path that cannot be a file; OSError naming the path if the disk
+    is full, whatever exception the writing library raises.
     """
     targets = [file_place(path, plain=True) for path in paths]
     with contextlib.ExitStack() as stack:
@@ -81,23 +81,24 @@ def atomic_files(*paths: StrPath, mode: int | None = None) -> Iterator[tuple[Pat
 
 @contextlib.contextmanager
 def atomic_directory(path: StrPath, *, holds: str | None = None) -> Iterator[Path]:
-    """Yield a new empty directory; on success it takes the place of `path`. See `atomic_directories`."""
+    """Yield a new empty directory; on success it replaces `path`. See `atomic_directories`."""
     with atomic_directories(path, holds=holds) as (part,):
         yield part
 
 
 @contextlib.contextmanager
 def atomic_directories(*paths: StrPath, holds: str | None = None) -> Iterator[tuple[Path, ...]]:
-    """As `atomic_files`, of directories: yield a new one for each path; they become readable as the umask says.
+    """As `atomic_files`, for directories: yield a new one for each path. Permissions are set by the umask.
 
-    holds: the name of a file that is in every directory of this kind. An older directory is replaced if it has that
-    file or is empty (None: whatever is in it); InputError for any other, and for a file, before anything is made.
+    holds: the name of a file that every directory of this kind contains. An existing directory is replaced if it
+        contains that file or is empty (None: always); otherwise, and for an existing file, InputError is raised before
+        anything is written.
     """
     targets = [directory_place(path, holds) for path in paths]
     real = [Path(os.path.realpath(target)) for target in targets]
     for number, place in enumerate(real):
         if {place, *place.parents} & {*real[:number], *real[number + 1 :]}:
-            raise InputError(f"{paths[number]}: is, or is within, another directory to write; choose another place")
+            raise InputError(f"{paths[number]}: is, or is inside, another output directory; choose another path")
     with contextlib.ExitStack() as stack:
         stack.enter_context(full_disk_named(*paths[:1]))
         parts = [stack.enter_context(_beside(target, ".part")) / target.name for target in targets]
@@ -107,17 +108,19 @@ def atomic_directories(*paths: StrPath, holds: str | None = None) -> Iterator[tu
         for part in parts:
             for file in part.rglob("*"):
                 if file.is_file() and not file.is_symlink():
-                    file.chmod(0o666 & ~_umask())  # safetensors writes for its owner alone, but models are shared
+                    file.chmod(
+                        0o666 & ~_umask()
+                    )  # safetensors files are readable by their owner only, but models are shared
                     sync(file)
         _put(list(zip(parts, targets)))
 
 
 def file_place(path: StrPath, *, plain: bool = False) -> Path:
-    """Where a file written to `path` goes: links are followed, also one that leads to nothing yet.
+    """The path that a file written to `path` will have: links are followed, including dangling ones.
 
-    plain: it has to be a regular file, since others go beside it or it is read again
-    Raises InputError where a file can neither be put nor written to: a directory, a named pipe, a disk, or a folder
-    that is not writable.
+    plain: require a regular file, because other files are written beside it or it is read again
+    Raises InputError if `path` cannot be written: a directory, a named pipe, a disk, or in a folder without write
+    permission.
     """
     target = _followed(path)
     number = _descriptor(path)
@@ -125,36 +128,37 @@ def file_place(path: StrPath, *, plain: bool = False) -> Path:
         if number is not None:
             os.write(number, b"")
             if plain:
-                raise InputError(f"{path}: has to be a file, since others go beside it or it is read again")
+                raise InputError(
+                    f"{path}: must be a regular file, because it is read again or other files are written beside it"
+                )
             return target
         kind = Path(path).stat().st_mode
     except FileNotFoundError:
         kind = stat.S_IFREG
     except OSError as error:
-        raise InputError(f"{path}: cannot be written to ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     if stat.S_ISREG(kind):
         _check_folder(path, target)
     elif plain or not stat.S_ISCHR(kind):
         known = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a named pipe", stat.S_IFBLK: "a disk"}
-        raise InputError(f"{path}: is {known.get(stat.S_IFMT(kind), 'no file')}; give the name of a file")
+        raise InputError(f"{path}: is {known.get(stat.S_IFMT(kind), 'not a file')}; give a file name")
     return target
 
 
 def directory_place(path: StrPath, holds: str | None = None) -> Path:
-    """Where a directory written to `path` goes: links are followed.
+    """The path that a directory written to `path` will have: links are followed.
 
-    Raises InputError where something else stands: a file, or, with `holds`, a directory that is not empty and has no
-    file of that name.
+    Raises InputError if `path` is a file, or, with `holds`, a non-empty directory without a file of that name.
     """
     target = _no_file(path)
     if holds is not None and target.exists() and not (target / holds).exists() and any(target.iterdir()):
-        raise InputError(f"{path}: holds other files (no {holds}) and is not replaced; choose another place")
+        raise InputError(f"{path}: contains other files (no {holds}) and is not replaced; choose another path")
     _check_folder(path, target)
     return target
 
 
 def folder_place(path: StrPath) -> Path:
-    """Where a directory is, or will be, that files are put into; raises InputError where that is not possible."""
+    """The path of an existing or new directory to write files into. Raises InputError if it cannot be one."""
     target = _no_file(path)
     _check_folder(path, target / "any")
     return target
@@ -163,17 +167,17 @@ def folder_place(path: StrPath) -> Path:
 def _no_file(path: StrPath) -> Path:
     target = _followed(path)
     if target.exists() and not target.is_dir():
-        raise InputError(f"{path}: is a file; give the name of a directory")
+        raise InputError(f"{path}: is a file; give a directory name")
     return target
 
 
 def _followed(path: StrPath) -> Path:
-    """The path, or where it leads to if it is a link."""
+    """The path, or the target if it is a link."""
     return Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
 
 
 def leads_to_stdout(path: StrPath) -> bool:
-    """Whether a path stands for this process's standard output, as /dev/stdout does."""
+    """Whether a path is the standard output of this process, e.g. /dev/stdout."""
     return _descriptor(path) == 1
 
 
@@ -186,13 +190,13 @@ def _check_folder(path: StrPath, target: Path) -> None:
 
 
 def _descriptor(path: StrPath) -> int | None:
-    """The number of the open file of this process that a path stands for (/dev/stdout, /dev/fd/63); None for others.
+    """The number of the file descriptor that a path names (/dev/stdout, /dev/fd/63); None for other paths.
 
-    What that file is makes no difference: where the shell sent the output to a regular file, that may have content.
+    This includes output redirected to a regular file, which must not be replaced because it may have content.
     """
     numbered = {Path(os.path.realpath(name)) for name in ("/proc/self/fd", "/dev/fd")}
     place = Path(path)
-    for _ in range(40):  # as many links as Linux follows
+    for _ in range(40):  # the limit of links that Linux follows
         folder = Path(os.path.realpath(place.parent))
         if folder in numbered and place.name.isdecimal():
             return int(place.name)
@@ -203,7 +207,7 @@ def _descriptor(path: StrPath) -> int | None:
 
 
 def _stream(path: StrPath) -> IO[bytes] | None:
-    """What a file is not to take the place of, open for writing; None for files."""
+    """A path that must not be replaced by a file, opened for writing; None for regular files."""
     number = _descriptor(path)
     if number is not None:
         return os.fdopen(os.dup(number), "wb")
@@ -213,7 +217,7 @@ def _stream(path: StrPath) -> IO[bytes] | None:
 
 @contextlib.contextmanager
 def full_disk_named(path: StrPath = "") -> Iterator[None]:
-    """A full disk as an OSError that names `path`: several libraries raise errors of their own, with its words."""
+    """Turn any error about a full disk into an OSError that names `path`; libraries raise various exceptions."""
     try:
         yield
     except SpkverError:
@@ -230,9 +234,9 @@ def full_disk_named(path: StrPath = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def _beside(target: Path, suffix: str) -> Iterator[Path]:
-    """A new directory beside `target` for this process alone, removed in the end; what killed runs left there goes.
+    """A new temporary directory beside `target`; leftovers of killed runs are removed.
 
-    Its lock tells other runs that this one is alive.
+    Its lock shows other runs that this run is alive.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     for leftover in _leftovers(target):
@@ -242,7 +246,7 @@ def _beside(target: Path, suffix: str) -> Iterator[Path]:
         handle = None if fcntl is None else os.open(folder, os.O_RDONLY)
         if handle is None or _is_at(_locked(handle), folder):
             break
-        os.close(handle)  # another run took it for a leftover before it was locked
+        os.close(handle)  # another run removed it as a leftover before it was locked
     try:
         yield folder
     finally:
@@ -258,7 +262,7 @@ def _locked(handle: int) -> int:
 
 
 def _put(places: Sequence[tuple[Path, Path]]) -> None:
-    """Rename every part to its target. Of several, the first target is the first to go and the last to come."""
+    """Rename every part to its target. The first target is removed first and replaced last."""
     if len(places) < 2:
         for part, target in places:
             _replace(part, target)
@@ -302,16 +306,16 @@ def replace_directory(source: Path, target: Path) -> None:
 
 
 def recover(folder: Path) -> None:
-    """Tidy up after writers that were killed in a directory that one process writes at a time.
+    """Clean up after killed writers in a directory that one process writes at a time.
 
-    Unfinished parts go; a directory that was moved out of the way, and whose successor never came, comes back.
+    Unfinished parts are removed. A directory that was moved aside and not replaced is restored.
     """
     for leftover in [*folder.glob(".*.old"), *folder.glob(".*.part")]:
         _tidy(leftover, alone=True)
 
 
 def _leftovers(target: Path) -> list[Path]:
-    """What writers of `target`, dead or alive, have beside it: names as `_beside` makes them."""
+    """Temporary directories beside `target`, named by `_beside`, of running or killed writers."""
     prefix = f".{target.name}."
     random = re.compile(rf"{re.escape(prefix)}\w{{8}}\.(old|part)")
     with os.scandir(target.parent) as entries:  # there may be a million
@@ -319,7 +323,7 @@ def _leftovers(target: Path) -> list[Path]:
 
 
 def _tidy(leftover: Path, *, alone: bool = False) -> None:
-    """Remove what a writer left behind, unless it is alive; alone: no other writer can be."""
+    """Remove a leftover unless its writer is alive; alone: there can be no other writer."""
     with _dead(leftover, alone) as dead:
         if not dead:
             return
@@ -335,10 +339,10 @@ def _tidy(leftover: Path, *, alone: bool = False) -> None:
 
 @contextlib.contextmanager
 def _dead(path: Path, alone: bool) -> Iterator[bool]:
-    """Whether no living process holds the lock of `path`, which is held meanwhile; `alone` where there are no locks."""
+    """Whether no process holds the lock of `path`; holds it meanwhile. Without lock support: `alone`."""
     try:
         handle = os.open(path, os.O_RDONLY)
-    except OSError:  # it has gone, or is another user's
+    except OSError:  # already removed, or owned by another user
         yield False
         return
     try:
@@ -352,22 +356,22 @@ def _dead(path: Path, alone: bool) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def locked(folder: StrPath, *, patience: float = 0.0, say: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Hold `folder`, made where it is missing, for this process alone; the lock ends with the process, however it ends.
+    """Lock `folder` for this process, creating it if missing. The lock ends with the process, however it ends.
 
-    A folder that was made here and is empty in the end goes again.
-    patience: seconds to wait for another process; `say` is told of it. Raises InputError naming the process that still
-    holds it then.
+    A folder that was created here and is empty at the end is removed.
+    patience: seconds to wait for another process; say: receives a message about the wait
+    Raises InputError naming the process that still holds the lock after that.
     """
     root = Path(folder)
     if root.exists() and not root.is_dir():
-        raise InputError(f"{root}: is a file; choose another place")
+        raise InputError(f"{root}: is a file; choose another path")
     made = not root.exists()
     lock = root / LOCK
     handle = _acquire(lock, patience, say)
     try:
         yield
     finally:
-        if _is_at(handle, lock):  # the folder may have been renamed, and another made in its place
+        if _is_at(handle, lock):  # the folder may have been renamed and replaced
             lock.unlink()
         os.close(handle)
         if made:
@@ -381,35 +385,35 @@ def _acquire(lock: Path, patience: float, say: Callable[[str], None] | None) -> 
         Path(os.path.realpath(lock.parent)).mkdir(parents=True, exist_ok=True)
         try:
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # the folder went with the run that made it
+        except FileNotFoundError:  # the folder was removed by the run that created it
             continue
         if not _try_lock(handle, unknown=True):
             holder = os.read(handle, 200).decode(errors="replace") or "starting"
             os.close(handle)
             if time.monotonic() >= last:
-                raise InputError(f"{lock.parent}: another run is at work here ({holder}); wait for it or stop it")
+                raise InputError(f"{lock.parent}: in use by another run ({holder}); wait for it or stop it")
             if say is not None:
                 say(f"{lock.parent}: waiting for another run ({holder})")
                 say = None
             time.sleep(_POLL)
         elif _is_at(handle, lock):
             os.ftruncate(handle, 0)
-            with contextlib.suppress(OSError):  # a full disk: the lock holds without its note
+            with contextlib.suppress(OSError):  # on a full disk the lock works without its note
                 os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
             return handle
         else:
-            os.close(handle)  # the run before us removed its lock as it ended
+            os.close(handle)  # the previous run removed its lock when it ended
 
 
 def _try_lock(handle: int, unknown: bool) -> bool:
-    """Whether the lock of an open file was to be had; `unknown` where there are no locks."""
+    """Try to lock an open file; returns whether it succeeded, or `unknown` without lock support."""
     try:
         if fcntl is not None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
     except BlockingIOError:
         return False
-    except OSError:  # a file system without them
+    except OSError:  # a file system without locks
         pass
     return unknown
 
@@ -422,7 +426,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 def readable_size(count: float) -> str:
-    """A number of bytes in words: `1.5 GB`."""
+    """A readable number of bytes, e.g. `1.5 GB`."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.{0 if unit == 'bytes' else 1}f} {unit}"
@@ -431,29 +435,29 @@ def readable_size(count: float) -> str:
 
 
 def write_text(path: StrPath, text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all."""
+    """Write a UTF-8 text file atomically."""
     with atomic_file(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def append_text(path: StrPath, text: str) -> None:
-    """Add to a UTF-8 text file."""
+    """Append to a UTF-8 text file."""
     with full_disk_named(path), Path(path).open("a", encoding="utf-8") as stream:
         stream.write(text)
 
 
 def write_json(path: StrPath, value: Any) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: StrPath) -> Any:
-    """Read a JSON file. Raises InputError naming the file (and line) that cannot be read."""
+    """Read a JSON file. Raises InputError naming the file (and line) if it is not valid."""
     return parsed_json(read_text(path), path)
 
 
 def json_object(line: str, place: str) -> dict[str, Any]:
-    """The object in a line of JSON. Raises InputError naming its place (file and line) for anything else."""
+    """The object in a line of JSON. Raises InputError naming `place` (file and line) for anything else."""
     found = parsed_json(line, place)
     if not isinstance(found, dict):
         raise InputError(f"{place}: expected an object, got {line[:80].strip()!r}")
@@ -470,22 +474,22 @@ def sha256(path: StrPath) -> str:
 
 
 def refuse_stand_in(path: StrPath) -> None:
-    """Raise InputError for what downloads leave in place of a file; call it for a file that does not open."""
+    """Raise InputError if a file is a Git LFS pointer or a saved web page. Call it for a file that does not open."""
     try:
         with open(path, "rb") as stream:
             head = stream.read(512)
     except OSError:
         return
     if head.startswith(b"version https://git-lfs"):
-        raise InputError(f"{path}: a Git LFS pointer, not the file itself; fetch that with `git lfs pull`")
+        raise InputError(f"{path}: a Git LFS pointer, not the file itself; run `git lfs pull`")
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise InputError(f"{path}: a saved web page, not the file; download the file itself")
 
 
 def refuse_newer(path: StrPath, about: Any, known: int = 1) -> None:
-    """Raise NewerFormatError for a file in a format that a later version of spkver introduced.
+    """Raise NewerFormatError for a file in a format that a newer version of spkver introduced.
 
-    about: what the file says of itself, a mapping. Its key `format` is a whole number; without it, the format is 1.
+    about: the metadata of the file, a mapping whose key `format` is an integer (default 1)
     """
     found = str(about.get("format", 1)) if isinstance(about, Mapping) else ""
     if re.fullmatch(r"[1-9][0-9]{0,8}", found) and int(found) > known:
@@ -496,11 +500,11 @@ def refuse_newer(path: StrPath, about: Any, known: int = 1) -> None:
 
 
 def inside(root: StrPath, name: str) -> Path:
-    """`root / name`, refusing a name that would leave `root` (absolute, or through `..`)."""
+    """`root / name`. Raises InputError for a path outside `root` (absolute, or through `..`)."""
     base = Path(root).resolve()
     path = (base / name).resolve()
     if not path.is_relative_to(base):
-        raise InputError(f"{name!r} would leave {root}: use a path below it")
+        raise InputError(f"{name!r} is outside {root}; use a path below it")
     return path
 
 
@@ -511,7 +515,7 @@ def _umask() -> int:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or what a directory lists, is on the disk."""
+    """Flush a file or directory to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Names in YAML to classes in modules; nothing is imported before its name is used.
+"""Map names in YAML to classes; a module is imported when its name is used.
 
 A component is a class with a nested or module-level config named by its `Config` attribute:
 

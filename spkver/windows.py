@@ -1,4 +1,4 @@
-"""Embeddings of windows of recordings, however long: who speaks when, and who does not."""
+"""Extract embeddings of windows of recordings of any length, for example to find who speaks when."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from spkver.extraction import BATCH_SECONDS, settle
 from spkver.files import StrPath, file_place
 from spkver.packs.reader import Pack
 
-CHUNK_SECONDS = 300.0  # decoded at a time
-_PART = 1 << 13  # windows written at a time
+CHUNK_SECONDS = 300.0  # decoded at once
+_PART = 1 << 13  # windows per write
 
-Read = Callable[[int, int], np.ndarray]  # samples from the first to before the last, at the model's rate
+Read = Callable[[int, int], np.ndarray]  # samples [first, last) at the rate of the model
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One to cut windows from; `open` gives the number of its samples at the model's rate, and how to read some."""
+    """A recording to cut windows from. `open` returns its number of samples at the model rate and a read function."""
 
     id: str
     speaker: str
@@ -34,7 +34,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class ExtractedWindows:
-    """Windows that were embedded, those that were not (silent, say), and (id, reason) of recordings that gave none."""
+    """Number of embedded windows, of unusable (e.g. silent) windows, and (id, reason) of rejected recordings."""
 
     windows: int
     unusable: int
@@ -53,32 +53,32 @@ def extract_windows(
 ) -> ExtractedWindows:
     """Embed windows of every recording of a data directory or audio pack into the Parquet file `out`.
 
-    window, hop: seconds; windows start every `hop` where they fit, and one more ends with the recording. A recording
-    shorter than a window is one itself. Every window is normalised by its own mean. Memory does not grow with the
-    length of a recording.
-    Recordings that cannot serve go to `out`.rejected.jsonl with their reason; windows before the place where one turns
-    out to be damaged stay. Raises RunError when their share is over
-    `max_rejected`, InputError for windows shorter than the model takes, and for features.
+    window, hop: seconds; windows start every `hop`, and a last one ends with the recording. A shorter recording is one
+        window. Every window is normalised by its own mean. Memory does not grow with the length of a recording.
+    max_rejected: maximum share of rejected recordings; these are listed in `out`.rejected.jsonl with the reason.
+        Windows before a damaged place of a recording are kept.
+    Raises InputError for windows shorter than the model needs, and for feature packs; RunError if more than
+    `max_rejected` are rejected.
     """
-    file_place(out, plain=True)  # before the work
+    file_place(out, plain=True)  # fail early
     length, step = (round(seconds * encoder.sample_rate) for seconds in (window, hop))
     if length < encoder.min_samples or step < 1:
         raise InputError(
-            f"windows of {window:g} s every {hop:g} s: the model takes {encoder.min_samples / encoder.sample_rate:g} s "
-            "or more, and a hop is longer than 0"
+            f"windows of {window:g} s every {hop:g} s: the model needs {encoder.min_samples / encoder.sample_rate:g} s "
+            "or more, and the hop must be positive"
         )
     recordings = list(_recordings(encoder, Path(source), allow_pipes))
     work = _Work(encoder, length, step)
 
     def parts() -> Iterator[Embeddings]:
         yield from work.parts(recordings)
-        settle(source, out, work.rejected, len(recordings), max_rejected)  # before the file is kept
+        settle(source, out, work.rejected, len(recordings), max_rejected)  # before the file is completed
 
     return ExtractedWindows(write_parts(out, parts()), work.unusable, work.rejected)
 
 
 class _Work:
-    """What is done with each recording, and what came of it."""
+    """Embeds the windows of recordings and counts unusable windows and rejected recordings."""
 
     def __init__(self, encoder: Encoder, length: int, step: int) -> None:
         self._encoder, self._length, self._step = encoder, length, step
@@ -87,7 +87,7 @@ class _Work:
         self.rejected: list[tuple[str, str]] = []
 
     def parts(self, recordings: list[Recording]) -> Iterator[Embeddings]:
-        """The windows of all recordings, some at a time."""
+        """The windows of all recordings, in parts."""
         with progress.bar(total=len(recordings), what="extract", unit="utt") as bar:
             for recording in recordings:
                 found = 0
@@ -95,7 +95,7 @@ class _Work:
                     for part in self._windows(recording):
                         found += len(part)
                         yield part
-                    reason = "" if found else "no window of it is usable"
+                    reason = "" if found else "no usable window"
                 except InputError as error:
                     reason = str(error)
                 if reason:
@@ -132,14 +132,14 @@ class _Work:
 
 
 def window_starts(samples: int, length: int, step: int) -> np.ndarray:
-    """The first samples of the windows of a recording, int64: every `step` while they fit, and one up to its end."""
+    """The first samples of the windows of a recording, int64: every `step`, and a last window up to the end."""
     last = max(samples - length, 0)
     starts = np.arange(0, last + 1, step)
     return starts if starts[-1] == last else np.append(starts, last)
 
 
 def _chunks(starts: np.ndarray, most: int) -> Iterator[list[int]]:
-    """Starts in turn, as many at a time as lie within so many samples."""
+    """Groups of consecutive starts that span less than `most` samples."""
     first = 0
     while first < len(starts):
         last = int(np.searchsorted(starts, starts[first] + most))
@@ -151,7 +151,7 @@ def _recordings(encoder: Encoder, source: Path, allow_pipes: bool) -> Iterator[R
     if (source / "pack.json").is_file():
         pack = Pack.open(source)
         if pack.kind != "audio":
-            raise InputError(f"{source}: windows are cut from audio, and this pack holds features")
+            raise InputError(f"{source}: a feature pack; windows need an audio pack")
         pack.require(encoder.config.front_end)
         for row, (name, speaker) in enumerate(zip(pack.ids, pack.speakers)):
             yield Recording(name, speaker, _of_pack(pack, row))
@@ -177,10 +177,10 @@ def _of_file(
     path: str, rate: int, start: float, end: float | None, channel: int | None
 ) -> Callable[[], tuple[int, Read]]:
     def read(first: int, last: int) -> np.ndarray:
-        # a little more than asked for, as times are rounded to the samples of the file
+        # a little more than needed, as times are rounded to samples of the file
         upto = start + last / rate + 1e-3
         waveform, _ = audio.read(path, rate, start=start + first / rate, end=upto, channel=channel)
-        # MP3 states its length to within a frame or so
+        # the stated length of an MP3 file is accurate to about a frame
         return np.pad(waveform[: last - first], (0, max(0, last - first - len(waveform))))
 
     def opened() -> tuple[int, Read]:

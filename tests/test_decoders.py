@@ -29,7 +29,7 @@ def test_a_box_of_64_bits() -> None:
     box = b"\0\0\0\1mdat" + (20).to_bytes(8, "big") + bytes(4)
     index = b"\0\0\0\x08moov"
     mp4.views(Source.of("x", box + index))
-    with pytest.raises(InputError, match="holds another recording"):
+    with pytest.raises(InputError, match="contains another recording"):
         mp4.views(Source.of("x", box + index * 2))
     with pytest.raises(InputError, match="x: truncated: 18 of 20 bytes"):
         mp4.views(Source.of("x", box[:-2]))

@@ -149,7 +149,7 @@ def test_bad_waveforms(waveform, reason, rate):
 @pytest.mark.parametrize("rate", [0, -1, 1999, 192001, 8000.5, float("nan"), float("inf"), "8000", True, [8000], 8000j])
 @pytest.mark.parametrize("samples", [0, 16000])
 def test_rates_that_no_recording_has(samples, rate):
-    with pytest.raises(InputError, match=r"the waveform: the sample rate .* is not a whole number of Hz"):
+    with pytest.raises(InputError, match=r"the waveform: the sample rate .* is not an integer from"):
         build().embed(noise()[:samples], rate)
 
 
@@ -349,7 +349,7 @@ def test_long_features_are_cut_as_long_recordings_are():
 def test_recordings_of_more_than_an_hour_are_refused(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", noise(2.0), 16000)
     monkeypatch.setitem(audio.read.__kwdefaults__, "max_seconds", 1.5)
-    with pytest.raises(InputError, match=r"a\.wav: too long \(2\.0 s, at most 1\.5 s at once\)"):
+    with pytest.raises(InputError, match=r"a\.wav: too long \(2\.0 s, maximum 1\.5 s\)"):
         build().embed(tmp_path / "a.wav")
 
 
@@ -363,9 +363,9 @@ def test_recordings_of_more_than_an_hour_are_refused(tmp_path, monkeypatch):
         (np.zeros(16000, object), "samples of type object"),
         (1e300 * noise().astype(np.float64), "NaN or infinite samples"),
         (torch.zeros(16000, dtype=torch.int32), "samples of type int32"),
-        (torch.zeros(16000, device="meta"), "a tensor of torch.float32 that cannot be read"),
-        (torch.zeros(16000).to_sparse(), "a tensor of torch.float32 that cannot be read"),
-        (32768 * noise(), "where 1 is full scale; divide them by 32768"),
+        (torch.zeros(16000, device="meta"), "cannot read a tensor of torch.float32"),
+        (torch.zeros(16000).to_sparse(), "cannot read a tensor of torch.float32"),
+        (32768 * noise(), "where full scale is 1; divide the samples by 32768"),
         (noise().reshape(2, -1), "give one channel"),
         (noise()[:, None], "give one channel"),
         (3, "expected a file or a waveform, got int"),

@@ -114,7 +114,7 @@ def test_what_cannot_serve_is_set_aside(encoder, damaged, tmp_path):
 
 def test_too_much_that_cannot_serve(encoder, damaged, tmp_path):
     out = tmp_path / "out.parquet"
-    with pytest.raises(RunError, match=r"3 of 9 utterances cannot be embedded.*see .*out\.parquet\.rejected\.jsonl"):
+    with pytest.raises(RunError, match=r"3 of 9 utterances rejected.*see .*out\.parquet\.rejected\.jsonl"):
         extract(encoder, damaged, out)
     assert not out.exists() and (tmp_path / "out.parquet.rejected.jsonl").is_file()
 

@@ -160,7 +160,7 @@ def test_two_files_one_behind_the_other(tmp_path: Path) -> None:
         (tmp_path / "x.wma", encode("wma", TONE)),
     ):
         path.write_bytes(content * 2)
-        with pytest.raises(InputError, match=r"holds another recording behind the first|but .* follow"):
+        with pytest.raises(InputError, match=r"contains another recording after the first|but .* follow"):
             audio.seconds(path)
 
 
@@ -202,5 +202,5 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head
 )
 def test_formats_that_are_not_read(tmp_path: Path, head: bytes, name: str) -> None:
     (tmp_path / "x").write_bytes(head.ljust(100, b"\0"))
-    with pytest.raises(InputError, match=rf"x: {name} is not read here; decode it first, for example: ffmpeg -i "):
+    with pytest.raises(InputError, match=rf"x: {name} is not supported; decode it first, e.g. ffmpeg -i "):
         audio.read(tmp_path / "x")

@@ -48,7 +48,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 26000000
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (LFS, "a Git LFS pointer, not the file itself; fetch that with `git lfs pull`"),
+        (LFS, "a Git LFS pointer, not the file itself; run `git lfs pull`"),
         (b"\xef\xbb\xbf\r\n<!DOCTYPE html>\n<html>", "a saved web page"),
         (b"<HTML><head>", "a saved web page"),
         (b"<?xml version='1.0'?><Error>", "a saved web page"),
@@ -94,7 +94,7 @@ def test_every_reader_of_binary_files_names_a_git_lfs_pointer(tmp_path, name):
 
 def test_a_directory_in_place_of_a_file_is_refused_before_work_goes_into_it(tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match="out: is a directory; give the name of a file"), atomic_file(tmp_path / "out"):
+    with pytest.raises(InputError, match="out: is a directory; give a file name"), atomic_file(tmp_path / "out"):
         pytest.fail("nothing is to be written")
     assert names(tmp_path) == ["out"]
 
@@ -153,7 +153,7 @@ def test_a_lock_keeps_others_out_and_leaves_nothing(tmp_path):
     folder = tmp_path / "new" / "run"
     with locked(folder):
         with (
-            pytest.raises(InputError, match=rf"run: another run is at work here \(process {os.getpid()} on "),
+            pytest.raises(InputError, match=rf"run: in use by another run \(process {os.getpid()} on "),
             locked(folder),
         ):
             raise AssertionError
@@ -299,7 +299,7 @@ def test_a_device_is_written_to_and_stays(tmp_path):
     except OSError:
         pytest.skip("devices are made by root alone, where the file system has them")
     write_text(tmp_path / "null", "ab")
-    with pytest.raises(InputError, match="give the name of a file"), atomic_files(tmp_path / "null", tmp_path / "b"):
+    with pytest.raises(InputError, match="give a file name"), atomic_files(tmp_path / "null", tmp_path / "b"):
         pytest.fail("a file beside it would have to be there, too")
     assert (tmp_path / "null").is_char_device() and names(tmp_path) == ["null"]
 
@@ -318,12 +318,12 @@ def test_an_open_file_gets_the_content_after_what_it_has(tmp_path):
         with pytest.raises(InputError, match="has to be a file"):
             file_place(tmp_path / "stdout", plain=True)
     assert (tmp_path / "stdout").is_symlink() and (tmp_path / "log").read_text() == "before\none\ntwo\n"
-    with pytest.raises(InputError, match="cannot be written to"), atomic_file(tmp_path / "stdout"):
+    with pytest.raises(InputError, match="cannot be written"), atomic_file(tmp_path / "stdout"):
         pytest.fail("it is closed")
     reader, writer = os.pipe()
     write_text(f"/proc/self/fd/{writer}", "through")
     assert os.read(reader, 10) == b"through"
-    with pytest.raises(InputError, match="cannot be written to"):
+    with pytest.raises(InputError, match="cannot be written"):
         file_place(f"/dev/fd/{reader}")
 
 
@@ -331,7 +331,7 @@ def test_a_directory_takes_no_other_place(tmp_path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("mine")
-    for name, message in (("file", "is a file"), ("thesis", r"holds other files \(no model.yaml\)")):
+    for name, message in (("file", "is a file"), ("thesis", r"contains other files \(no model.yaml\)")):
         with pytest.raises(InputError, match=message), atomic_directory(tmp_path / name, holds="model.yaml"):
             pytest.fail("nothing is to be written")
     with pytest.raises(InputError, match="file: is a file"):
@@ -405,7 +405,7 @@ def test_outputs_within_each_other_are_refused(tmp_path):
     (tmp_path / "link").symlink_to("a")
     for other in ("a", "a/b", "link", "link/b"):
         with (
-            pytest.raises(InputError, match="is, or is within, another directory"),
+            pytest.raises(InputError, match="is, or is inside, another output directory"),
             atomic_directories(tmp_path / "a", tmp_path / other),
         ):
             pytest.fail("nothing is to be written")
@@ -471,7 +471,7 @@ def test_a_lock_is_waited_for(tmp_path):
         with locked(tmp_path, patience=30, say=said.append):
             assert time.monotonic() - begun >= 0.25
     assert said == [f"{tmp_path}: waiting for another run (process {os.getpid()} on {os.uname().nodename})"]
-    with locked(tmp_path), pytest.raises(InputError, match="another run is at work"), locked(tmp_path, patience=0.1):
+    with locked(tmp_path), pytest.raises(InputError, match="in use by another run"), locked(tmp_path, patience=0.1):
         pytest.fail("it is held")
 
 

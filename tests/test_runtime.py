@@ -42,7 +42,7 @@ def test_an_encoder_from_a_file(encoder, files):
     np.testing.assert_allclose(found.embed_batch(waveforms), encoder.embed_batch(waveforms), rtol=1e-5, atol=1e-6)
     with pytest.raises(InputError, match="short"):
         found.embed(waveforms[0, : found.min_samples - 1])
-    with pytest.raises(InputError, match="an ONNX file computes in what it was exported to, not in fp16"):
+    with pytest.raises(InputError, match="an ONNX file has a fixed precision, not fp16"):
         found.computing_in("fp16")
 
 

@@ -92,9 +92,9 @@ def test_segments_other_rates_and_what_cannot_serve(encoder, tmp_path):
     assert done.unusable == 3
     reasons = [json.loads(line) for line in (tmp_path / "w.parquet.rejected.jsonl").read_text().splitlines()]
     assert [line["id"] for line in reasons] == ["u3", "u4"]
-    assert "no window" in reasons[0]["reason"] and "missing.wav" in reasons[1]["reason"]
+    assert "no usable window" in reasons[0]["reason"] and "missing.wav" in reasons[1]["reason"]
     out.unlink()
-    with pytest.raises(RunError, match="2 of 4 utterances cannot be embedded"):
+    with pytest.raises(RunError, match="2 of 4 utterances rejected"):
         extract_windows(encoder, tmp_path / "data", out, window=1.0, hop=1.0)
     assert not out.exists()
 
@@ -115,11 +115,11 @@ def test_memory_does_not_grow_with_the_recording(encoder, tmp_path, monkeypatch)
 
 
 def test_what_is_refused(encoder, corpus, tmp_path):
-    with pytest.raises(InputError, match=r"the model takes 0\.145 s or more"):
+    with pytest.raises(InputError, match=r"the model needs 0\.145 s or more"):
         extract_windows(encoder, corpus / "data", tmp_path / "w", window=0.1, hop=0.1)
     from spkver.features import FrontEndConfig
     from spkver.packs import make_features
 
     make_features(corpus / "pack", tmp_path / "features", FrontEndConfig(), jobs=1)
-    with pytest.raises(InputError, match="this pack holds features"):
+    with pytest.raises(InputError, match="a feature pack"):
         extract_windows(encoder, tmp_path / "features", tmp_path / "w", window=1.0, hop=0.5)

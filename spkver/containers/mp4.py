@@ -27,7 +27,7 @@ def views(source: Source) -> list[View]:
             break  # no box: FFmpeg says what it makes of it
         indices += kind == b"moov"
         if indices > 1:
-            raise InputError(f"{source.name}: holds another recording behind the first (at byte {at}); split it")
+            raise InputError(f"{source.name}: contains another recording after the first (at byte {at}); split it")
         if at + size > source.size:
             raise InputError(f"{source.name}: truncated: {source.size} of {at + size} bytes; copy the file again")
         at += size

@@ -95,7 +95,7 @@ def _ends(source: Source, at: int) -> bool:
     while source.size - at > JUNK:
         name, size = _chunk(source, at)
         if name in (*NAMES, b"data"):
-            raise InputError(f"{source.name}: holds another recording behind the first (at byte {at}); split it")
+            raise InputError(f"{source.name}: contains another recording after the first (at byte {at}); split it")
         if not all(0x20 <= byte < 0x7F for byte in name) or at + 8 + size > source.size:
             return source.size - at <= _PADDING and not source.at(at, _PADDING).strip(b"\0")
         at += 8 + size + size % 2

@@ -1,7 +1,7 @@
 """Packs: utterances as rows of memory-mapped Arrow IPC files, audio (int16) or features (float16).
 
-A pack is a directory: `shard-00000.arrow`, ... one row per utterance, `pack.json` with what they hold, and
-`rejected.jsonl` with what could not serve and why. It is complete or absent.
+A pack is a directory: `shard-00000.arrow`, ... one row per utterance, `pack.json` with the index, and
+`rejected.jsonl` with the rejected recordings and the reasons. It is complete or absent.
 """
 
 from spkver.packs.build import Summary

@@ -1,10 +1,10 @@
-"""Making a pack in many processes, shard by shard, so that a run that was killed goes on where it stopped.
+"""Make a pack shard by shard in several processes; an interrupted run resumes.
 
-The work happens in `OUT.partial/`, where every finished shard has a record beside it; when all are there the directory
-is renamed to OUT. The same input and settings give the same bytes, however often the run was interrupted and in
-however many processes. A partial directory of another input or other settings is discarded. Shards with rejected rows
-are made again on restart, so that repairing those recordings and running again is enough; and so are shards whose
-recordings have changed since. One run works on a partial directory; a second one is refused.
+Shards are written to `OUT.partial/`, each with a record beside it; when all are complete, the directory is renamed to
+OUT. The same input and settings give the same bytes, regardless of interruptions and of the number of processes. A
+partial directory of other input or settings is discarded. On restart, shards with rejected rows are made again, so that
+repaired recordings are picked up, and so are shards whose recordings have changed. A partial directory is locked by its
+run.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _RECORDS = "records"  # one JSON per finished shard
 
 @dataclass(frozen=True)
 class Rejected:
-    """A recording that cannot serve, and why."""
+    """A rejected recording, and the reason."""
 
     id: str
     path: str
@@ -57,22 +57,22 @@ class Rejected:
 
 
 class Task(Protocol):
-    """What one shard is made from; it is sent to the process that makes it."""
+    """The input of one shard, which is sent to a worker process."""
 
     @property
     def rows(self) -> int:
-        """How many utterances go in."""
+        """The number of input utterances."""
 
     def stamp(self) -> str:
-        """Stands for the state of the sources on disk: a shard of an earlier run serves while it is the same."""
+        """A fingerprint of the source files: a shard of an earlier run is kept if it is unchanged."""
 
     def write(self, shard: ShardWriter) -> list[Rejected]:
-        """Add the utterances to the shard; return those that cannot serve."""
+        """Add the utterances to the shard; return the rejected ones."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A finished shard: its entry in pack.json, the task's stamp, its speakers, and what was rejected from it."""
+    """A finished shard: its entry in pack.json, the stamp of the task, its speakers, and the rejected recordings."""
 
     shard: Shard
     stamp: str
@@ -82,7 +82,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run made. already_packed: it was there, nothing was done; kept: shards of an interrupted run."""
+    """The result of a run. already_packed: the pack existed; kept: number of shards kept from an interrupted run."""
 
     path: Path
     rows: int
@@ -107,20 +107,20 @@ def build(
 ) -> Summary:
     """Make the pack `out`, one shard per task, in `jobs` processes.
 
-    mark: the fingerprint of the input and the settings. Where `out` is a pack of that fingerprint already, nothing is
-    done. max_rejected: the largest share of the utterances that may be rejected. size: about how many bytes it will
-    be, None if that is not known; it is told to `say` before the work starts.
-    Raises InputError if something else stands at `out`, another run is making it, or it does not fit on the disk;
-    RunError past `max_rejected`, if a process dies, or if the disk fills up.
+    mark: fingerprint of the input and settings; if `out` is already a pack with this fingerprint, nothing is done
+    max_rejected: maximum share of utterances that may be rejected
+    size: estimated size in bytes, None if unknown; say: receives it as a message before the work starts
+    Raises InputError if `out` is anything else, is in use by another run, or does not fit on the disk; RunError if more
+    than `max_rejected` are rejected, if a process dies, or if the disk is full.
     """
-    target = directory_place(out)  # a link stays, also one that leads to nothing yet
+    target = directory_place(out)  # links are kept, including dangling ones
     if jobs < 1:
-        raise InputError(f"{jobs} processes wanted: at least 1")
+        raise InputError(f"{jobs} processes: at least 1 needed")
     if target.exists():
         return _already_packed(target, mark)
     part = target.with_name(target.name + ".partial")
     with locked(part):
-        if target.exists():  # another run has finished it just now
+        if target.exists():  # finished by another run meanwhile
             return _already_packed(target, mark)
         try:
             _prepare(part, mark)
@@ -131,14 +131,14 @@ def build(
             if error.errno is None or error.errno not in NO_ROOM:
                 raise
             raise RunError(
-                f"{part}: no room left ({os.strerror(error.errno)}); make room and run again to go on"
+                f"{part}: disk full ({os.strerror(error.errno)}); free some space and run again to resume"
             ) from error
 
 
 def _make_all(
     part: Path, header: Header, tasks: Sequence[Task], jobs: int, max_rejected: float, what: str
 ) -> tuple[list[Record], int]:
-    """The records of all tasks in order, and how many were there from an earlier run."""
+    """The records of all tasks in order, and the number kept from an earlier run."""
     work = partial(_make_shard, part, header)
     total = sum(task.rows for task in tasks)
     records: dict[int, Record] = {}
@@ -154,27 +154,26 @@ def _make_all(
 
 def _already_packed(target: Path, mark: str) -> Summary:
     if not (target / INDEX).is_file():
-        raise InputError(f"{target}: exists and is not a pack; choose another place")
+        raise InputError(f"{target}: exists and is not a pack; choose another path")
     found = read_json(target / INDEX)
     refuse_newer(target / INDEX, found, FORMAT)
     names = ("rows", "speakers", "seconds", "rejected")
     if not isinstance(found, dict) or any(name not in found for name in names):
-        raise InputError(f"{target / INDEX}: not a complete index of a pack; delete the pack, or choose another place")
+        raise InputError(f"{target / INDEX}: incomplete index of a pack; delete the pack or choose another path")
     if found.get("fingerprint") != mark:
-        raise InputError(f"{target}: a pack of another input or other settings; delete it or choose another place")
+        raise InputError(f"{target}: a pack of other input or settings; delete it or choose another path")
     _sweep(target)
     return Summary(target, **{name: found[name] for name in names}, already_packed=True)
 
 
 def _prepare(part: Path, mark: str) -> None:
-    """Make the (locked) partial directory one of this run: an older run's shards stay if it has the same fingerprint.
+    """Prepare the (locked) partial directory: shards of an earlier run are kept if the fingerprint is the same.
 
-    Whatever the moment at which this is killed, the next run knows the directory for its own: the plan comes first and
-    goes last.
+    The plan is written first and removed last, so the next run recognises the directory even after a kill.
     """
     plan = part / _PLAN
     if not plan.is_file() and any(not path.name.startswith(".") for path in part.iterdir()):
-        raise InputError(f"{part}: not the leftover of an interrupted run; move it out of the way")
+        raise InputError(f"{part}: not a partial directory of an interrupted run; move it away")
     if not (plan.is_file() and read_json(plan) == {"fingerprint": mark}):
         for path in part.iterdir():
             if path.name not in (LOCK, _PLAN):
@@ -196,21 +195,21 @@ def _remove(path: Path) -> None:
 def _check_room(target: Path, part: Path, size: int | None, say: Callable[[str], None] | None) -> None:
     there = sum(shard.stat().st_size for shard in part.glob("shard-*.arrow"))
     free = shutil.disk_usage(part).free
-    about = "size not known" if size is None else f"about {readable_size(size)}"
-    about += f", {readable_size(there)} of it there" if there else ""
+    about = "size unknown" if size is None else f"about {readable_size(size)}"
+    about += f", {readable_size(there)} of it done" if there else ""
     if size is not None and size - there > free:
         raise InputError(
-            f"{target}: {about}, but {readable_size(free)} free on its disk; make room or choose another place"
+            f"{target}: {about}, but {readable_size(free)} free on its disk; free some space or choose another path"
         )
     if say is not None:
         say(f"{target}: {about}; {readable_size(free)} free")
 
 
 def _make_shard(part: Path, header: Header, number: int, task: Task) -> tuple[Record, bool]:
-    """Make a shard and its record. Returns the record and whether it was there from an earlier run."""
+    """Make a shard and its record. Returns the record and whether it was kept from an earlier run."""
     path = part / shard_name(number)
     record_path = part / _RECORDS / f"{path.stem}.json"
-    stamp = task.stamp()  # taken before the sources are read: what changes later differs from it
+    stamp = task.stamp()  # before reading, so that later changes are detected
     if (record := _read_record(path, record_path, stamp)) is not None:
         return record, True
     with atomic_file(path) as temporary:
@@ -227,13 +226,13 @@ def _make_shard(part: Path, header: Header, number: int, task: Task) -> tuple[Re
 
 
 def _read_record(path: Path, record_path: Path, stamp: str) -> Record | None:
-    """The record of a shard that an earlier run finished and that is as it left it, as are its sources."""
+    """The record of a shard of an earlier run, if the shard and its sources are unchanged."""
     if not (path.is_file() and record_path.is_file()):
         return None
     try:
         found = read_json(record_path)
         record = Record(Shard(**found["shard"]), found["stamp"], tuple(found["speakers"]), tuple(found["rejected"]))
-    except (InputError, KeyError, TypeError):  # of another version, or damaged: make it again
+    except (InputError, KeyError, TypeError):  # another version, or damaged: make it again
         return None
     as_left = path.stat().st_size == record.shard.bytes and sha256(path) == record.shard.sha256
     return record if as_left and record.stamp == stamp and not record.rejected else None
@@ -245,7 +244,7 @@ def _stop_at_too_many(records: dict[int, Record], total: int, max_rejected: floa
         _write_rejected(part / REJECTED, rejected)
         first = rejected[0]
         raise RunError(
-            f"{len(rejected)} of {total} recordings cannot serve, more than the share of {max_rejected:g} allowed; "
+            f"{len(rejected)} of {total} recordings rejected, more than the allowed share {max_rejected:g}; "
             f"first: {first.id}: {first.reason}; all: {part / REJECTED}"
         )
 
@@ -267,7 +266,7 @@ def _write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
 
 
 def _sweep(target: Path) -> None:
-    """Remove what only a run in progress needs."""
+    """Remove the files of the run in progress."""
     shutil.rmtree(target / _RECORDS, ignore_errors=True)
     for name in (_PLAN, LOCK):
         with contextlib.suppress(OSError):
@@ -280,7 +279,7 @@ def _sweep(target: Path) -> None:
 def _map(
     work: Callable[[int, Task], tuple[Record, bool]], tasks: Sequence[Task], jobs: int
 ) -> Iterator[tuple[int, tuple[Record, bool]]]:
-    """(number, result) of every task as it is done; one job needs no other process."""
+    """(number, result) of every task in order of completion; one job runs in this process."""
     if jobs == 1:
         for number, task in enumerate(tasks):
             yield number, work(number, task)
@@ -291,7 +290,7 @@ def _map(
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool as error:
-        message = "a process was killed (out of memory?); run again to go on where it stopped, or with fewer --jobs"
+        message = "a process was killed (out of memory?); run again to resume, possibly with fewer --jobs"
         raise RunError(message) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

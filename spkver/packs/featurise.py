@@ -1,4 +1,4 @@
-"""Feature packs: the filterbank features of an audio pack, computed once, in float16 after CMN."""
+"""Feature packs: filterbank features of an audio pack, in float16 after CMN."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _FeatureTask:
     speed: float
 
     def stamp(self) -> str:
-        return ""  # the fingerprint of the run has the hashes of the source
+        return ""  # the fingerprint of the run includes the hashes of the source
 
     def write(self, shard: ShardWriter) -> list[Rejected]:
         import torch
@@ -44,7 +44,7 @@ class _FeatureTask:
 
         torch.set_num_threads(1)  # the processes share the cores
         pack = _open_once(self.source)
-        pack.verify_shard(self.number)  # features of damaged samples would look like features
+        pack.verify_shard(self.number)  # damaged samples would go unnoticed in features
         front_end = FrontEnd(self.front_end).eval()
         rejected = []
         with torch.inference_mode():
@@ -59,7 +59,7 @@ class _FeatureTask:
                 with np.errstate(over="ignore"):
                     features = front_end(waveform)[0].numpy().astype("<f2")
                 if not np.isfinite(features).all():
-                    rejected.append(Rejected(name, str(self.source), "features that float16 cannot hold"))
+                    rejected.append(Rejected(name, str(self.source), "features exceed the range of float16"))
                     continue
                 shard.add(name, speaker, pack.sessions[row], features)
         return rejected
@@ -74,13 +74,14 @@ def make_features(
     speeds: Sequence[float] = (),
     say: Callable[[str], None] | None = None,
 ) -> Summary:
-    """Filterbank features of an audio pack, utterance by utterance, as float16 (frames, bins).
+    """Make a feature pack of an audio pack: float16 (frames, bins) per utterance.
 
-    speeds: further copies of every utterance, slower or faster by these factors; each is a new speaker: ids and
-    speakers get the prefix `sp0.9-`. Runs in `jobs` processes, goes on where it was killed, and is not repeated when
-    it is done (see `packs.build`). say: is told the size before the work starts.
-    Raises InputError for a feature pack, for another sample rate than the front end's, and for dither, which makes
-    features random; for a source that is damaged; and when the disk has no room.
+    speeds: factors of additional speed-perturbed copies of every utterance; each copy is a new speaker: its id and
+        speaker get the prefix `sp0.9-`
+    jobs: number of processes; say: receives the size as a message before the work starts
+    An interrupted run resumes, and a finished one is not repeated (see `packs.build`).
+    Raises InputError for a feature pack, for another sample rate than that of the front end, for dither (random
+    features), for a damaged source, and if the disk is too full.
     """
     source = Pack.open(pack)
     _check(source, front_end, speeds)
@@ -99,19 +100,19 @@ def make_features(
 
 def _check(source: Pack, front_end: FrontEndConfig, speeds: Sequence[float]) -> None:
     if source.kind != "audio":
-        raise InputError(f"{source.path}: a pack of features; features are made from an audio pack")
+        raise InputError(f"{source.path}: a feature pack; features are made from an audio pack")
     if source.sample_rate != front_end.sample_rate:
         raise InputError(
-            f"{source.path}: {source.sample_rate} Hz, the front end wants {front_end.sample_rate} Hz; "
+            f"{source.path}: {source.sample_rate} Hz, the front end takes {front_end.sample_rate} Hz; "
             f"pack it again with --sample-rate {front_end.sample_rate}, or set sample_rate={source.sample_rate}"
         )
     if front_end.dither:
-        raise InputError("dither makes features random: set dither=0 to store them, or train from the audio pack")
+        raise InputError("dither makes features random; set dither=0, or train from the audio pack")
     for speed in speeds:
         if not 0.5 <= speed <= 2.0 or speed == 1.0:
-            raise InputError(f"speed {speed:g}: expected a factor between 0.5 and 2 other than 1, for example 0.9")
+            raise InputError(f"speed {speed:g}: expected a factor from 0.5 to 2 other than 1, e.g. 0.9")
     if len(set(speeds)) != len(speeds):
-        raise InputError("the same speed is given twice")
+        raise InputError("a speed is given twice")
 
 
 @functools.lru_cache(maxsize=1)

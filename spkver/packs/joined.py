@@ -1,4 +1,4 @@
-"""Several packs as one, for training on a corpus as it is and as it was simulated to be, or on several corpora."""
+"""Several packs as one, for training on a corpus and its simulated copies, or on several corpora."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class JoinedPacks:
-    """The rows of several packs, one pack after the other; speakers of one name are one speaker. Use `join`.
+    """The concatenated rows of several packs; speakers of the same name are the same speaker. Use `join`.
 
-    Has what training asks of a `Pack`. An utterance may be there more than once, from different packs.
+    It has the members of `Pack` that training uses. An utterance may occur several times, from different packs.
     """
 
     packs: tuple[Pack, ...]
     _pack: np.ndarray  # int32 (rows,): the pack of every utterance
-    _row: np.ndarray  # int64 (rows,): its row there
+    _row: np.ndarray  # int64 (rows,): its row in that pack
 
     def __len__(self) -> int:
         return len(self._row)
@@ -46,7 +46,7 @@ class JoinedPacks:
         return JoinedPacks(self.packs, self._pack[chosen], self._row[chosen])
 
     def rows_of_shard(self, number: int) -> np.ndarray:
-        """As `Pack.rows_of_shard`, the shards numbered as in `shards`."""
+        """As `Pack.rows_of_shard`, with shards numbered as in `shards`."""
         pack = 0
         while number >= len(self.packs[pack].shards):
             number, pack = number - len(self.packs[pack].shards), pack + 1
@@ -57,18 +57,18 @@ class JoinedPacks:
         return rows[rows >= 0]
 
     def require(self, front_end: FrontEndBase) -> None:
-        """As `Pack.require`, of every pack."""
+        """As `Pack.require`, for every pack."""
         for pack in self.packs:
             pack.require(front_end)
 
     @property
     def shards(self) -> tuple[Shard, ...]:
-        """The files of all packs, one pack after the other."""
+        """The shards of all packs, in the order of the packs."""
         return tuple(shard for pack in self.packs for shard in pack.shards)
 
     @property
     def path(self) -> Path:
-        """Of the first pack."""
+        """The path of the first pack."""
         return self.packs[0].path
 
     @property
@@ -113,13 +113,13 @@ AnyPack = Pack | JoinedPacks
 
 
 def join(packs: Sequence[Pack]) -> AnyPack:
-    """The packs as one; a single one as it is. Raises InputError where their kinds differ."""
+    """Join packs; a single pack is returned as it is. Raises InputError if their kinds differ."""
     first = packs[0]
     if len(packs) == 1:
         return first
     for pack in packs[1:]:
         if pack.kind != first.kind:
-            raise InputError(f"{pack.path}: a pack of {pack.kind}, but {first.path} is one of {first.kind}")
+            raise InputError(f"{pack.path}: a pack of kind {pack.kind}, but {first.path} is of kind {first.kind}")
     rows = [np.arange(len(pack), dtype=np.int64) for pack in packs]
     numbers = np.repeat(np.arange(len(packs), dtype=np.int32), [len(pack) for pack in packs])
     return JoinedPacks(tuple(packs), numbers, np.concatenate(rows))

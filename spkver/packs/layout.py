@@ -1,4 +1,4 @@
-"""What a pack looks like on disk: the columns of a shard and the fields of pack.json."""
+"""The format of packs on disk: the columns of a shard and the fields of pack.json."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spkver.files import StrPath
 
 FORMAT = 1
 Kind = Literal["audio", "features"]
-Coding = Literal["pcm", "flac"]  # how audio lies in the payload; features are plain values
+Coding = Literal["pcm", "flac"]  # coding of audio in the payload; features are plain values
 
 INDEX = "pack.json"
 REJECTED = "rejected.jsonl"
@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
         ("speaker", pa.string()),
         ("session", pa.string()),
         ("length", pa.int64()),  # samples or frames
-        # little-endian int16 (time,) or float16 (frames, bins), row by row; or with the coding flac a FLAC file
+        # little-endian int16 (time,) or float16 (frames, bins) in C order; a FLAC file with coding flac
         ("payload", pa.large_binary()),
     ]
 )
@@ -37,10 +37,11 @@ DTYPES: Mapping[str, np.dtype] = {"audio": np.dtype("<i2"), "features": np.dtype
 
 @dataclass(frozen=True)
 class Header:
-    """What holds for every row of a pack.
+    """Properties of all rows of a pack.
 
-    sample_rate: Hz. front_end: the config that made the features, as plain values; None for audio. simulation: what was
-    done to the recordings, as plain values; None if they are as they were.
+    sample_rate: Hz
+    front_end: config of the front end of features, as plain values; None for audio
+    simulation: config of the simulation applied to the recordings, as plain values; None without simulation
     """
 
     kind: Kind
@@ -56,7 +57,7 @@ class Header:
 
     @property
     def dtype(self) -> np.dtype:
-        """The type of the payload's values, two bytes each."""
+        """The dtype of payload values, two bytes each."""
         return DTYPES[self.kind]
 
     @property
@@ -67,7 +68,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of a pack. bytes: its size; length: samples or frames of all its rows."""
+    """One file of a pack. bytes: file size; length: total samples or frames of its rows."""
 
     file: str
     rows: int
@@ -82,7 +83,7 @@ def shard_name(number: int) -> str:
 
 
 def fingerprint(*parts: Any) -> str:
-    """A hash of plain values (anything JSON can hold): equal for equal values, on every machine."""
+    """A hash of JSON values: equal for equal values, on every machine."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(json.dumps(part, sort_keys=True).encode() + b"\n")
@@ -90,7 +91,7 @@ def fingerprint(*parts: Any) -> str:
 
 
 def index(header: Header, shards: Sequence[Shard], *, speakers: int, rejected: int, mark: str) -> dict[str, Any]:
-    """The content of pack.json. mark: the fingerprint of the input and the settings the pack was made from."""
+    """The content of pack.json. mark: fingerprint of the input and settings of the pack."""
     length = sum(shard.length for shard in shards)
     simulation = {} if header.simulation is None else {"simulation": header.simulation}
     content = {
@@ -113,7 +114,7 @@ def index(header: Header, shards: Sequence[Shard], *, speakers: int, rejected: i
 
 
 def checksum(index: Mapping[str, Any]) -> str:
-    """The hash of pack.json's content, its own entry left out."""
+    """The hash of the content of pack.json, without its checksum."""
     return fingerprint({name: value for name, value in index.items() if name != "checksum"})
 
 
@@ -127,9 +128,9 @@ def encode(values: np.ndarray, header: Header) -> np.ndarray:
 
 
 def decode(payload: np.ndarray, header: Header, start: int, length: int, where: StrPath) -> np.ndarray:
-    """`length` samples or frames of a payload from `start` on; a view where nothing is coded.
+    """`length` samples or frames of a payload from `start` on; a view for coding pcm.
 
-    Raises InputError naming `where` for FLAC that is damaged or shorter than that.
+    Raises InputError naming `where` for FLAC that is damaged or too short.
     """
     width = header.bins or 1
     if header.coding == "pcm":
@@ -143,7 +144,7 @@ def decode(payload: np.ndarray, header: Header, start: int, length: int, where: 
             file.seek(start)
             found = file.read(length, dtype="int16")
     except (soundfile.SoundFileError, ValueError) as error:
-        raise InputError(f"{where}: damaged FLAC ({error}); 'spkver data verify' says in which file") from error
+        raise InputError(f"{where}: damaged FLAC ({error}); 'spkver data verify' finds the file") from error
     if found.shape != (length,):
         raise InputError(f"{where}: damaged FLAC ({len(found)} of {length} samples); make the pack again")
     return found

@@ -1,4 +1,4 @@
-"""Reading packs by memory map: where every payload lies is known from opening, a crop is a view of it."""
+"""Read packs by memory map: payload offsets are known after opening, and a crop is a view."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Pack:
-    """A pack, or some of its rows. Use `Pack.open`.
+    """A pack, or a subset of its rows. Use `Pack.open`.
 
-    It is cheap to send to another process: only the path and the chosen rows travel, and the maps are opened there.
+    Pickling is cheap: only the path and the selected rows are sent, and the receiver opens the maps.
 
-    lengths: int64 (rows,), samples or frames of every utterance.
+    lengths: int64 (rows,), samples or frames of every utterance
     """
 
     path: Path
@@ -35,16 +35,16 @@ class Pack:
     shards: tuple[Shard, ...]
     fingerprint: str
     lengths: np.ndarray
-    _maps: tuple[np.ndarray, ...]  # every shard's file, as bytes
+    _maps: tuple[np.ndarray, ...]  # the file of every shard, as bytes
     _shard: np.ndarray  # int32 (rows,): the shard of every utterance
-    _offset: np.ndarray  # int64 (rows,): where its payload starts in the file, in bytes
-    _size: np.ndarray  # int64 (rows,): the bytes of its payload
+    _offset: np.ndarray  # int64 (rows,): byte offset of its payload in the file
+    _size: np.ndarray  # int64 (rows,): size of its payload in bytes
     _words: pa.Table  # id, speaker, session
-    _rows: np.ndarray | None = None  # which rows of the files these are; None: all
+    _rows: np.ndarray | None = None  # selected rows of the files; None: all
 
     @classmethod
     def open(cls, path: StrPath) -> Pack:
-        """Open a pack. Raises InputError naming the file that is missing, truncated or not of this format."""
+        """Open a pack. Raises InputError naming the file that is missing, truncated or in another format."""
         root = Path(path)
         index = read_index(root)
         header, shards = parse_index(root / INDEX, index)
@@ -73,8 +73,8 @@ class Pack:
     def crop(self, row: int, start: int, length: int) -> np.ndarray:
         """`length` samples or frames of an utterance from `start` on, as a read-only view of the memory map.
 
-        From a pack of FLAC they are decoded. Returns int16 (length,) or float16 (length, bins).
-        Raises IndexError for a part outside the utterance.
+        FLAC packs are decoded instead. Returns int16 (length,) or float16 (length, bins).
+        Raises IndexError for a range outside the utterance.
         """
         if start < 0 or length < 0 or start + length > self.lengths[row]:
             raise IndexError(f"row {row} has {self.lengths[row]} samples or frames, not {start} to {start + length}")
@@ -97,23 +97,23 @@ class Pack:
         )
 
     def rows_of_shard(self, number: int) -> np.ndarray:
-        """The rows held by one shard, in file order: reading shard by shard is sequential on disk."""
+        """The rows of a shard, in file order, for sequential reading."""
         rows = np.flatnonzero(self._shard == number)
         return rows[np.argsort(self._offset[rows], kind="stable")]
 
     def place(self, row: int) -> tuple[Path, int, int]:
-        """Where the payload of an utterance lies: file, first byte, number of bytes."""
+        """Location of the payload of an utterance: file, first byte, number of bytes."""
         return self.path / self.shards[self._shard[row]].file, int(self._offset[row]), int(self._size[row])
 
     def verify_shard(self, number: int) -> None:
-        """Read one file and compare it with its hash. Raises InputError if it differs."""
+        """Check the hash of one file. Raises InputError if it differs."""
         if reason := damage(self.path, self.shards[number]):
             raise InputError(reason)
 
     def require(self, front_end: FrontEndBase) -> None:
-        """Check that the pack goes with a front end. Dither may differ: it is of training, never of stored features.
+        """Check that the pack matches a front end. Dither may differ: it is used in training only.
 
-        Raises InputError where the audio has another sample rate, or the features were made otherwise.
+        Raises InputError for audio of another sample rate, and for features of another front end.
         """
         if self.front_end is None:
             if self.sample_rate != front_end.sample_rate:
@@ -122,7 +122,7 @@ class Pack:
                     f"pack it with --sample-rate {front_end.sample_rate}, or change front_end.sample_rate"
                 )
             return
-        made = {"name": "fbank", **self.front_end}  # packs of the time when there was no other
+        made = {"name": "fbank", **self.front_end}  # old packs have no name: fbank was the only front end
         for key, value in front_end.model_dump(mode="json", exclude={"dither"}).items():
             if made.get(key) != value:
                 raise InputError(
@@ -142,7 +142,7 @@ class Pack:
 
     @property
     def front_end(self) -> dict[str, Any] | None:
-        """The front end's config as plain values; None for audio."""
+        """The config of the front end as plain values; None for audio."""
         return self.header.front_end
 
     @property
@@ -180,16 +180,16 @@ def _reopen(path: Path, rows: np.ndarray | None) -> Pack:
 
 
 def open_audio(path: StrPath, sample_rate: int) -> Pack:
-    """Open a pack that is to hold audio at that rate (Hz). Raises InputError where it holds something else."""
+    """Open an audio pack. Raises InputError for features, another sample rate (Hz), and an empty pack."""
     pack = Pack.open(path)
     if pack.kind != "audio":
-        raise InputError(f"{path}: a pack of features; give the audio pack that they were made from")
+        raise InputError(f"{path}: a feature pack; give the audio pack that it was made from")
     if pack.sample_rate != sample_rate:
         raise InputError(
             f"{path}: audio at {pack.sample_rate} Hz, not {sample_rate}; pack it with --sample-rate {sample_rate}"
         )
     if not len(pack):
-        raise InputError(f"{path}: holds no recordings; pack it again, perhaps with --min-seconds 0")
+        raise InputError(f"{path}: no recordings; pack it again, possibly with --min-seconds 0")
     return pack
 
 
@@ -206,14 +206,14 @@ class _OpenShard:
 
 
 def read_index(root: Path) -> Any:
-    """The content of pack.json. Raises InputError where there is none."""
+    """The content of pack.json. Raises InputError if it is missing."""
     if not (root / INDEX).is_file():
         raise InputError(f"{root}: not a pack (no {INDEX}); make one with 'spkver pack' or 'spkver features'")
     return read_json(root / INDEX)
 
 
 def parse_index(path: Path, index: Any) -> tuple[Header, list[Shard]]:
-    """Header and shards from the content of pack.json. Raises InputError for what is no index of this format."""
+    """Header and shards from the content of pack.json. Raises InputError for an invalid index."""
     refuse_newer(path, index, FORMAT)
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise InputError(f"{path}: not a pack of format {FORMAT}; make it again with this version")
@@ -223,7 +223,7 @@ def parse_index(path: Path, index: Any) -> tuple[Header, list[Shard]]:
         _check_header(header)
         shards = [_parse_shard(**entry) for entry in index["shards"]]
     except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
-        raise InputError(f"{path}: not a complete index of a pack ({error!r}); make the pack again") from error
+        raise InputError(f"{path}: invalid index of a pack ({error!r}); make the pack again") from error
     return header, shards
 
 
@@ -243,7 +243,7 @@ def _parse_shard(file: Any, rows: Any, bytes: Any, sha256: Any, length: Any) -> 
 
 
 def wrong_size(root: Path, shard: Shard) -> str | None:
-    """Why a file of a pack cannot be mapped, or None: it is not there, not below the pack, or not as long as it was."""
+    """Why a file of a pack cannot be mapped (missing, outside the pack, or of another size), or None."""
     path = root / shard.file
     if path.parent != root or not path.is_file():
         return f"{path}: a shard of the pack is missing; delete the pack and make it again"
@@ -254,7 +254,7 @@ def wrong_size(root: Path, shard: Shard) -> str | None:
 
 
 def damage(root: Path, shard: Shard) -> str | None:
-    """Why a file of a pack is not what was written, or None; reads all of it."""
+    """Why a file of a pack differs from what was written, or None. Reads the whole file."""
     if reason := wrong_size(root, shard):
         return reason
     if sha256(root / shard.file) != shard.sha256:
@@ -263,10 +263,9 @@ def damage(root: Path, shard: Shard) -> str | None:
 
 
 def _open_shard(root: Path, shard: Shard, header: Header) -> _OpenShard:
-    """Map one file and find its payloads.
+    """Map one file and locate its payloads.
 
-    Sizes are checked first, and every payload must lie inside the file: touching a memory map past the end of its
-    file kills the process.
+    Sizes and payload ranges are checked, because reading a memory map past the end of its file kills the process.
     """
     if reason := wrong_size(root, shard):
         raise InputError(reason)
@@ -284,7 +283,7 @@ def _open_shard(root: Path, shard: Shard, header: Header) -> _OpenShard:
         none = np.empty(0, np.int64)
         lengths = np.concatenate([none, *(batch["length"].to_numpy() for batch in batches)])
         starts = [_payload_starts(batch, file.address) for batch in batches]
-    except (pa.ArrowException, OSError, ValueError, TypeError) as error:  # damage shows in many ways
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:  # a damaged file may raise any of these
         raise InputError(f"{path}: damaged ({error}); delete the pack and make it again") from error
     offsets = np.concatenate([none, *(first for first, _ in starts)])
     ends = np.concatenate([none, *(last for _, last in starts)])
@@ -297,9 +296,9 @@ def _open_shard(root: Path, shard: Shard, header: Header) -> _OpenShard:
 
 
 def _payload_starts(batch: pa.RecordBatch, base: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each payload of a record batch starts and ends, in bytes from the start of the file mapped at `base`."""
+    """Start and end of each payload of a record batch, as byte offsets in the file mapped at `base`."""
     payload = batch["payload"]
     _, offsets, data = payload.buffers()
     edges = np.frombuffer(offsets, np.int64, count=len(payload) + 1)
-    start = data.address - base if data is not None and data.size else 0  # an empty buffer has no place
+    start = data.address - base if data is not None and data.size else 0  # an empty buffer has no address
     return start + edges[:-1], start + edges[1:]

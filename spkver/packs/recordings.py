@@ -1,4 +1,4 @@
-"""Audio packs: the recordings of a data directory as 16-bit PCM of one sample rate."""
+"""Audio packs: the recordings of a data directory as 16-bit PCM at one sample rate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from spkver.packs.writer import ShardWriter
 if TYPE_CHECKING:
     from spkver.augment.simulate import Simulation, SimulationConfig
 
-LOOKED_AT = 200  # recordings whose headers tell how long the others will be
+LOOKED_AT = 200  # recordings whose headers are read to estimate the total duration
 
 
 class _Utterance(NamedTuple):
@@ -37,7 +37,7 @@ class _Utterance(NamedTuple):
     start: float
     end: float | None
     channel: int | None
-    seconds: float | None  # utt2dur's: not used, but a corpus made anew under the same names shows in it
+    seconds: float | None  # from utt2dur; only for the fingerprint, where it reveals a replaced corpus
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class _AudioTask:
             keep_int16=True,
         )
         if _state(utterance.path) != before:
-            raise InputError("changed while it was read; run again when nothing writes to it")
+            raise InputError("changed while it was read; run again when it is complete")
         if reason := audio.unusable(waveform, rate, settings.min_seconds):
             raise InputError(reason)
         if simulation is None:
@@ -108,12 +108,12 @@ class _AudioTask:
         plain = audio.from_int16(waveform) if waveform.dtype == np.int16 else waveform
         changed = audio.to_int16(simulation(plain, utterance.id))
         if reason := audio.unusable(changed, rate, settings.min_seconds):
-            raise InputError(f"{reason}, once simulated")  # a codec may have nothing for what is very soft
+            raise InputError(f"{reason}, after simulation")  # a codec may turn very quiet audio into silence
         return changed
 
 
 def _state(path: str) -> tuple[int, int] | None:
-    """What tells a changed file from the one that it was: its size and time of writing; None where there is no file."""
+    """Size and modification time of a file, to detect changes; None if there is no file."""
     try:
         status = Path(path).stat()
     except (OSError, ValueError):
@@ -139,16 +139,17 @@ def pack_audio(
 ) -> Summary:
     """Pack a data directory: every utterance as mono int16 at `sample_rate` (Hz), in the order of the ids.
 
-    Samples of 16-bit recordings at that rate are kept to the bit. What cannot be decoded or is empty, not finite,
-    silent, shorter than `min_seconds` or longer than `max_seconds` (which bounds the memory of a process) is listed in
-    rejected.jsonl with its reason; RunError if that is more than the share `max_rejected`. A killed run goes on where
-    it stopped; a finished one is not repeated (see `packs.build`).
-    channel: which one to take of recordings with several, where the data directory does not say. rows_per_shard: None
-    chooses by the number of utterances. coding: flac takes some two thirds of the disk (never more than the size that
-    is told, which is that of pcm), for crops that have to be decoded. simulation: what is done to every recording, of
-    which pack.json tells. say: is told the size before the work starts, and
-    where recordings have less than `sample_rate`.
-    Raises InputError when the disk has no room.
+    16-bit recordings at that rate are stored unchanged. Recordings that cannot be decoded, are empty, not finite,
+    silent, shorter than `min_seconds` or longer than `max_seconds` (which bounds memory) are listed in rejected.jsonl
+    with the reason. An interrupted run resumes, and a finished one is not repeated (see `packs.build`).
+
+    max_rejected: maximum share of rejected utterances
+    channel: 0-based channel of multi-channel files for which the data directory names none
+    rows_per_shard: None: by the number of utterances
+    coding: flac needs about two thirds of the disk space of pcm, but crops must be decoded
+    simulation: augmentation applied to every recording; it is recorded in pack.json
+    say: receives the estimated size (that of pcm) before the work starts, and a warning about low sample rates
+    Raises InputError if the disk is too full; RunError if more than `max_rejected` are rejected.
     """
     if say and (odd := audio.rate_warning(audio.sample_rates(data.paths), sample_rate)):
         say(f"warning: {odd}")
@@ -166,7 +167,7 @@ def pack_audio(
 
 
 def _description(simulation: SimulationConfig, sample_rate: int) -> dict[str, Any]:
-    """The config as plain values, with the hashes of the packs that it takes noise and rooms from."""
+    """The config as plain values, with the hashes of the packs of noise and rooms."""
     from spkver.augment.simulate import Simulation
 
     hashes: dict[str, str] = {}
@@ -181,7 +182,7 @@ def _description(simulation: SimulationConfig, sample_rate: int) -> dict[str, An
 
 
 def expected_seconds(data: DataDir) -> float | None:
-    """About how much audio there is, from utt2dur, segments, or the headers of some recordings; None if none says."""
+    """Estimated seconds of audio, from utt2dur, segments, or the headers of some recordings; None if unknown."""
     unknown = pa.nulls(len(data), pa.float64())
     columns = {name: data.table[name] for name in ("seconds", "start", "end") if name in data.table.column_names}
     seconds = columns.get("seconds", unknown)
@@ -201,7 +202,7 @@ def expected_seconds(data: DataDir) -> float | None:
 
 
 def _rows_per_shard(utterances: int) -> int:
-    """A thousand, fewer for a small corpus, so that all processes have work; never a matter of how many there are."""
+    """1000, or fewer for a small corpus so that all processes have work; independent of their number."""
     return min(1000, max(100, math.ceil(utterances / 16)))
 
 

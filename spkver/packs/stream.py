@@ -1,4 +1,4 @@
-"""Reading packs from end to end: for disks and networks where random access is slow, and packs larger than memory."""
+"""Read packs sequentially, for storage with slow random access and packs larger than memory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from spkver.packs.reader import Pack
 def stream(
     pack: Pack, *, seed: int = 0, epoch: int = 0, side_by_side: int = 8, buffer_bytes: int = 256 << 20
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Every utterance of a pack once, as (row, its whole payload as `Pack.crop` gives it), in an order of the epoch's.
+    """Every utterance of a pack once, as (row, whole payload as from `Pack.crop`), shuffled anew each epoch.
 
-    Shards are drawn in random order, and `side_by_side` of them read at once, each from its first row to its last; what
-    is read goes through a shuffle buffer. So the disk sees a few sequential readers, and memory holds the buffer and no
-    more: nothing is mapped. The same seed and epoch give the same order.
+    Shards are read in random order, `side_by_side` of them at a time, each sequentially, and pass through a shuffle
+    buffer of `buffer_bytes`. Memory holds only the buffer. The same seed and epoch give the same order.
     """
     random = np.random.default_rng([seed, epoch])
     held: list[tuple[int, np.ndarray]] = []
@@ -39,7 +38,7 @@ def stream(
 
 
 def _take(held: list[tuple[int, np.ndarray]], random: np.random.Generator) -> tuple[int, np.ndarray]:
-    """Remove one at random; the last takes its place."""
+    """Remove a random item; the last one takes its place."""
     place = int(random.integers(len(held)))
     held[place], held[-1] = held[-1], held[place]
     return held.pop()
@@ -59,7 +58,7 @@ def _interleaved(pack: Pack, random: np.random.Generator, side_by_side: int) -> 
 
 
 def _shard(pack: Pack, number: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(row, payload as bytes) of one shard, in file order, by plain reading."""
+    """(row, payload as bytes) of one shard, in file order, without memory map."""
     rows = pack.rows_of_shard(number)
     if not len(rows):
         return

@@ -1,4 +1,4 @@
-"""Whether a pack still is what was written, byte for byte."""
+"""Check a pack against its hashes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from spkver.progress import bar
 
 
 def verify(path: StrPath) -> list[str]:
-    """Read all of a pack and compare it with its hashes: one line for everything that differs, none if it is sound.
+    """Read a whole pack and compare it with its hashes. Returns one line per difference; empty if the pack is intact.
 
-    Raises InputError where there is no pack, or its index is beyond reading.
+    Raises InputError if there is no pack, or its index cannot be read.
     """
     root = Path(path)
     index = read_index(root)
     _, shards = parse_index(root / INDEX, index)
     found = []
-    if index.get("checksum", checksum(index)) != checksum(index):  # packs of the first versions have none
+    if index.get("checksum", checksum(index)) != checksum(index):  # old packs have no checksum
         found.append(f"{root / INDEX}: damaged (its checksum differs); delete the pack and make it again")
     with bar(total=sum(shard.bytes for shard in shards), what="verify", unit="B", unit_scale=True) as progress:
         for shard in shards:

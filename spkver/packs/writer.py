@@ -1,4 +1,4 @@
-"""Writing packs: one shard at a time, in record batches of a few hundred rows."""
+"""Write packs: one shard at a time, in record batches of a few hundred rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spkver.files import StrPath, atomic_directory, write_json, write_text
 from spkver.packs.layout import INDEX, REJECTED, SCHEMA, Coding, Header, Kind, Shard, encode, index, shard_name
 
 BATCH_ROWS = 256
-BATCH_BYTES = 64 << 20  # long recordings make smaller batches
+BATCH_BYTES = 64 << 20  # fewer rows per batch for long recordings
 
 
 class ShardWriter:
@@ -39,7 +39,7 @@ class ShardWriter:
         shape = values.shape[1:] if self._header.bins else values.shape[:0]
         expected = (self._header.bins,) if self._header.bins else ()
         if values.dtype != self._header.dtype or shape != expected or values.ndim != len(expected) + 1:
-            raise ValueError(f"{id}: {values.dtype} {values.shape} does not fit a pack of {self._header.kind}")
+            raise ValueError(f"{id}: {values.dtype} {values.shape} does not fit a pack of kind {self._header.kind}")
         self._words.append((id, speaker, session or "", len(values)))
         self._payloads.append(encode(values, self._header))
         self._bytes += len(self._payloads[-1])
@@ -50,7 +50,7 @@ class ShardWriter:
             self._flush()
 
     def close(self, name: str) -> Shard:
-        """Finish the file. Returns its entry in pack.json, under the name it is going to have."""
+        """Finish the file. Returns its entry in pack.json; name: its final file name."""
         if self._words:
             self._flush()
         self._file.close()
@@ -58,8 +58,8 @@ class ShardWriter:
         return Shard(name, self.rows, self._stream.written, self._stream.digest.hexdigest(), self.length)
 
     def abandon(self) -> None:
-        """Close the file, which is of no use."""
-        with contextlib.suppress(OSError, pa.ArrowException):  # on a full disk the footer fails once more
+        """Close an unfinished file."""
+        with contextlib.suppress(OSError, pa.ArrowException):  # on a full disk writing the footer fails again
             self._file.close()
         with contextlib.suppress(OSError):
             self._stream.close()
@@ -101,7 +101,7 @@ class _HashedFile(io.RawIOBase):
 
 
 class PackWriter:
-    """Writes a whole pack in one process; it takes its place at `path` when the `with` block ends without error.
+    """Writes a whole pack in one process; it appears at `path` when the `with` block ends without error.
 
     with PackWriter("pack", kind="audio", sample_rate=16000) as pack:
         pack.add("spk1/a.wav", "spk1", "", samples)

@@ -65,7 +65,7 @@ def test_an_output_that_cannot_be(tmp_path, monkeypatch, capsys, kind, line):
     monkeypatch.setattr(sys, "argv", ["spkver", *line.split()])
     with pytest.raises(SystemExit) as ended:
         run(root, "spkver")
-    reason = "a named pipe; give the name of a file" if kind == "file" else "a file; give the name of a directory"
+    reason = "a named pipe; give a file name" if kind == "file" else "a file; give a directory name"
     assert ended.value.code == 2 and capsys.readouterr().err == f"spkver: error: {word}: is {reason}\n"
     assert [path.name for path in tmp_path.iterdir()] == [word]
 

@@ -47,7 +47,7 @@ def test_rejected_recordings(spkver: Spkver, tmp_path: Path, data: Path) -> None
     assert json.loads((tmp_path / "p" / "rejected.jsonl").read_text())["reason"] == "empty (0 bytes)"
     (tmp_path / "4.wav").unlink()
     done = spkver("pack", data, tmp_path / "q", "--jobs", 1, code=1)
-    assert "2 of 10 recordings cannot serve, more than the share of 0.1 allowed; first: u3: empty" in done.stderr
+    assert "2 of 10 recordings rejected, more than the allowed share 0.1; first: u3: empty" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "q").exists()
 

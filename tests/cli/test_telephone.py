@@ -19,7 +19,7 @@ def test_from_calls_to_a_verdict(spkver, tmp_path):
     write_datadir(tmp_path / "data", from_columns(ids, paths, speakers, channels=[0, 1] * 4))
 
     said = spkver("pack", tmp_path / "data", tmp_path / "wide", "--jobs", 1).stdout
-    assert "warning: 100% of the recordings have less than 16000 Hz (least 8000): they are upsampled" in said
+    assert "warning: 100% of the recordings have a sample rate below 16000 Hz (lowest 8000): they are upsampled" in said
     assert Pack.open(tmp_path / "wide").lengths.tolist() == [18000] * 8
     assert "warning" not in spkver("pack", tmp_path / "data", tmp_path / "p", "--sample-rate", 8000, "--jobs", 1).stdout
 

@@ -93,7 +93,7 @@ def test_files_one_behind_the_other(tmp_path: Path) -> None:
         audio.seconds(path)
     other = encode(path, np.zeros(44100), 44100)
     path.write_bytes(first + other)
-    with pytest.raises(InputError, match=r"holds recordings of different forms.*16000 Hz.*44100 Hz"):
+    with pytest.raises(InputError, match=r"contains recordings of different formats.*16000 Hz.*44100 Hz"):
         audio.seconds(path)
 
 

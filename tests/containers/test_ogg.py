@@ -162,7 +162,9 @@ def test_a_chain_is_read_to_its_end(tmp_path: Path, files: dict[str, bytes], cod
 def test_a_chain_of_two_rates_is_refused(tmp_path: Path, files: dict[str, bytes]) -> None:
     soundfile.write(tmp_path / "x.ogg", np.zeros((8000, 2)), 44100, format="OGG", subtype="VORBIS")
     (tmp_path / "x.ogg").write_bytes(files["VORBIS"] + (tmp_path / "x.ogg").read_bytes())
-    with pytest.raises(InputError, match=r"x\.ogg: holds recordings of different forms.*16000 Hz, 1 .*44100 Hz, 2"):
+    with pytest.raises(
+        InputError, match=r"x\.ogg: contains recordings of different formats.*16000 Hz, 1 .*44100 Hz, 2"
+    ):
         audio.seconds(tmp_path / "x.ogg")
 
 

@@ -104,7 +104,7 @@ def test_what_may_follow_the_samples(tmp_path: Path, behind: bytes) -> None:
 @pytest.mark.parametrize("second", [wav(DATA, len(DATA)), b"data" + struct.pack("<I", len(DATA)) + DATA])
 def test_a_second_recording_behind_the_first(tmp_path: Path, second: bytes) -> None:
     (tmp_path / "x.wav").write_bytes(wav(DATA, len(DATA)) + second)
-    with pytest.raises(InputError, match=r"x\.wav: holds another recording behind the first \(at byte 8046\)"):
+    with pytest.raises(InputError, match=r"x\.wav: contains another recording after the first \(at byte 8046\)"):
         audio.seconds(tmp_path / "x.wav")
 
 

@@ -263,7 +263,7 @@ def test_what_a_list_cannot_hold_is_not_written(tmp_path: Path, ids: list[str], 
 def test_other_directories_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("years of work")
-    with pytest.raises(InputError, match=r"thesis: holds other files \(no wav\.scp\)"):
+    with pytest.raises(InputError, match=r"thesis: contains other files \(no wav\.scp\)"):
         write_datadir(tmp_path / "thesis", many())
     assert (tmp_path / "thesis" / "chapter").exists()
 

@@ -65,9 +65,9 @@ def test_a_pack_that_cannot_fit_is_refused_before_starting(
     told: list[str] = []
     if known == "pipes":  # nothing to go by
         pack_audio(data, tmp_path / "p", allow_pipes=True, say=told.append)
-        assert "size not known; 150.0 kB free" in told[0]
+        assert "size unknown; 150.0 kB free" in told[0]
         return
-    with pytest.raises(InputError, match=r"p: about 169\.0 kB, but 150\.0 kB free on its disk; make room"):
+    with pytest.raises(InputError, match=r"p: about 169\.0 kB, but 150\.0 kB free on its disk; free some space"):
         pack_audio(data, tmp_path / "p", say=told.append)
     assert not told and sorted(path.name for path in tmp_path.iterdir()) == ["p.partial", "wav"]
 
@@ -99,7 +99,7 @@ def test_a_disk_that_fills_up(tmp_path: Path, corpus: Corpus, jobs: int) -> None
     _, error = run.communicate(timeout=120)
     assert run.returncode == 1
     assert error.strip().splitlines() == [
-        f"spkver: error: {tmp_path / 'p.partial'}: no room left (File too large); make room and run again to go on"
+        f"spkver: error: {tmp_path / 'p.partial'}: disk full (File too large); free some space and run again to resume"
     ]
     assert not list((tmp_path / "p.partial").glob(".*")) and not list((tmp_path / "p.partial").glob("shard*"))
     assert pack_audio(corpus(6), tmp_path / "p").rows == 6
@@ -117,7 +117,7 @@ def test_a_small_disk(tmp_path: Path, corpus: Corpus) -> None:
         (disk / "filler").write_bytes(b"x" * 150000)
         data = corpus(10)
         lies = from_columns(data.ids, data.paths, data.speakers, seconds=[0.1] * 10)
-        with pytest.raises(RunError, match=r"no room left \(No space left on device\); make room and run again"):
+        with pytest.raises(RunError, match=r"disk full \(No space left on device\); free some space and run again"):
             pack_audio(lies, disk / "q", rows_per_shard=1)
         (disk / "filler").unlink()
         done = pack_audio(lies, disk / "q", rows_per_shard=1)
@@ -162,7 +162,7 @@ def test_a_recording_that_changes_while_it_is_read_is_set_aside(
     monkeypatch.setattr(audio, "read", read_and_append)
     assert pack_audio(data, tmp_path / "p").rejected == 1
     reason = json.loads((tmp_path / "p" / "rejected.jsonl").read_text())["reason"]
-    assert reason == "changed while it was read; run again when nothing writes to it"
+    assert reason == "changed while it was read; run again when it is complete"
 
 
 def test_recordings_that_changed_since_the_interruption_are_read_again(tmp_path: Path, corpus: Corpus) -> None:
@@ -192,7 +192,7 @@ def test_a_second_run_on_the_same_output_is_refused(tmp_path: Path, corpus: Corp
     go.touch()
     output, _ = first.communicate(timeout=60)
     assert second.returncode == 2
-    assert f"p.partial: another run is at work here (process {first.pid} on " in error
+    assert f"p.partial: in use by another run (process {first.pid} on " in error
     assert first.returncode == 0 and "4 utterances" in output
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == [
         "pack.json",
@@ -262,7 +262,7 @@ def test_shards_outside_of_the_pack_are_refused(tmp_path: Path, name: object) ->
     content = json.loads(index.read_text())
     content["shards"][0]["file"] = name
     index.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"missing|not a complete index"):
+    with pytest.raises(InputError, match=r"missing|invalid index|incomplete index"):
         Pack.open(tmp_path / "p")
     with pytest.raises(InputError) if not isinstance(name, str) else pytest.MonkeyPatch.context():
         assert verify(tmp_path / "p")

@@ -76,7 +76,7 @@ def test_the_work_travels_to_other_processes(tmp_path: Path) -> None:
 def test_finished_features_are_not_made_again(tmp_path: Path, audio_pack: Path) -> None:
     make_features(audio_pack, tmp_path / "f", CONFIG)
     assert make_features(audio_pack, tmp_path / "f", CONFIG).already_packed
-    with pytest.raises(InputError, match="another input or other settings"):
+    with pytest.raises(InputError, match="other input or settings"):
         make_features(audio_pack, tmp_path / "f", CONFIG, speeds=(0.9,))
 
 
@@ -117,7 +117,7 @@ def test_features_of_another_front_end_are_refused(tmp_path: Path, field: str) -
 @pytest.mark.parametrize(
     ("config", "speeds", "message"),
     [
-        (FrontEndConfig(sample_rate=8000, high_hz=3600), (), "16000 Hz, the front end wants 8000 Hz"),
+        (FrontEndConfig(sample_rate=8000, high_hz=3600), (), "16000 Hz, the front end takes 8000 Hz"),
         (FrontEndConfig(dither=1.0), (), "dither makes features random"),
         (CONFIG, (1.0,), "speed 1: expected a factor"),
         (CONFIG, (9.0,), "speed 9: expected a factor"),
@@ -145,12 +145,12 @@ def test_features_that_float16_cannot_hold_are_rejected(
     monkeypatch.setattr("spkver.packs.build._stop_at_too_many", lambda *ignored: None)
     make_features(audio_pack, tmp_path / "f", CONFIG)
     rejected = [json.loads(line) for line in (tmp_path / "f" / "rejected.jsonl").read_text().splitlines()]
-    assert {one["reason"] for one in rejected} == {"features that float16 cannot hold"}
+    assert {one["reason"] for one in rejected} == {"features exceed the range of float16"}
     pack = Pack.open(tmp_path / "f")
     assert len(pack) == 5 - len(rejected) and all(np.isfinite(pack[row]).all() for row in range(len(pack)))
 
 
 def test_features_of_features_are_refused(tmp_path: Path, audio_pack: Path) -> None:
     make_features(audio_pack, tmp_path / "f", CONFIG)
-    with pytest.raises(InputError, match="a pack of features"):
+    with pytest.raises(InputError, match="a feature pack"):
         make_features(tmp_path / "f", tmp_path / "g", CONFIG)

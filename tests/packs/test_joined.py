@@ -42,7 +42,7 @@ def test_packs_that_do_not_go_together(tmp_path: Path, corpus: Callable[..., Dat
     pack_audio(corpus(2), tmp_path / "a")
     make_features(tmp_path / "a", tmp_path / "f", FrontEndConfig())
     packs = [Pack.open(tmp_path / name) for name in "af"]
-    with pytest.raises(InputError, match=r"f: a pack of features, but .*a is one of audio"):
+    with pytest.raises(InputError, match=r"f: a pack of kind features, but .*a is of kind audio"):
         join(packs)
     twice = join([packs[0], packs[0]])
     twice.require(FrontEndConfig())

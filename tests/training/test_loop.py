@@ -543,5 +543,5 @@ def test_noise_and_rooms_from_packs(recipe, packs, tmp_path):
     train(parts, tmp_path / "b", **QUIET)
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
     wrong = recipe(augment={"waveform": [{"name": "reverb", "packs": str(packs / "features")}]})
-    with pytest.raises(InputError, match="a pack of features; give the audio pack"):
+    with pytest.raises(InputError, match="a feature pack; give the audio pack"):
         train(wrong, tmp_path / "c", **QUIET)

@@ -89,7 +89,7 @@ def test_experiment_directories(recipe, out):
     train(parts, out, resume=True, **QUIET)
     with pytest.raises(InputError, match="holds a run already"):
         train(parts, out, **QUIET)
-    with locked(out), pytest.raises(InputError, match="another run is at work here"):
+    with locked(out), pytest.raises(InputError, match="in use by another run"):
         train(parts, out, resume=True, **QUIET)
 
 

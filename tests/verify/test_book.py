@@ -159,7 +159,7 @@ def test_only_its_owner_can_read_it(filled):
 
 def test_one_writer_at_a_time(filled, monkeypatch):
     monkeypatch.setattr(books, "PATIENCE", 0.1)
-    with locked(filled), pytest.raises(InputError, match="another run is at work here"):
+    with locked(filled), pytest.raises(InputError, match="in use by another run"):
         books.enrol(filled, "Eve", recordings(5))
     assert len(books.open_book(filled)) == 3  # readers need no lock
 
