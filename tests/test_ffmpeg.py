@@ -192,7 +192,7 @@ def test_damaged_bytes_are_read_or_refused(tmp_path: Path) -> None:
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: bytes, name: str) -> None:
     (tmp_path / "x").write_bytes(head.ljust(100, b"\xec\x81\0"[2:]))
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(InputError, match=rf"x: to read {name}, this needs av: pip install 'spkver\[m4a\]'"):
+    with pytest.raises(InputError, match=rf"x: {name}: this needs av: pip install 'spkver\[m4a\]'"):
         audio.read(tmp_path / "x")
 
 

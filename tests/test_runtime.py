@@ -90,5 +90,5 @@ def test_what_cannot_be_used_here(files, tmp_path):
         spkver.load_model(files / "waveform.onnx")
     with pytest.raises(InputError, match=r"missing\.onnx: cannot be read"):
         spkver.load_model(tmp_path / "missing.onnx")
-    with pytest.raises(InputError, match="run on the CPU here"):
+    with pytest.raises(InputError, match="run on the CPU only"):
         spkver.load_model(files / "x.onnx", "cuda")

@@ -1,8 +1,8 @@
 """Augmentation in batches on the training device.
 
 A waveform augmentation is built as `Part(config, sample_rate, open_pack)`, a feature augmentation as
-`Part(config, bins)`; see `draw.Augmentation` for the two halves of its work. `simulate` runs the waveform
-augmentations, and codecs, at pack time.
+`Part(config, bins)`; see `draw.Augmentation` for its two steps. `simulate` applies the waveform augmentations and
+codecs at pack time.
 """
 
 from spkver.registry import Registry

@@ -1,7 +1,7 @@
-"""What coding does to a recording: it is coded and decoded in memory, at a drawn rate, and keeps its length and place.
+"""Codec augmentation: a recording is encoded and decoded in memory at a random bit rate; its length does not change.
 
-A codec is `Codec(config)(waveform float32 (time,) in [-1, 1], sample_rate, random)`. It runs on the CPU, an utterance
-at a time: at pack time, by `spkver pack --simulate`.
+A codec is `Codec(config)(waveform float32 (time,) in [-1, 1], sample_rate, random)`. It runs on the CPU on one
+utterance at a time, in `spkver pack --simulate`.
 """
 
 from __future__ import annotations
@@ -19,59 +19,59 @@ from spkver.config import Component
 
 TELEPHONE_HZ = 8000
 LOUDEST = np.float32(1.0)
-# of libsndfile, by its compression level from 0 to 1, which falls from the highest rate to the lowest
+# bit rates of libsndfile at compression level 1 and 0
 OPUS_KBIT = (6.0, 256.0)
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
-# lowest and highest of MPEG 2.5, 2 and 1, each of the rates up to
+# maximum sample rate: lowest and highest bit rate, for MPEG 2.5, 2 and 1
 MP3_KBIT = {12000: (8.0, 64.0), 24000: (8.0, 160.0), 48000: (32.0, 320.0)}
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-# LAME's encoder and the decoder; frames too small for the tag that states it come back so much late
+# delay of the LAME encoder and the decoder, where frames are too small for the tag that states it
 MP3_DELAY = 576 + 529
 
 
 class MuLawConfig(Component):
-    """G.711 µ-law, the telephone of North America and Japan."""
+    """G.711 µ-law, used in telephone networks of North America and Japan."""
 
     name: Literal["mu_law"] = "mu_law"
     sample_rate: int = Field(TELEPHONE_HZ, gt=0, description="Hz at which it is coded")
 
 
 class ALawConfig(Component):
-    """G.711 A-law, the telephone elsewhere."""
+    """G.711 A-law, used in telephone networks elsewhere."""
 
     name: Literal["a_law"] = "a_law"
     sample_rate: int = Field(TELEPHONE_HZ, gt=0, description="Hz at which it is coded")
 
 
 class GSMConfig(Component):
-    """GSM 06.10 full rate, 13 kbit/s: the first mobile telephones."""
+    """GSM 06.10 full rate, 13 kbit/s, used in early mobile telephones."""
 
     name: Literal["gsm"] = "gsm"
 
 
 class OpusConfig(Component):
-    """Opus, variable rate around a drawn one: calls over the internet, messengers."""
+    """Opus at a variable rate around a random one, used in internet calls and messengers."""
 
     name: Literal["opus"] = "opus"
     kbit_per_second: Annotated[Range, Field(description=f"{OPUS_KBIT[0]:g} to {OPUS_KBIT[1]:g}")] = (8.0, 32.0)
 
 
 class MP3Config(Component):
-    """MPEG layer III at a drawn constant rate (the nearest that the format has)."""
+    """MPEG layer III at a random constant rate (the nearest one of the format)."""
 
     name: Literal["mp3"] = "mp3"
     kbit_per_second: Range = (16.0, 64.0)
 
 
 class VorbisConfig(Component):
-    """Ogg Vorbis at a drawn quality, from 0, the lowest, to 1."""
+    """Ogg Vorbis at a random quality from 0 (lowest) to 1."""
 
     name: Literal["vorbis"] = "vorbis"
     quality: Range = (0.0, 0.5)
 
 
 class BandConfig(Component):
-    """A band cut out by a Butterworth filter of 6th order at each end, without delay; nothing is coded."""
+    """Zero-phase band-pass filter with 6th-order Butterworth magnitude at each end; no codec."""
 
     name: Literal["band"] = "band"
     low_hz: Range = (50.0, 300.0)
@@ -100,7 +100,7 @@ class ALaw(MuLaw):
 
 
 class GSM:
-    """Coded in 33 bytes for 20 ms of telephone speech."""
+    """GSM codec: 33 bytes per 20 ms at 8 kHz."""
 
     Config = GSMConfig
 
@@ -113,7 +113,7 @@ class GSM:
 
 
 class Opus:
-    """At the lowest rates Opus drops the upper half of the band by itself."""
+    """Opus codec; at the lowest rates it removes the upper half of the band."""
 
     Config = OpusConfig
 
@@ -128,7 +128,7 @@ class Opus:
 
 
 class MP3:
-    """The encoder's own low-pass comes with it."""
+    """MP3 codec, including the low-pass filter of the encoder."""
 
     Config = MP3Config
 
@@ -145,7 +145,7 @@ class MP3:
 
 
 class Vorbis:
-    """Coded by a model of hearing."""
+    """Ogg Vorbis codec."""
 
     Config = VorbisConfig
 
@@ -159,7 +159,7 @@ class Vorbis:
 
 
 class Band:
-    """What a narrow channel or a cheap microphone lets through."""
+    """Band-pass filter, as of a narrow channel or a cheap microphone."""
 
     Config = BandConfig
 
@@ -167,9 +167,9 @@ class Band:
         self.config = config
 
     def __call__(self, waveform: np.ndarray, sample_rate: int, random: np.random.Generator) -> np.ndarray:
-        """float32 (time,) to the same shape. An end at or beyond what the sample rate holds is left open."""
+        """float32 (time,) to the same shape. No low-pass at or above half the sample rate."""
         size = len(waveform)
-        padded = 1 << (size + sample_rate // 10).bit_length()  # the filter's echo stays out of the beginning
+        padded = 1 << (size + sample_rate // 10).bit_length()  # room for the filter tail
         hz = np.fft.rfftfreq(padded, 1.0 / sample_rate)
         low, high = random.uniform(*self.config.low_hz), random.uniform(*self.config.high_hz)
         power = np.ones_like(hz)
@@ -182,10 +182,9 @@ class Band:
 
 
 def coded(waveform: np.ndarray, sample_rate: int, at: int, container: str, subtype: str, **settings: Any) -> np.ndarray:
-    """A waveform (time,) coded and decoded by libsndfile at the sample rate `at` (Hz), as long as it was.
+    """A waveform (time,) encoded and decoded by libsndfile at the sample rate `at` (Hz), with its original length.
 
-    settings: compression_level and bitrate_mode of soundfile.write. Samples beyond full scale are clipped, as a
-    recorder does.
+    settings: compression_level and bitrate_mode of soundfile.write. Samples beyond full scale are clipped.
     """
     there = np.clip(_resample(waveform, sample_rate, at), -LOUDEST, LOUDEST)
     stream = io.BytesIO()
@@ -212,10 +211,10 @@ def _fit(waveform: np.ndarray, size: int) -> np.ndarray:
 
 
 def _taken(sample_rate: int, rates: Sequence[int]) -> int:
-    """The sample rate at which a codec takes it: its own, or the next higher, or the highest."""
+    """The sample rate for a codec: the same if supported, else the next higher one, else the highest."""
     return next((rate for rate in rates if rate >= sample_rate), rates[-1])
 
 
 def _level(kbit: float, lowest: float, highest: float) -> float:
-    """libsndfile's compression level for a bit rate; not quite 1, which its MP3 refuses."""
+    """libsndfile's compression level for a bit rate; below 1, which its MP3 encoder rejects."""
     return float(np.clip((highest - kbit) / (highest - lowest), 0.0, 0.999))

@@ -1,9 +1,9 @@
-"""What the augmentations share: ranges, draws, levels, and recordings to mix in.
+"""Shared by augmentations: ranges, random choices, levels, and recordings to mix in.
 
-An augmentation has two halves. `draw` runs on the host, ahead of the step: every choice, and what is read from packs,
-as a function of a random stream. The call runs on the device and chooses nothing: the shapes are known beforehand, so
-that the host never waits for the device. The choices are made for the whole batch of a step and then taken at `places`,
-so that a part of the batch gets what it would get in the whole.
+An augmentation has two steps. `draw` runs on the host, ahead of the training step: it makes all random choices and
+reads from packs. The call runs on the device without random choices: shapes are known beforehand, so the host never
+waits for the device. Choices are made for the whole batch of a step and then selected at `places`, so a part of a batch
+gets the same augmentation as in the whole batch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from pydantic import AfterValidator, BeforeValidator
 from torch import Tensor
 
-WHITE = 1 << 20  # samples of noise to take pieces of, a minute at 16 kHz
+WHITE = 1 << 20  # samples of stored noise, about a minute at 16 kHz
 
 Drawn = dict[str, Tensor]
 
@@ -27,18 +27,18 @@ class Augmentation(Protocol):
     """A change of waveforms (batch, time) or features (batch, frames, bins)."""
 
     def draw(self, batch: int, places: np.ndarray, length: int, random: np.random.Generator) -> Drawn:
-        """The choices for the rows at `places` of a batch of so many, of so many samples or frames."""
+        """Random choices for the rows at `places` of a batch of `batch` rows of `length` samples or frames."""
 
     def __call__(self, values: Tensor, drawn: Drawn) -> Tensor:
-        """The rows at those places, changed; not in place."""
+        """Apply the choices to the rows at those places; not in-place."""
 
 
 class Recordings(Protocol):
-    """What an audio pack has: int16 recordings of which crops are cheap."""
+    """The interface of an audio pack: int16 recordings with cheap crops."""
 
     @property
     def path(self) -> Path:
-        """Where they are."""
+        """The path of the pack."""
 
     @property
     def lengths(self) -> np.ndarray:
@@ -48,12 +48,12 @@ class Recordings(Protocol):
         """int16 (length,)."""
 
 
-Open = Callable[[str], Recordings]  # an audio pack of the sample rate in question, by its path
+Open = Callable[[str], Recordings]  # opens an audio pack of the required sample rate by its path
 
 
 def _rising(value: tuple[Any, Any]) -> tuple[Any, Any]:
     if value[0] > value[1]:
-        raise ValueError(f"a range goes from its lower to its upper end, got {value[0]:g} to {value[1]:g}")
+        raise ValueError(f"a range must go from its lower to its upper end, got {value[0]:g} to {value[1]:g}")
     return value
 
 
@@ -62,17 +62,17 @@ def _listed(value: Any) -> Any:
 
 
 Range = Annotated[tuple[float, float], AfterValidator(_rising)]
-"""From and to; a draw is uniform between them."""
+"""Lower and upper end of a uniform distribution."""
 
 IntRange = Annotated[tuple[int, int], AfterValidator(_rising)]
-"""From and to, both included."""
+"""Lower and upper end, both inclusive."""
 
 Paths = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 """One path or several."""
 
 
 def floats(values: np.ndarray) -> Tensor:
-    """Numbers of the rows as (rows, 1) float32."""
+    """One number per row as (rows, 1) float32."""
     return torch.from_numpy(values.astype(np.float32)[:, None])
 
 
@@ -88,9 +88,9 @@ def _white(device: torch.device) -> Tensor:
 
 
 def white(first: Tensor, length: int) -> Tensor:
-    """Gaussian noise (rows, length) of variance 1: a stored piece, from a drawn place `first` (rows,) on, in a circle.
+    """Gaussian noise (rows, length) of variance 1: stored noise from `first` (rows,) on, wrapping around.
 
-    So the noise of a row is a function of one number, whatever the batch, the device and their number.
+    So the noise of a row depends on a single number, not on the batch or the device.
     """
     place = torch.arange(min(length, WHITE), device=first.device)
     noise = _white(first.device)[(first[:, None] + place) % WHITE]
@@ -98,7 +98,7 @@ def white(first: Tensor, length: int) -> Tensor:
 
 
 class Crops:
-    """Random pieces of the recordings of some packs; every recording is as likely as another."""
+    """Random pieces of the recordings of packs; all recordings are equally likely."""
 
     def __init__(self, packs: Sequence[Recordings]) -> None:
         self._packs = packs
@@ -108,9 +108,9 @@ class Crops:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def piece(self, which: float, where: float, length: int) -> np.ndarray:
-        """int16 (length,) of the recording and from the place that two numbers in [0, 1) choose.
+        """int16 (length,): a piece whose recording and start are chosen by two numbers in [0, 1).
 
-        A recording that is too short goes on from its beginning.
+        A recording that is too short is repeated.
         """
         pack, row = self._find(which)
         have = int(pack.lengths[row])
@@ -119,7 +119,7 @@ class Crops:
         return np.take(pack.crop(row, 0, have), np.arange(length) + int(where * have), mode="wrap")
 
     def beginning(self, which: float, length: int) -> np.ndarray:
-        """int16 (up to length,), the first samples of the recording that a number in [0, 1) chooses."""
+        """int16 (up to length,): the first samples of the recording chosen by a number in [0, 1)."""
         pack, row = self._find(which)
         return pack.crop(row, 0, min(length, int(pack.lengths[row])))
 

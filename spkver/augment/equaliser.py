@@ -1,4 +1,4 @@
-"""Random frequency responses: what another microphone, distance or setting of a tone control would have given."""
+"""Random frequency responses, as of other microphones, distances or tone controls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOWEST_HZ = 62.5
 
 
 class EqualiserConfig(Component):
-    """Gains in dB, drawn for every octave from 62.5 Hz up and joined by lines over the logarithm of the frequency."""
+    """Gains in dB are drawn per octave from 62.5 Hz up and interpolated linearly over log frequency."""
 
     name: Literal["equaliser"] = "equaliser"
     probability: float = Field(0.3, ge=0, le=1)
@@ -26,7 +26,7 @@ class EqualiserConfig(Component):
 
 
 class Equaliser:
-    """Filters a share of the batch, each sample by a response of its own without delay; its level is kept."""
+    """Filters a share of the batch, each sample with its own zero-phase response; the level is kept."""
 
     Config = EqualiserConfig
 
@@ -35,7 +35,7 @@ class Equaliser:
         self.octaves = int(np.ceil(np.log2(sample_rate / 2 / LOWEST_HZ))) + 1
 
     def draw(self, batch: int, places: np.ndarray, length: int, random: np.random.Generator) -> Drawn:
-        """rows: of the places; gain_db: float32 (rows, octaves)."""
+        """rows: indices into `places`; gain_db: float32 (rows, octaves)."""
         pick = random.random(batch) < self.config.probability
         gain = random.uniform(*self.config.gain_db, (batch, self.octaves))
         rows = np.flatnonzero(pick[places])
@@ -47,7 +47,7 @@ class Equaliser:
         if not len(rows):
             return values
         plain = values.index_select(0, rows)
-        size = 1 << (values.shape[-1] + self.sample_rate // 20).bit_length()  # the response's tail stays apart
+        size = 1 << (values.shape[-1] + self.sample_rate // 20).bit_length()  # room for the filter tail
         spectrum = torch.fft.rfft(plain, n=size)
         filtered = torch.fft.irfft(spectrum * self._response(drawn["gain_db"], spectrum.shape[-1]), n=size)
         filtered = filtered[:, : values.shape[-1]]

@@ -1,4 +1,4 @@
-"""Noise gates: digital silence where the speaker pauses, as recorders, editors and conferences make it."""
+"""Noise gate: digital silence in pauses, as made by recorders, editors and conferencing software."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from spkver.augment.draw import Drawn, Open, Range, floats
 from spkver.config import Component
 
 FRAME_SECONDS = 0.01
-HOLD_FRAMES = 5  # the gate opens so much before, and closes so much after, what is loud enough
+HOLD_FRAMES = 5  # the gate opens this much before, and closes this much after, loud frames
 
 
 class GateConfig(Component):
-    """How far below the loudest 10 ms a pause has to be to become zeros."""
+    """below_db: frames this far below the loudest 10 ms become zeros."""
 
     name: Literal["gate"] = "gate"
     probability: float = Field(0.2, ge=0, le=1)
@@ -28,7 +28,7 @@ class GateConfig(Component):
 
 
 class Gate:
-    """Sets the quiet parts of a share of the batch to zero, each sample below a level of its own."""
+    """Sets the quiet parts of a share of the batch to zero, each sample below its own level."""
 
     Config = GateConfig
 
@@ -37,7 +37,7 @@ class Gate:
         self.frame = max(1, round(FRAME_SECONDS * sample_rate))
 
     def draw(self, batch: int, places: np.ndarray, length: int, random: np.random.Generator) -> Drawn:
-        """rows: of the places; below_db: float32 (rows, 1)."""
+        """rows: indices into `places`; below_db: float32 (rows, 1)."""
         pick = random.random(batch) < self.config.probability
         below = random.uniform(*self.config.below_db, batch)
         rows = np.flatnonzero(pick[places])

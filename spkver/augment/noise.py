@@ -1,4 +1,4 @@
-"""Additive noise: recorded noise, music and babble from packs; or coloured noise, and babble of the batch."""
+"""Additive noise: recorded noise, music and babble from packs, or coloured noise and babble from the batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS = ("noise", "music", "babble")
 
 
 class NoisePacks(Config):
-    """Audio packs to mix in, one or several of a kind; babble is made of several voices of its packs."""
+    """Audio packs to mix in, one or several per kind; babble is the sum of several voices."""
 
     noise: Paths = ()
     """recordings of noises"""
@@ -27,7 +27,7 @@ class NoisePacks(Config):
 
 
 class NoiseShares(Config):
-    """How likely a noisy sample gets each kind, relative to the others; music needs a pack."""
+    """Relative probabilities of the kinds of noise; music needs a pack."""
 
     noise: float = Field(1.0, ge=0)
     """recorded, or coloured noise without a pack"""
@@ -40,8 +40,8 @@ class NoiseShares(Config):
 class NoiseConfig(Component):
     """Signal-to-noise ratios are in dB, drawn uniformly per sample.
 
-    Their defaults, and the number of voices, are what is usual for MUSAN (Snyder et al., ICASSP 2018, section 3.3).
-    Where there is no pack, noise is Gaussian with a drawn spectral slope, and babble is made of the batch.
+    The defaults of the ratios and of the number of voices are those usual for MUSAN (Snyder et al., ICASSP 2018,
+    section 3.3). Without packs, noise is Gaussian with a random spectral slope, and babble is mixed from the batch.
     """
 
     name: Literal["noise"] = "noise"
@@ -63,14 +63,14 @@ class NoiseConfig(Component):
     @model_validator(mode="after")
     def _something(self) -> NoiseConfig:
         if self.babble_voices[0] < 1:
-            raise ValueError(f"babble_voices starts at 1, got {self.babble_voices[0]}")
+            raise ValueError(f"babble_voices must be at least 1, got {self.babble_voices[0]}")
         if self.shares.noise + self.shares.babble + (self.shares.music if self.packs.music else 0) <= 0:
-            raise ValueError("shares: at least one kind that there is must have a share (music needs a pack)")
+            raise ValueError("shares: at least one available kind must have a positive share (music needs a pack)")
         return self
 
 
 class Noise:
-    """Adds one kind of noise to a share of the batch at a drawn ratio; the speech keeps its level."""
+    """Adds one kind of noise to a share of the batch at a random SNR; the speech keeps its level."""
 
     Config = NoiseConfig
 
@@ -83,11 +83,11 @@ class Noise:
         self._shares[KINDS.index("music")] *= "music" in self._crops
 
     def draw(self, batch: int, places: np.ndarray, length: int, random: np.random.Generator) -> Drawn:
-        """rows: of the places, first those with recorded noise, then with coloured, then with babble of the batch."""
+        """rows: indices into `places`, ordered by recorded noise, coloured noise, babble from the batch."""
         config = self.config
         pick = random.random(batch) < config.probability
         shares = self._shares * ([1, 1, 1] if "babble" in self._crops or batch > 1 else [1, 1, 0])
-        if not shares.any():  # babble alone, and nobody else is there
+        if not shares.any():  # only babble, but no other speaker in the batch
             pick, shares = np.zeros_like(pick), np.ones(3)
         kind = random.choice(len(KINDS), batch, p=shares / shares.sum())
         snr = random.uniform(*self._ranges[kind].T)
@@ -125,7 +125,7 @@ class Noise:
     def _read(
         self, places: np.ndarray, kind: np.ndarray, voices: np.ndarray, chance: np.ndarray, length: int
     ) -> Tensor:
-        """int16 (places, length) from the packs; of babble the mean of its voices."""
+        """int16 (places, length) from the packs; babble is the mean of its voices."""
         out = np.empty((len(places), length), np.int16)
         for row, place in enumerate(places.tolist()):
             name = KINDS[kind[place]]
@@ -152,7 +152,7 @@ class Noise:
 
 
 def _others(rows: np.ndarray, voices: np.ndarray, chance: np.ndarray, batch: int) -> np.ndarray:
-    """float32 (rows, batch): ones at as many others as there are voices, never at the row itself."""
+    """float32 (rows, batch): ones at random other rows, as many as there are voices."""
     mix = np.zeros((len(rows), batch), np.float32)
     for number, row in enumerate(rows.tolist()):
         others = [other for other in range(batch) if other != row]

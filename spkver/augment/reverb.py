@@ -1,6 +1,6 @@
-"""Reverberation by measured or simulated impulse responses from packs, or by rooms made here.
+"""Reverberation with impulse responses from packs, or with synthetic rooms.
 
-A room made here is a direct path and exponentially decaying noise (Polack's model).
+A synthetic room is a direct path and exponentially decaying noise (Polack's model).
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ SHORTEST_RT60 = 0.01
 
 
 class ReverbConfig(Component):
-    """Reverberation times in seconds (decay by 60 dB), direct-to-reverberant ratios in dB; both of rooms made here."""
+    """Reverberation times in seconds (decay by 60 dB), direct-to-reverberant ratios in dB; both for synthetic rooms."""
 
     name: Literal["reverb"] = "reverb"
     probability: float = Field(0.3, ge=0, le=1)
     """that a sample is changed"""
     packs: Paths = Field(
-        (), description="audio packs of impulse responses; none makes rooms (pack with --min-seconds 0)"
+        (), description="audio packs of impulse responses (made with --min-seconds 0); empty: synthetic rooms"
     )
-    longest: float = Field(1.0, gt=0, description="seconds of a packed response that count, from its direct path on")
+    longest: float = Field(1.0, gt=0, description="seconds of a packed response that are used, from its direct path on")
     rt60: Range = (0.1, 0.7)
     """seconds, from and to"""
     direct_ratio_db: Range = (-3.0, 12.0)
@@ -38,12 +38,12 @@ class ReverbConfig(Component):
     @model_validator(mode="after")
     def _rooms(self) -> ReverbConfig:
         if self.rt60[0] < SHORTEST_RT60:
-            raise ValueError(f"rt60 starts at {SHORTEST_RT60:g} s, got {self.rt60[0]:g}")
+            raise ValueError(f"rt60 must be at least {SHORTEST_RT60:g} s, got {self.rt60[0]:g}")
         return self
 
 
 class Reverb:
-    """Convolves a share of the batch with rooms of its own; the level of the sample and its place in time are kept."""
+    """Convolves a share of the batch with random impulse responses; level and alignment of a sample are kept."""
 
     Config = ReverbConfig
 
@@ -53,7 +53,7 @@ class Reverb:
         self.taps = max(1, round((config.longest if config.packs else config.rt60[1]) * sample_rate))
 
     def draw(self, batch: int, places: np.ndarray, length: int, random: np.random.Generator) -> Drawn:
-        """rows: of the places; and for each a response from the packs, or what a room is made from."""
+        """rows: indices into `places`; and for each a response from the packs, or the parameters of a room."""
         config = self.config
         pick = random.random(batch) < config.probability
         rt60 = random.uniform(*config.rt60, batch)
@@ -78,10 +78,10 @@ class Reverb:
         return values.index_copy(0, rows, wet)
 
     def _read(self, chance: np.ndarray) -> np.ndarray:
-        """int16 (rows, taps): responses from their direct path, the largest sample, on."""
+        """int16 (rows, taps): responses from their direct path (the largest sample) on."""
         out = np.zeros((len(chance), self.taps), np.int16)
         for row, which in enumerate(chance.tolist()):
-            # what comes before the direct path is the way of the sound, and counts for nothing here
+            # samples before the direct path are propagation delay and are cut
             response = self._responses.beginning(which, 4 * self.taps)
             up, down = int(response.argmax()), int(response.argmin())
             direct = up if int(response[up]) >= -int(response[down]) else down

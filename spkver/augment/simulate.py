@@ -1,7 +1,7 @@
-"""Changes at pack time: what was recorded, as another room, background and channel would have given it.
+"""Augmentation at pack time: simulate other rooms, backgrounds and channels.
 
-What is drawn for an utterance is a function of the seed and its id, so a pack does not depend on the order of the
-utterances, on shards or processes; another seed gives another pack of the same corpus.
+The random choices for an utterance depend on the seed and its id only, so a pack does not depend on the order of
+utterances, on shards or on processes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from spkver.config import Component, Config, Of
 
 
 class CodecChoice(Config):
-    """One of the codecs, each as likely as the others, for a share of the utterances."""
+    """A random codec, all equally likely, for a share of the utterances."""
 
     probability: float = Field(0.5, ge=0, le=1)
     codecs: tuple[Annotated[Component, Of(CODECS)], ...] = Field(
@@ -28,7 +28,7 @@ class CodecChoice(Config):
 
 
 class SimulationConfig(Config):
-    """What `spkver pack --simulate` reads: waveform changes as in training, in their order, then a codec."""
+    """The file of `spkver pack --simulate`: waveform augmentations as in training, in order, then a codec."""
 
     seed: int = Field(1, ge=0)
     waveform: tuple[Annotated[Component, Of(WAVEFORM)], ...] = ()
@@ -36,7 +36,7 @@ class SimulationConfig(Config):
 
 
 class Simulation:
-    """The changes of a config, for utterances of one sample rate (Hz). open_pack: opens what is mixed in."""
+    """Applies a simulation config at one sample rate (Hz). open_pack: opens packs to mix in."""
 
     def __init__(self, config: SimulationConfig, sample_rate: int, open_pack: Open) -> None:
         self.config, self.sample_rate = config, sample_rate
@@ -44,7 +44,7 @@ class Simulation:
         self._codecs = [CODECS.build(part) for part in config.codec.codecs] if config.codec else []
 
     def __call__(self, waveform: np.ndarray, id: str) -> np.ndarray:
-        """float32 (time,) in [-1, 1] to the same shape; where noise would leave that range, all is made softer."""
+        """float32 (time,) in [-1, 1] to the same shape; scaled down if it would exceed that range."""
         seed = int.from_bytes(hashlib.blake2b(f"{self.config.seed} {id}".encode(), digest_size=7).digest(), "little")
         random, alone = np.random.default_rng(seed), np.zeros(1, np.int64)
         batch = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))[None]

@@ -1,4 +1,4 @@
-"""SpecAugment (Park et al., Interspeech 2019) with masks of its own for every sample."""
+"""SpecAugment (Park et al., Interspeech 2019) with separate masks for every sample."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spkver.config import Component
 
 
 class SpecAugmentConfig(Component):
-    """Number and greatest width of the masks; a mask's width is drawn from 0 to that."""
+    """Number and maximum width of the masks; widths are uniform from 0 to the maximum."""
 
     name: Literal["spec_augment"] = "spec_augment"
     probability: float = Field(1.0, ge=0, le=1)
@@ -28,7 +28,7 @@ class SpecAugmentConfig(Component):
 
 
 class SpecAugment:
-    """Sets masked bands and stretches to 0, the mean of normalised features."""
+    """Sets masked bands and time spans to 0, the mean of normalised features."""
 
     Config = SpecAugmentConfig
 
@@ -36,7 +36,7 @@ class SpecAugment:
         self.config, self.bins = config, bins
 
     def draw(self, batch: int, places: np.ndarray, length: int, random: np.random.Generator) -> Drawn:
-        """bands and stretches: int32 (rows, masks, 2), from and to, to excluded."""
+        """bands and stretches: int32 (rows, masks, 2), start and exclusive end."""
         config = self.config
         apply = random.random(batch) < config.probability
         bands = _masks(batch, self.bins, config.frequency_masks, config.frequency_width, random)
@@ -52,7 +52,7 @@ class SpecAugment:
 
 
 def _masks(batch: int, size: int, count: int, width: int, random: np.random.Generator) -> np.ndarray:
-    """int32 (batch, count, 2): intervals of up to that width in the size."""
+    """int32 (batch, count, 2): random intervals of at most `width` within `size`."""
     width_ = random.integers(0, min(width, size) + 1, (batch, count))
     start = (random.random((batch, count)) * (size - width_ + 1)).astype(np.int32)
     return np.stack([start, start + width_], axis=-1).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Speed change: resampling scales duration, pitch and formants together, so a changed voice is a new speaker."""
+"""Speed perturbation by resampling, which scales duration, pitch and formants together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 def change_speed(waveform: Tensor, speed: float) -> Tensor:
     """Play (batch, time) at `speed` times its speed: (batch, ceil(time / speed)).
 
-    The polyphase filter of scipy.signal.resample_poly (Kaiser, β = 5), as one product with overlapping frames.
+    The polyphase filter of scipy.signal.resample_poly (Kaiser, β = 5), as a matrix product with overlapping frames.
     """
     up, down = ratio(speed)
     if up == down:
@@ -25,19 +25,19 @@ def change_speed(waveform: Tensor, speed: float) -> Tensor:
     blocks = -(-length // up)
     right = max(0, (blocks - 1) * down + kernel.shape[-1] - left - samples)
     frames = F.pad(waveform, (left, right)).unfold(-1, kernel.shape[-1], down)[:, :blocks]
-    # no convolution: on a GPU that may round to TF32
+    # not a convolution, which may use TF32 on a GPU
     return (frames @ kernel.to(waveform.dtype).T).flatten(1)[:, :length]
 
 
 def ratio(speed: float) -> tuple[int, int]:
-    """The speed as the factors (up, down) of a resampling, to a hundredth."""
+    """The speed as resampling factors (up, down), with a denominator of at most 100."""
     fraction = Fraction(speed).limit_denominator(100)
     return fraction.denominator, fraction.numerator
 
 
 @functools.lru_cache(maxsize=16)
 def _kernel(up: int, down: int, device: torch.device) -> tuple[Tensor, int]:
-    """(up, taps), kept on the device: row r makes the outputs r, r + up, ... ; and how many samples it looks back."""
+    """(up, taps), cached on the device: row r gives the outputs r, r + up, ...; and the number of past samples used."""
     from scipy.signal import firwin
 
     half = 10 * max(up, down)

@@ -1,4 +1,4 @@
-"""Front ends, one definition for training, extraction and export; and voice activity.
+"""Front ends, one definition for training, extraction and export; and voice activity detection.
 
 A front end is `FrontEnd(config)`, a module without weights from waveforms (batch, time) in [-1, 1] to features
 (batch, frames, bins); `base.FrontEndModule` and `config.FrontEndBase` state what it and its config promise.
@@ -35,7 +35,7 @@ FRONT_ENDS = Registry(
     },
     variants={
         **{name: {"name": "fbank", **fields} for name, fields in PRESETS.items()},
-        # its defaults are ReDimNet's
+        # the defaults of mel_spectrogram are those of ReDimNet
         "speechbrain": {
             "name": "mel_spectrogram",
             "fft_size": 400,

@@ -1,4 +1,4 @@
-"""The contract of a front end."""
+"""The base class of front ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spkver.features.config import FrontEndBase
 
 
 class FrontEndModule(nn.Module, ABC):
-    """Base of the front ends: `FrontEnd(config)`, without weights, and random in training alone, if at all."""
+    """Base class of front ends: `FrontEnd(config)`, without weights, deterministic outside training."""
 
     config: FrontEndBase
 

@@ -1,4 +1,4 @@
-"""The settings of the front ends; they are part of every model directory and feature pack."""
+"""Configs of the front ends; every model directory and feature pack contains one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Normalise = Literal["none", "mean", "mean_variance", "instance_norm"]
 
 
 class FrontEndBase(Component, ABC):
-    """Base of the front ends' configs."""
+    """Base class of front-end configs."""
 
     sample_rate: int = Field(16000, gt=0, description="Hz")
     bins: int = Field(80, gt=0)
@@ -41,7 +41,7 @@ class FrontEndBase(Component, ABC):
 
 
 class SpectralConfig(FrontEndBase):
-    """What filterbanks have in common: a band of frequencies, in frames."""
+    """Shared by filterbanks: frames and frequency band."""
 
     frame_length_ms: float = Field(25.0, gt=0)
     """of the window"""
@@ -57,7 +57,7 @@ class SpectralConfig(FrontEndBase):
     def _band(self) -> SpectralConfig:
         if not self.low_hz < self.high_hz <= self.sample_rate / 2:
             raise ValueError(
-                f"the band {self.low_hz:g} to {self.high_hz:g} Hz must rise and end by half the sample rate, "
+                f"the band {self.low_hz:g} to {self.high_hz:g} Hz must rise and not exceed half the sample rate, "
                 f"{self.sample_rate / 2:g} Hz (for 8 kHz, `preset: telephone`)"
             )
         if self.frame_shift_ms > self.frame_length_ms:
@@ -78,10 +78,10 @@ class SpectralConfig(FrontEndBase):
 
 
 class FrontEndConfig(SpectralConfig):
-    """Kaldi's filterbank. The defaults are what sherpa-onnx computes, so that exports match.
+    """Kaldi's filterbank. The defaults are those of sherpa-onnx, so that exports match.
 
-    `front_end: telephone`, or `front_end: {preset: telephone, bins: 40}`: a preset is a shorthand for the values of a
-    known front end; keys beside it win.
+    `front_end: telephone`, or `front_end: {preset: telephone, bins: 40}`: a preset sets the values of a
+    known front end; other keys override it.
     """
 
     name: Literal["fbank"] = "fbank"
@@ -121,7 +121,7 @@ class FrontEndConfig(SpectralConfig):
 
 
 def count_frames(samples: int, length: int, shift: int, *, snip_edges: bool) -> int:
-    """Kaldi's number of frames: those that fit (snip_edges), or one for every shift, mirrored at the ends."""
+    """Kaldi's number of frames: those that fit (snip_edges), or one per shift with mirrored ends."""
     if snip_edges:
         return max(0, 1 + (samples - length) // shift)
     return (samples + shift // 2) // shift

@@ -16,7 +16,7 @@ VARIANCE_FLOOR = {"mean_variance": 1e-10, "instance_norm": 1e-5}  # added to the
 
 
 class FrontEnd(FrontEndModule):
-    """Waveform to normalised log filterbank; no parameters, nothing random unless `dither` and training."""
+    """Waveform to normalised log filterbank; no parameters; random only with `dither` in training."""
 
     Config = FrontEndConfig
     config: FrontEndConfig
@@ -41,7 +41,7 @@ class FrontEnd(FrontEndModule):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, time) float in [-1, 1] to (batch, frames, bins) float32."""
-        # on a CPU a frame matrix that fits the cache is several times faster than one of the whole batch
+        # on a CPU, one utterance at a time fits the cache and is several times faster
         parts = waveform.split(1) if waveform.device.type == "cpu" else [waveform]
         with torch.autocast(waveform.device.type, enabled=False):
             features = [self.normalised(part) for part in parts]
@@ -55,7 +55,7 @@ class FrontEnd(FrontEndModule):
         return normalise(leave_out(self.log_mel(frames), silent), config.normalise)
 
     def fbank(self, waveform: Tensor) -> Tensor:
-        """The log filterbank as Kaldi computes it, digital silence included, not normalised."""
+        """The log filterbank as Kaldi computes it, including digital silence, not normalised."""
         return self.log_mel(self.cut(waveform.float() * self.config.scale))
 
     def log_mel(self, frames: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def cut_frames(waveform: Tensor, length: int, shift: int, *, snip_edges: bool) -
 
 
 def normalise(features: Tensor, how: str) -> Tensor:
-    """Subtract the mean over time of (..., frames, bins); all but `mean` divide by the deviation too."""
+    """Subtract the mean over time of (..., frames, bins); other methods also divide by the standard deviation."""
     if how == "none":
         return features
     centred = features - features.mean(dim=-2, keepdim=True)
@@ -110,9 +110,9 @@ def normalise(features: Tensor, how: str) -> Tensor:
 
 
 def normalise_again(features: Tensor, how: str) -> Tensor:
-    """Features of a pack, which have been normalised over the utterance, as those of the part that they are.
+    """Normalise a part of an utterance whose features were normalised over the whole utterance (as in a pack).
 
-    What `instance_norm` added to a small variance cannot be told any more: its scale stays that of the utterance.
+    The scaling of `instance_norm` cannot be undone exactly, so it stays that of the utterance.
     """
     return normalise(features, "mean" if how == "instance_norm" else how)
 
@@ -123,7 +123,7 @@ def mel_matrix(config: FrontEndConfig, fft_size: int) -> Tensor:
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     hz = torch.arange(fft_size // 2 + 1, dtype=torch.float64) * config.sample_rate / fft_size
     mel = (1127.0 * torch.log1p(hz / 700.0))[:, None]
-    # Kaldi leaves the Nyquist bin out; here it has no weight, as no band goes beyond it
+    # Kaldi excludes the Nyquist bin; here its weight is 0, because no band goes beyond it
     return torch.minimum((mel - left) / (centre - left), (right - mel) / (right - centre)).clamp_min(0.0)
 
 

@@ -1,7 +1,7 @@
-"""Front ends in operations that every runtime has, for export: frames gathered by index, the DFT a matrix product.
+"""Front ends for export, in operations that all runtimes have: framing by index, DFT as a matrix product.
 
-Traced at one length they are right at all: no number that depends on the samples is left in the graph. They hold all
-frames of a recording at once, 160 kB for each second at 16 kHz.
+A graph traced at one length is valid for all lengths: it contains no constant that depends on the length. All frames of
+a recording are in memory at once, 160 kB per second at 16 kHz.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ FLOOR = math.log(EPSILON)
 
 
 def graph(front_end: nn.Module) -> nn.Module:
-    """The same front end for export; one that has no spectrum stays what it is."""
+    """The same front end for export; one without a spectrum is returned as it is."""
     forms: dict[type[nn.Module], type[nn.Module]] = {FrontEnd: GraphFrontEnd, MelSpectrogram: GraphMelSpectrogram}
     form = forms.get(type(front_end))
     return front_end if form is None else form(front_end.config).eval()
 
 
 class FromKaldi(nn.Module):
-    """A network that takes Kaldi's filterbank as other programs compute it, with its digital silence and its mean.
+    """A network that takes Kaldi's filterbank as computed by other programs, including digital silence and mean.
 
-    Features that were normalised already are taken too.
+    Features that are already normalised are accepted too.
     """
 
     def __init__(self, network: nn.Module, how: str) -> None:
@@ -68,12 +68,12 @@ class GraphFrontEnd(FrontEnd):
         return waveform[:, index]
 
     def power(self, frames: Tensor) -> Tensor:
-        """Power spectrum (batch, frames, fft_size / 2 + 1) of frames under the window, which is in the matrix."""
+        """Power spectrum (batch, frames, fft_size / 2 + 1) of frames; the window is part of the DFT matrix."""
         return _power(frames, self.dft)
 
 
 class GraphMelSpectrogram(MelSpectrogram):
-    """The spectrograms of centred frames."""
+    """Mel spectrogram of centred frames."""
 
     dft: Tensor
 
@@ -97,14 +97,14 @@ class GraphMelSpectrogram(MelSpectrogram):
 
 
 def _index(frames: int, length: int, shift: int, device: torch.device) -> Tensor:
-    """(frames, length): the place of every sample of every frame."""
+    """(frames, length): index of every sample of every frame."""
     return (torch.arange(frames, device=device) * shift)[:, None] + torch.arange(length, device=device)
 
 
 def _dft(window: Tensor, size: int) -> Tensor:
-    """(length, 2 (size / 2 + 1)): cosines and then sines under a window."""
+    """(length, 2 (size / 2 + 1)): windowed cosines, then sines."""
     time, frequency = torch.arange(len(window)), torch.arange(size // 2 + 1)
-    # whole numbers until the last, so that the angles are exact
+    # integers as long as possible, so that the angles are exact
     angle = ((time[:, None] * frequency) % size).double() * (2 * math.pi / size)
     return (torch.cat([angle.cos(), angle.sin()], dim=1) * window.double()[:, None]).float()
 

@@ -1,7 +1,7 @@
-"""Log mel spectrograms by the short-time Fourier transform, as SpeechBrain, torchaudio and ReDimNet take them.
+"""Log mel spectrograms by the short-time Fourier transform, as in SpeechBrain, torchaudio and ReDimNet.
 
-Unlike Kaldi's (`fbank`): frames are centred on multiples of the shift, the window is periodic, pre-emphasis runs over
-the waveform and not in each frame, and filters are triangles over Hz.
+Unlike Kaldi's (`fbank`): frames are centred on multiples of the shift, the window is periodic, pre-emphasis is
+applied to the waveform instead of to each frame, and filters are triangles over Hz.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from spkver.features.fbank import normalise
 from spkver.features.silence import leave_out, silent_frames, with_neighbours
 
 PAD_MODES = {"reflect": "reflect", "zeros": "constant"}
-TOP_DB = 80.0  # decibels under the loudest value of an utterance where `decibel` cuts
+TOP_DB = 80.0  # `decibel` clips values this far below the maximum of an utterance
 
 
 class MelSpectrogramConfig(SpectralConfig):
-    """ReDimNet's (torchaudio's MelSpectrogram) by default; `front_end: speechbrain` is SpeechBrain's."""
+    """The defaults are ReDimNet's (torchaudio's MelSpectrogram); `front_end: speechbrain` is SpeechBrain's."""
 
     name: Literal["mel_spectrogram"] = "mel_spectrogram"
     fft_size: int = Field(512, gt=1)
@@ -31,14 +31,14 @@ class MelSpectrogramConfig(SpectralConfig):
     window: Literal["hamming", "hann"] = "hamming"
     """periodic"""
     preemphasis: float = Field(0.97, ge=0, le=1, description="of the waveform, in [-1, 1]")
-    unit_variance: bool = Field(False, description="the waveform is brought to mean 0 and variance 1 first")
+    unit_variance: bool = Field(False, description="normalise the waveform to mean 0 and variance 1 first")
     padding: Literal["reflect", "zeros"] = Field("reflect", description="at the ends, half an fft_size")
     filters: Literal["htk", "speechbrain"] = Field(
-        "htk", description="triangles between neighbouring centres; SpeechBrain's are as wide above as below"
+        "htk", description="htk: triangles between neighbouring centres; speechbrain: symmetric triangles"
     )
     logarithm: Literal["natural", "decibel", "none"] = Field(
         "natural",
-        description="ln(x + floor); 10 log10(max(x, floor)), at most 80 dB under the utterance's largest; or x",
+        description="natural: ln(x + floor); decibel: 10 log10(max(x, floor)), to 80 dB below the maximum; none: x",
     )
     floor: float = Field(1e-6, gt=0)
     """of the energies, see logarithm"""
@@ -54,12 +54,12 @@ class MelSpectrogramConfig(SpectralConfig):
         return samples // self.frame_shift + 1
 
     def samples(self, frames: int) -> int:
-        """The least number of samples that gives that many frames, and can be reflected at its ends."""
+        """The minimum number of samples that gives that many frames and allows reflection at the ends."""
         return max((frames - 1) * self.frame_shift, self.fft_size // 2 + 1, self.frame_length)
 
 
 class MelSpectrogram(FrontEndModule):
-    """Waveform to normalised log mel spectrogram; no parameters, nothing random."""
+    """Waveform to normalised log mel spectrogram; no parameters, deterministic."""
 
     Config = MelSpectrogramConfig
     config: MelSpectrogramConfig
@@ -89,7 +89,7 @@ class MelSpectrogram(FrontEndModule):
         return self._padded(waveform, config.frame_length).unfold(-1, config.frame_length, config.frame_shift)
 
     def _padded(self, waveform: Tensor, size: int) -> Tensor:
-        """(batch, time) with what lies before and after, so that frames of that size begin half a frame earlier."""
+        """(batch, time) padded at both ends, so that frames of that size start half a frame earlier."""
         before, after = size // 2, size - size // 2
         return F.pad(waveform[:, None], (before, after), PAD_MODES[self.config.padding])[:, 0]
 

@@ -1,4 +1,4 @@
-"""Voice activity by energy, by Kaldi's definition (ivector/voice-activity-detection.cc)."""
+"""Energy-based voice activity detection as in Kaldi (ivector/voice-activity-detection.cc)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ class EnergyVadConfig(Config):
     """The defaults are those of Kaldi's VoxCeleb recipe; energies are natural logarithms at int16 scale."""
 
     threshold: float = 5.5
-    mean_scale: float = Field(0.5, ge=0, description="times the recording's mean log energy, added to the threshold")
+    mean_scale: float = Field(
+        0.5, ge=0, description="this times the mean log energy of the recording is added to the threshold"
+    )
     context: int = Field(2, ge=0, description="frames on either side that vote on a frame")
-    proportion: float = Field(0.12, gt=0, lt=1, description="of the votes that makes a frame speech")
+    proportion: float = Field(0.12, gt=0, lt=1, description="minimum share of votes for speech")
     frame_length_ms: float = Field(25.0, gt=0)
     frame_shift_ms: float = Field(10.0, gt=0)
     snip_edges: bool = False
@@ -25,9 +27,9 @@ class EnergyVadConfig(Config):
 
 
 def energy_vad(waveform: np.ndarray | Tensor, sample_rate: int, config: EnergyVadConfig | None = None) -> np.ndarray:
-    """Which frames of a waveform (time,) in [-1, 1] are speech: bool (frames,), frames as the front end cuts them.
+    """Which frames of a waveform (time,) in [-1, 1] are speech: bool (frames,), with the frames of the front end.
 
-    A frame is speech when at least `proportion` of the frames around it have more energy than the threshold.
+    A frame is speech if at least `proportion` of the frames around it have more energy than the threshold.
     Raises ValueError for less than one frame.
     """
     config = config or EnergyVadConfig()
@@ -41,7 +43,7 @@ def energy_vad(waveform: np.ndarray | Tensor, sample_rate: int, config: EnergyVa
 
 
 def log_energy(waveform: np.ndarray | Tensor, sample_rate: int, config: EnergyVadConfig) -> np.ndarray:
-    """Log of every frame's sum of squares, its mean removed, before pre-emphasis and window: float64 (frames,)."""
+    """Log energy of every frame after mean removal, before pre-emphasis and window: float64 (frames,)."""
     length = int(sample_rate * config.frame_length_ms / 1000)
     shift = int(sample_rate * config.frame_shift_ms / 1000)
     samples = torch.as_tensor(waveform).double()[None] * config.scale

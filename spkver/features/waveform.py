@@ -1,4 +1,4 @@
-"""The waveform itself as features: for networks that begin with one (self-supervised encoders)."""
+"""The waveform as features, for networks that take waveforms (self-supervised encoders)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spkver.features.base import FrontEndModule
 from spkver.features.config import FrontEndBase
 from spkver.features.silence import leave_out, silent_frames
 
-PIECE_SECONDS = 0.02  # what the large encoders make one frame of
+PIECE_SECONDS = 0.02  # a frame of the self-supervised encoders
 
 
 class WaveformConfig(FrontEndBase):
@@ -22,15 +22,16 @@ class WaveformConfig(FrontEndBase):
     bins: Literal[1] = 1
     """one value per sample"""
     normalise: Literal["none", "mean_variance"] = Field(
-        "none", description="mean_variance: mean 0 and variance 1 over the utterance, as the large encoders take it"
+        "none",
+        description="mean_variance: mean 0 and variance 1 over the utterance, as large self-supervised encoders need",
     )
 
     def frames(self, samples: int) -> int:
-        """As many as there are samples."""
+        """The same number."""
         return samples
 
     def samples(self, frames: int) -> int:
-        """As many as there are frames."""
+        """The same number."""
         return frames
 
 
@@ -49,11 +50,11 @@ class Waveform(FrontEndModule):
         waveform = self._without_silence(waveform.float())
         if self.config.normalise == "mean_variance":
             variance, mean = torch.var_mean(waveform, dim=-1, keepdim=True, correction=0)
-            waveform = (waveform - mean) / (variance + 1e-7).sqrt()  # the published encoders' 1e-7
+            waveform = (waveform - mean) / (variance + 1e-7).sqrt()  # 1e-7 as in the published encoders
         return waveform[..., None]
 
     def _without_silence(self, waveform: Tensor) -> Tensor:
-        """Pieces of 20 ms without any signal do not count (see `silence`)."""
+        """Remove pieces of 20 ms without any signal (see `silence`)."""
         length = round(PIECE_SECONDS * self.config.sample_rate)
         whole = waveform.shape[1] // length * length
         if not whole:
