@@ -35,7 +35,7 @@ def reference(x, y, W, t, s=S, centres=1):
 
 
 def target_cosine(x, y, W):
-    return float(torch.stack([cosine(W[y_i], x_i) for x_i, y_i in zip(x.detach(), y.tolist())]).mean())
+    return float(torch.stack([cosine(W[y_i], x_i) for x_i, y_i in zip(x, y.tolist())]).mean().detach())
 
 
 # ---- value and gradient ----
