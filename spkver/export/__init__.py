@@ -1,6 +1,6 @@
-"""Models for other toolkits and runtimes: one file per form.
+"""Export models to other toolkits and runtimes: one file per format.
 
-A form is a class with its options beside it, as a `Component` whose name is the form's, and a line in this registry.
+A format is a class with its options beside it, as a `Component` of the same name, and a line in this registry.
 `spkver export MODEL OUT --to NAME` builds it from the options given and calls `write`.
 """
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class Export(Protocol):
-    """One form: `Form(config)`."""
+    """An export format: `Form(config)`."""
 
     def write(self, encoder: Encoder, path: StrPath) -> list[str]:
-        """Write an encoder (on the CPU, in evaluation), whole or not at all.
+        """Write an encoder (on the CPU, in evaluation mode) atomically.
 
-        Returns what the user should be told, in lines. Raises InputError for an encoder that the form cannot hold,
-        RunError where what was written does not give the encoder's embeddings.
+        Returns messages for the user, one per line. Raises InputError for an encoder that the format cannot represent;
+        RunError if the export does not reproduce the embeddings of the encoder.
         """
 
 

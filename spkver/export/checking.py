@@ -1,4 +1,4 @@
-"""Does what was exported give the encoder's embeddings? At the shortest length, around segments, and at long ones."""
+"""Compare the embeddings of an exported model with PyTorch, from the shortest input length to long ones."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from spkver.encoder import Encoder
 from spkver.errors import RunError
 from spkver.features import FrontEnd
 
-FRAMES = (1, 2, 3, 50, 99, 100, 101, 199, 203, 250)  # beyond the shortest
+FRAMES = (1, 2, 3, 50, 99, 100, 101, 199, 203, 250)  # more than the shortest
 SECONDS = (4.0, 10.01)
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """error: largest distance of two embeddings over the length of PyTorch's; cosine: the lowest of the two."""
+    """error: largest distance relative to the norm of the PyTorch embedding; cosine: the lowest cosine."""
 
     error: float
     cosine: float
@@ -27,16 +27,16 @@ class Agreement:
 
     def __str__(self) -> str:
         return (
-            f"against PyTorch at {self.lengths} lengths: largest error {self.error:.1e} of the embedding's length, "
+            f"against PyTorch at {self.lengths} lengths: largest relative error {self.error:.1e}, "
             f"lowest cosine {self.cosine:.7f}"
         )
 
 
 @torch.inference_mode()
 def agreement(encoder: Encoder, session: Any, kind: str) -> Agreement:
-    """Compare onnxruntime's embeddings with PyTorch's; kind: `features` or `waveform`, what the session takes.
+    """Compare onnxruntime's embeddings with PyTorch's; kind: input of the session, `features` or `waveform`.
 
-    Raises RunError where onnxruntime fails.
+    Raises RunError if onnxruntime fails.
     """
     errors, cosines = [], []
     name = session.get_inputs()[0].name
@@ -46,7 +46,7 @@ def agreement(encoder: Encoder, session: Any, kind: str) -> Agreement:
         given = waveform if kind == "waveform" else _as_others_compute(encoder.front_end, waveform)
         try:
             found = session.run(None, {name: given.numpy()})[0].astype(np.float64)
-        except Exception as error:  # its own classes, of which RuntimeError is not the base
+        except Exception as error:  # its own exception classes, not derived from RuntimeError
             reason = " ".join(str(error).split())[:300]
             raise RunError(
                 f"onnxruntime fails on a batch of {len(given)}, {features.shape[1]} frames: {reason}"
@@ -58,12 +58,12 @@ def agreement(encoder: Encoder, session: Any, kind: str) -> Agreement:
 
 
 def _as_others_compute(front_end: Any, waveform: torch.Tensor) -> torch.Tensor:
-    """The features that the exported network is fed: Kaldi's as they are, others as the front end gives them."""
+    """The input features of the exported network: plain Kaldi filterbank, or the output of any other front end."""
     return front_end.fbank(waveform) if isinstance(front_end, FrontEnd) else front_end(waveform)
 
 
 def waveforms(encoder: Encoder) -> Iterator[torch.Tensor]:
-    """Made voices (batch, time) of many lengths, one to three at a time; and with digital silence in them."""
+    """Synthetic voices (batch, time) of many lengths in batches of one to three, some with digital silence."""
     front_end, least = encoder.config.front_end, encoder.network.min_frames
     lengths = [front_end.samples(least + more) for more in (0, *FRAMES)]
     lengths += [round(seconds * front_end.sample_rate) for seconds in SECONDS]
@@ -79,7 +79,7 @@ def waveforms(encoder: Encoder) -> Iterator[torch.Tensor]:
 
 
 def voice(samples: int, sample_rate: int, seed: int) -> np.ndarray:
-    """Harmonics of a wandering pitch under a slow envelope, and noise: float32 (samples,) in [-1, 1]."""
+    """Harmonics of a varying pitch with a slow envelope, and noise: float32 (samples,) in [-1, 1]."""
     random = np.random.default_rng(seed)
     time = np.arange(samples) / sample_rate
     pitch = random.uniform(80, 250) * (1 + 0.1 * np.sin(2 * np.pi * random.uniform(1, 3) * time))

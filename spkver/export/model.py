@@ -1,4 +1,4 @@
-"""A model directory of another: with float16 weights, or with a chain of affine transforms behind it, or both."""
+"""Convert a model directory: float16 weights, a chain of affine transforms appended, or both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spkver.scoring.chain import read_chain
 
 
 class ModelExportConfig(Component):
-    """What the embeddings go through, and how the weights are kept (they are computed with in float32)."""
+    """A chain to apply to the embeddings, and the storage type of the weights (computation is in float32)."""
 
     name: Literal["model"] = "model"
     chain: str | None = Field(None, description="directory that `spkver transform fit` wrote, without the step length")
@@ -25,7 +25,7 @@ class ModelExportConfig(Component):
 
 
 class ModelExport:
-    """The same encoder, with the chain behind it as one affine layer."""
+    """The same encoder, with the chain appended as an affine layer."""
 
     Config = ModelExportConfig
 
@@ -36,15 +36,15 @@ class ModelExport:
         """Write the directory. Raises InputError for a chain that is not affine, or is of another model."""
         half = self.config.weights == "float16"
         if self.config.chain is None and not half:
-            raise InputError(f"{path}: nothing would change: give --chain or --half")
+            raise InputError(f"{path}: nothing to change; give --chain or --half")
         if Path(path).exists():
-            raise InputError(f"{path}: it is there already; give another name, or remove it")
+            raise InputError(f"{path}: exists already; remove it or choose another path")
         name, changes, made = encoder.config.model.name, [], encoder
         if self.config.chain is not None:
             made, what = projected(encoder, self.config.chain)
             changes.append(what)
         if half:
-            changes.append("weights kept in float16")
+            changes.append("weights in float16")
         title = name if made is encoder else f"{name}, projected"
         told = "; ".join(changes)
         made.save(path, f"# {title}\n\nThe model {encoder.model_id}, its {told}.\n", half=half)
@@ -52,12 +52,12 @@ class ModelExport:
 
 
 def projected(encoder: Encoder, path: str) -> tuple[Encoder, str]:
-    """The encoder with the chain behind it, and what that does to its embeddings, in words."""
+    """The encoder with the chain appended, and a description of the change."""
     chain = read_chain(path)
     if chain.model != encoder.model_id:
         raise InputError(
-            f"{path}: learnt on embeddings of the model '{chain.model}', this is "
-            f"'{encoder.model_id}'; learn it on embeddings of this one"
+            f"{path}: fitted on embeddings of the model '{chain.model}', but this is "
+            f"'{encoder.model_id}'; fit it on embeddings of this model"
         )
     matrix, offset = chain.affine(encoder.dim)
     model = ProjectedConfig(network=encoder.config.model, dim=len(offset))
@@ -69,4 +69,4 @@ def projected(encoder: Encoder, path: str) -> tuple[Encoder, str]:
         network.projection.weight.copy_(torch.from_numpy(matrix.T))
         network.projection.bias.copy_(torch.from_numpy(offset))
     steps = ", ".join(step.name for step in chain.steps)
-    return made, f"embeddings of {encoder.dim} values brought to {len(offset)} by {steps}"
+    return made, f"embeddings reduced from {encoder.dim} to {len(offset)} values by {steps}"

@@ -1,8 +1,8 @@
-"""ONNX: the network alone, features in, or with the front end inside, waveform in; batch and time vary.
+"""ONNX export: the network (input: features), or front end and network (input: waveform); batch and time vary.
 
-By PyTorch's exporter that traces (`dynamo=False`): it gives every network here at every length. The other one,
-torch.export, wants a least length for each network, above the shortest that the network takes. What was exported runs
-in onnxruntime before it is kept, at many lengths and batches, and its embeddings are compared with PyTorch's.
+Uses the tracing exporter of PyTorch (`dynamo=False`), which supports all networks here at all lengths; torch.export
+needs a minimum length above the shortest input. Before it is saved, the export is run in onnxruntime at many lengths
+and batch sizes, and its embeddings are compared with PyTorch's.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from spkver.files import StrPath, atomic_file, readable_size
 from spkver.runtime import ABOUT, session
 
 EXTRA = "export"
-OPSET = 17  # the first with layer norm
+OPSET = 17  # the first opset with layer norm
 INPUTS = {"features": "feats", "waveform": "waveform"}
 TOLERANCES = {"float32": 1e-3, "float16": 2e-2, "int8": 0.2}
-OUTPUT = "embs"  # the network's names are those of WeSpeaker's exports
+OUTPUT = "embs"  # input and output names as in WeSpeaker's exports
 
 
 class OnnxConfig(Component):
-    """What goes into the file."""
+    """Options of the ONNX export."""
 
     name: Literal["onnx"] = "onnx"
-    waveform: bool = Field(False, description="with the front end inside")
-    sherpa: bool = Field(False, description="refuse what sherpa-onnx would compute otherwise")
-    language: str = Field("unknown", min_length=1, description="what sherpa-onnx is told")
+    waveform: bool = Field(False, description="include the front end")
+    sherpa: bool = Field(False, description="fail if sherpa-onnx would compute other features")
+    language: str = Field("unknown", min_length=1, description="language in the metadata for sherpa-onnx")
     weights: Literal["float32", "float16", "int8"] = "float32"
     tolerance: float | None = Field(
-        None, gt=0, description="largest allowed error, relative to the embedding's length; by default as the weights"
+        None, gt=0, description="maximum error relative to the norm of the embedding; by default depends on the weights"
     )
 
 
 class OnnxExport:
-    """An .onnx file; its metadata hold the model's config, and what sherpa-onnx needs where it computes the same."""
+    """An .onnx file with the config of the model in its metadata, and those of sherpa-onnx if compatible."""
 
     Config = OnnxConfig
 
@@ -63,7 +63,7 @@ class OnnxExport:
         kind = "waveform" if config.waveform else "features"
         other = sherpa.difference(encoder.config.front_end) if kind == "features" else sherpa.WAVEFORM
         if config.sherpa and other:
-            raise InputError(f"{path}: not for sherpa-onnx: {other}")
+            raise InputError(f"{path}: not compatible with sherpa-onnx: {other}")
         model = WAYS[config.weights](trace(encoder, kind))
         about = {
             "version": __version__,
@@ -83,21 +83,21 @@ class OnnxExport:
         self._judge(path, found)
         with atomic_file(path) as part:
             part.write_bytes(data)
-        lines = [f"{path}: {kind} in, {config.weights} weights, {readable_size(len(data))}", str(found)]
+        lines = [f"{path}: input {kind}, {config.weights} weights, {readable_size(len(data))}", str(found)]
         if kind == "features":
-            lines.append(f"not for sherpa-onnx: {other}" if other else "with the metadata that sherpa-onnx needs")
+            lines.append(f"not compatible with sherpa-onnx: {other}" if other else "compatible with sherpa-onnx")
         return lines
 
     def _judge(self, path: StrPath, found: Agreement) -> None:
         tolerance = self.config.tolerance or TOLERANCES[self.config.weights]
         if not found.error <= tolerance:
             raise RunError(
-                f"{path}: not written: {found}, more than the tolerance {tolerance:g}; --tolerance allows a larger one"
+                f"{path}: not written: {found}, above the tolerance {tolerance:g}; set --tolerance to allow more"
             )
 
 
 def trace(encoder: Encoder, kind: str) -> Any:
-    """The onnx model of an encoder's network (kind `features`), or of all of it (`waveform`)."""
+    """The ONNX model of the network of an encoder (kind `features`), or of the whole encoder (`waveform`)."""
     example = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, (2, 3 * encoder.sample_rate))).float()
     if kind == "waveform":
         return trace_network(_Whole(graph(encoder.front_end), encoder.network).eval(), example, INPUTS[kind])
@@ -107,17 +107,17 @@ def trace(encoder: Encoder, kind: str) -> Any:
 
 
 def of_features(encoder: Encoder) -> nn.Module:
-    """The encoder's network, which takes features that other programs may compute."""
+    """The network of the encoder, which accepts features computed by other programs."""
     front_end = encoder.config.front_end
     return FromKaldi(encoder.network, front_end.normalise) if front_end.name == "fbank" else encoder.network
 
 
 def trace_network(network: nn.Module, example: Tensor, name: str = INPUTS["features"]) -> Any:
-    """The onnx model of a network in evaluation, traced on an input (batch, time, ...) of that name.
+    """The ONNX model of a network in evaluation mode, traced on an input (batch, time, ...) of that name.
 
-    Raises RunError for what has no form in ONNX.
+    Raises RunError for a network that cannot be exported.
     """
-    buffer: Any = io.BytesIO()  # torch's annotation knows of paths only
+    buffer: Any = io.BytesIO()  # torch's annotation allows paths only
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter(
             "ignore"
@@ -133,14 +133,14 @@ def trace_network(network: nn.Module, example: Tensor, name: str = INPUTS["featu
                 output_names=[OUTPUT],
                 dynamic_axes={name: {0: "batch", 1: "time"}, OUTPUT: {0: "batch"}},
             )
-        except RuntimeError as error:  # the base of the exporter's own
+        except RuntimeError as error:  # base class of the exporter's exceptions
             reason = " ".join(str(error).split())[:300]
             raise RunError(f"PyTorch cannot export this network: {reason}") from error
     return load_optional("onnx", EXTRA).load_model_from_string(buffer.getvalue())
 
 
 def in_onnxruntime(network: nn.Module, example: Tensor, weights: str = "float32") -> Callable[[Tensor], Tensor]:
-    """A network that onnxruntime computes, on the CPU and as many threads as PyTorch has."""
+    """Run a network with onnxruntime on the CPU, with the number of threads of PyTorch."""
     model = WAYS[weights](trace_network(network, example))
     run = session(model.SerializeToString(), torch.get_num_threads())
     return lambda features: torch.from_numpy(run.run(None, {INPUTS["features"]: features.numpy()})[0])

@@ -1,4 +1,4 @@
-"""What sherpa-onnx computes before the network, and the metadata without which it ends the process.
+"""The front end of sherpa-onnx, and the metadata that it needs (it exits without them).
 
 From sherpa-onnx's csrc/speaker-embedding-extractor*.cc and features.h, as of version 2.0.
 """
@@ -10,13 +10,13 @@ from typing import Any
 from spkver.encoder import Encoder
 from spkver.features.config import FrontEndBase
 
-WAVEFORM = "it takes features, not a waveform; leave --waveform out"
+WAVEFORM = "it takes features, not a waveform; omit --waveform"
 
-BELOW_NYQUIST_HZ = 400.0  # where its band ends
-SCALES = {32768.0: "0", 1.0: "1"}  # its normalize_samples, which keeps the waveform in [-1, 1]
-NORMALISATIONS = ("mean", "none")  # which the exported network does itself, after leaving out digital silence
+BELOW_NYQUIST_HZ = 400.0  # upper end of its band
+SCALES = {32768.0: "0", 1.0: "1"}  # its normalize_samples; 1 keeps the waveform in [-1, 1]
+NORMALISATIONS = ("mean", "none")  # done by the exported network, after removing digital silence
 
-# what it can compute, by field of the front end
+# supported values, by field of the front end
 POSSIBLE: dict[str, tuple[Any, ...]] = {
     "bins": (80,),
     "frame_length_ms": (25.0,),
@@ -32,21 +32,21 @@ POSSIBLE: dict[str, tuple[Any, ...]] = {
 
 
 def difference(front_end: FrontEndBase) -> str:
-    """The first field in which its front end is another than the model's, in words, or ""."""
+    """A description of the first field in which its front end differs from that of the model, or ""."""
     if front_end.name != "fbank":
-        return f"the model's front_end is {front_end.name}, it computes fbank"
+        return f"the model has front_end {front_end.name}, sherpa-onnx computes fbank"
     fields = dict(front_end)
     for name, values in {**POSSIBLE, "high_hz": (front_end.sample_rate / 2 - BELOW_NYQUIST_HZ,)}.items():
         if (own := fields[name]) not in values:
-            return f"the model's front_end.{name} is {own}, it computes {' or '.join(map(str, values))}"
+            return f"the model has front_end.{name} {own}, sherpa-onnx computes {' or '.join(map(str, values))}"
     return ""
 
 
 def metadata(encoder: Encoder, language: str) -> dict[str, str]:
-    """What it reads from the file. Its front end must be the model's: see `difference`."""
+    """The metadata that it reads. Its front end must match that of the model, see `difference`."""
     front_end = encoder.config.front_end
     return {
-        "framework": "wespeaker",  # of those that it knows, the one whose features go in as they are
+        "framework": "wespeaker",  # the framework whose features it passes to the network unchanged
         "language": language,
         "sample_rate": str(front_end.sample_rate),
         "output_dim": str(encoder.dim),

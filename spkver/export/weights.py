@@ -1,4 +1,4 @@
-"""Smaller weights in an ONNX file. What the front end holds stays as it is: its sums need the digits."""
+"""Smaller weights in an ONNX file. The front end stays in float32, because it needs the precision."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import numpy as np
 
 from spkver.errors import load_optional
 
-FRONT_END = "front_end"  # the module's name, which the exporter puts before those of its nodes and weights
-SMALLEST = 1024  # values; smaller tensors are biases and norms, which save nothing
+FRONT_END = "front_end"  # module name, the prefix of its nodes and weights in the export
+SMALLEST = 1024  # values; smaller tensors (biases, norms) save nothing
 HALF_MAX = float(np.finfo(np.float16).max)
 
 
 def half(model: Any) -> Any:
-    """Weights kept as float16 and computed with in float32: half the size, at the speed of float32."""
+    """Store weights as float16 and compute in float32: half the size, same speed."""
     onnx = load_optional("onnx", "export")
     kept = {name for node in model.graph.node if node.name.startswith(f"/{FRONT_END}/") for name in node.input}
     casts = []
@@ -40,9 +40,9 @@ def half(model: Any) -> Any:
 
 
 def int8(model: Any) -> Any:
-    """Convolutions and matrix products in 8-bit integers, inputs scaled as they come: a quarter of the size.
+    """Dynamic quantisation: convolutions and matrix products in 8-bit integers, a quarter of the size.
 
-    Unsigned weights with one scale each: the only ones for which onnxruntime has convolutions on a CPU.
+    Unsigned weights with one scale per tensor, the only kind with CPU convolutions in onnxruntime.
     """
     onnx = load_optional("onnx", "export")
     quantization = load_optional("onnxruntime.quantization", "export")
@@ -57,7 +57,7 @@ def int8(model: Any) -> Any:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """The quantiser prints and logs about every tensor that it leaves alone."""
+    """Suppress output of the quantiser about every skipped tensor."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

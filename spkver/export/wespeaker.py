@@ -1,4 +1,4 @@
-"""WeSpeaker's model folder: avg_model.pt and config.yaml, as `spkver import` reads it and WeSpeaker's tools load it."""
+"""A WeSpeaker model folder: avg_model.pt and config.yaml, for WeSpeaker and `spkver import`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Differences = list[str]
 
 
 class WeSpeakerConfig(Component):
-    """What goes into the folder."""
+    """Options of the WeSpeaker export."""
 
     name: Literal["wespeaker"] = "wespeaker"
-    any_front_end: bool = Field(False, description="write it though WeSpeaker will compute other features")
+    any_front_end: bool = Field(False, description="write even if WeSpeaker computes other features")
 
 
 class WeSpeakerExport:
-    """The network by its name there. It must be theirs in every field: nothing is approximated."""
+    """Writes a network that WeSpeaker has with identical settings; nothing is approximated."""
 
     Config = WeSpeakerConfig
 
@@ -37,9 +37,9 @@ class WeSpeakerExport:
         self.config = config
 
     def write(self, encoder: Encoder, path: StrPath) -> list[str]:
-        """Write the folder. Raises InputError naming in what the nearest network or the features differ."""
+        """Write the folder. Raises InputError naming the differences to the nearest network or to its features."""
         if Path(path).exists():
-            raise InputError(f"{path}: it is there already; give another name, or remove it")
+            raise InputError(f"{path}: exists already; remove it or choose another path")
         name, arguments, different = _nearest(encoder)
         if different:
             raise InputError(
@@ -52,12 +52,12 @@ class WeSpeakerExport:
         if other and not self.config.any_front_end:
             raise InputError(
                 f"{path}: WeSpeaker would compute other features: {'; '.join(other)}; train with `front_end: "
-                "wespeaker`, or give --any-front-end and compute the model's own where it is used"
+                "wespeaker`, or use --any-front-end and compute the features of the model yourself"
             )
         tensors = to_theirs(encoder.network.state_dict(), wespeaker.layout(NETWORKS[name]))
         config = {"model": name, "model_args": arguments, "dataset_args": dataset}
         with atomic_directory(path, holds=CONFIG) as folder:
-            with (folder / WEIGHTS[0]).open("wb") as stream:  # by its path torch does not say that the disk is full
+            with (folder / WEIGHTS[0]).open("wb") as stream:  # given a path, torch does not report a full disk
                 torch.save(tensors, stream)
             (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         said = [f"{path}: WeSpeaker's {name}, {len(tensors)} tensors"]
@@ -65,7 +65,7 @@ class WeSpeakerExport:
 
 
 def _nearest(encoder: Encoder) -> tuple[str, dict[str, Any], Differences]:
-    """The network of theirs that differs least: its name, its arguments, and in what it differs."""
+    """The WeSpeaker network with the fewest differences: name, arguments, differences."""
     own = encoder.config.model.model_dump()
     best: tuple[str, dict[str, Any], Differences] | None = None
     for name, network in NETWORKS.items():
@@ -84,7 +84,7 @@ def _nearest(encoder: Encoder) -> tuple[str, dict[str, Any], Differences]:
 
 
 def _arguments(encoder: Encoder, network: Network) -> Iterator[dict[str, Any]]:
-    """Their arguments of a network that may be ours, one for each of their poolings."""
+    """Candidate arguments of a WeSpeaker network, one set per pooling."""
     model = dict(encoder.config.model)
     bins = "feat_dim" if network.pooling else "acoustic_dim"
     arguments: dict[str, Any] = {bins: encoder.config.front_end.bins, "embed_dim": encoder.dim}

@@ -1,1 +1,1 @@
-"""Other toolkits' files."""
+"""Files and models of other toolkits."""

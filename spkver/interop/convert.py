@@ -1,4 +1,4 @@
-"""Embeddings between file formats, told apart by their names.
+"""Convert embeddings between file formats, which are recognised by file name.
 
 | name         | holds                                                                    | kept as                |
 |--------------|--------------------------------------------------------------------------|------------------------|
@@ -47,7 +47,7 @@ _BLOCK = 1 << 14  # vectors compared at a time
 
 @dataclass(frozen=True)
 class Converted:
-    """The embeddings, and the lowest cosine of one to what the file gives back; None where all come back whole."""
+    """The embeddings, and the lowest cosine between original and stored embeddings; None for lossless formats."""
 
     embeddings: Embeddings
     cosine: float | None
@@ -59,8 +59,8 @@ def convert(
     """Read embeddings in one format and write them in another.
 
     text: write Kaldi's text form (.ark and .scp only); dtype: float32, float16 or int8
-    per: one embedding for each `speaker` or `utterance` (of which there are windows): see `spkver.interop.means`
-    Raises InputError for what cannot be read or written.
+    per: average to one embedding per `speaker` or `utterance` (from windows): see `spkver.interop.means`
+    Raises InputError if the source cannot be read or the target format cannot hold the embeddings.
     """
     form = _form(target)  # before the work
     dtype = _dtype(target, form, text, dtype)
@@ -74,9 +74,9 @@ def convert(
 
 
 def read(path: StrPath, *, windows: bool = False) -> Embeddings:
-    """Read embeddings in the format that the file's name says.
+    """Read embeddings in the format given by the file name.
 
-    windows: take windows of recordings too; without it they are refused, for their ids are not one for each row.
+    windows: accept embeddings of windows, whose ids are not unique; otherwise they raise InputError
     """
     form = _form(path)
     with _named(path):
@@ -87,19 +87,19 @@ def read(path: StrPath, *, windows: bool = False) -> Embeddings:
             raise
     if embeddings.times is not None and not windows:
         raise InputError(
-            f"{path}: embeddings of windows; make one of each recording first, by spkver convert --per utterance"
+            f"{path}: embeddings of windows; average them per recording first with spkver convert --per utterance"
         )
     return embeddings
 
 
 def write(path: StrPath, embeddings: Embeddings, *, text: bool = False, dtype: str = "float32") -> None:
-    """Write embeddings in the format that the file's name says."""
+    """Write embeddings in the format given by the file name."""
     form = _form(path)
     _write(path, form, embeddings, _dtype(path, form, text, dtype))
 
 
 def lowest_cosine(embeddings: Embeddings, kept: Embeddings) -> float:
-    """The lowest cosine between the rows of two files; rows of length zero do not count."""
+    """The lowest cosine between corresponding rows; rows of norm zero are ignored."""
     lowest = 1.0
     for start in range(0, len(embeddings), _BLOCK):
         one, other = (side.vectors[start : start + _BLOCK].astype(np.float64) for side in (embeddings, kept))
@@ -113,7 +113,7 @@ def _form(path: StrPath) -> Form:
     suffix = Path(path).suffix
     if suffix not in FORMS:
         *most, last = FORMS
-        raise InputError(f"{path}: the format is told by the name: use {', '.join(most)} or {last}")
+        raise InputError(f"{path}: unknown format; use a name ending in {', '.join(most)} or {last}")
     return FORMS[suffix]
 
 

@@ -1,4 +1,4 @@
-"""What a file format of embeddings offers to `spkver.interop.convert`, and what several of them share."""
+"""The interface of embedding file formats for `spkver.interop.convert`, and shared helpers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spkver.embeddings import DTYPES, Embeddings, pack_vectors, unpack_vectors
 from spkver.errors import InputError
 from spkver.files import StrPath
 
-# what np.load raises for files that are not NumPy's, or damaged
+# exceptions of np.load for files of other formats, or damaged
 NUMPY_ERRORS = (
     *(OSError, ValueError, EOFError, TypeError, AttributeError, MemoryError, OverflowError, RuntimeError),
     *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, struct.error),
@@ -28,7 +28,7 @@ NUMPY_ERRORS = (
 class Form:
     """read(path), and write(path, embeddings, dtype); errors are InputErrors, which need not name the file.
 
-    dtypes: what vectors can be kept as; times: whether it holds windows; exact: float32 comes back as it was
+    dtypes: storage types; times: whether windows are supported; exact: whether float32 is lossless
     """
 
     read: Callable[[StrPath], Embeddings]
@@ -39,7 +39,7 @@ class Form:
 
 
 def to_arrays(embeddings: Embeddings, dtype: str) -> dict[str, np.ndarray]:
-    """The numbers: `vectors`, with `scales` where they are int8, and `times` of windows."""
+    """The arrays `vectors`, `scales` (int8 only) and `times` (windows only)."""
     vectors, scales = pack_vectors(np.ascontiguousarray(embeddings.vectors), dtype)
     arrays = {"vectors": vectors, "scales": scales, "times": embeddings.times}
     return {name: array for name, array in arrays.items() if array is not None}
@@ -48,7 +48,7 @@ def to_arrays(embeddings: Embeddings, dtype: str) -> dict[str, np.ndarray]:
 def from_arrays(
     arrays: Mapping[str, np.ndarray], ids: list[str], speakers: list[str] | None, about: Mapping[str, Any]
 ) -> Embeddings:
-    """Embeddings of what `to_arrays` and `about_model` made. Raises InputError for what does not fit together."""
+    """Embeddings from the output of `to_arrays` and `about_model`. Raises InputError for inconsistent arrays."""
     vectors, scales, times = (arrays.get(name) for name in ("vectors", "scales", "times"))
     if vectors is None or vectors.dtype.kind not in "fi" or vectors.ndim != 2:
         raise InputError("no matrix of numbers 'vectors' in it")
@@ -67,5 +67,5 @@ def from_arrays(
 
 
 def about_model(embeddings: Embeddings) -> dict[str, str]:
-    """The model's hash and its front end, as text."""
+    """The hash of the model and its front end, as text."""
     return {"model": embeddings.model, "front_end": json.dumps(embeddings.front_end)}

@@ -35,9 +35,9 @@ hdf5.main(*sys.argv[2:])
 
 
 def read(path: StrPath) -> Embeddings:
-    """Read an HDF5 file, in a process of its own: over a damaged one HDF5 crashes, or never ends.
+    """Read an HDF5 file in a separate process, because HDF5 may crash or hang on a damaged file.
 
-    What lies outside the file is not followed.
+    Links to other files are not followed.
     """
     load_optional("h5py", "hdf5")
     try:
@@ -58,9 +58,9 @@ def read(path: StrPath) -> Embeddings:
 
 
 def main(path: str, seconds: str) -> None:
-    """The other process: the embeddings as npz to standard output, or why there are none to standard error."""
+    """Child process: write the embeddings as npz to standard output, or an error to standard error."""
     if hasattr(signal, "alarm"):
-        signal.alarm(int(seconds))  # should the one that waits be killed
+        signal.alarm(int(seconds))  # in case the parent is killed
     try:
         embeddings = _read(path)
     except InputError as error:
@@ -96,13 +96,13 @@ def write(path: StrPath, embeddings: Embeddings, dtype: str) -> None:
             if values is not None:
                 try:
                     file.create_dataset(name, data=values, shape=(len(values),), dtype=h5py.string_dtype())
-                except ValueError as error:  # HDF5 ends a text at its first NUL
+                except ValueError as error:  # HDF5 strings end at the first NUL
                     raise InputError(f"HDF5 cannot hold one of the {name} ({error})") from error
         file.attrs.update(about_model(embeddings))
 
 
 def _dataset(h5py: Any, file: Any, name: str) -> Any:
-    """A dataset whose values are in the file. Raises InputError for links and for sizes that cannot be true."""
+    """A dataset stored in the file itself. Raises InputError for links and impossible sizes."""
     link = file.get(name, getlink=True)
     found = file[name] if isinstance(link, h5py.HardLink) else None
     if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:

@@ -32,9 +32,9 @@ Data = mmap.mmap | bytes
 
 
 def read_ark(path: StrPath) -> Iterator[tuple[str, np.ndarray]]:
-    """The keys and vectors (float32 or float64) of an ark file, one after the other.
+    """Iterate over keys and vectors (float32 or float64) of an ark file.
 
-    Raises InputError naming the file and the offset of what is truncated or not a vector.
+    Raises InputError naming file and offset, if an entry is truncated or not a vector.
     """
     data = _map(path)
     at = 0
@@ -49,9 +49,9 @@ def read_ark(path: StrPath) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def read_scp(path: StrPath) -> Iterator[tuple[str, np.ndarray]]:
-    """The keys and vectors that an scp file points to, in its order.
+    """Iterate over keys and vectors of an scp file, in its order.
 
-    Paths are taken from the current directory, as Kaldi does, or else from the scp file's own directory.
+    Paths are relative to the current directory, as in Kaldi, or else to the directory of the scp file.
     Raises InputError naming the file and line, or the ark file and the offset.
     """
     columns = lists.read_columns(path, ["key", "place"], rest=True)
@@ -82,7 +82,7 @@ def write_ark(
         with open(parts[-1], "wb") as stream:
             for key, vector in zip(keys, vectors, strict=True):
                 if not key or re.search(r"\s", key):
-                    raise InputError(f"the id '{key}' holds a blank or nothing: an ark file cannot have it as a key")
+                    raise InputError(f"the id '{key}' is empty or contains a blank, which an ark file does not allow")
                 stream.write(f"{key} ".encode())
                 offsets.append(stream.tell())
                 stream.write(encode(vector))
@@ -124,7 +124,7 @@ def _parse_binary(data: Data, at: int) -> tuple[np.ndarray, int]:
 
 
 def _parse_text(data: Data, at: int) -> tuple[np.ndarray, int]:
-    # the start alone is looked at first, for a wrong offset into a large file need not search it all
+    # check the start first, so that a wrong offset into a large file does not search all of it
     opening = re.match(rb"[ \t]*\[", data[at : at + 64])
     if opening is None:
         raise ValueError(f"expected a vector, found {bytes(data[at : at + 12])!r}")

@@ -1,4 +1,4 @@
-"""One embedding for each speaker, or for each recording of which there are windows."""
+"""Average embeddings per speaker, or the windows of a recording."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ PER = ("utterance", "speaker")
 
 
 def means(embeddings: Embeddings, per: str) -> Embeddings:
-    """Means of length-normalised embeddings, as scoring averages those of an enrolment; in the order of first rows.
+    """Means of length-normalised embeddings, as for enrolment in scoring; in order of first occurrence.
 
-    per: `utterance`: all windows of an id; `speaker`: all rows of a speaker, who becomes the id.
-    Raises InputError for a row whose speaker is not known, and for vectors of length zero.
+    per: `utterance`: average all windows of an id; `speaker`: all rows of a speaker, whose name becomes the id
+    Raises InputError for a row of unknown speaker, and for vectors of norm zero.
     """
     names = embeddings.ids if per == "utterance" else embeddings.speakers
     if names is None or not all(names):
         unknown = embeddings.ids[0] if names is None else embeddings.ids[names.index("")]
-        raise InputError(f"the speaker of '{unknown}' is not known: no mean per speaker")
+        raise InputError(f"the speaker of '{unknown}' is unknown; cannot average per speaker")
     groups = pa.array(names, pa.string()).dictionary_encode()
     codes = groups.indices.to_numpy()
     order = np.argsort(codes, kind="stable")

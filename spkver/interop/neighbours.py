@@ -1,4 +1,4 @@
-"""A nearest-neighbour index (FAISS): the file, and beside it NAME.jsonl that says which row is whose.
+"""A nearest-neighbour index (FAISS): the index file, and NAME.jsonl beside it with the id of each row.
 
 The index holds vectors of length 1 and searches by inner product, so what it finds is the nearest by cosine, without
 approximation. NAME.jsonl is a header line `{"spkver": ...}` and one line per row, `{"id", "speaker", "length"}`;
@@ -24,7 +24,7 @@ _BLOCK = 1 << 14  # vectors at a time
 
 
 def read(path: StrPath) -> Embeddings:
-    """Read an index and whose its rows are. Raises InputError for an index that cannot give its vectors back."""
+    """Read an index and the ids of its rows. Raises InputError if the index cannot reconstruct its vectors."""
     faiss = load_optional("faiss", "faiss")
     about: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
@@ -57,7 +57,7 @@ def read(path: StrPath) -> Embeddings:
 
 
 def write(path: StrPath, embeddings: Embeddings, dtype: str) -> None:
-    """Write an index and whose its rows are. Raises InputError for a vector of length zero, which has no direction."""
+    """Write an index and the ids of its rows. Raises InputError for a vector of norm zero."""
     faiss = load_optional("faiss", "faiss")
     if not len(embeddings):
         raise InputError("there are no embeddings to index")

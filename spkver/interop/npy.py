@@ -1,4 +1,4 @@
-"""NumPy's npy: vectors; a text file of the same name with `.ids` holds one id a line, in the order of the rows."""
+"""NumPy npy: vectors; a text file of the same name with `.ids` has one id per line, in row order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read(path: StrPath) -> Embeddings:
 def write(path: StrPath, embeddings: Embeddings, dtype: str) -> None:
     """Write an npy file and its ids."""
     if any("\n" in name or not name.strip() for name in embeddings.ids):
-        raise InputError("an id is empty or holds a line end: write .npz or .parquet")
+        raise InputError("an id is empty or contains a newline; write .npz or .parquet")
     with atomic_files(path, Path(path).with_suffix(".ids")) as (vectors, ids):
         with open(vectors, "wb") as stream:
             np.save(stream, pack_vectors(embeddings.vectors, dtype)[0])

@@ -35,7 +35,7 @@ def write(path: StrPath, embeddings: Embeddings, dtype: str) -> None:
 
 
 def dump(stream: IO[bytes], embeddings: Embeddings, dtype: str) -> None:
-    """Write what an npz file holds to an open file."""
+    """Write the content of an npz file to an open file."""
     arrays: dict[str, Any] = to_arrays(embeddings, dtype)
     arrays["ids"] = np.array(embeddings.ids, np.str_)
     arrays |= {name: np.array(text) for name, text in about_model(embeddings).items()}

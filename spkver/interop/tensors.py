@@ -25,7 +25,7 @@ def read(path: StrPath) -> Embeddings:
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"not a safetensors file of embeddings ({error})") from error
     if "ids" not in arrays:
-        raise InputError("no tensor 'ids' in it, so whose the vectors are is not known")
+        raise InputError("no tensor 'ids'")
     speakers = _texts(arrays, "speakers") if "speakers" in arrays else None
     return from_arrays(arrays, _texts(arrays, "ids"), speakers, about)
 

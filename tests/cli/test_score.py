@@ -45,7 +45,7 @@ def test_bad_input_is_one_line_and_leaves_no_file(spkver, scored_corpus):
     done = spkver("score", *arguments, "--test", scored_corpus / "other.parquet", code=2)
     assert "two models" in done.stderr
     done = spkver("score", scored_corpus / "trials", scored_corpus / "trials", out, code=2)
-    assert "the format is told by the name" in done.stderr
+    assert "unknown format; use a name ending in" in done.stderr
     assert not out.exists()
 
 

@@ -60,7 +60,7 @@ def test_its_embeddings_are_the_chains(name, steps, tmp_path):
     waveforms = [np.random.default_rng(row).normal(0, 0.1, 4000).astype(np.float32) for row in range(3)]
     plain = Embeddings([f"u{row}" for row in range(3)], encoder.embed(waveforms), None, encoder.model_id)
     expected, found = chain(plain).vectors, reduced.embed(waveforms)
-    assert reduced.dim == found.shape[1] == expected.shape[1] and f"6 values brought to {reduced.dim} by" in said
+    assert reduced.dim == found.shape[1] == expected.shape[1] and f"6 to {reduced.dim} values by" in said
     assert np.abs(found - expected).max() <= 1e-5 * np.linalg.norm(expected, axis=1).max()
     assert encoder.model_id in (tmp_path / "out" / "card.md").read_text() and reduced.model_id != encoder.model_id
 
@@ -74,13 +74,13 @@ def test_what_is_refused(tmp_path):
     (tmp_path / "full").mkdir()
     for chain, out, said in [
         ("long", "out", "the step 'length' is not affine"),
-        ("others", "out", f"learnt on embeddings of the model '{other.model_id}', this is '{encoder.model_id}'"),
+        ("others", "out", f"fitted on embeddings of the model '{other.model_id}', but this is '{encoder.model_id}'"),
         ("nowhere", "out", r"does not hold chain\.safetensors"),
-        ("good", "full", "it is there already"),
+        ("good", "full", "exists already"),
     ]:
         with pytest.raises(InputError, match=said):
             export(encoder, tmp_path / out, chain=str(tmp_path / chain))
-    with pytest.raises(InputError, match="nothing would change: give --chain or --half"):
+    with pytest.raises(InputError, match="nothing to change; give --chain or --half"):
         export(encoder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -90,7 +90,7 @@ def test_half_the_size(tmp_path):
     (said,) = export(encoder, tmp_path / "half", weights="float16")
     halved = load_model(tmp_path / "half")
     kept, full = ((tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "model"))
-    assert kept < 0.65 * full and said.endswith("weights kept in float16")  # small as it is, much of it is names
+    assert kept < 0.65 * full and said.endswith("weights in float16")  # small as it is, much of it is names
     assert {tensor.dtype for tensor in halved.network.state_dict().values()} <= {torch.float32, torch.int64}
     waveform = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
     one, other = encoder.embed(waveform), halved.embed(waveform)
@@ -108,5 +108,5 @@ def test_by_the_command(tmp_path):
     done = CliRunner().invoke(
         command, [*paths[:2], "--to", "model", "--chain", paths[2], "--half"], catch_exceptions=False
     )
-    assert done.exit_code == 0 and "6 values brought to 2 by pca; weights kept in float16" in done.output
+    assert done.exit_code == 0 and "6 to 2 values by pca; weights in float16" in done.output
     assert load_model(tmp_path / "out").dim == 2

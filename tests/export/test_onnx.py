@@ -175,7 +175,7 @@ def test_the_command(tmp_path, monkeypatch):
     path = tmp_path / "x.onnx"
     encoder = made()
     said = export(encoder, path)
-    assert "x.onnx: features in" in said[0] and "against PyTorch at 14 lengths: largest error" in said[1]
+    assert "x.onnx: input features" in said[0] and "against PyTorch at 14 lengths: largest relative error" in said[1]
     assert "sherpa-onnx needs" in said[2]
     file = onnx.load(path)
     about = {pair.key: pair.value for pair in file.metadata_props}
@@ -213,7 +213,7 @@ def test_smaller_weights(tmp_path, weights, share, cosine, monkeypatch):
 
 def test_what_disagrees_is_not_written(tmp_path, monkeypatch):
     short(monkeypatch, ())
-    with pytest.raises(RunError, match=r"x\.onnx: not written: .*largest error.*more than the tolerance 1e-12"):
+    with pytest.raises(RunError, match=r"x\.onnx: not written: .*largest relative error.*above the tolerance 1e-12"):
         export(made(), tmp_path / "x.onnx", tolerance=1e-12)
     assert not list(tmp_path.iterdir())
 
@@ -222,19 +222,19 @@ def test_what_disagrees_is_not_written(tmp_path, monkeypatch):
 def test_an_error_that_is_no_number_is_too_large(error):
     form = OnnxExport(validate(OnnxExport.Config, {}))
     form._judge("x.onnx", Agreement(1e-3, 1.0, 3))
-    with pytest.raises(RunError, match=r"more than the tolerance 0\.001"):
+    with pytest.raises(RunError, match=r"above the tolerance 0\.001"):
         form._judge("x.onnx", Agreement(error, 1.0, 3))
 
 
 @pytest.mark.parametrize(
     ("front_end", "said"),
     [
-        ({"window": "hamming"}, "front_end.window is hamming, it computes povey"),
-        ({"high_hz": 8000}, "front_end.high_hz is 8000.0, it computes 7600.0"),
-        ("telephone", "front_end.bins is 64, it computes 80"),
-        ({"normalise": "mean_variance"}, "front_end.normalise is mean_variance, it computes mean or none"),
-        ("speechbrain", "front_end is mel_spectrogram, it computes fbank"),
-        ({"scale": 2}, "front_end.scale is 2.0, it computes 32768.0 or 1.0"),
+        ({"window": "hamming"}, "front_end.window hamming, sherpa-onnx computes povey"),
+        ({"high_hz": 8000}, "front_end.high_hz 8000.0, sherpa-onnx computes 7600.0"),
+        ("telephone", "front_end.bins 64, sherpa-onnx computes 80"),
+        ({"normalise": "mean_variance"}, "front_end.normalise mean_variance, sherpa-onnx computes mean or none"),
+        ("speechbrain", "front_end mel_spectrogram, sherpa-onnx computes fbank"),
+        ({"scale": 2}, "front_end.scale 2.0, sherpa-onnx computes 32768.0 or 1.0"),
     ],
 )
 def test_front_ends_that_sherpa_does_not_compute(tmp_path, front_end, said, monkeypatch):

@@ -93,7 +93,7 @@ def test_bad_ark(tmp_path, content, message):
 def test_unknown_formats(tmp_path, embeddings):
     write_embeddings(tmp_path / "e.parquet", embeddings)
     for source, target in [("e.txt", "e.npz"), ("e.parquet", "e"), ("e.parquet", "e.h4")]:
-        with pytest.raises(InputError, match=r"use \.parquet, \.npz, .*\.ark or \.scp"):
+        with pytest.raises(InputError, match=r"use a name ending in \.parquet, \.npz, .*\.ark or \.scp"):
             convert(tmp_path / source, tmp_path / target)
 
 

@@ -70,7 +70,7 @@ def test_everything_comes_back(folder, name, given_embeddings):
         assert found.times is None
     else:
         np.testing.assert_array_equal(found.times, given_embeddings.times)
-        with pytest.raises(InputError, match="windows; make one of each recording"):
+        with pytest.raises(InputError, match="windows; average them per recording"):
             read(path)
     if FORMS[path.suffix].exact:
         np.testing.assert_array_equal(found.vectors, given_embeddings.vectors)
@@ -155,9 +155,9 @@ def test_means_are_of_unit_vectors():
     units = one.vectors / np.linalg.norm(one.vectors, axis=1, keepdims=True)
     assert found.ids == found.speakers == ["p", "q"] and found.model == "abc"
     np.testing.assert_allclose(found.vectors, [units[[0, 2, 5]].mean(0), units[[1, 3, 4]].mean(0)], rtol=1e-5)
-    with pytest.raises(InputError, match="the speaker of 'u0' is not known"):
+    with pytest.raises(InputError, match="the speaker of 'u0' is unknown"):
         means(made(), "speaker")
-    with pytest.raises(InputError, match="the speaker of 'u2' is not known"):
+    with pytest.raises(InputError, match="the speaker of 'u2' is unknown"):
         means(made(speakers=["p", "q", "", "p", "q", "r"]), "speaker")
 
 

@@ -148,6 +148,6 @@ def test_bad_scp(tmp_path, line, message):
 
 
 def test_a_key_with_a_blank_is_not_written(tmp_path):
-    with pytest.raises(InputError, match="'a b' holds a blank"):
+    with pytest.raises(InputError, match="'a b' is empty or contains a blank"):
         write_ark(tmp_path / "x.ark", ["a b"], VECTORS[:1])
     assert not (tmp_path / "x.ark").exists()

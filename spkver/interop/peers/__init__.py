@@ -57,11 +57,11 @@ def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, fron
     """
     path = Path(source)
     if not path.exists():
-        raise InputError(f"{path}: there is no such file or directory")
+        raise InputError(f"{path}: no such file or directory")
     chain = Path(f"{out}-mean")
     for target in (Path(out), chain):
         if target.exists():
-            raise InputError(f"{target}: it is there already; give another name, or remove it")
+            raise InputError(f"{target}: exists already; remove it or choose another path")
     name = toolkit or guess(path)
     found = _read(name, path)
     config = {"front_end": _front_end(found, toolkit, front_end), "model": found.model}
@@ -71,7 +71,7 @@ def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, fron
     state, dropped = to_ours(found, encoder.network)
     if dropped:
         names = [*dropped[:3], "..."] if len(dropped) > 3 else dropped
-        said.append(f"left out, of training alone: {', '.join(names)} ({len(dropped)} in all)")
+        said.append(f"left out, used in training only: {', '.join(names)} ({len(dropped)} in all)")
     encoder.network.load_state_dict(state)
     card = CARD.format(
         model=encoder.config.model.name,
@@ -88,7 +88,7 @@ def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, fron
     encoder.save(out, card)
     if found.mean is not None:
         write_chain(chain, Chain((Step("centre", found.mean),), encoder.model_id))
-        said.append(f"{chain}: the mean of its training embeddings, to be subtracted by --chain")
+        said.append(f"{chain}: the mean of the training embeddings; subtract it with --chain")
     return said
 
 
@@ -99,7 +99,7 @@ def _front_end(found: Found, toolkit: str | None, named: str | None) -> dict[str
     possible = [name for name, own in found.front_ends.items() if toolkit in (None, own)]
     if len(possible) > 1 and named is None:
         raise InputError(
-            f"{found.file}: {found.about}: the file does not say with which front end it was trained; "
+            f"{found.file}: {found.about}: the file does not name the front end of the training; "
             f"name it with --front-end: {', '.join(possible)}"
         )
     return found.front_end

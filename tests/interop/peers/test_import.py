@@ -273,7 +273,7 @@ def test_what_is_no_model(tmp_path):
 def test_what_is_there_is_left_alone(folder, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("all of it")
-    with pytest.raises(InputError, match="mine: it is there already"):
+    with pytest.raises(InputError, match="mine: exists already"):
         import_model(folder, tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "all of it"
 
