@@ -414,7 +414,7 @@ def test_half_precision_is_close(network, precision):
     cosines = (close * exact).sum(axis=1) / np.linalg.norm(close, axis=1) / np.linalg.norm(exact, axis=1)
     assert cosines.min() > 0.999
     assert np.array_equal(encoder.computing_in("fp32").embed_batch(waveforms), exact)
-    with pytest.raises(InputError, match="precision 'fp8': one of fp32, bf16, fp16"):
+    with pytest.raises(InputError, match="unknown precision 'fp8'; known: fp32, bf16, fp16"):
         encoder.computing_in("fp8")
 
 

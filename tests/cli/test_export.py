@@ -15,7 +15,7 @@ def test_export_and_use(spkver, tmp_path):
     model = {"name": "xvector", "channels": 8, "pooled_channels": 8, "dim": 6}
     Encoder(validate(EncoderConfig, {"model": model})).eval().save(tmp_path / "model")
     done = spkver("export", tmp_path / "model", tmp_path / "x.onnx", "--int8")
-    assert "lowest cosine" in done.stdout and "sherpa-onnx needs" in done.stdout
+    assert "lowest cosine" in done.stdout and "compatible with sherpa-onnx" in done.stdout
     assert "give the model directory" in spkver("export", tmp_path / "x.onnx", tmp_path / "y.onnx", code=2).stderr
     assert "use a name that ends in .onnx" in spkver("export", tmp_path / "model", tmp_path / "y", code=2).stderr
     for words, said in (

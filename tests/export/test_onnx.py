@@ -176,7 +176,7 @@ def test_the_command(tmp_path, monkeypatch):
     encoder = made()
     said = export(encoder, path)
     assert "x.onnx: input features" in said[0] and "against PyTorch at 14 lengths: largest relative error" in said[1]
-    assert "sherpa-onnx needs" in said[2]
+    assert "compatible with sherpa-onnx" in said[2]
     file = onnx.load(path)
     about = {pair.key: pair.value for pair in file.metadata_props}
     assert about.pop("comment") and about.pop("url") == ""
