@@ -1,11 +1,12 @@
-"""Data directories in Kaldi's form: wav.scp, segments, utt2spk, spk2gender, utt2dur, utt2session; of stereo telephone
-calls with a speaker on each channel, reco2file_and_channel.
+"""Data directories in Kaldi's format: wav.scp, segments, utt2spk, spk2gender, utt2dur, utt2session, and
+reco2file_and_channel for telephone calls with one speaker per channel.
 
-A data directory is one Arrow table in memory, one row per utterance, read and joined by column: a million utterances
-take seconds (tests/benchmarks/datadir.py). Paths in wav.scp are relative to the current directory, as Kaldi has it.
+In memory, a data directory is one Arrow table with one row per utterance. It is read and joined by column, so a million
+utterances take seconds (tests/benchmarks/datadir.py). Paths in wav.scp are relative to the current directory, as in
+Kaldi.
 
-Ids of utterances, speakers, sessions are words: UTF-8 without blanks and control characters of any script, since other
-tools split lines at those. Nothing more is asked of them, since no id is ever used as the name of a file.
+Ids of utterances, speakers and sessions are UTF-8 without blanks or control characters, because other tools split lines
+there. There is no other rule, because ids are never used as file names.
 """
 
 from spkver.datadir.choose import cut, join, prefixed, split, subset

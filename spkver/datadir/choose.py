@@ -1,4 +1,4 @@
-"""Data directories made of others: parts of one, several in one."""
+"""Split, join, reduce and cut data directories."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def split(
     named: Iterable[str] | None = None,
     seed: int = 0,
 ) -> tuple[DataDir, DataDir]:
-    """Two parts with no speaker in common: (the rest, the chosen speakers).
+    """Split into two parts without a common speaker: (the rest, the chosen speakers).
 
-    Exactly one of `speakers` (how many), `share` (of the speakers, between 0 and 1) and `named` (which) chooses.
+    Give exactly one of `speakers` (a number), `share` (of the speakers, between 0 and 1) and `named` (a list).
     The same seed chooses the same speakers. Raises InputError if either part would be empty.
     """
     if sum(choice is not None for choice in (speakers, share, named)) != 1:
-        raise InputError("give one of: a number of speakers, a share of them, a list of them")
+        raise InputError("give exactly one of: a number of speakers, a share of the speakers, a list of speakers")
     everyone = _speakers(data)
     if named is not None:
         chosen = sorted(set(named))
         if unknown := sorted(set(chosen) - set(everyone)):
-            raise InputError(f"speaker {unknown[0]!r} of the list has no utterances here")
+            raise InputError(f"speaker {unknown[0]!r} of the list is not in the data directory")
     else:
         count = speakers if speakers is not None else round(float(share or 0) * len(everyone))
         chosen = _draw(everyone, count, "speakers", seed)
@@ -43,13 +43,13 @@ def split(
 
 
 def join(parts: Sequence[DataDir]) -> DataDir:
-    """All utterances of several data directories; what only some of them know of their utterances is null in others.
+    """Join data directories. A column that only some of them have is null for the utterances of the others.
 
-    A speaker's id means the same person in all of them. Raises InputError for an utterance id that is in two of them,
-    and for a recording's id that stands for two paths.
+    Equal speaker ids are the same speaker. Raises InputError for an utterance id that occurs twice, and for a recording
+    id with two paths.
     """
     table = pa.concat_tables([part.table for part in parts], promote_options="default").combine_chunks()
-    if "start" in table.column_names:  # a whole recording is a segment of its own here
+    if "start" in table.column_names:  # a whole recording becomes a segment
         start = table.schema.get_field_index("start")
         table = table.set_column(start, "start", pc.fill_null(table["start"], 0.0))
     for name, again in (("utterance", repeated(flat(table["id"]))), ("recording", of_two_paths(table))):
@@ -61,7 +61,7 @@ def join(parts: Sequence[DataDir]) -> DataDir:
 
 
 def prefixed(data: DataDir, prefix: str) -> DataDir:
-    """The same with `prefix` before every speaker id: corpora number speakers alike (VoxCeleb2 and CN-Celeb do)."""
+    """Put `prefix` before every speaker id. Some corpora use the same ids (VoxCeleb2 and CN-Celeb, for example)."""
     names = pc.binary_join_element_wise(prefix, data.table["speaker"], "")
     return DataDir(data.table.set_column(data.table.schema.get_field_index("speaker"), "speaker", names))
 
@@ -75,16 +75,16 @@ def subset(
     utterances: int | None = None,
     seed: int = 0,
 ) -> DataDir:
-    """A smaller data directory: these ids, of that many speakers, at most so many of each, so many in all.
+    """Reduce to the given ids, then to `speakers`, `per_speaker` utterances of each, and `utterances` in total.
 
-    What is drawn is drawn at random, the same for the same seed. Raises InputError for an id that is not there and
-    for more speakers or utterances than there are.
+    The choice is random; the same seed gives the same choice. Raises InputError for an unknown id, and if there are too
+    few speakers or utterances.
     """
     if ids is not None:
         wanted = pa.array(ids, pa.string())
         unknown = wanted.filter(absent(wanted, flat(data.table["id"])))
         if len(unknown):
-            raise InputError(f"utterance {unknown[0].as_py()!r} is not here ({len(unknown)} such ids)")
+            raise InputError(f"utterance {unknown[0].as_py()!r} is not in the data directory ({len(unknown)} such ids)")
         data = data.filter(pc.is_in(data.table["id"], value_set=wanted))
     if speakers is not None:
         chosen = _draw(_speakers(data), speakers, "speakers", seed)
@@ -99,19 +99,19 @@ def subset(
 
 
 def cut(data: DataDir, seconds: float, *, hop: float | None = None, most: int | None = None) -> DataDir:
-    """Pieces of so many seconds of every utterance, as segments; those of less give none, and a remainder is left out.
+    """Cut every utterance into segments of `seconds`. Shorter utterances and remainders are left out.
 
-    A piece starts every `hop` seconds (by default where the last one ended), at most `most` of an utterance. Their ids
-    are the utterance's with start and end in hundredths of a second, as Kaldi's uniform subsegments have them.
-    Raises InputError if nothing is long enough.
+    A segment starts every `hop` seconds (default: `seconds`); at most `most` segments of an utterance are kept. The id
+    is the utterance's id with start and end in hundredths of a second, as in Kaldi's uniform subsegments.
+    Raises InputError if no utterance is long enough.
     """
     hop = seconds if hop is None else hop
     if seconds < 0.01 or hop < 0.01:
-        raise InputError(f"pieces and hops are of 0.01 s or more, got {seconds:g} and {hop:g}")
+        raise InputError(f"length and hop of a piece must be at least 0.01 s, got {seconds:g} and {hop:g}")
     counts = np.floor((durations(data) - seconds) / hop + 1e-9).astype(np.int64) + 1
     counts = np.clip(counts, 0, most)
     if not counts.any():
-        raise InputError(f"no utterance has {seconds:g} s")
+        raise InputError(f"no utterance is as long as {seconds:g} s")
     rows = np.repeat(np.arange(len(data)), counts)
     first = (np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)) * hop
     table = data.table.take(pa.array(rows))
@@ -128,13 +128,13 @@ def _speakers(data: DataDir) -> list[str]:
 
 def _draw(among: Sequence, count: int, what: str, seed: int) -> list:
     if not 0 < count <= len(among):
-        raise InputError(f"{count} {what} wanted, {len(among)} are there")
+        raise InputError(f"cannot choose {count} {what}: give a number from 1 to {len(among)}")
     order = np.random.default_rng(seed).permutation(len(among))
     return [among[place] for place in order[:count]]
 
 
 def _rank_in_group(groups: Sequence[str], random: np.random.Generator) -> np.ndarray:
-    """Each element's place (from 0) in a random order of its group."""
+    """The position (from 0) of each element in a random order of its group."""
     codes = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)[1]
     order = np.lexsort((random.random(len(codes)), codes))
     starts = np.searchsorted(codes[order], codes[order])  # where each one's group begins in that order

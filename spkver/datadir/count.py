@@ -1,4 +1,4 @@
-"""What is in a data directory, counted."""
+"""Statistics of a data directory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spkver.datadir.table import DataDir
 
 @dataclass(frozen=True)
 class Stats:
-    """Counts of a data directory; durations in seconds. (min, mean, max) where there are three."""
+    """Counts of a data directory. `seconds` and `per_speaker` (utterances) are (min, mean, max)."""
 
     utterances: int
     speakers: int

@@ -1,4 +1,4 @@
-"""Data directories read and checked."""
+"""Read and check data directories."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from spkver.lists import NUMBER, read_columns
 
 @dataclass(frozen=True)
 class Problem:
-    """One kind of defect: what it is, how often it occurs, where first (file:line: word).
+    """One kind of problem: what it is, how often it occurs, and the first place (file:line: word).
 
-    A directory with a `fatal` one is not read; the others are only worth knowing.
+    A directory with a `fatal` problem cannot be read; other problems are warnings.
     """
 
     what: str
@@ -35,9 +35,9 @@ class Problem:
 
 
 def read_datadir(path: StrPath, *, allow_pipes: bool = False) -> DataDir:
-    """Read a data directory, in any order of lines.
+    """Read a data directory. The lines of its files may have any order.
 
-    Raises InputError (file:line, what) at its first fatal problem, and at shell commands without `allow_pipes`.
+    Raises InputError with file and line for the first fatal problem, and for shell commands without `allow_pipes`.
     """
     raw = _Raw(Path(path))
     problem = next((problem for problem in raw.problems(allow_pipes) if problem.fatal), None)
@@ -47,10 +47,10 @@ def read_datadir(path: StrPath, *, allow_pipes: bool = False) -> DataDir:
 
 
 def validate(path: StrPath, *, allow_pipes: bool = False, look_at_recordings: bool = True) -> list[Problem]:
-    """All that is wrong with a data directory, one Problem per kind, none if it is sound.
+    """Check a data directory; returns one Problem per kind.
 
-    With `look_at_recordings` every recording must exist and open, and hold its segments; this reads each header once.
-    A file that cannot be split into its columns is a Problem by itself.
+    With `look_at_recordings`, every recording must exist, open and contain its segments; this reads each header once.
+    A file that cannot be split into columns is a Problem.
     """
     try:
         raw = _Raw(Path(path))
@@ -87,7 +87,7 @@ class _Raw:
 
     @property
     def ids(self) -> pa.Array:
-        """The utterances: those of `segments`, or without it the recordings."""
+        """The utterance ids: those in `segments`, or without that file the recording ids."""
         return self.segments["id"] if self.segments else self.wav["recording"]
 
     @property
@@ -110,7 +110,7 @@ class _Raw:
         return pa.table(columns).sort_by("id")
 
     def problems(self, allow_pipes: bool) -> Iterator[Problem]:
-        """What the lists alone show."""
+        """Problems that the lists alone show."""
         of = self.utterances_file
         keyed = [("wav.scp", self.wav["recording"]), ("utt2spk", self.speakers["id"])]
         keyed += [("segments", self.segments["id"])] if self.segments else []
@@ -118,13 +118,13 @@ class _Raw:
         keyed += [(OF_UTTERANCES[name], pairs["id"]) for name, pairs in self.of_utterances.items()]
         keyed += [(OF_SPEAKERS[name], pairs["speaker"]) for name, pairs in self.of_speakers.items()]
         if not len(self.ids):
-            yield Problem("holds no utterances", 1, str(self.root / of))
+            yield Problem("has no utterances", 1, str(self.root / of))
         for file, keys in keyed:
-            yield from self._problem(file, keys, repeated(keys), "occurs again")
+            yield from self._problem(file, keys, repeated(keys), "occurs more than once")
         ids, speakers = self.ids, self.speakers["id"]
         for file, keys, words in ((of, ids, ids), ("utt2spk", speakers, self.speakers["speaker"])):
             spoilt = pc.invert(pc.match_substring_regex(words, WORD))
-            yield from self._problem(file, keys, spoilt, "has blanks or control characters, other tools split it there")
+            yield from self._problem(file, keys, spoilt, "has blanks or control characters; other tools split it there")
         yield from self._problem(of, ids, absent(ids, speakers), "has no speaker in utt2spk")
         yield from self._problem("utt2spk", speakers, absent(speakers, ids), f"is not in {of}")
         if self.segments:
@@ -141,19 +141,19 @@ class _Raw:
             yield from self._problem(of, ids, missing, f"is not in {OF_UTTERANCES[name]}", fatal=False)
         for name, pairs in self.of_speakers.items():
             missing = absent(self.speakers["speaker"], pairs["speaker"])
-            what = f"has a speaker that {OF_SPEAKERS[name]} lacks"
+            what = f"has a speaker that is not in {OF_SPEAKERS[name]}"
             yield from self._problem("utt2spk", speakers, missing, what, fatal=False)
 
     def _problems_of_segments(self) -> Iterator[Problem]:
         assert self.segments is not None
         ids, start, end = self.segments["id"], self.segments["start"], self.segments["end"]
         missing = absent(self.segments["recording"], self.wav["recording"])
-        yield from self._problem("segments", ids, missing, "is part of a recording that wav.scp lacks")
+        yield from self._problem("segments", ids, missing, "is part of a recording that is not in wav.scp")
         backwards = pc.or_(pc.less(start, 0.0), pc.and_(pc.greater_equal(end, 0.0), pc.less_equal(end, start)))
         yield from self._problem("segments", ids, backwards, "does not end after it starts")
 
     def problems_of_recordings(self) -> Iterator[Problem]:
-        """What opening every recording shows."""
+        """Problems that show when every recording is opened."""
         known = self.wav["recording"]
         paths = self.wav["path"].to_pylist()
         lengths = read_seconds(paths)
@@ -173,7 +173,7 @@ class _Raw:
             found = look_up(durations["id"], self.ids, length)
             off = pc.abs(pc.subtract(durations["seconds"], found))
             off = pc.fill_null(pc.greater(off, pc.add(0.1, pc.multiply(found, 0.01))), False)
-            what = "has a duration that its recording does not (0.1 s and 1 % may be rounding)"
+            what = "has a duration that differs from its recording by more than 0.1 s + 1 %"
             yield from self._problem("utt2dur", durations["id"], off, what, fatal=False)
 
     def _problem(self, file: str, keys: pa.Array, bad: pa.Array, what: str, fatal: bool = True) -> Iterator[Problem]:
@@ -195,7 +195,7 @@ class _Raw:
         if not pc.all(good).as_py() and len(good):
             line = pc.index(good, False).as_py()
             place = f"{self.root / CHANNELS}:{line + 1}"
-            raise InputError(f"{place}: expected a channel, A or B, got {text[line].as_py()!r}")
+            raise InputError(f"{place}: expected a channel such as A or B, got {text[line].as_py()!r}")
         known = {word: ord(word) - ord("A") if word.isalpha() else int(word) - 1 for word in text.unique().to_pylist()}
         return pa.array([known[word] for word in text.to_pylist()], pa.int64())
 
@@ -210,7 +210,7 @@ class _Raw:
 
 
 def _falls(keys: pa.Array) -> np.ndarray:
-    """True where a key is smaller than the one before it."""
+    """True for each key that is smaller than the one before."""
     falls = np.zeros(len(keys), bool)
     if len(keys) > 1:
         falls[1:] = pc.less(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False)

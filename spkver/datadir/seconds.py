@@ -1,4 +1,4 @@
-"""How long recordings are."""
+"""Durations of recordings."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from spkver.errors import InputError, RunError
 from spkver.processes import available_cpus, process_pool
 from spkver.progress import bar
 
-_CHUNK = 512  # files that a process opens for one message
+_CHUNK = 512  # files per task of a process
 
 
 def read_seconds(paths: Sequence[str]) -> list[float | None]:
-    """The duration of every recording in seconds, from the headers; None for one that cannot be opened.
+    """Read the duration of every recording in seconds from its header; None if it cannot be opened.
 
-    Many recordings are opened by a process on every core, in threads, since the time goes into waiting for the disk.
+    Long lists are read by one process per core with several threads each, because most of the time is disk latency.
     """
     chunks = [paths[at : at + _CHUNK] for at in range(0, len(paths), _CHUNK)]
     jobs = min(available_cpus(), len(chunks) // 32)  # a process takes a second to start
@@ -35,7 +35,7 @@ def read_seconds(paths: Sequence[str]) -> list[float | None]:
                 found.append(durations)
                 progress.update(len(durations))
     except BrokenProcessPool as error:
-        raise RunError("a process that read headers was killed (out of memory?); run again") from error
+        raise RunError("a process that reads headers was killed (out of memory?); run again") from error
     finally:
         pool.shutdown(cancel_futures=True)
     return list(chain.from_iterable(found))
@@ -64,7 +64,7 @@ def durations(data: DataDir) -> np.ndarray:
         paths = data.table["path"].take(pa.array(unknown)).to_pylist()
         found = read_seconds(paths)
         if None in found:
-            raise InputError(f"{paths[found.index(None)]}: cannot be opened, so its duration is not known")
+            raise InputError(f"{paths[found.index(None)]}: cannot be opened, so its duration is unknown")
         seconds[unknown] = found
         if "start" in data.table.column_names:  # open-ended segments
             seconds[unknown] -= np.array(data.table["start"])[unknown]

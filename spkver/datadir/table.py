@@ -1,4 +1,4 @@
-"""The table behind a data directory, and what its columns are looked up and compared by."""
+"""The table of a data directory, and functions to look up and compare its columns."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ import pyarrow.compute as pc
 
 from spkver.errors import InputError
 
-# Optional columns of the table, and the file each is kept in
+# optional columns of the table and their files
 OF_UTTERANCES = {"session": "utt2session", "seconds": "utt2dur", "language": "utt2lang", "genre": "utt2genre"}
 OF_SPEAKERS = {"gender": "spk2gender", "age": "spk2age", "nationality": "spk2nationality"}
-CHANNELS = "reco2file_and_channel"  # Kaldi's: recording, its file's name, A or B
+CHANNELS = "reco2file_and_channel"  # Kaldi's format: recording, file name, A or B
 
-WORD = r"^[^\s\p{Z}\p{Cc}]+$"  # RE2's \s alone is ASCII's
+WORD = r"^[^\s\p{Z}\p{Cc}]+$"  # in RE2, \s matches ASCII blanks only
 PATH = r"^[^\s\p{Z}\p{Cc}]([^\n\r]*[^\s\p{Z}\p{Cc}])?$"
 
-Column = Any  # a Python sequence or an Arrow array, which mypy does not know
+Column = Any  # a Python sequence or an Arrow array, which has no types for mypy
 
 
 @dataclass(frozen=True)
 class DataDir:
     """The utterances of a data directory, sorted by id (byte order).
 
-    The columns of `table`: id, speaker, recording (its id in wav.scp), path (or a shell command ending in `|`); if
-    there are segments start and end (seconds; end null: to the end of the recording); where known session, seconds
-    (duration), language, genre, gender, age, nationality; channel (of files with several: 0, 1, ...; null where the
-    file has one).
+    Columns of `table`: id, speaker, recording (its id in wav.scp), path (or a shell command that ends with `|`).
+    With segments: start and end (seconds; a null end is the end of the recording). If known: session, seconds
+    (duration), language, genre, gender, age, nationality, channel (0-based; null for single-channel files).
     """
 
     table: pa.Table
@@ -38,11 +37,11 @@ class DataDir:
         return int(self.table.num_rows)
 
     def column(self, name: str) -> list | None:
-        """A column as a Python list, or None where the directory does not have it."""
+        """A column as a Python list, or None if the directory does not have it."""
         return self.table[name].to_pylist() if name in self.table.column_names else None
 
     def required(self, name: str, purpose: str) -> list:
-        """A column that must be there for every utterance. Raises InputError saying what it was needed for."""
+        """A column that must have a value for every utterance; `purpose` says what for in the InputError."""
         values = self.column(name)
         if values is None or None in values:
             file = (OF_UTTERANCES | OF_SPEAKERS)[name]
@@ -61,16 +60,16 @@ class DataDir:
 
     @property
     def paths(self) -> list[str]:
-        """The recording of every utterance."""
+        """The path of the recording of every utterance."""
         return self.table["path"].to_pylist()
 
     @property
     def sessions(self) -> list[str | None] | None:
-        """The session of every utterance, or None where the directory has none."""
+        """The session of every utterance, or None if the directory has no sessions."""
         return self.column("session")
 
     def filter(self, keep: pa.Array | np.ndarray) -> DataDir:
-        """The utterances for which `keep` (bool, one an utterance) is true."""
+        """The utterances for which `keep`, bool (utterances,), is true."""
         return DataDir(self.table.filter(pa.array(keep) if isinstance(keep, np.ndarray) else keep))
 
 
@@ -91,10 +90,11 @@ def from_columns(
     ends: Column | None = None,
     channels: Column | None = None,
 ) -> DataDir:
-    """A data directory from one value per utterance, in any order, as Python sequences or Arrow arrays.
+    """Make a data directory from columns with one value per utterance: Python sequences or Arrow arrays, in any order.
 
-    Of whole recordings, unless `starts` and `ends` (seconds; None: to the end) say which part of `recordings` (ids).
-    channels: of files with several, counted from 0; None where the file has one.
+    recordings, starts, ends: the recording id and the part of it in seconds (a None end is the end of the recording);
+        without them, every utterance is a whole recording
+    channels: 0-based; None for single-channel files
     Raises InputError for a name that is not UTF-8.
     """
     text = {"id": ids, "speaker": speakers, "recording": ids if recordings is None else recordings, "path": paths}
@@ -114,38 +114,38 @@ def _array(values: Column, of: pa.DataType) -> pa.Array | pa.ChunkedArray:
     try:
         return pa.array(values, of)
     except UnicodeEncodeError as error:
-        raise InputError(f"{error.object!r}: a name that is not UTF-8; rename it") from error
+        raise InputError(f"{error.object!r}: the name is not UTF-8; rename it") from error
 
 
-# Lists are mostly sorted and of the same keys, which takes no hash table to see.
+# Fast paths: most lists are sorted and have the same keys, so no hash table is needed.
 
 
 def look_up(keys: pa.Array, known: pa.Array, values: pa.Array) -> pa.Array:
-    """The value of every key, null for a key that is not known."""
+    """The value of every key; null for an unknown key."""
     return values if keys.equals(known) else values.take(pc.index_in(keys, value_set=known))
 
 
 def absent(keys: pa.Array, known: pa.Array) -> pa.Array:
-    """True where a key is not known."""
+    """True for each unknown key."""
     if keys.equals(known):
         return pa.array(np.zeros(len(keys), bool))
     return pc.invert(pc.is_in(keys, value_set=known))
 
 
 def repeated(keys: pa.Array) -> pa.Array:
-    """True where a key has occurred before."""
+    """True for each key that occurred before."""
     if len(keys) < 2 or pc.all(pc.less(keys[:-1], keys[1:])).as_py():
         return pa.array(np.zeros(len(keys), bool))
-    first = pc.index_in(keys, value_set=keys)  # the place of its first occurrence
+    first = pc.index_in(keys, value_set=keys)  # index of the first occurrence
     return pa.array(first.to_numpy(zero_copy_only=False) != np.arange(len(keys)))
 
 
 def of_two_paths(table: pa.Table) -> pa.Array:
-    """True where a recording's id occurred before with another path."""
+    """True for each recording id that occurred before with another path."""
     recordings, paths = flat(table["recording"]), flat(table["path"])
     return pc.not_equal(paths.take(pc.index_in(recordings, value_set=recordings)), paths)
 
 
 def flat(column: pa.ChunkedArray) -> pa.Array:
-    """The column in one piece."""
+    """The column as one chunk."""
     return column.combine_chunks()

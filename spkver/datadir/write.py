@@ -1,4 +1,4 @@
-"""Data directories written."""
+"""Write data directories."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _TIMES = ("start", "end", "seconds")
 
 
 def write_datadir(path: StrPath, data: DataDir) -> None:
-    """Write a data directory, whole or not at all, every file sorted by its key.
+    """Write a data directory atomically, every file sorted by its key.
 
-    Raises InputError for what the format cannot hold (blanks in an id or speaker, line ends in a path), for repeated
-    ids, and if something other than a data directory stands at `path`.
+    Raises InputError for values that the format cannot hold (blanks in an id or speaker, line ends in a path), for
+    repeated ids, and if `path` exists and is not a data directory.
     """
     write_datadirs([(path, data)])
 
 
 def write_datadirs(parts: Sequence[tuple[StrPath, DataDir]]) -> None:
-    """Write data directories that belong together, all of them or none; see `write_datadir`."""
+    """Write several data directories, all or none; see `write_datadir`."""
     with atomic_directories(*(path for path, _ in parts), holds="wav.scp") as folders:
         for folder, (_, data) in zip(folders, parts):
             _write_lists(folder, data.table.sort_by("id"))
@@ -64,7 +64,7 @@ def _write_lists(folder: Path, table: pa.Table) -> None:
 
 def _check_writable(table: pa.Table) -> None:
     if not table.num_rows:
-        raise InputError("no utterances are left: a data directory needs at least one")
+        raise InputError("no utterances left: a data directory needs at least one")
     for name in table.column_names:
         if not pa.types.is_string(table[name].type):
             continue
@@ -74,10 +74,12 @@ def _check_writable(table: pa.Table) -> None:
         if not pc.all(good).as_py():
             row = pc.index(good, False).as_py()
             whose = "" if name == "id" else f" (utterance {table['id'][row].as_py()!r})"
-            what = "empty, or with blanks, line ends or control characters that a Kaldi list cannot hold"
-            raise InputError(f"{name} {table[name][row].as_py()!r}: {what}{whose}")
+            what = "is empty, or has blanks, line ends or control characters, which a Kaldi list cannot hold"
+            raise InputError(f"{name} {table[name][row].as_py()!r} {what}{whose}")
     if pc.any(again := repeated(flat(table["id"]))).as_py():
-        raise InputError(f"utterance id {table['id'].filter(again)[0].as_py()!r} occurs again: ids must differ")
+        raise InputError(
+            f"utterance id {table['id'].filter(again)[0].as_py()!r} occurs more than once: ids must differ"
+        )
     _check_seconds(table)
     if "start" in table.column_names and pc.any(other := of_two_paths(table)).as_py():
         raise InputError(f"recording {table['recording'].filter(other)[0].as_py()!r} has two paths: ids must differ")
@@ -94,11 +96,13 @@ def _check_seconds(table: pa.Table) -> None:
     if pc.any(bad).as_py():
         row = pc.index(bad, True).as_py()
         times = ", ".join(f"{name} {table[name][row].as_py()}" for name in _TIMES if name in table.column_names)
-        raise InputError(f"utterance {table['id'][row].as_py()!r}: {times}: expected seconds from 0 on, the end last")
+        raise InputError(
+            f"utterance {table['id'][row].as_py()!r}: {times}: expected seconds >= 0 and the end after the start"
+        )
 
 
 def _write_pairs(path: Path, table: pa.Table, key: str, value: str, *, unique: bool = False) -> None:
-    """One line per key, sorted; rows without a value have no line. With `unique`, the table has a row for each key."""
+    """Write one line per key, sorted, without rows that have no value. `unique`: the keys of the table are distinct."""
     pairs = table.select([key, value]).filter(pc.is_valid(table[value]))
     if not unique:
         pairs = pairs.group_by([key], use_threads=False).aggregate([(value, "first")]).sort_by(key)
@@ -115,7 +119,7 @@ def _write_channels(path: Path, table: pa.Table) -> None:
 
 
 def _write_lines(path: Path, columns: Sequence[pa.ChunkedArray]) -> None:
-    """The columns side by side, a blank between them. Arrow's arrays of the lines are the text of the file."""
+    """Write the columns with a blank between them. The buffer of Arrow's string array is the text of the file."""
     table = pa.table(list(columns), names=[str(number) for number in range(len(columns))])
     with path.open("wb") as stream:
         for batch in table.to_batches(max_chunksize=1 << 20):

@@ -1,4 +1,4 @@
-"""Trial lists and score files: their columns, their files, how they are joined, made and checked."""
+"""Trial lists and score files: read, write, join, make and check them."""
 
 from spkver.trials.checks import check, falling
 from spkver.trials.files import (

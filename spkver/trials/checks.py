@@ -1,4 +1,4 @@
-"""What is odd about a trial list."""
+"""Checks of trial lists and scores."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def check(
     training: Mapping[str, str] | None = None,
     costs: Mapping[str, Cost] | None = None,
 ) -> list[str]:
-    """What is odd about a trial list, one line each: trials given twice, of a recording with itself, or both labels.
+    """Warnings about a trial list, one line each: duplicates, trials of a recording with itself, contradicting labels.
 
-    speakers: of the ids; trials whose label contradicts them, and ids without one, are named, too
-    training: the speakers of what a model was trained on, by utterance; those that the list shares are counted
-    costs: by the name of an operating point; said where a cost of 1 is fewer than 30 errors, so that it tells little
+    speakers: the speaker of each id; also checks the labels against the speakers and finds ids without a speaker
+    training: the speaker of each training utterance; also counts speakers that the list shares with the training data
+    costs: by name of the operating point; also warns if a cost of 1 is fewer than 30 errors
     """
     found = [(_itself(trials), "of a recording with itself")]
     (keys,) = pair_keys(trials)
     ranked = np.sort(keys)
-    if (ranked[1:] == ranked[:-1]).any():  # the rows are sought where there is something to find
+    if (ranked[1:] == ranked[:-1]).any():  # search for the rows only if there are any
         found.insert(0, (_again(keys), "given more than once"))
         found.append((_contradicted(keys, trials), "labelled both target and nontarget"))
     said = []
@@ -49,9 +49,9 @@ def check(
 
 
 def falling(scores: Scores) -> str | None:
-    """What is odd about labelled scores whose targets score no higher than their non-targets, as distances do.
+    """A warning if targets do not score higher than non-targets, as with distances; else None.
 
-    The sign of the difference of the two means is that of the slope of a logistic calibration.
+    The difference of the two means has the sign of the slope of a logistic calibration.
     """
     target = scores.trials.target
     if target is None or target.all() or not target.any():
@@ -60,8 +60,8 @@ def falling(scores: Scores) -> str | None:
     if of_targets > others:
         return None
     return (
-        f"targets score no higher than non-targets (means {of_targets:.4g} and {others:.4g}): a higher score must mean "
-        "the same speaker; change the sign if these are distances, or the labels"
+        f"targets do not score higher than non-targets (means {of_targets:.4g} and {others:.4g}): a higher score must "
+        "mean the same speaker; change the sign if these are distances, or check the labels"
     )
 
 
@@ -73,7 +73,7 @@ def _itself(trials: Trials) -> np.ndarray:
 
 
 def _again(keys: np.ndarray) -> np.ndarray:
-    """Trials whose pair stands further up in the list, too."""
+    """Trials whose pair occurs earlier in the list."""
     order = np.argsort(keys, kind="stable")
     again = np.zeros(len(keys), bool)
     again[order[1:]] = keys[order[1:]] == keys[order[:-1]]
@@ -81,10 +81,10 @@ def _again(keys: np.ndarray) -> np.ndarray:
 
 
 def _contradicted(keys: np.ndarray, trials: Trials) -> np.ndarray:
-    """One trial of each pair that has both labels."""
+    """One trial of each pair with both labels."""
     both = np.zeros(len(keys), bool)
     if trials.target is not None:
-        # twice the same key with another label: the label differs from that of the key's neighbour in the sort
+        # after sorting, a pair with both labels has two neighbouring rows with different labels
         order = np.lexsort((trials.target, keys))
         same = keys[order[1:]] == keys[order[:-1]]
         both[order[1:]] = same & (trials.target[order[1:]] != trials.target[order[:-1]])
@@ -92,7 +92,7 @@ def _contradicted(keys: np.ndarray, trials: Trials) -> np.ndarray:
 
 
 def _against_speakers(trials: Trials, speakers: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
-    """Trials with an unknown speaker, and trials whose label says otherwise than the two speakers."""
+    """Trials with an unknown speaker, and trials whose label contradicts the two speakers."""
     known = pa.array(speakers.keys(), pa.string())
     numbers = pa.array(speakers.values(), pa.string()).dictionary_encode().indices.to_numpy()
     sides = []
@@ -110,7 +110,11 @@ def _shared(trials: Trials, speakers: Mapping[str, str], training: Mapping[str, 
     ids = {name for side in (trials.enrol, trials.test) for name in pc.unique(side).dictionary.to_pylist()}
     tested = {speakers[name] for name in ids if name in speakers}
     shared = sorted(tested & set(training.values()))
-    return [f"{len(shared)} of {len(tested)} speakers, first '{shared[0]}', are among the training's"] if shared else []
+    return (
+        [f"{len(shared)} of {len(tested)} speakers, first '{shared[0]}', are also in the training data"]
+        if shared
+        else []
+    )
 
 
 def _too_few(trials: Trials, costs: Mapping[str, Cost]) -> list[str]:
@@ -119,7 +123,7 @@ def _too_few(trials: Trials, costs: Mapping[str, Cost]) -> list[str]:
     targets = int(np.count_nonzero(trials.target))
     kinds = (("targets", targets), ("non-targets", len(trials) - targets))
     return [
-        f"{count} {kind} are too few for {name}: {_ERRORS * weight:.0f} or more make {_ERRORS} errors of a cost of 1"
+        f"{count} {kind} are too few for {name}: at a cost of 1, {_ERRORS * weight:.0f} are needed for {_ERRORS} errors"
         for name, cost in costs.items()
         for (kind, count), weight in zip(kinds, cost)
         if count < _ERRORS * weight

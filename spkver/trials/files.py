@@ -1,14 +1,14 @@
-"""Files of trials and of scores: the field's text forms, CSV and Parquet, read and written in parts.
+"""Read and write trial lists and score files in parts: the common text formats, CSV and Parquet.
 
-Text lists are read in four forms, told apart by their first line and then required of every line:
+Text lists have one of four forms. The first line decides which, and every line must have it:
 
     1 enrol test                    VoxCeleb
     enrol test target|nontarget     Kaldi
     enrol test 1|0                  CN-Celeb
     enrol test                      without labels
 
-A score file is `enrol test score`, with the label as a fourth column where it is known. `.csv` and `.parquet` files
-hold the columns enrol, test, target and score by these names.
+A score file is `enrol test score`, with an optional label as the fourth column. `.csv` and `.parquet` files have the
+columns enrol, test, target and score.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from spkver.text import MARK
 from spkver.trials.table import Scores, Trials, codes, concatenate, encoded
 
 _PART = 1 << 22  # rows of Parquet at a time
-_PIECE = 1 << 16  # lines of text made at a time
+_PIECE = 1 << 16  # lines of text written at a time
 
-# each field of a form: the column it is, and what it may hold
+# field of a form: its column and the pattern of its values
 _FIELDS = {
     "enrol": ("enrol", r"\S+"),
     "test": ("test", r"\S+"),
@@ -52,45 +52,45 @@ Columns = dict[str, pa.Array]
 
 
 def stream_trials(path: StrPath) -> Iterator[Trials]:
-    """Read a trial list (text, .csv or .parquet) in parts of bounded size, in order; there is at least one trial.
+    """Read a trial list (text, .csv or .parquet) in order, in parts of bounded size.
 
-    Raises InputError with the file and the line that does not have the list's form.
+    Raises InputError with file and line for a line that does not have the list's form, and for an empty list.
     """
     for columns in _stream(path, _TRIAL_FORMS, needed=("enrol", "test")):
         yield _trials(columns)
 
 
 def stream_scores(path: StrPath, column: str = "score") -> Iterator[Scores]:
-    """Read a score file (text, .csv or .parquet) in parts, with its labels where it has them.
+    """Read a score file (text, .csv or .parquet) in parts, with its labels if it has them.
 
-    column: what else a .csv or .parquet has for each trial, in place of the score
-    Raises InputError with the file and the line that is not `enrol test score`, or whose score is not finite.
+    column: the column of a .csv or .parquet to read instead of the score
+    Raises InputError with file and line for a line that is not `enrol test score` or has a score that is not finite.
     """
     if column != "score" and Path(path).suffix not in (".csv", ".parquet"):
-        raise InputError(f"{path}: text has no column '{column}'; give a .csv or .parquet, or `enrol test {column}`")
+        raise InputError(f"{path}: a text list has no column '{column}'; use .csv, .parquet or `enrol test {column}`")
     for columns in _stream(path, _SCORE_FORMS, needed=("enrol", "test", column)):
         yield Scores(_trials(columns), columns[column].to_numpy(zero_copy_only=False))
 
 
 def read_trials(path: StrPath) -> Trials:
-    """Read a whole trial list; raises as `stream_trials` does."""
+    """Read a whole trial list; errors as in `stream_trials`."""
     return concatenate(list(stream_trials(path)))
 
 
 def read_scores(path: StrPath, column: str = "score") -> Scores:
-    """Read a whole score file; arguments and errors are those of `stream_scores`."""
+    """Read a whole score file; arguments and errors as in `stream_scores`."""
     parts = list(stream_scores(path, column))
     return Scores(concatenate([part.trials for part in parts]), np.concatenate([part.values for part in parts]))
 
 
 def read_enrolment(path: StrPath) -> dict[str, list[str]]:
-    """Read a map from enrolment models to utterances, one model a line: `model utterance utterance ...` (spk2utt).
+    """Read a map from enrolment models to utterances, one model per line: `model utterance utterance ...` (spk2utt).
 
-    Raises InputError with the file and line, or the model that is given twice.
+    Raises InputError with file and line for an invalid line, and for a model that occurs twice.
     """
     columns = lists.read_columns(path, ["model", "utterances"], rest=True)
     if (twice := lists.first_duplicate(columns["model"])) is not None:
-        raise InputError(f"{path}: the model '{twice}' is given twice")
+        raise InputError(f"{path}: the model '{twice}' occurs twice")
     return dict(zip(columns["model"].to_pylist(), pc.utf8_split_whitespace(columns["utterances"]).to_pylist()))
 
 
@@ -115,7 +115,7 @@ def _stream(path: StrPath, forms: tuple[str, ...], needed: tuple[str, ...]) -> I
             yield {name: _TYPED.get(name, _numbers)(column, path, name, row) for name, column in columns.items()}
         row += size
     if not row:
-        raise InputError(f"{path}: there are no trials in it")
+        raise InputError(f"{path}: the list has no trials")
 
 
 def _from_text(path: StrPath, forms: tuple[str, ...]) -> Iterator[Columns]:
@@ -130,7 +130,7 @@ def _from_text(path: StrPath, forms: tuple[str, ...]) -> Iterator[Columns]:
 
 
 def _form_of(block: bytes, path: StrPath, forms: tuple[str, ...]) -> str:
-    """The form that the first line has, and every line of the first block where the first fits several."""
+    """The form of the first line. If it fits several forms, the whole first block decides."""
     first = lists.lines_of(block[: block.find(b"\n") + 1], path)
     fitting = [form for form in forms if not pc.extract_regex(first, pattern=_pattern(form)).null_count]
     if not fitting:
@@ -151,7 +151,7 @@ def _pattern(form: str) -> str:
 
 
 def _parsed_fast(block: bytes, fields: list[tuple[str, str]]) -> Columns | None:
-    """The columns of lines whose fields stand one blank apart; None where anything is not as expected."""
+    """The columns of lines whose fields are separated by one blank; None if anything is unexpected."""
     if any(odd in block for odd in (b"\f", b"\v", b"\0", MARK)):
         return None
     if b"\r" in block:
@@ -184,7 +184,7 @@ def _parsed_fast(block: bytes, fields: list[tuple[str, str]]) -> Columns | None:
 
 
 def _parsed_exactly(block: bytes, fields: list[tuple[str, str]], form: str, path: StrPath, line: int) -> Columns:
-    """The columns of lines with any blanks between the fields, or the first line that has another form."""
+    """The columns of lines with any blanks between fields. Raises InputError for a line that has another form."""
     lines = lists.lines_of(block, path, line)
     found = pc.extract_regex(lines, pattern=_pattern(form))
     if found.null_count:
@@ -194,7 +194,7 @@ def _parsed_exactly(block: bytes, fields: list[tuple[str, str]], form: str, path
 
 
 def _from_csv(path: StrPath, needed: tuple[str, ...]) -> Iterator[Columns]:
-    # as text, so that the id 007 stays 007; on one thread, so that errors know their row
+    # as text, so that the id 007 stays 007; in one thread, so that errors have the right row
     as_text = dict.fromkeys((*needed, "target"), pa.string())
     with (
         lists.reading_csv(path),
@@ -228,10 +228,10 @@ def _wanted(names: list[str], needed: tuple[str, ...]) -> list[str]:
 def _check_columns(path: StrPath, names: list[str], needed: tuple[str, ...]) -> None:
     for name in needed:
         if name not in names:
-            raise InputError(f"{path}: no column '{name}', it has {', '.join(names)}")
+            raise InputError(f"{path}: no column '{name}'; its columns are {', '.join(names)}")
     for name in _wanted(names, needed):
         if names.count(name) > 1:
-            raise InputError(f"{path}: has the column '{name}' {names.count(name)} times")
+            raise InputError(f"{path}: the column '{name}' occurs {names.count(name)} times")
 
 
 def _ids(column: pa.Array, path: StrPath, name: str, row: int) -> pa.DictionaryArray:
@@ -261,7 +261,7 @@ def _labels(column: pa.Array, path: StrPath, name: str, row: int) -> pa.BooleanA
 
 
 def _numbers(column: pa.Array, path: StrPath, name: str, row: int) -> pa.FloatingPointArray:
-    """Finite values of a column of numbers, or of text that holds numbers: float32 as they are, all else float64."""
+    """Finite values of a column of numbers or of text with numbers: float32 stays float32, all else is float64."""
     _refuse(column.is_null(), path, row, lambda at: f"the column '{name}' is empty")
 
     def words(at: int) -> str:
@@ -285,7 +285,7 @@ _TYPED: dict[str, Callable[[pa.Array, StrPath, str, int], pa.Array]] = {
 
 
 def _refuse(bad: pa.Array, path: StrPath, row: int, words: Callable[[int], str]) -> None:
-    """Raise InputError for the first bad row: the file and its line (a CSV's header is line 1), or row of a Parquet."""
+    """Raise InputError for the first bad row, with the line (the header of a CSV is line 1) or the Parquet row."""
     at = pc.index(bad, True).as_py()
     if at < 0:
         return
@@ -304,9 +304,9 @@ def write_trials(path: StrPath, trials: Trials) -> None:
 
 
 def write_scores(path: StrPath, scores: Scores) -> None:
-    """Write a score file: .parquet, .csv, or text as `enrol test score`, then the label where it is known.
+    """Write a score file: .parquet, .csv, or text as `enrol test score` with the label, if known.
 
-    Text holds the fewest digits that read back as the same number of its type, float32 or float64.
+    Text has the fewest digits that give the same float32 or float64 when read.
     """
     with score_writer(path) as write:
         write(scores)
@@ -314,9 +314,9 @@ def write_scores(path: StrPath, scores: Scores) -> None:
 
 @contextlib.contextmanager
 def score_writer(path: StrPath) -> Iterator[Callable[[Scores], None]]:
-    """A function that writes the next part of a score file; the file is there once the context ends without an error.
+    """A context whose function writes the next part of a score file. The file appears if no error occurs.
 
-    All parts have labels, or none has.
+    Either all parts have labels or none has.
     """
     with _writer(path) as write:
         yield lambda scores: write(_columns(scores.trials, score=pa.array(scores.values)))
@@ -328,7 +328,7 @@ def _columns(trials: Trials, **more: pa.Array) -> Columns:
 
 
 def _compact(column: pa.DictionaryArray) -> pa.DictionaryArray:
-    """The column without the ids that it does not use, where these may be many."""
+    """The column without unused ids, if there may be many."""
     if len(column.dictionary) <= len(column):
         return column
     used, places = np.unique(codes(column), return_inverse=True)
@@ -355,7 +355,7 @@ class _ParquetParts:
     def write(self, columns: Columns) -> None:
         table = pa.table(columns)
         if self._file is None:
-            # the ids as a dictionary of any size: a reader gets codes, and never four bytes more
+            # dictionaries of any size, so that a reader gets four-byte codes for the ids
             self._file = pq.ParquetWriter(
                 self._part, table.schema, use_dictionary=["enrol", "test"], dictionary_pagesize_limit=1 << 30
             )
@@ -405,7 +405,7 @@ class _TextParts:
         if pc.any(blank).as_py():
             row = pc.index(blank.take(ids.indices), True).as_py()
             if row >= 0:
-                raise InputError(f"the id '{ids[row]}' holds a blank: write {self._path} as .csv or .parquet")
+                raise InputError(f"the id '{ids[row]}' contains a blank: write .csv or .parquet, not {self._path}")
 
 
 def _last_offset(strings: pa.StringArray) -> int:

@@ -1,4 +1,4 @@
-"""Trial lists made from a set of utterances."""
+"""Make trial lists from a set of utterances."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def make_trials(
     across_sessions: bool = False,
     groups: Sequence[str] | None = None,
 ) -> Trials:
-    """All target pairs and a random choice of non-target pairs of a set of utterances.
+    """Make a list of all target pairs and a random sample of non-target pairs of a set of utterances.
 
-    ids, speakers, sessions, groups: one for each utterance; the list depends on their set and the seed, not their order
-    nontargets: how many non-target pairs to draw, without repetition
-    across_sessions: take only target pairs whose utterances are of different sessions
-    groups: take only non-target pairs of the same group (gender, pitch class); a speaker belongs to one group
-    Pairs are unordered: enrol comes before test in byte order, no utterance meets itself, the list is sorted.
-    Raises InputError where there are fewer pairs than asked for.
+    ids, speakers, sessions, groups: one per utterance; the list does not depend on their order
+    nontargets: number of non-target pairs, drawn without replacement
+    across_sessions: use only target pairs from different sessions
+    groups: use only non-target pairs within one group (for example gender); a speaker belongs to one group
+    The list is sorted. In each pair, enrol comes before test in byte order; no utterance is paired with itself.
+    Raises InputError if there are not enough pairs.
     """
     table = _utterances(ids, speakers, sessions, groups)
     speaker_end = _run_ends(table["group"], table["speaker"])
@@ -39,12 +39,12 @@ def make_trials(
     count = int((speaker_end - partner).sum())
     if not count:
         across = " across sessions" if across_sessions else ""
-        raise InputError(f"no speaker has two utterances{across}: there are no target trials to make")
+        raise InputError(f"no speaker has two utterances{across}: there are no target trials")
     same = _pairs(partner, speaker_end, np.arange(count))
     group_end = _run_ends(table["group"])
     available = int((group_end - speaker_end).sum())
     if not 0 < nontargets <= available:
-        raise InputError(f"{nontargets} non-target trials asked for, between 1 and {available} can be made")
+        raise InputError(f"cannot make {nontargets} non-target trials: give a number from 1 to {available}")
     chosen = np.random.default_rng(seed).choice(available, nontargets, replace=False)
     different = _pairs(speaker_end, group_end, chosen)
 
@@ -68,7 +68,7 @@ def _utterances(
             raise InputError(f"{len(ids)} ids but {len(values)} {name}s")
     names = pa.array(ids, pa.string())
     if (twice := lists.first_duplicate(names)) is not None:
-        raise InputError(f"the utterance '{twice}' is given twice")
+        raise InputError(f"the utterance '{twice}' occurs twice")
     if sessions is None:
         given["session"] = given["speaker"]
     codes = {name: _ranks(values, len(ids)) for name, values in given.items()}
@@ -76,26 +76,26 @@ def _utterances(
     table = {name: code[order] for name, code in codes.items()}
     pairs = np.unique(np.stack([codes["speaker"], codes["group"]]), axis=1)[0]
     if len(ids) and len(np.unique(pairs)) < len(pairs):
-        raise InputError("a speaker belongs to two groups: give every speaker one")
+        raise InputError("a speaker belongs to two groups: every speaker needs exactly one")
     return {**table, "row": order}
 
 
 def _ranks(values: Sequence[str] | None, size: int) -> np.ndarray:
-    """The rank of each value among the distinct values in byte order; 0 for all where there are none."""
+    """The rank of each value among the distinct values in byte order; all 0 for None."""
     if values is None:
         return np.zeros(size, np.int64)
     return pc.rank(pa.array(values, pa.string()), tiebreaker="dense").to_numpy().astype(np.int64)
 
 
 def _run_ends(*codes: np.ndarray) -> np.ndarray:
-    """For each row, the end (exclusive) of the run of rows that agree with it in every code."""
+    """For each row, the end (exclusive) of the run of rows with the same codes."""
     changes = np.any([code[1:] != code[:-1] for code in codes], axis=0)
     ends = np.append(np.flatnonzero(changes) + 1, len(codes[0]))
     return np.repeat(ends, np.diff(ends, prepend=0))
 
 
 def _pairs(first: np.ndarray, end: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """The pairs of given numbers, when row i is paired with rows first[i] to end[i], numbered one after the other."""
+    """The pairs with the numbers `which`. Row i pairs with rows first[i] to end[i]; pairs are numbered row by row."""
     total = np.cumsum(end - first)
     one = np.searchsorted(total, which, side="right")
     return np.stack([one, end[one] - (total[one] - which)])

@@ -1,4 +1,4 @@
-"""Trials and scores as columns, and how they are joined."""
+"""Trials and scores as columns, and how to join them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from spkver.errors import InputError
 
 @dataclass(frozen=True)
 class Trials:
-    """A trial list, one row per trial: does `enrol` hold the speaker of `test`?
+    """A trial list, one row per trial.
 
-    enrol, test: ids, Arrow strings; kept dictionary-encoded (four bytes a trial), whatever they are given as
-    target: bool (trials,), or None where the list has no labels
+    enrol, test: ids, Arrow strings of any encoding; stored dictionary-encoded (four bytes per trial)
+    target: bool (trials,), true for the same speaker; None if the list has no labels
     """
 
     enrol: pa.DictionaryArray
@@ -38,7 +38,7 @@ class Trials:
         return f"'{self.enrol[row].as_py()} {self.test[row].as_py()}'"
 
     def take(self, rows: np.ndarray) -> Trials:
-        """The trials of these rows (numbers or a mask), in this order."""
+        """The trials in these rows (indices or a mask), in this order."""
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
         at = pa.array(rows)
         return Trials(self.enrol.take(at), self.test.take(at), None if self.target is None else self.target[rows])
@@ -62,18 +62,18 @@ class Scores:
 
     @property
     def labels(self) -> np.ndarray:
-        """The trials' labels, bool (trials,). Raises InputError where they are not known."""
+        """The trials' labels, bool (trials,). Raises InputError if there are none."""
         if self.trials.target is None:
-            raise InputError("the scores have no labels: give the trial list that has them")
+            raise InputError("the scores have no labels: give a trial list with labels")
         return self.trials.target
 
     def take(self, rows: np.ndarray) -> Scores:
-        """The scores of these rows (numbers or a mask), in this order."""
+        """The scores in these rows (indices or a mask), in this order."""
         return Scores(self.trials.take(rows), self.values[rows])
 
 
 def encoded(column: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
-    """Strings as one dictionary-encoded array with int32 codes, or that very array."""
+    """Strings as one dictionary-encoded array with int32 codes; returned unchanged if it is one already."""
     if isinstance(column, pa.ChunkedArray):
         column = column.unify_dictionaries().combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     if not isinstance(column, pa.DictionaryArray):
@@ -84,13 +84,13 @@ def encoded(column: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
 
 
 def codes(column: pa.DictionaryArray) -> np.ndarray:
-    """The codes of a column, int32 (rows,): the place of each id in `column.dictionary`."""
+    """The codes of a column, int32 (rows,): the index of each id in `column.dictionary`."""
     numbers: np.ndarray = column.indices.to_numpy(zero_copy_only=False)
     return numbers
 
 
 def concatenate(parts: Sequence[Trials]) -> Trials:
-    """One list of several, one after the other; all have labels or none has."""
+    """Concatenate lists; either all have labels or none has."""
     if len(parts) == 1:
         return parts[0]
     labels = [part.target for part in parts if part.target is not None]
@@ -102,10 +102,10 @@ def concatenate(parts: Sequence[Trials]) -> Trials:
 
 
 def join(scores: Scores, trials: Trials, names: tuple[str, str] = ("the scores", "the trial list")) -> Scores:
-    """The scores in the order of a trial list, with the list's labels; rows are matched by (enrol, test).
+    """Bring scores into the order of a trial list, with its labels. Rows are matched by (enrol, test).
 
-    Raises InputError, naming the first, for trials without a score, scores without a trial, and a trial that is scored
-    or labelled in two ways. `names` are the two inputs' names in these messages.
+    names: names of the two inputs for error messages
+    Raises InputError for trials without a score, scores without a trial, and trials with two scores or labels.
     """
     own = scores.trials
     scored, wanted = pair_keys(own, trials)
@@ -115,14 +115,12 @@ def join(scores: Scores, trials: Trials, names: tuple[str, str] = ("the scores",
         target = None if own.target is None else own.target[rows]
         return Scores(Trials(trials.enrol, trials.test, target), values)
     if own.target is not None:
-        _refuse(
-            own.target[rows] != trials.target, trials, f"trials labelled otherwise in {names[0]} than in {names[1]}"
-        )
+        _refuse(own.target[rows] != trials.target, trials, f"trials have different labels in {names[0]} and {names[1]}")
     return Scores(trials, values)
 
 
 def pair_keys(*lists: Trials) -> list[np.ndarray]:
-    """One integer for each (enrol, test) of each list, int64 (trials,), equal where the pairs are equal."""
+    """Integer keys of the pairs (enrol, test) of each list, int64 (trials,); equal pairs have equal keys."""
     known = pc.unique(pa.concat_arrays([side.dictionary for each in lists for side in (each.enrol, each.test)]))
 
     def numbers(side: pa.DictionaryArray) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""From scores to decisions: a threshold one can use, verdicts on recordings, and a book of speakers."""
+"""From scores to decisions: thresholds, verdicts on recordings, and the speaker book."""

@@ -1,9 +1,9 @@
-"""The speaker book: people and the embeddings of their recordings, and who of them is heard.
+"""The speaker book: people, the embeddings of their recordings, and identification among them.
 
-A book is a directory of mode 0700 with one embeddings file of mode 0600, a row for each recording: its id a hash of the
-audio, its speaker the person, its embedding at length 1. It holds no audio and no paths, but an embedding is personal
-data all the same: it finds a person's other recordings. All embeddings are of one model, whose hash the file names.
-Needs no torch.
+A book is a directory of mode 0700 with one embeddings file of mode 0600. Each row is a recording: the id is a hash of
+the audio, the speaker is the person, the embedding has length 1. A book holds no audio and no paths. Embeddings are
+still personal data, because they find a person's other recordings. All embeddings come from one model, whose hash is in
+the file. Does not need torch.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from spkver.verify.cohort import Cohort, Voices, compare, compare_pairs
 from spkver.verify.decision import Rate
 
 VOICES = "voices.parquet"
-PATIENCE = 30.0  # seconds that a writer waits for others, each of which writes for a moment
+PATIENCE = 30.0  # seconds that a writer waits for other writers; a write takes a moment
 
 Say = Callable[[str], None]
 
 
 class Match(NamedTuple):
-    """A person of a book, and the score with what was heard: the cosine, or that normalised by a cohort."""
+    """A person of a book and the score: the cosine, or with a cohort the cosine after S-norm."""
 
     name: str
     score: float
@@ -43,14 +43,14 @@ class Match(NamedTuple):
 
 @dataclass(frozen=True)
 class People:
-    """The people of a book: the mean of the embeddings of each, at length 1, ready to be compared."""
+    """The people of a book, each as the mean of their embeddings scaled to length 1."""
 
     names: list[str]
     voices: Voices
     cohort: Cohort | None = None
 
     def rank(self, vector: np.ndarray, top: int = 1) -> list[Match]:
-        """Those nearest to an embedding of length 1 (dim,), the nearest first."""
+        """The `top` people nearest to an embedding of length 1 (dim,), nearest first."""
         if not self.names:
             return []
         scores = compare(self.voices, Voices.of(vector[None], self.cohort))[:, 0]
@@ -60,7 +60,7 @@ class People:
 
 
 class Book:
-    """A book's voices as they were when it was opened; `people` are ready to be compared."""
+    """A snapshot of a book at the time it was opened."""
 
     def __init__(self, folder: StrPath, voices: Embeddings | None) -> None:
         self.folder = Path(folder)
@@ -71,15 +71,15 @@ class Book:
         return len(self.recordings())
 
     def recordings(self) -> dict[str, int]:
-        """How many recordings there are of each person, by name in alphabetical order."""
+        """The number of recordings of each person, by name in alphabetical order."""
         return dict(sorted(Counter(self._speakers).items()))
 
     def recordings_of(self, name: str) -> int:
-        """How many recordings there are of a person, 0 for one who is not in the book."""
+        """The number of recordings of a person; 0 for a person who is not in the book."""
         return self._speakers.count(_normal(name))
 
     def people(self, cohort: Cohort | None = None) -> People:
-        """Everybody, in alphabetical order, to be compared by a cohort where there is one."""
+        """All people in alphabetical order, for comparison with `cohort` if given."""
         if self.voices is None:
             return People([], Voices(np.empty((0, 0), np.float32)))
         from scipy.sparse import csr_matrix  # takes a while to load
@@ -92,11 +92,11 @@ class Book:
         return People(names, Voices.of(means, cohort), cohort)
 
     def require(self, model: str) -> None:
-        """Raises InputError where the book was made with another model than the one of this hash."""
+        """Raises InputError if the book was made with another model than the one with this hash."""
         if self.voices is not None and self.voices.model != model:
             raise InputError(
                 f"{self.folder}: this book was made with the model {self.voices.model}, not with {model}: "
-                "give that model by --model, or another place by --book and enrol anew"
+                "give that model with --model, or enrol again in a new book with --book"
             )
 
     @property
@@ -105,13 +105,13 @@ class Book:
 
 
 def default_book() -> Path:
-    """Where the book is unless told otherwise: below the user's data directory."""
+    """The default book, in the user's data directory."""
     home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(home) / "spkver" / "book"
 
 
 def open_book(folder: StrPath) -> Book:
-    """Read a book; an empty one where there is none. Raises InputError for one that others than its owner can read."""
+    """Read a book; an empty book if there is none. Raises InputError if other users can access it."""
     root = Path(folder)
     if not root.exists():
         return Book(root, None)
@@ -122,17 +122,17 @@ def open_book(folder: StrPath) -> Book:
     _require_private(voices)
     found = read_embeddings(voices)
     if found.speakers is None or not all(found.speakers):
-        raise InputError(f"{voices}: not a speaker book: there are recordings of nobody")
+        raise InputError(f"{voices}: not a speaker book: some recordings have no speaker")
     return Book(root, found)
 
 
 def enrol(folder: StrPath, name: str, recordings: Embeddings, *, say: Say | None = None) -> Book:
-    """Add recordings to a person, who may be new; returns the book as it is then. Makes the book where there is none.
+    """Add recordings to a new or known person and return the new book. Creates the book if there is none.
 
-    recordings: their ids the hashes of the audio. Those that the person has already are left as they are.
-    say: is told when another process writes the book, which is waited for
-    Raises InputError for a name that cannot be one, a recording that is another person's, a book of another model, and
-    one that others write for too long.
+    recordings: their ids are hashes of the audio; recordings that the person already has are skipped
+    say: called with a message while waiting for another process that writes the book
+    Raises InputError for an invalid name, a recording of another person, a book of another model, and if other writers
+    do not finish in time.
     """
     name = checked(name)
     with _edited(folder, say) as book:
@@ -142,7 +142,7 @@ def enrol(folder: StrPath, name: str, recordings: Embeddings, *, say: Say | None
         new = [row for row, one in enumerate(recordings.ids) if one not in owner]
         for one in recordings.ids:
             if owner.get(one, name) != name:
-                raise InputError(f"one of the recordings of '{name}' is enrolled as '{owner[one]}' already")
+                raise InputError(f"one of the recordings of '{name}' is already enrolled as '{owner[one]}'")
         if not new:
             return book
         ids = [recordings.ids[row] for row in new]
@@ -155,15 +155,15 @@ def enrol(folder: StrPath, name: str, recordings: Embeddings, *, say: Say | None
 
 
 def forget(folder: StrPath, names: Sequence[str], *, say: Say | None = None) -> Book:
-    """Take people out of a book, which is written anew without them; returns the book as it is then.
+    """Remove people from a book and return the new book.
 
-    say: as for `enrol`. Raises InputError for a name that is not in it.
+    say: as for `enrol`. Raises InputError for a name that is not in the book.
     """
     with _edited(folder, say) as book:
         known = book.recordings()
         for name in names:
             if _normal(name) not in known:
-                raise InputError(f"{folder}: '{name}' is not in the book; `spkver speakers` lists who is")
+                raise InputError(f"{folder}: '{name}' is not in the book; `spkver speakers` lists the names")
         assert book.voices is not None
         gone = set(map(_normal, names))
         kept = [row for row, speaker in enumerate(book.voices.speakers or []) if speaker not in gone]
@@ -184,7 +184,7 @@ def forget(folder: StrPath, names: Sequence[str], *, say: Say | None = None) -> 
 
 
 def odd(book: Book, name: str, threshold: float, cohort: Cohort | None = None) -> list[str]:
-    """What is odd about a person of a book, one line each: unlike recordings, and somebody else who sounds alike."""
+    """Warnings about a person of a book: recordings that differ, and other people who sound like this one."""
     name = _normal(name)
     found = []
     if book.voices is not None:
@@ -200,7 +200,7 @@ def odd(book: Book, name: str, threshold: float, cohort: Cohort | None = None) -
     if name in people.names:
         ranked = people.rank(people.voices.vectors[people.names.index(name)], 2)
         found += [
-            f"'{match.name}', who is in the book already, sounds like '{name}' ({what} {match.score:.2f})"
+            f"'{match.name}', who is already in the book, sounds like '{name}' ({what} {match.score:.2f})"
             for match in ranked
             if match.name != name and match.score >= threshold
         ]
@@ -208,23 +208,23 @@ def odd(book: Book, name: str, threshold: float, cohort: Cohort | None = None) -
 
 
 def strangers(people: int, far: Rate) -> list[str]:
-    """What a false-accept rate per pair comes to with so many people, where it is no longer small.
+    """Warning if a stranger is accepted as one of `people` with a probability of 0.1 or more.
 
-    A rate of which no error was seen counts as the end of its interval.
+    far: false-accept rate of one comparison. If no error was observed, the upper end of its interval is used.
     """
     rate, bound = (far.rate, "") if far.errors else (far.high, "up to ")
     share = 1 - (1 - rate) ** people
     if share < 0.1:
         return []
     return [
-        f"at {bound}{100 * rate:.2g} % false accepts a pair, {bound}{100 * share:.0f} % of strangers are taken for one "
-        f"of {people:,} people; measure a threshold for a lower rate (spkver threshold --far), on more trials"
+        f"at a false-accept rate of {bound}{100 * rate:.2g} % per pair, {bound}{100 * share:.0f} % of strangers are "
+        f"accepted as one of {people:,} people; choose a lower rate (spkver threshold --far) on more trials"
     ]
 
 
 @contextmanager
 def _edited(folder: StrPath, say: Say | None) -> Iterator[Book]:
-    """The book, for one writer at a time, without what a writer that was killed has left behind."""
+    """The locked book for one writer; removes what a killed writer left behind."""
     root = Path(folder)
     root.parent.mkdir(parents=True, exist_ok=True)
     root.mkdir(mode=0o700, exist_ok=True)
@@ -244,24 +244,24 @@ def _require_private(path: Path) -> None:
         return
     status = path.stat()
     if status.st_uid != os.geteuid():
-        raise InputError(f"{path}: belongs to another user; choose another place by --book")
+        raise InputError(f"{path}: belongs to another user; choose another directory with --book")
     if status.st_mode & 0o077:
         mode = "700" if path.is_dir() else "600"
-        raise InputError(f"{path}: others than its owner can open it, and voices are personal: chmod {mode} {path}")
+        raise InputError(f"{path}: other users can access this personal data: run chmod {mode} {path}")
 
 
 def _alphabetical(words: list[str]) -> tuple[list[str], np.ndarray]:
-    """The words without repetition in alphabetical order, and the place of each word in it."""
+    """The distinct words in alphabetical order, and the position of each word in that list."""
     column = pa.array(words, pa.string()).dictionary_encode()
     order = pc.array_sort_indices(column.dictionary).to_numpy()
     return column.dictionary.take(pa.array(order)).to_pylist(), np.argsort(order)[column.indices.to_numpy()]
 
 
 def checked(name: str) -> str:
-    """A name as the book has it. Raises InputError for one that cannot be."""
+    """A name as stored in the book. Raises InputError for an invalid name."""
     name = _normal(name)
     if not name or not name.isprintable():
-        raise InputError(f"{name!r}: a name has letters, and neither tabs nor line ends")
+        raise InputError(f"{name!r}: a name must not be empty or contain control characters")
     return name
 
 

@@ -1,8 +1,8 @@
-"""Other voices that a model's verdicts are normalised by: adaptive S-norm, trial by trial.
+"""Adaptive S-norm of single trials, with the cohort stored in the model directory.
 
-What a cosine of 0.5 is worth depends on the recordings: two noisy ones are alike by their noise. Each side is compared
-with a cohort, kept with the model, and its `top` highest cosines there tell what a cosine of that side is worth, as
-`spkver normalise --top` does for lists. Needs no torch.
+The same cosine means different things for different recordings: two noisy recordings are similar because of the noise.
+Each side is compared with the cohort, and the cosine is normalised by the mean and standard deviation of the `top`
+highest cohort cosines, as in `spkver normalise --top`. Does not need torch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from spkver.scoring.normalisation import normalised, top_statistics
 
 @dataclass(frozen=True)
 class Cohort:
-    """vectors: embeddings of other speakers at length 1, float32 (voices, dim); top: how many of them count."""
+    """vectors: embeddings of other speakers, length 1, float32 (voices, dim); top: number of highest scores used."""
 
     vectors: np.ndarray
     top: int
@@ -25,30 +25,32 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Voices:
-    """Embeddings at length 1, float32 (rows, dim); worth: mean and deviation of their highest cosines with a cohort,
-    float64 (rows,) each, where there is one."""
+    """Embeddings of length 1, float32 (rows, dim).
+
+    worth: mean and standard deviation of their highest cohort cosines, float64 (rows,) each; None without a cohort
+    """
 
     vectors: np.ndarray
     worth: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
     def of(cls, vectors: np.ndarray, cohort: Cohort | None) -> Voices:
-        """One side of comparisons, by a cohort where there is one."""
+        """One side of a comparison, with cohort statistics if a cohort is given."""
         if cohort is None:
             return cls(vectors)
         mean, deviation = top_statistics(vectors @ cohort.vectors.T, cohort.top)
         if not deviation.all():
-            raise InputError("all cosines with the cohort are equal: too small a cohort to normalise by")
+            raise InputError("all cosines with the cohort are equal: use a larger cohort")
         return cls(vectors, (mean, deviation))
 
 
 def cosines(one: Voices, other: Voices) -> np.ndarray:
-    """Of all rows of one with all of the other, in [-1, 1]."""
+    """Cosines of all rows of `one` with all rows of `other`, in [-1, 1]."""
     return (one.vectors @ other.vectors.T).clip(-1, 1)
 
 
 def compare(one: Voices, other: Voices) -> np.ndarray:
-    """The scores of all rows of one with all of the other: S-norm of the cosines, or without a cohort the cosines."""
+    """Scores of all rows of `one` with all rows of `other`: cosines, after S-norm if there is a cohort."""
     scores = cosines(one, other)
     if one.worth is None or other.worth is None:
         return scores
@@ -57,6 +59,6 @@ def compare(one: Voices, other: Voices) -> np.ndarray:
 
 
 def compare_pairs(one: Voices, other: Voices) -> np.ndarray:
-    """The scores of the rows of one with those of the other, row by row (rows,), as `compare` has them."""
+    """Scores of each row of `one` with the same row of `other` (rows,): the diagonal of `compare`."""
     scores = np.einsum("ij,ij->i", one.vectors, other.vectors).clip(-1, 1)
     return scores if one.worth is None or other.worth is None else normalised(scores, [one.worth, other.worth])

@@ -1,4 +1,4 @@
-"""What makes a verdict on a recording doubtful: silence, too little speech, noise, clipping, rate, a missing band."""
+"""Warnings about a recording: digital silence, little speech, noise, clipping, sample rate, a missing band."""
 
 from __future__ import annotations
 
@@ -6,42 +6,42 @@ import numpy as np
 
 from spkver import quality
 
-SPEECH_SECONDS = 2.0  # below, error rates climb steeply: see the README of this room
-# of clean read speech the estimate lies above 19 dB; with noise 10 dB below the speech all over, at 13 to 18 dB
+SPEECH_SECONDS = 2.0  # below this, error rates rise steeply: see the README of this package
+# The estimate is above 19 dB for clean read speech, and 13 to 18 dB with noise 10 dB below the speech throughout.
 SNR_DB = 15.0
-CLIPPED_SHARE = 0.002  # a low tone has as many samples at its top
-BAND_SHARE = 0.62  # of half the rate; see quality.bandwidth
-SILENT_SHARE = 0.3  # a noise gate leaves out most pauses: a third of read speech
-MOST_SECONDS = 300.0  # listened to for doubts, so that memory is bounded
+CLIPPED_SHARE = 0.002  # a low-frequency tone has this share of samples at its maximum
+BAND_SHARE = 0.62  # of half the sample rate; see quality.bandwidth
+SILENT_SHARE = 0.3  # a noise gate removes most pauses: a third of read speech
+MOST_SECONDS = 300.0  # length examined, which limits memory
 
 
 def doubts(waveform: np.ndarray, rate: int, model_rate: int) -> list[str]:
-    """What is doubtful about a recording, by its first five minutes, for a model of `model_rate` Hz, one line each.
+    """Warnings, one line each, about the first five minutes of a recording for a model of `model_rate` Hz.
 
-    waveform: float32 (time,) in [-1, 1] as it was recorded, at `rate` Hz
+    waveform: float32 (time,) in [-1, 1], as recorded at `rate` Hz
     """
     found = []
     whole = waveform[: round(MOST_SECONDS * rate)]
     waveform = quality.without_silence(whole, rate)
     if (silent := 1 - len(waveform) / len(whole)) > SILENT_SHARE:
-        found.append(f"{100 * silent:.0f} % digital silence, as editors and noise gates make it; it does not count")
+        found.append(f"{100 * silent:.0f} % digital silence, as editors and noise gates produce it; it is ignored")
     if (seconds := quality.speech_seconds(waveform, rate)) < SPEECH_SECONDS:
-        found.append(f"short: {seconds:.1f} s of speech; {SPEECH_SECONDS:g} s or more tell voices apart much better")
+        found.append(f"short: {seconds:.1f} s of speech; with {SPEECH_SECONDS:g} s or more, error rates are much lower")
     samples = waveform.astype(np.float64)
     if (snr := quality.snr(samples, rate)) < SNR_DB:
-        found.append(f"noisy: speech some {snr:.0f} dB above the noise, or no pauses to tell the noise by")
+        found.append(f"noisy: estimated SNR {snr:.0f} dB, or no pauses to estimate the noise from")
     if (share := quality.clipped_share(waveform)) > CLIPPED_SHARE:
         found.append(f"clipped: {100 * share:.1f} % of the samples; record at a lower level")
     if rate < model_rate:
         found.append(
-            f"recorded at {rate} Hz: above {rate // 2} Hz there is nothing, which a model of {model_rate} Hz takes "
-            "for part of the voice"
+            f"recorded at {rate} Hz: nothing above {rate // 2} Hz, which a model of {model_rate} Hz treats as part "
+            "of the voice"
         )
     elif rate > model_rate and model_rate < 16000:
-        found.append(f"recorded at {rate} Hz: a model of {model_rate} Hz has heard telephones, not microphones")
+        found.append(f"recorded at {rate} Hz: a model of {model_rate} Hz was not trained on wide-band speech")
     elif 0 < (band := quality.bandwidth(samples, rate)) < BAND_SHARE * model_rate / 2:
         found.append(
-            f"nothing above {band / 1000:.1f} kHz, as from a telephone or strong compression, which a model of "
-            f"{model_rate} Hz takes for part of the voice"
+            f"nothing above {band / 1000:.1f} kHz (telephone or strong compression?), which a model of "
+            f"{model_rate} Hz treats as part of the voice"
         )
     return found

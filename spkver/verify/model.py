@@ -1,4 +1,4 @@
-"""A model as its users need it: an encoder that also compares, and decides by the threshold kept with it."""
+"""A model for verification: an encoder that also compares recordings and decides with its stored threshold."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Heard(NamedTuple):
-    """A recording: its embedding at length 1, float32 (dim,); a hash of what was heard; doubts, one line each."""
+    """A recording: its embedding of length 1, float32 (dim,); a hash of its audio; warnings, one line each."""
 
     vector: np.ndarray
     digest: str
@@ -38,7 +38,7 @@ class Heard(NamedTuple):
 class Verifier(Encoder):
     """An encoder with `verify` and `score`.
 
-    decision: the threshold and calibration kept with the model, or None; cohort: what its scores are normalised by
+    decision: the stored threshold and calibration, or None; cohort: the stored cohort of S-norm, or None
     """
 
     decision: Decision | None = None
@@ -46,7 +46,7 @@ class Verifier(Encoder):
 
     @classmethod
     def open(cls, path: StrPath, device: str = "cpu") -> Self:
-        """Open a model directory, with its decision. Raises InputError also for the decision of another model."""
+        """Open a model directory and its decision. Raises InputError also for the decision of another model."""
         verifier = super().open(path, device)
         verifier.decision = read_decision(path, verifier.model_id)
         verifier.cohort = None if verifier.decision is None else read_cohort(path, verifier.decision)
@@ -62,15 +62,18 @@ class Verifier(Encoder):
         prior: float = 0.5,
         channel: int | None = None,
     ) -> Verdict:
-        """Does `test` hold the speaker of the enrolment: one recording, or a list of one speaker's?
+        """Verify that `test` has the speaker of the enrolment, which is one recording or a list of one speaker's.
 
-        Several are one by the mean of their embeddings, each at length 1. Recordings, sample_rate and errors are those
-        of `embed`. threshold: instead of the model's; prior: the share of pairs that are of one speaker; channel:
-        which of several, counted from 0, of files.
+        Several enrolment recordings are combined as the mean of their embeddings, each scaled to length 1. Recordings,
+        sample_rate and errors are those of `embed`.
+
+        threshold: replaces the model's
+        prior: prior probability of the same speaker
+        channel: channel of multi-channel files (0-based)
         """
         several = [enrolment] if isinstance(enrolment, SINGLE) else enrolment
         if not several:
-            raise InputError("the enrolment is an empty list: give a recording of the speaker, or several")
+            raise InputError("the enrolment is an empty list: give at least one recording of the speaker")
         heard = [self.listen(one, sample_rate, channel) for one in [*several, test]]
         sides = mean_direction([one.vector for one in heard[:-1]]), heard[-1].vector
         one, other = (Voices.of(vector[None], self.cohort) for vector in sides)
@@ -81,9 +84,10 @@ class Verifier(Encoder):
     def score(
         self, enrolment: Sequence[Recording], test: Sequence[Recording], sample_rate: int | None = None
     ) -> np.ndarray:
-        """The cosine of every recording of one list with every one of another, float32 (enrolment, test).
+        """Cosines of every enrolment recording with every test recording, float32 (enrolment, test).
 
-        Not normalised by a cohort, as those of `verify` may be. Recordings, sample_rate and errors are as in `embed`.
+        Unlike the score of `verify`, never normalised by a cohort. Recordings, sample_rate and errors are those of
+        `embed`.
         """
         sides = [
             unit(self.embed(list(side), sample_rate), [f"recording {row + 1}" for row in range(len(side))], "embedding")
@@ -92,9 +96,9 @@ class Verifier(Encoder):
         return (sides[0] @ sides[1].T).clip(-1, 1)
 
     def listen(self, recording: Recording, sample_rate: int | None = None, channel: int | None = None) -> Heard:
-        """The embedding of a recording, and what else there is to know of it.
+        """The embedding of a recording, a hash of its audio, and warnings.
 
-        channel: which of several, counted from 0, of a file. Otherwise as `embed`.
+        channel: channel of a multi-channel file (0-based). Other arguments and errors are those of `embed`.
         """
         if isinstance(recording, str | os.PathLike):
             name = str(recording)
@@ -113,22 +117,22 @@ class Verifier(Encoder):
 
 
 def embeddings_of(verifier: Verifier, heard: Sequence[Heard]) -> Embeddings:
-    """Recordings as a book keeps them: each once, its id the hash of what was heard."""
+    """Embeddings as stored in a book: each recording once, with the hash of its audio as its id."""
     once = {one.digest: one.vector for one in heard}
     front_end = verifier.config.front_end.model_dump(mode="json")
     return Embeddings(list(once), np.stack(list(once.values())), None, verifier.model_id, front_end)
 
 
 def mean_direction(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    """One enrolment of several embeddings of length 1: their mean, at length 1, float32 (dim,)."""
+    """The mean of several embeddings of length 1, scaled to length 1, float32 (dim,)."""
     return unit(np.mean(vectors, axis=0)[None], ["the enrolment"], "mean embedding")[0]
 
 
 def load_model(path: StrPath | None = None, device: str = "cpu") -> Verifier:
     """Open a model directory: an encoder with `embed`, `verify` and `score`.
 
-    path: the `model` folder of an experiment; by default the model that comes with the package
-    device: cpu, cuda, or auto for the GPU where there is one
-    Raises InputError naming what is missing or does not fit.
+    path: the `model` folder of an experiment; by default the packaged model
+    device: cpu, cuda, or auto (the GPU if there is one)
+    Raises InputError if a file is missing or does not fit.
     """
     return Verifier.open(default_model() if path is None else path, device)

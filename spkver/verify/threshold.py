@@ -1,4 +1,4 @@
-"""The threshold for a wish, how sure it is, and the error rates that it gives, from labelled scores."""
+"""The threshold for an operating point, from labelled scores, with its error rates and their uncertainty."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from spkver.scoring.calibration import fit_affine
 from spkver.trials import Scores, Trials, codes, falling
 from spkver.verify.decision import Calibration, Decision, Rate
 
-ERRORS = 30  # make a rate known to within 30 % at 90 % confidence: the "rule of 30" (Doddington et al., 2000)
+ERRORS = 30  # give a rate to within 30 % at 90 % confidence: the "rule of 30" (Doddington et al., 2000)
 LEVEL = 0.95
-_COSINE = 1.001  # with rounding
+_COSINE = 1.001  # the largest cosine, with rounding
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What a threshold is for.
+    """An operating point.
 
-    words: for messages; threshold: of a curve, infinity where only rejecting all would do
-    kinds: the trials whose errors settle where it lies: non-targets, targets, or both; rate: wished of these
+    words: description for messages
+    threshold: function that returns the threshold of a curve; infinity if only rejecting all trials fulfils it
+    kinds: the trials that determine the threshold: non-targets, targets, or both
+    rate: target error rate of these trials, or None
     """
 
     words: str
@@ -37,13 +39,13 @@ class Wish:
 
 
 def at_far(rate: float) -> Wish:
-    """The lowest threshold that keeps the false-accept rate to `rate`."""
+    """The lowest threshold with a false-accept rate of at most `rate`."""
     words = f"a false-accept rate of {rate:g}"
     return Wish(words, lambda curve: metrics.threshold_at_false_alarm(curve, rate), ("non-targets",), rate)
 
 
 def at_frr(rate: float) -> Wish:
-    """The highest threshold that keeps the false-reject rate to `rate`."""
+    """The highest threshold with a false-reject rate of at most `rate`."""
     words = f"a false-reject rate of {rate:g}"
     return Wish(words, lambda curve: metrics.threshold_at_miss(curve, rate), ("targets",), rate)
 
@@ -55,8 +57,8 @@ def at_cost(point: OperatingPoint) -> Wish:
 
 
 def at_eer() -> Wish:
-    """The threshold at which both rates are as equal as they can be."""
-    words = "equal rates of false accepts and false rejects"
+    """The threshold of the equal error rate."""
+    words = "equal false-accept and false-reject rates"
     return Wish(words, lambda curve: metrics.equal_error(curve).threshold, ("non-targets", "targets"))
 
 
@@ -69,13 +71,13 @@ def choose(
     replicates: int = 1000,
     seed: int = 0,
 ) -> tuple[Decision, list[str]]:
-    """The threshold that labelled scores give for a wish, and what is doubtful about it, one line each.
+    """Choose the threshold for an operating point from labelled scores; returns it with warnings, one line each.
 
-    speakers: of every id, for the intervals; without, the ids that target trials join are taken for one speaker's
-    prior: the P(target) that the calibration matters most for
-    The intervals are of a bootstrap over speakers, and no narrower than those of as many independent trials.
-    Raises InputError for a list without targets or non-targets, where nothing but rejecting all fulfils the wish, and
-    for scores that do not rise with the likelihood of a target.
+    speakers: the speaker of every id, for the intervals; by default, ids linked by target trials count as one speaker
+    prior: target prior of the calibration
+    The intervals come from a bootstrap over speakers and are at least as wide as those of independent trials.
+    Raises InputError for a list without targets or non-targets, if only rejecting all trials fulfils the operating
+    point, and if targets do not score higher than non-targets.
     """
     curve = metrics.error_curve(scores.values, scores.labels)
     if doubt := falling(scores):
@@ -84,7 +86,7 @@ def choose(
     if not np.isfinite(threshold):
         raise InputError(
             f"no threshold gives {wish.words}: all {curve.targets:.0f} targets would be rejected; "
-            f"score more trials than these {curve.nontargets:.0f} non-targets, or wish for less"
+            f"score more than {curve.nontargets:.0f} non-targets, or choose a higher rate"
         )
     if speakers is None:
         enrol, test = linked_speakers(scores.trials)
@@ -126,23 +128,24 @@ def choose(
 
 
 def require_cosines(scores: Scores, name: str, *, normalised: bool = False) -> None:
-    """Raises InputError for scores that no cosine has: a model's own threshold is one of cosines.
+    """Raises InputError for scores that cannot be cosines, which a stored threshold needs.
 
-    normalised: or of cosines after S-norm by a cohort; then for scores that look as if they were not
+    normalised: the scores should be cosines after S-norm; raises InputError if they look like plain cosines
     """
     most = float(np.abs(scores.values).max())
     if normalised and most <= _COSINE:
-        raise InputError(f"{name}: no score is beyond 1: plain cosines; give what spkver normalise made of them")
+        raise InputError(
+            f"{name}: no score is above 1, so these are plain cosines; give the output of spkver normalise"
+        )
     if not normalised and most > _COSINE:
         raise InputError(
-            f"{name}: a score of {most:g}: these are not the plain cosines that verify and identify decide by; "
-            "a model keeps a threshold of spkver score without --plda, normalisation or calibration, or with --cohort "
-            "one of spkver normalise"
+            f"{name}: a score of {most:g} is not a plain cosine, as verify and identify use it; give scores of "
+            "spkver score without --plda, normalisation or calibration, or scores of spkver normalise with --cohort"
         )
 
 
 def linked_speakers(trials: Trials) -> tuple[np.ndarray, np.ndarray]:
-    """The speakers of both sides as codes (trials,): ids that target trials join, in one step or several, are one's.
+    """Speakers of both sides as codes (trials,): ids linked by target trials, also indirectly, are one speaker.
 
     Raises InputError for trials without labels.
     """
@@ -150,7 +153,7 @@ def linked_speakers(trials: Trials) -> tuple[np.ndarray, np.ndarray]:
     from scipy.sparse.csgraph import connected_components  # takes a while to load
 
     if trials.target is None:
-        raise InputError("the trials have no labels: give the trial list that has them")
+        raise InputError("the trials have no labels: give a trial list with labels")
     known = pc.unique(pa.concat_arrays([trials.enrol.dictionary, trials.test.dictionary]))
     enrol, test = (
         pc.index_in(side.dictionary, value_set=known).to_numpy()[codes(side)] for side in (trials.enrol, trials.test)
@@ -166,7 +169,7 @@ def _errors(curve: ErrorCurve, threshold: float) -> metrics.Decision:
 
 
 def _rate(errors: int, trials: int, low: float, high: float) -> Rate:
-    """A rate whose interval is no narrower than Clopper and Pearson's of independent trials."""
+    """A rate whose interval is at least as wide as the Clopper-Pearson interval of independent trials."""
     from scipy.special import betaincinv  # takes a while to load
 
     tail = (1 - LEVEL) / 2
@@ -179,8 +182,8 @@ def _rate(errors: int, trials: int, low: float, high: float) -> Rate:
 
 def _calibration(scores: Scores, prior: float) -> Calibration:
     learnt = fit_affine(scores.values[:, None].astype(np.float64), scores.labels, prior)
-    if not learnt.weights[0] > 0:  # by rounding: `falling` found the means to differ by next to nothing
-        raise InputError("targets score no higher than non-targets: nothing to decide by")
+    if not learnt.weights[0] > 0:  # rounding: the means that `falling` compares are almost equal
+        raise InputError("targets do not score higher than non-targets, so no threshold separates them")
     targets = int(np.count_nonzero(scores.labels))
     return Calibration(
         scale=float(learnt.weights[0]),
@@ -195,8 +198,8 @@ def _too_few(kind: str, what: str, found: Rate, wished: float | None) -> str | N
     if found.errors >= ERRORS:
         return None
     rate = found.rate if wished is None else wished
-    needed = f"some {ERRORS / rate:,.0f}" if rate else "far more"
+    needed = f"about {ERRORS / rate:,.0f}" if rate else "far more"
     return (
-        f"the threshold rests on {found.errors} {what} among {found.trials:,} {kind}; {needed} of these would make "
-        f"{ERRORS} errors, which tell a rate to within a third"
+        f"the threshold is based on {found.errors} {what} among {found.trials:,} {kind}; {needed} {kind} are needed "
+        f"for {ERRORS} errors (rule of {ERRORS})"
     )

@@ -1,4 +1,4 @@
-"""What a score says of two sides: one speaker or two, and how likely that is."""
+"""The verdict on a score: same speaker or not, and the probability."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from spkver.verify.decision import Decision, log_odds
 
 @dataclass(frozen=True)
 class Verdict:
-    """What two sides come to.
+    """The result of a comparison.
 
-    score: what is decided by: the cosine, or that normalised by the model's cohort; cosine: -1 to 1
-    threshold, same: accepted at score >= threshold; None without a threshold
-    ratio: natural-log likelihood ratio, and probability of one speaker at the prior; None without a calibration
-    doubts: on the recordings, one line each
+    score: the cosine, or with a stored cohort the cosine after S-norm; cosine: in [-1, 1]
+    threshold, same: `same` is score >= threshold; None without a threshold
+    ratio, probability: natural-log likelihood ratio, and probability of the same speaker at `prior`; None without a
+        calibration
+    doubts: warnings about the recordings, one line each
     """
 
     score: float
@@ -30,18 +31,18 @@ class Verdict:
     cosine: float | None = None
 
     def plain(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Plain values for JSON."""
         return asdict(self)
 
 
 def verdict(score: float, decision: Decision | None, threshold: float | None = None, prior: float = 0.5) -> Verdict:
-    """What a score means to a model's decision; `threshold`, where given, goes before the model's.
+    """The verdict on a score by a model's decision; `threshold` replaces the model's.
 
-    Raises InputError for a prior outside (0, 1), and a threshold that is not a number.
+    Raises InputError for a prior outside (0, 1) and a threshold that is NaN.
     """
     log_odds(prior)
     if threshold is not None and math.isnan(threshold):
-        raise InputError("a threshold is a number, got nan")
+        raise InputError("the threshold must be a number, got nan")
     if threshold is None and decision is not None:
         threshold = decision.threshold
     return Verdict(

@@ -35,7 +35,7 @@ def test_a_table_and_what_is_kept_with_the_model(scores):
     done = invoke(scores, "--trials", scores.parent / "trials", "--far", "0.01", "--model", model)
     assert "for a false-accept rate of 0.01; intervals over 10 speakers" in done.stdout
     assert f"stored in {model / 'decision.yaml'}" in done.stdout
-    assert "warning: the threshold rests on 5 false accepts among 500 non-targets; some 3,000" in done.stderr
+    assert "warning: the threshold is based on 5 false accepts among 500 non-targets; about 3,000" in done.stderr
     kept = read_decision(model)
     assert kept.far.rate <= 0.01 and f"{kept.threshold:.4f}" in done.stdout
     assert (kept.scores, kept.trials) == ("scores", "trials")

@@ -115,7 +115,7 @@ def test_a_book_from_the_first_to_the_last(invoke, folder, tmp_path):
     assert invoke("enrol", "Bob", "b.wav", *book).stdout == "Bob: 1 recording, 1 of them new\n"
     done = invoke("identify", "a1.wav", "c.wav", *book)
     assert [line.split("\t")[1] for line in done.stdout.splitlines()] == ["Ada", "nobody known"]
-    assert "51 % of strangers are taken for one of 2 people" in done.stderr
+    assert "51 % of strangers are accepted as one of 2 people" in done.stderr
     again = invoke("enrol", "Ada", "a0.wav", "a1.wav", *book)
     assert again.stdout == "Ada: 2 recordings, 1 of them new\n"
     found = json.loads(invoke("identify", "c.wav", "--top", "5", "--json", *book).stdout)

@@ -98,7 +98,7 @@ def test_the_book_is_ranked_by_it(model, cohort, voice, tmp_path):
     (best, other), verdict = people.rank(heard[0].vector, 2), verifier.verify(voice(150), voice(90))
     assert best.name == "Ada" and other.score == pytest.approx(verdict.score, abs=0.03)
     said = books.odd(book, "Bob", other.score - 1, verifier.cohort)
-    assert said == [f"'Ada', who is in the book already, sounds like 'Bob' (score {other.score:.2f})"]
+    assert said == [f"'Ada', who is already in the book, sounds like 'Bob' (score {other.score:.2f})"]
 
 
 def test_it_is_kept_without_names_and_goes_with_its_threshold(model, cohort):
@@ -119,7 +119,7 @@ def test_what_is_refused(model, cohort):
     with pytest.raises(InputError, match="the cohort is of the model 'another'"):
         write_decision(model, DECISION, other, 10)
     for top in (None, 1, 31):
-        with pytest.raises(InputError, match=f"a top of {top} of a cohort of 30"):
+        with pytest.raises(InputError, match=f"--top {top} with a cohort of 30"):
             write_decision(model, DECISION, cohort, top)
     assert read_decision(model) is None
     write_decision(model, DECISION, cohort, 10)
@@ -150,9 +150,9 @@ def test_by_the_commands(model, cohort, tmp_path, voice):
 
     kept = ["--cohort", tmp_path / "cohort.parquet", "--top", 10]
     assert threshold(tmp_path / "snorm", *kept[:2]).exit_code == 2
-    with pytest.raises(InputError, match="plain cosines; give what spkver normalise made of them"):
+    with pytest.raises(InputError, match="these are plain cosines; give the output of spkver normalise"):
         threshold(tmp_path / "cosines", *kept)
-    with pytest.raises(InputError, match="or with --cohort one of spkver normalise"):
+    with pytest.raises(InputError, match="or scores of spkver normalise with --cohort"):
         threshold(tmp_path / "snorm")
     assert "stored in" in threshold(tmp_path / "snorm", *kept).output
     assert read_decision(model).model == modeldir.identity(model)

@@ -108,7 +108,7 @@ def test_a_cosine_stays_in_its_bounds():
 
 def test_without_a_model_of_the_package(monkeypatch, tmp_path):
     monkeypatch.setattr("spkver.modeldir._START", tmp_path / "none")
-    with pytest.raises(InputError, match="give one by --model"):
+    with pytest.raises(InputError, match="name one with --model"):
         spkver.load_model()
     monkeypatch.setattr("spkver.modeldir._START", tmp_path)
     assert default_model() == tmp_path
