@@ -1,1 +1,1 @@
-"""Results of one or more systems: tables and DET curves."""
+"""Reports on scores and training runs: tables, curves and pages."""

@@ -1,4 +1,4 @@
-"""Training runs side by side: what each measured last, and its curves, one to a picture or all on one."""
+"""Curves of training runs: read, plot and tabulate them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Curve = tuple[np.ndarray, np.ndarray]
 """Steps and values, each (points,)"""
 
 COLUMNS = 3
-"""of the panels of one picture"""
+"""Panels per row of a figure"""
 
 
 def read_curves(experiment: StrPath) -> dict[str, Curve]:
-    """Each number that a run logged, by its name, over its steps.
+    """Read the logged metrics of a run, by name.
 
-    Half a line at the end, of a run that is writing it or was killed, is left out. Raises InputError where there is no
-    run, with the file and line that is not one of its log.
+    An incomplete last line, of a run in progress or one that was killed, is ignored. Raises InputError if there is no
+    run, and with file and line for an invalid line.
     """
     path = Path(experiment) / METRICS
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give the directory of a training run") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give an experiment directory") from error
     found: dict[str, list[tuple[int, float]]] = {}
     for place, line in numbered(lines, path):
         try:
@@ -48,8 +48,9 @@ def read_curves(experiment: StrPath) -> dict[str, Curve]:
 
 
 def last_values(runs: Mapping[str, Sequence[Mapping[str, Curve]]], names: Sequence[str]) -> list[list[str]]:
-    """The cells of a table: for each system the mean over its runs of the last value of each metric, ± half of the
-    95 % interval of that mean. Raises InputError for a metric that no run has.
+    """Table of the last value of each metric: for each system the mean over its runs ± half its 95 % interval.
+
+    Raises InputError for a metric that no run has.
     """
     _check_known(runs, names)
     rows = [["system", "runs", *(f"{name} %" if is_share(name) else name for name in names)]]
@@ -61,10 +62,10 @@ def last_values(runs: Mapping[str, Sequence[Mapping[str, Curve]]], names: Sequen
 def draw_curves(
     runs: Mapping[str, Sequence[Mapping[str, Curve]]], name: str, paths: Mapping[str, StrPath], *, title: str = ""
 ) -> None:
-    """Draw a metric over the steps: the mean over each system's runs, and their span as a band.
+    """Plot a metric over the steps: the mean over each system's runs, with the range as a band.
 
-    paths: the format ("png", "svg") and the file to write. Raises InputError where matplotlib is not installed, and for
-    a metric that no run has.
+    paths: file for each format ("png", "svg")
+    Raises InputError if matplotlib is not installed, and for a metric that no run has.
     """
     _check_known(runs, [name])
     with drawing.style():
@@ -79,7 +80,7 @@ def draw_curves(
 def draw_all(
     runs: Mapping[str, Sequence[Mapping[str, Curve]]], names: Sequence[str], paths: Mapping[str, StrPath]
 ) -> None:
-    """Draw several metrics as `draw_curves` does, each in a panel of one picture, three to a row."""
+    """Plot several metrics as `draw_curves` does, one per panel of a figure."""
     _check_known(runs, names)
     rows = -(-len(names) // COLUMNS)
     with drawing.style():
@@ -97,7 +98,7 @@ def _plot(axes: Any, runs: Mapping[str, Sequence[Mapping[str, Curve]]], name: st
     for number, (system, own) in enumerate(runs.items()):
         look = drawing.look(number)
         if not any(name in run for run in own):
-            axes.plot([], [], label=drawing.plain(system), linewidth=1.8, **look)  # of the legend all the same
+            axes.plot([], [], label=drawing.plain(system), linewidth=1.8, **look)  # keeps the system in the legend
             continue
         steps, values = at_same_steps(own, name)
         values = scale * values
@@ -115,8 +116,8 @@ def _legend(figure: Any, axes: Any) -> None:
 
 
 def at_same_steps(runs: Sequence[Mapping[str, Curve]], name: str) -> Curve:
-    """The steps (points,) of the first run that logged a metric, and its values there in every run that did (runs,
-    points).
+    """The steps (points,) of the first run with this metric, and the values (runs, points) at these steps of all runs
+    that have it.
     """
     curves = [run[name] for run in runs if name in run]
     steps = curves[0][0]

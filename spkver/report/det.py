@@ -1,6 +1,6 @@
 """Detection error trade-off curves (Martin et al., "The DET curve in assessment of detection task performance", 1997).
 
-Both axes are probit scales, on which scores of two normal distributions make a straight line.
+Both axes are probit scales, on which normally distributed scores give a straight line.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def draw_det(
     title: str = "",
     point: OperatingPoint | None = None,
 ) -> None:
-    """Draw one curve for each system, its equal error rate as a dot and its least cost at `point` as a diamond.
+    """Plot one curve per system, with a dot at the EER and a diamond at the minimum cost of `point`.
 
-    paths: the format ("png", "svg") and the file to write. Raises InputError where matplotlib is not installed.
+    paths: file for each format ("png", "svg"). Raises InputError if matplotlib is not installed.
     """
     with drawing.style():
         figure = drawing.canvas(6.4, 7.2)
@@ -44,14 +44,14 @@ def draw_det(
             if "cost" in marks[name]:
                 axes.plot(*probit(marks[name]["cost"]), marker="D", markersize=5, markerfacecolor="white", **look)
         if point is not None:
-            legend = f"least cost at P(target) = {point.p_target:g}"
+            legend = f"minimum cost at P(target) = {point.p_target:g}"
             axes.plot([], [], "D", markersize=5, markerfacecolor="white", color=drawing.GREY, label=legend)
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
         drawing.write(figure, paths)
 
 
 def marks_of(curve: ErrorCurve, point: OperatingPoint | None) -> dict[str, tuple[float, float]]:
-    """(false alarm, miss) of the points to mark."""
+    """(false alarm, miss) of the marked points: the EER and, if given, the minimum cost of `point`."""
     rate = equal_error(curve).rate
     marks = {"eer": (rate, rate)}
     if point is not None:
@@ -61,7 +61,7 @@ def marks_of(curve: ErrorCurve, point: OperatingPoint | None) -> dict[str, tuple
 
 
 def limits(rates: np.ndarray) -> tuple[float, float]:
-    """The ticks between which the marked points lie, with room around them; what is hopeless may lie outside."""
+    """Axis limits (two ticks) around the marked points, with some room; rates of 0.8 and more may lie outside."""
     inside = rates[(rates > 0) & (rates < 0.8)]
     wide = np.concatenate([inside / 3, inside * 1.3, [0.005, 0.4]])
     low = np.searchsorted(TICKS, max(wide.min(), TICKS[0]), side="right") - 1
@@ -89,15 +89,15 @@ def _prepare(axes: Any, low: float, high: float, title: str) -> None:
 
 
 def thinned(curve: ErrorCurve, low: float, high: float, steps: int = 800) -> tuple[np.ndarray, np.ndarray]:
-    """False-alarm and miss rates that draw the curve between two rates, on probit scales, to one of so many steps.
+    """Reduce a curve to the points needed to plot it between two rates on probit scales with this many steps.
 
-    At most four points for each step, however many trials there are, found without looking at the others.
+    Returns false-alarm and miss rates. Keeps at most four points per step and does not visit the others.
     """
     rates = _between(low, high, steps)
     last = len(curve.misses) - 1
     reached = np.array([point_at_false_alarm(curve, rate) for rate in rates.tolist()])
     missed = np.searchsorted(curve.misses, np.ceil(rates * curve.targets).astype(curve.misses.dtype))
-    # each with the point before, so that a step of the curve stays one
+    # also the point before each, so that steps of the curve stay steps
     near = np.concatenate([reached, reached - 1, missed, missed - 1])
     kept = np.unique(np.concatenate([[0, last], np.clip(near, 0, last)]))
     return curve.false_alarms[kept] / curve.nontargets, curve.misses[kept] / curve.targets

@@ -1,4 +1,4 @@
-"""Embeddings in two dimensions: t-SNE where scikit-learn is installed, else the two principal components."""
+"""Embeddings in two dimensions: t-SNE if scikit-learn is installed, else PCA."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from spkver.errors import load_optional
 from spkver.page import Axis, Chart, Html, figure, span, table
 
 POINTS = 1000
-_EACH = 30  # of a speaker at most
+_EACH = 30  # largest number of points per speaker
 _PERPLEXITY = 30.0
 _MOST_LABELS = 25
-_METHODS = {"tsne": "t-SNE (neighbours stay neighbours; distances between groups mean little)", "pca": "PCA"}
+_METHODS = {"tsne": "t-SNE (neighbours stay neighbours; distances between groups are not meaningful)", "pca": "PCA"}
 
 
 def embedding_map(
     embeddings: Embeddings, speakers: Sequence[str] | None, *, method: str | None = None, points: int = POINTS
 ) -> Html:
-    """A map of up to so many embeddings, by cosine, and a table of how close the speakers are.
+    """A map of at most `points` embeddings, by cosine, and a table of the similarity of speakers.
 
-    speakers: of each row, "" where not known; method: "tsne" or "pca", by default t-SNE where scikit-learn is there
+    speakers: the speaker of each row, "" if unknown
+    method: "tsne" or "pca"; by default t-SNE if scikit-learn is installed
     """
     names = list(speakers) if speakers is not None else [""] * len(embeddings)
     rows = sample(names, points)
@@ -32,7 +33,7 @@ def embedding_map(
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     if method is None:
         method = "tsne" if find_spec("sklearn") else "pca"
-    if len(rows) < 5:  # too few for a neighbourhood
+    if len(rows) < 5:  # too few for t-SNE
         method = "pca"
     places = tsne(vectors) if method == "tsne" else pca(vectors)
     chart = Chart(Axis("", *span(places[:, 0]), []), Axis("", *span(places[:, 1]), []), 440)
@@ -40,8 +41,8 @@ def embedding_map(
     for row, name in enumerate(names):
         groups.setdefault(name, []).append(row)
     for number, (name, own) in enumerate(sorted(groups.items())):
-        titles = [f"{embeddings.ids[rows[row]]} ({name or 'speaker not known'})" for row in own]
-        chart.group(name or "not known", places[own, 0], places[own, 1], number, titles)
+        titles = [f"{embeddings.ids[rows[row]]} ({name or 'unknown speaker'})" for row in own]
+        chart.group(name or "unknown", places[own, 0], places[own, 1], number, titles)
     if 1 < len(groups) <= _MOST_LABELS:
         for name, own in groups.items():
             across, up = np.median(places[own], axis=0).tolist()
@@ -55,7 +56,7 @@ def embedding_map(
 
 
 def sample(speakers: Sequence[str], points: int) -> list[int]:
-    """Rows of at most so many embeddings, rising: whole speakers, drawn at random, of each no more than 30."""
+    """A random sample of at most `points` rows, ascending: whole speakers with at most 30 rows each."""
     random = np.random.default_rng(0)
     groups: dict[str, list[int]] = {}
     for row in random.permutation(len(speakers)).tolist():
@@ -69,7 +70,7 @@ def sample(speakers: Sequence[str], points: int) -> list[int]:
 
 
 def pca(vectors: np.ndarray) -> np.ndarray:
-    """The first two principal components of vectors (rows, dim): (rows, 2), each with its largest value positive."""
+    """The first two principal components of vectors (rows, dim): (rows, 2), signed so that the largest is positive."""
     centred = vectors - vectors.mean(axis=0)
     left, values, _ = np.linalg.svd(centred, full_matrices=False)
     places = np.zeros((len(vectors), 2))
@@ -80,19 +81,20 @@ def pca(vectors: np.ndarray) -> np.ndarray:
 
 
 def tsne(vectors: np.ndarray) -> np.ndarray:
-    """t-SNE (van der Maaten & Hinton 2008) of vectors (rows, dim) by scikit-learn, begun at PCA: (rows, 2)."""
+    """t-SNE (van der Maaten & Hinton 2008) of vectors (rows, dim), initialised with PCA: (rows, 2)."""
     found = load_optional("sklearn.manifold", "geometry").TSNE(
         init="pca", perplexity=min(_PERPLEXITY, (len(vectors) - 1) / 3), random_state=0
     )
-    # its threads wait for each other in each of a thousand short steps: slower than one as soon as cores are shared
+    # Its many short steps synchronise all threads, which is slower than one thread if the cores are shared.
     with load_optional("threadpoolctl", "geometry").threadpool_limits(1):
         return np.asarray(found.fit_transform(vectors.astype(np.float32)), np.float64)
 
 
 def closeness(vectors: np.ndarray, groups: dict[str, list[int]]) -> Html:
-    """How alike a speaker's embeddings are, and which other speaker is nearest.
+    """Table of the similarity within each speaker and of the nearest other speaker.
 
-    vectors: (rows, dim), of length 1
+    vectors: (rows, dim), length 1
+    groups: the rows of each speaker
     """
     names = list(groups)
     means = np.stack([vectors[own].mean(axis=0) for own in groups.values()])
@@ -103,7 +105,7 @@ def closeness(vectors: np.ndarray, groups: dict[str, list[int]]) -> Html:
     rows = [["speaker", "nearest other", "cosine to it", "cosine to own mean", "embeddings"]]
     for place in np.argsort(-cosines.max(axis=1), kind="stable").tolist():
         other = int(cosines[place].argmax())
-        # the mean over a speaker's unit vectors of their cosine to the mean's direction is the mean's length
+        # the mean cosine of unit vectors to the direction of their mean equals the length of the mean
         near = f"{cosines[place, other]:.3f}"
         rows.append([names[place], names[other], near, f"{lengths[place]:.3f}", str(len(groups[names[place]]))])
-    return table(rows, title="Of the embeddings shown, the closest speakers first", words=2, sortable=True)
+    return table(rows, title="Closest speakers first (of the embeddings shown)", words=2, sortable=True)

@@ -1,4 +1,4 @@
-"""Where the errors are: tables of groups of trials, of speakers, and of the worst single errors."""
+"""Tables of errors by group, by speaker, and of the worst single errors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from spkver.scoring.breakdown import break_down, worst_speakers
 from spkver.trials import Scores
 
 _NOT_KINDS = ("id", "speaker", "recording", "path", "start", "end", "channel", "embedding")
-_MOST_KINDS = 12  # of words; a column of more says nothing in a table
+_MOST_KINDS = 12  # a text column with more values is not useful for grouping
 _MOST_GROUPS = 30
 
 
 def with_numbers(known: pa.Table) -> pa.Table:
-    """The table with its columns of numerals (ages) as numbers, so that they are put in bands."""
+    """The table with text columns of numbers (ages) cast to numbers, so that they are grouped in bands."""
     for place, name in enumerate(known.column_names):
         column = known[name]
         if name not in _NOT_KINDS and pa.types.is_string(column.type) and column.null_count < len(column):
@@ -31,7 +31,7 @@ def with_numbers(known: pa.Table) -> pa.Table:
 
 
 def kinds(known: pa.Table) -> list[str]:
-    """The columns that divide the ids into a few kinds, or are numbers."""
+    """The columns suitable for grouping: numbers, or text with few values."""
     found = []
     for name in known.column_names:
         column = known[name]
@@ -44,12 +44,12 @@ def kinds(known: pa.Table) -> list[str]:
 
 
 def breakdown(systems: Mapping[str, Scores], known: pa.Table, by: str) -> Html:
-    """Error rates by the kinds of the two sides of a trial."""
+    """Error rates by the values of column `by` on the two sides of a trial."""
     found = {name: break_down(scores, known, by) for name, scores in systems.items()}
     one, *others = found.values()
     of = [f"{name}: " for name in found] if others else [""]
     most = max((group.eer or 0 for groups in found.values() for group in groups), default=0)
-    rates = [] if others else ["misses %"]  # of several systems there is no room for all of them
+    rates = [] if others else ["misses %"]  # no room for it with several systems
     rates += [f"{name}{rate} %" for name in of for rate in ("false alarms", "EER")]
     rows = [[by, "targets", "non-targets", *rates, "EER"]]
     for at in sorted(np.argsort([-group.targets - group.nontargets for group in one], kind="stable")[:_MOST_GROUPS]):
@@ -65,7 +65,9 @@ def breakdown(systems: Mapping[str, Scores], known: pa.Table, by: str) -> Html:
 
 def speakers(systems: Mapping[str, Scores], measured: Mapping[str, Measured], known: pa.Table, most: int) -> Html:
     """The speakers with the most errors."""
-    rows = [[*_system(systems, "system"), "speaker", "taken for", "times", "misses %", "of", "false alarms %", "of"]]
+    rows = [
+        [*_system(systems, "system"), "speaker", "confused with", "times", "misses %", "of", "false alarms %", "of"]
+    ]
     for name, scores in systems.items():
         for one in worst_speakers(scores, known, measured[name].threshold)[:most]:
             missed = _percent(one.misses / one.targets if one.targets else None)
@@ -83,7 +85,7 @@ def errors(
     by: Sequence[str],
     players: Mapping[str, Html],
 ) -> Html:
-    """The worst false accepts and false rejects of each system; players: of ids, what plays them."""
+    """The worst false accepts and false rejects of each system; players: the audio link of each id."""
     columns = [] if known is None else ["speaker", *by]
     head = [*_system(systems, "system"), "error", "enrolment", "test", *columns]
     rows: list[list[str]] = [[*head, "score", "past threshold"]]
@@ -104,12 +106,12 @@ def errors(
 
 
 def _system(systems: Mapping[str, Scores], cell: str) -> list[str]:
-    """The cell of the column that says which system it is, where there are several."""
+    """The cell of the system column, which exists only with several systems."""
     return [cell] if len(systems) > 1 else []
 
 
 def ids_of_errors(systems: Mapping[str, Scores], measured: Mapping[str, Measured]) -> list[str]:
-    """The ids of the worst errors, each once, in the order of the table."""
+    """The distinct ids of the worst errors, in the order of the table."""
     found: dict[str, None] = {}
     for name, scores in systems.items():
         for places in (measured[name].false_accepts, measured[name].false_rejects):
@@ -120,7 +122,7 @@ def ids_of_errors(systems: Mapping[str, Scores], measured: Mapping[str, Measured
 
 
 def _both(known: pa.Table, column: str, one: int | None, other: int | None) -> str:
-    """What is known of both sides of a trial."""
+    """The values of a column for both sides of a trial."""
     values = ["?" if row is None else _plain(known[column][row].as_py()) for row in (one, other)]
     return values[0] if values[0] == values[1] else " / ".join(values)
 

@@ -1,4 +1,4 @@
-"""All that a report draws of a system's scores, in arrays of bounded size, however many trials there are."""
+"""Measurements of a system's scores for the report. Their size does not depend on the number of trials."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from spkver.scoring.evaluation import Evaluation, evaluate_curve
 from spkver.trials import Scores
 
 LOG_ODDS = np.linspace(-7.5, 7.5, 61)
-"""of a target, natural: where Bayes errors are measured"""
+"""natural log odds of a target at which Bayes errors are computed"""
 
 FALSE_ALARMS = tuple(
     percent / 100
     for percent in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 60)
 )
-"""at which miss rates stand in the table, and their intervals in the DET curves"""
+"""false-alarm rates of the miss rates in the table and of the intervals in the DET plot"""
 
 _BINS = 80
 _BLOCK = 1 << 20  # trials at a time
@@ -29,9 +29,9 @@ _BLOCK = 1 << 20  # trials at a time
 
 @dataclass(frozen=True)
 class Histogram:
-    """The share of the targets and of the non-targets (bins,) between each two edges (bins + 1,).
+    """The share of the targets and of the non-targets in each bin (bins,), with edges (bins + 1,).
 
-    The outer two thousandths of all scores are counted in the first and the last.
+    The lowest and highest 0.1 % of all scores are counted in the first and last bin.
     """
 
     edges: np.ndarray
@@ -41,10 +41,10 @@ class Histogram:
 
 @dataclass(frozen=True)
 class BayesErrors:
-    """Normalised error rates of decisions at LOG_ODDS: the least at any threshold, and at that of Bayes' rule.
+    """Normalised Bayes error-rates at LOG_ODDS (Brümmer & de Villiers, "The BOSARIS Toolkit", 2011).
 
-    Brümmer & de Villiers, "The BOSARIS Toolkit", 2011: the normalised Bayes error-rate. `least` at log(p / (1 - p)) is
-    minDCF at p_target = p and equal costs.
+    least: at the best threshold; at log(p / (1 - p)) it is minDCF with p_target = p and equal costs
+    actual: at the threshold of Bayes' rule
     """
 
     least: np.ndarray
@@ -53,13 +53,13 @@ class BayesErrors:
 
 @dataclass(frozen=True)
 class Measured:
-    """A system's numbers and what is drawn of it.
+    """The measurements of a system.
 
-    marks: (false alarm, miss) at the equal error rate and the least cost; trade_off: (false alarm, miss) of the curve
-    misses: by each of FALSE_ALARMS, the miss rate at the lowest threshold that keeps to it
+    marks: (false alarm, miss) at the EER and the minimum cost; trade_off: (false alarm, miss) of the DET curve
+    misses: the miss rate at each of FALSE_ALARMS
     steps: the isotonic map, see metrics.isotonic_map
-    threshold: from which on trials are accepted where single errors are named
-    false_accepts, false_rejects: rows of the trials, the worst first
+    threshold: threshold for the list of single errors
+    false_accepts, false_rejects: rows of the trials, worst first
     """
 
     evaluation: Evaluation
@@ -83,7 +83,7 @@ def measure(
     threshold: float | None = None,
     worst: int = 25,
 ) -> Measured:
-    """Measure labelled scores; threshold: that of the equal error rate without. Raises as `evaluate` does."""
+    """Measure labelled scores; threshold: by default that of the EER. Errors are those of `evaluate`."""
     curve = metrics.error_curve(scores.values, scores.labels)
     found = evaluate_curve(curve, len(scores), points, far=far, llr=llr)
     threshold = found.eer_threshold if threshold is None else threshold
@@ -103,8 +103,8 @@ def measure(
 
 
 def histogram(scores: Scores) -> Histogram:
-    """How the scores of the two kinds of trials are spread."""
-    # of the scores' type, so that scores clipped to the edges are not beyond them
+    """Histograms of the scores of targets and non-targets."""
+    # in the type of the scores, so that clipped scores are not outside the edges
     low, high = (float(scores.values.dtype.type(edge)) for edge in np.quantile(scores.values, [0.001, 0.999]))
     edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
     counts = {}
@@ -116,7 +116,7 @@ def histogram(scores: Scores) -> Histogram:
 
 def bayes_errors(curve: ErrorCurve) -> BayesErrors:
     """The normalised Bayes error-rates of a curve at LOG_ODDS."""
-    hull = metrics.convex_hull(curve)  # the least cost is had there
+    hull = metrics.convex_hull(curve)  # the minimum cost lies on the hull
     miss, alarm = curve.misses[hull] / curve.targets, curve.false_alarms[hull] / curve.nontargets
     least, actual = np.empty(len(LOG_ODDS)), np.empty(len(LOG_ODDS))
     for place, odds in enumerate(LOG_ODDS):
@@ -128,7 +128,7 @@ def bayes_errors(curve: ErrorCurve) -> BayesErrors:
 
 
 def _greatest(values: np.ndarray, wanted: np.ndarray, most: int) -> np.ndarray:
-    """The rows of the greatest wanted values, the greatest first, of equal ones the first in the list."""
+    """The rows of the largest values among the `wanted`, largest first; ties in list order."""
     kept = np.empty(0, np.int64)
     for start in range(0, len(values), _BLOCK):
         rows = np.concatenate([kept, start + np.flatnonzero(wanted[start : start + _BLOCK])])

@@ -1,4 +1,4 @@
-"""The report as one HTML file: an evaluation of a system, or a comparison of several on one trial list."""
+"""The report as one HTML file: evaluation of one system, or comparison of several on one trial list."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _MOST_METRICS = 8
 
 @dataclass(frozen=True)
 class Material:
-    """What else the page may show.
+    """Optional inputs of the page.
 
-    known: a table of the list's ids, see scoring.breakdown.read_table; its speakers give the intervals
-    runs: of training, by system, see report.curves.read_curves
-    recordings: of the list's ids, to be heard in the page; allow_pipes: those that are shell commands, too
+    known: a table of the list's ids, see scoring.breakdown.read_table; intervals need its speakers
+    runs: training runs by system, see report.curves.read_curves
+    recordings: recordings of the list's ids, to embed in the page; allow_pipes: also run those that are shell commands
     """
 
     known: pa.Table | None = None
@@ -50,7 +50,7 @@ def write_page(
     settings: Settings | None = None,
     material: Material | None = None,
 ) -> None:
-    """Write the page of labelled scores of one or more systems on one trial list; raises as `page` does."""
+    """Write the page for labelled scores of one or more systems on one trial list; errors are those of `page`."""
     write_text(out, page(systems, title=title, settings=settings, material=material))
 
 
@@ -63,7 +63,7 @@ def page(
 ) -> str:
     """The page's HTML.
 
-    Raises InputError as `evaluate` does, for systems with other trials than the first, and for ids without a speaker.
+    Raises InputError as `evaluate` does, for systems with different trials, and for ids without a speaker.
     """
     settings, material = settings or Settings(), material or Material()
     systems = _of_one_list(systems)
@@ -102,13 +102,13 @@ def page(
 
 
 _NOTES = {
-    "Groups": "Misses and false alarms are counted at the threshold of the whole list's equal error rate; each group's "
-    "equal error rate is its own. A trial of two kinds is of the group “one / other”, whichever side is which.",
-    "Speakers": "The speakers with the most errors, by the mean of both rates, on either side of a trial.",
-    "Worst errors": "False accepts with the highest scores, and false rejects with the lowest: where to look "
-    "first for wrong labels and damaged recordings.",
-    "Recordings": f"The first {recordings.SECONDS:g} seconds of each. These are people's voices, and part of this "
-    "file: whoever has it can hear them. Handle it as personal data.",
+    "Groups": "Misses and false alarms are counted at the EER threshold of the whole list; a group's EER is its own. "
+    "Trials between two values form the group “one / other”, in either order.",
+    "Speakers": "The speakers with the highest mean of miss rate and false-alarm rate, on either side of a trial.",
+    "Worst errors": "False accepts with the highest scores and false rejects with the lowest. Check these first for "
+    "wrong labels and damaged recordings.",
+    "Recordings": f"The first {recordings.SECONDS:g} seconds of each recording. The recordings are embedded in this "
+    "file and are personal data: everybody who has the file can play them.",
 }
 
 
@@ -136,7 +136,7 @@ def _of_one_list(systems: Mapping[str, Scores]) -> dict[str, Scores]:
 
 
 def _known(material: Material) -> pa.Table | None:
-    """What is known of the ids; from the embeddings, where nothing else says it, their speakers."""
+    """The table of the ids; without one, the speakers of the embeddings."""
     embeddings = material.embeddings
     if material.known is not None:
         return groups.with_numbers(material.known)
@@ -154,14 +154,14 @@ def _columns(known: pa.Table, settings: Settings) -> Sequence[str]:
 
 
 def _draws(systems: Mapping[str, Scores], known: pa.Table | None, settings: Settings) -> tuple[int, str]:
-    """How many draws of speakers the intervals are made of, and where there are none, why."""
+    """The number of bootstrap draws, and the reason if it is 0."""
     if not _has_speakers(known):
         return 0, "No intervals: they need the speakers of the ids (--data)."
     if settings.replicates is not None:
         return settings.replicates, ""
     affordable = min(_DRAWS, _AFFORDABLE // sum(map(len, systems.values())))
     if affordable < _FEWEST_DRAWS:
-        return 0, "No intervals: on a list this long they are made only when asked for (--replicates)."
+        return 0, "No intervals: on a list this long, they are computed only with --replicates."
     return affordable, ""
 
 

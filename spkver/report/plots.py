@@ -1,4 +1,4 @@
-"""The figures of a report's page: each a chart, its key and the table of its numbers."""
+"""The figures of the report page, each a chart with its legend and a table of its numbers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from spkver.scoring.comparison import Interval
 from spkver.training.log import is_share
 
 Bands = Mapping[str, Mapping[float, Interval]]
-"""by system and false-alarm rate, the interval of the miss rate"""
+"""Interval of the miss rate by system and false-alarm rate"""
 
 
 def trade_off(systems: Mapping[str, Measured], bands: Bands) -> Html:
-    """DET curves, with the intervals of the miss rates where they are known."""
+    """DET curves, with intervals of the miss rates if known."""
     low, high = det.limits(np.concatenate([np.ravel(list(one.marks.values())) for one in systems.values()]))
     marks = [(float(tick), f"{100 * tick:g}") for tick in det.ticks(low, high)]
     chart = Chart(
@@ -33,25 +33,25 @@ def trade_off(systems: Mapping[str, Measured], bands: Bands) -> Html:
             chart.band(np.array(list(own)), lows, highs, number)
     for number, (name, one) in enumerate(systems.items()):
         chart.line(*_within(*one.trade_off, low, high), number, name)
-        meaning = {"eer": f"EER {100 * one.evaluation.eer:.2f} %", "cost": "the least cost"}
+        meaning = {"eer": f"EER {100 * one.evaluation.eer:.2f} %", "cost": "minimum cost"}
         for kind, (alarm, miss) in one.marks.items():
             chart.dots([alarm], [miss], number, [f"{name}: {meaning[kind]}"], size=4.5 if kind == "eer" else 3)
     rows = [["false alarms", *(f"{name}: misses %" for name in systems)]]
     for rate in FALSE_ALARMS:
         cells = [_rate(one.misses[rate], bands.get(name, {}).get(rate)) for name, one in systems.items()]
         rows.append([f"{100 * rate:g} %", *cells])
-    words = "Misses against false alarms, on probit scales. Large dots: equal error rates; small ones: the least cost."
+    words = "Miss rate against false-alarm rate on probit scales. Large dots: EER; small dots: minimum cost."
     if bands:
         words += " Bands: 95 % intervals of the miss rate over speakers."
     return figure(chart.svg("DET curves"), words, key=legend(list(systems)), numbers=table(rows))
 
 
 def scores(name: str, one: Measured, threshold: float | None) -> Html:
-    """The spread of a system's scores, and its thresholds."""
+    """Histograms of a system's scores, with its thresholds."""
     spread, found = one.histogram, one.evaluation
     edges = spread.edges
     most = max(spread.targets.max(), spread.nontargets.max())
-    chart = Chart(Axis("score", edges[0], edges[-1]), Axis("share of the trials (%)", 0, 105 * most, unit="%"))
+    chart = Chart(Axis("score", edges[0], edges[-1]), Axis("share of trials (%)", 0, 105 * most, unit="%"))
     chart.steps(edges, 100 * spread.targets, 0, "targets")
     chart.steps(edges, 100 * spread.nontargets, 1, "non-targets")
     rules = {"EER": found.eer_threshold} | {f"minDCF {point}": cost.threshold for point, cost in found.min_dcf.items()}
@@ -86,16 +86,14 @@ def bayes(systems: Mapping[str, Measured], llr: bool) -> Html:
         chart.rule(math.log(p_target / (1 - p_target)), point)
     rows = [["log odds", *shown]]
     rows += [[f"{odds:g}", *(f"{line[at]:.4f}" for line in shown.values())] for at, odds in enumerate(LOG_ODDS)]
-    words = "Detection cost at every prior with equal costs; 1 is what deciding without listening costs. " + (
-        "Solid: at the threshold that Bayes' rule gives; dashed: the least at any threshold."
-        if llr
-        else "The least at any threshold."
+    words = "Detection cost over the prior, equal costs; 1 is the cost of always accepting or always rejecting. " + (
+        "Solid: at the threshold of Bayes' rule; dashed: at the best threshold." if llr else "At the best threshold."
     )
     return figure(chart.svg("normalised Bayes error-rates"), words, key=legend(list(systems)), numbers=table(rows))
 
 
 def reliability(systems: Mapping[str, Measured]) -> Html:
-    """What log-likelihood ratios are worth against what they say."""
+    """Measured log-likelihood ratios (isotonic regression) against the scores."""
     found = {name: _finite(one.steps) for name, one in systems.items()}
     reach = max([2.0, *(float(np.abs(values).max()) for pair in found.values() for values in pair if len(values))])
     reach = min(reach, 15.0)
@@ -105,14 +103,14 @@ def reliability(systems: Mapping[str, Measured]) -> Html:
     chart.guide([-reach, reach], [-reach, reach])
     rows = [["system", "from score", "ratio found"]]
     for number, (name, (at, ratios)) in enumerate(found.items()):
-        if not len(at):  # the two kinds lie apart: every ratio is infinite
+        if not len(at):  # targets and non-targets do not overlap: every ratio is infinite
             continue
         ends = np.append(at[1:], np.inf)
         chart.line(np.stack([at, ends], 1).ravel(), np.repeat(ratios, 2), number, name)
         rows += [[name, f"{low:.4f}", f"{ratio:.4f}"] for low, ratio in zip(at, ratios)][:200]
     words = (
-        "What scores say and what the trials bear out, by isotonic regression. On the diagonal they agree; flatter "
-        "means too sure, steeper too careful."
+        "Measured log-likelihood ratios (isotonic regression) against the scores. The diagonal is perfect calibration; "
+        "a flatter curve means overconfident scores, a steeper one underconfident scores."
     )
     return figure(chart.svg("reliability of the scores"), words, key=legend(list(systems)), numbers=table(rows))
 
@@ -138,7 +136,7 @@ def training(runs: Mapping[str, Sequence[Mapping[str, Curve]]], name: str, numbe
             kept = np.unique(np.linspace(0, len(steps) - 1, 200).astype(int))
             chart.band(steps[kept], values.min(axis=0)[kept], values.max(axis=0)[kept], numbers[system])
         chart.line(steps, mean, numbers[system], system)
-        if len(steps) == 1:  # no line to be seen
+        if len(steps) == 1:  # a line of one point is not visible
             chart.dots(steps, mean, numbers[system], [system])
         some = np.unique(np.linspace(0, len(steps) - 1, 10).astype(int))
         rows += [[system, f"{steps[at]:.0f}", f"{mean[at]:.4g}"] for at in some]
@@ -146,7 +144,7 @@ def training(runs: Mapping[str, Sequence[Mapping[str, Curve]]], name: str, numbe
 
 
 def _within(alarm: np.ndarray, miss: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
-    """The part of a curve that crosses the drawing, and a point more at either end."""
+    """The part of a curve inside the axes, plus one point at either end."""
     inside = np.flatnonzero((alarm >= low) & (alarm <= high) & (miss >= low) & (miss <= high))
     if not len(inside):
         return alarm, miss

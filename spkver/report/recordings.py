@@ -1,4 +1,4 @@
-"""Recordings inside a page: the first seconds of each as MP3, which every browser plays."""
+"""Recordings embedded in a page: the first seconds of each as MP3, which every browser plays."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from spkver.page import Html, html
 from spkver.progress import bar
 
 SECONDS = 20.0  # of each recording
-_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz, that MP3 has
-_COMPRESSION = 0.7  # of 1: some 4 kB a second at 16 kHz
+_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # sample rates of MP3, Hz
+_COMPRESSION = 0.7  # from 0 to 1; about 4 kB per second at 16 kHz
 _MOST_SECONDS = 3600.0  # decoded at once
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What a page holds of a recording: MP3, or why there is none."""
+    """A recording in the page: its MP3, or the reason why there is none."""
 
     mp3: bytes
     why_not: str = ""
 
 
 def clips(data: DataDir, ids: Sequence[str], *, allow_pipes: bool = False) -> dict[str, Clip]:
-    """The clip of each id that the data directory has. Raises InputError where it has none of them."""
+    """The clip of each id in the data directory. Raises InputError if none of the ids is there."""
     known = data.table["id"].cast(pa.string()).combine_chunks()
     rows = pc.index_in(pa.array(ids, pa.string()), value_set=known).to_pylist()
     if not any(row is not None for row in rows):
@@ -46,7 +46,7 @@ def clips(data: DataDir, ids: Sequence[str], *, allow_pipes: bool = False) -> di
 
 
 def players(found: Mapping[str, Clip]) -> dict[str, Html]:
-    """A link to each clip, which the page's script makes a button that plays it."""
+    """A link to each clip, which the script of the page turns into a play button."""
     return {
         name: Html(f'<a class="play" href="#recording-{number}" data-recording="{html(name)}">▶</a>')
         for number, (name, clip) in enumerate(found.items())
@@ -55,7 +55,7 @@ def players(found: Mapping[str, Clip]) -> dict[str, Html]:
 
 
 def shelf(found: Mapping[str, Clip]) -> Html:
-    """All clips, each with controls of its own."""
+    """A list of all clips, each with player controls."""
     items = []
     for number, (name, clip) in enumerate(found.items()):
         if clip.mp3:

@@ -1,4 +1,4 @@
-"""The report of one or more systems on a trial list: a table as text, Markdown and JSON, and their DET curves."""
+"""Report of one or more systems on a trial list: a table as text, Markdown and JSON, and DET curves."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def report(
 ) -> str:
     """Write results.txt, results.md, results.json, det.png and det.svg into the directory `out`; return the table.
 
-    systems: labelled scores of each system, in the order of the table; the first of `points` is marked on the curves
-    Raises InputError as `evaluate` does, with the system's name.
+    systems: labelled scores by system, in the order of the table
+    points: operating points of minDCF; the first is marked on the DET curves
+    Raises InputError as `evaluate` does, with the name of the system.
     """
     found: dict[str, Evaluation] = {}
     curves: dict[str, ErrorCurve] = {}

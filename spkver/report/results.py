@@ -1,4 +1,4 @@
-"""The numbers of a report's page: a table of the systems, with intervals, and their differences."""
+"""The tables of the report page: results of the systems with intervals, and their differences."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ from spkver.trials import Scores
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured, and how.
+    """Settings of the report.
 
-    points: operating points, or primary costs; far: false-alarm rates in [0, 1] at which to give the miss rate
+    points: operating points or primary costs; far: false-alarm rates in [0, 1] at which to give the miss rate
     llr: the scores are natural-log likelihood ratios
-    threshold: at which single errors are named and speakers' errors counted; each system's own, that of its equal error
-        rate, without
-    by: columns of what is known; those that fit without
-    replicates: draws of speakers for the intervals, 0 for none; as many as are affordable, up to 1,000, without
-    worst: errors of each kind, and speakers, to name for each system
-    projection: of the map, "tsne" or "pca"
+    threshold: threshold for single errors and for the errors of speakers; by default each system's EER threshold
+    by: columns to group by; by default all suitable ones
+    replicates: bootstrap draws, 0 for none; by default up to 1,000, fewer for long lists
+    worst: number of errors of each kind, and of speakers, listed for each system
+    projection: "tsne" or "pca"
     """
 
     points: Sequence[str] = DEFAULT_POINTS
@@ -45,13 +44,13 @@ class Settings:
 
 
 _INTERVALS = (
-    "In brackets: 95 % intervals over speakers, from {draws} draws of the list's speakers with replacement. Trials "
-    "that share a speaker are not independent, so that intervals over trials would be too narrow."
+    "In brackets: 95 % intervals over speakers, from {draws} bootstrap draws of the list's speakers. Trials that share "
+    "a speaker are not independent, so intervals over trials would be too narrow."
 )
 
 
 def comparison(systems: Mapping[str, Scores], known: pa.Table, settings: Settings, draws: int) -> Comparison:
-    """The measures of systems with their intervals over speakers; known: a table of ids and their speakers."""
+    """Measure all systems with intervals over speakers; known: a table of ids with their speakers."""
     more: dict[str, metrics.bootstrap.Measure] = {
         _miss_name(rate): partial(_miss_at, rate) for rate in (*settings.far, *FALSE_ALARMS)
     }
@@ -81,7 +80,7 @@ def _actual(points: Sequence[metrics.OperatingPoint], curve: ErrorCurve) -> floa
 
 
 def bands(compared: Comparison | None) -> plots.Bands:
-    """The intervals of the miss rates, where they are known."""
+    """The intervals of the miss rates, if known."""
     if compared is None:
         return {}
     return {
@@ -95,7 +94,7 @@ def bands(compared: Comparison | None) -> plots.Bands:
 
 
 def tables(measured: Mapping[str, Measured], compared: Comparison | None, draws: int) -> list[Html]:
-    """The table of the systems and, with intervals, of their differences from the first."""
+    """The table of results and, with intervals, the table of differences from the first system."""
     found = [_numbers(one) for one in measured.values()]
     rows = [["system", *found[0], "min Cllr", "EER threshold"]]
     for (name, one), values in zip(measured.items(), found):
@@ -113,7 +112,7 @@ def tables(measured: Mapping[str, Measured], compared: Comparison | None, draws:
 
 
 def _numbers(one: Measured) -> dict[str, float]:
-    """The numbers of the table of results, by their names in the comparison."""
+    """The numbers of the table of results, by their names in the `Comparison`."""
     found = one.evaluation
     numbers = {"EER": found.eer}
     numbers |= {f"minDCF {point}": cost.cost for point, cost in found.min_dcf.items()}
@@ -124,7 +123,7 @@ def _numbers(one: Measured) -> dict[str, float]:
 
 def _differences(compared: Comparison, labels: Sequence[str]) -> Html:
     first = next(iter(compared.systems))
-    rows = [["system", "measure", f"less {first}", "95 % over speakers", "p"]]
+    rows = [["system", "measure", f"difference from {first}", "95 % over speakers", "p"]]
     for name, values in compared.systems.items():
         for label in labels:
             if gain := values[label].difference:
@@ -147,7 +146,7 @@ def _is_rate(label: str) -> bool:
 
 
 def _form(label: str) -> tuple[int, int]:
-    """By what a number is multiplied to be read, and its digits."""
+    """The factor and the number of digits for display."""
     return (100, 2) if _is_rate(label) else (1, 4)
 
 

@@ -1,4 +1,4 @@
-"""Tables of words and numbers: the first row is the head, the first column the names."""
+"""Text and Markdown tables. The first row is the header, the first column holds names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Rows = Sequence[Sequence[str]]
 
 
 def text(rows: Rows) -> str:
-    """The table in columns of equal width, numbers to the right."""
+    """The table as text with aligned columns, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = [
         "  ".join(

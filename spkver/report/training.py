@@ -1,4 +1,4 @@
-"""What a training run looks like afterwards: its curves and what looks wrong, on one page."""
+"""Report of training runs: their curves and likely problems."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ PANELS = (
     *("loss", "accuracy", "margin_accuracy", "boundary_share", "active_share", "target_cosine", "hardest_cosine"),
     *("distil_cosine", "dev_eer", "dev_min_dcf", "gradient_norm", "lr", "margin", "utterances_per_second", "waiting"),
 )
-"""What is drawn, where it was logged"""
+"""Metrics to plot, if logged"""
 
-HEALTHY = "Nothing looks wrong."
+HEALTHY = "No problems found."
 
 
 def plain(run: Run) -> dict[str, object]:
-    """What is told of a run, as JSON has it."""
+    """The report of a run as plain values for JSON."""
     found = [{"rule": finding.rule, "text": finding.text} for finding in findings(run)]
     return {"step": run.last_step, "steps": run.steps, "summary": summary(run), "findings": found}
 
 
 def text(name: str, run: Run) -> str:
-    """What is told of a run, as the terminal has it."""
+    """The report of a run as text for the terminal."""
     found = [f"  {finding.rule}: {finding.text}" for finding in findings(run)]
     return "\n".join([f"{name}: {summary(run)}", *(found or [f"  {HEALTHY}"])])
 
 
 def draw(runs: Mapping[str, Run], paths: Mapping[str, StrPath]) -> None:
-    """Draw the curves of runs, a panel for each metric and a line for each run that logged it.
+    """Plot the curves of runs, one panel per metric and one line per run.
 
-    paths: the format ("png", "svg") and the file to write. Raises InputError where matplotlib is not installed, and for
-    runs that logged nothing.
+    paths: file for each format ("png", "svg"). Raises InputError if matplotlib is not installed and for runs without
+    logged values.
     """
     draw_all({name: [run.curves] for name, run in runs.items()}, _logged(runs), paths)
 
 
 def write_page(runs: Mapping[str, Run], out: StrPath, *, title: str) -> None:
-    """Write one HTML file that needs nothing else: what was found of each run, and their curves.
+    """Write a self-contained HTML file with the problems and the curves of the runs.
 
-    Raises InputError for runs that logged nothing.
+    Raises InputError for runs without logged values.
     """
     numbers = {name: number for number, name in enumerate(runs)}
     curves = {name: [_finite(run.curves)] for name, run in runs.items()}
@@ -71,6 +71,6 @@ def _section(name: str, run: Run) -> Html:
 
 
 def _finite(curves: Mapping[str, Curve]) -> dict[str, Curve]:
-    """What of the curves can be drawn."""
+    """The finite points of the curves."""
     whole = {name: np.isfinite(values) for name, (_, values) in curves.items()}
     return {name: (curves[name][0][there], curves[name][1][there]) for name, there in whole.items() if there.any()}

@@ -68,7 +68,7 @@ def distances(systems):
 
 def test_every_command_says_that_scores_are_distances(spkver, systems, distances):
     good, out, page = systems / "1.scores", systems / "out", systems / "page.html"
-    words = f"warning: {distances}: targets score no higher than non-targets"
+    words = f"warning: {distances}: targets do not score higher than non-targets"
     for command in (
         ("evaluate", distances),
         ("breakdown", distances, systems / "t.csv"),
@@ -81,7 +81,7 @@ def test_every_command_says_that_scores_are_distances(spkver, systems, distances
     ):
         assert words in spkver(*command).stderr, command
         assert "warning" not in spkver(*(str(part).replace("distances", "1.scores") for part in command)).stderr
-    assert "targets score no higher than non-targets" in spkver("threshold", distances, "--eer", code=2).stderr
+    assert "targets do not score higher than non-targets" in spkver("threshold", distances, "--eer", code=2).stderr
 
 
 def test_near_scores_stay_apart_from_file_to_file(spkver, systems):

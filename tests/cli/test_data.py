@@ -51,7 +51,7 @@ def test_split_and_subset(spkver: Spkver, data: Path, tmp_path: Path) -> None:
     spkver("data", "subset", data, tmp_path / "c", "--ids", tmp_path / "ids")
     assert read_datadir(tmp_path / "c").ids == ["s1/u1", "s4/u0"]
     done = spkver("data", "subset", data, tmp_path / "d", "--speakers", 99, code=2)
-    assert done.stderr == "spkver: error: 99 speakers wanted, 6 are there\n"
+    assert done.stderr == "spkver: error: cannot choose 99 speakers: give a number from 1 to 6\n"
     assert not (tmp_path / "d").exists()
 
 
@@ -75,7 +75,7 @@ def test_cut(spkver: Spkver, data: Path, tmp_path: Path) -> None:
     done = spkver("data", "cut", data, tmp_path / "c", "--seconds", seconds, "--most", 2)
     assert done.stdout == f"{tmp_path / 'c'}: 48 pieces of 6 speakers\n"
     done = spkver("data", "cut", data, tmp_path / "d", "--seconds", 1000, code=2)
-    assert done.stderr == "spkver: error: no utterance has 1000 s\n"
+    assert done.stderr == "spkver: error: no utterance is as long as 1000 s\n"
 
 
 def test_stats(spkver: Spkver, data: Path) -> None:

@@ -20,4 +20,4 @@ def test_a_part_that_does_not_load_is_marked_and_is_a_failure(monkeypatch):
     monkeypatch.setattr(doctor, "examine", lambda: iter(found))
     done = CliRunner().invoke(command)
     assert [line[0] for line in done.stdout.splitlines()] == [" ", "!"]
-    assert isinstance(done.exception, RunError) and str(done.exception).startswith("scipy: ")
+    assert isinstance(done.exception, RunError) and str(done.exception).startswith("scipy: required")

@@ -92,6 +92,9 @@ def test_weights(spkver, score_file, tmp_path):
         json.loads(spkver("evaluate", score_file, "--weights", f"{tmp_path / 'w.parquet'}:w", "--json").stdout) == found
     )
     assert "no column 'v'" in spkver("evaluate", score_file, "--weights", f"{tmp_path / 'w.parquet'}:v", code=2).stderr
-    assert "text has no column 'w'" in spkver("evaluate", score_file, "--weights", f"{tmp_path / 'w'}:w", code=2).stderr
+    assert (
+        "a text list has no column 'w'"
+        in spkver("evaluate", score_file, "--weights", f"{tmp_path / 'w'}:w", code=2).stderr
+    )
     (tmp_path / "w").write_text((tmp_path / "w").read_text().replace(" 0.25", " -0.25"))
     assert "weights are finite numbers" in spkver("evaluate", score_file, "--weights", tmp_path / "w", code=2).stderr

@@ -12,10 +12,12 @@ def test_train_report(spkver, tmp_path):
     told = json.loads(done.stdout)[str(tmp_path)]
     assert told["step"] == 8 and [finding["rule"] for finding in told["findings"]] == ["starved"]
     done = spkver("train-report", tmp_path, "--out", tmp_path / "page.html")
-    assert f"{tmp_path}: step 8, loss 0.125, accuracy 50.0%" in done.stdout and "  starved: It waited" in done.stdout
+    assert (
+        f"{tmp_path}: step 8, loss 0.125, accuracy 50.0%" in done.stdout and "  starved: Training waited" in done.stdout
+    )
     assert "<svg" in (tmp_path / "page.html").read_text()
     assert "must end with .html" in spkver("train-report", tmp_path, "--out", tmp_path / "page.pdf", code=2).stderr
-    assert "give the directory of a training run" in spkver("train-report", tmp_path / "none", code=2).stderr
+    assert "give an experiment directory" in spkver("train-report", tmp_path / "none", code=2).stderr
 
 
 def test_it_needs_no_torch():

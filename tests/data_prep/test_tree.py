@@ -74,7 +74,7 @@ def test_any_names(tmp_path_factory: pytest.TempPathFactory, names: set[tuple[st
         data = folder.prepare(Tree.read(root, durations=False))
         write_datadir(base / "data", data)
     except InputError as error:
-        reasons = ("line ends or control characters", "occurs again", "would both become speaker")
+        reasons = ("line ends or control characters", "occurs more than once", "would both become speaker")
         assert any(reason in str(error) for reason in reasons)
         assert not (base / "data").exists()
         return
@@ -149,7 +149,7 @@ def test_a_recording_whose_path_no_list_can_hold_is_named(tmp_path: Path) -> Non
     (tmp_path / "root" / "ann").mkdir(parents=True)
     (tmp_path / "root" / "ann" / "a\nb.wav").touch()
     data = folder.prepare(Tree.read(tmp_path / "root", durations=False))
-    with pytest.raises(InputError, match=r"path '.*/ann/a\\nb\.wav': .*line ends.*\(utterance 'ann/a_b\.wav'\)"):
+    with pytest.raises(InputError, match=r"path '.*/ann/a\\nb\.wav' is .*line ends.*\(utterance 'ann/a_b\.wav'\)"):
         write_datadir(tmp_path / "data", data)
 
 

@@ -49,7 +49,7 @@ def test_pictures_of_runs_of_different_lengths(run, tmp_path):
 
 
 def test_what_it_refuses(run, tmp_path):
-    with pytest.raises(InputError, match="give the directory of a training run"):
+    with pytest.raises(InputError, match="give an experiment directory"):
         read_curves(tmp_path / "none")
     with pytest.raises(InputError, match=r"metrics.jsonl:2: expected an object"):
         read_curves(run("a", [{"step": 1, "loss": 1}, ["step"]]))

@@ -241,7 +241,7 @@ def test_many_groups_and_long_lists_are_cut_and_it_is_said(evaluation, monkeypat
     text = page(evaluation.systems, settings=settings, material=Material(known))
     found = re.search(r"By room, the 30 largest of (\d+) groups", text)
     assert int(found[1]) > 30 and len(Page(text).tables["Groups"][0]) == 31
-    assert "only when asked for (--replicates)" in text and "–" not in Page(text).tables["Results"][0][1][1]
+    assert "they are computed only with --replicates" in text and "–" not in Page(text).tables["Results"][0][1][1]
 
 
 @pytest.mark.filterwarnings("error")

@@ -28,7 +28,7 @@ def test_against_speakers_and_training(trials):
         "1 of 4 trials, first 'a c', labelled against their speakers",
     ]
     found = check(trials(["a b", "a c"], [1, 0]), speakers, training={"z": "q", "y": "r"})
-    assert found == ["1 of 2 speakers, first 'q', are among the training's"]
+    assert found == ["1 of 2 speakers, first 'q', are also in the training data"]
     assert check(trials(["a b", "a c"], [1, 0]), speakers, training={"z": "s"}) == []
 
 
@@ -38,7 +38,7 @@ def test_too_few_for_an_operating_point(trials):
     assert check(listed, costs={"just enough": Cost(1, 2)}) == []
     assert len(check(listed, costs={"one too few": Cost(1, 2.05)})) == 1
     assert check(listed, costs={"p": Cost(1, 99)}) == [
-        "60 non-targets are too few for p: 2970 or more make 30 errors of a cost of 1"
+        "60 non-targets are too few for p: at a cost of 1, 2970 are needed for 30 errors"
     ]
 
 
@@ -49,7 +49,7 @@ def scored(trials, values, target):
 def test_distances(trials):
     assert falling(scored(trials, [1, 2, 3], [0, 0, 1])) is None
     doubt = falling(scored(trials, [0.25, 0.35, 0.9], [1, 1, 0]))
-    assert doubt.startswith("targets score no higher than non-targets (means 0.3 and 0.9)")
+    assert doubt.startswith("targets do not score higher than non-targets (means 0.3 and 0.9)")
     assert falling(scored(trials, [1, 1], [0, 1]))  # says nothing about the speaker
     for target in (None, [0, 0], [1, 1]):
         assert falling(scored(trials, [2, 1], target)) is None

@@ -131,7 +131,7 @@ def test_trials_come_back(tmp_path, name, target, trials, rows):
 
 def test_an_id_with_a_blank_needs_csv_or_parquet(tmp_path, rows):
     listed = Trials(pa.array(["a b"]), pa.array(["c"]))
-    with pytest.raises(InputError, match="'a b' holds a blank"):
+    with pytest.raises(InputError, match="'a b' contains a blank"):
         write_trials(tmp_path / "trials", listed)
     write_trials(tmp_path / "trials.csv", listed)
     assert rows(read_trials(tmp_path / "trials.csv")) == [("a b", "c")]
@@ -205,7 +205,7 @@ def test_enrolment_map(tmp_path):
     with pytest.raises(InputError, match="map:2: "):
         read_enrolment(path)
     path.write_text("m1 a\nm1 b\n")
-    with pytest.raises(InputError, match="'m1' is given twice"):
+    with pytest.raises(InputError, match="'m1' occurs twice"):
         read_enrolment(path)
 
 
@@ -331,7 +331,7 @@ def test_a_column_that_is_there_twice(tmp_path):
     (tmp_path / "t.csv").write_text("enrol,test,enrol\na,b,c\n")
     pq.write_table(pa.table([["a"], ["b"], ["c"]], names=["enrol", "test", "enrol"]), tmp_path / "t.parquet")
     for name in ("t.csv", "t.parquet"):
-        with pytest.raises(InputError, match="has the column 'enrol' 2 times"):
+        with pytest.raises(InputError, match="the column 'enrol' occurs 2 times"):
             read_trials(tmp_path / name)
 
 

@@ -60,7 +60,7 @@ def test_made_trials_are_what_they_say(corpus, across, grouped, seed, data, rows
     assert listed == sorted(listed, key=lambda row: (row[0].encode(), row[1].encode()))
     shuffled = make(data.draw(st.permutations(whole)), count)
     assert rows(shuffled) == listed and (shuffled.target == made.target).all()
-    with pytest.raises(InputError, match=f"between 1 and {len(different)} can be made"):
+    with pytest.raises(InputError, match=f"give a number from 1 to {len(different)}"):
         make(whole, len(different) + 1)
 
 
@@ -85,13 +85,13 @@ def test_another_seed_is_another_list(rows):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ids": ["a", "a", "b"]}, "'a' is given twice"),
+        ({"ids": ["a", "a", "b"]}, "'a' occurs twice"),
         ({"speakers": ["p", "q"]}, "3 ids but 2 speakers"),
         ({"groups": ["l", "h", "l"]}, "belongs to two groups"),
         ({"speakers": ["p", "q", "r"]}, "no speaker has two utterances"),
         ({"sessions": ["1", "1", "1"], "across_sessions": True}, "no speaker has two utterances across sessions"),
         ({"ids": [], "speakers": []}, "no speaker has two utterances"),
-        ({"nontargets": 0}, "between 1 and 2"),
+        ({"nontargets": 0}, "give a number from 1 to 2"),
     ],
 )
 def test_trials_that_cannot_be_made(change, message):

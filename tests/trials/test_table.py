@@ -41,7 +41,7 @@ def test_join_refuses_what_contradicts_itself(trials):
     with pytest.raises(InputError, match=r"two different scores .* first 'a b'"):
         join(twice, trials(["a c", "a b"]))
     labelled = Scores(trials(["a b", "a c"], [1, 0]), np.float32([1, 2]))
-    with pytest.raises(InputError, match=r"1 of 2 trials labelled otherwise .* first 'a c'"):
+    with pytest.raises(InputError, match=r"1 of 2 trials have different labels .* first 'a c'"):
         join(labelled, trials(["a b", "a c"], [1, 1]))
 
 

@@ -131,7 +131,7 @@ def test_wishes_that_only_rejecting_all_fulfils(wish):
 
 def test_scores_that_fall():
     scores, names = make()
-    with pytest.raises(InputError, match=r"targets score no higher .* change the sign if these are distances"):
+    with pytest.raises(InputError, match=r"targets do not score higher .* change the sign if these are distances"):
         th.choose(Scores(scores.trials, -scores.values), th.at_eer(), names, replicates=20)
 
 
