@@ -1,7 +1,7 @@
-"""What the containers of recordings state against what is in them, before a decoder sees them.
+"""Check the container of a recording before decoding it.
 
-libsndfile reads a part of some files without a word, and refuses some that are whole. Here each file becomes one or
-more views that libsndfile reads in full, or an InputError that says what is wrong. One module for each format.
+libsndfile silently reads only a part of some files, and rejects some valid ones. Here each file becomes one or more
+views that libsndfile reads in full, or raises InputError. There is one module per format.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _FORMS: tuple[tuple[bytes | tuple[bytes, ...], Any], ...] = (
     (ebml.MAGIC, ebml),
     (asf.MAGIC, asf),
 )
-_NO_MP3 = (b"fLaC", b"\xff\xf0", b"\xff\xf1", b"\xff\xf8", b"\xff\xf9")  # behind a tag: FLAC, or AAC
+_NO_MP3 = (b"fLaC", b"\xff\xf0", b"\xff\xf1", b"\xff\xf8", b"\xff\xf9")  # after an ID3 tag: FLAC or AAC
 
 
 def views(source: Source) -> list[View]:
-    """What to decode, one after the other; a format that is not known here is one view of the source itself."""
+    """The views to decode in order; a file of any other format is one view of the source."""
     head = source.at(0, 16)
     for start, form in _FORMS:
         if head.startswith(start):

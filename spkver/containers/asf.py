@@ -1,4 +1,4 @@
-"""ASF (WMA), whose header states the size of the file, or 0 where it was streamed: FFmpeg sees some cuts of that."""
+"""ASF (WMA): the header states the file size, or 0 for a stream. FFmpeg does not detect all truncated files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FILE_SIZE = 40  # offset in the properties
 
 
 def views(source: Source) -> list[View]:
-    """The file. Raises InputError where it is not as large as its header states."""
+    """The file. Raises InputError if its size is not that of its header."""
     head = source.at(0, _HEADER)
     at = head.find(_PROPERTIES) + _FILE_SIZE
     if at > _FILE_SIZE:

@@ -1,4 +1,4 @@
-"""AU (Sun, NeXT), whose size of 0 libsndfile takes at its word."""
+"""AU (Sun, NeXT): libsndfile takes a stated size of 0 literally."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UNKNOWN = b"\xff" * 4
 
 
 def views(source: Source) -> list[View]:
-    """What to decode: the file, to its end where its size is 0. Raises InputError where more follows than it states."""
+    """The file, up to its end if the stated size is 0. Raises InputError if it is longer than stated."""
     start, size = (int.from_bytes(source.at(offset, 4), "big") for offset in (4, _SIZE))
     refuse_more(source.name, size, source.size - start)
     return [View(source) if size else patched(source, [(_SIZE, _UNKNOWN)])]

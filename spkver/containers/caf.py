@@ -1,4 +1,4 @@
-"""Apple's CAF, whose size of -1 (to the end of the file) libsndfile does not know."""
+"""Apple's CAF: libsndfile does not support a size of -1 (up to the end of the file)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CHUNKS = 10000  # more are damage
 
 
 def views(source: Source) -> list[View]:
-    """The file, with the size of its samples in place of -1. Raises InputError where another size is wrong."""
+    """The file, with the size of its samples in place of -1. Raises InputError for a wrong size."""
     at, data = 8, (0, 0)
     for _ in range(_CHUNKS):
         head = source.at(at, _HEAD)

@@ -1,7 +1,6 @@
 """WebM and Matroska: elements that state their sizes.
 
-What cannot be told: whether a live recording, whose segment states neither size nor duration, was cut exactly between
-two blocks.
+Not detected: a live recording, whose segment states neither size nor duration, truncated exactly between two blocks.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ _SEGMENT = b"\x18\x53\x80\x67"
 
 
 def views(source: Source) -> list[View]:
-    """The file. Raises InputError for one that is cut."""
+    """The file. Raises InputError if it is truncated."""
     at = 0
     while at < source.size and (element := _element(source, at)):
         name, size, body = element

@@ -1,4 +1,4 @@
-"""What a header states against what is there: one rule for all formats that state a number of bytes."""
+"""Compare the stated with the actual number of bytes: one rule for all formats."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SAMPLES = 10**9  # what streaming servers of synthetic speech write (Pocket TTS
 
 
 def is_placeholder(stated: int, block: int = 2) -> bool:
-    """Whether a size in bytes is what a writer puts that does not know it, for example into a pipe.
+    """Whether a stated size is a placeholder of a writer that does not know the size, e.g. when writing to a pipe.
 
-    That is 0, or a number at the limit of 31, 32, 63 or 64 bits, 0x7F000000 (sox, AIFF), or 10^9 samples of `block`
-    bytes. Another number is a promise, however large.
+    Placeholders are 0, numbers near the limit of 31, 32, 63 or 64 bits, 0x7F000000 (sox, AIFF), and 10^9 samples of
+    `block` bytes. Any other number must be correct.
     """
     return (
         stated == 0
@@ -27,19 +27,19 @@ def is_placeholder(stated: int, block: int = 2) -> bool:
 
 
 def refuse_cut(name: StrPath, stated: int, present: int, block: int = 2) -> None:
-    """Raise InputError where fewer bytes are there than the header states; one is let pass, for padding."""
+    """Raise InputError if there are fewer bytes than the header states; one missing padding byte is allowed."""
     if present + 1 < stated and not is_placeholder(stated, block):
         raise InputError(f"{name}: truncated: {present} of {stated} bytes of audio; copy the file again")
 
 
 def refuse_more(name: StrPath, stated: int, present: int, block: int = 2) -> None:
-    """Raise InputError where more bytes are there than the header states, beyond a little of anything."""
+    """Raise InputError if there are more bytes than the header states, apart from a little junk."""
     if present > stated + JUNK and not is_placeholder(stated, block):
         raise unexplained(name, stated, present)
 
 
 def unexplained(name: StrPath, stated: int, present: int) -> InputError:
-    """What is said of bytes that no header accounts for."""
+    """The error for bytes beyond the stated size."""
     return InputError(
         f"{name}: its header states {stated} bytes of audio, but {present} follow; was its writer stopped, or a second "
         "recording appended? Write it again, for example with sox --ignore-length"

@@ -1,4 +1,4 @@
-"""FLAC whose header does not state how long it is, as an encoder that writes to a pipe leaves it."""
+"""FLAC: files written to a pipe do not state their length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BLOCK = 1 << 16  # samples at a time
 
 
 def views(source: Source) -> list[View]:
-    """What to decode. Samples that are not counted in the header are counted by decoding them once."""
+    """The file. If the header does not state the number of samples, they are counted by decoding once."""
     field = source.at(_COUNT, 5)
     if len(field) < 5 or field[0] & 0x0F or any(field[1:]):
         return [View(source)]
@@ -28,5 +28,5 @@ def _samples(source: Source) -> int:
 
 class _Forward(soundfile.SoundFile):
     def seekable(self) -> bool:
-        """False, or soundfile would seek after every read, which libsndfile cannot where the length is not stated."""
+        """False: soundfile would seek after every read, which fails if the length is unknown."""
         return False

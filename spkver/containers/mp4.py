@@ -1,4 +1,4 @@
-"""MP4 and QuickTime: boxes that state their sizes, of which one file has one `moov`."""
+"""MP4 and QuickTime: boxes that state their sizes; a file has one `moov` box."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def is_mp4(head: bytes) -> bool:
 
 
 def views(source: Source) -> list[View]:
-    """The file. Raises InputError for one that is cut, or holds several recordings, of which FFmpeg reads the first."""
+    """The file. Raises InputError if it is truncated or contains several recordings (FFmpeg reads the first)."""
     at, indices = 0, 0
     while source.size - at >= 8:
         head = source.at(at, 16)
@@ -24,7 +24,7 @@ def views(source: Source) -> list[View]:
         if size == 0:  # to the end
             break
         if size < 8 or not all(0x20 <= byte < 0x7F or byte == 0xA9 for byte in kind):
-            break  # no box: FFmpeg says what it makes of it
+            break  # not a box: left to FFmpeg
         indices += kind == b"moov"
         if indices > 1:
             raise InputError(f"{source.name}: contains another recording after the first (at byte {at}); split it")

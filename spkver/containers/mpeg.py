@@ -1,9 +1,9 @@
-"""MP3 (and MPEG audio of layers I and II): how many frames there are, counted from frame to frame.
+"""MP3 (and MPEG audio layers I and II): count the frames.
 
-libsndfile takes the length from a frame without sound at the start (Xing, Info, VBRI), or else guesses it from the
-first frame's bit rate, and reads no further. So a stream without such a frame gets one in its view, and each of several
-streams in one file gets a view. A file of which the first frame states every byte is not walked.
-What cannot be told: whether a stream without such a frame was cut exactly between two frames.
+libsndfile takes the length from an info frame at the start (Xing, Info, VBRI), or else estimates it from the bit rate
+of the first frame, and stops there. So a stream without info frame gets one in its view, and each of several streams
+in a file gets its own view. A file whose info frame accounts for every byte is not scanned.
+Not detected: a stream without info frame truncated exactly between two frames.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ class _Stream:
 
 
 def is_mpeg(head: bytes) -> bool:
-    """Whether the header of a frame stands here."""
+    """Whether these bytes are a frame header."""
     return _kind(head) is not None
 
 
 def views(source: Source) -> list[View]:
-    """What to decode: each stream of the file. Raises InputError for one that is cut or damaged."""
+    """One view per stream of the file. Raises InputError if a stream is truncated or damaged."""
     start = _search(source, after_id3(source), _SEARCHED)
     if start is None or _states_all(source, start):  # what libsndfile can say, or read, by itself
         return [View(source)]
@@ -92,7 +92,7 @@ def _same(one: bytes, other: bytes) -> bool:
 
 
 def _search(source: Source, start: int, most: int) -> int | None:
-    """Where a frame begins that another of its kind, or the end of the file, follows."""
+    """The offset of a frame that is followed by another of its kind or by the end of the file."""
     for at in range(start, min(start + most, source.size), _BLOCK):
         block = source.at(at, _BLOCK + 3)
         found = block.find(b"\xff")

@@ -1,8 +1,8 @@
 """Ogg (Vorbis, Opus, FLAC): whether all pages are there, and one view for each link of a chain.
 
-A page says its length, its number within the stream, whether its last packet goes on, and whether it is the last.
-What cannot be told: a stream that is cut exactly between two pages, where no packet goes on, from one whose writer
-never set the flag of the end (live streams do not). It is read up to there.
+A page states its length, its number in the stream, whether its last packet continues, and whether it is the last page.
+Not detected: a stream truncated exactly between two pages with no packet continuing, because live streams do not set
+the end flag either.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Page(NamedTuple):
 
 
 def views(source: Source) -> list[View]:
-    """What to decode: each link of the chain. Raises InputError for a file that lacks pages."""
+    """One view per link of the chain. Raises InputError if pages are missing."""
     return [_link(source, pages) for pages in _links(source)]
 
 
@@ -52,7 +52,7 @@ def _links(source: Source) -> list[list[_Page]]:
 
 
 def _pages(source: Source) -> Iterator[_Page]:
-    """The pages. Raises InputError for one that is cut, and for other bytes where a page should begin."""
+    """The pages. Raises InputError for a truncated page, and for other bytes between pages."""
     at, ended = 0, False
     while at < source.size:
         head = source.at(at, _LARGEST_HEADER)
@@ -82,7 +82,7 @@ def _link(source: Source, pages: list[_Page]) -> View:
     audio = [page for page in pages if page.granule > 0]
     for page in pages:
         before = last.get(page.stream)
-        # who listens in to a stream gets its headers and then the present
+        # a recording of a live stream has its headers, then a gap
         if before and page.number != (before.number + 1) % (1 << 32) and before.granule:
             raise InputError(f"{source.name}: damaged: Ogg pages are missing at byte {page.start}; copy the file again")
         last[page.stream] = page

@@ -27,7 +27,7 @@ def test_small_and_per_speaker(spkver, scored_corpus):
 
 def test_bad_input(spkver, scored_corpus):
     emb = scored_corpus / "emb.parquet"
-    assert "use .parquet, .npz" in spkver("convert", emb, scored_corpus / "x.h4", code=2).stderr
+    assert "ending in .parquet, .npz" in spkver("convert", emb, scored_corpus / "x.h4", code=2).stderr
     emb.write_bytes(emb.read_bytes()[:1000])
     assert "not an embeddings file" in spkver("convert", emb, scored_corpus / "x.npz", code=2).stderr
     assert not (scored_corpus / "x.npz").exists()
