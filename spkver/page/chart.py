@@ -140,12 +140,12 @@ class Chart:
         self._labels.append(f'<text class="label" {place}{anchor}>{html(label)}</text>')
 
     def text(self, x: float, y: float, words: str) -> None:
-        """Words whose middle is there."""
+        """A text label centred at (x, y)."""
         place = f'x="{float(self._across(x)):.1f}" y="{float(self._up(y)):.1f}" text-anchor="middle"'
         self._labels.append(f'<text class="label" {place}>{html(words)}</text>')
 
     def svg(self, label: str) -> Html:
-        """The drawing; label: what it shows, for those who do not see it."""
+        """The chart as SVG; label: description for screen readers."""
         width, height = self._inner_width, self._inner_height
         grid, words = [], []
         free = -math.inf  # up to where the labels of the axis have come

@@ -29,7 +29,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Difference:
-    """From the first system: the mean over runs of the one less that of the other."""
+    """Difference of the mean over runs from that of the first system."""
 
     mean: float
     speakers: Interval
@@ -66,7 +66,16 @@ class Comparison:
     def rows(self) -> list[list[str]]:
         """The cells of a table, the first row its head: a row for each measure of each system."""
         first = next(iter(self.systems))
-        head = ["system", "runs", "measure", "mean", "95 % over runs", "95 % over speakers", f"less {first}", "p"]
+        head = [
+            "system",
+            "runs",
+            "measure",
+            "mean",
+            "95 % over runs",
+            "95 % over speakers",
+            f"difference from {first}",
+            "p",
+        ]
         rows = [
             [name, str(len(value.runs)), measure, *_cells(measure, value)]
             for name, values in self.systems.items()

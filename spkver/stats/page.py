@@ -53,7 +53,7 @@ def summary(source: Source, measures: Measures) -> Table:
         if len(values):
             places = (values.min(), *np.percentile(values, (5, 50, 95)), values.max())
             rows.append([name, *(f"{place:.2f}" for place in places)])
-    return Table("spread", ["", "least", "5 %", "half", "95 %", "most"], rows)
+    return Table("spread", ["", "min", "5 %", "median", "95 %", "max"], rows)
 
 
 def counts(source: Source, measures: Measures) -> list[Table]:

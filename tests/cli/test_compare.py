@@ -12,7 +12,7 @@ def test_compare_runs_of_two_systems(spkver, scored_corpus):
     out = scored_corpus / "compared.json"
     options = ["--trials", trials, "--speakers", speakers, "--replicates", 50, "--point", "vox-0.05"]
     done = spkver("compare", *systems, *options, "--out", out)
-    assert "less plain" in done.stdout and len(done.stdout.splitlines()) == 2 + 2 * 2
+    assert "difference from plain" in done.stdout and len(done.stdout.splitlines()) == 2 + 2 * 2
     found = json.loads(out.read_text())["systems"]
     assert len(found["plain"]["EER"]["runs"]) == 2 and found["plain"]["EER"]["seeds"] is not None
     assert "| system" in spkver("compare", *systems, *options, "--markdown").stdout
