@@ -16,8 +16,9 @@ OF_UTTERANCES = {"session": "utt2session", "seconds": "utt2dur", "language": "ut
 OF_SPEAKERS = {"gender": "spk2gender", "age": "spk2age", "nationality": "spk2nationality"}
 CHANNELS = "reco2file_and_channel"  # Kaldi's format: recording, file name, A or B
 
-WORD = r"^[^\s\p{Z}\p{Cc}]+$"  # in RE2, \s matches ASCII blanks only
-PATH = r"^[^\s\p{Z}\p{Cc}]([^\n\r]*[^\s\p{Z}\p{Cc}])?$"
+# in RE2, \s matches ASCII blanks only; \x{FEFF} at the start of a line is a byte order mark, which readers drop
+WORD = r"^[^\s\p{Z}\p{Cc}\x{FEFF}]+$"
+PATH = r"^[^\s\p{Z}\p{Cc}\x{FEFF}]([^\n\r]*[^\s\p{Z}\p{Cc}])?$"
 
 Column = Any  # a Python sequence or an Arrow array, which has no types for mypy
 
