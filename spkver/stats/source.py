@@ -40,12 +40,12 @@ class Source:
 
 
 def open_source(path: StrPath, *, allow_pipes: bool = False) -> Source:
-    """Open a data directory or an audio pack. Raises InputError for a pack of features, which has no samples."""
+    """Open a data directory or an audio pack. Raises InputError for a feature pack, which has no samples."""
     if not (Path(path) / "pack.json").is_file():
         return _of_datadir(str(path), read_datadir(path, allow_pipes=allow_pipes), allow_pipes)
     pack = Pack.open(path)
     if pack.kind != "audio":
-        raise InputError(f"{path}: a pack of features; look at the audio pack that they were made from")
+        raise InputError(f"{path}: a feature pack; use the audio pack that it was made from")
     sessions: dict[str, Words] = {"sessions": pack.sessions} if any(pack.sessions) else {}
     rate = pack.sample_rate
     return Source(str(path), pack.ids, pack.speakers, lambda row: (audio.from_int16(pack[row]), rate), sessions)

@@ -178,5 +178,5 @@ def test_a_page_of_a_corpus_and_of_its_pack(tmp_path: Path) -> None:
 def test_features_have_no_levels(tmp_path: Path) -> None:
     with PackWriter(tmp_path / "f", kind="features", sample_rate=RATE, front_end={"bins": 4, "frame_shift_ms": 10}):
         pass
-    with pytest.raises(InputError, match="a pack of features"):
+    with pytest.raises(InputError, match="a feature pack; use the audio pack"):
         open_source(tmp_path / "f")
