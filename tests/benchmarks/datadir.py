@@ -88,7 +88,7 @@ def disk(root: Path, files: int) -> None:
         audio.write(path, np.random.default_rng(0).normal(scale=0.1, size=8 * 16000).astype(np.float32), 16000)
         paths = [str(path)] * files
         for jobs in sorted({1, available_cpus()}):
-            with mock.patch.object(datadir, "available_cpus", return_value=jobs):
+            with mock.patch("spkver.datadir.seconds.available_cpus", return_value=jobs):
                 start = time.perf_counter()
                 datadir.read_seconds(paths)
             each = (time.perf_counter() - start) / files
