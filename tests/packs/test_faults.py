@@ -235,7 +235,7 @@ def test_verify_names_every_damaged_file(tmp_path: Path) -> None:
         "shard-00001.arrow",
         "shard-00003.arrow",
     ]
-    assert error == f"spkver: error: {path}: 3 of its files are not what was written\n"
+    assert error == f"spkver: error: {path}: 3 of its files are damaged or missing; pack again\n"
 
 
 def test_verify_reads_the_index_too(tmp_path: Path) -> None:
