@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 
 from spkver import containers, ffmpeg
-from spkver.containers.source import Source, after_id3
+from spkver.containers.source import Sequential, Source, after_id3
 from spkver.errors import InputError
 from spkver.ffmpeg import drop
 
@@ -64,12 +64,8 @@ def _refuse_second_flac(source: Source, at: int) -> None:
         raise InputError(f"{source.name}: contains another recording after the first; split it")
 
 
-class SndFile(soundfile.SoundFile):
-    """A file that libsndfile decodes sequentially."""
-
-    def seekable(self) -> bool:
-        """False: soundfile would seek after every read, and MP3 and Opus lose decoder state on a seek."""
-        return False
+class SndFile(Sequential):
+    """A file that libsndfile decodes sequentially, from any sample on."""
 
     def skip(self, frames: int) -> None:
         """Skip `frames` samples. MP3 frames depend on earlier ones, so these are decoded and discarded."""
@@ -77,7 +73,7 @@ class SndFile(soundfile.SoundFile):
             with _without_mpg123():
                 self.seek(frames - _RUN_UP)
                 drop(self, _RUN_UP)
-        elif self.subtype.startswith("MPEG") or not super().seekable():
+        elif self.subtype.startswith("MPEG") or not soundfile.SoundFile.seekable(self):
             drop(self, frames)
         else:
             self.seek(frames)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import soundfile
-
-from spkver.containers.source import Source, View, patched
+from spkver.containers.source import Sequential, Source, View, patched
 
 MAGIC = b"fLaC"
 _COUNT = 21  # offset of the number of samples: the low 4 bits of a byte, and 4 bytes
@@ -22,11 +20,5 @@ def views(source: Source) -> list[View]:
 
 
 def _samples(source: Source) -> int:
-    with _Forward(View(source)) as file:
+    with Sequential(View(source)) as file:
         return sum(iter(lambda: len(file.read(_BLOCK, dtype="int16", always_2d=True)), 0))
-
-
-class _Forward(soundfile.SoundFile):
-    def seekable(self) -> bool:
-        """False: soundfile would seek after every read, which fails if the length is unknown."""
-        return False

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import soundfile
+
 from spkver.files import StrPath
 
 ID3_HEADER = 10  # bytes
@@ -85,6 +87,17 @@ class View(io.RawIOBase):
                 self._at += len(found)
             start += piece.size
         return done
+
+
+class Sequential(soundfile.SoundFile):
+    """A file that libsndfile decodes from one block to the next."""
+
+    def seekable(self) -> bool:
+        """False: soundfile would seek after every read.
+
+        MP3 and Opus lose decoder state on a seek, and it fails if the length is unknown.
+        """
+        return False
 
 
 def patched(source: Source, patches: Sequence[tuple[int, bytes]]) -> View:
