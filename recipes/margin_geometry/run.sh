@@ -18,17 +18,17 @@ if stage 0 "environment"; then
 fi
 
 if stage 1 "digits in two dimensions: softmax and L-softmax"; then
-  python -m spkver.geometry digits --out "$exp/digits" --seed "$seed" --seeds "$seeds" --jobs "$jobs"
+  python -m recipes.margin_geometry digits --out "$exp/digits" --seed "$seed" --seeds "$seeds" --jobs "$jobs"
 fi
 
 if stage 2 "eight speakers in two and three dimensions: NSL, LMCL, BD-LMCL"; then
-  python -m spkver.geometry speakers --out "$exp/speakers" --seed "$seed" --seeds "$seeds" --jobs "$jobs"
+  python -m recipes.margin_geometry speakers --out "$exp/speakers" --seed "$seed" --seeds "$seeds" --jobs "$jobs"
 fi
 
 if stage 3 "the margins: ψ(θ) and the boundaries between two classes"; then
-  python -m spkver.geometry margins --out "$exp/margins"
+  python -m recipes.margin_geometry margins --out "$exp/margins"
 fi
 
 if stage 4 "the page"; then
-  python -m spkver.geometry page "$exp/margins" "$exp/digits" "$exp/speakers" --out "$exp/index.html"
+  python -m recipes.margin_geometry page "$exp/margins" "$exp/digits" "$exp/speakers" --out "$exp/index.html"
 fi

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from spkver.geometry.data import Dataset, Points
-from spkver.geometry.training import Plan, Task, spread_evenly, train, train_all
+from recipes.margin_geometry.data import Dataset, Points
+from recipes.margin_geometry.training import Plan, Task, spread_evenly, train, train_all
 
 PLAN = Plan(steps=12, batch=16, hidden=8, looks=4)
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from spkver.geometry import data, pictures
-from spkver.geometry.page import Experiment, Picture, Table, mean_and_deviation
-from spkver.geometry.style import style
-from spkver.geometry.training import Plan, Task, Trained, train_all
+from recipes.margin_geometry import data, pictures
+from recipes.margin_geometry.page import Experiment, Picture, Table, mean_and_deviation
+from recipes.margin_geometry.style import style
+from recipes.margin_geometry.training import Plan, Task, Trained, train_all
 from spkver.losses.bounds import largest_margin
 
 WARM_UP = 0.1, 0.4

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
-from spkver.geometry.measures import angles, confusion, directions, pair_eer, spread
+from recipes.margin_geometry.measures import angles, confusion, directions, pair_eer, spread
 
 
 def at(*degrees):

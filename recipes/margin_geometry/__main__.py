@@ -1,4 +1,4 @@
-"""python -m spkver.geometry {digits,speakers,margins,page}."""
+"""python -m recipes.margin_geometry {digits,speakers,margins,page}."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import click
 
+from recipes.margin_geometry.page import Experiment, write_experiment, write_page
 from spkver.cli import run
-from spkver.geometry.page import Experiment, write_experiment, write_page
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -38,8 +38,8 @@ def root() -> None:
 
     \b
     Example:
-      python -m spkver.geometry margins --out exp/margins
-      python -m spkver.geometry page exp/margins --out exp/index.html
+      python -m recipes.margin_geometry margins --out exp/margins
+      python -m recipes.margin_geometry page exp/margins --out exp/index.html
     """
 
 
@@ -47,8 +47,8 @@ def root() -> None:
 @_trained
 def digits(out: Path, seed: int, seeds: int, steps: int, jobs: int) -> None:
     """Softmax against L-softmax on handwritten digits in two dimensions."""
-    from spkver.geometry.digits import digits
-    from spkver.geometry.training import Plan
+    from recipes.margin_geometry.digits import digits
+    from recipes.margin_geometry.training import Plan
 
     _write(digits(range(seed, seed + seeds), jobs=jobs, plan=Plan(steps=steps)), out)
 
@@ -57,8 +57,8 @@ def digits(out: Path, seed: int, seeds: int, steps: int, jobs: int) -> None:
 @_trained
 def speakers(out: Path, seed: int, seeds: int, steps: int, jobs: int) -> None:
     """NSL, LMCL and BD-LMCL on eight synthetic speakers in two and three dimensions."""
-    from spkver.geometry.speakers import speakers
-    from spkver.geometry.training import Plan
+    from recipes.margin_geometry.speakers import speakers
+    from recipes.margin_geometry.training import Plan
 
     _write(speakers(range(seed, seed + seeds), jobs=jobs, plan=Plan(steps=steps)), out)
 
@@ -67,7 +67,7 @@ def speakers(out: Path, seed: int, seeds: int, steps: int, jobs: int) -> None:
 @_out
 def margins(out: Path) -> None:
     """ψ over the angle, and the boundaries between two classes; nothing is trained."""
-    from spkver.geometry.margins import margins
+    from recipes.margin_geometry.margins import margins
 
     _write(margins(), out)
 
@@ -88,4 +88,4 @@ def _write(experiment: Experiment, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(root, "python -m spkver.geometry")
+    run(root, "python -m recipes.margin_geometry")

@@ -6,9 +6,7 @@ The losses are the toolkit's own; the network is a perceptron whose last layer h
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 from collections.abc import Hashable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recipes.margin_geometry.data import Dataset, Points
+from recipes.margin_geometry.measures import Spread, confusion, pair_eer, spread
 from spkver.config import validate
-from spkver.geometry.data import Dataset, Points
-from spkver.geometry.measures import Spread, confusion, pair_eer, spread
 from spkver.losses.margin_loss import MarginLoss, MarginLossConfig
+from spkver.processes import process_pool
 from spkver.progress import bar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -128,11 +127,10 @@ class Trained:
 
 def train_all(tasks: Mapping[Key, Task], *, jobs: int = 1, what: str = "training") -> dict[Key, Trained]:
     """Train every task, in `jobs` processes of one thread each: as many as there are, the numbers are the same."""
-    spawn = multiprocessing.get_context("spawn")  # a forked copy of a process with threads may hang
     with contextlib.ExitStack() as stack:
         trained: Iterator[Trained] = map(train, tasks.values())
         if jobs > 1:
-            pool = stack.enter_context(ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=spawn))
+            pool = stack.enter_context(process_pool(min(jobs, len(tasks))))
             trained = pool.map(train, tasks.values())
         progress = stack.enter_context(bar(total=len(tasks), what=what, unit="run"))
         results = {}

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from spkver.geometry.boundaries import angle_plane, cosine_plane, curve, margin_angle, width
-from spkver.geometry.margins import CURVES, margins
+from recipes.margin_geometry.boundaries import angle_plane, cosine_plane, curve, margin_angle, width
+from recipes.margin_geometry.margins import CURVES, margins
 from spkver.losses import MARGINS
 
 COSINES = np.cos(np.linspace(0.01, math.pi - 0.01, 99))

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from spkver.geometry import data, pictures
-from spkver.geometry.page import Experiment, Picture, Table, mean_and_deviation
-from spkver.geometry.style import style
-from spkver.geometry.training import Plan, Seen, Task, Trained, train_all
+from recipes.margin_geometry import data, pictures
+from recipes.margin_geometry.page import Experiment, Picture, Table, mean_and_deviation
+from recipes.margin_geometry.style import style
+from recipes.margin_geometry.training import Plan, Seen, Task, Trained, train_all
 
 ANNEALING = {"name": "exponential", "initial": 1000, "final": 0, "end": 0.6}
 """λ: from almost softmax to the margin in full after 60 % of the steps."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from spkver.geometry import pictures
-from spkver.geometry.boundaries import Plane, Width, angle_plane, cosine_plane, curve, margin_angle, width
-from spkver.geometry.page import Experiment, Picture, Table
-from spkver.geometry.style import style
+from recipes.margin_geometry import pictures
+from recipes.margin_geometry.boundaries import Plane, Width, angle_plane, cosine_plane, curve, margin_angle, width
+from recipes.margin_geometry.page import Experiment, Picture, Table
+from recipes.margin_geometry.style import style
 
 Losses = Mapping[str, Mapping[str, Any]]
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from recipes.margin_geometry.style import EXTRA
 from spkver.config import validate
 from spkver.errors import load_optional
-from spkver.geometry.style import EXTRA
 from spkver.losses.margin_loss import MarginLoss, MarginLossConfig
 from spkver.losses.reductions.base import Target
 

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
+from recipes.margin_geometry import data
 from spkver.errors import InputError
-from spkver.geometry import data
 
 
 def test_digits_are_split_in_their_order():

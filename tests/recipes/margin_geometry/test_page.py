@@ -8,14 +8,14 @@ from html.parser import HTMLParser
 
 import pytest
 
+from recipes.margin_geometry import style
+from recipes.margin_geometry.digits import LOSSES as DIGIT_LOSSES
+from recipes.margin_geometry.digits import digits
+from recipes.margin_geometry.page import Experiment, Picture, Table, mean_and_deviation, write_experiment, write_page
+from recipes.margin_geometry.speakers import LOSSES as SPEAKER_LOSSES
+from recipes.margin_geometry.speakers import speakers
+from recipes.margin_geometry.training import Plan
 from spkver.errors import InputError
-from spkver.geometry import style
-from spkver.geometry.digits import LOSSES as DIGIT_LOSSES
-from spkver.geometry.digits import digits
-from spkver.geometry.page import Experiment, Picture, Table, mean_and_deviation, write_experiment, write_page
-from spkver.geometry.speakers import LOSSES as SPEAKER_LOSSES
-from spkver.geometry.speakers import speakers
-from spkver.geometry.training import Plan
 
 TINY = Plan(steps=2, hidden=4, looks=2)
 
@@ -99,7 +99,9 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
 
 
 def run(*words):
-    return subprocess.run([sys.executable, "-m", "spkver.geometry", *map(str, words)], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "recipes.margin_geometry", *map(str, words)], capture_output=True, text=True
+    )
 
 
 def test_the_command(tmp_path):

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from recipes.margin_geometry.boundaries import Plane
+from recipes.margin_geometry.measures import Spread, centres, directions
+from recipes.margin_geometry.style import CLASSES, EXTRA, GREY, PALE, canvas, colours
+from recipes.margin_geometry.training import Seen, Trained
 from spkver.errors import load_optional
-from spkver.geometry.boundaries import Plane
-from spkver.geometry.measures import Spread, centres, directions
-from spkver.geometry.style import CLASSES, EXTRA, GREY, PALE, canvas, colours
-from spkver.geometry.training import Seen, Trained
 
 _ONE, _TWO = "#4477AA", "#EE6677"
 
