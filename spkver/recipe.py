@@ -21,13 +21,13 @@ from spkver.errors import InputError, load_optional
 from spkver.features import FRONT_ENDS
 from spkver.features.config import FrontEndBase
 from spkver.files import StrPath, locked, write_text
-from spkver.losses import LOSSES, SCHEDULES, bounds
+from spkver.losses import LOSSES, bounds
 from spkver.losses.loss import LossConfig
 from spkver.losses.pairs import PairConfig
-from spkver.losses.schedules import Run, ScheduleConfig
 from spkver.models import MODELS
 from spkver.packs.joined import AnyPack, join
 from spkver.packs.reader import Pack, open_audio
+from spkver.schedules import SCHEDULES, Run, ScheduleConfig
 from spkver.training import checkpoint, estimate, memory, provenance
 from spkver.training.batches import Sampler, Share
 from spkver.training.config import DistilConfig, StartConfig, TrainingConfig

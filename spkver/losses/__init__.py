@@ -54,17 +54,6 @@ SELECTORS = Registry(
     },
 )
 
-SCHEDULES = Registry(
-    "schedule",
-    {
-        "constant": "spkver.losses.schedules:Constant",
-        "warmup": "spkver.losses.schedules:Warmup",
-        "linear": "spkver.losses.schedules:Linear",
-        "exponential": "spkver.losses.schedules:Exponential",
-        "piecewise": "spkver.losses.schedules:Piecewise",
-    },
-)
-
 _NO_BIAS = {"name": "linear", "bias": False}
 # λ from so large that the margin is not felt to where the authors stop; m itself stays
 _ANNEALED = {"m": "constant", "annealing": {"name": "exponential", "initial": 1000.0, "final": 5.0, "end": 0.4}}

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from spkver.losses import SCHEDULES
-from spkver.losses.schedules import Run, ScheduleConfig
+from spkver.schedules import SCHEDULES, Run, ScheduleConfig
 
 if TYPE_CHECKING:
     from spkver.losses.loss import LossConfig

@@ -22,7 +22,7 @@ from spkver.losses.gathering import over_processes
 from spkver.losses.margin_loss import MarginLoss, MarginLossConfig, Thresholds
 from spkver.losses.reductions.base import Others, Target
 from spkver.losses.reductions.passes import log_total
-from spkver.losses.schedules import Run
+from spkver.schedules import Run
 
 
 class CurricularConfig(MarginLossConfig):

@@ -30,7 +30,7 @@ from spkver.losses.margin_loss import MarginLoss, MarginLossConfig, Thresholds
 from spkver.losses.margins import nearer
 from spkver.losses.reductions.base import Others
 from spkver.losses.reductions.passes import CHUNK, nearest
-from spkver.losses.schedules import Run
+from spkver.schedules import Run
 
 RAISED = {
     "lmcl": lambda target, m: target.scale * (target.cosine + m),

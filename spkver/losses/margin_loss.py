@@ -16,14 +16,14 @@ from torch import Tensor
 
 from spkver.config import Config, Of
 from spkver.errors import nearest
-from spkver.losses import HEADS, MARGINS, PRESETS, SCHEDULES, SELECTORS
+from spkver.losses import HEADS, MARGINS, PRESETS, SELECTORS
 from spkver.losses.gathering import over_processes
 from spkver.losses.heads import Head, HeadConfig, HeadLoss
 from spkver.losses.loss import LossConfig, LossOutput, check_batch, nan_where_not_finite, share
 from spkver.losses.margins import Margin, MarginConfig
 from spkver.losses.reductions.base import Others, Target, full_precision
-from spkver.losses.schedules import Run, Schedule, ScheduleConfig
 from spkver.losses.selectors import Selector, SelectorConfig
+from spkver.schedules import SCHEDULES, Run, Schedule, ScheduleConfig
 
 MARGIN_WARM_UP = {"name": "warmup", "start": 0.1, "end": 0.4}
 NO_ANNEALING = {"name": "constant", "value": 0.0}

@@ -21,7 +21,7 @@ from torch.nn import functional
 from spkver.losses.gathering import over_processes, own_part
 from spkver.losses.loss import Loss, LossConfig, LossOutput, check_batch, check_classes, nan_where_not_finite
 from spkver.losses.reductions.base import full_precision, normalise
-from spkver.losses.schedules import Run
+from spkver.schedules import Run
 
 SMALLEST_W = 1e-6
 """The scale that a loss learns stays above it."""

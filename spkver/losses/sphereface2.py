@@ -24,14 +24,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spkver.config import Config, Of
-from spkver.losses import HEADS, SCHEDULES
+from spkver.losses import HEADS
 from spkver.losses.heads import Head, HeadConfig, HeadLoss, NormalisedConfig
 from spkver.losses.loss import LossConfig, LossOutput, check_batch, nan_where_not_finite, share
 from spkver.losses.margin_loss import MARGIN_WARM_UP
 from spkver.losses.margins import nearer
 from spkver.losses.reductions.base import full_precision
 from spkver.losses.reductions.passes import total
-from spkver.losses.schedules import Run, ScheduleConfig
+from spkver.schedules import SCHEDULES, Run, ScheduleConfig
 
 
 class SphereFace2Schedules(Config):

@@ -8,8 +8,7 @@ from pydantic import Field, model_validator
 
 from spkver.augment.draw import Paths
 from spkver.config import Config, Of
-from spkver.losses import SCHEDULES
-from spkver.losses.schedules import ScheduleConfig
+from spkver.schedules import SCHEDULES, ScheduleConfig
 from spkver.training.optim import OPTIMIZERS, OptimizerConfig
 
 WARM_UP_AND_DECAY = {

@@ -16,11 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from spkver.encoder import Encoder, load_weights
 from spkver.errors import InputError
-from spkver.losses import SCHEDULES
 from spkver.losses.heads import Head
 from spkver.losses.loss import Loss, LossOutput
 from spkver.losses.reductions.split import join
-from spkver.losses.schedules import Run
+from spkver.schedules import SCHEDULES, Run
 from spkver.training import checkpoint
 from spkver.training.batch_norm import synchronise
 from spkver.training.batches import Batch, Sampler

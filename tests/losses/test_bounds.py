@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from spkver.config import validate
 from spkver.losses.bounds import check, largest_margin, smallest_scale
 from spkver.losses.margin_loss import MarginLossConfig
-from spkver.losses.schedules import Run
+from spkver.schedules import Run
 
 
 def simplex(classes: int) -> torch.Tensor:

@@ -13,7 +13,7 @@ from spkver.config import dump, load, validate
 from spkver.errors import InputError
 from spkver.losses import INTER_TOP_K, bounds
 from spkver.losses.inter_top_k import InterTopKConfig
-from spkver.losses.schedules import Run
+from spkver.schedules import Run
 
 S, M = 12.0, 0.35
 every_name = pytest.mark.parametrize("name", INTER_TOP_K)

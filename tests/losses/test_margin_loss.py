@@ -14,7 +14,7 @@ from spkver.errors import InputError
 from spkver.losses import CURRICULAR, INTER_TOP_K, PRESETS, SELECTORS
 from spkver.losses.loss import check_labels
 from spkver.losses.margin_loss import MarginLoss, MarginLossConfig
-from spkver.losses.schedules import Run
+from spkver.schedules import Run
 
 MARGIN = [*PRESETS, *INTER_TOP_K, *CURRICULAR]
 EVERY = [*MARGIN, "sphereface2"]

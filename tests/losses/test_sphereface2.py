@@ -14,8 +14,8 @@ from spkver.config import dump, load, validate
 from spkver.errors import InputError
 from spkver.losses import bounds
 from spkver.losses.margins import nearer
-from spkver.losses.schedules import Run
 from spkver.losses.sphereface2 import SphereFace2Config
+from spkver.schedules import Run
 
 S, M, T, BALANCE = 12.0, 0.3, 3.0, 0.7
 every_form = pytest.mark.parametrize("form", ["C", "A"])

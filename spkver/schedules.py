@@ -15,6 +15,18 @@ from pydantic import Field, model_validator
 
 from spkver.config import Component
 from spkver.errors import InputError
+from spkver.registry import Registry
+
+SCHEDULES = Registry(
+    "schedule",
+    {
+        "constant": "spkver.schedules:Constant",
+        "warmup": "spkver.schedules:Warmup",
+        "linear": "spkver.schedules:Linear",
+        "exponential": "spkver.schedules:Exponential",
+        "piecewise": "spkver.schedules:Piecewise",
+    },
+)
 
 Shape = Literal["linear", "exponential", "cosine", "step"]
 Unit = Literal["progress", "step", "epoch"]

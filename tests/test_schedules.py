@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from spkver.errors import InputError
-from spkver.losses import SCHEDULES
-from spkver.losses.schedules import (
+from spkver.schedules import (
+    SCHEDULES,
     ConstantConfig,
     ExponentialConfig,
     LinearConfig,
@@ -119,5 +119,5 @@ def test_a_schedule_that_makes_no_sense(config):
 
 
 def test_schedules_and_bounds_load_without_torch():
-    code = "import sys, spkver.losses.schedules, spkver.losses.bounds; sys.exit('torch' in sys.modules)"
+    code = "import sys, spkver.schedules, spkver.losses.bounds; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
