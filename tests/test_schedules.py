@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from spkver.config import validate
 from spkver.errors import InputError
 from spkver.schedules import (
     SCHEDULES,
@@ -23,9 +24,24 @@ from spkver.schedules import (
 SHAPES = ("linear", "exponential", "cosine", "step")
 
 
+NAMED = {
+    "constant": {"value": 3},
+    "warmup": {},
+    "linear": {"initial": 3, "final": 1},
+    "exponential": {"initial": 1000, "final": 10},
+    "piecewise": {"points": [(0, 2), (1, 5)]},
+}
+
+
 def at(config, *places, run=None):
     schedule = SCHEDULES.build(config, run)
     return [schedule.at(place) for place in places]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_each_name_gives_its_schedule(name):
+    config = validate(SCHEDULES.get(name).Config, {"name": name, **NAMED[name]})
+    assert at(config, 0, 1) == pytest.approx([config.values[0], config.values[-1]])
 
 
 def test_constant():
