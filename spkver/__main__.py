@@ -9,7 +9,7 @@ if __name__ == "__main__":
         main()
     except SystemExit as end:
         if end.code == 0 and "RANK" in os.environ:
-            from spkver.training.distributed import leave
+            from spkver.training.parallel.distributed import leave
 
             leave()
         raise

@@ -297,11 +297,6 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def load_model(path: StrPath, device: str = "cpu") -> Encoder:
-    """Open a model directory, or an .onnx file of `spkver export`, for inference; see `Encoder.open`."""
-    return Encoder.open(path, device)
-
-
 def _half(name: str, tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
         return tensor

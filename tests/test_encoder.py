@@ -12,7 +12,7 @@ import torch
 import spkver
 from spkver import audio
 from spkver.config import validate
-from spkver.encoder import Encoder, EncoderConfig, identity, load_model, pick_device
+from spkver.encoder import Encoder, EncoderConfig, identity, pick_device
 from spkver.errors import InputError
 from spkver.features import FrontEnd
 
@@ -170,12 +170,12 @@ def test_training_encoders_do_not_embed():
 def test_a_missing_file(model, name):
     (model / name).unlink()
     with pytest.raises(InputError, match=f"not a model directory \\(no {name}\\)"):
-        load_model(model)
+        Encoder.open(model)
 
 
 def test_not_a_directory(tmp_path):
     with pytest.raises(InputError, match="not a model directory"):
-        load_model(tmp_path / "nowhere")
+        Encoder.open(tmp_path / "nowhere")
 
 
 def test_weights_of_another_model(model):
@@ -185,7 +185,7 @@ def test_weights_of_another_model(model):
     del tensors["frame.0.bias"]
     safetensors.torch.save_file(tensors, model / "model.safetensors")
     with pytest.raises(InputError, match="weights of another model") as caught:
-        load_model(model)
+        Encoder.open(model)
     for word in ("missing frame.0.bias", "extra extra", "segment.0.weight is (6, 99), not (6, 24)"):
         assert word in str(caught.value)
 
@@ -195,7 +195,7 @@ def test_truncated_weights(model, keep):
     path = model / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(InputError, match=r"model\.safetensors: cannot be read"):
-        load_model(model)
+        Encoder.open(model)
 
 
 @pytest.mark.parametrize(
@@ -209,14 +209,14 @@ def test_truncated_weights(model, keep):
 def test_a_config_cannot_run_code(model, tmp_path, text):
     (model / "config.yaml").write_text(text.format(tmp_path / "touched"))
     with pytest.raises(InputError, match=r"config\.yaml:1: the tag !!python"):
-        load_model(model)
+        Encoder.open(model)
     assert not (tmp_path / "touched").exists()
 
 
 def test_pickled_weights_are_not_read(model):
     torch.save({"a": torch.zeros(1)}, model / "model.safetensors")
     with pytest.raises(InputError, match="cannot be read"):
-        load_model(model)
+        Encoder.open(model)
 
 
 def test_a_config_of_a_newer_version(model):
@@ -224,7 +224,7 @@ def test_a_config_of_a_newer_version(model):
         stream.write("novelty: 1\n")
     lines = len((model / "config.yaml").read_text().splitlines())
     with pytest.raises(InputError, match=rf"config\.yaml:{lines}: unknown key 'novelty'"):
-        load_model(model)
+        Encoder.open(model)
 
 
 def test_devices(model):
@@ -232,7 +232,7 @@ def test_devices(model):
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     for absent in ("cuda:63", "teapot"):
         with pytest.raises(InputError, match=f"device '{absent}' cannot be used here") as caught:
-            load_model(model, absent)
+            Encoder.open(model, absent)
         assert len(str(caught.value).splitlines()) == 1
 
 

@@ -73,13 +73,19 @@ def test_other_files_are_no_stand_ins(tmp_path):
 )
 def test_every_reader_of_binary_files_names_a_git_lfs_pointer(tmp_path, name):
     from spkver import audio
-    from spkver.encoder import load_model
+    from spkver.encoder import Encoder
     from spkver.interop.convert import read
     from spkver.scoring.chain import read_chain
     from spkver.scoring.plda import read_plda
 
     path = tmp_path / name
-    readers = {"model": load_model, "chain": read_chain, "plda": read_plda, "m.onnx": load_model, "a.wav": audio.read}
+    readers = {
+        "model": Encoder.open,
+        "chain": read_chain,
+        "plda": read_plda,
+        "m.onnx": Encoder.open,
+        "a.wav": audio.read,
+    }
     reader = readers.get(name, read)
     file = path if path.suffix else path / f"{name}.safetensors"
     file.parent.mkdir(exist_ok=True)

@@ -49,9 +49,9 @@ def command(
 
     encoder = None
     if model is not None:
-        from spkver.encoder import load_model
+        from spkver.encoder import Encoder
 
-        encoder = load_model(model, "auto")
+        encoder = Encoder.open(model, "auto")
     corpus = open_source(source, allow_pipes=allow_pipes)
     beside = [open_source(other, allow_pipes=allow_pipes) for other in others]
     for table in examine(corpus, others=beside, pitch=pitch, encoder=encoder, jobs=jobs, out=page):

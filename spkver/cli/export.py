@@ -55,7 +55,7 @@ def command(model: Path, out: Path, form: str | None, **options: Any) -> None:
       spkver export exp/my/model my-64 --to model --chain chain --half
     """
     from spkver.config import validate
-    from spkver.encoder import load_model
+    from spkver.encoder import Encoder
     from spkver.errors import InputError
     from spkver.export import EXPORTS
 
@@ -75,7 +75,7 @@ def command(model: Path, out: Path, form: str | None, **options: Any) -> None:
             raise InputError(f"{out}: --{option.replace('_', '-')} does not apply to --to {name}; see --help")
         keys[key] = wanted
     config = validate(form_class.Config, keys)
-    for line in form_class(config).write(load_model(model), out):
+    for line in form_class(config).write(Encoder.open(model), out):
         click.echo(line)
 
 

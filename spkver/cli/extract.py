@@ -60,11 +60,11 @@ def command(
         raise click.UsageError("give --window or --seconds, not both")
     if hop and not window:
         raise click.UsageError("--hop needs --window")
-    from spkver.encoder import load_model
+    from spkver.encoder import Encoder
     from spkver.extraction import extract
     from spkver.windows import extract_windows
 
-    encoder = load_model(model, device).computing_in(precision)
+    encoder = Encoder.open(model, device).computing_in(precision)
     if window:
         found = extract_windows(
             encoder,

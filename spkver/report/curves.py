@@ -13,7 +13,7 @@ from spkver.errors import InputError, nearest
 from spkver.files import StrPath, json_object
 from spkver.report import drawing
 from spkver.text import numbered
-from spkver.training.log import METRICS, is_share
+from spkver.training.monitoring.log import METRICS, is_share
 
 Curve = tuple[np.ndarray, np.ndarray]
 """Steps and values, each (points,)"""

@@ -20,7 +20,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.packs.reader import Pack, read_index
 from spkver.report.curves import Curve, read_curves
-from spkver.training.log import CONFIG, shown
+from spkver.training.monitoring.log import CONFIG, shown
 
 NONE: Curve = (np.empty(0, np.int64), np.empty(0))
 

@@ -13,7 +13,7 @@ from spkver.report import det
 from spkver.report.curves import Curve, at_same_steps
 from spkver.report.measured import FALSE_ALARMS, LOG_ODDS, Measured
 from spkver.scoring.comparison import Interval
-from spkver.training.log import is_share
+from spkver.training.monitoring.log import is_share
 
 Bands = Mapping[str, Mapping[float, Interval]]
 """Interval of the miss rate by system and false-alarm rate"""

@@ -80,7 +80,7 @@ class TrainingConfig(Config):
     lr_factors: dict[str, Annotated[float, Field(gt=0)]] = {}
     """a factor of their own for parameters by name, `{loss.head: 10, network.layer1: 0.1}`; the last fit holds"""
     freeze: tuple[str, ...] = ()
-    """parameters that stay as they are, by name, `[network.layer1, "network.*.norm"]`: see training/parameters.py"""
+    """parameters that stay as they are, by name, `[network.layer1, "network.*.norm"]`; a module stands for all in it"""
     ema: EMAConfig | None = Field(None, description="null for none; `{}` for the defaults")
     clip_norm: float | None = Field(5.0, gt=0, description="greatest norm of the gradient; null for no limit")
     precision: Literal["auto", "bf16", "fp32"] = "auto"

@@ -15,16 +15,17 @@ import torch
 
 from spkver.files import readable_size
 from spkver.losses.pairs import PairLoss
-from spkver.training import checkpoint, memory
-from spkver.training.batches import Batch, Prefetcher, Sampler
-from spkver.training.checkpoint import Checkpoint
 from spkver.training.config import TrainingConfig
-from spkver.training.inputs import Inputs
-from spkver.training.learner import Learner
+from spkver.training.data.batches import Batch, Prefetcher, Sampler
+from spkver.training.data.inputs import Inputs
 from spkver.training.loop import Trainer
-from spkver.training.memory import OutOfMemoryError
-from spkver.training.pace import Clock, duration, fast_cpu
-from spkver.training.validation import DevSet
+from spkver.training.monitoring import memory
+from spkver.training.monitoring.memory import OutOfMemoryError
+from spkver.training.monitoring.pace import Clock, duration, fast_cpu
+from spkver.training.monitoring.validation import DevSet
+from spkver.training.state import checkpoint
+from spkver.training.state.checkpoint import Checkpoint
+from spkver.training.step.learner import Learner
 
 PARTS = (8, 4, 2)
 """The step is tried with the batch divided by the first two of these that can be, before the whole is risked."""

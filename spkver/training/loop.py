@@ -14,20 +14,20 @@ from spkver.errors import StoppedError
 from spkver.files import atomic_directory, atomic_file, recover
 from spkver.losses.loss import check_labels
 from spkver.modeldir import CONFIG
-from spkver.training import checkpoint
-from spkver.training.batches import Prefetcher
-from spkver.training.checkpoint import Checkpoint
 from spkver.training.config import TrainingConfig
-from spkver.training.head import head_file
-from spkver.training.interrupt import Interrupt
-from spkver.training.learner import Learner
-from spkver.training.log import CHECKPOINTS
-from spkver.training.monitor import Averages, Monitor
-from spkver.training.outcome import Skips
-from spkver.training.pace import Clock, duration, fast_cpu
-from spkver.training.stopping import Best
-from spkver.training.validation import DevSet
-from spkver.training.writers import open_writers
+from spkver.training.data.batches import Prefetcher
+from spkver.training.monitoring.log import CHECKPOINTS
+from spkver.training.monitoring.monitor import Averages, Monitor
+from spkver.training.monitoring.pace import Clock, duration, fast_cpu
+from spkver.training.monitoring.stopping import Best
+from spkver.training.monitoring.validation import DevSet
+from spkver.training.monitoring.writers import open_writers
+from spkver.training.parallel.interrupt import Interrupt
+from spkver.training.state import checkpoint
+from spkver.training.state.checkpoint import Checkpoint
+from spkver.training.state.head import head_file
+from spkver.training.step.learner import Learner
+from spkver.training.step.outcome import Skips
 
 
 class Trainer:

@@ -12,7 +12,7 @@ import numpy as np
 
 from spkver.errors import InputError
 from spkver.report.curves import read_curves
-from spkver.training.log import TIMING
+from spkver.training.monitoring.log import TIMING
 
 
 def differences(one: str, other: str) -> list[str]:

@@ -22,7 +22,7 @@ import soundfile
 from spkver.datadir import DataDir, from_columns
 from spkver.features import FrontEndConfig
 from spkver.packs import Pack, make_features, pack_audio, stream
-from spkver.training.batches import Sampler
+from spkver.training.data.batches import Sampler
 
 RATE, SECONDS = 16000, 8
 

@@ -39,8 +39,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from spkver.config import validate
 from spkver.packs import PackWriter
 from spkver.recipe import Recipe, build, train
-from spkver.training.compiling import forward_of
-from spkver.training.pace import fast_cpu
+from spkver.training.monitoring.pace import fast_cpu
+from spkver.training.step.compiling import forward_of
 
 RATE = 16000
 

@@ -8,20 +8,20 @@ import torch
 from torch import nn
 
 from spkver.config import validate
-from spkver.encoder import Encoder, EncoderConfig, load_model
+from spkver.encoder import Encoder, EncoderConfig
 from spkver.export import EXPORTS
 from spkver.interop.peers import import_model
 
 
 def read_folder(path):
     import_model(path, path.with_name("read"))
-    return load_model(path.with_name("read"))
+    return Encoder.open(path.with_name("read"))
 
 
 # options that make the form write something, the name of what it writes, and how that is read
 FORMS = {
-    "onnx": ({}, "x.onnx", load_model),
-    "model": ({"weights": "float16"}, "half", load_model),
+    "onnx": ({}, "x.onnx", Encoder.open),
+    "model": ({"weights": "float16"}, "half", Encoder.open),
     "wespeaker": ({}, "folder", read_folder),
 }
 
@@ -37,7 +37,7 @@ def encoder(tmp_path_factory):
             nn.init.uniform_(norm.running_var, 0.5, 2)
     path = tmp_path_factory.mktemp("model") / "model"
     made.save(path)
-    return load_model(path)
+    return Encoder.open(path)
 
 
 def test_every_form_is_here():

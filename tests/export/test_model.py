@@ -11,7 +11,7 @@ from torch import nn
 from spkver.cli.export import command
 from spkver.config import validate
 from spkver.embeddings import Embeddings
-from spkver.encoder import Encoder, EncoderConfig, load_model
+from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.export import EXPORTS
 from spkver.scoring.chain import fit_chain, write_chain
@@ -31,7 +31,7 @@ def model_of(path, model):
             nn.init.normal_(norm.running_mean, std=0.1)
             nn.init.uniform_(norm.running_var, 0.5, 2)
     encoder.save(path)
-    return load_model(path)
+    return Encoder.open(path)
 
 
 def chain_of(path, encoder, steps, seed=0):
@@ -56,7 +56,7 @@ def test_its_embeddings_are_the_chains(name, steps, tmp_path):
     encoder = model_of(tmp_path / "model", MODELS[name])
     chain = chain_of(tmp_path / "chain", encoder, steps)
     (said,) = export(encoder, tmp_path / "out", chain=str(tmp_path / "chain"))
-    reduced = load_model(tmp_path / "out")
+    reduced = Encoder.open(tmp_path / "out")
     waveforms = [np.random.default_rng(row).normal(0, 0.1, 4000).astype(np.float32) for row in range(3)]
     plain = Embeddings([f"u{row}" for row in range(3)], encoder.embed(waveforms), None, encoder.model_id)
     expected, found = chain(plain).vectors, reduced.embed(waveforms)
@@ -88,7 +88,7 @@ def test_what_is_refused(tmp_path):
 def test_half_the_size(tmp_path):
     encoder = model_of(tmp_path / "model", MODELS["an affine layer"])
     (said,) = export(encoder, tmp_path / "half", weights="float16")
-    halved = load_model(tmp_path / "half")
+    halved = Encoder.open(tmp_path / "half")
     kept, full = ((tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "model"))
     assert kept < 0.65 * full and said.endswith("weights in float16")  # small as it is, much of it is names
     assert {tensor.dtype for tensor in halved.network.state_dict().values()} <= {torch.float32, torch.int64}
@@ -109,4 +109,4 @@ def test_by_the_command(tmp_path):
         command, [*paths[:2], "--to", "model", "--chain", paths[2], "--half"], catch_exceptions=False
     )
     assert done.exit_code == 0 and "6 to 2 values by pca; weights in float16" in done.output
-    assert load_model(tmp_path / "out").dim == 2
+    assert Encoder.open(tmp_path / "out").dim == 2

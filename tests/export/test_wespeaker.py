@@ -9,7 +9,7 @@ import yaml
 from torch import nn
 
 from spkver.config import validate
-from spkver.encoder import Encoder, EncoderConfig, load_model
+from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.export import EXPORTS
 from spkver.interop.peers import import_model
@@ -60,7 +60,7 @@ def test_there_and_back_to_the_bit(name, tmp_path):
     config = yaml.safe_load((tmp_path / "theirs" / "config.yaml").read_text())
     assert config["model"] == name.partition(",")[0] and config["dataset_args"]["fbank_args"]["num_mel_bins"] == bins
     import_model(tmp_path / "theirs", tmp_path / "ours")
-    back = load_model(tmp_path / "ours")
+    back = Encoder.open(tmp_path / "ours")
     assert back.config == ours.config
     waveform = np.random.default_rng(0).normal(0, 0.1, 6400).astype(np.float32)
     assert np.array_equal(back.embed(waveform), ours.embed(waveform))

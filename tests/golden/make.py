@@ -19,7 +19,7 @@ import numpy as np
 
 from spkver.config import validate
 from spkver.embeddings import Embeddings, write_embeddings
-from spkver.encoder import load_model
+from spkver.encoder import Encoder
 from spkver.export import EXPORTS
 from spkver.extraction import extract
 from spkver.features import FrontEndConfig
@@ -28,7 +28,7 @@ from spkver.recipe import Recipe, train
 from spkver.scoring.calibration import Affine, Steps, write_map
 from spkver.scoring.chain import Chain, Step, write_chain
 from spkver.scoring.plda import Plda, write_plda
-from spkver.training import checkpoint
+from spkver.training.state import checkpoint
 from spkver.verify.book import enrol
 from spkver.verify.decision import Calibration, Decision, Rate, write_decision
 
@@ -96,7 +96,7 @@ def run() -> dict[str, Any]:
     for path in Path("exp").iterdir():
         if not path.name.startswith(("checkpoints", "model")):  # the others are logs, and the config has its own tests
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    encoder = load_model("exp/model")
+    encoder = Encoder.open("exp/model")
     extract(encoder, "audio", "exp/embeddings.parquet")
     cohort = Embeddings(list("abc"), np.eye(3, 6, dtype=np.float32), None, encoder.model_id)
     write_decision("exp/model", DECISION, cohort, top=2)

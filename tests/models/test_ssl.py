@@ -10,7 +10,7 @@ import torch
 
 from spkver import compat
 from spkver.config import load, save, validate
-from spkver.encoder import Encoder, EncoderConfig, load_model
+from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 
 try:
@@ -67,7 +67,7 @@ def test_a_projection_behind_it_stands_alone_too(tmp_path):
     encoder = Encoder(validate(EncoderConfig, tree)).eval()
     encoder.save(tmp_path / "ours")
     (tmp_path / "theirs").rename(tmp_path / "gone")
-    opened = load_model(tmp_path / "ours")
+    opened = Encoder.open(tmp_path / "ours")
     assert opened.whole_seconds == 60 and opened.min_samples == encoder.min_samples
     np.testing.assert_array_equal(opened.embed(noise()), encoder.embed(noise()))
 
@@ -133,7 +133,7 @@ def test_a_folder_of_the_hubs(kind, tmp_path):
     encoder.save(tmp_path / "model")
     for file in (tmp_path / "theirs").iterdir():
         file.unlink()
-    again = load_model(tmp_path / "model")
+    again = Encoder.open(tmp_path / "model")
     assert np.array_equal(again.embed(waveform), encoder.embed(waveform))
     save(again.config, tmp_path / "config.yaml")
     assert load(EncoderConfig, tmp_path / "config.yaml") == again.config

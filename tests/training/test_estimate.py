@@ -5,9 +5,10 @@ import torch
 
 from spkver.errors import InputError
 from spkver.recipe import build, dry_run
-from spkver.training import estimate, memory
+from spkver.training import estimate
 from spkver.training.estimate import Needs, measure
-from spkver.training.memory import OutOfMemoryError
+from spkver.training.monitoring import memory
+from spkver.training.monitoring.memory import OutOfMemoryError
 
 QUIET = {"say": lambda text: None}
 CPU = torch.device("cpu")

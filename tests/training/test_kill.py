@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from spkver.training.log import TIMING
+from spkver.training.monitoring.log import TIMING
 
 STEPS = 24
 

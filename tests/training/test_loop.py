@@ -18,12 +18,12 @@ from spkver.files import sha256
 from spkver.losses import CURRICULAR, INTER_TOP_K, PRESETS
 from spkver.packs import PackWriter
 from spkver.recipe import build, train
-from spkver.training import checkpoint
-from spkver.training.distributed import World
-from spkver.training.learner import Learner, computes_in_bf16
-from spkver.training.log import TIMING
+from spkver.training.monitoring.log import TIMING
+from spkver.training.monitoring.pace import duration
 from spkver.training.optim import OPTIMIZERS
-from spkver.training.pace import duration
+from spkver.training.parallel.distributed import World
+from spkver.training.state import checkpoint
+from spkver.training.step.learner import Learner, computes_in_bf16
 
 SEMI_HARD = {"name": "triplet", "mining": "semi_hard"}
 QUIET = {"say": lambda text: None}

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from spkver import compat
-from spkver.encoder import load_model
+from spkver.encoder import Encoder
 from spkver.errors import InputError
 from spkver.features.waveform import WaveformConfig
 from spkver.models.ssl import SslConfig, SslNetwork
@@ -35,7 +35,7 @@ def test_only_what_is_tuned_moves(tuned: tuple[str, ...], recipe: Callable[..., 
     torch.manual_seed(settings.seed)
     before = SslNetwork(model, 1).state_dict()
     train(settings, out, say=lambda _: None)
-    after = load_model(out / "model").network.state_dict()
+    after = Encoder.open(out / "model").network.state_dict()
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     theirs = {name for name in moved if name.startswith("encoder.")}
     assert "weights" in moved and "network.linear.weight" in moved

@@ -15,7 +15,7 @@ from spkver.losses import LOSSES, SELECTORS
 from spkver.losses.reductions.base import Reduction
 from spkver.models import MODELS
 from spkver.recipe import build, train
-from spkver.training.distributed import World
+from spkver.training.parallel.distributed import World
 
 META = torch.device("meta")
 COPIES = {torch.ops.aten._to_copy.default: 0, torch.ops.aten.copy_.default: 1}

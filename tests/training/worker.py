@@ -27,7 +27,7 @@ import torch._dynamo  # which DistributedDataParallel imports: once here, not in
 
 import spkver.recipe  # noqa: F401  imported before the processes are forked
 from spkver.cli import main
-from spkver.training.batches import Batch, Sampler
+from spkver.training.data.batches import Batch, Sampler
 
 READ = Sampler.batch
 LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT

@@ -18,7 +18,7 @@ import yaml
 from torch import nn
 
 from spkver import compat
-from spkver.encoder import load_model
+from spkver.encoder import Encoder
 from spkver.errors import InputError
 from spkver.interop.peers import import_model
 
@@ -87,7 +87,7 @@ def test_embeddings_are_theirs(name, models, tmp_path):
     config = {"model": name, "model_args": arguments, "dataset_args": dataset}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     import_model(folder, tmp_path / "ours")
-    encoder = load_model(tmp_path / "ours")
+    encoder = Encoder.open(tmp_path / "ours")
     for samples in (9000, 23456):
         waveform = np.random.default_rng(samples).normal(0, 0.1, samples).astype(np.float32)
         waveform *= np.sin(np.arange(samples) / 900) ** 2

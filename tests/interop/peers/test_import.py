@@ -21,7 +21,7 @@ from torch import nn
 
 from spkver.cli import root
 from spkver.config import validate
-from spkver.encoder import Encoder, EncoderConfig, load_model
+from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.interop.peers import (
     PEERS,
@@ -100,7 +100,7 @@ def test_a_folder_of_wespeakers(folder, tmp_path):
     assert guess(folder) == guess(folder / "avg_model.pt") == "wespeaker"
     said = import_model(folder, tmp_path / "ours")
     assert "WeSpeaker's XVEC" in said[0] and "projection.weight" in said[1]
-    encoder = load_model(tmp_path / "ours")
+    encoder = Encoder.open(tmp_path / "ours")
     assert np.array_equal(encoder.embed(WAVEFORM), expected)
     front_end = encoder.config.front_end
     assert (front_end.window, front_end.snip_edges, front_end.high_hz) == ("hamming", True, 8000.0)
@@ -112,7 +112,7 @@ def test_the_command(folder, tmp_path):
     out = tmp_path / "ours"
     result = CliRunner().invoke(root, ["import", str(folder), str(out), "--front-end", "3dspeaker"])
     assert result.exit_code == 0, result.output
-    assert load_model(out).config.front_end.scale == 1.0
+    assert Encoder.open(out).config.front_end.scale == 1.0
 
 
 def test_a_folder_that_they_trained_in(folder, tmp_path):
@@ -120,7 +120,7 @@ def test_a_folder_that_they_trained_in(folder, tmp_path):
     (folder / "avg_model.pt").rename(folder / "models" / "avg_model.pt")
     for number, source in enumerate((folder, folder / "models" / "avg_model.pt")):
         import_model(source, tmp_path / str(number))
-    assert load_model(tmp_path / "0").model_id == load_model(tmp_path / "1").model_id
+    assert Encoder.open(tmp_path / "0").model_id == Encoder.open(tmp_path / "1").model_id
 
 
 def test_a_folder_of_wespeakers_with_a_model_of_3d_speakers(tmp_path):
@@ -145,14 +145,14 @@ def test_the_front_end_that_is_named_keeps_what_the_source_states(folder, tmp_pa
     config["dataset_args"]["resample_rate"] = 8000
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     import_model(folder, tmp_path / "ours", front_end="wespeaker")
-    assert load_model(tmp_path / "ours").sample_rate == 8000
+    assert Encoder.open(tmp_path / "ours").sample_rate == 8000
 
 
 # averages of checkpoints have fractions for batch counters; some publish half precision
 def test_other_number_types(folder, tmp_path):
     change(folder, lambda state: state.update({name: value.double() for name, value in state.items()}))
     import_model(folder, tmp_path / "ours")
-    assert np.array_equal(load_model(tmp_path / "ours").embed(WAVEFORM), encoder_of(SMALL_XVECTOR).embed(WAVEFORM))
+    assert np.array_equal(Encoder.open(tmp_path / "ours").embed(WAVEFORM), encoder_of(SMALL_XVECTOR).embed(WAVEFORM))
 
 
 def test_tensors_that_do_not_fit_are_listed_by_their_names(folder, tmp_path):
@@ -370,9 +370,9 @@ def test_checkpoints_of_3d_speakers(name, tmp_path):
         with pytest.raises(InputError, match=r"name it with --front-end: 3dspeaker, wespeaker$"):
             import_model(tmp_path / "model.bin", tmp_path / "ours")
         import_model(tmp_path / "model.bin", tmp_path / "theirs", front_end="wespeaker")
-        assert load_model(tmp_path / "theirs").config.front_end == encoder_of(model).config.front_end
+        assert Encoder.open(tmp_path / "theirs").config.front_end == encoder_of(model).config.front_end
         import_model(tmp_path / "model.bin", tmp_path / "ours", "3dspeaker")
-    found = load_model(tmp_path / "ours")
+    found = Encoder.open(tmp_path / "ours")
     assert found.config == ours.config
     assert np.array_equal(found.embed(WAVEFORM), ours.embed(WAVEFORM))
 
@@ -391,7 +391,7 @@ def test_names_that_several_front_ends_share(front_end, tmp_path):
     with pytest.raises(InputError, match=r"name it with --front-end: 3dspeaker, rdino$"):
         import_model(folder, tmp_path / "ours", "3dspeaker")
     import_model(folder, tmp_path / "ours", front_end=front_end)
-    assert np.array_equal(load_model(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
+    assert np.array_equal(Encoder.open(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
 
 
 def test_checkpoints_of_rdino_and_sdpn(tmp_path):
@@ -403,7 +403,7 @@ def test_checkpoints_of_rdino_and_sdpn(tmp_path):
     heads = {"module.head.mlp.0.weight": torch.zeros(4, 6)}
     torch.save({"student": student | heads, "teacher": teacher | heads, "epoch": 3}, tmp_path / "checkpoint.pth")
     import_model(tmp_path / "checkpoint.pth", tmp_path / "ours")
-    found = load_model(tmp_path / "ours")
+    found = Encoder.open(tmp_path / "ours")
     assert found.config == ours.config
     assert np.array_equal(found.embed(WAVEFORM), ours.embed(WAVEFORM))
 
@@ -439,7 +439,7 @@ def test_releases_of_redimnet(block, tmp_path):
     torch.save({"model_config": config, "state_dict": state}, tmp_path / "b.pt")
     assert guess(tmp_path / "b.pt") == "redimnet"
     import_model(tmp_path / "b.pt", tmp_path / "ours")
-    assert np.array_equal(load_model(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
+    assert np.array_equal(Encoder.open(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
     torch.save({"model_config": config | {"feat_type": "tf"}, "state_dict": state}, tmp_path / "b.pt")
     with pytest.raises(InputError, match="feat_type: tf cannot be opened; known: pt, pt_mel"):
         import_model(tmp_path / "b.pt", tmp_path / "other")
@@ -468,7 +468,7 @@ def test_checkpoints_of_voxceleb_trainers(front_end, tmp_path):
     with pytest.raises(InputError, match=r"window is not what the front end mel_spectrogram has"):
         import_model(tmp_path / "best.model", tmp_path / "ours", front_end="rdino")
     import_model(tmp_path / "best.model", tmp_path / "ours", front_end=front_end)
-    assert np.array_equal(load_model(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
+    assert np.array_equal(Encoder.open(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
     state["__S__.torchfb.1.mel_scale.fb"] = state["__S__.torchfb.1.mel_scale.fb"].roll(1, 0)
     torch.save(state, tmp_path / "best.model")
     with pytest.raises(InputError, match=r"mel_scale\.fb is not what the front end mel_spectrogram has"):

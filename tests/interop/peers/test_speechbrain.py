@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from spkver import compat
-from spkver.encoder import load_model
+from spkver.encoder import Encoder
 from spkver.errors import InputError
 from spkver.interop.peers import guess, import_model
 from spkver.scoring.chain import read_chain
@@ -114,7 +114,7 @@ def test_embeddings_are_theirs(name, tmp_path, monkeypatch):
     theirs = write(folder, name)
     assert guess(folder) == guess(folder / "embedding_model.ckpt") == "speechbrain"
     import_model(folder, tmp_path / "ours")
-    encoder = load_model(tmp_path / "ours")
+    encoder = Encoder.open(tmp_path / "ours")
     normalise = InputNormalization(norm_type="sentence", std_norm=False)
     fbank = Fbank(n_mels=CASES[name][3])
     for samples in (9000, 23456):
@@ -135,7 +135,7 @@ def test_the_mean_of_their_embeddings_becomes_a_chain(tmp_path):
     torch.save({"count": 3, "glob_mean": mean, "glob_std": torch.ones(1)}, folder / "mean_var_norm_emb.ckpt")
     said = import_model(folder, tmp_path / "ours")
     chain = read_chain(tmp_path / "ours-mean")
-    assert "--chain" in said[-1] and chain.model == load_model(tmp_path / "ours").model_id
+    assert "--chain" in said[-1] and chain.model == Encoder.open(tmp_path / "ours").model_id
     assert np.array_equal(chain.steps[0].mean, mean.double().numpy())
     assert "ours-mean" in (tmp_path / "ours" / "card.md").read_text()
 

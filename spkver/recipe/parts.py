@@ -1,0 +1,169 @@
+"""The parts of a run, put together from its recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from spkver import __version__
+from spkver.augment import FEATURES, WAVEFORM
+from spkver.encoder import Encoder, EncoderConfig
+from spkver.errors import InputError, load_optional
+from spkver.losses import LOSSES, bounds
+from spkver.packs.joined import AnyPack, join
+from spkver.packs.reader import Pack, open_audio
+from spkver.recipe.schema import Recipe
+from spkver.schedules import SCHEDULES, Run
+from spkver.training.data.batches import Sampler, Share
+from spkver.training.data.inputs import Augmentations
+from spkver.training.loop import Trainer
+from spkver.training.monitoring.validation import DevSet
+from spkver.training.parallel.distributed import ALONE, World
+from spkver.training.state.head import classes_of
+from spkver.training.state.start import Start
+from spkver.training.step.distil import Targets, Teacher
+from spkver.training.step.learner import Learner
+
+
+def build(recipe: Recipe, out: Path, say: Callable[[str], None], world: World = ALONE) -> Trainer:
+    """The parts of a run, put together."""
+    torch.manual_seed(recipe.seed)
+    if recipe.train.wandb is not None:
+        load_optional("wandb", "wandb")
+    pack = _open_training(recipe)
+    sampler = Sampler(
+        pack,
+        batch_size=recipe.train.batch_size,
+        crop=_crops(recipe, pack),
+        speeds=recipe.augment.speeds,
+        seed=recipe.seed,
+        utterances_per_speaker=recipe.data.utterances_per_speaker,
+        one_voice=recipe.augment.speeds_as == "same",
+        share=_share(recipe, world),
+    )
+    if len(sampler.speakers) < 2:
+        raise InputError(f"{pack.path}: training needs at least two speakers, got {len(sampler.speakers)}")
+    encoder = Encoder(EncoderConfig(front_end=recipe.front_end, model=recipe.model))
+    _check_crop(recipe, encoder, pack)
+    run = Run(recipe.train.steps, sampler.steps_per_epoch)
+    classes = classes_of(sampler)
+    start = None if recipe.start is None else Start(recipe.start)
+    if start is not None:
+        classes = start.classes(classes)
+    loss = LOSSES.build(recipe.loss, encoder.dim, len(classes), run)
+    for warning in bounds.check(recipe.loss, len(classes), encoder.dim, run=run):
+        say(f"warning: {warning}")
+    if start is not None:
+        start.give(encoder, loss, classes, say)
+    dev = None
+    if recipe.data.dev is not None:
+        dev = DevSet.open(_open(recipe, recipe.data.dev), recipe.data.dev_trials, set(pack.speakers))
+    hours = pack.seconds.sum() / 3600
+    parameters = sum(parameter.numel() for parameter in encoder.parameters())
+    say(
+        f"{len(pack)} utterances, {len(sampler.speakers)} speakers, {hours:.2f} h; {len(classes)} classes; "
+        f"{recipe.model.name} with {parameters / 1e6:.2f} M parameters, {recipe.loss.name}"
+    )
+    teacher = _teacher(recipe, encoder, sampler)
+    if teacher is not None:
+        say(f"learning from {teacher} too, of dimension {teacher.dim}")
+    rate = recipe.front_end.sample_rate
+    mixed_in: list[Pack] = []
+
+    def open_pack(path: str) -> Pack:
+        mixed_in.append(open_audio(path, rate))
+        return mixed_in[-1]
+
+    augmentations = Augmentations(
+        [WAVEFORM.build(part, rate, open_pack) for part in recipe.augment.waveform],
+        [FEATURES.build(part, recipe.front_end.bins) for part in recipe.augment.features],
+        mixed_in,
+    )
+    card = _card(recipe, pack, hours, parameters)
+    learner = Learner(
+        recipe.train, encoder, loss, sampler, augmentations, classes=classes, say=say, world=world, teacher=teacher
+    )
+    return Trainer(recipe.train, learner, dev, out, say=say, card=card)
+
+
+def _teacher(recipe: Recipe, encoder: Encoder, sampler: Sampler) -> Teacher | Targets | None:
+    if recipe.distil is None:
+        return None
+    if recipe.distil.model is None:
+        return Targets(recipe.distil, sampler)
+    teacher = Teacher(recipe.distil, encoder.config, sampler.pack.kind)
+    _check_crop(recipe, teacher.encoder, sampler.pack)
+    return teacher
+
+
+def _share(recipe: Recipe, world: World) -> Share:
+    if recipe.data.shards == "all":
+        return Share(world.rank, world.size)
+    return Share(world.rank, world.size, world.node, world.nodes)
+
+
+def _open(recipe: Recipe, path: str) -> Pack:
+    pack = Pack.open(path)
+    pack.require(recipe.front_end)
+    return pack
+
+
+def _open_training(recipe: Recipe) -> AnyPack:
+    named = recipe.data.train
+    pack = join([_open(recipe, path) for path in ([named] if isinstance(named, str) else named)])
+    if pack.kind == "features" and (recipe.augment.waveform or recipe.augment.speeds != (1.0,)):
+        raise InputError(
+            f"{pack.path}: a feature pack, but augment.waveform and augment.speeds work on audio; "
+            "train from the audio pack, or make speeds with 'spkver features --speed'"
+        )
+    most = recipe.data.max_utterances
+    if most is None or most >= len(pack):
+        return pack
+    return pack.subset(np.sort(np.random.default_rng(recipe.seed).permutation(len(pack))[:most]))
+
+
+def _crop(recipe: Recipe, pack: AnyPack, seconds: float) -> int:
+    samples = round(seconds * recipe.front_end.sample_rate)
+    return samples if pack.kind == "audio" else recipe.front_end.frames(samples)
+
+
+def _crops(recipe: Recipe, pack: AnyPack) -> int | Callable[[int], int]:
+    """The crop, or with a schedule that of a step; in samples or frames."""
+    data, steps = recipe.data, recipe.train.steps
+    if data.crop_schedule is None:
+        return _crop(recipe, pack, data.crop_seconds)
+    schedule = SCHEDULES.build(data.crop_schedule, Run(steps, len(pack) / recipe.train.batch_size))
+    return lambda step: _crop(recipe, pack, _in_tenths(data.crop_seconds * schedule.at(step / steps)))
+
+
+def _in_tenths(seconds: float) -> float:
+    """Few lengths: for each the device picks its algorithms, and a compiler may make a graph."""
+    return round(10 * seconds) / 10
+
+
+def _check_crop(recipe: Recipe, encoder: Encoder, pack: AnyPack) -> None:
+    least = encoder.min_samples if pack.kind == "audio" else encoder.network.min_frames
+    shortest = recipe.data.crop_seconds
+    if recipe.data.crop_schedule is not None:
+        shortest = _in_tenths(shortest * min(recipe.data.crop_schedule.values))
+    if _crop(recipe, pack, max(shortest, 0)) < least:
+        seconds = math.ceil(1000 * encoder.min_samples / encoder.sample_rate) / 1000
+        raise InputError(
+            f"data.crop_seconds {shortest:g} is too short for {encoder.config.model.name}: at least {seconds:g}"
+        )
+
+
+def _card(recipe: Recipe, pack: AnyPack, hours: float, parameters: int) -> str:
+    return (
+        f"# {recipe.model.name}, {parameters / 1e6:.2f} M parameters\n\n"
+        f"Trained by spkver {__version__} on {len(pack)} utterances of {len(set(pack.speakers))} speakers, "
+        f"{hours:.2f} h at {recipe.front_end.sample_rate} Hz, with the loss {recipe.loss.summary} "
+        f"for {recipe.train.steps} steps of {recipe.train.batch_size} crops of "
+        f"{recipe.data.crop_seconds:g} s{'' if recipe.start is None else f', from {recipe.start.model} on'}"
+        f"{'' if recipe.distil is None else f', and to be near the embeddings of {recipe.distil.teacher}'}."
+        "\n\nEmbeddings are not normalised; compare them by cosine.\n"
+    )

@@ -1,0 +1,104 @@
+"""The YAML tree of a training run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from spkver.augment import FEATURES, WAVEFORM
+from spkver.config import Component, Config, Of
+from spkver.features import FRONT_ENDS
+from spkver.features.config import FrontEndBase
+from spkver.losses import LOSSES
+from spkver.losses.loss import LossConfig
+from spkver.losses.pairs import PairConfig
+from spkver.models import MODELS
+from spkver.schedules import SCHEDULES, ScheduleConfig
+from spkver.training.config import DistilConfig, StartConfig, TrainingConfig
+
+
+class DataConfig(Config):
+    """Packs, of audio or of features: the choice between the two ways to train."""
+
+    train: str | tuple[str, ...] = Field(
+        description="audio pack or feature pack; of several, speakers of one name are one speaker", min_length=1
+    )
+    dev: str | None = Field(None, description="pack of held-out speakers; null trains without dev EER")
+    dev_trials: str | None = Field(None, description="null makes them: all targets, random non-targets")
+    crop_seconds: float = Field(2.0, gt=0)
+    """length of a training sample"""
+    crop_schedule: Annotated[ScheduleConfig, Of(SCHEDULES)] | None = None
+    """factor on crop_seconds, in tenths of a second: `{name: piecewise, points: [[0, 0.5], [0.6, 1]], shape: step}`"""
+    utterances_per_speaker: int | None = Field(
+        None, ge=2, description="batches of so many utterances of each of their speakers; null mixes them all"
+    )
+    max_utterances: int | None = Field(None, gt=0, description="a random part of the pack, for quick trials")
+    shards: Literal["all", "per_node"] = "all"
+    """per_node: on several machines each reads shards of its own (every n-th), and draws its part of every batch from
+    them; no utterance comes twice in a pass over them, but the order is another than on one machine"""
+
+
+class AugmentConfig(Config):
+    """Waveform changes need an audio pack; a feature pack has its speeds made by `spkver features --speed`."""
+
+    speeds: tuple[float, ...] = (1.0,)
+    """one is drawn for every crop"""
+    speeds_as: Literal["new_speakers", "same"] = "new_speakers"
+    """pitch and formants move with the speed: whether a speaker at another speed is another class"""
+    waveform: tuple[Annotated[Component, Of(WAVEFORM)], ...] = ()
+    """changes of the waveform, in their order"""
+    features: tuple[Annotated[Component, Of(FEATURES)], ...] = ()
+    """changes of the features, in their order"""
+
+    @model_validator(mode="after")
+    def _speeds(self) -> AugmentConfig:
+        if not self.speeds or any(not 0.5 <= speed <= 2.0 for speed in self.speeds):
+            raise ValueError(f"speeds must lie between 0.5 and 2, got {list(self.speeds)}")
+        if len(set(self.speeds)) < len(self.speeds):
+            raise ValueError(f"a speed is given twice: {list(self.speeds)}")
+        return self
+
+
+class Recipe(Config):
+    """Everything that a training run depends on."""
+
+    seed: int = Field(1, ge=0)
+    """of everything random: the same seed gives the same run"""
+    data: DataConfig
+    front_end: Annotated[FrontEndBase, Of(FRONT_ENDS)] = Field(default="fbank", validate_default=True)
+    model: Annotated[Component, Of(MODELS)] = Field(default="xvector", validate_default=True)
+    loss: Annotated[LossConfig, Of(LOSSES)] = Field(default="bd_lmcl", validate_default=True)
+    start: StartConfig | None = None
+    distil: DistilConfig | None = None
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Recipe:
+        if self.train.final == "best" and self.data.dev is None:
+            raise ValueError("train.final: best is chosen by dev EER; name a data.dev")
+        if self.train.patience is not None and self.data.dev is None:
+            raise ValueError("train.patience counts dev measurements; name a data.dev")
+        if self.data.dev_trials is not None and self.data.dev is None:
+            raise ValueError("data.dev_trials lists trials between recordings of data.dev; name a data.dev")
+        if self.model.name == "mean_fbank" and self.front_end.normalise != "none":
+            raise ValueError("model mean_fbank is all zeros over normalised features; set front_end.normalise to none")
+        self._check_batches()
+        return self
+
+    def _check_batches(self) -> None:
+        size, each = self.train.batch_size, self.data.utterances_per_speaker
+        if isinstance(self.loss, PairConfig) and (each is None or size < 2 * each):
+            raise ValueError(
+                f"loss '{self.loss.name}' compares utterances within a batch; set data.utterances_per_speaker to 2 or "
+                "more, and train.batch_size to twice that or more"
+            )
+        if isinstance(self.loss, PairConfig) and self.train.accumulate > 1:
+            raise ValueError(f"loss '{self.loss.name}' compares utterances within a batch; set train.accumulate to 1")
+        if each is not None and self.data.shards == "per_node":
+            raise ValueError("data.utterances_per_speaker looks for speakers in all shards; set data.shards to all")
+        if size % self.train.accumulate:
+            raise ValueError(f"train.batch_size {size} is no multiple of train.accumulate {self.train.accumulate}")
+        if each is not None and size % each:
+            raise ValueError(f"train.batch_size {size} is no multiple of data.utterances_per_speaker {each}")

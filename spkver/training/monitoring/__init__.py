@@ -1,0 +1,1 @@
+"""What a run measures and reports: log, dev error rates, pace, memory."""

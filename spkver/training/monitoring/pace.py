@@ -1,0 +1,72 @@
+"""The pace of a run: how fast it is, what it waits for, how long it will take."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import torch
+
+from spkver.training.data.batches import Prefetcher
+
+
+@contextlib.contextmanager
+def fast_cpu(threads: int | None) -> Iterator[None]:
+    """That many threads, and no denormal numbers: they slow a CPU down many times and stand for nothing here."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(before)
+
+
+class Clock:
+    """Utterances per second and the share of time spent waiting for data, without what happens in `paused`.
+
+    steps: those made since the last reading, which the caller counts.
+    """
+
+    def __init__(self, batches: Prefetcher) -> None:
+        self._batches = batches
+        self.steps = 0
+        self._made, self._pauses, self._per_step = 0, 0.0, 0.0
+        self._restart()
+
+    def _restart(self) -> None:
+        self.steps, self._waited, self._start = 0, self._batches.waited, time.perf_counter()
+
+    def rates(self, batch_size: int) -> dict[str, float]:
+        """The rates since the last reading."""
+        seconds = max(time.perf_counter() - self._start, 1e-9)
+        self._made += self.steps
+        self._per_step = seconds / max(self.steps, 1)
+        rates = {
+            "utterances_per_second": self.steps * batch_size / seconds,
+            "waiting": (self._batches.waited - self._waited) / seconds,
+        }
+        self._restart()
+        return rates
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """A stretch of time that does not count."""
+        start = time.perf_counter()
+        yield
+        pause = time.perf_counter() - start
+        self._start += pause
+        self._pauses += pause
+
+    def left(self, steps: int) -> float:
+        """Seconds that so many more steps take, at the pace of the last reading, with as much pause as so far."""
+        return steps * (self._per_step + self._pauses / max(self._made, 1))
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: `2:02:02`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,1 @@
+"""What a run reads and writes beside its log: checkpoints, class weights, first weights, provenance."""

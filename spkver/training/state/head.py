@@ -1,0 +1,121 @@
+"""The class weights of a finished run, with the speakers that they are of, for runs that start from its model.
+
+They lie beside the model directory, not in it: a model that is given away needs them not, and names no speakers.
+`exp/a/model` has `exp/a/model-head.safetensors`, the state of the loss, with the classes in the file's header.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from spkver.errors import InputError
+from spkver.files import StrPath, atomic_file, refuse_newer, refuse_stand_in
+from spkver.losses.heads import HeadLoss
+from spkver.losses.loss import Loss
+from spkver.losses.reductions.split import SHARD
+from spkver.packs.speeds import of_speed
+from spkver.training.data.batches import Sampler
+
+
+class Class(NamedTuple):
+    """What a class of the loss stands for: a speaker at a speed."""
+
+    speaker: str
+    speed: float = 1.0
+
+    @classmethod
+    def of(cls, speaker: str, speed: float) -> Class:
+        """The class of a speaker of a pack; those of features that were made at a speed are at it."""
+        name, made_at = of_speed(speaker)
+        return cls(name, speed * made_at)
+
+    def __str__(self) -> str:
+        return self.speaker if self.speed == 1.0 else f"{self.speaker} at speed {self.speed:g}"
+
+
+def classes_of(sampler: Sampler) -> list[Class]:
+    """The classes that a sampler's labels name, in their order."""
+    speeds = (1.0,) if sampler.one_voice else sampler.speeds
+    return [Class.of(speaker, speed) for speed in speeds for speaker in sampler.speakers]
+
+
+def head_file(model: StrPath) -> Path:
+    """Where the head of a model directory lies."""
+    path = Path(model)
+    return path.with_name(f"{path.name}-head.safetensors")
+
+
+@dataclass(frozen=True)
+class SavedHead:
+    """A head on disk: the classes in order, and the loss's state by name."""
+
+    path: Path
+    classes: Sequence[Class]
+    state: dict[str, Tensor]
+
+    @classmethod
+    def read(cls, model: StrPath) -> SavedHead:
+        """The head beside a model directory. Raises InputError where there is none, or it cannot be read."""
+        path = head_file(model)
+        if not path.is_file():
+            raise InputError(f"{path}: not there, so no class weights to go on from; set start.head to replace")
+        try:
+            with safetensors.safe_open(path, framework="pt") as stream:
+                refuse_newer(path, stream.metadata())
+                classes = [
+                    Class.of(str(speaker), float(speed)) for speaker, speed in json.loads(stream.metadata()["classes"])
+                ]
+                return cls(path, classes, {name: stream.get_tensor(name) for name in sorted(stream.keys())})
+        except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            refuse_stand_in(path)
+            raise InputError(f"{path}: cannot be read ({error}); set start.head to replace") from error
+
+    def write(self) -> None:
+        """Write it, whole or not at all."""
+        # which classes a process held is of no matter here
+        whole = {name: tensor for name, tensor in self.state.items() if name != f"head.{SHARD}"}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in whole.items()}
+        with atomic_file(self.path) as part:
+            safetensors.torch.save_file(tensors, part, {"classes": json.dumps(self.classes, ensure_ascii=False)})
+
+    def give(self, loss: Loss, classes: Sequence[Class]) -> int:
+        """Set the loss's rows of the classes that are known here, and what the loss learns beside; returns how many.
+
+        Rows of other classes stay as they were drawn. Raises InputError where the two heads differ in form.
+        """
+        own = dict(loss.named_parameters())
+        for name, parameter in own.items():
+            if not name.startswith("head.") and name in self.state and self.state[name].shape == parameter.shape:
+                parameter.data.copy_(self.state[name])
+        if not isinstance(loss, HeadLoss):
+            return 0
+        head = loss.head
+        number = {one: index for index, one in enumerate(self.classes)}
+        known = [index for index, one in enumerate(classes) if one in number]
+        # a head that is split over processes holds a range of the classes
+        to = [index for index in known if index in head.held]
+        source = torch.tensor([number[classes[index]] for index in to], dtype=torch.int64)
+        target = torch.tensor(to, dtype=torch.int64) - head.held.start
+        for name, parameter in head.named_parameters(recurse=False):
+            rows, here = self._rows(name), parameter.data.unflatten(0, (len(head.held), -1))
+            if rows.shape[1:] != here.shape[1:]:
+                raise InputError(
+                    f"{self.path}: {name} of shape {tuple(rows.shape[1:])} a class, the loss has "
+                    f"{tuple(here.shape[1:])}; set start.head to replace"
+                )
+            here[target.to(here.device)] = rows[source].to(here)
+        return len(known)
+
+    def _rows(self, name: str) -> Tensor:
+        if f"head.{name}" not in self.state:
+            raise InputError(f"{self.path}: has no {name} of classes, another kind of loss; set start.head to replace")
+        return self.state[f"head.{name}"].unflatten(0, (len(self.classes), -1))

@@ -1,0 +1,162 @@
+"""What a run was made with: a line for each time it was started, and what it said."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from spkver import __version__
+from spkver.errors import InputError
+from spkver.files import append_text, sha256
+from spkver.modeldir import identity
+from spkver.packs.layout import INDEX
+from spkver.packs.reader import Pack
+from spkver.training.parallel.distributed import World
+
+STARTS, LOG = "starts.jsonl", "train.log"
+
+
+class Sources(NamedTuple):
+    """What a run reads, by its name in the config: packs, model directories, files."""
+
+    packs: Mapping[str, Sequence[Pack]]
+    models: Mapping[str, str]
+    files: Mapping[str, str]
+
+    def record(self) -> dict[str, Any]:
+        """Paths and hashes; of a pack that of its index, which holds those of its shards."""
+        return {
+            "packs": {name: [_pack(one) for one in packs] for name, packs in self.packs.items()},
+            "models": {name: [{"path": path, "identity": identity(path)}] for name, path in self.models.items()},
+            "files": {name: [{"path": path, "sha256": sha256(path)}] for name, path in self.files.items()},
+        }
+
+
+def start(folder: Path, world: World, device: torch.device, sources: Sources, seed: int, *, begun: bool) -> None:
+    """Add this start of a run to its `starts.jsonl`; all processes are to call it, the main one writes.
+
+    A line has the time, the command line, the directory, host and devices of every process, versions, the seed, the
+    state of git where the code lies in a clone, and what the run reads, see Sources.
+    begun: there is a checkpoint to go on from. Raises InputError where the run then reads other data than before it.
+    """
+    devices = world.gather(f"{platform.node()}: {_device(device)}")
+    if not world.main:
+        return
+    read = sources.record()
+    if begun:
+        _check_same(folder / STARTS, read)
+    record = {
+        "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+        "directory": str(Path.cwd()),
+        "processes": world.size,
+        "devices": devices,
+        "versions": versions(),
+        "git": git_state(Path(__file__).parent),
+        "seed": seed,
+        **read,
+    }
+    append_text(folder / STARTS, json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _check_same(starts: Path, read: dict[str, Any]) -> None:
+    try:
+        last = json.loads(starts.read_text(encoding="utf-8").splitlines()[-1])
+    except (OSError, IndexError, ValueError):  # removed or cut short: nothing to compare with
+        return
+    for kind, named in read.items():
+        for name, now in named.items():
+            before = last.get(kind, {}).get(name, now)
+            if [one | {"path": ""} for one in before] != [one | {"path": ""} for one in now]:
+                paths = ", ".join(one["path"] for one in now)
+                raise InputError(
+                    f"{name}: {paths} is not what it was when the run was started on {last['time']}, and a run goes on "
+                    "with the data that it had; bring that back, or start another with another --out"
+                )
+
+
+def versions() -> dict[str, str]:
+    """Of everything that takes part in the arithmetic."""
+    found = {
+        "spkver": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "system": platform.platform(),
+    }
+    if torch.version.cuda:
+        found |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}
+    return found
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """The commit of a clone, and whether files that git knows differ from it; None outside a clone or without git."""
+    try:
+        commit, changes = (_git(folder, *words) for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno")))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "dirty": bool(changes)}
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
+
+
+class Log:
+    """A `say` that also writes to the run's `train.log`, with the time; a log that cannot be written stops nothing.
+
+    What is said before `open` is kept until then, so that a run that is refused leaves no file.
+    """
+
+    def __init__(self, say: Callable[[str], None], folder: Path) -> None:
+        self._say, self._path = say, folder / LOG
+        self._waiting: list[str] | None = []
+
+    def __call__(self, text: str) -> None:
+        """Say it."""
+        self._say(text)
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """Write it only."""
+        line = f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {text}\n"
+        if self._waiting is None:
+            self._write(line)
+        else:
+            self._waiting.append(line)
+
+    def open(self) -> None:
+        """From now on everything is written as it is said."""
+        waiting, self._waiting = self._waiting, None
+        self._write("".join(waiting or ()))
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            append_text(self._path, text)
+
+
+def _device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} {torch.cuda.get_device_name(device)}"
+    return f"{device} {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _pack(pack: Pack) -> dict[str, Any]:
+    return {
+        "path": str(pack.path),
+        "fingerprint": pack.fingerprint,
+        "sha256": sha256(pack.path / INDEX),
+        "utterances": len(pack),
+    }

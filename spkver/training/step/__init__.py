@@ -1,0 +1,1 @@
+"""One training step: network, loss, optimizer, and what belongs to them."""

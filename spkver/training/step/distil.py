@@ -1,0 +1,145 @@
+"""Distillation: a large model's embeddings, of each crop or of the whole recording, as targets of a small one's.
+
+Embeddings are compared by cosine, as in the embedding-level distillation of Wang, Yang, Wang, Qian & Yu, "Knowledge
+distillation for small foot-print deep speaker embedding", ICASSP 2019.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spkver.config import flat
+from spkver.embeddings import read_embeddings
+from spkver.encoder import Encoder, EncoderConfig
+from spkver.errors import InputError
+from spkver.features.base import FrontEndModule
+from spkver.training.config import DistilConfig
+from spkver.training.data.batches import Batch, Sampler
+from spkver.training.data.inputs import Inputs
+
+FREE = {"front_end.dither"}
+"""What may differ between two front ends that hear the same: in evaluation there is none."""
+
+
+class Teacher:
+    """A finished model that stays as it is. Its network is no part of what is trained, saved or averaged.
+
+    Raises InputError for what is not there, cannot be read, or cannot hear what the student hears: another front end
+    needs audio, at its own rate.
+    """
+
+    def __init__(self, config: DistilConfig, student: EncoderConfig, kind: str) -> None:
+        """kind: of the packs that the student is trained from, audio or features."""
+        self.config = config
+        assert config.model is not None
+        if Path(config.model).is_file():
+            raise InputError(f"distil.model: {config.model} is a file; give a model directory")
+        # the weights that a network is born with are drawn too: the run is to draw as it would without a teacher
+        with torch.random.fork_rng(devices=[]):
+            self.encoder: Encoder = Encoder.open(config.model).requires_grad_(False)
+        before, after = (flat(EncoderConfig(front_end=one.front_end)) for one in (self.encoder.config, student))
+        other = [key for key in sorted((before | after).keys() - FREE) if before.get(key) != after.get(key)]
+        self.alike = not other
+        if self.encoder.sample_rate != student.front_end.sample_rate:
+            raise InputError(
+                f"distil.model: {config.model} hears {self.encoder.sample_rate} Hz, the config has "
+                f"{student.front_end.sample_rate} Hz; they must be the same"
+            )
+        if other and kind == "features":
+            raise InputError(
+                f"distil.model: {config.model} has {other[0]} {before.get(other[0])}, the config "
+                f"{after.get(other[0])}; train from an audio pack, where each has features of its own"
+            )
+
+    @property
+    def front_end(self) -> FrontEndModule | None:
+        """Its own, where it needs other features than the student, or those of the crop before augmentation."""
+        return None if self.alike and not self.config.clean else self.encoder.front_end
+
+    @property
+    def dim(self) -> int:
+        """Size of its embeddings."""
+        return self.encoder.dim
+
+    def to(self, device: torch.device) -> None:
+        """Compute there from now on."""
+        self.encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def heard(self, inputs: Inputs, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The features of the student, and those that this is called with."""
+        return inputs.pair(batch, self.front_end, clean=self.config.clean)
+
+    @torch.no_grad()
+    def __call__(self, features: Tensor, *, bf16: bool) -> Tensor:
+        """Embeddings (batch, dim) float32 of features (batch, frames, bins)."""
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=bf16):
+            embeddings: Tensor = self.encoder.network(features)
+        return embeddings.float()
+
+    def __str__(self) -> str:
+        return f"{self.config.model} ({self.encoder.model_id})"
+
+
+class Targets:
+    """A teacher's embeddings of whole recordings, made beforehand: long and clean, whatever crop the student hears.
+
+    A copy of a recording through another channel has the recording's id, and so its embedding.
+    Raises InputError for recordings without an embedding, files of different models, and speeds, at which a recording
+    is another voice.
+    """
+
+    def __init__(self, config: DistilConfig, sampler: Sampler) -> None:
+        if sampler.speeds != (1.0,):
+            raise InputError("distil.embeddings are of recordings at their own speed; leave augment.speeds out")
+        files = [read_embeddings(path) for path in config.embeddings]
+        if len({(file.model, file.vectors.shape[1]) for file in files}) > 1:
+            raise InputError(f"distil.embeddings: {config.teacher} are of different models")
+        row = {name: number for number, name in enumerate(name for file in files for name in file.ids)}
+        if lacking := [name for name in sampler.pack.ids if name not in row]:
+            raise InputError(
+                f"distil.embeddings: {len(lacking)} recordings of data.train have none, the first is '{lacking[0]}'"
+            )
+        vectors = np.concatenate([file.vectors for file in files])
+        self.config = config
+        self._of_row = torch.from_numpy(vectors[[row[name] for name in sampler.pack.ids]])
+        self.dim = vectors.shape[1]
+
+    def to(self, device: torch.device) -> None:
+        """Keep them there."""
+        self._of_row = self._of_row.to(device)
+
+    def heard(self, inputs: Inputs, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The features of the student, and the targets (batch, dim)."""
+        rows = torch.from_numpy(batch.rows).to(self._of_row.device, non_blocking=True)
+        return inputs.features(batch), self._of_row.index_select(0, rows)
+
+    def __call__(self, targets: Tensor, *, bf16: bool) -> Tensor:
+        """The targets as they are."""
+        return targets
+
+    def __str__(self) -> str:
+        return self.config.teacher
+
+
+class Distillation(nn.Module):
+    """weight · (1 - cosine(student, teacher)), the mean over the batch.
+
+    Where the sizes differ a linear map, which is learnt with the student and left behind with the run, takes the
+    student's embeddings (batch, dim) to the size of the teacher's.
+    """
+
+    def __init__(self, weight: float, dim: int, teacher_dim: int) -> None:
+        super().__init__()
+        self.weight = weight
+        with torch.random.fork_rng(devices=[]):  # so that all else is drawn as without it
+            self.map = nn.Identity() if dim == teacher_dim else nn.Linear(dim, teacher_dim, bias=False)
+
+    def forward(self, embeddings: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, a scalar with gradient, and the mean cosine without."""
+        cosine = functional.cosine_similarity(self.map(embeddings.float()), targets, dim=1).mean()
+        return self.weight * (1 - cosine), cosine.detach()

@@ -1,0 +1,324 @@
+"""What is learnt and how: one step of training, from a batch as it lies in the pack to new weights."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from spkver.encoder import Encoder, load_weights
+from spkver.errors import InputError
+from spkver.losses.heads import Head
+from spkver.losses.loss import Loss, LossOutput
+from spkver.losses.reductions.split import join
+from spkver.schedules import SCHEDULES, Run
+from spkver.training.config import TrainingConfig
+from spkver.training.data.batches import Batch, Sampler
+from spkver.training.data.inputs import Augmentations, Inputs
+from spkver.training.monitoring.validation import evaluating
+from spkver.training.optim import OPTIMIZERS
+from spkver.training.parallel.batch_norm import synchronise
+from spkver.training.parallel.distributed import ALONE, World
+from spkver.training.state import checkpoint
+from spkver.training.state.head import Class, SavedHead, head_file
+from spkver.training.step.compiling import forward_of
+from spkver.training.step.distil import Distillation, Targets, Teacher
+from spkver.training.step.ema import EMA
+from spkver.training.step.outcome import Guard, Outcome
+from spkver.training.step.parameters import freeze, lr_factors
+
+
+class Objective(nn.Module):
+    """The network and its loss: what gradients are taken of, and what a checkpoint calls by these names."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Loss,
+        distil: Distillation | None,
+        forward: Callable[[Tensor], Tensor],
+        *,
+        bf16: bool,
+    ) -> None:
+        super().__init__()
+        self.network, self.loss, self.distil = network, loss, distil
+        # the network's own or compiled; as a function, for the network is there already
+        self._forward, self._bf16 = functools.partial(forward), bf16
+
+    def forward(
+        self, features: Tensor, labels: Tensor, progress: float, targets: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of features (batch, frames, bins) with their labels (batch,), see Loss.forward, and what is logged.
+
+        targets: a teacher's embeddings, where there is one.
+        """
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=self._bf16):
+            embeddings = self._forward(features)
+        output: LossOutput = self.loss(embeddings, labels, progress)
+        if self.distil is None or targets is None:
+            return output.loss, output.logged()
+        distance, cosine = self.distil(embeddings, targets)
+        output = output._replace(loss=output.loss + distance)
+        return output.loss, output.logged() | {"distil_cosine": cosine}
+
+
+class Learner:
+    """Network, loss and optimizer. Everything random in a step is a function of the seed and the step.
+
+    With several processes each has its share of every batch, and all make the same step: the gradient, and every
+    number that comes out, is that of the global batch. The classes of a split head are divided over the processes;
+    each makes the step of its own.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        encoder: Encoder,
+        loss: Loss,
+        sampler: Sampler,
+        augmentations: Augmentations,
+        *,
+        classes: Sequence[Class],
+        say: Callable[[str], None],
+        world: World = ALONE,
+        teacher: Teacher | Targets | None = None,
+    ) -> None:
+        self.config, self.sampler, self.world, self.teacher = config, sampler, world, teacher
+        self.device = world.device(config.device)
+        if config.batch_size % (world.size * config.accumulate):
+            raise InputError(
+                f"train.batch_size {config.batch_size} is no multiple of {world.size} processes times "
+                f"train.accumulate {config.accumulate}; change one of them"
+            )
+        # channels-last is the layout in which convolutions over the plane run fastest, on CPU and GPU
+        self.classes = classes
+        self.encoder: Encoder = encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if world.size > 1 and config.batch_norm == "sync":
+            self.encoder.network = synchronise(self.encoder.network, self.device)
+        self.inputs = Inputs(sampler, augmentations, self.encoder.front_end)
+        self.loss = loss.to(self.device)
+        forward = forward_of(self.encoder.network, config, self.device, say)
+        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and computes_in_bf16(self.device))
+        distil = None
+        if teacher is not None:
+            teacher.to(self.device)
+            distil = Distillation(teacher.config.weight, encoder.dim, teacher.dim).to(self.device)
+        self.modules = Objective(self.encoder.network, self.loss, distil, forward, bf16=self.bf16)
+        self._still = freeze(self.modules, config.freeze)
+        self.parameters = dict(self.modules.named_parameters())
+        factors = lr_factors(self.parameters, config.lr_factors)
+        scaled = [(parameter, factors[name]) for name, parameter in self.parameters.items()]
+        self.optimizer: torch.optim.Optimizer = OPTIMIZERS.build(config.optimizer, scaled)
+        self.ema = None if config.ema is None else EMA(config.ema, self.modules)
+        self.peak_lr = config.optimizer.lr
+        self.lr_schedule = SCHEDULES.build(config.lr_schedule, Run(config.steps, sampler.steps_per_epoch))
+        self.own = _of_split_heads(self.modules)
+        self.guard = Guard(self.optimizer, self.modules)
+        alone = world.size == 1 or config.batch_norm == "local"
+        if alone and config.batch_size == world.size * config.accumulate:
+            self._refuse_one_at_a_time()
+        self._parallel = self._over_processes()
+        if not world.main:  # dither and dropout; the first process draws what a process alone would
+            torch.manual_seed(int(np.random.SeedSequence([sampler.seed, world.rank]).generate_state(1)[0]))
+
+    def _refuse_one_at_a_time(self) -> None:
+        """Raise InputError where a batch norm that learns sees one value of an utterance, which has no variance."""
+        features = self.inputs.features(self.inputs.batch(0))[:1]
+        self.train()
+        norms = {norm: name for name, norm in self.encoder.network.named_modules() if isinstance(norm, _BatchNorm)}
+        lone: list[str] = []
+
+        def look(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if inputs[0].numel() == inputs[0].shape[1]:
+                lone.append(norms[norm])  # type: ignore[index]
+
+        hooks = [norm.register_forward_pre_hook(look) for norm in norms if norm.training]
+        with torch.no_grad(), evaluating(self.encoder.network):
+            self.encoder.network(features)
+        for hook in hooks:
+            hook.remove()
+        if lone:
+            config, size = self.config, self.world.size
+            raise InputError(
+                f"train.batch_size {config.batch_size} with {size} processes and train.accumulate {config.accumulate} "
+                f"is one utterance at a time, which the batch norm network.{lone[0]} cannot learn from; "
+                f"set train.batch_size to {2 * config.batch_size} or more"
+            )
+
+    def train(self) -> None:
+        """Training mode, but for what is frozen."""
+        self.encoder.train()
+        self.loss.train()
+        for module in self._still:
+            module.eval()
+
+    def step(self, step: int, batch: Batch) -> Outcome:
+        """Learn from this process's share of a batch; nothing here waits for the device."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr(step) * group["factor"]
+        self.optimizer.zero_grad(set_to_none=True)
+        self.guard.before()
+        progress, number = step / self.config.steps, self.config.accumulate
+        features, heard = self._heard(batch)
+        parts = list(zip(features.chunk(number), heard.chunk(number), batch.labels.chunk(number)))
+        each = [self._gradient(*part, progress, travels=part is parts[-1]) for part in parts]
+        values, norm = self._over_world({name: torch.stack([one[name] for one in each]).mean(0) for name in each[0]})
+        finite = values["loss"].isfinite() & norm.isfinite()
+        nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.clip_norm or float("inf"), norm)
+        self.guard.update(finite)
+        if self.ema is not None:
+            self.ema.update(step)
+        return Outcome.of(step, values | {"gradient_norm": norm}, finite)
+
+    def _heard(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The features of the network, and what the teacher makes targets of; the same where there is none."""
+        if self.teacher is None:
+            features = self.inputs.features(batch)
+            return features, features
+        return self.teacher.heard(self.inputs, batch)
+
+    def _gradient(
+        self, features: Tensor, heard: Tensor, labels: Tensor, progress: float, *, travels: bool
+    ) -> dict[str, Tensor]:
+        """Add the gradient of a part of the share; with the last it travels between processes."""
+        targets = None if self.teacher is None else self.teacher(heard, bf16=self.bf16)
+        alone = contextlib.nullcontext() if travels or self._parallel is None else self._parallel.no_sync()
+        with alone:
+            loss, values = (self._parallel or self.modules)(features, labels, progress, targets)
+            (loss / self.config.accumulate).backward()
+        return values
+
+    def _over_world(self, values: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """The values as means over the processes, and the norm of the whole gradient."""
+        own = [parameter.grad for name, parameter in self.parameters.items() if name in self.own]
+        common = [parameter.grad for name, parameter in self.parameters.items() if name not in self.own]
+        if self.world.size == 1:
+            return values, _norm([*common, *own], self.device)
+        square = _norm(own, self.device).double().square()
+        sums = self.world.sum(torch.stack([*(value.double() for value in values.values()), square]))
+        norm = (_norm(common, self.device).double().square() + sums[-1]).sqrt().float()
+        return dict(zip(values, (sums[:-1] / self.world.size).float())), norm
+
+    def _over_processes(self) -> DistributedDataParallel | None:
+        """The objective with its gradients averaged over the processes, all but those of split heads."""
+        learnt = [name for name, one in self.parameters.items() if one.requires_grad and name not in self.own]
+        if self.world.size == 1 or not learnt:
+            return None
+        # buffers are the same everywhere, or, with local batch norms, of no effect on a step: see same_buffers
+        buffers = [name for name, _ in self.modules.named_buffers()]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self.modules, [*self.own, *buffers])
+        device_ids = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(self.modules, device_ids=device_ids, gradient_as_bucket_view=True)
+
+    def lr(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        # the first of n steps is at 1/n of the run, so that a warm-up from 0 does not waste it
+        return self.peak_lr * self.lr_schedule.at((step + 1) / self.config.steps)
+
+    def moving(self, step: int) -> dict[str, float]:
+        """The numbers that schedules move, as they were in a step, by the names of the log."""
+        return {"lr": self.lr(step)} | self.loss.moving(step / self.config.steps)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that this process's next step depends on, by name; not copied."""
+        tensors = {f"state.{name}": tensor for name, tensor in self.modules.state_dict().items()}
+        optimizer = checkpoint.optimizer_state(self.optimizer, self.parameters)
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}
+        if self.ema is not None:
+            tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.state().items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        return tensors
+
+    def held(self) -> list[str]:
+        """The names in `state` of what every process has of its own."""
+        names = [f"{kind}.{name}" for name in self.own for kind in ("state", "optimizer", "ema")]
+        return [key for key in self.state() if key.startswith("random.") or key.partition("|")[0] in names]
+
+    def judged(self) -> AbstractContextManager[None]:
+        """The weights that dev EER and the model are of: their average, where there is one."""
+        return contextlib.nullcontext() if self.ema is None else self.ema.applied()
+
+    def adopt(self, weights: dict[str, Tensor], source: str) -> None:
+        """Take other weights as the last of the run, for `save`; source names them where they do not fit."""
+        load_weights(self.modules, weights, source)
+        self.ema = None
+
+    def save(self, model: Path, card: str) -> None:
+        """Write the encoder as a model directory, and the head beside it; all processes are to call it."""
+        with self.judged():
+            head = self._whole_loss()
+            if self.world.main:
+                SavedHead(head_file(model), self.classes, head).write()
+                self.encoder.save(model, card)
+
+    def _whole_loss(self) -> dict[str, Tensor]:
+        """The state of the loss; on the main process with the classes of all."""
+        state = self.loss.state_dict()
+        held = {name: state[name].cpu() for name in (own.removeprefix("loss.") for own in self.own)}
+        if not held:
+            return state
+        parts = [
+            {name.removeprefix("head."): tensor for name, tensor in one.items()} for one in self.world.gather(held)
+        ]
+        rest = {name: tensor for name, tensor in state.items() if name not in held}
+        return rest | {f"head.{name}": tensor for name, tensor in join(parts).items()}
+
+    def restore(self, tensors: dict[str, Tensor], source: str) -> None:
+        """Go on from a `state`; source names it where it does not fit, which raises InputError."""
+        load_weights(self.modules, checkpoint.part(tensors, "state."), source)
+        checkpoint.load_optimizer_state(self.optimizer, self.parameters, checkpoint.part(tensors, "optimizer."))
+        if self.ema is not None:
+            self.ema.restore(checkpoint.part(tensors, "ema."))
+        if "random.cpu" in tensors:  # not there for a process that the run did not have before
+            torch.set_rng_state(tensors["random.cpu"])
+        if "random.cuda" in tensors and self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+
+    def same_buffers(self) -> None:
+        """Give every process the first one's running statistics, where each has its own."""
+        if self.world.size > 1 and self.config.batch_norm == "local":
+            for buffer in self.encoder.network.buffers():
+                distributed.broadcast(buffer, src=0)
+
+    def close(self) -> None:
+        """No step comes after this one.
+
+        The reducer of gradients has to go before the process group does: as the group's last owner it would wait for a
+        thread of gloo that waits for Python's lock.
+        """
+        if self._parallel is not None:
+            del self._parallel.reducer, self._parallel.logger
+            self._parallel = None
+
+
+def _of_split_heads(module: nn.Module) -> list[str]:
+    """The names of the parameters and buffers of heads whose classes are divided over the processes."""
+    return [
+        f"{prefix}.{name}"
+        for prefix, head in module.named_modules()
+        if isinstance(head, Head) and head.split
+        for name in [*dict(head.named_parameters(recurse=False)), *dict(head.named_buffers(recurse=False))]
+    ]
+
+
+def _norm(gradients: list[Tensor | None], device: torch.device) -> Tensor:
+    there = [one for one in gradients if one is not None]
+    return nn.utils.get_total_norm(there) if there else torch.zeros((), device=device)
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 natively (elsewhere it is slower than float32)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None) or getattr(torch.cpu, "_is_avx512_bf16", None)
+    return bool(device.type == "cpu" and supported is not None and supported())

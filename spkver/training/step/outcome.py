@@ -1,0 +1,128 @@
+"""What a step gave, and what is done about one that did not stay finite, without stopping the device."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spkver.errors import RunError
+from spkver.training.data.batches import Sampler
+from spkver.training.parallel.distributed import World
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a step gave. Asking whether it stayed finite waits for that step, not for those given to the device later.
+
+    values: scalars by the names of the log, of the global batch; finite: bool scalar, the same on all processes.
+    """
+
+    step: int
+    values: dict[str, Tensor]
+    finite: Tensor
+    _copied: Tensor
+    _event: torch.cuda.Event | None
+
+    @classmethod
+    def of(cls, step: int, values: dict[str, Tensor], finite: Tensor) -> Outcome:
+        """Of a step whose numbers are on their way."""
+        if not finite.is_cuda:
+            return cls(step, values, finite, finite, None)
+        copied, event = finite.to("cpu", non_blocking=True), torch.cuda.Event()
+        event.record()
+        return cls(step, values, finite, copied, event)
+
+    def stayed_finite(self) -> bool:
+        """Whether loss and gradient were finite, that is, whether the step was made."""
+        if self._event is not None:
+            self._event.synchronize()
+        return bool(self._copied)
+
+
+class Guard:
+    """Makes an optimizer's step where loss and gradient are finite, and leaves no trace of it where they are not.
+
+    Weights, the optimizer's state and the running statistics of batch norms stay what they were. A fused optimizer
+    decides on its device, so that nobody waits; any other is asked here, which on a CPU costs nothing.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
+        self.optimizer = optimizer
+        self.fused = bool(optimizer.defaults.get("fused"))
+        self._buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+        self._kept = torch.empty(0)
+        if self.fused and optimizer.defaults.get("momentum"):
+            # a first step that is skipped would leave the momentum's memory as it was found
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+    def before(self) -> None:
+        """To be called before the forward pass, which moves the running statistics."""
+        self._kept = self._flat()
+
+    def update(self, finite: Tensor) -> None:
+        """The optimizer's step, if it is to be."""
+        if self.fused:
+            self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+            self.optimizer.step()
+            self._restore(finite)
+        elif finite:
+            self.optimizer.step()
+        else:
+            self._restore(finite)
+
+    def _restore(self, finite: Tensor) -> None:
+        if not self._buffers:
+            return
+        flat = torch.where(finite, self._flat(), self._kept)
+        parts = flat.split([buffer.numel() for buffer in self._buffers])
+        torch._foreach_copy_(self._buffers, [part.view_as(own) for part, own in zip(parts, self._buffers)])
+
+    def _flat(self) -> Tensor:
+        return torch.cat([buffer.flatten() for buffer in self._buffers]) if self._buffers else torch.empty(0)
+
+
+class Skips:
+    """Counts the steps that were skipped, in all since the start of the run, and ends it when they are too many."""
+
+    def __init__(self, most: int, sampler: Sampler, world: World, say: Callable[[str], None]) -> None:
+        self.count = 0
+        self._most, self._sampler, self._world, self._say = most, sampler, world, say
+        self._pending: list[Outcome] = []
+
+    def counted(self) -> dict[str, float]:
+        """The count, as the log has it; nothing while it is none."""
+        return {"skipped": self.count} if self.count else {}
+
+    def add(self, outcome: Outcome) -> None:
+        """A step that was given to the device."""
+        self._pending.append(outcome)
+
+    def look(self, *, all_: bool) -> None:
+        """See what became of the steps added: of all, or of those before the last, which the device still works on.
+
+        Raises RunError naming the utterances of the batch with which there are too many.
+        """
+        number = len(self._pending) if all_ else len(self._pending) - 1
+        looked_at, self._pending = self._pending[:number], self._pending[number:]
+        for outcome in looked_at:
+            if not outcome.stayed_finite():
+                self._skipped(outcome.step)
+
+    def _skipped(self, step: int) -> None:
+        self.count += 1
+        rows = np.concatenate(self._world.gather(self._sampler.rows(step)))
+        ids = " ".join(self._sampler.pack.ids[row] for row in rows.tolist())
+        what = f"the loss or its gradient is not finite at step {step + 1}"
+        if self.count > self._most:
+            before = f" ({self.count} steps in all, train.max_skipped is {self._most})" if self._most else ""
+            with self._world.together():
+                raise RunError(
+                    f"{what}{before}; lower the learning rate, or look at the utterances of its batch: {ids}"
+                )
+        self._say(f"warning: {what}, which is skipped ({self.count} of at most {self._most}); its batch: {ids}")
