@@ -4,9 +4,9 @@
 #   source "$(dirname "$0")/../common.sh"       # parses the command line, goes to the root of the repository
 #   if stage 1 "filterbank features"; then ...; fi
 #
-# Every recipe has --stage N and --stop-stage M (run stages N to M only) and --jobs N (processes of data stages);
-# beyond those, every variable that is set before this file is sourced is an option: `some_name` is --some-name VALUE.
-# --help shows the comment at the head of run.sh, and of the files in more_help.
+# Every recipe has --stage N and --stop-stage M (run stages N to M only) and --jobs N (processes of data stages).
+# Every variable that is set before this file is sourced is an option too: `some_name` is --some-name VALUE.
+# --help prints the first comment of run.sh and of the files in more_help.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -41,12 +41,12 @@ done
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 environment=${VIRTUAL_ENV:-$PWD/.venv}
 
-# install EXTRAS: this clone into the active virtual environment, or into .venv
+# install EXTRAS: install this clone into the active virtual environment, or into .venv
 install() {
   make_environment "$environment" "$1"
 }
 
-# stage N TITLE: whether stage N is asked for; says so if it is
+# stage N TITLE: true if stage N is to be run; prints its title
 stage() {
   (($1 >= stage && $1 <= stop_stage)) || return 1
   if (($1 > 0)); then

@@ -1,25 +1,26 @@
-# Options of the recipes of whole corpora:
+# Options of the voxceleb, cnceleb and librispeech recipes:
 #
 #   --network NAME          resnet34, xvector, or another of `spkver models`
 #   --loss NAME             bd_lmcl, aam, or another (spkver/losses)
-#   --source packs|feats    what it trains on; feats: made once at three speeds, no noise, no rooms
-#   --musan ROOT            noises to mix in; without, coloured noise and babble of the batch
-#   --rirs ROOT             rooms (OpenSLR 28, 26); without, simulated ones
-#   --steps N               of the first training
-#   --margin-steps N        of the large-margin fine-tuning
-#   --margin M              of the fine-tuning: 0.5 for AAM (radians), 0.35 for the others (cosines), if not given
-#   --overrides "KEY=VALUE ..."   of both trainings, such as train.batch_size=128
-#   --cohort N              utterances of each training speaker in the cohort of the adaptive S-norm
-#   --top N                 speakers of the cohort whose scores count
-#   --data DIR, --exp DIR   where everything goes
-#   --gpus N                of this machine
-#   --dry-run yes           a training says what memory, time and disk it will need, and stops
-#   --stage N, --stop-stage M, --jobs N (processes of data stages)
+#   --source packs|feats    train on audio packs, or on feature packs (three speeds, without noise and rooms)
+#   --musan ROOT            noises to mix in; default: coloured noise, and babble from the batch
+#   --rirs ROOT             room responses (OpenSLR 28, 26); default: simulated rooms
+#   --steps N               training steps
+#   --margin-steps N        steps of the large-margin fine-tuning
+#   --margin M              margin of the fine-tuning; default: 0.5 for AAM (radians), 0.35 for other losses (cosine)
+#   --overrides "KEY=VALUE ..."   changes to the config of both trainings, such as train.batch_size=128
+#   --cohort N              utterances per training speaker in the cohort of the adaptive S-norm
+#   --top N                 number of nearest cohort speakers that S-norm uses
+#   --data DIR, --exp DIR   output folders
+#   --gpus N                GPUs of this machine to train on
+#   --dry-run yes           estimate memory, time and disk of a training, then stop
+#   --stage N, --stop-stage M   run stages N to M only
+#   --jobs N                processes of data stages
 #
-# Paths are relative to the repository's root. A stage that is run again keeps what is complete.
+# Paths are relative to the root of the repository. A stage that is run again skips what is complete.
 
-# Sourced by those recipes in place of common.sh, after they have set their own variables and defaults. They make the
-# data directories `cohort` and `dev` (held-out speakers, with the list $dev_trials) in $data, and call the stages below.
+# Those recipes source this file instead of common.sh, after they set their own variables and defaults. They make the
+# data directories `cohort` and `dev` (held-out speakers, trials in $dev_trials) in $data, and call the functions below.
 
 network=resnet34
 loss=bd_lmcl
@@ -37,7 +38,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 name=$network-$loss
 dev_trials=$data/dev.trials
 
-# needs OPTION...: folders that options must name; a line and exit code 2 if one is not there
+# needs OPTION...: each option must name an existing folder; otherwise one line of error and exit code 2
 needs() {
   local option
   for option; do
@@ -46,7 +47,7 @@ needs() {
   done
 }
 
-# packs PART...: audio packs of data directories; PART is the name of both, or PACK=DIRECTORY
+# packs PART...: make audio packs of data directories; PART is the name of both, or PACK=DIRECTORY
 packs() {
   local part
   for part; do
@@ -54,7 +55,7 @@ packs() {
   done
 }
 
-# features PART...: their filterbank features; of the training, where it trains on them, also at other speeds
+# features PART...: make feature packs of audio packs; with --source feats also of train, at three speeds
 features() {
   local part
   for part; do
@@ -64,7 +65,7 @@ features() {
     spkver features "$exp/packs/train" "$exp/feats/train" --speed 0.9 --speed 1.1 --jobs "$jobs"
 }
 
-# mixed_in: packs of the noises and rooms that were named
+# mixed_in: make packs of the noises and rooms given by --musan and --rirs
 mixed_in() {
   local kind
   if [[ -n $musan ]]; then
@@ -82,7 +83,7 @@ mixed_in() {
   fi
 }
 
-# fit CONFIG NAME [KEY=VALUE...]: a training, with the noises and rooms that were packed; its curves, what looks wrong
+# fit CONFIG NAME [KEY=VALUE...]: train with the packed noises and rooms, then write the report of the training
 fit() {
   local config=$1 out=$exp/$2 noises=$exp/packs/musan room rooms= launch=(spkver)
   ((gpus == 1)) || launch=(torchrun --standalone --nproc-per-node "$gpus" -m spkver)
@@ -104,32 +105,32 @@ fit() {
   [[ -n $dry_run ]] || spkver train-report "$out" --out "$out/report.html"
 }
 
-# first_stage: the network from its first step on
+# first_stage: train the network from random weights
 first_stage() {
   fit train "$name" train.steps="$steps"
 }
 
-# second_stage: the network of the first goes on with longer crops and a larger margin
+# second_stage: fine-tune the network of the first stage with longer crops and a larger margin
 second_stage() {
   local m=$margin
-  [[ -d $exp/$name/model ]] || die "no network in $exp/$name: run the training first"
+  [[ -d $exp/$name/model ]] || die "no trained network in $exp/$name: run stage 4 first"
   if [[ -z $m ]]; then
     case $loss in *aam) m=0.5 ;; *) m=0.35 ;; esac
   fi
   fit large_margin "$name-lm" start.model="$exp/$name/model" loss.m="$m" train.steps="$margin_steps"
 }
 
-# systems: the trained ones, of one stage or of two
+# systems: names of the trained networks, after one stage or two
 systems() {
   local system found=
   for system in "$name" "$name-lm"; do
     [[ ! -d $exp/$system/model ]] || found+=" $system"
   done
-  [[ -n $found ]] || die "no network in $exp/$name: run the training first"
+  [[ -n $found ]] || die "no trained network in $exp/$name: run stage 4 first"
   echo "$found"
 }
 
-# embed PART...: embeddings of every system: of the cohort from its recordings, of the others from their features
+# embed PART...: extract embeddings with every system, of the cohort from recordings, of each PART from its features
 embed() {
   local system part all
   all=$(systems)
@@ -141,7 +142,7 @@ embed() {
   done
 }
 
-# score LIST TRIALS PART [--enrolment MAP]: cosines of a list, and the same after adaptive S-norm
+# score LIST TRIALS PART [--enrolment MAP]: score a list by cosine, and apply adaptive S-norm
 score() {
   local list=$1 trials=$2 system dir all
   all=$(systems)
@@ -154,7 +155,7 @@ score() {
   done
 }
 
-# calibrate LIST...: scored lists as log-likelihood ratios; the map is learnt from the development trials, the list `dev`
+# calibrate LIST...: turn scores into log-likelihood ratios; the calibration is trained on the development trials
 calibrate() {
   local list system dir all
   all=$(systems)
@@ -166,7 +167,7 @@ calibrate() {
   done
 }
 
-# results LIST TRIALS UTT2SPK...: the calibrated scores, the table with intervals over speakers, and a page of it all
+# results LIST TRIALS UTT2SPK...: evaluate calibrated scores, print a table with intervals over speakers, write a page
 results() {
   local list=$1 trials=$2 system kind utt2spk all scores=() speakers=() trained=()
   all=$(systems)
@@ -187,7 +188,7 @@ results() {
     > /dev/null
 }
 
-# breakdown LIST TRIALS TABLE COLUMN...: where the errors of the last system are
+# breakdown LIST TRIALS TABLE COLUMN...: print the errors of the last system, grouped by each column
 breakdown() {
   local list=$1 trials=$2 table=$3 column all
   all=$(systems)

@@ -1,8 +1,8 @@
-# Sourced, not run: the one place that says how the toolkit is installed.
+# How the toolkit is installed. Source this file; do not run it.
 #
-#   make_environment DIR EXTRAS    a virtual environment at DIR with this clone and its EXTRAS (plot,test,...) installed
+#   make_environment DIR EXTRAS    make a virtual environment at DIR with this clone and its EXTRAS (plot,test,...)
 #
-# PYTHON names the interpreter (python3). An environment that is up to date is left as it is.
+# PYTHON names the interpreter (default: python3). An environment that is up to date is not changed.
 
 die() {
   echo "$(basename "$0"): error: $*" >&2
@@ -14,9 +14,9 @@ make_environment() {
   root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
   local python=${PYTHON:-python3}
   if [[ ! -x $dir/bin/python ]] || ! "$dir/bin/python" -m pip --version > /dev/null 2>&1; then
-    command -v "$python" > /dev/null || die "$python: not found; install Python 3.10 or later, or name one: PYTHON=..."
+    command -v "$python" > /dev/null || die "$python: not found; install Python 3.10 or later, or set PYTHON"
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-      die "$("$python" --version) is too old: Python 3.10 or later is needed; name one: PYTHON=..."
+      die "$("$python" --version) is too old; Python 3.10 or later is needed; set PYTHON"
     echo "making the environment $dir"
     "$python" -m venv "$dir"
   fi

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# CN-Celeb: trained on CN-Celeb 1 and 2, scored on CN-Celeb 1's evaluation, genre by genre. For one GPU.
+# CN-Celeb: train on CN-Celeb 1 and 2, score the evaluation trials of CN-Celeb 1, report by genre. For one GPU.
 #
 #   bash recipes/cnceleb/run.sh --cnceleb ROOT --musan ROOT --rirs ROOT                        all stages
 #   bash recipes/cnceleb/run.sh --stage 4 --stop-stage 4 --network xvector --loss aam          one training
 #
 # Its own options:
 #
-#   --cnceleb ROOT          with CN-Celeb_flac and CN-Celeb2_flac
-#   --enrolment lst|map     one recording of each model, or those that it was made of
-#   --dev-speakers N, --dev-nontargets N   of CN-Celeb 1, held out; non-target trials of them
+#   --cnceleb ROOT          folder with CN-Celeb_flac and CN-Celeb2_flac
+#   --enrolment lst|map     one enrolment recording per speaker, or all the recordings that it was made from
+#   --dev-speakers N        speakers of CN-Celeb 1 held out for development
+#   --dev-nontargets N      non-target trials of the development list
 #
 
 cnceleb=
@@ -27,7 +28,7 @@ if stage 0 "environment"; then
   install plot,tensorboard
 fi
 
-if stage 1 "data directories, and what is odd about the trials"; then
+if stage 1 "data directories, and a check of the trials"; then
   needs cnceleb
   python -m data_prep.cnceleb "$cnceleb" "$corpus"
   spkver data split "$corpus/dev" "$data/core" "$data/held_out" --speakers "$dev_speakers" --seed 1
@@ -35,18 +36,18 @@ if stage 1 "data directories, and what is odd about the trials"; then
   spkver data subset "$data/train" "$data/cohort" --per-speaker "$cohort"
   spkver data subset "$data/held_out" "$data/dev" --per-speaker 20
   spkver data trials "$data/dev" "$dev_trials" --nontargets "$dev_nontargets" --cross-session
-  # the speaker of an enrolment model is in its name
+  # the id of an enrolment model begins with its speaker
   sed -E 's/^(id[0-9]+)(\S*) .*/\1\2 \1/' "$corpus/trials/enroll.lst" > "$data/model2spk"
   spkver check-trials "$trials" --speakers "$corpus/eval/utt2spk" --speakers "$data/model2spk" \
     --training "$data/train/utt2spk"
 fi
 
-if stage 2 "audio packs, of noises and rooms as well"; then
+if stage 2 "audio packs of recordings, noises and rooms"; then
   packs train dev eval=cnceleb/eval
   mixed_in
 fi
 
-if stage 3 "filterbank features of the recordings that are only embedded"; then
+if stage 3 "filterbank features of the development and test recordings"; then
   features dev eval
 fi
 
@@ -62,16 +63,16 @@ if stage 6 "embeddings"; then
   embed dev eval
 fi
 
-if stage 7 "scores: cosine, and adaptive S-norm by the training speakers"; then
+if stage 7 "scores: cosine, and adaptive S-norm with the training speakers as cohort"; then
   score dev "$dev_trials" dev
   score eval "$trials" eval --enrolment "$corpus/trials/enroll.$enrolment"
 fi
 
-if stage 8 "log-likelihood ratios, learnt on the development speakers"; then
+if stage 8 "log-likelihood ratios, calibrated on the development speakers"; then
   calibrate eval
 fi
 
-if stage 9 "results, also by the genre of the test side"; then
+if stage 9 "results, and errors by the genre of the test side"; then
   results eval "$trials" "$corpus/eval/utt2spk" "$data/model2spk"
   breakdown eval "$trials" "$corpus/eval" genre
 fi

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# LibriSpeech: trained on its train parts, scored on trials across chapters of its test parts. For one GPU; with
-# --network xvector and --steps 2000 a first look on a CPU.
+# LibriSpeech: train on its train parts, score trials across chapters of its test parts. For one GPU; for a first try
+# on a CPU, use --network xvector --steps 2000.
 #
 #   bash recipes/librispeech/run.sh --librispeech ROOT                                         all stages
 #   bash recipes/librispeech/run.sh --stage 4 --stop-stage 4 --network xvector --loss aam      one training
 #
 # Its own options:
 #
-#   --librispeech ROOT      with LibriSpeech/PART, or that folder
-#   --train-parts "PART ...", --dev-part PART, --test-parts "PART ..."
-#   --nontargets N          of the trial lists that are made
+#   --librispeech ROOT      the folder LibriSpeech, or the folder that contains it
+#   --train-parts "PART ...", --dev-part PART, --test-parts "PART ..."   parts of the corpus to use
+#   --nontargets N          non-target trials of each list
 #
 
 librispeech=
@@ -40,7 +40,7 @@ if stage 1 "data directories, and trials across chapters"; then
   spkver data subset "$data/train" "$data/cohort" --per-speaker "$cohort"
 fi
 
-if stage 2 "audio packs, of noises and rooms as well"; then
+if stage 2 "audio packs of recordings, noises and rooms"; then
   packs train "dev=librispeech/$dev_part"
   for part in $test_parts; do
     packs "$part=librispeech/$part"
@@ -48,7 +48,7 @@ if stage 2 "audio packs, of noises and rooms as well"; then
   mixed_in
 fi
 
-if stage 3 "filterbank features of the recordings that are only embedded"; then
+if stage 3 "filterbank features of the development and test recordings"; then
   features dev $test_parts
 fi
 
@@ -64,18 +64,18 @@ if stage 6 "embeddings"; then
   embed dev $test_parts
 fi
 
-if stage 7 "scores: cosine, and adaptive S-norm by the training speakers"; then
+if stage 7 "scores: cosine, and adaptive S-norm with the training speakers as cohort"; then
   score dev "$dev_trials" dev
   for part in $test_parts; do
     score "$part" "$corpus/$part/trials.txt" "$part"
   done
 fi
 
-if stage 8 "log-likelihood ratios, learnt on the development speakers"; then
+if stage 8 "log-likelihood ratios, calibrated on the development speakers"; then
   calibrate $test_parts
 fi
 
-if stage 9 "results, also by gender"; then
+if stage 9 "results, and errors by gender"; then
   for part in $test_parts; do
     results "$part" "$corpus/$part/trials.txt" "$corpus/$part/utt2spk"
     breakdown "$part" "$corpus/$part/trials.txt" "$corpus/$part" gender

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What the margins do to angles, on data that needs no download: the papers' small experiments as one page of pictures.
+# How margins change angles: the small experiments of the papers as one page of pictures. Downloads nothing.
 #
 #   bash recipes/margin_geometry/run.sh                              all stages
 #   bash recipes/margin_geometry/run.sh --stage 3 --stop-stage 4     the margins themselves, and the page
 #
-# Options: --stage N, --stop-stage M, --jobs N (processes), --seed N (the first), --seeds N (how many). Everything goes
-# to exp/ in this folder. The same seeds give the same numbers, with any number of processes.
+# Options: --stage N, --stop-stage M, --jobs N (processes), --seed N (first seed), --seeds N (number of seeds). The
+# output goes to exp/ in this folder. The same seeds give the same numbers with any number of processes.
 
 seed=1
 seeds=5

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The whole way on two CPU cores in minutes: a corpus of synthetic voices, packs, features, training with BD-LMCL,
-# embeddings, scores, and a table with DET curves, beside an untrained network and a baseline without parameters.
+# The whole pipeline in minutes on two CPU cores: synthetic voices, packs, features, training with BD-LMCL, embeddings,
+# scores, and a table with DET curves. An untrained network and a baseline without parameters are scored for comparison.
 #
 #   bash recipes/quickstart/run.sh                              all stages
 #   bash recipes/quickstart/run.sh --stage 4 --stop-stage 5     training and scoring
 #
 # Options: --stage N, --stop-stage M, --jobs N (processes), --seed N (of the corpus). The corpus goes to data/,
-# everything else to exp/, both in this folder. A stage that is run again keeps what is complete.
+# everything else to exp/, both in this folder. A stage that is run again skips what is complete.
 
 seed=1
 source "$(dirname "$0")/../common.sh"
@@ -28,7 +28,7 @@ if stage 2 "audio packs"; then
   done
 fi
 
-if stage 3 "filterbank features, for training also at 0.9 and 1.1 times the speed as new speakers"; then
+if stage 3 "filterbank features; for training also at 0.9 and 1.1 times the speed, as new speakers"; then
   spkver features "$exp/packs/train" "$exp/feats/train" --speed 0.9 --speed 1.1 --jobs "$jobs"
   spkver features "$exp/packs/dev" "$exp/feats/dev" --jobs "$jobs"
 fi
@@ -53,11 +53,11 @@ if stage 6 "results"; then
     "x-vector, untrained=$exp/untrained/eval.scores" \
     "mean fbank=$exp/mean_fbank/eval.scores" \
     --trials "$data/eval/trials.txt" --title "Synthetic voices, evaluation trials" --out "$exp/report"
-  if ((seed == 1)); then # processors round otherwise, so it is a range: see README.md
+  if ((seed == 1)); then # a range, because rounding differs between processors: see README.md
     spkver evaluate "$exp/xvector/eval.scores" --trials "$data/eval/trials.txt" --json | python -c '
 import json, sys
 rate = json.load(sys.stdin)["eer"]
 print(f"x-vector: EER {rate:.2%}; 6 to 11 % is expected")
-sys.exit(not 0.06 <= rate <= 0.11)' || die "the error rate is not what this recipe gives elsewhere; see spkver doctor"
+sys.exit(not 0.06 <= rate <= 0.11)' || die "the EER is outside the expected range; run spkver doctor"
   fi
 fi

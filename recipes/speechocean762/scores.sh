@@ -1,4 +1,4 @@
-# Sourced by the recipes on speechocean762, from the root of the repository, after --trials DIR is parsed.
+# Sourced by the speechocean762 recipes in the root of the repository, after --trials DIR is parsed.
 
 lists="speechocean762_test speechocean762_test_hard"
 
@@ -6,7 +6,7 @@ need_trials() {
   [[ -n $trials ]] || die "--trials is needed: the folder with $lists"
 }
 
-# scores DIR: of DIR/model on both lists, the enrolment side whole, the test side whole and cut to 1, 2 and 3 s
+# scores DIR: score both lists with DIR/model; the enrolment side is whole, the test side whole and cut to 1, 2 and 3 s
 scores() {
   local dir=$1 side list
   for side in whole 1 2 3; do

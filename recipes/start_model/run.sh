@@ -1,15 +1,24 @@
 #!/usr/bin/env bash
-# The model that comes with the package (spkver/start): trained for speech unlike its training speech.
+# Train the model that comes with the package (spkver/start). It should also work on speech unlike its training speech.
 #
 #   bash recipes/start_model/run.sh --speechocean ROOT --cohort ROOT --trials DIR     all stages
-#   bash recipes/start_model/run.sh --stage 5 --stop-stage 5                          the final model measured again
+#   bash recipes/start_model/run.sh --trials DIR --stage 5 --stop-stage 5             test the final model again
 #
-# Options: --speechocean ROOT (speechocean762, as published or as an opus tree), --cohort ROOT (ROOT/SPEAKER/FILE: one
-# recording of each of 248 speakers of LibriSpeech's train-clean-100), --trials DIR (with speechocean762_test.txt and
-# speechocean762_test_hard.txt), --data DIR and --exp DIR (where everything goes, by default in this folder),
-# --overrides "KEY=VALUE ..." (of both trainings), --dev-speakers N (of speechocean762), --nontargets N (trials of each
-# development list), --far RATE (false accepts that the threshold is for), --top N (of the cohort, for S-norm), --stage N,
-# --stop-stage M, --jobs N (processes of data stages). A stage that is run again keeps what is complete.
+# Options:
+#
+#   --speechocean ROOT      speechocean762, as published or as an opus tree
+#   --cohort ROOT           ROOT/SPEAKER/FILE: one recording of each of 248 speakers of LibriSpeech's train-clean-100
+#   --trials DIR            folder with speechocean762_test.txt and speechocean762_test_hard.txt
+#   --data DIR, --exp DIR   output folders; default: in this folder
+#   --overrides "KEY=VALUE ..."   changes to the config of both trainings
+#   --dev-speakers N        speakers of speechocean762 held out for development
+#   --nontargets N          non-target trials of each development list
+#   --far RATE              false-accept rate of the threshold
+#   --top N                 number of nearest cohort recordings that S-norm uses
+#   --stage N, --stop-stage M   run stages N to M only
+#   --jobs N                processes of data stages
+#
+# A stage that is run again skips what is complete.
 
 here=recipes/start_model
 speechocean=
@@ -31,7 +40,7 @@ if stage 0 "environment"; then
   install plot,tensorboard
 fi
 
-if stage 1 "data directories; for development without 20 speakers of the one corpus and half of the other's"; then
+if stage 1 "data directories; $dev_speakers speakers of one corpus and half of the other held out for development"; then
   [[ -n $speechocean && -n $cohort ]] || die "--speechocean and --cohort are needed: the roots of the corpora"
   python -m data_prep.speechocean762 "$speechocean" "$data/so" --dev-speakers "$dev_speakers" --seed 1
   python -m data_prep.folder "$cohort" "$data/libri/all"
@@ -45,7 +54,7 @@ if stage 1 "data directories; for development without 20 speakers of the one cor
   spkver data trials "$data/far" "$data/far.trials" --nontargets "$nontargets"
 fi
 
-if stage 2 "audio packs: as recorded, and as they would have been in two other channels each"; then
+if stage 2 "audio packs: the recordings, and two copies of each through simulated channels"; then
   for split in train train_core; do
     spkver pack "$data/$split" "$exp/packs/$split" --jobs "$jobs"
     for seed in 1 2; do
@@ -61,7 +70,7 @@ if stage 2 "audio packs: as recorded, and as they would have been in two other c
   done
 fi
 
-# train_both NAME SPLIT: exp/NAME-clean, then exp/NAME from there
+# train_both NAME SPLIT: train exp/NAME-clean, then exp/NAME from it
 train_both() {
   local packs=$exp/packs/$2
   spkver train "$conf/clean.yaml" --out "$exp/$1-clean" --resume data.train="$packs" "${overrides[@]}"
@@ -69,7 +78,7 @@ train_both() {
     data.train="[$packs, ${packs}_1, ${packs}_2]" "${overrides[@]}"
 }
 
-# measured OUT NAME LIST EMBEDDINGS [--test EMBEDDINGS]: error rates of cosines, and after S-norm by OUT/cohort.parquet
+# measured OUT NAME LIST EMBEDDINGS [--test EMBEDDINGS]: error rates of cosine scores, and after S-norm
 measured() {
   local scores=$1/$2.scores normalised=$1/$2.snorm list=$3 of=$4 cohort=$1/cohort.parquet
   echo "$2"
@@ -80,7 +89,7 @@ measured() {
   spkver evaluate "$normalised" --trials "$list"
 }
 
-if stage 3 "development: without those speakers, error rates on them"; then
+if stage 3 "development: training without the held-out speakers, error rates on them"; then
   train_both dev train_core
   for name in dev-clean dev; do
     out=$exp/$name
@@ -111,7 +120,7 @@ if stage 5 "the final model on the test lists: whole, cut to 2 s, one side throu
   done
 fi
 
-if stage 6 "its threshold: one false accept in a hundred where one side came through another channel"; then
+if stage 6 "its threshold: false-accept rate $far with one side through another channel"; then
   [[ -n $trials ]] || die "--trials is needed: the folder with $lists"
   spkver threshold "$exp/scores/speechocean762_test_mild.snorm" --trials "$trials/speechocean762_test.txt" \
     --far "$far" --speakers "$data/so/test/utt2spk" \

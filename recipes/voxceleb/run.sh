@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# VoxCeleb: trained on VoxCeleb2's dev part, scored on the cleaned lists O, E and H of VoxCeleb1. For one GPU.
+# VoxCeleb: train on the dev part of VoxCeleb2, score the cleaned lists O, E and H of VoxCeleb1. For one GPU.
 #
 #   bash recipes/voxceleb/run.sh --voxceleb1 ROOT --voxceleb2 ROOT --musan ROOT --rirs ROOT    all stages
 #   bash recipes/voxceleb/run.sh --stage 4 --stop-stage 4 --network xvector --loss aam         one training
 #
 # Its own options:
 #
-#   --voxceleb1 ROOT, --voxceleb2 ROOT   where the archives were unpacked, the lists below the first
-#   --lists "O E H"                      what is scored
-#   --dev-utterances N, --dev-nontargets N   utterances of each development speaker, non-target trials of them
+#   --voxceleb1 ROOT, --voxceleb2 ROOT   folders of the unpacked archives; the first also contains the trial lists
+#   --lists "O E H"         lists to score
+#   --dev-utterances N      utterances per development speaker
+#   --dev-nontargets N      non-target trials of the development list
 #
 
 voxceleb1=
@@ -26,7 +27,7 @@ if stage 0 "environment"; then
   install plot,tensorboard,m4a
 fi
 
-if stage 1 "data directories, the lists, and what is odd about them"; then
+if stage 1 "data directories, trial lists, and a check of the lists"; then
   needs voxceleb1 voxceleb2
   python -m data_prep.voxceleb1 "$voxceleb1" "$data/voxceleb1"
   python -m data_prep.voxceleb2 "$voxceleb2" "$data/voxceleb2"
@@ -39,12 +40,12 @@ if stage 1 "data directories, the lists, and what is odd about them"; then
   done
 fi
 
-if stage 2 "audio packs, of noises and rooms as well"; then
+if stage 2 "audio packs of recordings, noises and rooms"; then
   packs train=voxceleb2/dev dev eval=voxceleb1/all
   mixed_in
 fi
 
-if stage 3 "filterbank features of the recordings that are only embedded"; then
+if stage 3 "filterbank features of the development and test recordings"; then
   features dev eval
 fi
 
@@ -60,14 +61,14 @@ if stage 6 "embeddings"; then
   embed dev eval
 fi
 
-if stage 7 "scores: cosine, and adaptive S-norm by the training speakers"; then
+if stage 7 "scores: cosine, and adaptive S-norm with the training speakers as cohort"; then
   score dev "$dev_trials" dev
   for list in $lists; do
     score "$list" "$data/voxceleb1/trials/$list.txt" eval
   done
 fi
 
-if stage 8 "log-likelihood ratios, learnt on the development speakers"; then
+if stage 8 "log-likelihood ratios, calibrated on the development speakers"; then
   calibrate $lists
 fi
 

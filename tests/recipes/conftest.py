@@ -1,4 +1,4 @@
-"""Recipes as a user runs them, by their run.sh, on miniature trees of the corpora as they are published."""
+"""Run the recipes as a user does, with run.sh, on miniature corpora in the published layout."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL = [
 
 @pytest.fixture
 def recipe(environment: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
-    """Run `recipes/NAME/run.sh OPTIONS` from stage 1 on, small, with data and experiments below the test's folder."""
+    """Run `recipes/NAME/run.sh OPTIONS` from stage 1, with a tiny network; all output is in the test's folder."""
 
     def run(name: str, *options: object, small: list[str] = SMALL, code: int = 0) -> subprocess.CompletedProcess:
         places = ["--data", tmp_path / "data", "--exp", tmp_path / "exp"]
@@ -45,7 +45,7 @@ def recipe(environment: Path, tmp_path: Path) -> Callable[..., subprocess.Comple
 
 @pytest.fixture
 def record() -> Callable[..., None]:
-    """Write recordings of noise, which is the speaker's own as far as its name stands in the path."""
+    """Write recordings of noise. A speaker's recordings share a filter; the speaker's id is read from the path."""
 
     def make(root: Path, *names: str, seconds: float = 1.0) -> None:
         for number, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""voxceleb, cnceleb and librispeech from the first stage to the last, on miniature trees of the published layouts."""
+"""All stages of voxceleb, cnceleb and librispeech, on miniature corpora in the published layouts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def pairs(names: list[str], speakers: list[str]) -> list[tuple[str, str, bool]]:
 
 @pytest.fixture
 def voxceleb(record, tmp_path):
-    """VoxCeleb1 with the lists O and E (here of the same trials), and VoxCeleb2."""
+    """VoxCeleb1 with the lists O and E (here with the same trials), and VoxCeleb2."""
 
     def clips(*speakers):
         return [f"{speaker}/{video}/0000{n}.wav" for speaker in speakers for video in ("aaaa", "bbbb") for n in (1, 2)]
@@ -85,7 +85,7 @@ def noises(record, tmp_path):
 
 
 def check(done, exp: Path, name: str, lists: dict[str, Path]) -> None:
-    """Every stage was run, and both networks have scores of every trial."""
+    """Check that every stage ran and that both networks have a score for every trial."""
     assert re.findall(r"=== stage (\d)", done.stdout) == list("123456789")
     for each in lists:
         assert "<svg" in (exp / "report" / name / f"{each}.html").read_text()
@@ -98,7 +98,7 @@ def check(done, exp: Path, name: str, lists: dict[str, Path]) -> None:
                 assert len(read_scores(exp / system / f"{each}.{kind}")) == len(listed)
 
 
-def test_voxceleb(recipe, voxceleb, noises, tmp_path):
+def test_voxceleb_runs_all_stages_with_noises_and_rooms(recipe, voxceleb, noises, tmp_path):
     done = recipe("voxceleb", *voxceleb, *noises)
     lists = {name: tmp_path / "data" / "voxceleb1" / "trials" / f"{name}.txt" for name in ("O", "E")}
     check(done, tmp_path / "exp", "xvector-bd_lmcl", lists)
@@ -109,7 +109,7 @@ def test_voxceleb(recipe, voxceleb, noises, tmp_path):
     assert "crop_seconds: 6.0" in second.read_text() and "m: 0.35" in second.read_text()
 
 
-def test_cnceleb(recipe, cnceleb, tmp_path):
+def test_cnceleb_runs_all_stages_and_both_kinds_of_enrolment(recipe, cnceleb, tmp_path):
     # fewer than 16 channels crash in the backward pass of torch 2.13 (1 × 1 convolution, stride 2, channels last)
     tiny = "model.channels=16 model.dim=8 train.batch_size=4 train.log_every=1 train.precision=fp32"
     done = recipe("cnceleb", *cnceleb, "--network", "resnet34", "--loss", "aam", "--overrides", tiny)
@@ -119,7 +119,7 @@ def test_cnceleb(recipe, cnceleb, tmp_path):
     recipe("cnceleb", "--enrolment", "map", "--loss", "aam", "--network", "resnet34", "--stage", 7, "--stop-stage", 7)
 
 
-def test_librispeech_from_features_and_again(recipe, librispeech, tmp_path):
+def test_librispeech_runs_all_stages_from_features_and_skips_complete_ones(recipe, librispeech, tmp_path):
     options = [*librispeech, "--source", "feats"]
     done = recipe("librispeech", *options)
     lists = {"test-clean": tmp_path / "data" / "librispeech" / "test-clean" / "trials.txt"}
@@ -140,14 +140,14 @@ def test_help_names_every_option(recipe, name):
 
 
 @pytest.mark.parametrize("name", ["voxceleb", "cnceleb", "librispeech"])
-def test_mistakes_are_one_line(recipe, tmp_path, name):
-    def told(*options):
+def test_mistake_is_reported_in_one_line(recipe, tmp_path, name):
+    def error(*options):
         return recipe(name, *options, code=2).stderr
 
-    assert "run.sh: error: --" in told() and "ROOT is needed" in told()
+    assert "run.sh: error: --" in error() and "ROOT is needed" in error()
     root = "voxceleb1" if name == "voxceleb" else name
-    assert f"run.sh: error: --{root}: no folder {tmp_path}/nowhere" in told(f"--{root}", tmp_path / "nowhere")
-    assert "unknown option --corpse" in told("--corpse", "x")
-    assert "run the training first" in told("--stage", 5, "--stop-stage", 5)
-    assert "run the training first" in told("--stage", 6)
-    assert "packs/train" in told("--stage", 4)
+    assert f"run.sh: error: --{root}: no folder {tmp_path}/nowhere" in error(f"--{root}", tmp_path / "nowhere")
+    assert "unknown option --corpse" in error("--corpse", "x")
+    assert "run stage 4 first" in error("--stage", 5, "--stop-stage", 5)
+    assert "run stage 4 first" in error("--stage", 6)
+    assert "packs/train" in error("--stage", 4)

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# All losses on one small network: same first weights, same crops, same steps; several seeds, intervals, and what each
-# setting of BD-LMCL does. Choices are made on one half of the training speakers, the test lists are scored at the end.
+# All losses on one small network, with the same initial weights, crops and steps: several seeds, intervals, and the
+# effect of each setting of BD-LMCL. Settings are chosen on the training speakers; the test lists are scored at the end.
 #
-#   bash recipes/speechocean762/run.sh --corpus ROOT --stop-stage 3          first: the environment, packs and features
+#   bash recipes/speechocean762/run.sh --corpus ROOT --stop-stage 3          first: environment, packs and features
 #   bash recipes/speechocean762/losses/run.sh --trials DIR                    all stages
 #
 # Options: --trials DIR (with speechocean762_test.txt and speechocean762_test_hard.txt), --stage N, --stop-stage M,
-# --jobs N (trainings at a time, each with one thread), --seeds "1 2" (of stages 4 to 6). The runs are lines of
-# conf/*.txt. Everything goes to data/ and exp/ in this folder. A stage that is run again keeps what is complete.
+# --jobs N (trainings at a time, one thread each), --seeds "1 2" (of stages 4 to 6). Each line of conf/*.txt is a run.
+# Output goes to data/ and exp/ in this folder. A stage that is run again skips what is complete.
 
 trials=
 seeds="1 2"
@@ -18,12 +18,12 @@ here=$parent/losses
 data=$here/data
 exp=$here/exp
 
-# settings LIST: its lines `NAME SETTINGS`, without comments
+# settings LIST: the lines `NAME SETTINGS` of conf/LIST.txt, without comments
 settings() {
   sed -e 's/#.*//' -e '/^ *$/d' "$here/conf/$1.txt"
 }
 
-# each LIST SEEDS: a line `NAME DIRECTORY SETTINGS` for each training
+# each LIST SEEDS: one line `NAME DIRECTORY SETTINGS` per training
 each() {
   local name overrides seed
   settings "$1" | while read -r name overrides; do
@@ -33,12 +33,12 @@ each() {
   done
 }
 
-# runs LIST SEEDS: a line of arguments for each training
+# runs LIST SEEDS: one line of arguments of `spkver train` per training
 runs() {
   each "$@" | sed 's/^[^ ]*/--out/'
 }
 
-# systems LIST SEEDS [FILE]: `NAME=DIRECTORY[/FILE]` for each training
+# systems LIST SEEDS [FILE]: one line `NAME=DIRECTORY[/FILE]` per training
 systems() {
   local name folder rest
   each "$1" "$2" | while read -r name folder rest; do
@@ -46,7 +46,7 @@ systems() {
   done
 }
 
-# found LIST SEEDS: a table of what was measured on the other half
+# found LIST SEEDS: print a table of the results on the other half of the speakers
 found() {
   local trained
   mapfile -t trained < <(systems "$1" "$2")
@@ -57,7 +57,7 @@ if stage 0 "environment"; then
   install plot,tensorboard
 fi
 
-if stage 1 "the training speakers in two halves, to learn from and to choose by"; then
+if stage 1 "the training speakers in two halves: one to train on, one to choose settings"; then
   [[ -d $parent/exp/feats/train ]] || die "run $parent/run.sh --corpus ROOT --stop-stage 3 first"
   [[ -d $data/learn ]] || spkver data split "$parent/data/train" "$data/learn" "$data/choose" --share 0.5 --seed 3
   for half in learn choose; do
@@ -67,13 +67,13 @@ if stage 1 "the training speakers in two halves, to learn from and to choose by"
   spkver features "$exp/packs/choose" "$exp/feats/choose" --jobs "$jobs"
 fi
 
-if stage 2 "choosing: each loss by its scale and margin, error rates on the other half"; then
+if stage 2 "scale and margin of each loss, error rates on the other half"; then
   runs choice 1 | xargs -P "$jobs" -L 1 spkver train "$here/conf/base.yaml" --resume \
     data.train="$exp/feats/learn" data.dev="$exp/feats/choose"
   found choice 1
 fi
 
-if stage 3 "what the settings of BD-LMCL do, in the same way"; then
+if stage 3 "the settings of BD-LMCL, in the same way"; then
   runs boundary "1 2" | xargs -P "$jobs" -L 1 spkver train "$here/conf/base.yaml" --resume \
     data.train="$exp/feats/learn" data.dev="$exp/feats/choose"
   found boundary "1 2"
@@ -84,14 +84,14 @@ if stage 4 "each loss of conf/final.txt on all training speakers"; then
     data.train="$parent/exp/feats/train"
 fi
 
-if stage 5 "their scores: the enrolment side whole, the test side whole and cut to 1, 2 and 3 s"; then
+if stage 5 "scores: the enrolment side whole, the test side whole and cut to 1, 2 and 3 s"; then
   need_trials
   for run in $(systems final "$seeds" | cut -d= -f2); do
     scores "$run"
   done
 fi
 
-if stage 6 "the tables, and how the share of boundary samples went"; then
+if stage 6 "the tables, and a plot of the share of boundary samples"; then
   for list in $lists; do
     for side in whole 1 2 3; do
       printf '\n%s, test side %s\n\n' "$list" "$side"
