@@ -114,7 +114,7 @@ class Encoder(nn.Module):
             held[row] = self.waveform(one, sample_rate, name)
             if sum(map(len, held.values())) > _HELD_SECONDS * self.sample_rate or row + 1 == len(recording):
                 rows, lengths = list(held), np.array([len(waveform) for waveform in held.values()])
-                for batch in equal_lengths(lengths, int(BATCH_SECONDS * self.sample_rate)):
+                for batch in equal_lengths(lengths, BATCH_SECONDS * self.sample_rate):
                     own = [rows[place] for place in batch]
                     vectors[own] = self.embed_batch(np.stack([held[row] for row in own]))
                 held = {}
@@ -246,12 +246,12 @@ class Encoder(nn.Module):
         self.model_id = identity(path)
 
 
-def equal_lengths(lengths: np.ndarray, limit: int) -> Iterator[list[int]]:
+def equal_lengths(lengths: np.ndarray, limit: float) -> Iterator[list[int]]:
     """Batches of rows of equal length (so that batching does not change results), up to `limit` in total length."""
     order = np.argsort(lengths, kind="stable")
     for same in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
         if len(same):
-            step = max(1, limit // max(1, int(lengths[same[0]])))
+            step = max(1, int(limit // (lengths[same[0]] or 1)))
             for first in range(0, len(same), step):
                 yield same[first : first + step].tolist()
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from spkver import audio, progress
-from spkver.datadir import DataDir, read_datadir
+from spkver import progress
 from spkver.embeddings import Embeddings, write_embeddings
 from spkver.encoder import BATCH_SECONDS, Encoder, equal_lengths
 from spkver.errors import InputError, RunError
 from spkver.files import StrPath, file_place, write_text
-from spkver.packs.reader import Pack
+from spkver.source import Source, open_source
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_AHEAD = 4  # batches read ahead by each thread
 
 
 @dataclass(frozen=True)
@@ -48,18 +54,11 @@ def extract(
     `max_rejected` are rejected.
     """
     file_place(out, plain=True)  # fail early
-    root = Path(source)
-    if (root / "pack.json").is_file():
-        pack = Pack.open(root)
-        pack.require(encoder.config.front_end)
-        vectors, rejected = embed_pack(encoder, pack, seconds=seconds)
-        ids, speakers = pack.ids, pack.speakers
-    else:
-        data = read_datadir(root, allow_pipes=allow_pipes)
-        if say and (odd := audio.rate_warning(audio.sample_rates(data.paths), encoder.sample_rate)):
-            say(f"warning: {odd}")
-        vectors, rejected = _embed_files(encoder, data, seconds, allow_pipes, jobs)
-        ids, speakers = data.ids, data.speakers
+    corpus = open_source(source, front_end=encoder.config.front_end, allow_pipes=allow_pipes)
+    if say and (odd := corpus.warning()):
+        say(f"warning: {odd}")
+    vectors, rejected = embed(encoder, corpus, seconds=seconds, jobs=jobs)
+    ids, speakers = corpus.ids, corpus.speakers
     overflown = {row for row, vector in vectors.items() if not np.isfinite(vector).all()}  # input values far too large
     rejected = sorted(rejected + [(row, "its embedding is not finite") for row in overflown])
     kept = [row for row in range(len(ids)) if row in vectors and row not in overflown]
@@ -92,89 +91,65 @@ def settle(source: StrPath, out: StrPath, rejected: list[tuple[str, str]], total
         )
 
 
-def embed_pack(
-    encoder: Encoder, pack: Pack, *, seconds: float | None = None
+def embed(
+    encoder: Encoder, source: Source, *, seconds: float | None = None, jobs: int = 2
 ) -> tuple[dict[int, np.ndarray], list[tuple[int, str]]]:
-    """Embeddings by row of a pack, and (row, reason) of rejected rows."""
-    per_second = pack.header.units_per_second
-    lengths = pack.lengths if seconds is None else np.minimum(pack.lengths, max(1, round(seconds * per_second)))
-    embed = encoder.embed_batch if pack.kind == "audio" else encoder.embed_features
+    """Embeddings (dim,) by row of a source, and (row, reason) of rejected rows. Arguments are those of `extract`."""
+    embed_batch = encoder.embed_batch if source.kind == "audio" else encoder.embed_features
     vectors: dict[int, np.ndarray] = {}
     rejected: list[tuple[int, str]] = []
-    with progress.bar(total=len(pack), what="extract", unit="utt") as bar:
-        for rows in equal_lengths(lengths, int(BATCH_SECONDS * per_second)):
-            usable: dict[int, np.ndarray] = {}
-            for row in rows:
-                length = int(lengths[row])
-                try:
-                    payload = pack.crop(row, (int(pack.lengths[row]) - length) // 2, length)
-                    reason = _unusable(encoder, payload)
-                except InputError as error:
-                    reason = str(error)
-                if reason:
-                    rejected.append((row, reason))
+
+    def read(rows: list[int]) -> list[np.ndarray | str]:
+        return [_payload(encoder, source, row, seconds) for row in rows]
+
+    with progress.bar(total=len(source), what="extract", unit="utt") as bar:
+        for rows, payloads in _ahead(read, _batches(source, seconds), jobs):
+            usable = {}
+            for row, payload in zip(rows, payloads):
+                if isinstance(payload, str):
+                    rejected.append((row, payload))
                 else:
                     usable[row] = payload
             if usable:
-                vectors.update(zip(usable, embed(np.stack(list(usable.values())))))
+                vectors.update(zip(usable, embed_batch(np.stack(list(usable.values())))))
             bar.update(len(rows))
     return vectors, sorted(rejected)
 
 
+def _batches(source: Source, seconds: float | None) -> Iterator[list[int]]:
+    """Rows of equal length; a row whose length is not known is alone."""
+    lengths = source.lengths(seconds)
+    if lengths is None:
+        return ([row] for row in range(len(source)))
+    return equal_lengths(lengths, BATCH_SECONDS)
+
+
+def _payload(encoder: Encoder, source: Source, row: int, seconds: float | None) -> np.ndarray | str:
+    """The samples or frames of a row, or the reason why they cannot be embedded."""
+    try:
+        payload, _ = source.read(row, seconds)
+    except InputError as error:
+        return str(error)
+    return _unusable(encoder, payload) or payload
+
+
 def _unusable(encoder: Encoder, payload: np.ndarray) -> str | None:
-    """The reason why samples or frames of a pack cannot be embedded, or None."""
     if payload.ndim == 1:
-        return encoder.unusable(audio.from_int16(payload))
+        return encoder.unusable(payload)
     least = encoder.network.min_frames
     if len(payload) < least:
         return f"too short ({len(payload)} frames, minimum {least})"
     return None if np.isfinite(payload).all() else "NaN or infinite features"
 
 
-def _embed_files(
-    encoder: Encoder, data: DataDir, seconds: float | None, allow_pipes: bool, jobs: int
-) -> tuple[dict[int, np.ndarray], list[tuple[int, str]]]:
-    """Embed recordings; threads decode ahead (libsndfile and the resampler release the GIL)."""
-    read = _reader(encoder, data, seconds, allow_pipes)
-    vectors: dict[int, np.ndarray] = {}
-    rejected: list[tuple[int, str]] = []
-    total = len(data)
-    with ThreadPoolExecutor(jobs) as pool, progress.bar(total=total, what="extract", unit="utt") as bar:
-        for first in range(0, total, 64):
-            rows = range(first, min(total, first + 64))
-            for row, (waveform, reason) in zip(rows, pool.map(read, rows)):
-                if reason:
-                    rejected.append((row, reason))
-                else:
-                    vectors[row] = encoder.embed_batch(waveform[None])[0]
-                bar.update()
-    return vectors, rejected
-
-
-def _reader(
-    encoder: Encoder, data: DataDir, seconds: float | None, allow_pipes: bool
-) -> Callable[[int], tuple[np.ndarray, str | None]]:
-    paths = data.paths
-    starts = data.column("start") or [0.0] * len(data)
-    ends = data.column("end") or [None] * len(data)
-    channels = data.column("channel") or [None] * len(data)
-
-    def read(row: int) -> tuple[np.ndarray, str | None]:
-        try:
-            waveform, _ = audio.read(
-                paths[row],
-                encoder.sample_rate,
-                start=starts[row] or 0.0,
-                end=ends[row],
-                channel=channels[row],
-                allow_pipes=allow_pipes,
-            )
-        except InputError as error:
-            return np.empty(0, np.float32), str(error)
-        if seconds is not None:
-            length = min(len(waveform), round(seconds * encoder.sample_rate))
-            first = (len(waveform) - length) // 2
-            waveform = waveform[first : first + length]
-        return waveform, encoder.unusable(waveform)
-
-    return read
+def _ahead(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[tuple[Item, Result]]:
+    """Each item with the result of `work`, in order; `jobs` threads work ahead (decoding releases the GIL)."""
+    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    with ThreadPoolExecutor(jobs) as pool:
+        for item in items:
+            waiting.append((item, pool.submit(work, item)))
+            if len(waiting) > _AHEAD * jobs:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()

@@ -13,9 +13,10 @@ from spkver.datadir import from_columns, write_datadir
 from spkver.embeddings import read_embeddings
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError, RunError
-from spkver.extraction import embed_pack, extract
+from spkver.extraction import embed, extract
 from spkver.features import FrontEndConfig
 from spkver.packs import Pack, PackWriter, make_features, pack_audio
+from spkver.source import PackSource
 
 SECONDS = (1.0, 0.5, 1.0, 0.7, 1.0, 0.5)
 
@@ -72,7 +73,7 @@ def test_the_three_sources_agree(encoder, corpus, tmp_path, seconds):
 
 def test_a_batch_gives_what_one_by_one_gives(encoder, corpus):
     pack = Pack.open(corpus / "audio")
-    together, rejected = embed_pack(encoder, pack)
+    together, rejected = embed(encoder, PackSource(pack))
     assert sorted(together) == list(range(6)) and not rejected
     for row, vector in together.items():
         alone = encoder.embed(audio.from_int16(pack[row]))
@@ -81,13 +82,13 @@ def test_a_batch_gives_what_one_by_one_gives(encoder, corpus):
 
 def test_seconds_are_taken_from_the_middle(encoder, corpus, tmp_path):
     pack = Pack.open(corpus / "audio")
-    vectors, _ = embed_pack(encoder, pack, seconds=0.6)
+    vectors, _ = embed(encoder, PackSource(pack), seconds=0.6)
     middle = audio.from_int16(pack[0][3200:12800])
     np.testing.assert_allclose(vectors[0], encoder.embed(middle), rtol=1e-4, atol=1e-5)
     # shorter ones whole
-    np.testing.assert_allclose(vectors[1], embed_pack(encoder, pack)[0][1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(vectors[1], embed(encoder, PackSource(pack))[0][1], rtol=1e-4, atol=1e-5)
     # of features: frames of the middle, with a mean of their own
-    features, _ = embed_pack(encoder, Pack.open(corpus / "features"), seconds=0.6)
+    features, _ = embed(encoder, PackSource(Pack.open(corpus / "features")), seconds=0.6)
     assert cosines(features[0][None], vectors[0][None]) > 0.99
 
 

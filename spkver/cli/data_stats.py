@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from spkver.cli import outputs
-
-if TYPE_CHECKING:
-    from spkver.datadir import Stats
 
 _PATH = click.Path(path_type=Path)
 
@@ -40,48 +36,21 @@ def command(
     Example: spkver data stats data/train
     Example: spkver data stats data/train --page train.html --other data/test --pitch --model exp/xvector/model
     """
-    for name, value in _counts(source, allow_pipes).items():
+    from spkver.source import open_source
+    from spkver.stats.counts import count
+    from spkver.stats.report import examine
+
+    corpus, *beside = (open_source(path, allow_pipes=allow_pipes) for path in (source, *others))
+    for name, value in count(corpus).rows():
         click.echo(f"{name:<32}{value}")
     if not (audio or page or others or pitch or model):
         return
-    from spkver.stats.report import examine
-    from spkver.stats.source import open_source
-
     encoder = None
     if model is not None:
         from spkver.encoder import Encoder
 
         encoder = Encoder.open(model, "auto")
-    corpus = open_source(source, allow_pipes=allow_pipes)
-    beside = [open_source(other, allow_pipes=allow_pipes) for other in others]
     for table in examine(corpus, others=beside, pitch=pitch, encoder=encoder, jobs=jobs, out=page):
         click.echo(f"\n{table.text()}")
     if page is not None:
         click.echo(f"\n{page}: written")
-
-
-def _counts(source: Path, allow_pipes: bool) -> dict[str, str]:
-    if not (source / "pack.json").is_file():
-        from spkver.datadir import read_datadir, stats
-
-        return _of_datadir(stats(read_datadir(source, allow_pipes=allow_pipes)))
-    from spkver.packs import Pack
-
-    pack = Pack.open(source)
-    return {
-        "speakers": f"{len(set(pack.speakers))}",
-        "utterances": f"{len(pack)}",
-        "hours": f"{pack.seconds.sum() / 3600:.2f}",
-    }
-
-
-def _of_datadir(found: Stats) -> dict[str, str]:
-    genders = ", ".join(f"{number} {name}" for name, number in found.genders.items())
-    return {
-        "speakers": f"{found.speakers}" + (f" ({genders})" if genders else ""),
-        "sessions": "unknown" if found.sessions is None else f"{found.sessions}",
-        "utterances": f"{found.utterances}",
-        "hours": f"{found.hours:.2f}",
-        "seconds (min, mean, max)": "{:.2f}  {:.2f}  {:.2f}".format(*found.seconds),
-        "per speaker (min, mean, max)": "{}  {:.1f}  {}".format(*found.per_speaker),
-    }

@@ -10,24 +10,23 @@ there. There is no other rule, because ids are never used as file names.
 """
 
 from spkver.datadir.choose import cut, join, prefixed, split, subset
-from spkver.datadir.count import Stats, stats
 from spkver.datadir.read import Problem, read_datadir, validate
-from spkver.datadir.seconds import read_seconds
-from spkver.datadir.table import DataDir, from_columns
+from spkver.datadir.seconds import durations, read_seconds
+from spkver.datadir.table import DataDir, Place, from_columns
 from spkver.datadir.write import write_datadir, write_datadirs
 
 __all__ = [
     "DataDir",
+    "Place",
     "Problem",
-    "Stats",
     "cut",
+    "durations",
     "from_columns",
     "join",
     "prefixed",
     "read_datadir",
     "read_seconds",
     "split",
-    "stats",
     "subset",
     "validate",
     "write_datadir",

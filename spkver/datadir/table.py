@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,18 @@ WORD = r"^[^\s\p{Z}\p{Cc}\x{FEFF}]+$"
 PATH = r"^[^\s\p{Z}\p{Cc}\x{FEFF}]([^\n\r]*[^\s\p{Z}\p{Cc}])?$"
 
 Column = Any  # a Python sequence or an Arrow array, which has no types for mypy
+
+
+class Place(NamedTuple):
+    """Where the audio of an utterance is, as `audio.read` takes it.
+
+    start, end: seconds; an end of None is the end of the recording; channel: 0-based, None for single-channel files
+    """
+
+    path: str
+    start: float
+    end: float | None
+    channel: int | None
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,13 @@ class DataDir:
     def paths(self) -> list[str]:
         """The path of the recording of every utterance."""
         return self.table["path"].to_pylist()
+
+    def places(self) -> list[Place]:
+        """Where the audio of every utterance is."""
+        nothing: list[None] = [None] * len(self)
+        starts = [start or 0.0 for start in self.column("start") or nothing]
+        ends, channels = self.column("end") or nothing, self.column("channel") or nothing
+        return [Place(*place) for place in zip(self.paths, starts, ends, channels)]
 
     @property
     def sessions(self) -> list[str | None] | None:

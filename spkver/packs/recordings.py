@@ -208,14 +208,9 @@ def _rows_per_shard(utterances: int) -> int:
 
 def _utterances(data: DataDir) -> list[_Utterance]:
     nothing = [None] * len(data)
-    columns = (
-        data.ids,
-        data.speakers,
-        [session or "" for session in data.sessions or nothing],
-        data.paths,
-        data.column("start") or [0.0] * len(data),
-        data.column("end") or nothing,
-        data.column("channel") or nothing,
-        data.column("seconds") or nothing,
-    )
-    return [_Utterance(*row) for row in zip(*columns)]
+    sessions, seconds = data.sessions or nothing, data.column("seconds") or nothing
+    columns = zip(data.ids, data.speakers, sessions, data.places(), seconds)
+    return [
+        _Utterance(name, speaker, session or "", *place, duration)
+        for name, speaker, session, place, duration in columns
+    ]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spkver import audio
-from spkver.datadir import DataDir
+from spkver.datadir import DataDir, Place
 from spkver.errors import InputError
 from spkver.page import Html, html
 from spkver.progress import bar
@@ -19,7 +19,6 @@ from spkver.progress import bar
 SECONDS = 20.0  # of each recording
 _RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # sample rates of MP3, Hz
 _COMPRESSION = 0.7  # from 0 to 1; about 4 kB per second at 16 kHz
-_MOST_SECONDS = 3600.0  # decoded at once
 
 
 @dataclass(frozen=True)
@@ -32,17 +31,13 @@ class Clip:
 
 def clips(data: DataDir, ids: Sequence[str], *, allow_pipes: bool = False) -> dict[str, Clip]:
     """The clip of each id in the data directory. Raises InputError if none of the ids is there."""
-    known = data.table["id"].cast(pa.string()).combine_chunks()
-    rows = pc.index_in(pa.array(ids, pa.string()), value_set=known).to_pylist()
-    if not any(row is not None for row in rows):
+    wanted = data.filter(pc.is_in(data.table["id"], value_set=pa.array(ids, pa.string())))
+    if not len(wanted):
         raise InputError(f"none of the {len(ids)} recordings of the worst errors is in the data directory")
-    found = {}
-    with bar(total=len(ids), what="recordings", unit="file") as progress:
-        for name, row in zip(ids, rows):
-            if row is not None:
-                found[name] = _clip(data.table.slice(row, 1).to_pylist()[0], allow_pipes)
-            progress.update()
-    return found
+    places = dict(zip(wanted.ids, wanted.places()))
+    known = [name for name in ids if name in places]
+    progress = bar(total=len(known), what="recordings", unit="file", iterable=known)
+    return {name: _clip(places[name], allow_pipes) for name in progress}
 
 
 def players(found: Mapping[str, Clip]) -> dict[str, Html]:
@@ -69,19 +64,11 @@ def shelf(found: Mapping[str, Clip]) -> Html:
     )
 
 
-def _clip(utterance: Mapping[str, object], allow_pipes: bool) -> Clip:
+def _clip(place: Place, allow_pipes: bool) -> Clip:
     import soundfile
 
-    start, end, channel = (utterance.get(name) for name in ("start", "end", "channel"))
     try:
-        waveform, rate = audio.read(
-            str(utterance["path"]),
-            start=start or 0.0,  # type: ignore[arg-type]
-            end=end,  # type: ignore[arg-type]
-            channel=channel,  # type: ignore[arg-type]
-            max_seconds=_MOST_SECONDS,
-            allow_pipes=allow_pipes,
-        )
+        waveform, rate = audio.read(**place._asdict(), allow_pipes=allow_pipes)
     except InputError as error:
         return Clip(b"", str(error))
     waveform = waveform[: round(SECONDS * rate)]

@@ -59,14 +59,14 @@ class SpeakerErrors:
 
 
 def read_table(path: StrPath) -> pa.Table:
-    """What is known of ids: the table of a data directory, or a CSV or Parquet file with a column `id`.
+    """What is known of ids: the table of a data directory or pack, or a CSV or Parquet file with a column `id`.
 
     Raises InputError for what cannot be read, or without that column.
     """
     if Path(path).is_dir():
-        from spkver.datadir import read_datadir
+        from spkver.source import open_source
 
-        return read_datadir(path, allow_pipes=True).table  # only its lists are looked at
+        return open_source(path, allow_pipes=True).table()  # nothing is run: only the lists are read
     table = _from_parquet(path) if Path(path).suffix == ".parquet" else _from_csv(path)
     if "id" not in table.column_names:
         raise InputError(f"{path}: no column 'id', it has {', '.join(table.column_names)}")

@@ -12,7 +12,7 @@ from spkver import audio
 from spkver.errors import InputError
 from spkver.progress import bar
 from spkver.quality import clipped_share, decibels, snr
-from spkver.stats.source import Source
+from spkver.source import Source
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ _NAMES = ("seconds", "level", "peak", "snr", "clipped", "offset", "rate", "diges
 
 def measure(source: Source, *, jobs: int = 1) -> Measures:
     """Measure every utterance, in `jobs` threads (decoding and numpy leave the interpreter free)."""
-    total = len(source.ids)
+    total = len(source)
     found: dict[int, tuple] = {}
     failed: dict[int, str] = {}
 

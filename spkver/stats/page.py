@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from spkver.page import Axis, Chart, Html, document, figure, section, side_by_side, table
+from spkver.source import Source
 from spkver.stats.measure import Measures
-from spkver.stats.source import Source
 
 SHOWN = 100  # rows of a table on the page
 
@@ -58,7 +58,8 @@ def summary(source: Source, measures: Measures) -> Table:
 
 def counts(source: Source, measures: Measures) -> list[Table]:
     """How often sample rates, languages, genres, sessions and genders occur."""
-    words = {"rates": [f"{rate} Hz" for rate in measures.rate.tolist()], **source.tags}
+    words: dict[str, Sequence[str | None]] = {"sample rates": [f"{rate} Hz" for rate in measures.rate.tolist()]}
+    words |= {f"{tag}s": values for tag, values in source.tags.items()}
     tables = []
     for name, values in words.items():
         found = Counter("unknown" if value in (None, "") else str(value) for value in values)

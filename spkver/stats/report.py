@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spkver.files import StrPath, write_text
+from spkver.source import Source
 from spkver.stats import page
 from spkver.stats.measure import Measures, measure
 from spkver.stats.page import Table
-from spkver.stats.source import Source
 from spkver.stats.suspects import duplicates, odd_voices, shared, strangers
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def examine(
     others: sets that should share no speaker with it. pitch: compare voices with gender tags. encoder: find utterances
     that sound like another speaker.
     """
-    measures = measure(source, jobs=jobs)
+    measures = measure(source.audio(), jobs=jobs)
     tables = [page.summary(source, measures), *page.counts(source, measures)]
     tables += _wrong(source, measures)
     tables += [_shared(name, speakers, ids) for name, (speakers, ids) in shared(source, others).items()]

@@ -11,8 +11,8 @@ import numpy as np
 from spkver import audio
 from spkver.errors import InputError
 from spkver.progress import bar
+from spkver.source import Source
 from spkver.stats.measure import Measures
-from spkver.stats.source import Source
 
 if TYPE_CHECKING:
     from spkver.encoder import Encoder
@@ -64,14 +64,14 @@ def odd_voices(source: Source, *, per_speaker: int = 3) -> list[Voice]:
 
     Raises InputError where the source has no gender tags.
     """
-    if "genders" not in source.tags:
+    if "gender" not in source.tags:
         raise InputError(
             f"{source.name}: no spk2gender; the pitch of a voice is compared with its speaker's gender tag"
         )
     found = []
-    groups = source.rows_of_speakers(per_speaker)
+    groups = _rows_of_speakers(source, per_speaker)
     for speaker, rows in bar(total=len(groups), what="pitch", unit="spk", iterable=groups.items()):
-        gender = str(source.tags["genders"][rows[0]] or "").lower()[:1]
+        gender = str(source.tags["gender"][rows[0]] or "").lower()[:1]
         if gender not in PITCH_LIMITS or _is_child(source, rows[0]):
             continue
         pitches = [pitch for row in rows if (pitch := _pitch_of(source, row)) is not None]
@@ -81,8 +81,16 @@ def odd_voices(source: Source, *, per_speaker: int = 3) -> list[Voice]:
     return found
 
 
+def _rows_of_speakers(source: Source, most: int) -> dict[str, list[int]]:
+    """At most `most` rows of each speaker, evenly spaced in the source."""
+    rows: dict[str, list[int]] = {}
+    for row, speaker in enumerate(source.speakers):
+        rows.setdefault(speaker, []).append(row)
+    return {speaker: own[:: max(1, -(-len(own) // most))] for speaker, own in rows.items()}
+
+
 def _is_child(source: Source, row: int) -> bool:
-    age = str(source.tags["ages"][row]) if "ages" in source.tags else ""
+    age = str(source.tags["age"][row]) if "age" in source.tags else ""
     return age.isdecimal() and int(age) < ADULT
 
 
@@ -123,7 +131,7 @@ def strangers(source: Source, encoder: Encoder, *, per_speaker: int = 10) -> lis
 
     An utterance's own speaker is the mean of the others of that speaker; speakers with one utterance are left out.
     """
-    groups = source.rows_of_speakers(per_speaker)
+    groups = _rows_of_speakers(source, per_speaker)
     rows = [row for own in groups.values() if len(own) > 1 for row in own]
     vectors = {}
     for row in bar(total=len(rows), what="embed", unit="utt", iterable=rows):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spkver.datadir import from_columns, read_datadir, stats, write_datadir
+from spkver.datadir import durations, from_columns, read_datadir, write_datadir
 from spkver.trials import read_trials
 
 Spkver = Callable[..., subprocess.CompletedProcess]
@@ -71,7 +71,7 @@ def test_join(spkver: Spkver, data: Path, tmp_path: Path) -> None:
 
 
 def test_cut(spkver: Spkver, data: Path, tmp_path: Path) -> None:
-    seconds = stats(read_datadir(data)).seconds[0] / 3
+    seconds = durations(read_datadir(data)).min() / 3
     done = spkver("data", "cut", data, tmp_path / "c", "--seconds", seconds, "--most", 2)
     assert done.stdout == f"{tmp_path / 'c'}: 48 pieces of 6 speakers\n"
     done = spkver("data", "cut", data, tmp_path / "d", "--seconds", 1000, code=2)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spkver import audio
-from spkver.datadir import DataDir, cut, from_columns, join, read_datadir, split, stats, subset, validate, write_datadir
+from spkver.datadir import DataDir, cut, from_columns, join, read_datadir, split, subset, validate, write_datadir
 from spkver.datadir.seconds import durations
 from spkver.errors import InputError
 
@@ -351,21 +351,12 @@ def test_subset_by_count_and_ids() -> None:
         subset(many(), speakers=99)
 
 
-def test_stats(tmp_path: Path) -> None:
-    found = stats(read_datadir(make(tmp_path / "d")))
-    assert (found.utterances, found.speakers, found.sessions) == (3, 2, 3)
-    assert found.hours == pytest.approx(6.5 / 3600)
-    assert found.seconds == pytest.approx((1.5, 6.5 / 3, 3.0))
-    assert found.per_speaker == (1, 1.5, 2)
-    assert found.genders == {"f": 1, "m": 1}
-
-
-def test_stats_reads_unknown_durations(tmp_path: Path) -> None:
+def test_durations_are_read_where_unknown(tmp_path: Path) -> None:
     audio.write(tmp_path / "1.wav", np.sin(np.arange(24000, dtype=np.float32)), 16000)
     data = from_columns(["u"], [str(tmp_path / "1.wav")], ["s"])
-    assert stats(data).seconds == (1.5, 1.5, 1.5)
+    assert durations(data).tolist() == [1.5]
     with pytest.raises(InputError, match=r"2\.wav: cannot be opened"):
-        stats(from_columns(["u"], [str(tmp_path / "2.wav")], ["s"]))
+        durations(from_columns(["u"], [str(tmp_path / "2.wav")], ["s"]))
     # a segment that is open at its end lasts until the recording's
     one = {"recordings": ["r", "r"], "starts": [0.25, 0.5], "ends": [1.0, None]}
     assert durations(from_columns(["a", "b"], [str(tmp_path / "1.wav")] * 2, ["s", "s"], **one)).tolist() == [0.75, 1.0]

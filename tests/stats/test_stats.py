@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 from spkver import audio
 from spkver.datadir import from_columns, write_datadir
 from spkver.errors import InputError
-from spkver.packs import PackWriter, pack_audio
+from spkver.features import FrontEndConfig
+from spkver.packs import PackWriter, make_features, pack_audio
+from spkver.source import Read, Source, open_source
 from spkver.stats import measure, suspects
+from spkver.stats.counts import count
 from spkver.stats.report import examine
-from spkver.stats.source import Source, open_source
 
 RATE = 16000
 
@@ -90,20 +93,36 @@ def test_pitch() -> None:
     assert suspects.pitch(voice(100)[:100], RATE) is None
 
 
-def waveforms(speakers: list[str], genders: list[str | None], pitches: list[float]) -> Source:
-    ids = [f"u{number}" for number in range(len(speakers))]
-    return Source("x", ids, speakers, lambda row: (voice(pitches[row], seed=row), RATE), {"genders": genders})
+class Voices(Source):
+    """Synthetic voices of these pitches in Hz."""
+
+    def __init__(self, speakers: list[str], pitches: list[float], **tags: list[str | None]) -> None:
+        super().__init__("x", [f"u{number}" for number in range(len(speakers))], speakers, tags)
+        self._pitches = pitches
+
+    def seconds(self) -> np.ndarray:
+        return np.full(len(self), 2.0)
+
+    def read(self, row: int, seconds: float | None = None) -> tuple[np.ndarray, int]:
+        return voice(self._pitches[row], seed=row), RATE
+
+    def open(self, row: int) -> tuple[int, Read]:
+        raise NotImplementedError
+
+    def table(self) -> pa.Table:
+        raise NotImplementedError
 
 
 def test_voices_that_do_not_fit_their_tag() -> None:
-    source = waveforms(["a", "b", "b", "c", "d"], ["m", "f", "f", "female", None], [230, 100, 110, 220, 90])
+    genders = ["m", "f", "f", "female", None]
+    source = Voices(["a", "b", "b", "c", "d"], [230, 100, 110, 220, 90], gender=genders)
     found = suspects.odd_voices(source)
     assert [(one.speaker, one.gender) for one in found] == [("a", "m"), ("b", "f")]
     assert found[1].pitch == pytest.approx(105, abs=6)
-    source.tags["ages"] = ["12", "40", "40", "40", "40"]
+    source.tags["age"] = ["12", "40", "40", "40", "40"]
     assert [one.speaker for one in suspects.odd_voices(source)] == ["b"]
     with pytest.raises(InputError, match="no spk2gender"):
-        suspects.odd_voices(Source("x", ["u"], ["s"], source.read))
+        suspects.odd_voices(Voices(["s"], [100]))
 
 
 def test_strangers() -> None:
@@ -137,7 +156,7 @@ class Ear:
 
 def test_strangers_of_a_corpus() -> None:
     pitches = [100.0, 102, 98, 150, 153, 147, 101]
-    source = waveforms(["a", "a", "a", "b", "b", "b", "b"], [None] * 7, pitches)
+    source = Voices(["a", "a", "a", "b", "b", "b", "b"], pitches)
     found = suspects.strangers(source, Ear())  # type: ignore[arg-type]
     assert [(one.row, one.nearest) for one in found] == [(6, "a")]
     assert suspects.strangers(source, Ear(), per_speaker=1) == []  # type: ignore[arg-type]
@@ -178,5 +197,34 @@ def test_a_page_of_a_corpus_and_of_its_pack(tmp_path: Path) -> None:
 def test_features_have_no_levels(tmp_path: Path) -> None:
     with PackWriter(tmp_path / "f", kind="features", sample_rate=RATE, front_end={"bins": 4, "frame_shift_ms": 10}):
         pass
-    with pytest.raises(InputError, match="a feature pack; use the audio pack"):
-        open_source(tmp_path / "f")
+    with pytest.raises(InputError, match="a feature pack; give the audio pack"):
+        examine(open_source(tmp_path / "f"))
+
+
+def test_counts_of_a_corpus_and_of_its_packs(tmp_path: Path) -> None:
+    for number in range(3):
+        audio.write(tmp_path / f"{number}.wav", noise(0.5 + number), RATE)
+    data = from_columns(
+        ["0", "1", "2"],
+        [str(tmp_path / f"{number}.wav") for number in range(3)],
+        ["a", "a", "b"],
+        genders=["m", "m", "f"],
+        sessions=["x", "y", "x"],
+    )
+    write_datadir(tmp_path / "data", data)
+    pack_audio(data, tmp_path / "pack")
+    make_features(tmp_path / "pack", tmp_path / "features", FrontEndConfig())
+    for place in ("data", "pack", "features"):
+        found = count(open_source(tmp_path / place))
+        assert (found.utterances, found.speakers, found.sessions) == (3, 2, 3)
+        assert found.seconds == pytest.approx((0.5, 1.5, 2.5), abs=0.01)
+        assert found.hours == pytest.approx(4.5 / 3600, rel=0.01)
+        assert found.per_speaker == (1, 1.5, 2)
+        assert found.genders == ({"f": 1, "m": 1} if place == "data" else {})
+
+
+def test_an_empty_pack_has_no_counts(tmp_path: Path) -> None:
+    with PackWriter(tmp_path / "p", kind="audio", sample_rate=RATE):
+        pass
+    with pytest.raises(InputError, match="p: no utterances"):
+        count(open_source(tmp_path / "p"))

@@ -15,9 +15,10 @@ from spkver import metrics
 from spkver.embeddings import Embeddings
 from spkver.encoder import Encoder
 from spkver.errors import InputError, RunError
-from spkver.extraction import embed_pack
+from spkver.extraction import embed
 from spkver.packs.reader import Pack
 from spkver.scoring import cosine
+from spkver.source import PackSource
 from spkver.training.parallel.distributed import ALONE, World
 from spkver.trials import Trials, make_trials, read_trials
 
@@ -48,7 +49,7 @@ class DevSet:
         mine = np.argsort(self.pack.lengths, kind="stable")[world.rank :: world.size]  # as much speech for each
         with world.together(), evaluating(encoder):
             try:
-                vectors, _ = embed_pack(encoder, self.pack.subset(mine))
+                vectors, _ = embed(encoder, PackSource(self.pack.subset(mine)), jobs=1)
             except InputError as error:
                 raise RunError(f"{self.pack.path}: {error}; the run has diverged: lower the learning rate") from error
         embedded = {int(mine[row]): vector for row, vector in vectors.items()}
