@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from spkver.cli import outputs
-from spkver.cli.packing import jobs_option, show_summary
+from spkver.cli.packing import jobs_option, show_summary, speed_option
 
 
 @click.command()
@@ -15,9 +15,7 @@ from spkver.cli.packing import jobs_option, show_summary
 @click.argument("out", type=outputs.DIRECTORY)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @jobs_option
-@click.option(
-    "--speed", "speeds", type=float, multiple=True, help="Add copies at this speed as new speakers (repeatable)."
-)
+@speed_option
 def command(pack: Path, out: Path, settings: tuple[str, ...], jobs: int, speeds: tuple[float, ...]) -> None:
     """Compute filterbank features of the audio pack PACK and write them to OUT, after CMN, in float16.
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from spkver.cli import outputs
-from spkver.cli.packing import jobs_option, show_summary
+from spkver.cli.packing import jobs_option, show_summary, speed_option
 from spkver.errors import InputError
 
 
@@ -42,13 +42,27 @@ from spkver.errors import InputError
     show_default=True,
     help="flac: two thirds of the size, slower crops.",
 )
+@speed_option
+@click.option(
+    "--combine",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Join shorter utterances of a speaker and session to rows of about this length.",
+)
 @click.option(
     "--simulate", type=click.Path(path_type=Path), help="Augment every recording as in this YAML file (see above)."
 )
 @click.option("--seed", type=click.IntRange(0), help="Seed of --simulate; overrides the file's.")
 @click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp.")
 def command(
-    data: Path, out: Path, jobs: int, simulate: Path | None, seed: int | None, allow_pipes: bool, **options: Any
+    data: Path,
+    out: Path,
+    jobs: int,
+    simulate: Path | None,
+    seed: int | None,
+    allow_pipes: bool,
+    speeds: tuple[float, ...],
+    **options: Any,
 ) -> None:
     """Pack the recordings of the data directory DATA as 16-bit PCM in OUT.
 
@@ -70,6 +84,7 @@ def command(
     \b
     Example: spkver pack data/train packs/train --jobs 4
              spkver pack data/train packs/sim --simulate sim.yaml
+             spkver pack data/words packs/words --combine 6 --speed 0.9 --speed 1.1
     """
     from spkver.datadir import read_datadir
     from spkver.packs import pack_audio
@@ -83,4 +98,4 @@ def command(
         given["simulation"] = load(SimulationConfig, simulate, [] if seed is None else [f"seed={seed}"])
     elif seed is not None:
         raise InputError("--seed needs --simulate")
-    show_summary(pack_audio(found, out, jobs=jobs, allow_pipes=allow_pipes, say=click.echo, **given))
+    show_summary(pack_audio(found, out, jobs=jobs, speeds=speeds, allow_pipes=allow_pipes, say=click.echo, **given))

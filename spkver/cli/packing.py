@@ -20,6 +20,10 @@ jobs_option = click.option(
     "--jobs", type=click.IntRange(min=1), default=_all_cpus, show_default="all cores", help="Number of processes."
 )
 
+speed_option = click.option(
+    "--speed", "speeds", type=float, multiple=True, help="Add copies at this speed as new speakers (repeatable)."
+)
+
 
 def show_summary(summary: Summary) -> None:
     """Print one line about the pack."""

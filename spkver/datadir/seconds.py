@@ -54,18 +54,26 @@ def _seconds(path: str) -> float | None:
 
 
 def durations(data: DataDir) -> np.ndarray:
-    """Seconds of every utterance: from utt2dur, else from the segment, else from the recording's header."""
+    """Seconds of every utterance: from utt2dur, else from the segment, else from the recording's header.
+
+    Raises InputError for a recording that cannot be opened.
+    """
+    seconds = known_durations(data)
+    if (unknown := np.flatnonzero(np.isnan(seconds))).size:
+        path = data.table["path"][int(unknown[0])].as_py()
+        raise InputError(f"{path}: cannot be opened, so its duration is unknown")
+    return seconds
+
+
+def known_durations(data: DataDir) -> np.ndarray:
+    """As `durations`, with NaN for recordings that cannot be opened."""
     known = data.table["seconds"] if "seconds" in data.table.column_names else pa.nulls(len(data), pa.float64())
     if "start" in data.table.column_names:
         known = pc.coalesce(known, pc.subtract(data.table["end"], data.table["start"]))
     seconds = np.array(known, dtype=np.float64)
     unknown = np.flatnonzero(np.isnan(seconds))
     if len(unknown):
-        paths = data.table["path"].take(pa.array(unknown)).to_pylist()
-        found = read_seconds(paths)
-        if None in found:
-            raise InputError(f"{paths[found.index(None)]}: cannot be opened, so its duration is unknown")
-        seconds[unknown] = found
+        seconds[unknown] = np.array(read_seconds(data.table["path"].take(pa.array(unknown)).to_pylist()), np.float64)
         if "start" in data.table.column_names:  # open-ended segments
             seconds[unknown] -= np.array(data.table["start"])[unknown]
     return seconds

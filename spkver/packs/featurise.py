@@ -16,7 +16,7 @@ from spkver.files import StrPath
 from spkver.packs.build import Rejected, Summary, build
 from spkver.packs.layout import Header, fingerprint
 from spkver.packs.reader import Pack
-from spkver.packs.speeds import at_speed
+from spkver.packs.speeds import at_speed, check_speeds
 from spkver.packs.writer import ShardWriter
 
 if TYPE_CHECKING:
@@ -108,11 +108,7 @@ def _check(source: Pack, front_end: FrontEndConfig, speeds: Sequence[float]) -> 
         )
     if front_end.dither:
         raise InputError("dither makes features random; set dither=0, or train from the audio pack")
-    for speed in speeds:
-        if not 0.5 <= speed <= 2.0 or speed == 1.0:
-            raise InputError(f"speed {speed:g}: expected a factor from 0.5 to 2 other than 1, e.g. 0.9")
-    if len(set(speeds)) != len(speeds):
-        raise InputError("a speed is given twice")
+    check_speeds(speeds)
 
 
 @functools.lru_cache(maxsize=1)

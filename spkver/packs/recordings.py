@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,13 @@ import pyarrow.compute as pc
 
 from spkver import audio
 from spkver.datadir import DataDir
+from spkver.datadir.seconds import known_durations
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.packs.build import Rejected, Summary, build
 from spkver.packs.layout import Coding, Header, fingerprint
 from spkver.packs.reader import Pack, open_audio
+from spkver.packs.speeds import at_speed, check_speeds
 from spkver.packs.writer import ShardWriter
 
 if TYPE_CHECKING:
@@ -40,6 +42,14 @@ class _Utterance(NamedTuple):
     seconds: float | None  # from utt2dur; only for the fingerprint, where it reveals a replaced corpus
 
 
+class _Row(NamedTuple):
+    """A row of the pack: one utterance, or several of one speaker and session in a row, at a speed."""
+
+    id: str
+    parts: tuple[_Utterance, ...]
+    speed: float = 1.0
+
+
 @dataclass(frozen=True)
 class _Settings:
     sample_rate: int
@@ -51,29 +61,37 @@ class _Settings:
 
 @dataclass(frozen=True)
 class _AudioTask:
-    utterances: tuple[_Utterance, ...]
+    content: tuple[_Row, ...]
     settings: _Settings
     simulation: SimulationConfig | None
 
     @property
     def rows(self) -> int:
-        return len(self.utterances)
+        return sum(len(row.parts) for row in self.content)
 
     def stamp(self) -> str:
-        paths = dict.fromkeys(utterance.path for utterance in self.utterances)
+        paths = dict.fromkeys(part.path for row in self.content for part in row.parts)
         return fingerprint([_state(path) for path in paths])
 
     def write(self, shard: ShardWriter) -> list[Rejected]:
-        rejected = []
+        rejected: list[Rejected] = []
         simulation = self._simulation()
-        for utterance in self.utterances:
+        for row in self.content:
+            read: list[np.ndarray] = []
+            for part in row.parts:
+                try:
+                    read.append(self._read(part))
+                except InputError as error:
+                    rejected.append(_rejected(part, error))
+            if not read:
+                continue
             try:
-                samples = self._samples(utterance, simulation)
+                samples = self._changed(_joined(read), row, simulation)
             except InputError as error:
-                reason = str(error).removeprefix(f"{utterance.path}: ")
-                rejected.append(Rejected(utterance.id, utterance.path, reason))
+                rejected.extend(_rejected(part, error) for part in row.parts)
             else:
-                shard.add(utterance.id, utterance.speaker, utterance.session, samples)
+                first = row.parts[0]
+                shard.add(at_speed(row.id, row.speed), at_speed(first.speaker, row.speed), first.session, samples)
         return rejected
 
     def _simulation(self) -> Simulation | None:
@@ -87,7 +105,8 @@ class _AudioTask:
         rate = self.settings.sample_rate
         return Simulation(self.simulation, rate, partial(open_audio, sample_rate=rate))
 
-    def _samples(self, utterance: _Utterance, simulation: Simulation | None) -> np.ndarray:
+    def _read(self, utterance: _Utterance) -> np.ndarray:
+        """int16 if it was recorded so, or float32. Raises InputError for an unusable recording."""
         settings, before = self.settings, _state(utterance.path)
         waveform, rate = audio.read(
             utterance.path,
@@ -103,13 +122,44 @@ class _AudioTask:
             raise InputError("changed while it was read; run again when it is complete")
         if reason := audio.unusable(waveform, rate, settings.min_seconds):
             raise InputError(reason)
-        if simulation is None:
+        return waveform
+
+    def _changed(self, waveform: np.ndarray, row: _Row, simulation: Simulation | None) -> np.ndarray:
+        """int16 at the row's speed and after simulation. Raises InputError if nothing usable is left."""
+        if row.speed == 1.0 and simulation is None:
             return audio.to_int16(waveform)
-        plain = audio.from_int16(waveform) if waveform.dtype == np.int16 else waveform
-        changed = audio.to_int16(simulation(plain, utterance.id))
-        if reason := audio.unusable(changed, rate, settings.min_seconds):
-            raise InputError(f"{reason}, after simulation")  # a codec may turn very quiet audio into silence
+        if waveform.dtype == np.int16:
+            waveform = audio.from_int16(waveform)
+        if row.speed != 1.0:
+            waveform = _played(waveform, row.speed)
+        if simulation is not None:
+            waveform = simulation(waveform, at_speed(row.id, row.speed))
+        changed = audio.to_int16(waveform)
+        if reason := audio.unusable(changed, self.settings.sample_rate, self.settings.min_seconds):
+            # a codec may turn very quiet audio into silence
+            raise InputError(f"{reason}, after {'the change of speed' if simulation is None else 'simulation'}")
         return changed
+
+
+def _joined(waveforms: list[np.ndarray]) -> np.ndarray:
+    """One after the other; int16 if all are."""
+    if len({waveform.dtype for waveform in waveforms}) > 1:
+        waveforms = [audio.from_int16(one) if one.dtype == np.int16 else one for one in waveforms]
+    return np.concatenate(waveforms)
+
+
+def _played(waveform: np.ndarray, speed: float) -> np.ndarray:
+    """float32 (time,) at `speed` times its speed."""
+    import torch
+
+    from spkver.augment.speed import change_speed
+
+    torch.set_num_threads(1)  # the processes share the cores
+    return change_speed(torch.from_numpy(waveform)[None], speed)[0].numpy()
+
+
+def _rejected(utterance: _Utterance, error: InputError) -> Rejected:
+    return Rejected(utterance.id, utterance.path, str(error).removeprefix(f"{utterance.path}: "))
 
 
 def _state(path: str) -> tuple[int, int] | None:
@@ -134,6 +184,8 @@ def pack_audio(
     allow_pipes: bool = False,
     rows_per_shard: int | None = None,
     coding: Coding = "pcm",
+    speeds: Sequence[float] = (),
+    combine: float | None = None,
     simulation: SimulationConfig | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Summary:
@@ -147,23 +199,61 @@ def pack_audio(
     channel: 0-based channel of multi-channel files for which the data directory names none
     rows_per_shard: None: by the number of utterances
     coding: flac needs about two thirds of the disk space of pcm, but crops must be decoded
-    simulation: augmentation applied to every recording; it is recorded in pack.json
+    speeds: factors of additional speed-perturbed copies; each copy is a new speaker, as in `make_features`
+    combine: join shorter utterances of one speaker and session, in random order, to rows of about this many seconds, as
+        Kaldi's combine_short_segments.sh does. The id of a joined row is that of its first utterance with the prefix
+        `comb6-` for 6 s. An unusable utterance is rejected alone
+    simulation: augmentation applied to every row, after joining and speeds; it is recorded in pack.json
     say: receives the estimated size (that of pcm) before the work starts, and a warning about low sample rates
     Raises InputError if the disk is too full; RunError if more than `max_rejected` are rejected.
     """
     if say and (odd := audio.rate_warning(audio.sample_rates(data.paths), sample_rate)):
         say(f"warning: {odd}")
     settings = _Settings(sample_rate, min_seconds, max_seconds, channel, allow_pipes)
+    check_speeds(speeds)
     utterances = _utterances(data)
-    size = rows_per_shard or _rows_per_shard(len(utterances))
-    parts = [tuple(utterances[at : at + size]) for at in range(0, len(utterances), size)]
-    tasks = [_AudioTask(part, settings, simulation) for part in parts]
+    rows = [_Row(utterance.id, (utterance,)) for utterance in utterances]
+    if combine is not None:
+        rows = _combined(rows, known_durations(data), combine)
+    rows = [row._replace(speed=speed) for speed in (1.0, *speeds) for row in rows]
+    size = rows_per_shard or _rows_per_shard(len(rows))
+    tasks = [_AudioTask(tuple(rows[at : at + size]), settings, simulation) for at in range(0, len(rows), size)]
     done = None if simulation is None else _description(simulation, sample_rate)
     header = Header("audio", sample_rate, coding=coding, simulation=done)
-    special = [*(["flac"] if coding == "flac" else []), *([] if done is None else [done])]
+    special: list[Any] = ["flac"] if coding == "flac" else []
+    special += [] if done is None else [done]
+    special += [f"combine {combine:g}"] if combine is not None else []
+    special += [f"speed {speed:g}" for speed in speeds]
     mark = fingerprint("audio", asdict(settings), *special, size, *utterances)
-    expected = None if (total := expected_seconds(data)) is None else round(total * sample_rate * 2)
+    expected = (
+        None
+        if (total := expected_seconds(data)) is None
+        else round(total * sum(1 / speed for speed in (1.0, *speeds)) * sample_rate * 2)
+    )
     return build(out, header, tasks, mark, jobs=jobs, max_rejected=max_rejected, size=expected, say=say)
+
+
+def _combined(rows: list[_Row], seconds: np.ndarray, least: float) -> list[_Row]:
+    """Join utterances shorter than `least` seconds, within speaker and session, to rows of at least about that length.
+
+    The order within a speaker is random and always the same. The remainder goes to the last row. Utterances of unknown
+    length (NaN) are not joined.
+    """
+    if not least > 0:
+        raise InputError(f"combine {least:g}: expected a number of seconds above 0")
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number in np.flatnonzero(seconds < least).tolist():
+        groups.setdefault((rows[number].parts[0].speaker, rows[number].parts[0].session), []).append(number)
+    whole = [row for row, length in zip(rows, seconds) if not length < least]
+    for (speaker, session), members in groups.items():
+        members = np.random.default_rng(list(f"{speaker} {session}".encode())).permutation(members).tolist()
+        before = np.cumsum(seconds[members]) - seconds[members]
+        number = np.minimum(before // least, max(1, seconds[members].sum() // least) - 1)
+        for place in np.unique(number):
+            parts = [rows[member].parts[0] for member, at in zip(members, number) if at == place]
+            name = f"comb{least:g}-{parts[0].id}" if len(parts) > 1 else parts[0].id
+            whole.append(_Row(name, tuple(parts)))
+    return sorted(whole, key=lambda row: row.id.encode())
 
 
 def _description(simulation: SimulationConfig, sample_rate: int) -> dict[str, Any]:

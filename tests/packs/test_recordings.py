@@ -371,3 +371,72 @@ def test_what_a_codec_has_nothing_for(tmp_path: Path) -> None:
     assert Pack.open(tmp_path / "p").ids == ["a"]
     rejected = json.loads((tmp_path / "p" / "rejected.jsonl").read_text())
     assert (rejected["id"], rejected["reason"]) == ("b", "silent, after simulation")
+
+
+def word_list(tmp_path: Path, seconds: dict[str, float]) -> DataDir:
+    """Utterances ("speaker-word"); the samples of number n are 100 n and -100 n."""
+    for number, (name, length) in enumerate(seconds.items(), start=1):
+        samples = np.resize(np.array([100, -100], np.int16) * number, round(length * 16000))
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16000)
+    paths = [str(tmp_path / f"{name}.wav") for name in seconds]
+    return from_columns(list(seconds), paths, [name.split("-")[0] for name in seconds])
+
+
+def test_short_utterances_are_joined_within_the_speaker(tmp_path: Path) -> None:
+    words = {f"{who}-{word}": 1.0 for who in "ab" for word in range(5)} | {"a-long": 2.5, "c-0": 0.5}
+    data = word_list(tmp_path, words)
+    summary = pack_audio(data, tmp_path / "p", combine=2)
+    pack = Pack.open(tmp_path / "p")
+    assert summary.rows == len(pack) == 6
+    seconds = {name: float(length) for name, length in zip(pack.ids, pack.seconds)}
+    assert sorted(pack.speakers) == ["a", "a", "a", "b", "b", "c"]
+    assert seconds["a-long"] == 2.5 and seconds["c-0"] == 0.5  # nothing to join with
+    assert sorted(seconds[name] for name in pack.ids if name.startswith("comb2-")) == [2, 2, 3, 3]
+    values = [int(value) for row in range(len(pack)) for value in np.unique(np.abs(pack[row]))]
+    assert sorted(values) == [100 * number for number in range(1, 13)]  # each utterance in exactly one row
+
+
+def test_utterances_of_two_sessions_are_not_joined(tmp_path: Path) -> None:
+    data = word_list(tmp_path, {f"a-{number}": 1.0 for number in range(4)})
+    table = data.table.append_column("session", pa.array(["x", "x", "y", "y"]))
+    pack_audio(DataDir(table), tmp_path / "p", combine=3)
+    pack = Pack.open(tmp_path / "p")
+    assert sorted(zip(pack.sessions, pack.seconds)) == [("x", 2.0), ("y", 2.0)]
+
+
+def test_unusable_utterance_is_left_out_of_the_joined_row(tmp_path: Path) -> None:
+    data = word_list(tmp_path, {f"a-{number}": 1.0 for number in range(3)})
+    (tmp_path / "a-1.wav").write_bytes(b"RIFF")
+    summary = pack_audio(data, tmp_path / "header", combine=3, max_rejected=0.5)
+    assert (summary.rows, summary.seconds, summary.rejected) == (1, 2.0, 1)
+    table = data.table.append_column("seconds", pa.array([1.0, 1.0, 1.0]))  # which spares the look at the header
+    summary = pack_audio(DataDir(table), tmp_path / "p", combine=3, max_rejected=0.5)
+    rejected = [json.loads(line)["id"] for line in (tmp_path / "p/rejected.jsonl").read_text().splitlines()]
+    assert (summary.rows, summary.seconds, rejected) == (1, 2.0, ["a-1"])
+
+
+def test_speeds_add_copies_with_new_speakers(tmp_path: Path, corpus: Corpus) -> None:
+    data = corpus(3)
+    pack_audio(data, tmp_path / "plain")
+    summary = pack_audio(data, tmp_path / "p", speeds=(0.5, 1.25))
+    plain, pack = Pack.open(tmp_path / "plain"), Pack.open(tmp_path / "p")
+    assert summary.rows == 9 and summary.speakers == 3 * len(set(data.speakers))
+    for row, name in enumerate(plain.ids):
+        at = {
+            speed: pack.ids.index(f"{prefix}{name}") for speed, prefix in ((1, ""), (0.5, "sp0.5-"), (1.25, "sp1.25-"))
+        }
+        np.testing.assert_array_equal(pack[at[1]], plain[row])
+        assert pack.speakers[at[0.5]] == f"sp0.5-{plain.speakers[row]}"
+        for speed, copy in at.items():
+            assert pack.lengths[copy] == -(-plain.lengths[row] // speed)
+    with pytest.raises(InputError, match="given twice"):
+        pack_audio(data, tmp_path / "q", speeds=(0.9, 0.9))
+
+
+def test_a_joined_pack_depends_on_neither_processes_nor_shards(tmp_path: Path) -> None:
+    data = word_list(tmp_path, {f"{who}-{word}": 0.5 + word / 10 for who in "abc" for word in range(7)})
+    for name, keys in (("one", {"jobs": 1}), ("two", {"jobs": 2}), ("small", {"rows_per_shard": 2})):
+        pack_audio(data, tmp_path / name, combine=1.5, speeds=(0.9,), **keys)  # type: ignore[arg-type]
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    one, small = Pack.open(tmp_path / "one"), Pack.open(tmp_path / "small")
+    assert one.ids == small.ids and all((one[row] == small[row]).all() for row in range(len(one)))
