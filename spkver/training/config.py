@@ -30,7 +30,7 @@ class StartConfig(Config):
 
 
 class DistilConfig(Config):
-    """Learn from a larger model as well: the network's embeddings are drawn to the teacher's, by cosine.
+    """Learn from a larger model as well: the network's embeddings should resemble the teacher's.
 
     The teacher embeds every crop while the network trains (`model`), or it has embedded the whole recordings before
     (`embeddings`), which costs nothing in training.
@@ -41,7 +41,13 @@ class DistilConfig(Config):
         (), description="the teacher's embeddings of all recordings, `spkver extract packs/train teacher.parquet`"
     )
     weight: float = Field(1.0, ge=0, description="of 1 - cosine beside the loss; 0 only measures the cosine")
+    relations: float = Field(
+        0.0, ge=0, description="weight of the mean squared difference of the batch's pairwise cosines"
+    )
     clean: bool = Field(False, description="the teacher hears the crop as it was before augmentation")
+    centre: bool = False
+    """subtract from the length-normalised `embeddings` the mean of their file. With one file for each corpus, the
+    student does not learn what a whole corpus shares (language, microphones)"""
 
     @model_validator(mode="after")
     def _one_teacher(self) -> DistilConfig:
@@ -49,6 +55,8 @@ class DistilConfig(Config):
             raise ValueError("give the teacher's model, or its embeddings")
         if self.clean and self.model is None:
             raise ValueError("clean is for a teacher's model; embeddings are of whole recordings as they are")
+        if self.centre and not self.embeddings:
+            raise ValueError("centre is for embeddings; a teacher's model has no corpus to take the mean of")
         return self
 
     @property

@@ -1,7 +1,8 @@
 """Distillation: a large model's embeddings, of each crop or of the whole recording, as targets of a small one's.
 
 Embeddings are compared by cosine, as in the embedding-level distillation of Wang, Yang, Wang, Qian & Yu, "Knowledge
-distillation for small foot-print deep speaker embedding", ICASSP 2019.
+distillation for small foot-print deep speaker embedding", ICASSP 2019. The pairwise cosines of a batch are compared as
+in Tung & Mori, "Similarity-preserving knowledge distillation", ICCV 2019.
 """
 
 from __future__ import annotations
@@ -89,13 +90,16 @@ class Targets:
     """A teacher's embeddings of whole recordings, made beforehand: long and clean, whatever crop the student hears.
 
     A copy of a recording through another channel has the recording's id, and so its embedding.
-    Raises InputError for recordings without an embedding, files of different models, and speeds, at which a recording
-    is another voice.
+    Raises InputError for recordings without an embedding, files of different models, and speeds drawn in training, at
+    which a recording is another voice.
     """
 
     def __init__(self, config: DistilConfig, sampler: Sampler) -> None:
         if sampler.speeds != (1.0,):
-            raise InputError("distil.embeddings are of recordings at their own speed; leave augment.speeds out")
+            raise InputError(
+                "distil.embeddings are of recordings at one speed; instead of augment.speeds pack the copies with "
+                "'spkver pack --speed' and embed them too"
+            )
         files = [read_embeddings(path) for path in config.embeddings]
         if len({(file.model, file.vectors.shape[1]) for file in files}) > 1:
             raise InputError(f"distil.embeddings: {config.teacher} are of different models")
@@ -104,7 +108,7 @@ class Targets:
             raise InputError(
                 f"distil.embeddings: {len(lacking)} recordings of data.train have none, the first is '{lacking[0]}'"
             )
-        vectors = np.concatenate([file.vectors for file in files])
+        vectors = np.concatenate([_centred(file.vectors) if config.centre else file.vectors for file in files])
         self.config = config
         self._of_row = torch.from_numpy(vectors[[row[name] for name in sampler.pack.ids]])
         self.dim = vectors.shape[1]
@@ -126,20 +130,36 @@ class Targets:
         return self.config.teacher
 
 
-class Distillation(nn.Module):
-    """weight · (1 - cosine(student, teacher)), the mean over the batch.
+def _centred(vectors: np.ndarray) -> np.ndarray:
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return (unit - unit.mean(axis=0, dtype=np.float64)).astype(np.float32)
 
-    Where the sizes differ a linear map, which is learnt with the student and left behind with the run, takes the
-    student's embeddings (batch, dim) to the size of the teacher's.
+
+class Distillation(nn.Module):
+    """weight · (1 - cosine(student, teacher)), the mean over the batch, and relations · the mean squared difference of
+    the cosines of all pairs in the batch.
+
+    If the sizes differ, a linear map takes the student's embeddings (batch, dim) to the size of the teacher's for the
+    first term. It is trained with the student and not part of the model.
     """
 
-    def __init__(self, weight: float, dim: int, teacher_dim: int) -> None:
+    def __init__(self, config: DistilConfig, dim: int, teacher_dim: int) -> None:
         super().__init__()
-        self.weight = weight
+        self.config = config
         with torch.random.fork_rng(devices=[]):  # so that all else is drawn as without it
             self.map = nn.Identity() if dim == teacher_dim else nn.Linear(dim, teacher_dim, bias=False)
 
     def forward(self, embeddings: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, a scalar with gradient, and the mean cosine without."""
-        cosine = functional.cosine_similarity(self.map(embeddings.float()), targets, dim=1).mean()
-        return self.weight * (1 - cosine), cosine.detach()
+        embeddings = embeddings.float()
+        cosine = functional.cosine_similarity(self.map(embeddings), targets, dim=1).mean()
+        loss = self.config.weight * (1 - cosine)
+        if self.config.relations:
+            loss = loss + self.config.relations * (_relations(embeddings) - _relations(targets)).square().mean()
+        return loss, cosine.detach()
+
+
+def _relations(embeddings: Tensor) -> Tensor:
+    """The cosines of all pairs, (batch, batch)."""
+    unit = functional.normalize(embeddings, dim=1)
+    return unit @ unit.T

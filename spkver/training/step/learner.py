@@ -110,7 +110,7 @@ class Learner:
         distil = None
         if teacher is not None:
             teacher.to(self.device)
-            distil = Distillation(teacher.config.weight, encoder.dim, teacher.dim).to(self.device)
+            distil = Distillation(teacher.config, encoder.dim, teacher.dim).to(self.device)
         self.modules = Objective(self.encoder.network, self.loss, distil, forward, bf16=self.bf16)
         self._still = freeze(self.modules, config.freeze)
         self.parameters = dict(self.modules.named_parameters())

@@ -8,16 +8,17 @@ import json
 import numpy as np
 import pytest
 import torch
-from scipy.spatial.distance import cosine
+from scipy.spatial.distance import cdist, cosine
 from torch import nn
 
 from spkver.config import validate
-from spkver.embeddings import read_embeddings, write_embeddings
+from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.extraction import extract
 from spkver.packs import Pack
 from spkver.recipe import Recipe, build, train
+from spkver.training.config import DistilConfig
 from spkver.training.state import checkpoint
 from spkver.training.step.distil import Distillation
 
@@ -68,7 +69,7 @@ def state(out):
 
 @pytest.mark.parametrize(("dim", "teacher_dim"), [(8, 8), (8, 12)])
 def test_the_loss_is_scipys_distance(dim, teacher_dim):
-    distil = Distillation(0.7, dim, teacher_dim)
+    distil = Distillation(DistilConfig(model="m", weight=0.7), dim, teacher_dim)
     own, targets = torch.randn(5, dim, dtype=torch.float32), torch.randn(5, teacher_dim)
     loss, mean = distil(own, targets)
     mapped = own if dim == teacher_dim else own @ distil.map.weight.detach().T
@@ -225,6 +226,40 @@ def test_embeddings_made_beforehand(recipe, packs, embedded, out):
     assert torch.equal(targets, torch.from_numpy(expected)) and len(set(ids)) > 1
 
 
+def test_the_mean_of_each_file_is_subtracted(recipe, packs, embedded, out, tmp_path):
+    known = read_embeddings(embedded)
+    half = len(known.ids) // 2
+    files = {}
+    for name, part in (("a", slice(0, half)), ("b", slice(half, None))):
+        files[name] = tmp_path / f"{name}.parquet"
+        write_embeddings(files[name], Embeddings(known.ids[part], known.vectors[part], model=known.model))
+    distil = {"embeddings": [str(path) for path in files.values()], "centre": "yes"}
+    learner = build(recipe(distil=distil), out, **QUIET).learner
+    unit = known.vectors / np.linalg.norm(known.vectors, axis=1, keepdims=True)
+    centred = np.concatenate([unit[:half] - unit[:half].mean(0), unit[half:] - unit[half:].mean(0)])
+    batch = learner.inputs.batch(0)
+    ids = [learner.sampler.pack.ids[row] for row in batch.rows]
+    expected = np.stack([centred[known.ids.index(name)] for name in ids])
+    np.testing.assert_allclose(learner._heard(batch)[1].numpy(), expected, atol=1e-6)
+
+
+def pair_cosines(vectors: torch.Tensor) -> np.ndarray:
+    return 1 - cdist(vectors.numpy(), vectors.numpy(), "cosine")
+
+
+def test_pairwise_cosines_of_the_batch():
+    """The second term is zero for a rotated teacher, whose cosines with the student are not 1, and grows otherwise."""
+    torch.manual_seed(0)
+    targets = torch.randn(7, 5)
+    rotation = torch.linalg.qr(torch.randn(5, 5))[0]
+    terms = Distillation(DistilConfig(model="m", weight=0, relations=3), 5, 5)
+    assert terms(2 * targets @ rotation, targets)[0].item() == pytest.approx(0, abs=1e-10)
+    student = torch.randn(7, 4)
+    loss, _ = Distillation(DistilConfig(model="m", weight=0, relations=3), 4, 5)(student, targets)
+    expected = 3 * np.square(pair_cosines(student) - pair_cosines(targets)).mean()
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_student_of_embeddings_comes_nearer(recipe, embedded, tmp_path):
     settings = {"steps": 40, "log_every": 8, "optimizer": {"name": "adamw", "lr": 0.01}, "lr_schedule": "constant"}
     train(recipe(distil={"embeddings": str(embedded), "weight": 100}, train=settings), tmp_path / "a", **QUIET)
@@ -252,7 +287,7 @@ def test_embeddings_that_do_not_fit(recipe, embedded, out, tmp_path):
     for files, keys, said in (
         ([fewer], {}, f"1 recordings of data.train have none, the first is '{known.ids[0]}'"),
         ([embedded, other], {}, "are of different models"),
-        ([embedded], {"augment": {"speeds": [1.0, 0.9]}}, "at their own speed; leave augment.speeds out"),
+        ([embedded], {"augment": {"speeds": [1.0, 0.9]}}, "at one speed; instead of augment.speeds pack the copies"),
         (["nowhere"], {}, "nowhere"),
     ):
         with pytest.raises(InputError, match=said):
@@ -261,6 +296,7 @@ def test_embeddings_that_do_not_fit(recipe, embedded, out, tmp_path):
         ({}, "give the teacher's model, or its embeddings"),
         ({"model": "m", "embeddings": "e"}, "give the teacher's model, or its embeddings"),
         ({"embeddings": "e", "clean": "yes"}, "clean is for a teacher's model"),
+        ({"model": "m", "centre": "yes"}, "centre is for embeddings"),
     ):
         with pytest.raises(InputError, match=said):
             validate(Recipe, {"data": {"train": "pack"}, "distil": distil})
