@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ _PART = 1 << 12  # rows decoded at a time
 _GROUP = 1 << 16  # minimum rows per row group when writing in parts
 DTYPES = ("float32", "float16", "int8")
 _INT8_MAX = 127
+_CACHED = 1 << 18  # values scaled at a time: they stay in the CPU's cache
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,29 @@ class Embeddings:
     def dim(self) -> int:
         """The number of values in an embedding."""
         return int(self.vectors.shape[1])
+
+
+def unit(vectors: np.ndarray, ids: Sequence[str] | pa.Array, what: str, mean: np.ndarray | None = None) -> np.ndarray:
+    """Vectors (rows, dim) scaled to length 1, float32.
+
+    ids: the name of each row; what: what a row is, for messages; mean: (dim,) subtracted before
+    Raises InputError naming the first row of length zero.
+    """
+    units = np.empty(vectors.shape, np.float32)
+    step = max(1, _CACHED // vectors.shape[1])
+    for start in range(0, len(vectors), step):
+        rows = slice(start, start + step)
+        block = units[rows]
+        np.subtract(vectors[rows], 0 if mean is None else mean, out=block, casting="same_kind")
+        # divided by the largest value first, so that no square overflows or vanishes in float32
+        size = np.maximum(block.max(axis=1, keepdims=True), -block.min(axis=1, keepdims=True))
+        if not size.all():
+            raise InputError(
+                f"the {what} of '{ids[start + int(np.argmin(size))]}' has length zero: it has no direction"
+            )
+        block /= size
+        block /= np.sqrt(np.einsum("ij,ij->i", block, block))[:, None]
+    return units
 
 
 def pack_vectors(vectors: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -74,7 +74,7 @@ def test_other_files_are_no_stand_ins(tmp_path):
 def test_every_reader_of_binary_files_names_a_git_lfs_pointer(tmp_path, name):
     from spkver import audio
     from spkver.encoder import Encoder
-    from spkver.interop.convert import read
+    from spkver.formats.convert import read
     from spkver.scoring.chain import read_chain
     from spkver.scoring.plda import read_plda
 

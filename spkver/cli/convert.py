@@ -8,8 +8,8 @@ import click
 
 from spkver.cli import outputs
 from spkver.embeddings import DTYPES
-from spkver.interop.convert import convert
-from spkver.interop.means import PER
+from spkver.formats.convert import convert
+from spkver.formats.means import PER
 
 
 @click.command()

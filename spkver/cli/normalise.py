@@ -9,13 +9,13 @@ import click
 
 from spkver.cli import outputs, scoring
 from spkver.files import sha256
+from spkver.formats.means import means
 from spkver.scoring.normalisation import (
     METHODS,
     CohortStatistics,
     cohort_statistics,
     kept_statistics,
     normalise_file,
-    speaker_means,
 )
 from spkver.trials import read_enrolment
 
@@ -58,7 +58,7 @@ def command(
     def statistics(path: Path, models: Path | None, name: str) -> CohortStatistics:
         def make() -> CohortStatistics:
             others = back_end.read(cohort)
-            others = speaker_means(others) if by_speaker else others
+            others = means(others, "speaker") if by_speaker else others
             sides = back_end.sides(back_end.read(path), others, read_enrolment(models) if models else None)
             return cohort_statistics(sides, top)
 

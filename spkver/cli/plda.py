@@ -9,7 +9,7 @@ import click
 from spkver.cli import outputs
 from spkver.cli.scoring import read_chain
 from spkver.errors import InputError
-from spkver.interop.convert import read
+from spkver.formats.convert import read
 from spkver.scoring.plda import coral, fit_plda, interpolated, read_plda, write_plda
 
 _FILE = click.Path(path_type=Path)

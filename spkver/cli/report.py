@@ -105,7 +105,7 @@ def _page(
     **settings: Any,
 ) -> None:
     from spkver.datadir import read_datadir
-    from spkver.interop.convert import read
+    from spkver.formats.convert import read
     from spkver.report.curves import read_curves
     from spkver.report.page import Material, Settings, write_page
     from spkver.scoring.breakdown import read_table

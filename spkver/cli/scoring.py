@@ -10,7 +10,7 @@ import click
 
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError
-from spkver.interop.convert import read
+from spkver.formats.convert import read
 from spkver.scoring import cosine
 from spkver.scoring.sides import Sides
 from spkver.trials import read_enrolment

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from spkver.cli import outputs
-from spkver.interop.convert import read, write
+from spkver.formats.convert import read, write
 from spkver.scoring.chain import STEPS, fit_chain, read_chain, write_chain
 
 _FILE = click.Path(path_type=Path)

@@ -1,1 +1,1 @@
-"""Files and models of other toolkits."""
+"""Models of other toolkits."""

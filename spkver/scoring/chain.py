@@ -25,10 +25,9 @@ import safetensors.numpy
 import yaml
 
 from spkver.config import read_yaml
-from spkver.embeddings import Embeddings
+from spkver.embeddings import Embeddings, unit
 from spkver.errors import InputError, nearest
 from spkver.files import StrPath, atomic_directory, refuse_newer, refuse_stand_in
-from spkver.scoring.cosine import unit
 
 STEPS = ("centre", "whiten", "pca", "lda", "wccn", "length")
 _SIZED = ("pca", "lda")  # with how many directions they keep

@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from spkver.embeddings import Embeddings
+from spkver.embeddings import Embeddings, unit
 from spkver.errors import InputError
 from spkver.scoring.sides import Side, Sides
 from spkver.trials import Trials
-
-_BLOCK = 1 << 18  # values at a time: they stay in the cache
 
 
 def score(
@@ -69,25 +67,6 @@ def check_same_model(one: Embeddings, other: Embeddings) -> None:
         raise InputError(f"embeddings of two models cannot be compared: the models are {names[0]} and {names[1]}")
     if one.dim != other.dim:
         raise InputError(f"embeddings of two sizes cannot be compared: {one.dim} and {other.dim} values")
-
-
-def unit(vectors: np.ndarray, ids: Sequence[str] | pa.Array, what: str, mean: np.ndarray | None = None) -> np.ndarray:
-    """The rows, less a mean, at length 1, float32. Raises InputError naming the first of length zero."""
-    units = np.empty(vectors.shape, np.float32)
-    step = max(1, _BLOCK // vectors.shape[1])
-    for start in range(0, len(vectors), step):
-        rows = slice(start, start + step)
-        block = units[rows]
-        np.subtract(vectors[rows], 0 if mean is None else mean, out=block, casting="same_kind")
-        # divided by the largest value first, so that no square overflows or vanishes in float32
-        size = np.maximum(block.max(axis=1, keepdims=True), -block.min(axis=1, keepdims=True))
-        if not size.all():
-            raise InputError(
-                f"the {what} of '{ids[start + int(np.argmin(size))]}' has length zero: it has no direction"
-            )
-        block /= size
-        block /= np.sqrt(np.einsum("ij,ij->i", block, block))[:, None]
-    return units
 
 
 def _normalised(embeddings: Embeddings, mean: np.ndarray | None, what: str) -> Side:

@@ -19,11 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file
 from spkver.progress import bar
-from spkver.scoring.cosine import unit
 from spkver.scoring.sides import Sides
 from spkver.trials import Scores, codes, score_writer, stream_scores
 
@@ -109,21 +107,6 @@ def normalise_file(
             write(normalise(part, enrol, test, method))
             total += len(part)
     return total
-
-
-def speaker_means(embeddings: Embeddings) -> Embeddings:
-    """A cohort of speakers: the mean of the length-normalised embeddings of each, with the speaker as its id.
-
-    Raises InputError where the speakers are not all known.
-    """
-    if embeddings.speakers is None or "" in embeddings.speakers:
-        raise InputError("a cohort by speaker needs the speaker of every embedding")
-    names, numbers = np.unique(np.array(embeddings.speakers, np.str_), return_inverse=True)
-    order = np.argsort(numbers, kind="stable")
-    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
-    sums = np.add.reduceat(unit(embeddings.vectors, embeddings.ids, "embedding")[order], starts, axis=0)
-    means = sums / np.diff(np.append(starts, len(order)))[:, None]
-    return Embeddings(names.tolist(), means.astype(np.float32), None, embeddings.model, embeddings.front_end)
 
 
 def kept_statistics(

@@ -21,10 +21,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
+from spkver.embeddings import Embeddings, read_embeddings, unit, write_embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath, locked, recover
-from spkver.scoring.cosine import unit
 from spkver.verify.cohort import Cohort, Voices, compare, compare_pairs
 from spkver.verify.decision import Rate
 

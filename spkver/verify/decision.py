@@ -14,10 +14,9 @@ from pydantic import Field
 
 from spkver import modeldir
 from spkver.config import Config, load, save
-from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
+from spkver.embeddings import Embeddings, read_embeddings, unit, write_embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath
-from spkver.scoring.cosine import unit
 from spkver.verify.cohort import Cohort
 
 DECISION = "decision.yaml"

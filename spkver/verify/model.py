@@ -12,12 +12,11 @@ import numpy as np
 from torch import Tensor
 
 from spkver import audio
-from spkver.embeddings import Embeddings
+from spkver.embeddings import Embeddings, unit
 from spkver.encoder import SINGLE, Encoder, Recording
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.modeldir import default_model
-from spkver.scoring.cosine import unit
 from spkver.verify.cohort import Cohort, Voices, compare, cosines
 from spkver.verify.decision import Decision, read_cohort, read_decision
 from spkver.verify.doubts import doubts

@@ -8,7 +8,7 @@ from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.scoring import cosine, normalisation
 from spkver.scoring import sides as module
-from spkver.scoring.normalisation import cohort_statistics, kept_statistics, normalise, normalise_file, speaker_means
+from spkver.scoring.normalisation import cohort_statistics, kept_statistics, normalise, normalise_file
 from spkver.trials import Scores, make_trials, read_scores, write_scores
 
 
@@ -66,16 +66,6 @@ def test_file_to_file(tmp_path, scores):
     found = read_scores(tmp_path / "n")
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-5)  # text has a float32's digits
     assert (found.trials.target == scores.trials.target).all()
-
-
-def test_speakers_as_a_cohort():
-    speakers = [f"p{i % 3}" for i in range(70)]
-    found = speaker_means(made("c", 70, 1, speakers=speakers))
-    unit = COHORT.vectors / np.linalg.norm(COHORT.vectors, axis=1, keepdims=True)
-    assert found.ids == ["p0", "p1", "p2"]
-    np.testing.assert_allclose(found.vectors[1], unit[1::3].mean(axis=0), atol=1e-6)
-    with pytest.raises(InputError, match="the speaker of every embedding"):
-        speaker_means(COHORT)
 
 
 def test_statistics_are_kept(tmp_path):

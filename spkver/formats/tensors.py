@@ -13,7 +13,7 @@ import safetensors.numpy
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file
-from spkver.interop.form import Form, about_model, from_arrays, to_arrays
+from spkver.formats.form import Form, about_model, from_arrays, to_arrays
 
 
 def read(path: StrPath) -> Embeddings:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spkver.errors import InputError
-from spkver.interop.kaldi import read_ark, read_scp, write_ark
+from spkver.formats.kaldi import read_ark, read_scp, write_ark
 
 KEYS = ["s1/a.wav", "é", "z"]
 VECTORS = np.float32([[1, -2.5, 1e-30], [0.1, 3.4e38, 0], [np.pi, -0.0, 7]])

@@ -12,9 +12,9 @@ from hypothesis.extra import numpy as arrays
 
 from spkver.embeddings import DTYPES, Embeddings, pack_vectors, read_embeddings, unpack_vectors, write_parts
 from spkver.errors import InputError
-from spkver.interop import hdf5
-from spkver.interop.convert import FORMS, convert, lowest_cosine, read, write
-from spkver.interop.means import means
+from spkver.formats import hdf5
+from spkver.formats.convert import FORMS, convert, lowest_cosine, read, write
+from spkver.formats.means import means
 
 h5py = pytest.importorskip("h5py")
 faiss = pytest.importorskip("faiss")

@@ -10,7 +10,7 @@ from spkver import lists
 from spkver.embeddings import Embeddings, pack_vectors
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_files
-from spkver.interop.form import NUMPY_ERRORS, Form, from_arrays
+from spkver.formats.form import NUMPY_ERRORS, Form, from_arrays
 
 
 def read(path: StrPath) -> Embeddings:

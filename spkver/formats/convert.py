@@ -26,9 +26,9 @@ import numpy as np
 from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
 from spkver.errors import InputError, nearest
 from spkver.files import StrPath, file_place, refuse_stand_in
-from spkver.interop import hdf5, jsonl, kaldi, neighbours, npy, npz, tensors
-from spkver.interop.form import Form
-from spkver.interop.means import means
+from spkver.formats import hdf5, jsonl, kaldi, neighbours, npy, npz, tensors
+from spkver.formats.form import Form
+from spkver.formats.means import means
 
 FORMS = {
     ".parquet": Form(read_embeddings, write_embeddings),
@@ -59,7 +59,7 @@ def convert(
     """Read embeddings in one format and write them in another.
 
     text: write Kaldi's text form (.ark and .scp only); dtype: float32, float16 or int8
-    per: average to one embedding per `speaker` or `utterance` (from windows): see `spkver.interop.means`
+    per: average to one embedding per `speaker` or `utterance` (from windows): see `spkver.formats.means`
     Raises InputError if the source cannot be read or the target format cannot hold the embeddings.
     """
     form = _form(target)  # before the work

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from spkver.embeddings import Embeddings
+from spkver.embeddings import Embeddings, unit
 from spkver.errors import InputError
-from spkver.scoring.cosine import unit
 
 PER = ("utterance", "speaker")
 

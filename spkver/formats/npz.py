@@ -9,7 +9,7 @@ import numpy as np
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file
-from spkver.interop.form import NUMPY_ERRORS, Form, about_model, from_arrays, to_arrays
+from spkver.formats.form import NUMPY_ERRORS, Form, about_model, from_arrays, to_arrays
 
 
 def read(path: StrPath | IO[bytes]) -> Embeddings:

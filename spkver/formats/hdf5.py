@@ -20,8 +20,8 @@ import numpy as np
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError, load_optional
 from spkver.files import StrPath, atomic_file
-from spkver.interop import npz
-from spkver.interop.form import Form, about_model, from_arrays, to_arrays
+from spkver.formats import npz
+from spkver.formats.form import Form, about_model, from_arrays, to_arrays
 
 _NUMBERS = ("vectors", "scales", "times")
 _MOST_COMPRESSED = 2000  # times; deflate reaches 1000
@@ -29,7 +29,7 @@ _SECONDS, _BYTES_PER_SECOND = 60.0, 1e6  # what reading takes at most
 _CHILD = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from spkver.interop import hdf5
+from spkver.formats import hdf5
 hdf5.main(*sys.argv[2:])
 """
 

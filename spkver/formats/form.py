@@ -1,4 +1,4 @@
-"""The interface of embedding file formats for `spkver.interop.convert`, and shared helpers."""
+"""The interface of embedding file formats for `spkver.formats.convert`, and shared helpers."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from spkver import lists
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_files
-from spkver.interop.form import Form, from_arrays
+from spkver.formats.form import Form, from_arrays
 
 _TYPES: dict[bytes, np.dtype] = {b"FV ": np.dtype("<f4"), b"DV ": np.dtype("<f8")}
 _KEY = re.compile(rb"\s*(\S+)[ \t]")

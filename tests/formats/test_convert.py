@@ -5,8 +5,8 @@ import pytest
 
 from spkver.embeddings import Embeddings, write_embeddings
 from spkver.errors import InputError
-from spkver.interop import convert as conversion
-from spkver.interop.convert import convert, read, write
+from spkver.formats import convert as conversion
+from spkver.formats.convert import convert, read, write
 
 
 @pytest.fixture

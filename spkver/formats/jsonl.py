@@ -16,7 +16,7 @@ import numpy as np
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file, json_object
-from spkver.interop.form import Form, from_arrays, to_arrays
+from spkver.formats.form import Form, from_arrays, to_arrays
 from spkver.text import numbered
 
 HEADER = "spkver"

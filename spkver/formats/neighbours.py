@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from spkver.embeddings import Embeddings
+from spkver.embeddings import Embeddings, unit
 from spkver.errors import InputError, load_optional
 from spkver.files import StrPath, atomic_files
-from spkver.interop import jsonl
-from spkver.interop.form import Form, from_arrays
-from spkver.scoring.cosine import unit
+from spkver.formats import jsonl
+from spkver.formats.form import Form, from_arrays
 
 _BLOCK = 1 << 14  # vectors at a time
 

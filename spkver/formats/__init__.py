@@ -1,0 +1,1 @@
+"""Embeddings in the file formats of other tools."""
