@@ -6,7 +6,6 @@ A file that cannot be read in full raises InputError: a truncated recording is n
 from __future__ import annotations
 
 import functools
-import math
 import os
 import re
 import stat
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+import soxr
 
 from spkver import decoders
 from spkver.containers.extent import refuse_cut, refuse_more
@@ -138,18 +138,13 @@ def _share(found: Counter[int], rates: Sequence[int]) -> str:
 
 
 def resample(waveform: np.ndarray, old: int, new: int) -> np.ndarray:
-    """Change the sample rate from `old` to `new` Hz with a polyphase low-pass (scipy.signal.resample_poly).
+    """Change the sample rate from `old` to `new` Hz with soxr: flat to 0.91 of the band, aliases below -120 dB.
 
-    waveform: float32 (time,). Returns float32 (ceil(time * new / old),).
+    waveform: float32 (time,). Returns float32 (time * new / old,), rounded; half a sample counts as one.
     Raises InputError for an invalid rate.
     """
     old = _whole_rate(old)
-    if old == new:
-        return waveform
-    from scipy.signal import resample_poly
-
-    divisor = math.gcd(old, new)
-    return resample_poly(waveform, new // divisor, old // divisor).astype(np.float32)
+    return waveform if old == new else soxr.resample(waveform, old, new)
 
 
 def _whole_rate(rate: Any) -> int:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import soundfile
+import soxr
 from pydantic import Field
 
 from spkver.augment.draw import Range
@@ -186,24 +187,15 @@ def coded(waveform: np.ndarray, sample_rate: int, at: int, container: str, subty
 
     settings: compression_level and bitrate_mode of soundfile.write. Samples beyond full scale are clipped.
     """
-    there = np.clip(_resample(waveform, sample_rate, at), -LOUDEST, LOUDEST)
+    there = np.clip(soxr.resample(waveform, sample_rate, at), -LOUDEST, LOUDEST)
     stream = io.BytesIO()
     soundfile.write(stream, there, at, format=container, subtype=subtype, **settings)
     stream.seek(0)
     back, _ = soundfile.read(stream, dtype="float32")
     if container == "MP3" and len(back) > len(there):
         back = back[MP3_DELAY:]
-    back = _resample(_fit(back, len(there)), at, sample_rate)
+    back = soxr.resample(_fit(back, len(there)), at, sample_rate)
     return _fit(back, len(waveform))
-
-
-def _resample(waveform: np.ndarray, old: int, new: int) -> np.ndarray:
-    if old == new:
-        return waveform
-    from scipy.signal import resample_poly
-
-    divisor = int(np.gcd(old, new))
-    return resample_poly(waveform, new // divisor, old // divisor).astype(np.float32)
 
 
 def _fit(waveform: np.ndarray, size: int) -> np.ndarray:
