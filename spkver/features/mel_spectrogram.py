@@ -1,5 +1,9 @@
 """Log mel spectrograms by the short-time Fourier transform, as in SpeechBrain, torchaudio and ReDimNet.
 
+The spectrogram and the filters are torchaudio's, the filters of SpeechBrain's models are SpeechBrain's. What stands
+around them is here once for all of them: pre-emphasis, digital silence, and the logarithm. Export needs the filters
+too, under a Fourier transform as a matrix product (see `graph`), so the libraries' whole front ends would not do.
+
 Unlike Kaldi's (`fbank`): frames are centred on multiples of the shift, the window is periodic, pre-emphasis is
 applied to the waveform instead of to each frame, and filters are triangles over Hz.
 """
@@ -13,6 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
+from spkver import compat
 from spkver.features.base import FrontEndModule
 from spkver.features.config import SpectralConfig
 from spkver.features.fbank import normalise
@@ -34,7 +39,7 @@ class MelSpectrogramConfig(SpectralConfig):
     unit_variance: bool = Field(False, description="normalise the waveform to mean 0 and variance 1 first")
     padding: Literal["reflect", "zeros"] = Field("reflect", description="at the ends, half an fft_size")
     filters: Literal["htk", "speechbrain"] = Field(
-        "htk", description="htk: triangles between neighbouring centres; speechbrain: symmetric triangles"
+        "htk", description="htk: torchaudio's, between neighbouring centres; speechbrain: symmetric triangles"
     )
     logarithm: Literal["natural", "decibel", "none"] = Field(
         "natural",
@@ -70,9 +75,8 @@ class MelSpectrogram(FrontEndModule):
         super().__init__()
         self.config = config
         make = torch.hamming_window if config.window == "hamming" else torch.hann_window
-        window = make(config.frame_length, periodic=True, dtype=torch.float64)
-        self.register_buffer("window", window.float(), persistent=False)
-        self.register_buffer("mel", mel_filters(config).float(), persistent=False)
+        self.register_buffer("window", make(config.frame_length, dtype=torch.float32), persistent=False)
+        self.register_buffer("mel", FILTERS[config.filters](config), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, time) float in [-1, 1] to (batch, frames, bins) float32."""
@@ -112,25 +116,42 @@ class MelSpectrogram(FrontEndModule):
     def power(self, waveform: Tensor) -> Tensor:
         """Power spectrum (batch, frames, fft_size / 2 + 1)."""
         config = self.config
-        spectrum = torch.stft(
+        spectrogram: Tensor = compat.torchaudio().functional.spectrogram(
             waveform,
+            0,
+            self.window,
             config.fft_size,
             config.frame_shift,
             config.frame_length,
-            self.window,
+            power=2.0,
+            normalized=False,
             pad_mode=PAD_MODES[config.padding],
-            return_complex=True,
         )
-        return (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2)
+        return spectrogram.transpose(1, 2)
 
 
-def mel_filters(config: MelSpectrogramConfig) -> Tensor:
-    """(fft_size / 2 + 1, bins) float64: triangles over Hz, their corners evenly spaced in 2595 log10(1 + f / 700)."""
-    low, high = (torch.tensor(hz, dtype=torch.float64) for hz in (config.low_hz, config.high_hz))
-    ends = [(1 + hz / 700).log10() for hz in (low, high)]
-    corners = 700 * (10 ** torch.linspace(float(ends[0]), float(ends[1]), config.bins + 2, dtype=torch.float64) - 1)
-    width = corners.diff()
-    below, above = width[:-1], width[:-1] if config.filters == "speechbrain" else width[1:]
-    hz = torch.linspace(0, config.sample_rate / 2, config.fft_size // 2 + 1, dtype=torch.float64)[:, None]
-    rising, falling = (hz - corners[1:-1]) / below + 1, (corners[1:-1] - hz) / above + 1
-    return torch.minimum(rising, falling).clamp_min(0.0)
+def _torchaudios_filters(config: MelSpectrogramConfig) -> Tensor:
+    """(fft_size / 2 + 1, bins)."""
+    bands = (config.fft_size // 2 + 1, config.low_hz, config.high_hz, config.bins, config.sample_rate)
+    filters: Tensor = compat.torchaudio().functional.melscale_fbanks(*bands)
+    return filters
+
+
+def _speechbrains_filters(config: MelSpectrogramConfig) -> Tensor:
+    """(fft_size / 2 + 1, bins): what its filterbank makes of spectra with a single line each."""
+    compat.speechbrain()
+    from speechbrain.processing.features import Filterbank
+
+    filterbank = Filterbank(
+        n_mels=config.bins,
+        log_mel=False,
+        f_min=config.low_hz,
+        f_max=config.high_hz,
+        n_fft=config.fft_size,
+        sample_rate=config.sample_rate,
+    )
+    filters: Tensor = filterbank(torch.eye(config.fft_size // 2 + 1)[None])[0]
+    return filters
+
+
+FILTERS = {"htk": _torchaudios_filters, "speechbrain": _speechbrains_filters}
