@@ -1,4 +1,4 @@
-"""What holds for every form of export: what is written gives the embeddings of the model that it was made from."""
+"""All export formats: an exported model gives the embeddings of the original."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_folder(path):
     return Encoder.open(path.with_name("read"))
 
 
-# options that make the form write something, the name of what it writes, and how that is read
+# required options of the format, the name of its output, and how to read it
 FORMS = {
     "onnx": ({}, "x.onnx", Encoder.open),
     "model": ({"weights": "float16"}, "half", Encoder.open),
@@ -28,7 +28,7 @@ FORMS = {
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
-    """One that every form can hold."""
+    """An encoder that every export format supports."""
     torch.manual_seed(1)
     model = {"name": "resnet", "depth": 18, "dim": 6, "pooling": {"unbiased": True}}
     made = Encoder(validate(EncoderConfig, {"front_end": "wespeaker", "model": model})).eval()
@@ -40,12 +40,12 @@ def encoder(tmp_path_factory):
     return Encoder.open(path)
 
 
-def test_every_form_is_here():
+def test_every_export_format_is_tested():
     assert set(FORMS) == set(EXPORTS)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_embeddings_are_those_of_the_model(encoder, tmp_path, form):
+def test_export_gives_the_embeddings_of_the_model(encoder, tmp_path, form):
     options, name, read = FORMS[form]
     if form == "onnx":
         pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")

@@ -1,4 +1,4 @@
-"""Models of models: what a chain makes of the embeddings, from the network itself; half the size."""
+"""Export to a model directory: with a chain of transforms appended, and with float16 weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def model_of(path, model):
 
 
 def chain_of(path, encoder, steps, seed=0):
-    """Learnt on made embeddings of that model."""
+    """A chain fitted on synthetic embeddings of that model."""
     random = np.random.default_rng(seed)
     vectors = random.normal(size=(60, encoder.dim)) @ random.normal(size=(encoder.dim, encoder.dim)) + 1
     speakers = [f"s{row % 6}" for row in range(60)]
@@ -52,7 +52,7 @@ def export(encoder, out, **options):
 
 @pytest.mark.parametrize("steps", [["pca:3"], ["centre", "lda:4", "wccn"], ["whiten"]])
 @pytest.mark.parametrize("name", MODELS)
-def test_its_embeddings_are_the_chains(name, steps, tmp_path):
+def test_exported_model_gives_the_embeddings_after_the_chain(name, steps, tmp_path):
     encoder = model_of(tmp_path / "model", MODELS[name])
     chain = chain_of(tmp_path / "chain", encoder, steps)
     (said,) = export(encoder, tmp_path / "out", chain=str(tmp_path / "chain"))
@@ -65,7 +65,7 @@ def test_its_embeddings_are_the_chains(name, steps, tmp_path):
     assert encoder.model_id in (tmp_path / "out" / "card.md").read_text() and reduced.model_id != encoder.model_id
 
 
-def test_what_is_refused(tmp_path):
+def test_model_export_rejects_invalid_options(tmp_path):
     encoder = model_of(tmp_path / "model", MODELS["an affine layer"])
     other = model_of(tmp_path / "other", MODELS["a projection"])
     chain_of(tmp_path / "long", encoder, ["centre", "length"])
@@ -85,12 +85,12 @@ def test_what_is_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_half_the_size(tmp_path):
+def test_model_export_in_float16_has_about_half_the_size(tmp_path):
     encoder = model_of(tmp_path / "model", MODELS["an affine layer"])
     (said,) = export(encoder, tmp_path / "half", weights="float16")
     halved = Encoder.open(tmp_path / "half")
     kept, full = ((tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "model"))
-    assert kept < 0.65 * full and said.endswith("weights in float16")  # small as it is, much of it is names
+    assert kept < 0.65 * full and said.endswith("weights in float16")  # the file is small, so names count
     assert {tensor.dtype for tensor in halved.network.state_dict().values()} <= {torch.float32, torch.int64}
     waveform = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
     one, other = encoder.embed(waveform), halved.embed(waveform)
@@ -102,7 +102,7 @@ def test_half_the_size(tmp_path):
     assert not (tmp_path / "far").exists()
 
 
-def test_by_the_command(tmp_path):
+def test_model_export_by_the_command(tmp_path):
     chain_of(tmp_path / "chain", model_of(tmp_path / "model", MODELS["an affine layer"]), ["pca:2"])
     paths = [str(tmp_path / name) for name in ("model", "out", "chain")]
     done = CliRunner().invoke(

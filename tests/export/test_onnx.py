@@ -63,7 +63,7 @@ POOLED = {
     "multi_query_multi_head": {},
     "xi_vector": {"deviation": True},
 }
-# blocks of each kind and no more: an export takes a second for every hundred layers
+# a few blocks of each kind: tracing takes a second per hundred layers
 SHORT = {
     (campplus, "BLOCKS"): ((1, 1), (2, 2), (1, 2)),
     (preact_resnet, "BLOCKS"): (1, 1, 2, 1),
@@ -86,7 +86,7 @@ def made(model=XVECTOR, front_end=None):
 
 
 def short(monkeypatch, frames):
-    """Check at the shortest length and so many frames beyond."""
+    """Check only the shortest length and lengths this many frames longer."""
     monkeypatch.setattr(checking, "FRAMES", frames)
     monkeypatch.setattr(checking, "SECONDS", ())
 
@@ -101,21 +101,21 @@ def export(encoder, path, **options):
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Networks this small wait for each other's threads more than they compute."""
+    """Use one thread: networks this small are slower with several."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-def test_all_networks_and_poolings_are_here():
+def test_every_network_and_pooling_is_tested():
     assert {model["name"] for model in TRUNKS.values()} == set(MODELS) - {"ssl"}  # below
     assert set(POOLED) == set(POOLINGS)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_at_every_length(name, monkeypatch):
-    """From its shortest; around CAM++'s segments of 100 frames after halving; none is the length traced."""
+def test_onnx_export_agrees_with_pytorch_at_every_length(name, monkeypatch):
+    """From the shortest length, and around CAM++'s segments of 100 frames; none is the traced length."""
     short(monkeypatch, (1, 2, 99, 203))
     for place, value in SHORT.items():
         monkeypatch.setattr(*place, value)
@@ -125,8 +125,8 @@ def test_every_network_at_every_length(name, monkeypatch):
     assert found.error < 1e-5
 
 
-def test_a_self_supervised_encoder(monkeypatch):
-    """At lengths in samples; what the exporter or onnxruntime cannot do is said in a line."""
+def test_onnx_export_of_a_self_supervised_encoder(monkeypatch):
+    """Failures of the exporter or of onnxruntime are one-line errors."""
     pytest.importorskip("transformers")
     short(monkeypatch, (1, 400, 7001))
     settings = {"model_type": "wavlm", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -138,7 +138,7 @@ def test_a_self_supervised_encoder(monkeypatch):
     assert found.error < 1e-5
 
 
-def test_what_cannot_be_exported_is_said_in_a_line():
+def test_onnx_export_of_an_unsupported_network_is_a_one_line_error():
     class Fft(nn.Module):
         def forward(self, x):
             return torch.fft.rfft(x).abs().mean(dim=1)
@@ -165,13 +165,13 @@ def test_what_cannot_be_exported_is_said_in_a_line():
     ],
     ids=["default", "wespeaker", "8 kHz", "speechbrain", "redimnet", "linear", "rdino"],
 )
-def test_with_the_front_end_inside(front_end):
+def test_onnx_export_with_the_front_end_agrees_with_pytorch(front_end):
     encoder = made(front_end=front_end)
     whole = session(trace(encoder, "waveform").SerializeToString(), threads=1)
     assert agreement(encoder, whole, "waveform").error < 2e-4
 
 
-def test_the_command(tmp_path, monkeypatch):
+def test_onnx_export_by_the_command(tmp_path, monkeypatch):
     path = tmp_path / "x.onnx"
     encoder = made()
     said = export(encoder, path)
@@ -193,8 +193,8 @@ def test_the_command(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("weights", "share", "cosine"), [("float16", 0.6, 0.999999), ("int8", 0.4, 0.999)], ids=["half", "int8"]
 )
-def test_smaller_weights(tmp_path, weights, share, cosine, monkeypatch):
-    """The size falls as it should, and embeddings stay; the front end, were it quantised, would change them more."""
+def test_onnx_export_with_fewer_bits_is_smaller_and_close(tmp_path, weights, share, cosine, monkeypatch):
+    """A quantised front end would change the embeddings more than this test allows."""
     short(monkeypatch, (50,))
     encoder = made({"name": "xvector", "channels": 128, "pooled_channels": 128, "dim": 32})
     sizes = []
@@ -208,10 +208,10 @@ def test_smaller_weights(tmp_path, weights, share, cosine, monkeypatch):
                 found = agreement(encoder, session(path.read_bytes(), 1), "waveform" if waveform else "features")
                 assert found.cosine > cosine
     assert sizes[1] < share * sizes[0]
-    assert sizes[0] - sizes[1] == pytest.approx(sizes[2] - sizes[3], rel=0.02)  # the front end's matrix is kept
+    assert sizes[0] - sizes[1] == pytest.approx(sizes[2] - sizes[3], rel=0.02)  # front end unchanged
 
 
-def test_what_disagrees_is_not_written(tmp_path, monkeypatch):
+def test_onnx_export_that_disagrees_is_not_written(tmp_path, monkeypatch):
     short(monkeypatch, ())
     with pytest.raises(RunError, match=r"x\.onnx: not written: .*largest relative error.*above the tolerance 1e-12"):
         export(made(), tmp_path / "x.onnx", tolerance=1e-12)
@@ -219,7 +219,7 @@ def test_what_disagrees_is_not_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [float("nan"), float("inf"), 1.01e-3])
-def test_an_error_that_is_no_number_is_too_large(error):
+def test_onnx_export_rejects_an_error_above_the_tolerance(error):
     form = OnnxExport(validate(OnnxExport.Config, {}))
     form._judge("x.onnx", Agreement(1e-3, 1.0, 3))
     with pytest.raises(RunError, match=r"above the tolerance 0\.001"):
@@ -237,19 +237,19 @@ def test_an_error_that_is_no_number_is_too_large(error):
         ({"scale": 2}, "front_end.scale 2.0, sherpa-onnx computes 32768.0 or 1.0"),
     ],
 )
-def test_front_ends_that_sherpa_does_not_compute(tmp_path, front_end, said, monkeypatch):
+def test_onnx_export_omits_sherpa_metadata_when_the_front_end_differs(tmp_path, front_end, said, monkeypatch):
     encoder = made(front_end=front_end)
     with pytest.raises(InputError, match=said):
         export(encoder, tmp_path / "x.onnx", sherpa=True)
     short(monkeypatch, ())
     assert said in export(encoder, tmp_path / "x.onnx")[-1]
-    # without the metadata sherpa-onnx refuses the file, instead of computing something else
+    # without the metadata sherpa-onnx rejects the file instead of computing other features
     assert [pair.key for pair in onnx.load(tmp_path / "x.onnx").metadata_props] == ["spkver"]
 
 
 @pytest.mark.parametrize("name", ["fbank", "wespeaker", "mel_spectrogram", "speechbrain", "waveform"])
-def test_front_ends_alone_at_any_length_and_batch(name):
-    """Traced at one, with digital silence or without; a self-supervised encoder's too."""
+def test_traced_front_end_agrees_at_any_length_and_batch_size(name):
+    """With digital silence and without; also for the front end of a self-supervised encoder."""
     front_end = FRONT_ENDS.build(validate(EncoderConfig, {"front_end": name}).front_end).eval()
     example = torch.from_numpy(np.stack([voice(48000, 16000, row) for row in range(2)]))
     run = session(trace_network(graph(front_end), example, "waveform").SerializeToString(), threads=1)
@@ -276,14 +276,14 @@ np.save(sys.argv[3], np.array(extractor.compute(stream), np.float32))
     [{}, {"normalise": "none", "scale": 1}, {"preset": "telephone", "bins": 80}],
     ids=["default", "no mean", "8 kHz"],
 )
-def test_sherpa_gives_the_same_embedding(tmp_path, front_end, monkeypatch):
-    """The package itself, in a process of its own: on what it dislikes it ends the process."""
+def test_sherpa_onnx_gives_the_same_embedding(tmp_path, front_end, monkeypatch):
+    """In a separate process, because sherpa-onnx exits on errors."""
     pytest.importorskip("sherpa_onnx")
     short(monkeypatch, (50,))
     encoder = made(front_end=front_end)
     export(encoder, tmp_path / "x.onnx", sherpa=True)
     waveform = voice(3 * encoder.sample_rate + 123, encoder.sample_rate, seed=7)
-    waveform[encoder.sample_rate : encoder.sample_rate * 3 // 2] = 0  # digital silence, which does not count there too
+    waveform[encoder.sample_rate : encoder.sample_rate * 3 // 2] = 0  # digital silence, removed there too
     np.save(tmp_path / "in.npy", waveform)
     paths = [str(tmp_path / name) for name in ("x.onnx", "in.npy", "out.npy")]
     done = subprocess.run(
@@ -292,6 +292,6 @@ def test_sherpa_gives_the_same_embedding(tmp_path, front_end, monkeypatch):
     assert done.returncode == 0, done.stderr
     ours, theirs = encoder.embed(waveform), np.load(tmp_path / "out.npy")
     assert cosine(ours, theirs) > 0.9999
-    # a network that was not trained gives much the same for all voices: where this one differs from another, too
+    # an untrained network gives nearly equal embeddings for all voices, so compare differences between voices
     other = encoder.embed(voice(len(waveform), encoder.sample_rate, seed=8))
     assert cosine(ours - other, theirs - other) > 0.9999

@@ -17,7 +17,7 @@ def embeddings():
 
 @pytest.mark.parametrize("text", [False, True])
 @pytest.mark.parametrize("name", ["e.parquet", "e.npz", "e.ark", "e.scp"])
-def test_round(tmp_path, embeddings, name, text):
+def test_convert_keeps_everything_that_the_format_can_hold(tmp_path, embeddings, name, text):
     if text and name in ("e.parquet", "e.npz"):
         with pytest.raises(InputError, match=r"only \.ark and \.scp have a text form"):
             write(tmp_path / name, embeddings, text=text)
@@ -27,13 +27,13 @@ def test_round(tmp_path, embeddings, name, text):
     back = convert(tmp_path / name, tmp_path / "last.parquet").embeddings
     assert back.ids == embeddings.ids
     np.testing.assert_array_equal(back.vectors, embeddings.vectors)
-    if name in ("e.parquet", "e.npz"):  # Kaldi's files hold ids and vectors only
+    if name in ("e.parquet", "e.npz"):  # Kaldi's files contain ids and vectors only
         assert (back.speakers, back.model, back.front_end) == (embeddings.speakers, "abc", {"bins": 80})
     else:
         assert (back.speakers, back.model, back.front_end) == (None, "", {})
 
 
-def test_npz_of_others(tmp_path):
+def test_npz_with_only_ids_and_vectors_is_read(tmp_path):
     np.savez(tmp_path / "x.npz", ids=["a", "b"], vectors=np.eye(2))
     found = read(tmp_path / "x.npz")
     assert found.ids == ["a", "b"] and found.vectors.dtype == np.float32 and found.speakers is None
@@ -50,14 +50,14 @@ def test_npz_of_others(tmp_path):
         ({"ids": ["a"], "vectors": np.ones(3)}, "x.npz: "),
     ],
 )
-def test_bad_npz(tmp_path, arrays, message):
+def test_npz_with_wrong_arrays_is_rejected(tmp_path, arrays, message):
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(InputError, match=message):
         read(tmp_path / "x.npz")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not really", b"hello", b"\x93NUMPY", None])
-def test_not_npz(tmp_path, content):
+def test_file_that_is_not_npz_is_rejected(tmp_path, content):
     if content is not None:
         (tmp_path / "x.npz").write_bytes(content)
     with pytest.raises(InputError, match=r"x\.npz: not an npz file"):
@@ -65,7 +65,7 @@ def test_not_npz(tmp_path, content):
 
 
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.95])
-def test_truncated_npz(tmp_path, embeddings, share):
+def test_truncated_npz_is_rejected(tmp_path, embeddings, share):
     write(tmp_path / "x.npz", embeddings)
     data = (tmp_path / "x.npz").read_bytes()
     (tmp_path / "x.npz").write_bytes(data[: int(share * len(data))])
@@ -84,20 +84,20 @@ def test_truncated_npz(tmp_path, embeddings, share):
         ("a [ ]\n", "x.ark: "),
     ],
 )
-def test_bad_ark(tmp_path, content, message):
+def test_damaged_ark_is_rejected(tmp_path, content, message):
     (tmp_path / "x.ark").write_text(content)
     with pytest.raises(InputError, match=message):
         read(tmp_path / "x.ark")
 
 
-def test_unknown_formats(tmp_path, embeddings):
+def test_unknown_suffix_is_rejected(tmp_path, embeddings):
     write_embeddings(tmp_path / "e.parquet", embeddings)
     for source, target in [("e.txt", "e.npz"), ("e.parquet", "e"), ("e.parquet", "e.h4")]:
         with pytest.raises(InputError, match=r"use a name ending in \.parquet, \.npz, .*\.ark or \.scp"):
             convert(tmp_path / source, tmp_path / target)
 
 
-def test_the_lowest_cosine_is_that_of_all_blocks(embeddings, monkeypatch):
+def test_lowest_cosine_covers_all_blocks(embeddings, monkeypatch):
     monkeypatch.setattr(conversion, "_BLOCK", 2)
     turned = embeddings.vectors.copy()
     turned[1] = -turned[1]

@@ -1,4 +1,4 @@
-"""All formats together: what each holds comes back, and what is damaged is refused by name."""
+"""All embedding formats: each one returns what was written, and an error about a damaged file names it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def known(speakers):
 @pytest.mark.parametrize("name", ALL)
 @settings(max_examples=25)
 @given(embeddings())
-def test_everything_comes_back(folder, name, given_embeddings):
+def test_lossless_formats_return_everything(folder, name, given_embeddings):
     path = folder / name
     if name == "e.faiss" and not given_embeddings.vectors.any(axis=1).all():
         with pytest.raises(InputError, match="length zero"):
@@ -81,7 +81,7 @@ def test_everything_comes_back(folder, name, given_embeddings):
 @pytest.mark.parametrize("name", BARE)
 @settings(max_examples=15)
 @given(embeddings())
-def test_ids_and_vectors_come_back(folder, name, given_embeddings):
+def test_formats_of_vectors_return_ids_and_vectors(folder, name, given_embeddings):
     path = folder / name
     if given_embeddings.times is not None:
         with pytest.raises(InputError, match=r"cannot hold windows: use \.parquet"):
@@ -95,7 +95,7 @@ def test_ids_and_vectors_come_back(folder, name, given_embeddings):
 
 @pytest.mark.parametrize("dtype", ["float16", "int8"])
 @pytest.mark.parametrize("name", [*ALL, "e.npy"])
-def test_fewer_bits(folder, name, dtype):
+def test_float16_and_int8_lose_little(folder, name, dtype):
     path = folder / name
     source = folder / "wide.npz"
     vectors = np.random.default_rng(0).normal(size=(200, 256)).astype(np.float32)
@@ -108,23 +108,23 @@ def test_fewer_bits(folder, name, dtype):
     found = read(path)
     assert done.cosine == lowest_cosine(done.embeddings, found)
     assert (0.99999 if dtype == "float16" else 0.9999) < done.cosine < 1
-    if name != "e.faiss":  # whose int8 has a scale for each dimension
+    if name != "e.faiss":  # its int8 has one scale per dimension
         np.testing.assert_array_equal(found.vectors, unpack_vectors(*pack_vectors(vectors, dtype)))
     if name != "e.jsonl":
         assert path.stat().st_size < (0.7 if dtype == "float16" else 0.45) * vectors.nbytes
-    if name not in ("e.npy", "e.faiss"):  # once rounded, always the same
+    if name not in ("e.npy", "e.faiss"):  # rounding twice changes nothing
         write(folder / f"again{path.suffix}", found, dtype=dtype)
         np.testing.assert_array_equal(read(folder / f"again{path.suffix}").vectors, found.vectors)
 
 
 @given(arrays.arrays(np.float32, (3, 4), elements=st.floats(-(2.0**127), 2.0**127, width=32)))
-def test_int8_is_within_half_a_step(vectors):
+def test_int8_error_is_at_most_half_a_step(vectors):
     found = unpack_vectors(*pack_vectors(vectors, "int8"))
     steps = np.abs(vectors.astype(np.float64)).max(axis=1, keepdims=True) / 127
     assert (np.abs(found - vectors.astype(np.float64)) <= 0.5001 * steps + 2e-43).all()
 
 
-def test_what_float16_cannot_hold(folder):
+def test_float16_rejects_values_out_of_range(folder):
     large = Embeddings(["a"], np.float32([[1e6, 1]]))
     with pytest.raises(InputError, match=r"e\.npz: values exceed the range of float16"):
         write(folder / "e.npz", large, dtype="float16")
@@ -135,7 +135,7 @@ def made(rows=6, **more):
     return Embeddings([f"u{row}" for row in range(rows)], vectors, **more)
 
 
-def test_an_index_finds_the_nearest_by_cosine(folder):
+def test_faiss_index_finds_the_nearest_by_cosine(folder):
     one = made(50, speakers=["p"] * 50)
     write(folder / "n.faiss", one)
     index = faiss.read_index(str(folder / "n.faiss"))
@@ -149,7 +149,7 @@ def test_an_index_finds_the_nearest_by_cosine(folder):
     assert names[rows[0][0]]["id"] == "u7"
 
 
-def test_means_are_of_unit_vectors():
+def test_means_normalise_length_before_averaging():
     one = made(speakers=["p", "q", "p", "q", "q", "p"], model="abc")
     found = means(one, "speaker")
     units = one.vectors / np.linalg.norm(one.vectors, axis=1, keepdims=True)
@@ -161,7 +161,7 @@ def test_means_are_of_unit_vectors():
         means(made(speakers=["p", "q", "", "p", "q", "r"]), "speaker")
 
 
-def test_windows_become_one_of_each_recording(folder):
+def test_means_per_utterance_average_windows(folder):
     times = np.array([[0, 1], [1, 2], [2, 3], [0, 1], [1, 2], [2, 3.5]])
     windows = Embeddings(["b", "b", "b", "a", "a", "a"], made().vectors, ["p"] * 3 + ["q"] * 3, "abc", {}, times)
     assert write_parts(folder / "w.parquet", [windows]) == 6
@@ -171,23 +171,23 @@ def test_windows_become_one_of_each_recording(folder):
     np.testing.assert_allclose(read(folder / "u.ark").vectors[1], units[3:].mean(0), rtol=1e-5)
 
 
-def test_bad_windows():
+def test_embeddings_reject_invalid_window_times():
     for times in ([[0, 1], [0, 1]], [[0, 1], [2, 2]], [[0, 1], [2, np.nan]], [[0, 1]]):
         with pytest.raises(InputError, match=r"two embeddings|a later end"):
             Embeddings(["a", "a"], made(2).vectors, times=np.array(times, float))
 
 
-def test_parts_are_one_file(tmp_path):
+def test_write_parts_writes_one_parquet_file(tmp_path):
     one = made(10)
     parts = [Embeddings(one.ids[k : k + 4], one.vectors[k : k + 4]) for k in range(0, 10, 4)]
     assert write_parts(tmp_path / "p.parquet", parts) == 10
     np.testing.assert_array_equal(read_embeddings(tmp_path / "p.parquet").vectors, one.vectors)
 
 
-# --- what others wrote, and what nobody should have -------------------------------------------------------------------
+# --- files of other toolkits, and damaged files -----------------------------------------------------------------------
 
 
-def test_hdf5_of_others(tmp_path):
+def test_hdf5_with_one_dataset_per_id_is_read(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["s1/a"], file["s1/b"] = np.eye(2)
     found = read(tmp_path / "x.h5")
@@ -199,7 +199,7 @@ def test_hdf5_of_others(tmp_path):
     ("child", "message"),
     [("import os; os.abort()", "HDF5 ended with code"), ("import time; time.sleep(60)", "did not end in 1 s")],
 )
-def test_hdf5_is_read_in_a_process_that_may_crash_or_hang(tmp_path, monkeypatch, child, message):
+def test_hdf5_reader_reports_a_crash_or_hang_of_its_process(tmp_path, monkeypatch, child, message):
     write(tmp_path / "x.h5", Embeddings(["a", "b"], np.eye(2, dtype=np.float32)))
     monkeypatch.setattr(hdf5, "_CHILD", child)
     monkeypatch.setattr(hdf5, "_SECONDS", 1.0)
@@ -207,8 +207,8 @@ def test_hdf5_is_read_in_a_process_that_may_crash_or_hang(tmp_path, monkeypatch,
         read(tmp_path / "x.h5")
 
 
-def test_hdf5_that_hangs_over_its_texts(tmp_path, monkeypatch):
-    """Free space of size 0 in the heap of texts, which HDF5 2.0 looks through for ever."""
+def test_hdf5_reader_ends_when_hdf5_hangs_on_texts(tmp_path, monkeypatch):
+    """Free space of size 0 in the heap of texts makes HDF5 2.0 loop forever."""
     monkeypatch.setattr(hdf5, "_SECONDS", 3.0)
     write(tmp_path / "x.h5", Embeddings(["a", "b"], np.eye(2, dtype=np.float32)))
     content = bytearray((tmp_path / "x.h5").read_bytes())
@@ -221,7 +221,7 @@ def test_hdf5_that_hangs_over_its_texts(tmp_path, monkeypatch):
         read(tmp_path / "x.h5")
 
 
-def test_hdf5_that_reaches_out(tmp_path):
+def test_hdf5_links_to_other_files_are_rejected(tmp_path):
     np.eye(2).tofile(tmp_path / "secret")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["vectors"] = np.eye(2)
@@ -240,7 +240,7 @@ def test_hdf5_that_reaches_out(tmp_path):
             read(tmp_path / f"{name}.h5")
 
 
-def test_jsonl_of_others(tmp_path):
+def test_jsonl_without_header_is_read(tmp_path):
     (tmp_path / "x.jsonl").write_text(
         '{"id": "a", "embedding": [1, 2]}\n\n{"embedding": [3, 4.5], "id": "b", "x": 1}\n'
     )
@@ -268,15 +268,15 @@ def test_jsonl_of_others(tmp_path):
         ('{"id": "b", "embedding": [1, 2], "start": 1}', r"x\.jsonl: (a line has no number|each window needs)"),
     ],
 )
-def test_bad_jsonl(tmp_path, line, said):
+def test_invalid_jsonl_line_is_named(tmp_path, line, said):
     (tmp_path / "x.jsonl").write_text('{"id": "a", "embedding": [1, 2]}\n' + line + "\n")
     with pytest.raises(InputError, match=said):
         read(tmp_path / "x.jsonl")
 
 
 @pytest.mark.parametrize("name", [*ALL, "e.npy", "e.ark"])
-def test_damaged_files_are_refused_or_read(tmp_path, name):
-    """Bytes changed, ends cut off: an InputError that names the file, or embeddings; nothing else."""
+def test_damaged_file_raises_only_input_errors_that_name_it(tmp_path, name):
+    """With changed bytes or a truncated end, reading returns embeddings or raises InputError with the file's name."""
     random = np.random.default_rng(0)
     write(tmp_path / name, made(20, speakers=["p"] * 20, model="abc"))
     whole = (tmp_path / name).read_bytes()
@@ -297,7 +297,7 @@ def test_damaged_files_are_refused_or_read(tmp_path, name):
             assert np.isfinite(found.vectors).all() and len(found.ids) == len(found)
 
 
-def test_an_npz_that_says_it_is_encrypted(tmp_path):
+def test_npz_marked_as_encrypted_is_rejected(tmp_path):
     write(tmp_path / "x.npz", made())
     content = bytearray((tmp_path / "x.npz").read_bytes())
     for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
@@ -310,7 +310,7 @@ def test_an_npz_that_says_it_is_encrypted(tmp_path):
         read(tmp_path / "x.npz")
 
 
-def test_missing_parts(tmp_path):
+def test_missing_file_of_a_pair_is_named(tmp_path):
     from safetensors.numpy import save_file
 
     save_file({"vectors": np.eye(2, dtype=np.float32)}, tmp_path / "x.safetensors")

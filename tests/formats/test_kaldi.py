@@ -13,7 +13,7 @@ VECTORS = np.float32([[1, -2.5, 1e-30], [0.1, 3.4e38, 0], [np.pi, -0.0, 7]])
 
 
 def kaldi_bytes(key, values, token=b"FV ", kind="f"):
-    """A record as Kaldi's WriteToken and WriteBasicType lay it out: header, token, sizeof(int32), size, data."""
+    """A record in the layout of Kaldi's WriteToken and WriteBasicType: header, token, sizeof(int32), size, data."""
     return (
         key.encode()
         + b" \0B"
@@ -28,7 +28,7 @@ def collect(pairs):
     return list(keys), np.array(vectors)
 
 
-def test_binary_is_kaldis_to_the_byte(tmp_path):
+def test_binary_ark_equals_kaldis_bytes(tmp_path):
     write_ark(tmp_path / "x.ark", KEYS, VECTORS, scp=tmp_path / "x.scp")
     expected = b"".join(kaldi_bytes(k, v) for k, v in zip(KEYS, VECTORS))
     assert (tmp_path / "x.ark").read_bytes() == expected
@@ -37,7 +37,7 @@ def test_binary_is_kaldis_to_the_byte(tmp_path):
 
 
 @pytest.mark.parametrize("text", [False, True])
-def test_comes_back_to_the_bit(tmp_path, text):
+def test_ark_round_trip_is_exact(tmp_path, text):
     folder = tmp_path / "with a blank"
     write_ark(folder / "x.ark", KEYS, VECTORS, scp=folder / "x.scp", text=text)
     for keys, vectors in (collect(read_ark(folder / "x.ark")), collect(read_scp(folder / "x.scp"))):
@@ -46,7 +46,7 @@ def test_comes_back_to_the_bit(tmp_path, text):
 
 
 @pytest.mark.parametrize("text", [False, True])
-def test_kaldi_native_io_reads_ours(tmp_path, text):
+def test_kaldi_native_io_reads_our_ark(tmp_path, text):
     kaldi = pytest.importorskip("kaldi_native_io")
     write_ark(tmp_path / "x.ark", KEYS, VECTORS, scp=tmp_path / "x.scp", text=text)
     with kaldi.SequentialFloatVectorReader(f"ark:{tmp_path}/x.ark") as reader:
@@ -59,7 +59,7 @@ def test_kaldi_native_io_reads_ours(tmp_path, text):
 
 @pytest.mark.parametrize("form", ["ark", "ark,t"])
 @pytest.mark.parametrize("kind", ["Float", "Double"])
-def test_we_read_kaldi_native_io(tmp_path, form, kind):
+def test_ark_of_kaldi_native_io_is_read(tmp_path, form, kind):
     kaldi = pytest.importorskip("kaldi_native_io")
     values = VECTORS[[0, 2]].astype(np.float32 if kind == "Float" else np.float64)
     with getattr(kaldi, f"{kind}VectorWriter")(
@@ -69,10 +69,10 @@ def test_we_read_kaldi_native_io(tmp_path, form, kind):
             writer.write(key, value)
     for keys, vectors in (collect(read_ark(tmp_path / "x.ark")), collect(read_scp(tmp_path / "x.scp"))):
         assert keys == KEYS[:2]
-        np.testing.assert_allclose(vectors, values, rtol=1e-5 if "t" in form else 0)  # its text has six digits
+        np.testing.assert_allclose(vectors, values, rtol=1e-5 if "t" in form else 0)  # its text format has six digits
 
 
-def test_what_kaldi_writes_as_text(tmp_path):
+def test_kaldi_text_ark_is_read(tmp_path):
     path = tmp_path / "x.ark"
     path.write_text("a  [ 0.5 -1e-05 3 ]\nb  [ 1 2 3 ]\n\n")
     keys, vectors = collect(read_ark(path))
@@ -80,7 +80,7 @@ def test_what_kaldi_writes_as_text(tmp_path):
     np.testing.assert_array_equal(vectors, [[0.5, -1e-5, 3], [1, 2, 3]])
 
 
-def test_double_and_a_file_without_key(tmp_path):
+def test_float64_vectors_and_an_scp_without_offset_are_read(tmp_path):
     record = kaldi_bytes("a", [0.1, 0.2], b"DV ", "d")
     (tmp_path / "x.ark").write_bytes(record)
     np.testing.assert_array_equal(collect(read_ark(tmp_path / "x.ark"))[1], [[0.1, 0.2]])
@@ -89,7 +89,7 @@ def test_double_and_a_file_without_key(tmp_path):
     assert collect(read_scp(tmp_path / "x.scp"))[0] == ["k"]
 
 
-def test_scp_finds_its_ark_after_a_move(tmp_path, monkeypatch):
+def test_scp_finds_its_ark_when_both_were_moved(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "old").mkdir()
     write_ark("x.ark", KEYS, VECTORS, scp="x.scp")
@@ -99,7 +99,7 @@ def test_scp_finds_its_ark_after_a_move(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("cut", [1, 5, 12, 13, 20, 30])
-def test_truncated(tmp_path, cut):
+def test_truncated_ark_is_rejected(tmp_path, cut):
     path = tmp_path / "x.ark"
     whole = kaldi_bytes("aa", [1.0, 2.0, 3.0]) * 2
     path.write_bytes(whole[:-cut] if cut != 30 else whole[:1])
@@ -120,7 +120,7 @@ def test_truncated(tmp_path, cut):
         (b"\xff [ 1 ]\n", "not UTF-8"),
     ],
 )
-def test_not_vectors(tmp_path, content, message):
+def test_ark_with_other_objects_than_vectors_is_rejected(tmp_path, content, message):
     path = tmp_path / "x.ark"
     path.write_bytes(content)
     with pytest.raises(InputError, match=message):
@@ -140,14 +140,14 @@ def test_not_vectors(tmp_path, content, message):
         ("a", r"scp:1: expected 'key place'"),
     ],
 )
-def test_bad_scp(tmp_path, line, message):
+def test_invalid_scp_line_is_named(tmp_path, line, message):
     (tmp_path / "x.ark").write_bytes(kaldi_bytes("a", [1.0, 2.0]))
     (tmp_path / "x.scp").write_text(line.format(ark=tmp_path / "x.ark") + "\n")
     with pytest.raises(InputError, match=message):
         list(read_scp(tmp_path / "x.scp"))
 
 
-def test_a_key_with_a_blank_is_not_written(tmp_path):
+def test_write_ark_rejects_a_key_with_a_blank(tmp_path):
     with pytest.raises(InputError, match="'a b' is empty or contains a blank"):
         write_ark(tmp_path / "x.ark", ["a b"], VECTORS[:1])
     assert not (tmp_path / "x.ark").exists()

@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture
 def damaged():
-    """Change a file, 300 times: `for _ in damaged(path)` finds it with one byte of its content another, or the same."""
+    """Change one byte of a file, 300 times: `for _ in damaged(path)` runs with the changed file in place."""
 
     def each(path):
         content = path.read_bytes()

@@ -44,7 +44,7 @@ def unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def test_everybody_is_the_mean_of_their_directions(filled):
+def test_people_are_means_of_embeddings_of_length_1(filled):
     people = books.open_book(filled).people()
     assert people.names == ["Ada", "Bob", "Čapek"]
     for name, vector in zip(people.names, people.voices.vectors):
@@ -53,7 +53,7 @@ def test_everybody_is_the_mean_of_their_directions(filled):
 
 
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 9))
-def test_ranks_are_those_of_all_cosines(number, top, seed):
+def test_rank_equals_sorted_cosines(number, top, seed):
     random = np.random.default_rng(seed)
     vectors = unit(random.normal(size=(number, 5))).astype(np.float32)
     people = books.People([f"p{row}" for row in range(number)], Voices(vectors))
@@ -64,7 +64,7 @@ def test_ranks_are_those_of_all_cosines(number, top, seed):
     assert all(match.score == pytest.approx(scores[int(match.name[1:])]) for match in found)
 
 
-def test_twenty_thousand_people(folder):
+def test_book_of_twenty_thousand_people_is_fast(folder):
     random = np.random.default_rng(0)
     people = 20_000
     vectors = np.repeat(unit(random.normal(size=(people, 64))), 2, axis=0) + 0.05 * random.normal(size=(2 * people, 64))
@@ -82,35 +82,35 @@ def test_twenty_thousand_people(folder):
     for one in wanted:
         heard = unit(vectors[2 * one]).astype(np.float32)
         assert found.rank(heard, 3)[0].name == f"person {one}"
-    assert loaded < 5 and time.process_time() - start < 5  # far more than it takes, for machines that are busy
+    assert loaded < 5 and time.process_time() - start < 5  # a generous limit, for busy machines
 
 
-def test_recordings_are_added_once(folder):
+def test_enrol_skips_recordings_already_in_the_book(folder):
     assert books.enrol(folder, "Ada", recordings(0, 2)).recordings() == {"Ada": 2}
-    assert books.enrol(folder, " Ada ", recordings(0, 3)).recordings_of("Ada") == 3  # one of three is new
+    assert books.enrol(folder, " Ada ", recordings(0, 3)).recordings_of("Ada") == 3  # one new, two known
     with pytest.raises(InputError, match="one of the recordings of 'Bob' is already enrolled as 'Ada'"):
         books.enrol(folder, "Bob", recordings(0, 1))
     assert len(books.open_book(folder)) == 1
 
 
-def test_one_name_in_two_spellings(folder):
+def test_enrol_treats_unicode_spellings_as_one_name(folder):
     books.enrol(folder, "Čapek", recordings(0))
     assert books.enrol(folder, "C\u030capek", recordings(1)).recordings() == {"Čapek": 4}
     assert len(books.forget(folder, ["C\u030capek"])) == 0
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\tb", "a\nb", "\x1b[31m", "\u202eevil"])
-def test_what_is_no_name(folder, name):
+def test_enrol_rejects_an_invalid_name(folder, name):
     with pytest.raises(InputError, match="a name must not be empty"):
         books.enrol(folder, name, recordings(0))
 
 
-def test_forgotten_is_gone_from_the_disk(filled):
+def test_forget_removes_embeddings_from_all_files(filled):
     kept = read_embeddings(filled / books.VOICES)
     marks = [b"Ada", b"1-0", b"1-1", kept.vectors[kept.speakers.index("Ada")].tobytes()[:12]]
     before = (filled / books.VOICES).read_bytes()
     assert marks[-1] in before
-    (filled / ".voices.parquet.x.part").write_bytes(before)  # left behind by a writer that was killed
+    (filled / ".voices.parquet.x.part").write_bytes(before)  # left behind by a killed writer
     left = books.forget(filled, ["Ada"])
     assert left.recordings() == books.open_book(filled).recordings() == {"Bob": 1, "Čapek": 3}
     assert [path.name for path in filled.iterdir()] == [books.VOICES]
@@ -120,7 +120,7 @@ def test_forgotten_is_gone_from_the_disk(filled):
     assert list(filled.iterdir()) == [] and not len(books.open_book(filled))
 
 
-def test_forgetting_somebody_unknown_changes_nothing(filled):
+def test_forget_of_an_unknown_name_changes_nothing(filled):
     before = (filled / books.VOICES).read_bytes()
     with pytest.raises(InputError, match="'Eve' is not in the book"):
         books.forget(filled, ["Ada", "Eve"])
@@ -129,7 +129,7 @@ def test_forgetting_somebody_unknown_changes_nothing(filled):
         books.forget(filled.parent / "none", ["Ada"])
 
 
-def test_a_book_is_of_one_model(filled):
+def test_book_rejects_another_model(filled):
     books.open_book(filled).require("m")
     with pytest.raises(InputError, match="made with the model m, not with other"):
         books.open_book(filled).require("other")
@@ -139,8 +139,8 @@ def test_a_book_is_of_one_model(filled):
 
 
 @posix
-def test_only_its_owner_can_read_it(filled):
-    old = os.umask(0)  # even where files are open to all by default
+def test_book_rejects_access_by_other_users(filled):
+    old = os.umask(0)  # files would be open to everyone
     try:
         books.enrol(filled, "Eve", recordings(5))
     finally:
@@ -157,14 +157,14 @@ def test_only_its_owner_can_read_it(filled):
     assert len(books.open_book(filled)) == 4
 
 
-def test_one_writer_at_a_time(filled, monkeypatch):
+def test_enrol_fails_when_another_writer_holds_the_lock(filled, monkeypatch):
     monkeypatch.setattr(books, "PATIENCE", 0.1)
     with locked(filled), pytest.raises(InputError, match="in use by another run"):
         books.enrol(filled, "Eve", recordings(5))
     assert len(books.open_book(filled)) == 3  # readers need no lock
 
 
-def test_writers_wait_their_turn(filled):
+def test_writers_wait_for_each_other(filled):
     said = []
     with locked(filled):
         threads = [
@@ -185,11 +185,11 @@ def test_writers_wait_their_turn(filled):
     assert list(books.open_book(filled).recordings()) == ["Ada", *(f"P{n}" for n in range(8)), "Čapek"]
 
 
-def test_a_writer_that_is_killed_leaves_the_book_whole(filled):
+def test_killed_writer_leaves_the_book_intact(filled):
     before = (filled / books.VOICES).read_bytes()
     code = (
         "import os, sys, spkver.files as files\n"
-        "files.sync = lambda path: os._exit(9)\n"  # the new file is written, not yet in its place
+        "files.sync = lambda path: os._exit(9)\n"  # the new file is written, but not renamed yet
         "from spkver.verify.book import forget\nforget(sys.argv[1], ['Ada'])"
     )
     assert subprocess.run([sys.executable, "-c", code, str(filled)]).returncode == 9
@@ -199,19 +199,19 @@ def test_a_writer_that_is_killed_leaves_the_book_whole(filled):
     assert [path.name for path in filled.iterdir()] == [books.VOICES]
 
 
-def test_a_book_is_an_embeddings_file(filled):
+def test_book_is_a_file_of_embeddings(filled):
     found = read_embeddings(filled / books.VOICES)
     assert found.model == "m" and sorted(set(found.speakers)) == ["Ada", "Bob", "Čapek"]
 
 
-def test_a_damaged_book_is_named(filled):
+def test_open_book_names_a_damaged_file(filled):
     path = filled / books.VOICES
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match=r"voices\.parquet: not an embeddings file"):
         books.open_book(filled)
 
 
-def test_what_is_odd_about_a_person(folder):
+def test_odd_warns_of_unlike_recordings_and_similar_people(folder):
     axes = np.eye(4, dtype=np.float32)
     books.enrol(folder, "Ada", Embeddings(["a", "b", "c"], axes[[0, 0, 1]], None, "m"))
     book = books.enrol(folder, "Bob", Embeddings(["d"], axes[:1], None, "m"))
@@ -222,7 +222,7 @@ def test_what_is_odd_about_a_person(folder):
     assert books.odd(book, "Bob", 0.95) == []
 
 
-def test_strangers_taken_for_somebody():
+def test_strangers_warns_when_many_would_be_accepted():
     rate = Rate(rate=0.001, low=0, high=0.002, errors=10, trials=10_000)
     assert books.strangers(10, rate) == []
     assert "at a false-accept rate of 0.1 % per pair, 95 % of strangers are accepted" in books.strangers(3000, rate)[0]
@@ -230,7 +230,7 @@ def test_strangers_taken_for_somebody():
     assert "up to 0.04 % per pair, up to 70 % of strangers" in books.strangers(3000, unseen)[0]
 
 
-def test_where_the_book_is(monkeypatch, tmp_path):
+def test_default_book_is_in_the_data_directory(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert books.default_book() == tmp_path / "spkver" / "book"
     monkeypatch.setenv("XDG_DATA_HOME", "")
@@ -238,7 +238,7 @@ def test_where_the_book_is(monkeypatch, tmp_path):
     assert books.default_book() == tmp_path / ".local" / "share" / "spkver" / "book"
 
 
-def test_changed_bytes_are_read_or_refused(filled, damaged):
+def test_open_book_with_a_changed_byte_raises_only_input_errors(filled, damaged):
     path = filled / books.VOICES
     outcomes = set()
     for _ in damaged(path):
@@ -249,16 +249,16 @@ def test_changed_bytes_are_read_or_refused(filled, damaged):
     assert {3, "refused"} <= outcomes
 
 
-def test_two_recordings_that_are_unlike(folder):
-    """Each is compared with the other, not with the mean of both, which is near to both."""
-    turned = np.array([[1, 0], [np.cos(1.2), np.sin(1.2)]], np.float32)  # their cosine is 0.36, that to the mean 0.83
+def test_odd_compares_two_recordings_with_each_other(folder):
+    """Not with the mean of both, which is close to both."""
+    turned = np.array([[1, 0], [np.cos(1.2), np.sin(1.2)]], np.float32)  # cosine 0.36; with the mean 0.83
     book = books.enrol(folder, "Ada", Embeddings(["a", "b"], turned, None, "m"))
     assert books.odd(book, "Ada", 0.5) == ["the two recordings of 'Ada' sound unlike each other"]
     assert books.odd(book, "Ada", 0.3) == []
 
 
-def test_one_recording_among_the_others_is_compared_with_them(folder):
-    """The odd one pulls the mean of all to itself: with it, its cosine is 0.58, without it 0.13."""
+def test_odd_compares_each_recording_with_the_mean_of_the_others(folder):
+    """The unlike recording has cosine 0.58 with the mean of all, and 0.13 with the mean of the others."""
     vectors = np.array([[1, 0.1, 0], [1, 0, 0.1], [0.13, 1, 0.05]], np.float32)
     book = books.enrol(folder, "Ada", Embeddings(["a", "b", "c"], unit(vectors).astype(np.float32), None, "m"))
     assert books.odd(book, "Ada", 0.4) == ["1 of 3 recordings of 'Ada' sound unlike the others"]

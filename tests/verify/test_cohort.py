@@ -1,4 +1,4 @@
-"""Verdicts by a cohort: the numbers of `spkver normalise`, kept with the model and bound to it."""
+"""Decisions with a stored cohort: the same scores as `spkver normalise`, and only with the model of the cohort."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def drawn(rows, dim=8, seed=0):
 
 
 @given(st.integers(3, 40), st.data())
-def test_scores_are_the_formulas(voices, data):
-    """S-norm by the highest of each side (Matějka et al. 2017), in float64."""
+def test_compare_equals_the_formula_of_s_norm(voices, data):
+    """S-norm with the highest cohort scores of each side (Matějka et al. 2017), in float64."""
     top = data.draw(st.integers(2, voices))
     one, other, cohort = drawn(3, seed=1), drawn(2, seed=2), drawn(voices, seed=3)
     found = compare(*(Voices.of(side, Cohort(cohort, top)) for side in (one, other)))
@@ -52,14 +52,14 @@ def test_scores_are_the_formulas(voices, data):
 
 
 @pytest.mark.parametrize("cohort", [None, Cohort(drawn(20, seed=3), 5)])
-def test_pairs_have_the_scores_of_the_matrix(cohort):
+def test_compare_pairs_equals_the_diagonal_of_compare(cohort):
     one, other = (Voices.of(drawn(6, seed=seed), cohort) for seed in (1, 2))
     assert compare_pairs(one, other) == pytest.approx(np.diag(compare(one, other)), abs=1e-5)
 
 
 @pytest.fixture
 def model(tiny_model, tmp_path):
-    """A model directory of its own."""
+    """A copy of the model directory."""
     return shutil.copytree(tiny_model, tmp_path / "model")
 
 
@@ -70,8 +70,8 @@ def cohort(model, voice):
     return Embeddings([f"u{row}" for row in range(30)], vectors, [f"s{row}" for row in range(30)], encoder.model_id)
 
 
-def test_verdicts_are_those_of_lists(model, cohort, voice, tmp_path):
-    """By `spkver normalise` of the same recordings."""
+def test_verify_gives_the_scores_of_normalise(model, cohort, voice, tmp_path):
+    """Compared with `spkver normalise` on the same recordings."""
     write_decision(model, DECISION, cohort, 10)
     verifier = spkver.load_model(model)
     first, second = voice(100), voice(180)
@@ -82,13 +82,13 @@ def test_verdicts_are_those_of_lists(model, cohort, voice, tmp_path):
     cosine = float(heard.vectors[0] @ heard.vectors[1])
     statistics = cohort_statistics(sides(heard, test=cohort), 10)
     (expected,) = normalise(Scores(trials, np.array([cosine], np.float32)), statistics, statistics).values
-    # all voices are nearly one to an untrained network: what float32 leaves of their differences
+    # an untrained network gives nearly equal embeddings, so float32 leaves few digits of their differences
     assert found.score == pytest.approx(expected, abs=0.03)
     assert found.cosine == pytest.approx(cosine, abs=1e-6)
     assert found.same == (found.score >= DECISION.threshold)
 
 
-def test_the_book_is_ranked_by_it(model, cohort, voice, tmp_path):
+def test_rank_uses_the_cohort(model, cohort, voice, tmp_path):
     write_decision(model, DECISION, cohort, 10)
     verifier = spkver.load_model(model)
     heard = [verifier.listen(voice(pitch)) for pitch in (90, 150)]
@@ -101,7 +101,7 @@ def test_the_book_is_ranked_by_it(model, cohort, voice, tmp_path):
     assert said == [f"'Ada', who is already in the book, sounds like 'Bob' (score {other.score:.2f})"]
 
 
-def test_it_is_kept_without_names_and_goes_with_its_threshold(model, cohort):
+def test_cohort_is_stored_without_names_and_removed_with_its_threshold(model, cohort):
     write_decision(model, DECISION, cohort, 10)
     decision = read_decision(model)
     assert decision.cohort.top == 10
@@ -114,7 +114,7 @@ def test_it_is_kept_without_names_and_goes_with_its_threshold(model, cohort):
     assert not list(model.glob("cohort-*")) and spkver.load_model(model).cohort is None
 
 
-def test_what_is_refused(model, cohort):
+def test_write_decision_rejects_a_cohort_that_does_not_fit(model, cohort):
     other = Embeddings(cohort.ids, cohort.vectors, None, "another")
     with pytest.raises(InputError, match="the cohort is of the model 'another'"):
         write_decision(model, DECISION, other, 10)
@@ -136,7 +136,7 @@ def test_what_is_refused(model, cohort):
         spkver.load_model(model)
 
 
-def test_by_the_commands(model, cohort, tmp_path, voice):
+def test_cohort_by_the_commands(model, cohort, tmp_path, voice):
     (tmp_path / "trials").write_text("".join(f"a{n} b{n} {'non' * (n % 2)}target\n" for n in range(40)))
     listed = read_trials(tmp_path / "trials")
     values = np.where(listed.target, 6, 1) + np.random.default_rng(0).normal(size=len(listed))

@@ -20,31 +20,31 @@ DECISION = Decision(
 
 @pytest.fixture
 def model(tmp_path):
-    """What a model directory's hash is made of."""
+    """The files that the hash of a model directory covers."""
     (tmp_path / "config.yaml").write_text("model: xvector\n")
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     return tmp_path
 
 
-def test_kept_with_the_model(model):
+def test_decision_is_stored_in_the_model_directory(model):
     assert read_decision(model) is None
     path = write_decision(model, DECISION)
     found = read_decision(model)
     assert found == DECISION.model_copy(update={"model": found.model}) and found.model
     assert path == model / "decision.yaml" and sorted(p.name for p in model.iterdir())[1] == "decision.yaml"
-    write_decision(model, DECISION.model_copy(update={"threshold": 0.6}))  # another threshold, the same model
+    write_decision(model, DECISION.model_copy(update={"threshold": 0.6}))  # the model's hash does not change
     again = read_decision(model)
     assert again.threshold == 0.6 and again.model == found.model
 
 
-def test_of_another_model(model):
+def test_read_decision_rejects_that_of_another_model(model):
     write_decision(model, DECISION)
     (model / "model.safetensors").write_bytes(b"other weights")
     with pytest.raises(InputError, match=r"decision\.yaml: the threshold of another model"):
         read_decision(model)
 
 
-def test_where_there_is_no_model(tmp_path):
+def test_write_decision_rejects_a_folder_without_a_model(tmp_path):
     with pytest.raises(InputError, match="not a model directory"):
         write_decision(tmp_path, DECISION)
 
@@ -57,7 +57,7 @@ def test_where_there_is_no_model(tmp_path):
         ("scale: 10.0", "scale: -1", "scale"),
     ],
 )
-def test_a_damaged_file_is_named(model, old, new, said):
+def test_read_decision_names_an_invalid_file(model, old, new, said):
     path = write_decision(model, DECISION)
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(InputError, match=r"decision\.yaml:\d+: ") as caught:
@@ -66,19 +66,19 @@ def test_a_damaged_file_is_named(model, old, new, said):
 
 
 @given(st.floats(-1, 1), st.floats(0.001, 0.999))
-def test_probability_is_bayes_rule(score, prior):
+def test_probability_follows_bayes_rule(score, prior):
     ratio = np.clip(10 * score - 4, -6, 8)
     assert CALIBRATION.ratio(score) == pytest.approx(ratio)
     assert CALIBRATION.probability(score, prior) == pytest.approx(expit(ratio + logit(prior)))
 
 
 @pytest.mark.parametrize("prior", [0, 1, -1, math.nan])
-def test_a_prior_is_a_probability(prior):
+def test_prior_outside_0_and_1_is_rejected(prior):
     with pytest.raises(InputError, match="prior"):
         CALIBRATION.probability(0.5, prior)
 
 
-def test_a_changed_byte_is_read_or_refused_by_name(model, damaged):
+def test_read_decision_with_a_changed_byte_raises_only_input_errors(model, damaged):
     path = write_decision(model, DECISION)
     outcomes = set()
     for _ in damaged(path):

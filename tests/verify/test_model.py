@@ -32,7 +32,7 @@ def unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def test_scores_are_cosines_of_the_embeddings(verifier, waveforms):
+def test_score_gives_cosines_of_the_embeddings(verifier, waveforms):
     vectors = np.stack([verifier.embed(one) for one in waveforms]).astype(np.float64)
     expected = unit(vectors) @ unit(vectors).T
     found = verifier.score(waveforms, waveforms)
@@ -41,7 +41,7 @@ def test_scores_are_cosines_of_the_embeddings(verifier, waveforms):
     assert verifier.verify(waveforms[0], waveforms[1]).score == pytest.approx(expected[0, 1], abs=1e-6)
 
 
-def test_several_recordings_are_the_mean_of_their_directions(verifier, waveforms):
+def test_verify_averages_enrolment_embeddings_of_length_1(verifier, waveforms):
     vectors = unit(np.stack([verifier.embed(one) for one in waveforms]).astype(np.float64))
     expected = unit(vectors[:2].mean(axis=0)) @ vectors[2]
     assert verifier.verify(waveforms[:2], waveforms[2]).score == pytest.approx(expected, abs=1e-6)
@@ -49,7 +49,7 @@ def test_several_recordings_are_the_mean_of_their_directions(verifier, waveforms
         verifier.verify([], waveforms[2])
 
 
-def test_files_are_heard_as_waveforms_are(verifier, waveforms, tmp_path):
+def test_verify_gives_the_same_result_for_files_and_waveforms(verifier, waveforms, tmp_path):
     for name, one in zip("ab", waveforms):
         soundfile.write(tmp_path / f"{name}.wav", one, 16000, subtype="FLOAT")
     found = verifier.verify(tmp_path / "a.wav", str(tmp_path / "b.wav"))
@@ -62,7 +62,7 @@ def test_files_are_heard_as_waveforms_are(verifier, waveforms, tmp_path):
     assert np.array_equal(heard.vector, verifier.listen(tmp_path / "b.wav").vector)
 
 
-def test_the_decision_that_is_kept_with_the_model(tiny_model, waveforms, tmp_path):
+def test_verify_uses_the_stored_decision(tiny_model, waveforms, tmp_path):
     spkver.Encoder.open(tiny_model).save(tmp_path / "m")
     plain = spkver.load_model(tmp_path / "m").verify(waveforms[0], waveforms[1])
     assert plain.same is plain.threshold is plain.probability is None
@@ -73,7 +73,7 @@ def test_the_decision_that_is_kept_with_the_model(tiny_model, waveforms, tmp_pat
     write_decision(tmp_path / "m", decision)
     verifier = spkver.load_model(tmp_path / "m")
     found = verifier.verify(waveforms[0], waveforms[1])
-    assert found.same is True and found.threshold == plain.score  # accepted at the threshold itself
+    assert found.same is True and found.threshold == plain.score  # a score equal to the threshold is accepted
     assert found.ratio == pytest.approx(5 * plain.score - 1)
     assert found.probability == pytest.approx(1 / (1 + np.exp(-found.ratio)))
     assert verifier.verify(waveforms[0], waveforms[1], prior=0.1).probability < found.probability
@@ -82,14 +82,14 @@ def test_the_decision_that_is_kept_with_the_model(tiny_model, waveforms, tmp_pat
         verifier.verify(waveforms[0], waveforms[1], prior=1.0)
 
 
-def test_doubts_name_the_recording(verifier, voice, tmp_path):
+def test_warnings_name_the_recording(verifier, voice, tmp_path):
     soundfile.write(tmp_path / "short.wav", voice(100, 1.0), 16000)
     doubts = verifier.verify(tmp_path / "short.wav", voice(100)).doubts
     assert len(doubts) == 1 and doubts[0].startswith(f"{tmp_path / 'short.wav'}: short: ")
-    assert verifier.verify([voice(100), voice(100)], tmp_path / "short.wav").doubts == doubts  # of the test side too
+    assert verifier.verify([voice(100), voice(100)], tmp_path / "short.wav").doubts == doubts  # test side too
 
 
-def test_one_recording_twice_is_one_row_of_a_book(verifier, waveforms):
+def test_embeddings_of_keeps_equal_audio_once(verifier, waveforms):
     heard = [verifier.listen(one) for one in (*waveforms, waveforms[0])]
     found = embeddings_of(verifier, heard)
     assert len(found) == 3 and found.model == verifier.model_id
@@ -97,7 +97,7 @@ def test_one_recording_twice_is_one_row_of_a_book(verifier, waveforms):
     assert heard[0].digest == heard[3].digest != heard[1].digest
 
 
-def test_a_cosine_stays_in_its_bounds():
+def test_cosine_is_clipped_to_its_bounds():
     vectors = unit(np.random.default_rng(0).normal(size=(200, 7))).astype(np.float32)
     own = Voices(vectors)
     assert all(np.abs(cosines(own, Voices(sign * vectors))).max() <= 1 for sign in (-1, 1))
@@ -106,7 +106,7 @@ def test_a_cosine_stays_in_its_bounds():
         mean_direction([vectors[0], -vectors[0]])
 
 
-def test_without_a_model_of_the_package(monkeypatch, tmp_path):
+def test_load_model_without_the_packaged_model_is_an_input_error(monkeypatch, tmp_path):
     monkeypatch.setattr("spkver.modeldir._START", tmp_path / "none")
     with pytest.raises(InputError, match="name one with --model"):
         spkver.load_model()
@@ -114,12 +114,12 @@ def test_without_a_model_of_the_package(monkeypatch, tmp_path):
     assert default_model() == tmp_path
 
 
-def test_import_is_light():
+def test_import_spkver_loads_no_heavy_library():
     code = "import sys, spkver; print([m for m in ('torch', 'numpy', 'click', 'scipy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-def test_everything_named_is_there():
+def test_every_public_name_exists():
     assert all(hasattr(spkver, name) for name in spkver.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         spkver.nothing  # noqa: B018

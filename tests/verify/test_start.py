@@ -1,4 +1,4 @@
-"""The model that comes with the package: small, complete, with a threshold of its own, and it hears who speaks."""
+"""The model that comes with the package: size, threshold, card, and results on synthetic voices."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def encoder():
     return spkver.load_model()
 
 
-def test_it_is_small_and_kept_in_half_precision(encoder):
+def test_packaged_model_is_small_and_stored_in_float16(encoder):
     assert sum(parameter.numel() for parameter in encoder.parameters()) < 3e6
     with safetensors.safe_open(default_model() / WEIGHTS, "pt") as stream:
         kinds = {stream.get_slice(name).get_dtype() for name in list(stream.keys())}
     assert kinds <= {"F16", "I64"}
 
 
-def test_its_threshold_is_its_own(encoder):
+def test_packaged_model_has_a_threshold_and_a_cohort(encoder):
     decision = read_decision(default_model(), encoder.model_id)
     assert decision is not None and decision.cohort is not None and decision.low < decision.threshold < decision.high
     held = {WEIGHTS, CARD, DECISION, "config.yaml", decision.cohort.file}
@@ -31,14 +31,14 @@ def test_its_threshold_is_its_own(encoder):
     assert len(encoder.cohort.vectors) > 2 * encoder.cohort.top
 
 
-def test_its_card_says_what_it_is_made_of():
+def test_card_names_the_training_data():
     card = (default_model() / CARD).read_text(encoding="utf-8")
     for word in ("speechocean762", "LibriSpeech", "CC BY 4.0", "EER", "Limits", "threshold"):
         assert word in card
 
 
 def voice(pitch: float, tract: float, seconds: float, seed: int) -> np.ndarray:
-    """A made voice: pulses at a pitch that wanders, through resonances that move between vowels, at 16 kHz."""
+    """A synthetic voice at 16 kHz: pulses of varying pitch through resonances that move between vowels."""
     random = np.random.default_rng(seed)
     time = int(seconds * 16000)
     steps = np.arange(time) / 1600
@@ -46,7 +46,7 @@ def voice(pitch: float, tract: float, seconds: float, seed: int) -> np.ndarray:
     phase = np.cumsum(pitch * np.exp(wander) / 16000)
     source = np.diff(np.floor(phase), prepend=0) + 0.002 * random.normal(size=time)
     out = np.zeros(time)
-    for first in range(0, time, 2400):  # a vowel every 150 ms
+    for first in range(0, time, 2400):  # 150 ms per vowel
         vowel = np.array([[300, 2300], [700, 1200], [350, 800], [500, 1800]])[random.integers(4)]
         spectrum = np.fft.rfft(source[first : first + 2400], 8192)
         hz = np.fft.rfftfreq(8192, 1 / 16000)
@@ -56,8 +56,8 @@ def voice(pitch: float, tract: float, seconds: float, seed: int) -> np.ndarray:
     return (0.3 * out / np.abs(out).max()).astype(np.float32)
 
 
-def test_it_tells_made_voices_apart(encoder):
-    """Two recordings of a deep voice of a long tract are nearer to each other than to a high one of a short tract."""
+def test_packaged_model_separates_synthetic_voices(encoder):
+    """Two recordings of a low voice are closer to each other than to a high voice with a shorter vocal tract."""
     deep, again = (voice(95, 0.95, 4, seed) for seed in (1, 2))
     high = voice(240, 1.3, 4, 3)
     (same, other), *_ = encoder.score([deep], [again, high])
@@ -65,8 +65,8 @@ def test_it_tells_made_voices_apart(encoder):
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.5, 3.0])
-def test_digital_silence_does_not_change_its_mind(encoder, seconds):
-    """A recording against itself with zeros after it, and with its pauses made zeros."""
+def test_digital_silence_does_not_change_the_decision(encoder, seconds):
+    """A recording against itself with zeros appended, and with zeros in its pauses."""
     own = voice(110, 1.0, 3.0, seed=5)
     padded = np.concatenate([own, np.zeros(round(seconds * 16000), np.float32)])
     assert encoder.score([own], [padded])[0, 0] > 0.98

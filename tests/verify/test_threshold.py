@@ -16,7 +16,7 @@ RNG = np.random.default_rng(0)
 
 
 def make(speakers=12, each=4, shift=2.5, seed=0) -> tuple[Scores, dict[str, str]]:
-    """Every pair of the recordings of some speakers, scored by a normal law of either kind."""
+    """All pairs of recordings of a few speakers, with normally distributed target and non-target scores."""
     names = {f"s{speaker}-{number}": f"s{speaker}" for speaker in range(speakers) for number in range(each)}
     ids = list(names)
     first, second = np.triu_indices(len(ids), 1)
@@ -32,7 +32,7 @@ def rates(scores: Scores, threshold: float) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.3])
-def test_wished_rates_are_kept_and_no_neighbour_does_better(rate):
+def test_threshold_meets_the_rate_and_is_the_best_that_does(rate):
     scores, names = make()
     far, _ = th.choose(scores, th.at_far(rate), names, replicates=20)
     frr, _ = th.choose(scores, th.at_frr(rate), names, replicates=20)
@@ -45,7 +45,7 @@ def test_wished_rates_are_kept_and_no_neighbour_does_better(rate):
     assert rates(scores, lower)[0] > rate and rates(scores, higher)[1] > rate
 
 
-def test_cost_and_equal_rates_are_those_of_the_metrics():
+def test_at_cost_and_at_eer_agree_with_the_metrics():
     scores, names = make()
     curve = metrics.error_curve(scores.values, scores.labels)
     point = OperatingPoint(0.1, 2, 1)
@@ -57,7 +57,7 @@ def test_cost_and_equal_rates_are_those_of_the_metrics():
     assert equal.far.rate == pytest.approx(equal.frr.rate, abs=0.03)
 
 
-def test_intervals_hold_the_value_and_are_no_narrower_than_binomial():
+def test_intervals_contain_the_value_and_are_at_least_binomial():
     scores, names = make()
     found, _ = th.choose(scores, th.at_far(0.01), names, replicates=100)
     assert found.low <= found.threshold <= found.high and found.speakers == 12
@@ -67,14 +67,14 @@ def test_intervals_hold_the_value_and_are_no_narrower_than_binomial():
         assert rate.low <= rate.rate <= rate.high
 
 
-def test_no_error_is_not_no_uncertainty():
+def test_rate_without_errors_has_a_positive_upper_limit():
     scores, names = make(shift=30)
     found, _ = th.choose(scores, th.at_far(0.0), names, replicates=20)
     assert found.far.errors == 0 and found.far.high == pytest.approx(1 - 0.025 ** (1 / found.far.trials))
 
 
-def test_the_interval_covers_the_law_s_own_threshold():
-    """Of 20 corpora of one law, most intervals hold the threshold that the law gives: norm.isf(0.05) / 6."""
+def test_interval_covers_the_true_threshold():
+    """On most of 20 random corpora the interval contains the threshold of the distribution, norm.isf(0.05) / 6."""
     from scipy.stats import norm
 
     held = 0
@@ -85,7 +85,7 @@ def test_the_interval_covers_the_law_s_own_threshold():
     assert held >= 16
 
 
-def test_speakers_follow_from_the_target_trials():
+def test_linked_speakers_follow_target_trials():
     scores, names = make()
     own, _ = th.choose(scores, th.at_eer(), names, replicates=50)
     linked, _ = th.choose(scores, th.at_eer(), replicates=50)
@@ -97,7 +97,7 @@ def test_speakers_follow_from_the_target_trials():
     assert enrol[0] == test[0] == test[1] and len({enrol[0], test[2], test[3]}) == 3
 
 
-def test_few_errors_are_said():
+def test_choose_warns_of_few_errors():
     scores, names = make()
     doubts = th.choose(scores, th.at_far(0.001), names, replicates=20)[1]
     assert doubts == [
@@ -120,7 +120,7 @@ def test_calibration_is_balanced_logistic_regression():
 
 
 @pytest.mark.parametrize("wish", [th.at_far(0.0), th.at_cost(OperatingPoint(1e-6))])
-def test_wishes_that_only_rejecting_all_fulfils(wish):
+def test_choose_rejects_a_point_that_only_rejecting_all_fulfils(wish):
     scores, names = make()
     values = scores.values.copy()
     values[np.argmin(scores.labels)] = values.max() + 1  # a non-target above all targets
@@ -129,29 +129,29 @@ def test_wishes_that_only_rejecting_all_fulfils(wish):
         th.choose(top, wish, names, replicates=20)
 
 
-def test_scores_that_fall():
+def test_choose_rejects_scores_that_are_higher_for_non_targets():
     scores, names = make()
     with pytest.raises(InputError, match=r"targets do not score higher .* change the sign if these are distances"):
         th.choose(Scores(scores.trials, -scores.values), th.at_eer(), names, replicates=20)
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
-def test_rates_are_shares(rate):
+def test_rate_outside_0_and_1_is_rejected(rate):
     scores, names = make()
     for wish in (th.at_far(rate), th.at_frr(rate)):
         with pytest.raises(InputError, match="between 0 and 1"):
             th.choose(scores, wish, names)
 
 
-def test_other_scores_than_cosines():
+def test_require_cosines_rejects_other_scores():
     scores, _ = make()
     th.require_cosines(scores, "s")
     with pytest.raises(InputError, match=r"s: a score of 7 is not a plain cosine"):
         th.require_cosines(Scores(scores.trials.take(np.arange(1)), np.array([-7], np.float32)), "s")
 
 
-def test_a_calibration_ends_where_its_list_does():
-    """log(targets + 1) below 0 and log(non-targets + 1) above: a list cannot speak for rarer events than it has."""
+def test_calibration_is_clipped_by_the_size_of_the_list():
+    """To [-log(targets + 1), log(non-targets + 1)], since a list says nothing about rarer events."""
     scores, names = make(speakers=5, each=3)
     found = th.choose(scores, th.at_eer(), names, replicates=5)[0].calibration
     targets, nontargets = np.count_nonzero(scores.labels), np.count_nonzero(~scores.labels)
@@ -160,8 +160,8 @@ def test_a_calibration_ends_where_its_list_does():
 
 
 @pytest.mark.parametrize("shift", [-1.0, 1.0])
-def test_a_threshold_lies_in_its_interval(monkeypatch, shift):
-    """Even where all those of the bootstrap lie on one side of it."""
+def test_interval_contains_the_threshold(monkeypatch, shift):
+    """Even if all bootstrap values are on one side of it."""
     scores, names = make()
     own = th.choose(scores, th.at_eer(), names, replicates=5)[0].threshold
     drawn = np.tile([[own + shift, 0.1, 0.1]], (5, 1))[:, None]
@@ -171,8 +171,8 @@ def test_a_threshold_lies_in_its_interval(monkeypatch, shift):
 
 
 @pytest.mark.parametrize(("errors", "said"), [(29, True), (30, False)])
-def test_thirty_errors_are_enough(errors, said):
-    """The wished rate is kept by exactly so many of 1,056 non-targets."""
+def test_choose_does_not_warn_with_thirty_errors(errors, said):
+    """The target rate is met by exactly this many of 1,056 non-targets."""
     scores, names = make()
     found, doubts = th.choose(scores, th.at_far(errors / 1056), names, replicates=5)
     assert (found.far.errors, found.far.trials) == (errors, 1056)

@@ -1,8 +1,8 @@
-"""Models of other toolkits, opened as ours: one file per toolkit, and its line in the registry.
+"""Import models of other toolkits: one file per toolkit, and its line in the registry.
 
-A peer is a class with two static methods: `recognises(source)`, whether a file or directory looks like one of its
-models, and `read(source)`, what is in it: a `Found`. Checkpoints are read by `torch.load(weights_only=True)`, YAML as
-plain data; nothing that a peer wrote is run.
+A peer is a class with two static methods: `recognises(source)` tells whether a file or directory looks like one of its
+models, and `read(source)` returns its content as a `Found`. Checkpoints are read by `torch.load(weights_only=True)` and
+YAML as plain data, so no code from the files is run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PEERS = Registry(
         "speechbrain": "spkver.interop.peers.speechbrain:SpeechBrain",
         "redimnet": "spkver.interop.peers.redimnet:ReDimNetRelease",
         "voxceleb_trainer": "spkver.interop.peers.voxceleb_trainer:VoxCelebTrainer",
-        # the last, for its checkpoints are told by their tensors alone
+        # last, because its checkpoints are recognised by their tensors alone
         "3dspeaker": "spkver.interop.peers.threedspeaker:ThreeDSpeaker",
     },
 )
@@ -38,22 +38,21 @@ CARD = """# {model}, imported from {toolkit}
 - Source: `{source}`, sha256 {hash}
 - {about}
 - Front end: `{front_end}`, {whose}.
-- Licence and training data: the publisher's. What this import cannot know is what the model may be used for: look it
-  up where the file came from.
+- Licence and training data: see where the file was published. They decide what the model may be used for.
 {mean}"""
 
-MEAN = """- The source holds the mean of its training embeddings. It is the chain `{chain}`, for
+MEAN = """- The source contains the mean of its training embeddings. It is stored as the chain `{chain}`, for
   `spkver score --chain` and `spkver transform apply`.
 """
 
 
 def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, front_end: str | None = None) -> list[str]:
-    """Make a model directory of another toolkit's model. Returns what there is to say about it, in lines.
+    """Convert a model of another toolkit to a model directory. Returns messages for the user, one per line.
 
-    toolkit: its name; by default the one that the source looks like. front_end: the name of the front end, where the
-    source does not state it or another is wanted; the number of bins is the source's.
-    Raises InputError for a source that no toolkit is known to write, or whose tensors are not those of its network,
-    for one that leaves its front end open, and where `out` is there already.
+    toolkit: its name; recognised from the source by default
+    front_end: name of the front end, if the source does not state it or to replace it; the number of bins is kept
+    Raises InputError for a source of no known toolkit, for tensors that do not match the network, if the front end is
+    ambiguous, and if `out` exists.
     """
     path = Path(source)
     if not path.exists():
@@ -71,7 +70,7 @@ def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, fron
     state, dropped = to_ours(found, encoder.network)
     if dropped:
         names = [*dropped[:3], "..."] if len(dropped) > 3 else dropped
-        said.append(f"left out, used in training only: {', '.join(names)} ({len(dropped)} in all)")
+        said.append(f"omitted, used in training only: {', '.join(names)} ({len(dropped)} in all)")
     encoder.network.load_state_dict(state)
     card = CARD.format(
         model=encoder.config.model.name,
@@ -80,9 +79,9 @@ def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, fron
         hash=sha256(found.file),
         about=found.about,
         front_end=encoder.config.front_end.name,
-        whose="as it was trained with: embeddings are those that it gave there"
+        whose="the one it was trained with, so embeddings are the same as in the original toolkit"
         if front_end is None
-        else "as asked for",
+        else "set with --front-end",
         mean=MEAN.format(chain=chain.name) if found.mean is not None else "",
     )
     encoder.save(out, card)
@@ -93,20 +92,20 @@ def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, fron
 
 
 def _front_end(found: Found, toolkit: str | None, named: str | None) -> dict[str, Any]:
-    """The config of the front end. Raises InputError where neither the source nor the caller says which it is."""
+    """The config of the front end. Raises InputError if neither the source nor the caller names it."""
     if named not in (None, found.front_end["name"]):
         return {"name": named, "bins": found.front_end["bins"]}
     possible = [name for name, own in found.front_ends.items() if toolkit in (None, own)]
     if len(possible) > 1 and named is None:
         raise InputError(
-            f"{found.file}: {found.about}: the file does not name the front end of the training; "
-            f"name it with --front-end: {', '.join(possible)}"
+            f"{found.file}: {found.about}: the file does not say with which front end it was trained; "
+            f"choose one with --front-end: {', '.join(possible)}"
         )
     return found.front_end
 
 
 def _same_spectrogram(found: Found, encoder: Encoder) -> None:
-    """Raise InputError where the source holds the buffers of torchaudio's spectrogram, and they are not ours."""
+    """Raise InputError if the source contains buffers of torchaudio's spectrogram that differ from our front end."""
     buffers = dict(encoder.front_end.named_buffers())
     for ending, own in (("mel_scale.fb", "mel"), ("spectrogram.window", "window")):
         ours = buffers.get(own)
@@ -115,29 +114,29 @@ def _same_spectrogram(found: Found, encoder: Encoder) -> None:
                 ours is None or ours.shape != theirs.shape or not torch.allclose(ours, theirs.float(), atol=1e-4)
             ):
                 raise InputError(
-                    f"{found.file}: {name} is not what the front end {encoder.config.front_end.name} has: the model "
-                    "was trained with features that cannot be computed here"
+                    f"{found.file}: {name} differs from that of the front end {encoder.config.front_end.name}; the "
+                    "features of the training are not supported"
                 )
 
 
 def _read(toolkit: str, path: Path) -> Found:
-    """What a peer finds. Raises InputError where values are of other kinds than it expects."""
+    """Read a source with a peer. Raises InputError for values of unexpected types."""
     peer = PEERS.get(toolkit)
     try:
         found: Found = peer.read(path)
     except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise InputError(f"{path}: not what {toolkit} writes ({type(error).__name__}: {error})") from error
+        raise InputError(f"{path}: not a model of {toolkit} ({type(error).__name__}: {error})") from error
     return found
 
 
 def guess(source: Path) -> str:
-    """The toolkit that a file or directory looks like. Raises InputError where it looks like none."""
+    """The toolkit that wrote a file or directory. Raises InputError if it is not recognised."""
     for name in PEERS:
         if PEERS.get(name).recognises(source):
             return name
     if source.is_file():
-        read_checkpoint(source)  # which says what is wrong with one that does not open
+        read_checkpoint(source)  # its error says why the file does not open
     else:
         for file in sorted(source.iterdir()):
             refuse_stand_in(file)
-    raise InputError(f"{source}: no toolkit's model by its looks; name one with --from: {', '.join(PEERS)}")
+    raise InputError(f"{source}: the toolkit was not recognised; choose one with --from: {', '.join(PEERS)}")

@@ -1,4 +1,4 @@
-"""Reading what peers write, without running it: torch checkpoints, and YAML whose tags are kept as data."""
+"""Read files of other toolkits without running code from them: torch checkpoints, and YAML with its tags as data."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def read_checkpoint(path: Path) -> Any:
     """The content of a torch file: tensors and plain values. Raises InputError for anything else."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about what it then refuses
+            warnings.simplefilter("ignore")  # the exception says the same
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle's, zip's, torch's own: whatever the bytes lead to
+    except Exception as error:  # a damaged file can raise any exception of pickle, zipfile and torch
         if isinstance(error, OSError) and not path.is_file():
-            raise InputError(f"{path}: there is no such file") from error
+            raise InputError(f"{path}: no such file") from error
         refuse_stand_in(path)
         raise InputError(f"{path}: {_why(path, str(error))}") from error
 
 
 def _why(path: Path, said: str) -> str:
-    """Why a checkpoint does not open, without torch's advice."""
+    """Why a checkpoint does not open. torch's own message advises to load it unsafely."""
     with open(path, "rb") as stream:
         head = stream.read(2)
     if not head:
@@ -40,36 +40,39 @@ def _why(path: Path, said: str) -> str:
     if head == b"PK" and not zipfile.is_zipfile(path):
         return "truncated: the end of the archive is missing; copy the file again"
     if "TorchScript" in said:
-        return "a TorchScript archive, which is a program; save the network's state_dict alone"
+        return "a TorchScript archive, which contains code; save only the network's state_dict"
     if found := re.search(r"GLOBAL (\S+)", said):
         return (
-            f"holds {found[1]} beside tensors and plain values, and nothing else is opened, for it could run code; "
-            "save the network's state_dict alone"
+            f"contains {found[1]}; only tensors and plain values are opened, because other objects can run code; "
+            "save only the network's state_dict"
         )
     if head.startswith(b"\x80"):
-        return "a pickle, which could run code, so it is not opened; save the network's state_dict with torch.save"
-    return "not a checkpoint that torch.save writes, or damaged; copy the file again"
+        return "a pickle, which is not opened because it can run code; save the network's state_dict with torch.save"
+    return "not a checkpoint of torch.save, or damaged; copy the file again"
 
 
 def tensors_in(tree: Any, path: Path) -> dict[str, Tensor]:
-    """The tensors of a state_dict, which may lie under `state_dict`, `model` or the like; without `module.`."""
+    """The tensors of a state_dict, which may be nested under `state_dict`, `model` or similar; without `module.`.
+
+    Raises InputError if there is no state_dict.
+    """
     for key in ("state_dict", "model_state_dict", "model", "embedding_model"):
         if isinstance(tree, Mapping) and isinstance(tree.get(key), Mapping):
             tree = tree[key]
     if not isinstance(tree, Mapping) or not any(isinstance(value, Tensor) for value in tree.values()):
-        raise InputError(f"{path}: holds no state_dict (names and tensors)")
+        raise InputError(f"{path}: no state_dict (names and tensors) in it")
     return {str(name).removeprefix("module."): value for name, value in tree.items() if isinstance(value, Tensor)}
 
 
 class Tagged(NamedTuple):
-    """A YAML value with a tag that its writer meant for a program: `!new:package.Class`, `!ref <key>`."""
+    """A YAML value with a tag of HyperPyYAML: `!new:package.Class`, `!ref <key>`."""
 
     tag: str
     value: Any
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Safe loading, and tags of others kept as data."""
+    """Safe loading that keeps unknown tags as data."""
 
 
 def _tagged(loader: _PlainLoader, node: yaml.Node) -> Tagged:
@@ -86,21 +89,21 @@ _PlainLoader.add_constructor(None, _tagged)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's keys and values; nothing in it is run, references `!ref <key>` are followed.
+    """The keys and values of a YAML file. References `!ref <key>` are resolved; no code is run.
 
-    Raises InputError for what is not YAML, or not keys and values.
+    Raises InputError for a file that is not YAML, or not keys and values.
     """
     try:
         tree = yaml.load(read_text(path), Loader=_PlainLoader)  # noqa: S506  (a SafeLoader)
     except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not YAML that can be read ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected keys and values")
     return {str(key): _resolve(value, tree, 0) for key, value in tree.items()}
 
 
 def keys_of(tree: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
-    """The keys and values under a key; none where it is missing. Raises InputError for anything else under it."""
+    """The keys and values under a key; empty if it is missing. Raises InputError for a value of another type."""
     value = tree.get(key)
     if value is not None and not isinstance(value, Mapping):
         raise InputError(f"{where}: {key}: expected keys and values, found {value!r}")
@@ -109,7 +112,7 @@ def keys_of(tree: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
 
 def _resolve(value: Any, tree: Mapping[str, Any], depth: int) -> Any:
     if depth > 50:
-        return value  # refers to itself
+        return value  # a circular reference
     if isinstance(value, Tagged):
         reference = re.fullmatch(r"<([^<>\[\]]+)>", str(value.value)) if value.tag == "!ref" else None
         if reference is None:

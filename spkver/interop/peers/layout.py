@@ -1,7 +1,6 @@
-"""How the tensors of a network are named and shaped by those who publish it.
+"""Map tensor names and shapes of our networks to those of other toolkits.
 
-A layout goes from our names to theirs: the same rules serve import and export, and errors speak of the names in the
-file at hand.
+A layout maps our names to theirs. Import and export use the same rules, and errors give the names in the user's file.
 """
 
 from __future__ import annotations
@@ -19,16 +18,19 @@ from torch import Tensor, nn
 from spkver.encoder import weights_differ
 from spkver.errors import InputError
 
-Rule = tuple[str, str | Callable[[re.Match[str]], str]]  # a pattern in our name, and what stands there in theirs
+Rule = tuple[str, str | Callable[[re.Match[str]], str]]  # a pattern in our name, and its replacement in theirs
 
 
 @dataclass(frozen=True)
 class Layout:
     """Their names for the tensors of one of our networks.
 
-    names: applied one after the other; ours: a pattern of our tensors that they have none of (gains of 1, offsets of
-    0); constants: of theirs that we have none of; longer: a pattern of ours that have one more axis, of size 1, there
-    (a 1 × 1 convolution is a linear layer); turned: their planes are (time, bins), so kernels are transposed
+    names: rules, applied in order
+    ours: pattern of our tensors that they do not have (gains of 1, offsets of 0)
+    constants: their tensors that we do not have
+    longer: pattern of our tensors that have an additional last axis of size 1 there (a linear layer that they write as
+        a convolution of width 1)
+    turned: their feature planes are (time, bins), so kernels are transposed
     """
 
     names: tuple[Rule, ...] = ()
@@ -38,7 +40,7 @@ class Layout:
     turned: bool = False
 
     def their_name(self, name: str) -> str | None:
-        """Their name of our tensor, or None where they have none."""
+        """Their name of our tensor, or None if they do not have it."""
         if self.ours and re.search(self.ours, name):
             return None
         for pattern, there in self.names:
@@ -46,17 +48,19 @@ class Layout:
         return name
 
     def plus(self, *names: Rule) -> Layout:
-        """The same with more rules, which come first."""
+        """A copy with more rules, which are applied first."""
         return Layout((*names, *self.names), self.ours, self.constants, self.longer, self.turned)
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a peer's file holds: the configs of our front end and network, its tensors and their layout.
+    """The content of a model of another toolkit: configs of our front end and network, its tensors and their layout.
 
-    dropped: a pattern of their tensors that are of training alone; mean: of their embeddings, where they keep it;
-    front_ends: where the file does not tell which front end the network was trained with, the names of those that it
-    may be, and of the toolkit whose models have it
+    about: a short description of the model
+    dropped: pattern of their tensors that are used in training only
+    mean: mean of the training embeddings, if the file contains it
+    front_ends: if the file does not say with which front end the network was trained, the names of the possible ones,
+        each with the toolkit whose models use it
     """
 
     file: Path
@@ -71,9 +75,9 @@ class Found:
 
 
 def to_ours(found: Found, network: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
-    """The state of our network, and the names of the tensors that were left out.
+    """The state_dict of our network, and the names of the tensors that were omitted.
 
-    Raises InputError listing tensors that are missing, extra or misshapen, by their names in the file.
+    Raises InputError listing tensors that are missing, extra or of another shape, by their names in the file.
     """
     layout, own = found.layout, network.state_dict()
     dropped = [name for name in found.tensors if re.search(found.dropped, name)]
@@ -94,26 +98,26 @@ def to_ours(found: Found, network: nn.Module) -> tuple[dict[str, Tensor], list[s
         if _squeezed(value.shape) == _squeezed(tensor.shape):
             value = value.reshape(tensor.shape)
         given[there] = value
-        # some average their batch counters to fractions, and some publish half precision
+        # averaged checkpoints have fractional batch counters, and some are published in half precision
         state[name] = value.to(tensor.dtype).contiguous()
     if problems := weights_differ(wanted, given):
-        raise InputError(f"{found.file}: not the tensors of {found.about}: {problems}")
+        raise InputError(f"{found.file}: the tensors do not match {found.about}: {problems}")
     if bad := next((name for name, value in state.items() if not value.isfinite().all()), None):
-        raise InputError(f"{found.file}: {layout.their_name(bad)} holds values that are not finite")
+        raise InputError(f"{found.file}: {layout.their_name(bad)} contains values that are not finite")
     return state, dropped
 
 
 def to_theirs(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """The tensors of a network of ours as they would be found in a file of theirs.
+    """The tensors of one of our networks with their names and shapes.
 
-    Raises InputError where ours has gains or offsets that theirs cannot hold.
+    Raises InputError if ours has trained gains or offsets that theirs does not have.
     """
     tensors = {name: value.clone() for name, value in layout.constants.items()}
     for name, value in state.items():
         there = layout.their_name(name)
         if there is None:
             if not torch.equal(value, torch.full_like(value, 1.0 if name.endswith("weight") else 0.0)):
-                raise InputError(f"{name}: the norms of theirs have no gains and offsets, and these have been trained")
+                raise InputError(f"{name}: trained, but the other toolkit's network has no such gains or offsets")
             continue
         value = value.detach().cpu()
         if layout.longer and re.search(layout.longer, name):
@@ -125,7 +129,7 @@ def to_theirs(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
 
 
 def _squeezed(shape: torch.Size) -> tuple[int, ...]:
-    """A shape without the axes of size 1 at its end."""
+    """A shape without trailing axes of size 1."""
     sizes = list(shape)
     while sizes and sizes[-1] == 1:
         sizes.pop()

@@ -1,4 +1,4 @@
-"""Layouts that several toolkits share, or nearly: the same network published in more than one place."""
+"""Layouts of networks that several toolkits publish with the same names, or nearly the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from spkver.interop.peers.layout import Layout, Rule
 
-RESNET = Layout()  # ours is named as WeSpeaker and 3D-Speaker name it
+RESNET = Layout()  # our names are those of WeSpeaker and 3D-Speaker
 
 CAMPPLUS = Layout(
     names=(
@@ -33,10 +33,10 @@ ERES2NET = Layout(
 )
 ERES2NETV2 = Layout(names=((r"^downsample(\d)\.", r"layer\1_ds."), (r"^fuse4\.", "fuse34.")))
 
-# SpeechBrain's, and 3D-Speaker's after it
+# SpeechBrain's names, which 3D-Speaker adopted
 ECAPA_SPEECHBRAIN = Layout(
     names=(
-        (r"\.(conv|norm)\.(\w+)$", r".\1.\1.\2"),  # a layer within a layer of the same name
+        (r"\.(conv|norm)\.(\w+)$", r".\1.\1.\2"),  # each layer is wrapped in one of the same name
         (r"^blocks\.(\d)\.", lambda at: f"blocks.{int(at[1]) + 1}."),
         (r"^first\.", "blocks.0."),
         (r"\.res2\.", ".res2net_block."),
@@ -54,9 +54,11 @@ ECAPA_SPEECHBRAIN = Layout(
 
 
 def redimnet(stages: Sequence[Sequence[int]], *, first: int, sums: Sequence[str], rules: Sequence[Rule]) -> Layout:
-    """ReDimNet's: stages as our config has them; first: the place of a stage's first convolution in its sequence.
+    """Layout of ReDimNet. stages: as in our config.
 
-    sums: the names of the weights of each stage's sum, and of the last one. rules: for what stands around the stages.
+    first: index of the first convolution in the sequence of a stage
+    sums: names of the weights of the sum of each stage, then of the final sum
+    rules: rules for the layers outside the stages
     """
     names: list[Rule] = [*rules, (r"^sum\.weights$", sums[-1])]
     for number, (_, blocks, multiple, _) in enumerate(stages):
@@ -64,7 +66,7 @@ def redimnet(stages: Sequence[Sequence[int]], *, first: int, sums: Sequence[str]
         names += [(rf"{here}sum\.weights$", sums[number]), (rf"{here}down\.", f"{there}{first}.")]
         names += [(rf"{here}blocks\.{block}\.", f"{there}{first + 1 + block}.conv_block.") for block in range(blocks)]
         names.append((rf"{here}squeeze\.", f"{there}{first + 1 + blocks}."))
-        # after it the reshaping to a signal, which has no tensors
+        # followed by the reshaping to one dimension, which has no tensors
         time = first + 2 + blocks + (multiple != 1)
         names += [
             (rf"{here}time\.{part}\.", f"{there}{time}.{name}.")
@@ -78,5 +80,5 @@ def redimnet(stages: Sequence[Sequence[int]], *, first: int, sums: Sequence[str]
         (r"\.excite\.", ".exitation."),
         (r"^stem\.", "backbone.stem."),
     ]
-    # the sum of a single signal has a weight too
+    # the first sum has a single input and a weight of 1
     return Layout(tuple(names), constants={sums[0]: torch.ones(1, 1, 1, 1)})

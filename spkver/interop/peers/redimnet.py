@@ -1,4 +1,4 @@
-"""ReDimNet's releases: one file with `model_config` and `state_dict`; the spectrogram is part of the model there."""
+"""ReDimNet's releases: one file with `model_config` and `state_dict`; the model includes the spectrogram."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spkver.interop.peers.files import read_checkpoint, tensors_in
 from spkver.interop.peers.layout import Found, Layout
 
 BLOCKS = {"convnext_like": "convnext", "basic_resnet": "resnet", "basic_resnet_fwse": "resnet_se"}
-# what the releases' constructor takes when model_config is silent
+# the defaults of their constructor for keys that model_config omits
 DEFAULTS: dict[str, Any] = {
     "F": 72,
     "C": 16,
@@ -38,7 +38,7 @@ SPECTROGRAM: dict[str, Any] = {
 
 
 class ReDimNetRelease:
-    """B0 to B6, and what else is made of the same parts."""
+    """B0 to B6, and other networks of the same components."""
 
     @staticmethod
     def recognises(source: Path) -> bool:
@@ -50,7 +50,7 @@ class ReDimNetRelease:
 
     @staticmethod
     def read(source: Path) -> Found:
-        """Read a file. Raises InputError for parts that are not ours."""
+        """Read a file. Raises InputError for unsupported components."""
         tree = read_checkpoint(source)
         if not isinstance(tree, Mapping) or not isinstance(tree.get("model_config"), Mapping):
             raise InputError(f"{source}: not a ReDimNet release (no model_config)")
@@ -88,7 +88,7 @@ class ReDimNetRelease:
 
 
 def layout(stages: list[tuple[int, int, int, int]]) -> Layout:
-    """Of a release with these stages."""
+    """Layout of a release with these stages."""
     sums = [f"backbone.stage{number}.0.w" for number in range(len(stages))] + ["backbone.fin_wght1d.w"]
     rules = (
         (r"^pooling\.attention\.0\.", "pool.linear1."),
@@ -129,4 +129,4 @@ def _front_end(config: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _must(config: Mapping[str, Any], key: str, known: tuple[Any, ...], where: str) -> None:
     if config.get(key) not in known:
         names = ", ".join(str(name) for name in known)
-        raise InputError(f"{where}.{key}: {config.get(key)} cannot be opened; known: {names}")
+        raise InputError(f"{where}.{key}: {config.get(key)} is not supported; supported: {names}")

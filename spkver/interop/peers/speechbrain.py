@@ -1,4 +1,4 @@
-"""SpeechBrain's pretrained folders: embedding_model.ckpt and hyperparams.yaml, which is read as data."""
+"""SpeechBrain's pretrained folders: embedding_model.ckpt, and hyperparams.yaml, which is read as plain data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _XVECTOR = Layout(
         (r"^segment\.0\.", "blocks.16.w."),
     )
 )
-# planes are (time, bins) there
+# their feature planes are (time, bins)
 _RESNET = Layout(
     names=(
         (r"\.shortcut\.", ".downsample."),
@@ -48,7 +48,7 @@ class SpeechBrain:
 
     @staticmethod
     def read(source: Path) -> Found:
-        """Read a folder. Raises InputError for networks and front ends that are not ours."""
+        """Read a folder. Raises InputError for unsupported networks and front ends."""
         folder = source if source.is_dir() else source.parent
         settings = read_yaml(folder / SETTINGS)
         where, file = str(folder / SETTINGS), folder / WEIGHTS if source.is_dir() else source
@@ -56,7 +56,7 @@ class SpeechBrain:
         tensors = tensors_in(read_checkpoint(file), file)
         kinds = {"Xvector": _xvector, "ECAPA_TDNN": _ecapa, "ResNet": _resnet}
         if network not in kinds:
-            raise InputError(f"{where}: the network '{network}' cannot be opened; known: {', '.join(kinds)}")
+            raise InputError(f"{where}: the network '{network}' is not supported; supported: {', '.join(kinds)}")
         fields, layout = kinds[network](arguments, where)
         if network == "Xvector":
             tensors = _without_epsilon(tensors, file)
@@ -72,7 +72,7 @@ class SpeechBrain:
 
 
 def _made(settings: Mapping[str, Any], key: str, where: str) -> tuple[str, Mapping[str, Any]]:
-    """The class, and the arguments, of an object that the settings make (`!new:package.Class`)."""
+    """Class name and arguments of an object of the settings (`!new:package.Class`)."""
     value = settings.get(key)
     if not isinstance(value, Tagged) or not value.tag.startswith("!new:"):
         raise InputError(f"{where}: {key} is missing (expected `{key}: !new:...`)")
@@ -80,15 +80,17 @@ def _made(settings: Mapping[str, Any], key: str, where: str) -> tuple[str, Mappi
 
 
 def _only(arguments: Mapping[str, Any], key: str, expected: Any, where: str) -> None:
-    """An argument that must be what the published models have."""
+    """Raises InputError if an argument differs from the value that all published models have."""
     if key in arguments and arguments[key] != expected:
-        raise InputError(f"{where}: {key}: {arguments[key]} cannot be opened; known: {expected}")
+        raise InputError(f"{where}: {key}: {arguments[key]} is not supported; supported: {expected}")
 
 
 def _ecapa(arguments: Mapping[str, Any], where: str) -> tuple[dict[str, Any], Layout]:
     channels = list(arguments.get("channels", [512, 512, 512, 512, 1536]))
     if len(channels) != 5 or len(set(channels[:4])) > 1:
-        raise InputError(f"{where}: channels: {channels} cannot be opened; known: four that are the same, and a fifth")
+        raise InputError(
+            f"{where}: channels: {channels} is not supported; supported: five values, the first four equal"
+        )
     _only(arguments, "kernel_sizes", [5, 3, 3, 3, 1], where)
     _only(arguments, "dilations", [1, 2, 3, 4, 1], where)
     _only(arguments, "groups", [1, 1, 1, 1, 1], where)
@@ -109,14 +111,16 @@ def _xvector(arguments: Mapping[str, Any], where: str) -> tuple[dict[str, Any], 
     channels = list(arguments.get("tdnn_channels", [512, 512, 512, 512, 1500]))
     contexts = CONTEXTS["tdnn"]
     if len(channels) != 5 or len(set(channels[:4])) > 1:
-        raise InputError(f"{where}: tdnn_channels: {channels} cannot be opened; known: four of one size, and a fifth")
+        raise InputError(
+            f"{where}: tdnn_channels: {channels} is not supported; supported: five values, the first four equal"
+        )
     _only(arguments, "tdnn_blocks", 5, where)
     _only(arguments, "tdnn_kernel_sizes", [kernel for kernel, _ in contexts], where)
     _only(arguments, "tdnn_dilations", [dilation for _, dilation in contexts], where)
     activation = str(getattr(arguments.get("activation"), "tag", "LeakyReLU")).rpartition(".")[2]
     activations = {"LeakyReLU": "leaky_relu", "ReLU": "relu"}
     if activation not in activations:
-        raise InputError(f"{where}: activation: {activation} cannot be opened; known: {', '.join(activations)}")
+        raise InputError(f"{where}: activation: {activation} is not supported; supported: {', '.join(activations)}")
     fields = {
         "name": "xvector",
         "channels": channels[0],
@@ -131,12 +135,12 @@ def _xvector(arguments: Mapping[str, Any], where: str) -> tuple[dict[str, Any], 
 
 
 def _without_epsilon(tensors: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
-    """What their pooling adds, moved into the offset of the layer after it.
+    """Fold the constants that their pooling adds into the bias of the next layer.
 
-    1e-5 to every deviation; and to every mean random noise between 1e-5 and 9e-5, of which this takes the middle.
+    They add 1e-5 to every standard deviation, and random noise between 1e-5 and 9e-5 to every mean. This uses its mean.
     """
     if not {"blocks.16.w.weight", "blocks.16.w.bias"} <= set(tensors):
-        return tensors  # and the error will say so
+        return tensors  # `to_ours` reports missing tensors
     weight = tensors["blocks.16.w.weight"].double()
     means, deviations = weight.sum(dim=1) if weight.dim() < 2 else weight.chunk(2, dim=1)
     offset = tensors["blocks.16.w.bias"].double() + 5e-5 * means.sum(dim=1) + 1e-5 * deviations.sum(dim=1)
@@ -157,7 +161,7 @@ def _resnet(arguments: Mapping[str, Any], where: str) -> tuple[dict[str, Any], L
 def _front_end(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
     kind, features = _made(settings, "compute_features", where)
     if kind != "Fbank":
-        raise InputError(f"{where}: compute_features: '{kind}' cannot be opened; known: Fbank")
+        raise InputError(f"{where}: compute_features: '{kind}' is not supported; supported: Fbank")
     rate = int(features.get("sample_rate", 16000))
     for key in ("deltas", "context"):
         _only(features, key, False, where)
@@ -166,7 +170,7 @@ def _front_end(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
     expected = {"norm_type": "sentence", "std_norm": False, "mean_norm": True}
     given = {"norm_type": "global", "std_norm": True, "mean_norm": True, **arguments}
     if norm != "InputNormalization" or any(given[key] != value for key, value in expected.items()):
-        raise InputError(f"{where}: mean_var_norm: expected norm_type sentence with std_norm False")
+        raise InputError(f"{where}: mean_var_norm: not supported; supported: norm_type sentence with std_norm False")
     return {
         "name": "speechbrain",
         "sample_rate": rate,
@@ -180,7 +184,7 @@ def _front_end(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _mean(file: Path) -> np.ndarray | None:
-    """The mean of the training embeddings, which SpeechBrain subtracts with `normalize=True` only."""
+    """The mean of the training embeddings. SpeechBrain subtracts it only with `normalize=True`."""
     if not file.is_file():
         return None
     content = read_checkpoint(file)

@@ -1,9 +1,10 @@
-"""3D-Speaker's checkpoints: bare state_dicts, whose network their names and shapes tell.
+"""3D-Speaker's checkpoints: plain state_dicts. Tensor names and shapes identify the network.
 
-Names and shapes do not tell the front end of every network: WeSpeaker has CAM++, Res2Net and ResNet with the same
-ones, SpeechBrain ECAPA-TDNN, and 3D-Speaker itself trains ECAPA-TDNN on other features in RDINO and SDPN.
+They do not always identify the front end: CAM++, Res2Net and ResNet have the same tensors in WeSpeaker, ECAPA-TDNN has
+the same in SpeechBrain, and 3D-Speaker itself trains ECAPA-TDNN on other features in RDINO and SDPN.
 
-A folder may be one of theirs (`CKPT-EPOCH-70-00/embedding_model.ckpt`) or of ModelScope (one .bin, .ckpt or .pt file).
+A folder may be one of 3D-Speaker (`CKPT-EPOCH-70-00/embedding_model.ckpt`) or of ModelScope (one .bin, .ckpt or .pt
+file).
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from spkver.models.resnet import BLOCKS, BasicBlock
 from spkver.models.variants import VARIANTS
 
 STATISTICS = {"name": "statistics", "unbiased": True, "floor": 1e-8}
-OF_CAMPPLUS = {**STATISTICS, "floor": 1e-14}  # theirs has none
+OF_CAMPPLUS = {**STATISTICS, "floor": 1e-14}  # theirs has no floor
 ECAPA = "ECAPA-TDNN"
-# the front ends that a network of these names may have been trained with, and whose models have them
+# possible front ends of networks whose tensors do not identify it, each with the toolkit whose models use it
 FRONT_ENDS = {
     ECAPA: {"3dspeaker": "3dspeaker", "rdino": "3dspeaker", "speechbrain": "speechbrain"},
     **{about: {"3dspeaker": "3dspeaker", "wespeaker": "wespeaker"} for about in ("CAM++", "Res2Net", "ResNet")},
@@ -39,7 +40,7 @@ class ThreeDSpeaker:
 
     @staticmethod
     def recognises(source: Path) -> bool:
-        """A checkpoint with the names of one of their networks."""
+        """A checkpoint with the tensor names of one of their networks."""
         try:
             file = _file(source)
             return bool(_network(_shapes(_tensors(file)[0]), file))
@@ -48,7 +49,7 @@ class ThreeDSpeaker:
 
     @staticmethod
     def read(source: Path) -> Found:
-        """Read a checkpoint. Raises InputError for one that is of none of these networks."""
+        """Read a checkpoint. Raises InputError for any other network."""
         file = _file(source)
         tensors, self_supervised = _tensors(file)
         about, fields, bins, layout = _network(_shapes(tensors), file)
@@ -67,13 +68,13 @@ def _file(source: Path) -> Path:
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
         raise InputError(
-            f"{source}: expected one checkpoint in it ({', '.join(SUFFIXES)}), found {names}; give the file"
+            f"{source}: expected one checkpoint ({', '.join(SUFFIXES)}), found {names}; give the path of the file"
         )
     return found[0]
 
 
 def _tensors(file: Path) -> tuple[dict[str, Tensor], bool]:
-    """The tensors of the network, and whether they are the teacher's of RDINO or SDPN, as these save them."""
+    """The tensors of the network, and whether they are those of the teacher in a checkpoint of RDINO or SDPN."""
     tree = read_checkpoint(file)
     if not isinstance(tree, Mapping) or not isinstance(tree.get("teacher"), Mapping):
         return tensors_in(tree, file), False
@@ -86,7 +87,7 @@ def _shapes(tensors: Mapping[str, Tensor]) -> Shapes:
 
 
 def _network(shapes: Shapes, file: Path) -> tuple[str, dict[str, Any], int, Layout]:
-    """What a state_dict is of: a name, our config, mel bins, the layout."""
+    """Identify the network of a state_dict: name, our config, number of mel bins, layout."""
     try:
         if "xvector.tdnn.linear.weight" in shapes:
             return _campplus(shapes)
@@ -97,10 +98,12 @@ def _network(shapes: Shapes, file: Path) -> tuple[str, dict[str, Any], int, Layo
         if "layer1.0.conv2.weight" in shapes:
             return _resnet(shapes)
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
-        raise InputError(f"{file}: it begins like a network of 3D-Speaker's, but {error} is missing or odd") from error
+        raise InputError(
+            f"{file}: similar to a network of 3D-Speaker, but {error} is missing or has an unexpected shape"
+        ) from error
     some = ", ".join(list(shapes)[:3])
     raise InputError(
-        f"{file}: its tensors ({some}, ...) are of none of CAM++, ERes2Net, ERes2NetV2, Res2Net, ResNet, ECAPA-TDNN"
+        f"{file}: the tensors ({some}, ...) match none of CAM++, ERes2Net, ERes2NetV2, Res2Net, ResNet, ECAPA-TDNN"
     )
 
 
@@ -138,7 +141,7 @@ def _res2net(shapes: Shapes) -> tuple[str, dict[str, Any], int, Layout]:
     expansion = shapes["layer1.0.conv3.weight"][0] // channels
     fields = {
         "channels": channels,
-        # of a part of int(channels * base_width / 64): the least that gives it
+        # the smallest base_width for which int(channels * base_width / 64) is the size of a part
         "base_width": -(-part * 64 // channels),
         "expansion": expansion,
         **_after_pooling(shapes),
@@ -173,12 +176,12 @@ def _after_pooling(shapes: Shapes) -> dict[str, Any]:
 
 
 def _bins(shapes: Shapes, width: int) -> int:
-    """Mel bins: mean and deviation of 8 widths of channels times an eighth of the bins come into the affine layer."""
+    """Number of mel bins: the affine layer gets mean and deviation of 8 * width channels of bins / 8 each."""
     return shapes["seg_1.weight"][1] // (2 * width)
 
 
 def _count(shapes: Shapes, name: str) -> int:
-    """How many there are of a name with a number in it, from 0."""
+    """The number of tensors with a numbered name, counted from 0."""
     number = 0
     while name.format(number) in shapes:
         number += 1

@@ -1,4 +1,4 @@
-"""voxceleb_trainer's checkpoints: names begin with `__S__.` (the network) and `__L__.` (the loss)."""
+"""voxceleb_trainer's checkpoints: tensor names begin with `__S__.` (the network) or `__L__.` (the loss)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LAYOUT = Layout(
 
 
 class VoxCelebTrainer:
-    """ResNetSE34V2 with attentive statistics."""
+    """ResNetSE34V2 with attentive statistics pooling."""
 
     @staticmethod
     def recognises(source: Path) -> bool:
-        """A file whose names begin with `__S__.`."""
+        """A file with tensor names that begin with `__S__.`."""
         try:
             return source.is_file() and any(name.startswith("__S__.") for name in _tensors(source))
         except InputError:
@@ -35,7 +35,7 @@ class VoxCelebTrainer:
     def read(source: Path) -> Found:
         """Read a file. Raises InputError for other networks than ResNetSE34V2 (ASP)."""
         tensors = _tensors(source)
-        known = "only ResNetSE34V2 with the encoder type ASP can be opened"
+        known = "only ResNetSE34V2 with the encoder type ASP is supported"
         try:
             channels, _, *kernel = tensors["__S__.conv1.weight"].shape
             width = tensors["__S__.attention.3.weight"].shape[0]
@@ -64,7 +64,7 @@ class VoxCelebTrainer:
             tensors,
             LAYOUT,
             dropped=r"^__L__\.|^__S__\.(torchfb|instancenorm)\.",
-            # whether with --log_input is not in the file
+            # the file does not say whether it was trained with --log_input
             front_ends={"voxceleb_trainer": "voxceleb_trainer", "voxceleb_trainer_linear": "voxceleb_trainer"},
         )
 

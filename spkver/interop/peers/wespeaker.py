@@ -14,12 +14,13 @@ from spkver.models.variants import REDIMNET, SIMAM_POOLING
 
 WEIGHTS = ("avg_model.pt", "final_model.pt", "model.pt")
 CONFIG = "config.yaml"
-# they publish 3D-Speaker's models of these networks in folders of their own form; their own say how they were trained
+# WeSpeaker also publishes 3D-Speaker's models of these networks in its own format. In folders of models that it trained
+# itself, the config names the front end.
 OF_3D_SPEAKER = ("CAMPPlus", "ERes2Net")
 FRONT_ENDS = {"wespeaker": "wespeaker", "3dspeaker": "wespeaker"}
 FBANK_ARGUMENTS = ("num_mel_bins", "frame_length", "frame_shift", "dither")
 
-# their name of a pooling, and ours; what they call standard deviation divides by frames - 1
+# their pooling names and our configs; their standard deviation divides by frames - 1
 POOLINGS: dict[str, dict[str, Any]] = {
     "TAP": {"name": "mean"},
     "TSTP": {"name": "statistics", "unbiased": True},
@@ -36,13 +37,13 @@ POOL = (
 
 
 class Network(NamedTuple):
-    """One of their networks: our config, its layout, their pooling, our names of their arguments."""
+    """One of their networks: our config, the layout, their default pooling, and our names for their arguments."""
 
     fields: dict[str, Any]
     layout: Layout
     pooling: str | None = "TSTP"
     arguments: Mapping[str, str] = {}
-    context: bool = False  # of the attentive pooling
+    context: bool = False  # global context in the attentive pooling
 
 
 _XVECTOR = Layout(
@@ -76,7 +77,7 @@ _SECOND = {"two_emb_layer": "layers_after_pooling"}
 
 
 def _later(at: Any) -> str:
-    """In the fused stages the first convolution has a name of its own, and the others move up."""
+    """In fused stages the first convolution has another name, and the numbers of the others are one lower."""
     return f"{at[1]}.{at[2][:-1]}2_1." if at[3] == "0" else f"{at[1]}.{at[2]}.{int(at[3]) - 1}."
 
 
@@ -145,11 +146,11 @@ NETWORKS: dict[str, Network] = {
 
 
 class WeSpeaker:
-    """A folder with a config and the weights, or the weights with the config beside them."""
+    """A folder with config and weights, or a weights file with the config in the same folder."""
 
     @staticmethod
     def recognises(source: Path) -> bool:
-        """A config.yaml that names one of their models beside a checkpoint."""
+        """A config.yaml with `model_args` next to a checkpoint."""
         config = _config(source)
         if not config.is_file() or (source.is_dir() and _weights(source) is None):
             return False
@@ -160,17 +161,17 @@ class WeSpeaker:
 
     @staticmethod
     def read(source: Path) -> Found:
-        """Read a folder. Raises InputError for networks and front ends that are not ours."""
+        """Read a folder. Raises InputError for unsupported networks and front ends."""
         config = read_yaml(_config(source))
         weights = _weights(source) if source.is_dir() else source
         if weights is None:
-            raise InputError(f"{source}: it holds none of {', '.join(WEIGHTS)}")
+            raise InputError(f"{source}: contains none of {', '.join(WEIGHTS)}")
         where = str(_config(source))
         name, arguments = str(config.get("model")), config.get("model_args")
         if name not in NETWORKS:
-            raise InputError(f"{where}: the network '{name}' is not one that can be opened{nearest(name, NETWORKS)}")
+            raise InputError(f"{where}: the network '{name}' is not supported{nearest(name, NETWORKS)}")
         if not isinstance(arguments, Mapping):
-            raise InputError(f"{where}: model_args are missing")
+            raise InputError(f"{where}: model_args is missing")
         network = NETWORKS[name]
         tensors = tensors_in(read_checkpoint(weights), weights)
         dataset = keys_of(config, "dataset_args", where)
@@ -182,14 +183,14 @@ class WeSpeaker:
             fields(network, arguments, where),
             tensors,
             layout(network),
-            # the network registers its pooling twice where it lies in a sequence
+            # CAM++ registers its pooling twice, the second time in a sequence
             dropped=r"^projection\.|^frontend\.|^xvector\.stats\.",
             front_ends={} if trained_here or not name.startswith(OF_3D_SPEAKER) else FRONT_ENDS,
         )
 
 
 def _config(source: Path) -> Path:
-    """In a folder, or beside a checkpoint; where they train, beside the folder `models` that holds it."""
+    """The config: in a folder, next to a checkpoint, or, in an experiment, next to the folder `models` with it."""
     places = [source] if source.is_dir() else [source.parent, source.parent.parent]
     return next((place / CONFIG for place in places if (place / CONFIG).is_file()), places[0] / CONFIG)
 
@@ -200,7 +201,7 @@ def _weights(folder: Path) -> Path | None:
 
 
 def layout(network: Network) -> Layout:
-    """The names of a network's tensors, its pooling's among them."""
+    """The layout of a network and its pooling."""
     return network.layout.plus(*POOL) if network.pooling else network.layout
 
 
@@ -210,9 +211,7 @@ def fields(network: Network, arguments: Mapping[str, Any], where: str) -> dict[s
     if network.pooling is not None:
         pooling = str(arguments.get("pooling_func", network.pooling))
         if pooling not in POOLINGS:
-            raise InputError(
-                f"{where}: the pooling '{pooling}' is not one that can be opened{nearest(pooling, POOLINGS)}"
-            )
+            raise InputError(f"{where}: the pooling '{pooling}' is not supported{nearest(pooling, POOLINGS)}")
         found["pooling"] = dict(POOLINGS[pooling])
         if network.context and pooling == "ASTP":
             found["pooling"]["context"] = True
@@ -223,22 +222,22 @@ def fields(network: Network, arguments: Mapping[str, Any], where: str) -> dict[s
     for key, value in arguments.items():
         if key in network.arguments:
             found[network.arguments[key]] = 1 + bool(value) if key == "two_emb_layer" else value
-        elif key not in known and value:  # what is off changes nothing
-            raise InputError(f"{where}: model_args.{key}: {value} is not something that can be opened")
+        elif key not in known and value:  # an unknown argument that is off makes no difference
+            raise InputError(f"{where}: model_args.{key}: {value} is not supported")
     return found
 
 
 def front_end(dataset: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Our front end of their dataset_args."""
+    """Our front end config for their dataset_args. Raises InputError for unsupported settings."""
     kind = str(dataset.get("frontend", "fbank"))
     if kind != "fbank":
-        raise InputError(f"{where}: dataset_args.frontend: '{kind}' is not one that can be opened; known: fbank")
+        raise InputError(f"{where}: dataset_args.frontend: '{kind}' is not supported; supported: fbank")
     fbank = keys_of(dataset, "fbank_args", where)
     if other := [key for key in fbank if key not in FBANK_ARGUMENTS]:
-        raise InputError(f"{where}: fbank_args.{other[0]} is not something that can be opened")
+        raise InputError(f"{where}: fbank_args.{other[0]} is not supported")
     cmvn = keys_of(dataset, "cmvn_args", where)
     if cmvn.get("norm_var"):
-        raise InputError(f"{where}: cmvn_args.norm_var: features of variance 1 are not something that can be opened")
+        raise InputError(f"{where}: cmvn_args.norm_var: variance normalisation is not supported")
     mean = bool(dataset.get("cmvn", True)) and bool(cmvn.get("norm_mean", True))
     rate = int(dataset.get("resample_rate", 16000))
     return {

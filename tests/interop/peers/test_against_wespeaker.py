@@ -1,4 +1,4 @@
-"""WeSpeaker's own networks with random weights, from the waveform on. Runs where its code is installed:
+"""Compare imported models with WeSpeaker's own networks with random weights. Needs its code:
 
 pip install --no-deps wespeaker-unofficial==0.0.2
 """
@@ -26,7 +26,7 @@ spec = importlib.util.find_spec("wespeaker")
 if spec is None or spec.origin is None:
     pytest.skip("wespeaker is not installed", allow_module_level=True)
 
-# name: its file, model_args
+# name: (module file, model_args)
 NETWORKS = {
     "XVEC": ("tdnn", {"hid_dim": 32, "stats_dim": 48}),
     "XI_VEC_XVEC": ("xi_vector", {}),
@@ -45,7 +45,7 @@ NETWORKS = {
 
 @pytest.fixture(scope="module")
 def models():
-    """Its files of networks, one by one: its package imports more than it needs for them."""
+    """WeSpeaker's network modules, loaded one by one, because its package imports much more."""
     root = Path(spec.origin).parent
     kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "wespeaker"}
     for name, path in (("wespeaker", root), ("wespeaker.models", root / "models")):
@@ -59,7 +59,7 @@ def models():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_embeddings_are_theirs(name, models, tmp_path):
+def test_imported_model_gives_the_embeddings_of_wespeaker(name, models, tmp_path):
     try:
         compat.torchaudio()
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Models of other toolkits in their own form: networks of ours written as theirs, then opened again."""
+"""Import models of other toolkits: write our networks in their formats, then import them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def encoder_of(model, front_end="wespeaker"):
 
 
 def as_wespeaker(folder, name, encoder, **arguments):
-    """A folder of WeSpeaker's."""
+    """Write a network as a WeSpeaker folder."""
     network = wespeaker.NETWORKS[name]
     folder.mkdir()
     state = to_theirs(encoder.network.state_dict(), wespeaker.layout(network))
@@ -95,7 +95,7 @@ def change(folder, edit):
     torch.save(state, folder / "avg_model.pt")
 
 
-def test_a_folder_of_wespeakers(folder, tmp_path):
+def test_import_wespeaker_folder_gives_the_same_embeddings(folder, tmp_path):
     expected = encoder_of(SMALL_XVECTOR).embed(WAVEFORM)
     assert guess(folder) == guess(folder / "avg_model.pt") == "wespeaker"
     said = import_model(folder, tmp_path / "ours")
@@ -108,14 +108,14 @@ def test_a_folder_of_wespeakers(folder, tmp_path):
     assert "imported from wespeaker" in card and "Licence" in card and "sha256" in card
 
 
-def test_the_command(folder, tmp_path):
+def test_import_command_with_front_end_option(folder, tmp_path):
     out = tmp_path / "ours"
     result = CliRunner().invoke(root, ["import", str(folder), str(out), "--front-end", "3dspeaker"])
     assert result.exit_code == 0, result.output
     assert Encoder.open(out).config.front_end.scale == 1.0
 
 
-def test_a_folder_that_they_trained_in(folder, tmp_path):
+def test_import_wespeaker_experiment_folder_with_models_subfolder(folder, tmp_path):
     (folder / "models").mkdir()
     (folder / "avg_model.pt").rename(folder / "models" / "avg_model.pt")
     for number, source in enumerate((folder, folder / "models" / "avg_model.pt")):
@@ -123,15 +123,15 @@ def test_a_folder_that_they_trained_in(folder, tmp_path):
     assert Encoder.open(tmp_path / "0").model_id == Encoder.open(tmp_path / "1").model_id
 
 
-def test_a_folder_of_wespeakers_with_a_model_of_3d_speakers(tmp_path):
-    """They publish some in their own form. What was not trained there may have been trained on other features."""
+def test_import_asks_for_the_front_end_of_a_3d_speaker_model_in_a_wespeaker_folder(tmp_path):
+    """WeSpeaker also publishes models of 3D-Speaker, which were trained on other features."""
     model, layout = THREE_D["cam++"]
     ours = encoder_of({**model, "pooling": {"unbiased": True}}, "3dspeaker")
     config = {"model": "CAMPPlus", "model_args": {"feat_dim": 80, "embed_dim": 6}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     state = to_theirs(ours.network.state_dict(), layout)
     torch.save(state, tmp_path / "avg_model.pt")
-    with pytest.raises(InputError, match=r"name it with --front-end: wespeaker, 3dspeaker$"):
+    with pytest.raises(InputError, match=r"choose one with --front-end: wespeaker, 3dspeaker$"):
         import_model(tmp_path, tmp_path / "ours")
     for trained_there in ({"projection.weight": torch.zeros(2, 6)}, {}):
         torch.save({**state, **trained_there}, tmp_path / "avg_model.pt")
@@ -140,7 +140,7 @@ def test_a_folder_of_wespeakers_with_a_model_of_3d_speakers(tmp_path):
         assert not wespeaker.WeSpeaker.read(tmp_path).front_ends
 
 
-def test_the_front_end_that_is_named_keeps_what_the_source_states(folder, tmp_path):
+def test_import_keeps_sample_rate_of_the_source_when_front_end_is_given(folder, tmp_path):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config["dataset_args"]["resample_rate"] = 8000
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -148,21 +148,21 @@ def test_the_front_end_that_is_named_keeps_what_the_source_states(folder, tmp_pa
     assert Encoder.open(tmp_path / "ours").sample_rate == 8000
 
 
-# averages of checkpoints have fractions for batch counters; some publish half precision
-def test_other_number_types(folder, tmp_path):
+# averaged checkpoints have fractional batch counters, and some are published in half precision
+def test_import_accepts_float64_tensors(folder, tmp_path):
     change(folder, lambda state: state.update({name: value.double() for name, value in state.items()}))
     import_model(folder, tmp_path / "ours")
     assert np.array_equal(Encoder.open(tmp_path / "ours").embed(WAVEFORM), encoder_of(SMALL_XVECTOR).embed(WAVEFORM))
 
 
-def test_tensors_that_do_not_fit_are_listed_by_their_names(folder, tmp_path):
+def test_import_error_lists_missing_extra_and_misshapen_tensors(folder, tmp_path):
     def spoil(state):
         del state["frame_1.conv_1d.bias"]
         state["frame_9.conv_1d.bias"] = torch.zeros(3)
         state["seg_2.weight"] = torch.zeros(6, 7)
 
     change(folder, spoil)
-    with pytest.raises(InputError, match="not the tensors of WeSpeaker's XVEC") as caught:
+    with pytest.raises(InputError, match="the tensors do not match WeSpeaker's XVEC") as caught:
         import_model(folder, tmp_path / "ours")
     for words in (
         "missing frame_1.conv_1d.bias",
@@ -173,15 +173,15 @@ def test_tensors_that_do_not_fit_are_listed_by_their_names(folder, tmp_path):
     assert not (tmp_path / "ours").exists()
 
 
-def test_many_that_do_not_fit_are_counted(folder, tmp_path):
+def test_import_error_counts_tensors_when_many_do_not_match(folder, tmp_path):
     change(folder, lambda state: [state.pop(name) for name in list(state) if name.startswith("frame_")])
     with pytest.raises(InputError, match="and 20 more"):
         import_model(folder, tmp_path / "ours")
 
 
-def test_values_that_are_not_finite(folder, tmp_path):
+def test_import_rejects_values_that_are_not_finite(folder, tmp_path):
     change(folder, lambda state: state["seg_2.bias"].fill_(float("nan")))
-    with pytest.raises(InputError, match=r"seg_2\.bias holds values that are not finite"):
+    with pytest.raises(InputError, match=r"seg_2\.bias contains values that are not finite"):
         import_model(folder, tmp_path / "ours")
 
 
@@ -189,35 +189,35 @@ def test_values_that_are_not_finite(folder, tmp_path):
     ("key", "value", "said"),
     [
         ("model", "XVEX", "did you mean 'XVEC'"),
-        ("model", "REPVGG_TINY_A0", "'REPVGG_TINY_A0' is not one that can be opened"),
+        ("model", "REPVGG_TINY_A0", "'REPVGG_TINY_A0' is not supported"),
         ("model_args", {"feat_dim": 80}, "embed_dim is missing"),
         ("model_args", {"embed_dim": 6, "pooling_func": "MQMHASTP"}, "the pooling 'MQMHASTP'"),
-        ("model_args", {"embed_dim": 6, "two_emb_layer": True}, "two_emb_layer: True is not something"),
+        ("model_args", {"embed_dim": 6, "two_emb_layer": True}, "two_emb_layer: True is not supported"),
         ("dataset_args", {"frontend": "s3prl"}, "dataset_args.frontend: 's3prl'"),
         ("dataset_args", {"cmvn_args": {"norm_var": True}}, "norm_var"),
-        ("dataset_args", {"fbank_args": {"window_type": "povey"}}, "fbank_args.window_type is not something"),
+        ("dataset_args", {"fbank_args": {"window_type": "povey"}}, "fbank_args.window_type is not supported"),
     ],
 )
-def test_configs_that_cannot_be_opened(folder, tmp_path, key, value, said):
+def test_import_names_the_unsupported_key_of_a_wespeaker_config(folder, tmp_path, key, value, said):
     config = yaml.safe_load((folder / "config.yaml").read_text()) | {key: value}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(InputError, match=said):
         import_model(folder, tmp_path / "ours")
 
 
-def test_nothing_in_a_file_is_run(folder, tmp_path):
+def test_import_runs_no_code_from_files(folder, tmp_path):
     class Touch:
         def __reduce__(self):
             return (open, (str(tmp_path / "touched"), "w"))
 
     (folder / "avg_model.pt").write_bytes(pickle.dumps({"a": Touch()}))
-    with pytest.raises(InputError, match="could run code"):
+    with pytest.raises(InputError, match="can run code"):
         import_model(folder, tmp_path / "ours")
     torch.save({"a": Touch()}, folder / "avg_model.pt")
-    with pytest.raises(InputError, match="could run code"):
+    with pytest.raises(InputError, match="can run code"):
         import_model(folder, tmp_path / "ours", "wespeaker")
     (folder / "config.yaml").write_text(f"x: !!python/object/apply:os.mkdir [{tmp_path / 'touched'}]\nmodel: XVEC\n")
-    with pytest.raises(InputError, match="model_args are missing"):
+    with pytest.raises(InputError, match="model_args is missing"):
         import_model(folder, tmp_path / "ours", "wespeaker")
     assert not (tmp_path / "touched").exists()
 
@@ -231,9 +231,12 @@ def saved(content):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (saved({"a": torch.zeros(1), "eer": np.float64(1)}), r"holds numpy\.\S*scalar beside tensors and plain values"),
-        (saved({"a": torch.zeros(1), "args": Namespace(a=1)}), r"holds argparse\.Namespace beside tensors"),
-        (pickle.dumps({"a": 1}), "a pickle, which could run code"),
+        (
+            saved({"a": torch.zeros(1), "eer": np.float64(1)}),
+            r"contains numpy\.\S*scalar; only tensors",
+        ),
+        (saved({"a": torch.zeros(1), "args": Namespace(a=1)}), r"contains argparse\.Namespace; only tensors"),
+        (pickle.dumps({"a": 1}), "a pickle, which is not opened because it can run code"),
         (saved({"a": torch.zeros(1000)})[:2000], "truncated: the end of the archive is missing"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "a Git LFS pointer"),
         (b"\n<!DOCTYPE html><html>", "a saved web page"),
@@ -242,8 +245,8 @@ def saved(content):
     ],
     ids=["numpy", "class", "pickle", "cut", "lfs", "page", "empty", "text"],
 )
-def test_what_is_no_checkpoint_is_named(folder, tmp_path, content, said):
-    """In a folder, and as a file whose toolkit is not known."""
+def test_import_says_what_a_file_is_that_is_no_checkpoint(folder, tmp_path, content, said):
+    """In a WeSpeaker folder, and as a file of an unknown toolkit."""
     (folder / "avg_model.pt").write_bytes(content)
     (tmp_path / "model.bin").write_bytes(content)
     for source in (folder, tmp_path / "model.bin"):
@@ -252,14 +255,14 @@ def test_what_is_no_checkpoint_is_named(folder, tmp_path, content, said):
         assert str(caught.value).isprintable()
 
 
-def test_what_is_no_model(tmp_path):
+def test_import_rejects_files_of_no_known_toolkit(tmp_path):
     (tmp_path / "text.pt").write_text("hello")
     (tmp_path / "empty").mkdir()
     torch.save({"a": torch.zeros(2)}, tmp_path / "odd.pt")
     for source in ("empty", "odd.pt"):
-        with pytest.raises(InputError, match="no toolkit's model by its looks"):
+        with pytest.raises(InputError, match="the toolkit was not recognised"):
             import_model(tmp_path / source, tmp_path / "ours")
-    with pytest.raises(InputError, match=r"text\.pt: not a checkpoint that torch\.save writes"):
+    with pytest.raises(InputError, match=r"text\.pt: not a checkpoint of torch\.save"):
         import_model(tmp_path / "text.pt", tmp_path / "ours")
     for toolkit in ("3dspeaker", "redimnet", "voxceleb_trainer", "speechbrain", "wespeaker"):
         with pytest.raises(InputError):
@@ -270,7 +273,7 @@ def test_what_is_no_model(tmp_path):
         import_model(tmp_path / "odd.pt", tmp_path / "ours", "wespeakr")
 
 
-def test_what_is_there_is_left_alone(folder, tmp_path):
+def test_import_does_not_overwrite_an_existing_folder(folder, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("all of it")
     with pytest.raises(InputError, match="mine: exists already"):
@@ -280,8 +283,8 @@ def test_what_is_there_is_left_alone(folder, tmp_path):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_odd_settings_are_one_line(folder, tmp_path, data):
-    """Whatever stands in a config, it is opened or refused in a line."""
+def test_import_of_any_config_value_raises_only_input_errors(folder, tmp_path, data):
+    """Any value in a config is accepted or raises InputError."""
     odd = st.sampled_from([None, "x", -1, 2.5, [], [1], {}, {"a": 1}, True, float("nan")])
     config = yaml.safe_load((folder / "config.yaml").read_text())
     places = [
@@ -307,7 +310,7 @@ def test_odd_settings_are_one_line(folder, tmp_path, data):
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_odd_shapes_are_one_line(data):
+def test_import_of_any_tensor_shape_raises_only_input_errors(data):
     names = st.sampled_from(
         [
             *("conv1.weight", "layer1.0.convs.0.weight", "layer1.0.conv3.weight", "seg_1.weight", "layer3_ds.weight"),
@@ -324,7 +327,7 @@ def test_odd_shapes_are_one_line(data):
                 import_model(Path(place) / "odd.pt", Path(place) / "ours", toolkit)
 
 
-def test_yaml_with_tags(tmp_path):
+def test_read_yaml_resolves_references_and_keeps_tags_as_data(tmp_path):
     (tmp_path / "a.yaml").write_text(
         "mels: 24\n"
         "net: !new:package.Class\n  sizes: [1, !ref <mels>]\n  same: !ref <other.value>\n  sum: !ref <mels> + 1\n"
@@ -357,8 +360,8 @@ THREE_D = {
 
 
 @pytest.mark.parametrize("name", THREE_D)
-def test_checkpoints_of_3d_speakers(name, tmp_path):
-    """Sizes are read off the shapes. Where WeSpeaker has the same names, the front end must be named."""
+def test_import_3d_speaker_checkpoint(name, tmp_path):
+    """Sizes come from the shapes. If WeSpeaker has the same tensors, the front end must be chosen."""
     model, layout = THREE_D[name]
     floor = 1e-14 if name == "cam++" else 1e-8
     ours = encoder_of({**model, "pooling": {"unbiased": True, "floor": floor}}, "3dspeaker")
@@ -367,7 +370,7 @@ def test_checkpoints_of_3d_speakers(name, tmp_path):
     if name.startswith("eres2net"):
         import_model(tmp_path / "model.bin", tmp_path / "ours")
     else:
-        with pytest.raises(InputError, match=r"name it with --front-end: 3dspeaker, wespeaker$"):
+        with pytest.raises(InputError, match=r"choose one with --front-end: 3dspeaker, wespeaker$"):
             import_model(tmp_path / "model.bin", tmp_path / "ours")
         import_model(tmp_path / "model.bin", tmp_path / "theirs", front_end="wespeaker")
         assert Encoder.open(tmp_path / "theirs").config.front_end == encoder_of(model).config.front_end
@@ -381,21 +384,21 @@ ECAPA = {"name": "ecapa_tdnn_speechbrain", "channels": 16, "aggregated": 12, "se
 
 
 @pytest.mark.parametrize("front_end", ["3dspeaker", "rdino", "speechbrain"])
-def test_names_that_several_front_ends_share(front_end, tmp_path):
+def test_import_asks_for_the_front_end_when_several_are_possible(front_end, tmp_path):
     ours = encoder_of(ECAPA, front_end)
     folder = tmp_path / "CKPT-EPOCH-70-00"
     folder.mkdir()
     torch.save(to_theirs(ours.network.state_dict(), networks.ECAPA_SPEECHBRAIN), folder / "embedding_model.ckpt")
-    with pytest.raises(InputError, match=r"name it with --front-end: 3dspeaker, rdino, speechbrain$"):
+    with pytest.raises(InputError, match=r"choose one with --front-end: 3dspeaker, rdino, speechbrain$"):
         import_model(folder, tmp_path / "ours")
-    with pytest.raises(InputError, match=r"name it with --front-end: 3dspeaker, rdino$"):
+    with pytest.raises(InputError, match=r"choose one with --front-end: 3dspeaker, rdino$"):
         import_model(folder, tmp_path / "ours", "3dspeaker")
     import_model(folder, tmp_path / "ours", front_end=front_end)
     assert np.array_equal(Encoder.open(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
 
 
-def test_checkpoints_of_rdino_and_sdpn(tmp_path):
-    """They hold a student and a teacher, each with a head; the teacher's network is the model, on other features."""
+def test_import_takes_the_teacher_of_rdino_and_sdpn_checkpoints(tmp_path):
+    """They contain a student and a teacher, each with a head. The teacher's network is the model."""
     ours = encoder_of(ECAPA, "rdino")
     state = to_theirs(ours.network.state_dict(), networks.ECAPA_SPEECHBRAIN)
     teacher = {f"module.backbone.{name}": value for name, value in state.items()}
@@ -412,7 +415,7 @@ STAGES = [(1, 1, 1, [(3, 3)], None), (2, 2, 2, [(3, 3)], 20), (1, 1, 1, [(3, 3)]
 
 
 @pytest.mark.parametrize("block", redimnet.BLOCKS)
-def test_releases_of_redimnet(block, tmp_path):
+def test_import_redimnet_release(block, tmp_path):
     model = {
         "name": "redimnet",
         "channels": 4,
@@ -441,13 +444,13 @@ def test_releases_of_redimnet(block, tmp_path):
     import_model(tmp_path / "b.pt", tmp_path / "ours")
     assert np.array_equal(Encoder.open(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
     torch.save({"model_config": config | {"feat_type": "tf"}, "state_dict": state}, tmp_path / "b.pt")
-    with pytest.raises(InputError, match="feat_type: tf cannot be opened; known: pt, pt_mel"):
+    with pytest.raises(InputError, match="feat_type: tf is not supported; supported: pt, pt_mel"):
         import_model(tmp_path / "b.pt", tmp_path / "other")
 
 
 @pytest.mark.parametrize("front_end", ["voxceleb_trainer", "voxceleb_trainer_linear"])
-def test_checkpoints_of_voxceleb_trainers(front_end, tmp_path):
-    """With --log_input or without it: the file does not tell."""
+def test_import_voxceleb_trainer_checkpoint(front_end, tmp_path):
+    """Trained with --log_input or without; the file does not say which."""
     model = {
         "name": "resnet",
         "channels": 8,
@@ -463,22 +466,22 @@ def test_checkpoints_of_voxceleb_trainers(front_end, tmp_path):
     state |= {"__L__.W": torch.zeros(3), **{f"__S__.torchfb.1.{key}": value for key, value in spectrogram.items()}}
     torch.save({"model_state_dict": state, "epoch": 3}, tmp_path / "best.model")
     assert guess(tmp_path / "best.model") == "voxceleb_trainer"
-    with pytest.raises(InputError, match="name it with --front-end: voxceleb_trainer, voxceleb_trainer_linear"):
+    with pytest.raises(InputError, match="choose one with --front-end: voxceleb_trainer, voxceleb_trainer_linear"):
         import_model(tmp_path / "best.model", tmp_path / "ours")
-    with pytest.raises(InputError, match=r"window is not what the front end mel_spectrogram has"):
+    with pytest.raises(InputError, match=r"window differs from that of the front end mel_spectrogram"):
         import_model(tmp_path / "best.model", tmp_path / "ours", front_end="rdino")
     import_model(tmp_path / "best.model", tmp_path / "ours", front_end=front_end)
     assert np.array_equal(Encoder.open(tmp_path / "ours").embed(WAVEFORM), ours.embed(WAVEFORM))
     state["__S__.torchfb.1.mel_scale.fb"] = state["__S__.torchfb.1.mel_scale.fb"].roll(1, 0)
     torch.save(state, tmp_path / "best.model")
-    with pytest.raises(InputError, match=r"mel_scale\.fb is not what the front end mel_spectrogram has"):
+    with pytest.raises(InputError, match=r"mel_scale\.fb differs from that of the front end mel_spectrogram"):
         import_model(tmp_path / "best.model", tmp_path / "other", front_end=front_end)
     torch.save({"__S__.conv1.weight": torch.zeros(16, 1, 7, 7)}, tmp_path / "best.model")
     with pytest.raises(InputError, match="only ResNetSE34V2"):
         import_model(tmp_path / "best.model", tmp_path / "other")
 
 
-def test_settings_of_speechbrains_that_cannot_be_opened(tmp_path):
+def test_speechbrain_settings_without_a_network_are_rejected(tmp_path):
     (tmp_path / "hyperparams.yaml").write_text("a: 1\n")
     with pytest.raises(InputError, match="embedding_model is missing"):
         speechbrain.SpeechBrain.read(tmp_path)

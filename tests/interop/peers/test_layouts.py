@@ -1,6 +1,6 @@
-"""The names and shapes that networks of ours take in the files of others, against those of their own code.
+"""Compare the tensor names and shapes of our layouts with those of the publishers' code.
 
-The digests are of lines `name shape`, sorted, of `state_dict()` of the publishers' classes with 192-dimensional
+A digest is that of the sorted lines `name shape` of `state_dict()` of a publisher's class, with 192-dimensional
 embeddings and their default mel bins (WeSpeaker's from the package wespeaker-unofficial 0.0.2, 3D-Speaker's from
 modelscope 1.40.2, ReDimNet's from WeSpeaker).
 """
@@ -81,18 +81,18 @@ def digest(state):
 
 
 def as_theirs(network, layout):
-    """Without values: those that they have none of count as they are."""
+    """The tensors in their layout. Weights are 1, as expected of tensors that they do not have."""
     real = {name: torch.zeros(value.shape) for name, value in network.state_dict().items()}
     ones = {name: torch.ones_like(value) if name.endswith("weight") else value for name, value in real.items()}
     return to_theirs(ones, layout)
 
 
-def test_every_network_of_wespeakers_is_here():
+def test_every_wespeaker_network_is_tested():
     assert set(WESPEAKER) == set(wespeaker.NETWORKS)
 
 
 @pytest.mark.parametrize("name", WESPEAKER)
-def test_wespeakers(name):
+def test_layout_matches_wespeaker(name):
     network = wespeaker.NETWORKS[name]
     fields = wespeaker.fields(network, {"embed_dim": 192}, "config")
     bins = 60 if name == "ReDimNetB0" else 72 if "ReDimNet" in name else 80
@@ -100,7 +100,7 @@ def test_wespeakers(name):
 
 
 @pytest.mark.parametrize("name", THREE_D)
-def test_3d_speakers(name):
+def test_layout_matches_3d_speaker(name):
     more = {"layers_after_pooling": 2} if name == "resnet34" else {}
     network = build({"name": name, "dim": 192, **more})
     assert VARIANTS[name].fields["name"] != "mean_fbank"
@@ -108,7 +108,7 @@ def test_3d_speakers(name):
 
 
 @pytest.mark.parametrize("name", ["XVEC", "ECAPA_TDNN_GLOB_c512", "ResNet18", "SimAM_ResNet34_ASP", "CAMPPlus"])
-def test_there_and_back(name, tmp_path):
+def test_layout_round_trip_restores_the_tensors(name, tmp_path):
     network = wespeaker.NETWORKS[name]
     ours = build(wespeaker.fields(network, {"embed_dim": 8}, "config")).to_empty(device="cpu")
     layout = wespeaker.layout(network)

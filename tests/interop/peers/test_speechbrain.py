@@ -1,4 +1,4 @@
-"""SpeechBrain's networks with random weights, saved as its folders, against its own code from the waveform on."""
+"""Import SpeechBrain folders with random weights and compare with SpeechBrain, from waveform to embedding."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ CASES = {
 
 
 def write(folder, name):
-    """A folder of theirs with random weights and statistics; returns the network."""
+    """Write a SpeechBrain folder with random weights and statistics; returns the network."""
     make, path, arguments, mels = CASES[name]
     torch.manual_seed(0)
     network = make()
@@ -106,8 +106,8 @@ def write(folder, name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_embeddings_are_theirs(name, tmp_path, monkeypatch):
-    # its x-vector adds random numbers from 1e-5 to 9e-5 to the means; ours has what they are on average
+def test_imported_model_gives_the_embeddings_of_speechbrain(name, tmp_path, monkeypatch):
+    # its x-vector adds random numbers from 1e-5 to 9e-5 to the means; ours adds their mean
     monkeypatch.setattr(StatisticsPooling, "_get_gauss_noise", lambda self, shape, device=None: torch.full(shape, 5e-5))
     folder = tmp_path / "theirs"
     folder.mkdir()
@@ -127,7 +127,7 @@ def test_embeddings_are_theirs(name, tmp_path, monkeypatch):
         assert error < 1e-5
 
 
-def test_the_mean_of_their_embeddings_becomes_a_chain(tmp_path):
+def test_import_stores_the_embedding_mean_as_a_chain(tmp_path):
     folder = tmp_path / "theirs"
     folder.mkdir()
     write(folder, "Xvector")
@@ -152,7 +152,7 @@ def test_the_mean_of_their_embeddings_becomes_a_chain(tmp_path):
         ("[16, 16, 16, 16, 24]", "[16, 16, 16, 16, 25]", "blocks.12.conv.weight is"),
     ],
 )
-def test_what_cannot_be_opened(tmp_path, old, new, said):
+def test_import_names_the_unsupported_setting(tmp_path, old, new, said):
     write(tmp_path, "Xvector")
     settings = tmp_path / "hyperparams.yaml"
     text = settings.read_text()
