@@ -10,17 +10,25 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, overload
 
 import pydantic
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, SerializeAsAny, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    SerializeAsAny,
+    TypeAdapter,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema
 
 from spkver.errors import InputError, nearest
 from spkver.files import StrPath, refuse_newer, write_text
-from spkver.registry import Registry
+from spkver.registry import Registry, merged
 from spkver.text import is_text, read_text
 
 
@@ -70,11 +78,7 @@ def _of_field(value: Any, field: FieldInfo) -> Any:
     """What YAML leaves open: whether a choice is a number, and whose keys a mapping without a name holds."""
     if get_origin(field.annotation) is Literal:
         return next((choice for choice in get_args(field.annotation) if str(choice) == value), value)
-    # the default component's: `train.optimizer.lr=0.2`
-    default = {"name": field.default} if isinstance(field.default, str) else field.default
-    if isinstance(value, Mapping) and "name" not in value and isinstance(default, Mapping) and "name" in default:
-        return {**default, **value}
-    return value
+    return merged(field.default, value)  # `train.optimizer.lr=0.2` is a key of the default optimizer
 
 
 @dataclass(frozen=True)
@@ -105,9 +109,14 @@ class Of:
             raise ValueError(str(error)) from error
 
 
-def load(schema: type[ConfigT], path: StrPath | None = None, overrides: Sequence[str] = ()) -> ConfigT:
+@overload
+def load(schema: type[ConfigT], path: StrPath | None = None, overrides: Sequence[str] = ()) -> ConfigT: ...
+@overload
+def load(schema: Registry, path: StrPath | None = None, overrides: Sequence[str] = ()) -> Any: ...
+def load(schema: type[Config] | Registry, path: StrPath | None = None, overrides: Sequence[str] = ()) -> Any:
     """Read a config: the schema's defaults, then the file, then `key.sub=value` overrides; later sources win.
 
+    schema: the class of the config, or a registry, whose component the config is to name
     Raises InputError with the file and the line, or the override, and the nearest known key.
     """
     text = read_text(path) if path is not None else ""
@@ -126,10 +135,18 @@ def read_yaml(path: StrPath) -> Any:
     return _parse(read_text(path), str(path))
 
 
-def validate(schema: type[ConfigT], tree: Any, where: Any = None) -> ConfigT:
-    """Check a plain tree against a schema; `where` turns a path in the tree into the words before the message."""
+@overload
+def validate(schema: type[ConfigT], tree: Any, where: Any = None) -> ConfigT: ...
+@overload
+def validate(schema: Registry, tree: Any, where: Any = None) -> Any: ...
+def validate(schema: type[Config] | Registry, tree: Any, where: Any = None) -> Any:
+    """Check a plain tree against a schema, see `load`.
+
+    where: turns a path in the tree into the words before the message
+    """
+    form: Any = Annotated[Component, Of(schema)] if isinstance(schema, Registry) else schema
     try:
-        return schema.model_validate(tree)
+        return TypeAdapter(form).validate_python(tree)
     except pydantic.ValidationError as failure:
         first = failure.errors()[0]
         # pydantic names the branches of a union in its path; those are no keys of the file

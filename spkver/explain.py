@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic.fields import FieldInfo
-from pydantic_core import to_jsonable_python
+from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from spkver.config import Config, Of, dump
+from spkver.config import Component, Config, Of, dump
 from spkver.errors import InputError, nearest
+from spkver.registry import Registry
 
 WIDTH = 120
 SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
@@ -38,29 +39,57 @@ def explain(config: Config, key: str) -> str:
 
     Raises InputError naming the nearest key for one that is not there.
     """
-    owner: Any = config
     *above, last = key.split(".")
+    owner = _Place(config)
     for part in above:
-        owner = _below(owner, part, key)
-    value = _below(owner, last, key)
-    field = type(owner).model_fields[last] if isinstance(owner, Config) else None
+        owner = owner.below(part, key)
+    here = owner.below(last, key)
+    value = here.value
     shown = dict(value).get("name", "") if isinstance(value, Config) else _plain(value)
-    lines = [f"{key}: {shown}".rstrip(), *textwrap.wrap(_text(field, value), WIDTH)]
-    for fact in _facts(field) if field is not None else ():
+    lines = [f"{key}: {shown}".rstrip(), *textwrap.wrap(_text(here.field, value), WIDTH)]
+    if owner.registry is not None and last == "name":
+        facts = [f"one of: {', '.join(owner.registry)}"]
+    else:
+        facts = [] if here.field is None else list(_facts(here.field, owner.preset.get(last, here.field.default)))
+    for fact in facts:
         lines += textwrap.wrap(fact, WIDTH, subsequent_indent="  ")
     if isinstance(value, Config):
         lines += ["", commented(value).rstrip()]
     return "\n".join([*lines, ""])
 
 
-def _below(owner: Any, part: str, key: str) -> Any:
-    if isinstance(owner, Config) and part in type(owner).model_fields:
-        return dict(owner)[part]
-    if isinstance(owner, tuple) and part.isdecimal() and int(part) < len(owner):
-        return owner[int(part)]
-    raise InputError(
-        f"there is no key '{key}'{nearest(part, type(owner).model_fields if isinstance(owner, Config) else ())}"
-    )
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """A value in the config's tree."""
+
+    value: Any
+    field: FieldInfo | None = None
+    """None for the root and for the items of a list"""
+    registry: Registry | None = None
+    """the one that a component, or the components of a list, come from"""
+    preset: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """the keys that the name of this component sets, or of one around it"""
+
+    def below(self, part: str, key: str) -> _Place:
+        """The value under a part of the key."""
+        if isinstance(self.value, Config) and part in type(self.value).model_fields:
+            value, field = dict(self.value)[part], type(self.value).model_fields[part]
+            registry = _registry(field.annotation, field.metadata)
+            return _Place(value, field, registry, _preset(value, registry, self.preset.get(part)))
+        if isinstance(self.value, tuple) and part.isdecimal() and int(part) < len(self.value):
+            value = self.value[int(part)]
+            return _Place(value, None, self.registry, _preset(value, self.registry))
+        known = type(self.value).model_fields if isinstance(self.value, Config) else ()
+        raise InputError(f"there is no key '{key}'{nearest(part, known)}")
+
+
+def _preset(value: Any, registry: Registry | None, around: Any = None) -> Mapping[str, Any]:
+    """The keys that the name of a component sets, and over them those that the preset around it sets."""
+    given = around if isinstance(around, Mapping) else {}
+    if registry is None or not isinstance(value, Component):
+        return given
+    own = registry.expand({"name": value.name})
+    return {**own, **given} if given.get("name", value.name) == value.name else own
 
 
 def _comments(value: Any, node: Any) -> Iterator[tuple[int, str]]:
@@ -84,11 +113,13 @@ def _text(field: FieldInfo | None, value: Any) -> str:
     return " ".join((config.__doc__ or "").split("\n\n")[0].split()) if config is not None else ""
 
 
-def _facts(field: FieldInfo) -> Iterator[str]:
+def _facts(field: FieldInfo, default: Any) -> Iterator[str]:
     """What a value of the field can be, and its default."""
     registry = _registry(field.annotation, field.metadata)
     if registry is not None:
         yield f"one of: {', '.join(registry)}"
+        if presets := [name for name in registry.presets if name not in registry]:
+            yield f"presets: {', '.join(presets)}"
     elif get_origin(field.annotation) is Literal:
         yield f"one of: {', '.join(map(str, get_args(field.annotation)))}"
     bounds = [part for part in field.metadata if dataclasses.is_dataclass(part)]
@@ -96,13 +127,13 @@ def _facts(field: FieldInfo) -> Iterator[str]:
     limits = [f"{SIGNS[name]} {getattr(part, name)}" for part, name in known]
     if limits:
         yield f"allowed: {', '.join(limits)}"
-    if field.is_required():
+    if default is PydanticUndefined:
         yield "required"
-    elif not isinstance(field.default, Config):
-        yield f"default: {_plain(field.default)}"
+    elif not isinstance(default, Config):
+        yield f"default: {_plain(default)}"
 
 
-def _registry(annotation: Any, metadata: Sequence[Any] = ()) -> Any:
+def _registry(annotation: Any, metadata: Sequence[Any] = ()) -> Registry | None:
     """The registry that a field's components come from, or None."""
     found = next((part.registry for part in metadata if isinstance(part, Of)), None)
     if found is not None or get_origin(annotation) is Literal:

@@ -28,15 +28,17 @@ if TYPE_CHECKING:
 
 
 class Registry:
-    """The components of one kind, by name; a variant is the name of a component with some of its fields set.
+    """The components of one kind, by name.
 
-    Those of installed packages come after spkver's own, whose names they cannot take.
+    A preset is a name that sets some fields. It can name the component that it is of (`resnet34` is `resnet` with
+    `depth: 34`); otherwise it is the name of the component itself (`bd_lmcl`), whose config keeps it.
+    Components of installed packages come after spkver's own and cannot take their names.
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, str], variants: Mapping[str, Mapping[str, Any]] = {}) -> None:
+    def __init__(self, kind: str, entries: Mapping[str, str], presets: Mapping[str, Mapping[str, Any]] = {}) -> None:
         self.kind = kind
         self._entries = dict(entries)
-        self._variants = dict(variants)
+        self.presets = dict(presets)
 
     def __iter__(self) -> Iterator[str]:
         return iter([*self._entries, *self._installed])
@@ -47,7 +49,7 @@ class Registry:
         from importlib.metadata import entry_points  # not at the start of every command
 
         found = entry_points(group=f"spkver.{self.kind.replace(' ', '_')}")
-        return {point.name: point for point in found if point.name not in {*self._entries, *self._variants}}
+        return {point.name: point for point in found if point.name not in {*self._entries, *self.presets}}
 
     def get(self, name: str) -> Any:
         """The class of that name. Raises InputError naming the nearest known one, or why it cannot be loaded."""
@@ -59,7 +61,7 @@ class Registry:
     def _load(self, name: str) -> Any:
         """The class of that name in an installed package."""
         if name not in self._installed:
-            raise InputError(f"unknown {self.kind} '{name}'{nearest(name, [*self, *self._variants])}")
+            raise InputError(f"unknown {self.kind} '{name}'{nearest(name, [*self, *self.presets])}")
         point = self._installed[name]
         try:
             return point.load()
@@ -68,20 +70,22 @@ class Registry:
             raise InputError(f"{self.kind} '{name}'{package}: {point.value} cannot be loaded ({error})") from error
 
     def expand(self, keys: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The keys of a component, with those of the variant that `name` may name under them."""
-        variant = self._variants.get(str(keys["name"]))
-        return keys if variant is None else _merge(variant, {key: keys[key] for key in keys if key != "name"})
+        """The keys of a component over those of the preset that `name` names, if it names one."""
+        name = keys["name"]
+        preset = {"name": name, **self.presets.get(str(name), {})}
+        return merged(preset, {key: value for key, value in keys.items() if key != "name"})
 
     def build(self, config: Any, *args: Any, **kwargs: Any) -> Any:
         """The component that a config describes: its class called with the config and what else it needs."""
         return self.get(config.name)(config, *args, **kwargs)
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`; a component inside is the base's as long as no other is named."""
-    merged = dict(base)
-    for key, value in over.items():
-        below = base.get(key)
-        inside = isinstance(below, Mapping) and isinstance(value, Mapping) and "name" not in value
-        merged[key] = _merge(below, value) if inside else value  # type: ignore[arg-type]
-    return merged
+def merged(base: Any, over: Any) -> Any:
+    """A value of a config over its default: keys without a name change the default's, anything else replaces it."""
+    if not isinstance(over, Mapping) or "name" in over:
+        return over
+    if isinstance(base, str):  # a component by its name alone
+        base = {"name": base}
+    if not isinstance(base, Mapping):
+        return over
+    return {**base, **{key: merged(base.get(key), value) for key, value in over.items()}}

@@ -42,7 +42,7 @@ def model(tmp_path) -> Path:
 
 @pytest.mark.parametrize("network", [XVECTOR, RESNET, {"name": "mean_fbank"}])
 def test_saved_and_loaded_is_the_same_to_the_bit(tmp_path, network):
-    front_end = {"normalise": "none"} if network["name"] == "mean_fbank" else {"preset": "telephone"}
+    front_end = {"normalise": "none"} if network["name"] == "mean_fbank" else {"name": "telephone"}
     encoder = build(model=network, front_end=front_end)
     encoder.save(tmp_path / "model")
     loaded = spkver.load_model(tmp_path / "model")
@@ -87,7 +87,7 @@ def test_many_ways_to_give_a_recording(tmp_path):
 
 
 @pytest.mark.parametrize("network", [XVECTOR, RESNET])
-@pytest.mark.parametrize("front_end", [{}, {"preset": "wespeaker"}])
+@pytest.mark.parametrize("front_end", [{}, {"name": "wespeaker"}])
 def test_short_recordings_are_refused_or_finite(network, front_end):
     encoder = build(model=network, front_end=front_end)
     least = encoder.min_samples

@@ -103,6 +103,28 @@ def test_a_key_that_is_not_there(key, message):
         explain(TREE, key)
 
 
+@pytest.mark.parametrize(
+    ("loss", "key", "text"),
+    [
+        ("bd_lmcl", "loss.head", "default: normalised"),
+        ("bd_lmcl", "loss.selector", "default: boundary"),
+        ("bd_lmcl", "loss.selector.k", "default: 1"),
+        ("sub_centre_aam", "loss.head.centres", "default: 3"),
+        ("{name: bd_lmcl, selector: hardest}", "loss.selector.share", "default: 0.5"),
+        ("a_softmax", "loss.schedules.m", "default: constant"),
+        ("a_softmax", "loss.schedules.annealing.final", "default: 5.0"),
+        ("triplet", "loss.m", "default: 0.2"),
+        ("bd_lmcl", "loss.name", "one of: softmax, nsl, lmcl"),
+        ("bd_lmcl", "front_end", "one of: fbank, mel_spectrogram, waveform\npresets: wespeaker, 3dspeaker"),
+        ("bd_lmcl", "model.channels", "default: 512"),
+    ],
+)
+def test_a_default_can_be_a_preset_s(tmp_path, loss, key, text):
+    (tmp_path / "c.yaml").write_text(f"data: {{train: pack}}\nloss: {loss}")
+    explained = explain(load(Recipe, tmp_path / "c.yaml"), key)
+    assert f"\n{text}" in explained and "required" not in explained
+
+
 def test_every_key_of_a_recipe_has_a_text():
     configs: set[type[Config]] = set()
     without = []

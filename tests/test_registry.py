@@ -48,7 +48,7 @@ from spkver.losses.margin_loss import MarginLossConfig
 
 def value(**keys):
     torch.manual_seed(1)
-    config = validate(MarginLossConfig, {"name": "lmcl", **keys})
+    config = validate(LOSSES, {"name": "lmcl", **keys})
     return LOSSES.build(config, 4, 5)(torch.arange(8.0).view(2, 4), torch.tensor([1, 2])).loss
 
 assert torch.equal(value(m=0.4, margin={"name": "half", "share": 0.25}), value(m=0.1))
@@ -73,7 +73,7 @@ def test_a_component_of_another_package_is_used_by_its_name(installed):
 
 
 def test_what_is_found_and_what_is_refused(installed):
-    margins = Registry("margin", {"lmcl": "spkver.losses.margins:AdditiveCosine"}, variants={"gone": {"name": "lmcl"}})
+    margins = Registry("margin", {"lmcl": "spkver.losses.margins:AdditiveCosine"}, presets={"gone": {"name": "lmcl"}})
     assert list(margins) == ["lmcl", "half", "lost"]
     assert margins.get("half").__name__ == "Half"
     assert margins.get("lmcl").__name__ == "AdditiveCosine"

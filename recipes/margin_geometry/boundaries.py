@@ -15,7 +15,8 @@ import torch
 from recipes.margin_geometry.style import EXTRA
 from spkver.config import validate
 from spkver.errors import load_optional
-from spkver.losses.margin_loss import MarginLoss, MarginLossConfig
+from spkver.losses import LOSSES
+from spkver.losses.margin_loss import MarginLoss
 from spkver.losses.reductions.base import Target
 
 Curve = Callable[[np.ndarray], np.ndarray]
@@ -24,7 +25,7 @@ Curve = Callable[[np.ndarray], np.ndarray]
 
 def curve(loss: Mapping[str, Any]) -> Curve:
     """ψ of a loss over the cosine, at its margin in full (no annealing)."""
-    config = validate(MarginLossConfig, loss)
+    config = validate(LOSSES, loss)
     margin = MarginLoss(config, dim=2, classes=2).margin
 
     def of(cosine: np.ndarray) -> np.ndarray:

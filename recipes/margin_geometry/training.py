@@ -18,7 +18,8 @@ from torch.nn import functional
 from recipes.margin_geometry.data import Dataset, Points
 from recipes.margin_geometry.measures import Spread, confusion, pair_eer, spread
 from spkver.config import validate
-from spkver.losses.margin_loss import MarginLoss, MarginLossConfig
+from spkver.losses import LOSSES
+from spkver.losses.margin_loss import MarginLoss
 from spkver.processes import process_pool
 from spkver.progress import bar
 
@@ -146,7 +147,7 @@ def train(task: Task) -> Trained:
     with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
         network = perceptron(data.train.x.shape[1], plan.hidden, plan.dim)
-        loss = MarginLoss(validate(MarginLossConfig, task.loss), plan.dim, data.classes)
+        loss = MarginLoss(validate(LOSSES, task.loss), plan.dim, data.classes)
         loss.head.weight.data.copy_(spread_evenly(data.classes, plan.dim))
         history = tuple(_steps(network, loss, task))
         return Trained(look(network, loss, data.train), look(network, loss, data.test), history)

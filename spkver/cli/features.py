@@ -8,6 +8,7 @@ import click
 
 from spkver.cli import outputs
 from spkver.cli.packing import jobs_option, show_summary, speed_option
+from spkver.errors import InputError
 
 
 @click.command()
@@ -19,14 +20,16 @@ from spkver.cli.packing import jobs_option, show_summary, speed_option
 def command(pack: Path, out: Path, settings: tuple[str, ...], jobs: int, speeds: tuple[float, ...]) -> None:
     """Compute filterbank features of the audio pack PACK and write them to OUT, after CMN, in float16.
 
-    KEY=VALUE sets a key of the front end, for example bins=64 or preset=wespeaker.
+    KEY=VALUE sets a key of the front end, for example bins=64 or name=wespeaker.
 
     \b
     Example: spkver features packs/train feats/train bins=80 --speed 0.9 --speed 1.1 --jobs 4
     """
     from spkver.config import load
-    from spkver.features import FrontEndConfig
+    from spkver.features import FRONT_ENDS, FrontEndConfig
     from spkver.packs import make_features
 
-    front_end = load(FrontEndConfig, overrides=settings)
+    front_end = load(FRONT_ENDS, overrides=["name=fbank", *settings])
+    if not isinstance(front_end, FrontEndConfig):
+        raise InputError(f"feature packs hold features of fbank, not of {front_end.name}; train it from the audio pack")
     show_summary(make_features(pack, out, front_end, jobs=jobs, speeds=speeds, say=click.echo))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from spkver.features.config import PRESETS, FrontEndConfig
+from spkver.features.config import FrontEndConfig
 from spkver.registry import Registry
 
 if TYPE_CHECKING:
@@ -33,8 +33,11 @@ FRONT_ENDS = Registry(
         "mel_spectrogram": "spkver.features.mel_spectrogram:MelSpectrogram",
         "waveform": "spkver.features.waveform:Waveform",
     },
-    variants={
-        **{name: {"name": "fbank", **fields} for name, fields in PRESETS.items()},
+    presets={
+        "wespeaker": {"name": "fbank", "window": "hamming", "snip_edges": True, "high_hz": 8000.0, "dither": 1.0},
+        "3dspeaker": {"name": "fbank", "snip_edges": True, "high_hz": 8000.0, "scale": 1.0},
+        "w2v_bert": {"name": "fbank", "snip_edges": True, "high_hz": 8000.0, "normalise": "mean_variance"},
+        "telephone": {"name": "fbank", "sample_rate": 8000, "bins": 64, "high_hz": 3600.0},
         # the defaults of mel_spectrogram are those of ReDimNet
         "speechbrain": {
             "name": "mel_spectrogram",

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from spkver.config import Component
-from spkver.errors import nearest
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "wespeaker": {"window": "hamming", "snip_edges": True, "high_hz": 8000.0, "dither": 1.0},
-    "3dspeaker": {"snip_edges": True, "high_hz": 8000.0, "scale": 1.0},
-    "w2v_bert": {"snip_edges": True, "high_hz": 8000.0, "normalise": "mean_variance"},
-    "telephone": {"sample_rate": 8000, "bins": 64, "high_hz": 3600.0},
-}
 
 Normalise = Literal["none", "mean", "mean_variance", "instance_norm"]
 
@@ -58,7 +48,7 @@ class SpectralConfig(FrontEndBase):
         if not self.low_hz < self.high_hz <= self.sample_rate / 2:
             raise ValueError(
                 f"the band {self.low_hz:g} to {self.high_hz:g} Hz must rise and not exceed half the sample rate, "
-                f"{self.sample_rate / 2:g} Hz (for 8 kHz, `preset: telephone`)"
+                f"{self.sample_rate / 2:g} Hz (for 8 kHz, `front_end: telephone`)"
             )
         if self.frame_shift_ms > self.frame_length_ms:
             raise ValueError("frame_shift_ms must not exceed frame_length_ms")
@@ -80,8 +70,7 @@ class SpectralConfig(FrontEndBase):
 class FrontEndConfig(SpectralConfig):
     """Kaldi's filterbank. The defaults are those of sherpa-onnx, so that exports match.
 
-    `front_end: telephone`, or `front_end: {preset: telephone, bins: 40}`: a preset sets the values of a
-    known front end; other keys override it.
+    `front_end: telephone`, or `front_end: {name: telephone, bins: 40}`: see FRONT_ENDS for the names of known ones.
     """
 
     name: Literal["fbank"] = "fbank"
@@ -95,19 +84,6 @@ class FrontEndConfig(SpectralConfig):
     """only frames that fit whole; else one for every shift, mirrored at the ends"""
     dither: float = Field(0.0, ge=0, description="added to every frame in training only, in int16 units")
     scale: float = Field(32768.0, gt=0, description="the waveform in [-1, 1] is multiplied by this")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _preset(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = {"preset": value}
-        if not isinstance(value, Mapping):
-            return value
-        rest = dict(value)
-        preset = str(rest.pop("preset", "default"))
-        if preset not in PRESETS:
-            raise ValueError(f"unknown preset '{preset}'{nearest(preset, PRESETS)}")
-        return PRESETS[preset] | rest
 
     def frames(self, samples: int) -> int:
         """Number of frames of a recording of that many samples."""

@@ -71,27 +71,22 @@ PRESETS: dict[str, dict[str, Any]] = {
     "magface": {"head": "normalised", "margin": "magface", "m": 1.0},
     "l_softmax": {"head": _NO_BIAS, "margin": "multiplicative", "m": 2, "schedules": _ANNEALED},
     "a_softmax": {"head": "unit", "margin": "multiplicative", "m": 4, "schedules": _ANNEALED},
-}
-"""The losses by the names their papers gave them: what `loss: NAME` stands for (see margin_loss.MarginLossConfig)."""
-
-INTER_TOP_K: dict[str, dict[str, Any]] = {
     "inter_top_k_lmcl": {"head": "normalised", "margin": "lmcl", "m": 0.2},
     "inter_top_k_aam": {"head": "normalised", "margin": "aam", "m": 0.2},
+    "curricularface": {"head": "normalised", "margin": "aam", "m": 0.5},
 }
-"""The same for margin losses that raise the nearest rivals as well (see inter_top_k.InterTopKConfig)."""
-
-CURRICULAR: dict[str, dict[str, Any]] = {"curricularface": {"head": "normalised", "margin": "aam", "m": 0.5}}
-"""The same for margin losses that weigh hard rivals by the progress of training (see curricular.CurricularConfig)."""
+"""The margin losses by the names that their papers gave them: the keys that `loss: NAME` sets."""
 
 LOSSES = Registry(
     "loss",
     {
         **dict.fromkeys(PRESETS, "spkver.losses.margin_loss:MarginLoss"),
-        **dict.fromkeys(INTER_TOP_K, "spkver.losses.inter_top_k:InterTopK"),
-        **dict.fromkeys(CURRICULAR, "spkver.losses.curricular:Curricular"),
+        **dict.fromkeys(("inter_top_k_lmcl", "inter_top_k_aam"), "spkver.losses.inter_top_k:InterTopK"),
+        "curricularface": "spkver.losses.curricular:Curricular",
         "sphereface2": "spkver.losses.sphereface2:SphereFace2",
         "triplet": "spkver.losses.pairs:Triplet",
         "angular_prototypical": "spkver.losses.pairs:AngularPrototypical",
         "ge2e": "spkver.losses.pairs:GE2E",
     },
+    PRESETS,
 )

@@ -10,14 +10,10 @@ more of as the embeddings come nearer to their own classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from spkver.losses import CURRICULAR
 from spkver.losses.gathering import over_processes
 from spkver.losses.margin_loss import MarginLoss, MarginLossConfig, Thresholds
 from spkver.losses.reductions.base import Others, Target
@@ -28,7 +24,6 @@ from spkver.schedules import Run
 class CurricularConfig(MarginLossConfig):
     """A margin loss, with every key of one, that weighs each sample's hard rivals by the progress of the training."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = CURRICULAR
     momentum: float = Field(default=0.99, ge=0, lt=1)
     """share of t that a batch leaves"""
 

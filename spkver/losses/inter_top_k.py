@@ -17,15 +17,12 @@ has no term that is negative or overflows: nothing is subtracted from a sum.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from spkver.errors import InputError
-from spkver.losses import INTER_TOP_K
 from spkver.losses.margin_loss import MarginLoss, MarginLossConfig, Thresholds
 from spkver.losses.margins import nearer
 from spkver.losses.reductions.base import Others
@@ -46,7 +43,6 @@ class InterTopKConfig(MarginLossConfig):
     `head: {centres: 3}`.
     """
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = INTER_TOP_K
     k: int = Field(default=5, ge=1)
     """the number of rivals, fewer than there are speakers"""
     penalty: float = Field(default=0.06, ge=0, lt=math.pi)

@@ -7,16 +7,14 @@ For a sample with label y, its ψ from the margin and L = logsumexp over j != y 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from spkver.config import Config, Of
-from spkver.errors import nearest
-from spkver.losses import HEADS, MARGINS, PRESETS, SELECTORS
+from spkver.losses import HEADS, MARGINS, SELECTORS
 from spkver.losses.gathering import over_processes
 from spkver.losses.heads import Head, HeadConfig, HeadLoss
 from spkver.losses.loss import LossConfig, LossOutput, check_batch, nan_where_not_finite, share
@@ -66,8 +64,6 @@ class MarginLossConfig(LossConfig):
     sets in after 30 % of the run: `schedules: {selection: {name: warmup, start: 0.3, end: 0.3}}`.
     """
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-
     name: str
     """the preset, see losses.PRESETS"""
     head: Annotated[HeadConfig, Of(HEADS)]
@@ -81,17 +77,6 @@ class MarginLossConfig(LossConfig):
     """samples that the selector leaves out: stay in the loss with m = 0, or get weight 0"""
     normalise_by: Literal["batch", "selected"] = "batch"
     """with `others: ignored`, the sum of the losses is divided by N, or by the number selected (at least 1)"""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _over_preset(cls, value: Any) -> Any:
-        tree = {"name": value} if isinstance(value, str) else value
-        if not isinstance(tree, Mapping):
-            return tree
-        name = str(tree.get("name", "bd_lmcl"))
-        if name not in cls.presets:
-            raise ValueError(f"unknown loss '{name}'{nearest(name, cls.presets)}")
-        return _over({"name": name, **cls.presets[name]}, {key: item for key, item in tree.items() if key != "name"})
 
     @model_validator(mode="after")
     def _makes_sense(self) -> MarginLossConfig:
@@ -107,17 +92,6 @@ class MarginLossConfig(LossConfig):
     def summary(self) -> str:
         """See LossConfig.summary."""
         return f"{self.name} (m {self.m:g})"
-
-
-def _over(preset: Any, own: Any) -> Any:
-    """A key of the user's over the preset's: a part without a name changes the preset's, with a name replaces it."""
-    if not isinstance(own, Mapping) or "name" in own:
-        return own
-    if isinstance(preset, str):
-        preset = {"name": preset}
-    if not isinstance(preset, Mapping):
-        return own
-    return {**preset, **{key: _over(preset.get(key), item) for key, item in own.items()}}
 
 
 class Thresholds(NamedTuple):

@@ -24,7 +24,7 @@ MODELS = Registry(
         "pooled": "spkver.models.pooled:Pooled",
         "mean_fbank": "spkver.models.mean_fbank:MeanFbank",
     },
-    variants={name: variant.fields for name, variant in VARIANTS.items()},
+    presets={name: variant.fields for name, variant in VARIANTS.items()},
 )
 
 POOLINGS = Registry(

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from spkver.config import Component, Config, Of, validate
+from spkver.config import validate
 from spkver.errors import RunError
 from spkver.models import MODELS
 from spkver.models.variants import VARIANTS, Variant
 
 FRAMES_PER_SECOND = 100
-
-
-class _Choice(Config):
-    model: Annotated[Component, Of(MODELS)]
 
 
 class Cost(NamedTuple):
@@ -39,7 +35,7 @@ def build(name: str, device: torch.device | str = "cpu") -> Any:
 
     Raises InputError naming the nearest known one.
     """
-    config = validate(_Choice, {"model": name}).model
+    config = validate(MODELS, name)
     with torch.device(device):
         return MODELS.build(config, variant(name).bins).eval()
 

@@ -30,7 +30,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spkver.config import validate
-from spkver.losses.margin_loss import MarginLoss, MarginLossConfig
+from spkver.losses import LOSSES
+from spkver.losses.margin_loss import MarginLoss
 
 S, M = 30.0, 0.2
 
@@ -63,7 +64,7 @@ class Ours(nn.Module):
         super().__init__()
         name, _, value = head.partition(":")
         reduction = {"name": name, **({self.KEYS[name]: value} if value else {})}
-        config = validate(MarginLossConfig, {"name": "lmcl", "m": M, "head": {"s": S, "reduction": reduction}})
+        config = validate(LOSSES, {"name": "lmcl", "m": M, "head": {"s": S, "reduction": reduction}})
         self.loss = MarginLoss(config, dim, classes)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:

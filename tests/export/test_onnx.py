@@ -159,7 +159,7 @@ def test_onnx_export_of_an_unsupported_network_is_a_one_line_error():
 @pytest.mark.parametrize(
     "front_end",
     [
-        *({}, "wespeaker", {"preset": "telephone", "normalise": "mean_variance"}),
+        *({}, "wespeaker", {"name": "telephone", "normalise": "mean_variance"}),
         *("speechbrain", {"name": "mel_spectrogram", "unit_variance": True, "high_hz": 8000}),
         *("voxceleb_trainer_linear", "rdino"),
     ],
@@ -273,7 +273,7 @@ np.save(sys.argv[3], np.array(extractor.compute(stream), np.float32))
 
 @pytest.mark.parametrize(
     "front_end",
-    [{}, {"normalise": "none", "scale": 1}, {"preset": "telephone", "bins": 80}],
+    [{}, {"normalise": "none", "scale": 1}, {"name": "telephone", "bins": 80}],
     ids=["default", "no mean", "8 kHz"],
 )
 def test_sherpa_onnx_gives_the_same_embedding(tmp_path, front_end, monkeypatch):

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from spkver import compat
 from spkver.config import validate
 from spkver.errors import InputError
-from spkver.features import FrontEnd, FrontEndConfig
+from spkver.features import FRONT_ENDS, FrontEnd, FrontEndConfig
 
 PRESETS = {
-    "default": {},
-    "wespeaker": {"preset": "wespeaker", "dither": 0.0},
-    "telephone": {"preset": "telephone"},
+    "default": {"name": "fbank"},
+    "wespeaker": {"name": "wespeaker", "dither": 0.0},
+    "telephone": {"name": "telephone"},
 }
 
 
 def config_of(name: str, **changes) -> FrontEndConfig:
-    return validate(FrontEndConfig, PRESETS[name] | {"normalise": "none"} | changes)
+    return validate(FRONT_ENDS, PRESETS[name] | {"normalise": "none"} | changes)
 
 
 def ours(config: FrontEndConfig, waveform: np.ndarray) -> np.ndarray:
@@ -179,8 +179,7 @@ def test_normalisation(speech_like):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"preset": "telephon"}, "did you mean 'telephone'"),
-        ({"sample_rate": 8000}, "`preset: telephone`"),
+        ({"sample_rate": 8000}, "`front_end: telephone`"),
         ({"low_hz": 5000.0, "high_hz": 4000.0}, "must rise"),
         ({"frame_shift_ms": 30.0}, "must not exceed"),
         ({"frame_shift_ms": 0.01}, "too short"),

@@ -4,22 +4,18 @@ import importlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
 import torch
 
 from spkver import compat
-from spkver.config import Component, Config, Of, validate
+from spkver.config import validate
 from spkver.errors import InputError
 from spkver.losses import LOSSES
 from spkver.losses.loss import Loss
 
 DIM, CLASSES = 6, 7
-
-
-class Choice(Config):
-    loss: Annotated[Component, Of(LOSSES)]
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +24,7 @@ def make_loss() -> Callable[..., Loss]:
 
     def make(name: str, dim: int = DIM, classes: int = CLASSES, dtype: torch.dtype = torch.float64, **keys: Any) -> Any:
         torch.manual_seed(1)
-        config = validate(Choice, {"loss": {"name": name, **keys}}).loss
+        config = validate(LOSSES, {"name": name, **keys})
         return LOSSES.build(config, dim, classes).to(dtype)
 
     return make

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spkver.config import validate
+from spkver.losses import LOSSES
 from spkver.losses.bounds import check, largest_margin, smallest_scale
-from spkver.losses.margin_loss import MarginLossConfig
 from spkver.schedules import Run
 
 
@@ -47,20 +47,20 @@ def test_the_margin_bound_is_the_room_between_the_nearest_prototypes(classes):
 
 
 def test_check_names_the_numbers():
-    config = validate(MarginLossConfig, {"name": "lmcl", "m": 1.2, "head": {"s": 5}})
+    config = validate(LOSSES, {"name": "lmcl", "m": 1.2, "head": {"s": 5}})
     scale, margin = check(config, classes=1000, dim=128)
     assert "s = 5" in scale and "1000 speakers" in scale and "m = 1.2" in scale
     assert "m = 1.2 is above 1.000" in margin and "128 dimensions" in margin
-    assert check(validate(MarginLossConfig, "bd_lmcl"), 5994, 256) == []
-    assert check(validate(MarginLossConfig, "softmax"), 5994, 256) == []
+    assert check(validate(LOSSES, "bd_lmcl"), 5994, 256) == []
+    assert check(validate(LOSSES, "softmax"), 5994, 256) == []
     # AAM's m is an angle: LMCL's bounds do not speak of it
-    assert check(validate(MarginLossConfig, {"name": "aam", "m": 1.2}), 5994, 256) == []
-    (scale,) = check(validate(MarginLossConfig, {"name": "aam", "head": {"s": 5}}), 5994, 256)
+    assert check(validate(LOSSES, {"name": "aam", "m": 1.2}), 5994, 256) == []
+    (scale,) = check(validate(LOSSES, {"name": "aam", "head": {"s": 5}}), 5994, 256)
     assert "m =" not in scale
 
 
 def warnings(**keys):
-    return check(validate(MarginLossConfig, keys), classes=1000, dim=128)
+    return check(validate(LOSSES, keys), classes=1000, dim=128)
 
 
 def test_check_looks_at_where_the_schedules_end():
@@ -71,7 +71,7 @@ def test_check_looks_at_where_the_schedules_end():
     # annealing that stays takes its part of the margin
     assert warnings(name="lmcl", m=1.2, schedules={"annealing": {"name": "constant", "value": 5}}) == []
     by_step = {"s": {"name": "linear", "unit": "step", "initial": 1, "final": 0.1, "end": 20}}
-    config = validate(MarginLossConfig, {"name": "nsl", "schedules": by_step})
+    config = validate(LOSSES, {"name": "nsl", "schedules": by_step})
     assert check(config, 1000, 128, run=Run(10, 5.0)) == []
     assert len(check(config, 1000, 128, run=Run(20, 5.0))) == 1
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from spkver.config import validate
 from spkver.errors import InputError
-from spkver.losses.curricular import CurricularConfig
+from spkver.losses import LOSSES
 
 S, M = 12.0, 0.35
 NAME = "curricularface"
@@ -133,4 +133,4 @@ def test_t_is_a_running_mean_of_training_and_is_in_the_state(make_loss, batch):
 )
 def test_a_wrong_config_is_one_clear_line(keys, message):
     with pytest.raises(InputError, match=message):
-        validate(CurricularConfig, {"name": NAME} | keys)
+        validate(LOSSES, {"name": NAME} | keys)

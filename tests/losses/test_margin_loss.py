@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 
 from spkver.config import dump, load, validate
 from spkver.errors import InputError
-from spkver.losses import CURRICULAR, INTER_TOP_K, PRESETS, SELECTORS
+from spkver.losses import LOSSES, PRESETS, SELECTORS
 from spkver.losses.loss import check_labels
-from spkver.losses.margin_loss import MarginLoss, MarginLossConfig
+from spkver.losses.margin_loss import MarginLoss
 from spkver.schedules import Run
 
-MARGIN = [*PRESETS, *INTER_TOP_K, *CURRICULAR]
+MARGIN = [*PRESETS]
+INTER_TOP_K = ["inter_top_k_lmcl", "inter_top_k_aam"]
 EVERY = [*MARGIN, "sphereface2"]
 """the losses with a head"""
 RISING = ["lmcl", "bd_lmcl", "aam", "bd_aam", "sub_centre_aam", "combined", *INTER_TOP_K, "sphereface2"]
-NORMALISED = ["nsl", *RISING, *CURRICULAR]
+NORMALISED = ["nsl", *RISING, "curricularface"]
 """those for which the length of an embedding does not matter; without the first and the last they rise with m"""
 WEIGHS = "soft_boundary"
 """the selector that gives weights from 0 to 1; the others pick"""
@@ -378,7 +379,7 @@ def test_schedules_by_step_and_epoch(make_loss, batch):
         "m": {"name": "warmup", "unit": "epoch", "end": 2},
         "s": {"name": "linear", "unit": "step", "initial": 1, "final": 2, "start": 7, "end": 14},
     }
-    config = validate(MarginLossConfig, {"name": "lmcl", "m": 0.2, "schedules": schedules})
+    config = validate(LOSSES, {"name": "lmcl", "m": 0.2, "schedules": schedules})
     loss = MarginLoss(config, 6, 7, Run(steps=21, steps_per_epoch=3.5))
     assert [loss.at(step / 21).m for step in (0, 3.5, 7, 20)] == pytest.approx([0, 0.1, 0.2, 0.2])
     assert [loss.at(step / 21).factor for step in (0, 7, 8, 14, 20)] == pytest.approx([1, 1, 8 / 7, 2, 2])
@@ -390,17 +391,19 @@ def test_schedules_by_step_and_epoch(make_loss, batch):
 
 
 def test_a_preset_is_the_rest_of_what_is_written():
-    config = validate(MarginLossConfig, {"name": "bd_lmcl", "m": "3e-1", "head": {"s": "40"}, "selector": {"k": "2"}})
+    config = validate(LOSSES, {"name": "bd_lmcl", "m": "3e-1", "head": {"s": "40"}, "selector": {"k": "2"}})
     assert (config.m, config.head.s, config.selector.name, config.selector.k) == (0.3, 40.0, "boundary", 2)
-    assert validate(MarginLossConfig, {"name": "bd_lmcl", "selector": "all"}).selector.name == "all"
-    assert validate(MarginLossConfig, {}).name == "bd_lmcl"
+    assert validate(LOSSES, {"name": "bd_lmcl", "selector": "all"}).selector.name == "all"
+    assert validate(LOSSES, "sub_centre_aam").head.centres == 3
+    assert validate(LOSSES, {"name": "sub_centre_aam", "head": {"s": 40}}).head.centres == 3
+    assert validate(LOSSES, {"name": "sub_centre_aam", "head": "normalised"}).head.centres == 1
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_config_comes_back_from_its_own_file(tmp_path, name):
-    config = validate(MarginLossConfig, name)
+    config = validate(LOSSES, name)
     (tmp_path / "loss.yaml").write_text(dump(config))
-    assert load(MarginLossConfig, tmp_path / "loss.yaml") == config
+    assert load(LOSSES, tmp_path / "loss.yaml") == config
 
 
 @pytest.mark.parametrize(
@@ -423,12 +426,12 @@ def test_a_config_comes_back_from_its_own_file(tmp_path, name):
         ({"schedules": {"selection": {"value": 2}}}, "schedules: selection must be between 0 and 1, got 2"),
         ({"schedules": {"m": {"end": 2}}}, "the places must rise from 0 to 1 (unit: progress), got 0.1, 2"),
         ({"schedules": {"k": "constant"}}, "schedules: unknown key 'k'"),
-        (["bd_lmcl"], "expected keys and values"),
+        (["bd_lmcl"], "expected the name of a loss, or its keys, got ['bd_lmcl']"),
     ],
 )
 def test_a_wrong_config_is_one_clear_line(tree, message):
     with pytest.raises(InputError) as caught:
-        validate(MarginLossConfig, tree)
+        validate(LOSSES, {"name": "bd_lmcl", **tree} if isinstance(tree, dict) else tree)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 

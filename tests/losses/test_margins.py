@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from spkver.config import validate
 from spkver.errors import InputError
-from spkver.losses import MARGINS
-from spkver.losses.margin_loss import MarginLossConfig
+from spkver.losses import LOSSES, MARGINS
 from spkver.losses.reductions.base import Target
 
 S = 30.0
@@ -163,5 +162,5 @@ def test_the_combined_margin_holds_the_others(cosine, angle, times, theta):
 )
 def test_a_margin_that_makes_no_sense(tree, message):
     with pytest.raises(InputError) as caught:
-        validate(MarginLossConfig, tree)
+        validate(LOSSES, tree)
     assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -12,8 +12,7 @@ from torch.nn import functional
 
 from spkver.config import validate
 from spkver.errors import InputError
-from spkver.losses import MARGINS
-from spkver.losses.margin_loss import MarginLossConfig
+from spkver.losses import LOSSES, MARGINS
 from spkver.losses.reductions.base import Target
 
 S, M, H = 12.0, 0.4, 0.333
@@ -95,7 +94,7 @@ def test_over_classes_in_two_halves_the_norm_has_its_gradient(name):
     for split in (False, True):
         torch.manual_seed(3)
         tree = {"name": name, "margin": margin, "head": {"s": S, "split": split}}
-        loss = MarginLoss(validate(MarginLossConfig, tree), 4, 5).double()
+        loss = MarginLoss(validate(LOSSES, tree), 4, 5).double()
         x = torch.linspace(-2, 3, 12, dtype=torch.float64).view(3, 4).requires_grad_()
         loss(x, y).loss.backward()
         gradients.append(x.grad)
@@ -222,4 +221,4 @@ def test_before_any_batch_every_norm_is_an_average_one():
 )
 def test_a_margin_that_makes_no_sense(keys, message):
     with pytest.raises(InputError, match=message):
-        validate(MarginLossConfig, keys)
+        validate(LOSSES, keys)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
 
 import pytest
 import torch
 from pytorch_metric_learning import distances, losses, miners, reducers
 
-from spkver.config import Component, Config, Of, validate
+from spkver.config import validate
 from spkver.errors import InputError
 from spkver.losses import LOSSES
 
@@ -24,13 +23,8 @@ ALL = {
 every_loss = pytest.mark.parametrize("keys", ALL.values(), ids=ALL)
 
 
-class Choice(Config):
-    loss: Annotated[Component, Of(LOSSES)]
-
-
 def make(keys, dtype=torch.float64):
-    config = validate(Choice, {"loss": keys}).loss
-    return LOSSES.build(config, DIM, 10).to(dtype)
+    return LOSSES.build(validate(LOSSES, keys), DIM, 10).to(dtype)
 
 
 @pytest.fixture
@@ -295,20 +289,20 @@ def test_what_does_not_fit_is_refused(keys):
     with pytest.raises(InputError, match="without samples"):
         make(keys)(torch.ones(0, DIM).double(), torch.ones(0, dtype=torch.long))
     with pytest.raises(InputError, match="at least 2 speakers, got 1"):
-        LOSSES.build(validate(Choice, {"loss": keys}).loss, DIM, 1)
+        LOSSES.build(validate(LOSSES, keys), DIM, 1)
 
 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"name": "triplet", "m": -1}, "loss.m: Input should be greater than or equal to 0"),
-        ({"name": "triplet", "mining": "hard"}, "loss.mining: Input should be 'batch_hard' or 'semi_hard'"),
-        ({"name": "ge2e", "w": 0}, "loss.w: Input should be greater than 0"),
-        ({"name": "ge2e", "s": 3}, "loss: unknown key 's'"),
+        ({"name": "triplet", "m": -1}, "m: Input should be greater than or equal to 0"),
+        ({"name": "triplet", "mining": "hard"}, "mining: Input should be 'batch_hard' or 'semi_hard'"),
+        ({"name": "ge2e", "w": 0}, "w: Input should be greater than 0"),
+        ({"name": "ge2e", "s": 3}, "unknown key 's'"),
         ("tripplet", "unknown loss 'tripplet'; did you mean 'triplet'?"),
     ],
 )
 def test_a_config_that_makes_no_sense(keys, message):
     with pytest.raises(InputError) as caught:
-        validate(Choice, {"loss": keys})
+        validate(LOSSES, keys)
     assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -10,8 +10,9 @@ from torch import distributed
 
 from spkver.config import validate
 from spkver.errors import InputError
+from spkver.losses import LOSSES
 from spkver.losses.gathering import over_processes
-from spkver.losses.margin_loss import MarginLoss, MarginLossConfig
+from spkver.losses.margin_loss import MarginLoss
 from spkver.losses.margins import AdditiveCosine, AdditiveCosineConfig
 from spkver.losses.reductions.base import Others, Target
 from spkver.losses.selectors import (
@@ -160,7 +161,7 @@ def test_of_one_process_nothing_is_gathered():
 )
 def test_a_selector_that_makes_no_sense(selector, message):
     with pytest.raises(InputError) as caught:
-        validate(MarginLossConfig, {"name": "lmcl", "selector": selector})
+        validate(LOSSES, {"name": "lmcl", "selector": selector})
     assert message in str(caught.value)
 
 
@@ -184,7 +185,7 @@ def test_a_soft_boundary_lies_between_all_and_none():
 
     def loss(**changes):
         torch.manual_seed(1)
-        return MarginLoss(validate(MarginLossConfig, {"name": "lmcl", **changes}), 8, 20)(x, y)
+        return MarginLoss(validate(LOSSES, {"name": "lmcl", **changes}), 8, 20)(x, y)
 
     soft = loss(selector={"name": "soft_boundary", "width": 3.0})
     assert loss(m=0.0).loss < soft.loss < loss().loss

@@ -1,24 +1,18 @@
 from __future__ import annotations
 
-from typing import Annotated
-
 import pytest
 import torch
 from torch import Tensor
 
-from spkver.config import Component, Config, Of
+from spkver.config import validate
 from spkver.losses import REDUCTIONS
 from spkver.losses.reductions.base import Prototypes
-
-
-class Choice(Config):
-    reduction: Annotated[Component, Of(REDUCTIONS)]
 
 
 @pytest.fixture(scope="session")
 def make_reduction():
     """A reduction as a config names it: `make_reduction({"name": "chunked", "chunk": 3})`."""
-    return lambda keys: REDUCTIONS.build(Choice(reduction=keys).reduction)
+    return lambda keys: REDUCTIONS.build(validate(REDUCTIONS, keys))
 
 
 @pytest.fixture(scope="session")

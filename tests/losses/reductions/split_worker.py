@@ -16,7 +16,8 @@ from torch.multiprocessing import start_processes
 
 from spkver.config import validate
 from spkver.errors import InputError
-from spkver.losses.margin_loss import MarginLoss, MarginLossConfig
+from spkver.losses import LOSSES
+from spkver.losses.margin_loss import MarginLoss
 from spkver.losses.reductions.split import join
 
 
@@ -29,7 +30,7 @@ def work(rank: int, processes: int, folder: Path) -> None:
     found = {}
     for name, (tree, state) in batch["losses"].items():
         torch.manual_seed(5)
-        loss = MarginLoss(validate(MarginLossConfig, tree), 6, batch["classes"]).double()
+        loss = MarginLoss(validate(LOSSES, tree), 6, batch["classes"]).double()
         started = loss.head.weight.detach().clone()
         loss.load_state_dict(state)
         x = batch["x"][mine].requires_grad_()
@@ -47,7 +48,7 @@ def work(rank: int, processes: int, folder: Path) -> None:
         loss.head.load_state_dict(join([torch.load(folder / f"2-{rank}.pt")[name]["state"] for rank in (1, 0)]))
         found["loaded"] = loss.head.state_dict()
         try:
-            MarginLoss(validate(MarginLossConfig, tree), 6, 2)
+            MarginLoss(validate(LOSSES, tree), 6, 2)
         except InputError as error:
             found["refused"] = str(error)
     torch.save(found, folder / f"{processes}-{rank}.pt")

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from spkver import losses
 from spkver.config import validate
 from spkver.errors import InputError
 from spkver.losses.heads import Normalised, NormalisedConfig
-from spkver.losses.margin_loss import MarginLoss, MarginLossConfig
+from spkver.losses.margin_loss import MarginLoss
 from spkver.losses.reductions.split import join, join_rows
 
 CLASSES = 11  # uneven over both
@@ -35,9 +36,7 @@ every_number = pytest.mark.parametrize("processes", [2, 3])
 
 
 def unsplit(tree):
-    return MarginLoss(
-        validate(MarginLossConfig, {**tree, "head": {**tree["head"], "split": False}}), 6, CLASSES
-    ).double()
+    return MarginLoss(validate(losses.LOSSES, {**tree, "head": {**tree["head"], "split": False}}), 6, CLASSES).double()
 
 
 @pytest.fixture(scope="module")

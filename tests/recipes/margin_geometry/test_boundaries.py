@@ -7,7 +7,7 @@ import pytest
 
 from recipes.margin_geometry.boundaries import angle_plane, cosine_plane, curve, margin_angle, width
 from recipes.margin_geometry.margins import CURVES, margins
-from spkver.losses import MARGINS
+from spkver.losses import LOSSES, MARGINS
 
 COSINES = np.cos(np.linspace(0.01, math.pi - 0.01, 99))
 BETWEEN = np.radians([10, 45, 90, 135, 179])
@@ -33,10 +33,9 @@ NOT_OF_THE_ANGLE_ALONE = {"adaface", "magface"}
 
 def test_every_margin_of_the_angle_is_drawn_and_falls():
     from spkver.config import validate
-    from spkver.losses.margin_loss import MarginLossConfig
 
     losses = [loss for panel in CURVES.values() for loss in panel.values()]
-    drawn = {validate(MarginLossConfig, loss).margin.name for loss in losses}
+    drawn = {validate(LOSSES, loss).margin.name for loss in losses}
     assert drawn | {"none"} == set(MARGINS) - NOT_OF_THE_ANGLE_ALONE
     for loss in losses:
         assert (np.diff(curve(loss)(COSINES)) <= 1e-12).all()
