@@ -113,7 +113,6 @@ def test_a_key_that_is_not_there(key, message):
         ("{name: bd_lmcl, selector: hardest}", "loss.selector.share", "default: 0.5"),
         ("a_softmax", "loss.schedules.m", "default: constant"),
         ("a_softmax", "loss.schedules.annealing.final", "default: 5.0"),
-        ("triplet", "loss.m", "default: 0.2"),
         ("bd_lmcl", "loss.name", "one of: softmax, nsl, lmcl"),
         ("bd_lmcl", "front_end", "one of: fbank, mel_spectrogram, waveform\npresets: wespeaker, 3dspeaker"),
         ("bd_lmcl", "model.channels", "default: 512"),
