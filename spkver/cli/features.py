@@ -31,5 +31,5 @@ def command(pack: Path, out: Path, settings: tuple[str, ...], jobs: int, speeds:
 
     front_end = load(FRONT_ENDS, overrides=["name=fbank", *settings])
     if not isinstance(front_end, FrontEndConfig):
-        raise InputError(f"feature packs hold features of fbank, not of {front_end.name}; to train with it, name the audio pack")
+        raise InputError(f"feature packs hold features of fbank; {front_end.name} is computed in training, from audio")
     show_summary(make_features(pack, out, front_end, jobs=jobs, speeds=speeds, say=click.echo))
