@@ -42,23 +42,6 @@ from spkver.losses.reductions.dense import all_logits
 from spkver.losses.reductions.sample import Sample, SampleConfig, position
 from spkver.losses.reductions.split import SHARD, Split, cut_rows
 
-__all__ = [
-    "NORM_FLOOR",
-    "Head",
-    "HeadConfig",
-    "HeadLoss",
-    "Linear",
-    "LinearConfig",
-    "Normalised",
-    "NormalisedConfig",
-    "Others",
-    "Target",
-    "Unit",
-    "UnitConfig",
-    "full_precision",
-    "normalise",
-]
-
 
 class HeadConfig(Component):
     """What all heads have."""

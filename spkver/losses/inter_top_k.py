@@ -23,17 +23,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from spkver.errors import InputError
+from spkver.losses import MARGINS
 from spkver.losses.margin_loss import MarginLoss, MarginLossConfig, Thresholds
-from spkver.losses.margins import nearer
 from spkver.losses.reductions.base import Others
 from spkver.losses.reductions.passes import CHUNK, nearest
 from spkver.schedules import Run
-
-RAISED = {
-    "lmcl": lambda target, m: target.scale * (target.cosine + m),
-    "aam": lambda target, m: target.scale * nearer(target.cosine, m),
-}
-"""z'_j of a rival by the margin that the own class gets: it is the same margin, the other way."""
 
 
 class InterTopKConfig(MarginLossConfig):
@@ -50,8 +44,9 @@ class InterTopKConfig(MarginLossConfig):
 
     @model_validator(mode="after")
     def _can_raise(self) -> InterTopKConfig:
-        if self.margin.name not in RAISED:
-            raise ValueError(f"margin '{self.margin.name}' has no form for rivals; take {' or '.join(RAISED)}")
+        if not self.margin.for_rivals:
+            able = [name for name in MARGINS if MARGINS.get(name).Config.for_rivals]
+            raise ValueError(f"margin '{self.margin.name}' has no form for rivals; take {' or '.join(able)}")
         if not self.head.whole:
             raise ValueError(f"loss '{self.name}' ranks speakers in one place; leave out head.split and head.sample")
         return self
@@ -90,9 +85,7 @@ class InterTopK(MarginLoss):
         chunk = self.config.head.reduction.classes_at_once or CHUNK
         rivals = nearest(*self.head.operands(x, factor), y, k, chunk)
         target = self.head.target(x.repeat_interleave(k, dim=0), rivals.flatten(), factor)
-        plain, raised = (
-            z.unflatten(0, (-1, k)) for z in (target.logit, RAISED[self.config.margin.name](target, penalty))
-        )
+        plain, raised = (z.unflatten(0, (-1, k)) for z in (target.logit, self.margin.raised(target, penalty)))
         return others._replace(logsumexp=_replaced(others.logsumexp, plain, raised)), counts
 
 

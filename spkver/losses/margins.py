@@ -29,6 +29,9 @@ LARGEST_COSINE = math.sqrt(1 - 1e-6)
 class MarginConfig(Component):
     """Base of the margins' configs."""
 
+    for_rivals: ClassVar[bool] = False
+    """whether the margin can also raise the logits of other classes, see Margin.raised"""
+
     def check(self, m: float) -> None:
         """Raises ValueError for an m that this margin cannot have, with the m that it can."""
 
@@ -55,6 +58,10 @@ class Margin(nn.Module, ABC):
     def penalty(self, target: Target) -> Tensor | None:
         """(N,) what is added to each sample's loss, with gradient; None for nothing."""
         return None
+
+    def raised(self, rival: Target, m: float) -> Tensor:
+        """The logit (N,) of a class that is not the sample's, raised by the margin: it acts in the other direction."""
+        raise NotImplementedError
 
 
 def refuse_m(config: MarginConfig, takes: str, m: float) -> ValueError:
@@ -90,6 +97,7 @@ class AdditiveCosineConfig(MarginConfig):
     """ψ = s·(c_y - m): LMCL (Wang et al., CVPR 2018), also called CosFace and AM-softmax; 0 <= m <= 2."""
 
     name: Literal["lmcl"] = "lmcl"
+    for_rivals: ClassVar[bool] = True
 
     def check(self, m: float) -> None:
         """See MarginConfig.check."""
@@ -113,6 +121,10 @@ class AdditiveCosine(Margin):
         """See Margin.forward."""
         return target.logit if m == 0 else target.scale * (target.cosine - m)
 
+    def raised(self, rival: Target, m: float) -> Tensor:
+        """See Margin.raised: s·(c_j + m)."""
+        return rival.scale * (rival.cosine + m)
+
 
 class AdditiveAngleConfig(MarginConfig):
     """ψ = s·cos(θ_y + m): AAM (Deng et al., CVPR 2019), also called ArcFace; 0 <= m < π.
@@ -122,6 +134,7 @@ class AdditiveAngleConfig(MarginConfig):
     """
 
     name: Literal["aam"] = "aam"
+    for_rivals: ClassVar[bool] = True
     beyond: Literal["falling", "peers"] = "falling"
     """what follows where θ_y + m passes π"""
 
@@ -149,6 +162,10 @@ class AdditiveAngle(Margin):
             return target.scale * moved(target.cosine, angle)
         c = target.cosine.clamp(-LARGEST_COSINE, LARGEST_COSINE)
         return target.scale * torch.where(c < -torch.cos(angle), c - m * torch.sin(angle), turn(c, angle))
+
+    def raised(self, rival: Target, m: float) -> Tensor:
+        """See Margin.raised: s·cos(θ_j - m), and s for θ_j < m."""
+        return rival.scale * nearer(rival.cosine, m)
 
 
 class MultiplicativeAngleConfig(MarginConfig):
@@ -243,7 +260,7 @@ def turn(c: Tensor, angle: Tensor) -> Tensor:
 
 
 def nearer(c: Tensor, m: float) -> Tensor:
-    """cos(max(θ - m, 0)) for c = cos θ: the cosine to something else, made as hard to bear as AAM's m makes the own."""
+    """cos(max(θ - m, 0)) for c = cos θ: the cosine of a rival after AAM's margin in the other direction."""
     return c if m == 0 else moved(c, c.new_full((), -m))
 
 

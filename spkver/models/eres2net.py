@@ -5,30 +5,21 @@ Res2Net whose features are fused by attention: inside the blocks of the last two
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from spkver.config import Component, Of
-from spkver.models import POOLINGS
-from spkver.models.plane import PlaneNetwork, doubled
-from spkver.models.res2net import BLOCKS, Res2Block, Sum
+from spkver.models.res2net import Res2Config, Res2Network, Sum
 
 
-class ERes2NetConfig(Component):
-    """ERes2Net; `fused: last` with its widths is ERes2NetV2."""
+class ERes2NetConfig(Res2Config):
+    """ERes2Net, with a convolution for each part of a block; `fused: last` with its widths is ERes2NetV2."""
 
     name: Literal["eres2net"] = "eres2net"
-    channels: int = Field(32, gt=0, description="width of the first stage, doubled by each of the next three")
-    base_width: int = Field(32, gt=0, description="of a part, in 64ths of the stage's width")
-    scale: int = Field(2, gt=1, description="parts of a block, each with a convolution")
-    expansion: int = Field(2, gt=0, description="of a block's output over its stage's width")
     fused: Literal["all", "last"] = Field("all", description="stages: all four from the first on, or the last two (V2)")
     dim: int = Field(192, gt=0, description="of the embedding")
-    pooling: Annotated[Component, Of(POOLINGS)] = Field(default="statistics", validate_default=True)
-    layers_after_pooling: Literal[1, 2] = Field(1, description="2: with ReLU and batch norm between them")
 
 
 class AttentiveFusion(nn.Module):
@@ -51,27 +42,16 @@ class AttentiveFusion(nn.Module):
         return x * (1 + a) + y * (1 - a)
 
 
-class ERes2Net(PlaneNetwork):
-    """Four stages of Res2Net blocks; each fused stage is joined with what came before, brought to its size."""
+class ERes2Net(Res2Network):
+    """Each fused stage is joined with what came before, brought to its size."""
 
     Config = ERes2NetConfig
 
     def __init__(self, config: ERes2NetConfig, bins: int) -> None:
-        def block(before: int, width: int, stride: int | tuple[int, int], stage: int) -> nn.Module:
-            part = max(width * config.base_width // 64, 1)
-            joins: list[nn.Module] = [AttentiveFusion(part) if stage > 2 else Sum() for _ in range(config.scale - 1)]
-            return Res2Block(before, width * config.expansion, part, stride, config.scale, config.scale, joins)
+        def join(part: int, stage: int) -> nn.Module:
+            return AttentiveFusion(part) if stage > 2 else Sum()
 
-        super().__init__(
-            bins,
-            widths=doubled(config.channels),
-            blocks=BLOCKS,
-            block=block,
-            expansion=config.expansion,
-            pooling=config.pooling,
-            dim=config.dim,
-            two_layers=config.layers_after_pooling == 2,
-        )
+        super().__init__(config, bins, convolved=config.scale, join=join)
         self.first = 1 if config.fused == "all" else 3  # the first stage that is carried on to the next one
         width = config.channels * config.expansion
         for number in range(self.first, 4):

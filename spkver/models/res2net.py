@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -21,17 +22,22 @@ def clipped_relu(x: Tensor) -> Tensor:
     return F.hardtanh(x, 0.0, 20.0)
 
 
-class Res2NetConfig(Component):
-    """A Res2Net of 34 layers' depth: the 3 × 3 convolution of a bottleneck works on parts, one after the other."""
+class Res2Config(Component):
+    """What Res2Net and ERes2Net share."""
 
-    name: Literal["res2net"] = "res2net"
     channels: int = Field(32, gt=0, description="width of the first stage, doubled by each of the next three")
     base_width: int = Field(32, gt=0, description="of a part, in 64ths of the stage's width")
-    scale: int = Field(2, gt=1, description="parts; the last goes by the convolutions")
+    scale: int = Field(2, gt=1, description="parts of a block")
     expansion: int = Field(2, gt=0, description="of a block's output over its stage's width")
     dim: int = Field(256, gt=0, description="of the embedding")
     pooling: Annotated[Component, Of(POOLINGS)] = Field(default="statistics", validate_default=True)
     layers_after_pooling: Literal[1, 2] = Field(1, description="2: with ReLU and batch norm between them")
+
+
+class Res2NetConfig(Res2Config):
+    """A Res2Net of 34 layers: a block convolves its parts one after the other, all but the last."""
+
+    name: Literal["res2net"] = "res2net"
 
 
 class Sum(nn.Module):
@@ -80,17 +86,18 @@ class Res2Block(nn.Module):
         return clipped_relu(self.bn3(self.conv3(joined)) + self.shortcut(x))
 
 
-class Res2Net(PlaneNetwork):
-    """Four stages of Res2Net blocks."""
+class Res2Network(PlaneNetwork):
+    """Four stages of Res2Net blocks.
 
-    Config = Res2NetConfig
+    convolved: parts of a block that have a convolution; join: makes what joins two parts, from their width and the
+    number of the stage
+    """
 
-    def __init__(self, config: Res2NetConfig, bins: int) -> None:
+    def __init__(self, config: Res2Config, bins: int, *, convolved: int, join: Callable[[int, int], nn.Module]) -> None:
         def block(before: int, width: int, stride: int | tuple[int, int], stage: int) -> nn.Module:
-            joins: list[nn.Module] = [Sum() for _ in range(config.scale - 2)]
             part = max(width * config.base_width // 64, 1)
-            after = width * config.expansion
-            return Res2Block(before, after, part, stride, config.scale, config.scale - 1, joins)
+            joins = [join(part, stage) for _ in range(convolved - 1)]
+            return Res2Block(before, width * config.expansion, part, stride, config.scale, convolved, joins)
 
         super().__init__(
             bins,
@@ -102,3 +109,12 @@ class Res2Net(PlaneNetwork):
             dim=config.dim,
             two_layers=config.layers_after_pooling == 2,
         )
+
+
+class Res2Net(Res2Network):
+    """Parts are joined by their sum, and the last part of a block has no convolution."""
+
+    Config = Res2NetConfig
+
+    def __init__(self, config: Res2NetConfig, bins: int) -> None:
+        super().__init__(config, bins, convolved=config.scale - 1, join=lambda part, stage: Sum())

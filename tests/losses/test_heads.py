@@ -5,15 +5,14 @@ import torch
 
 from spkver.errors import InputError
 from spkver.losses.heads import (
-    NORM_FLOOR,
     Linear,
     LinearConfig,
     Normalised,
     NormalisedConfig,
     Unit,
     UnitConfig,
-    normalise,
 )
+from spkver.losses.reductions.base import NORM_FLOOR, normalise
 
 
 def heads():
