@@ -32,10 +32,11 @@ from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.packs import Pack, PackWriter
 from spkver.report.curves import read_curves
-from spkver.scoring.breakdown import break_down, read_table
+from spkver.scoring.breakdown import break_down
 from spkver.scoring.calibration import Affine, Steps, read_map, write_map
 from spkver.scoring.chain import fit_chain, read_chain, write_chain
 from spkver.scoring.evaluation import evaluate
+from spkver.scoring.metadata import read_table
 from spkver.scoring.plda import fit_plda, read_plda, write_plda
 from spkver.trials import (
     Scores,

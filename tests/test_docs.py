@@ -1,8 +1,8 @@
 """README.md and docs/: the commands run, one page after the other, and the site builds.
 
-A block of `sh` runs as it stands, in a folder with recordings of a few voices; a block of YAML whose first line is
-`# NAME.yaml` is written there first. A block after `<!-- not run: REASON -->` does not run. The commands of all blocks,
-and of the READMEs of rooms and recipes, must be accepted by the parsers of the commands.
+A block of `sh` or `python` runs as it stands, in a folder with recordings of a few voices; a block of YAML whose first
+line is `# NAME.yaml` is written there first. A block after `<!-- not run: REASON -->` does not run. The commands of all
+blocks, and of the READMEs of rooms and recipes, must be accepted by the parsers of the commands.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import click
@@ -49,10 +49,16 @@ spkver() {
 """
 
 
-def blocks(page: str, language: str, *, run: bool = False) -> list[str]:
-    """The fenced blocks of a page in a language; run: without those that are marked."""
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of a page in a language."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    return [body for mark, name, body in FENCED.findall(text) if name == language and not (run and mark)]
+    return [body for _, name, body in FENCED.findall(text) if name == language]
+
+
+def blocks_to_run(page: str, languages: Collection[str]) -> list[tuple[str, str]]:
+    """Language and content of the blocks of a page that run, in order."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return [(name, body) for mark, name, body in FENCED.findall(text) if name in languages and not mark]
 
 
 def commands(shell: str) -> Iterator[list[str]]:
@@ -170,14 +176,14 @@ def run_page(page: str, folder: Path, environment: Path) -> None:
         if name := re.match(r"# (\w+\.yaml)\n", body):
             (folder / name[1]).write_text(body, encoding="utf-8")
     settings = {"PATH": f"{environment / 'bin'}:{os.environ['PATH']}", "XDG_DATA_HOME": str(folder / "home")}
-    for body in blocks(page, "sh", run=True):
-        done = subprocess.run(
-            ["bash", "-c", SHELL + body], cwd=folder, env=os.environ | settings, capture_output=True, text=True
-        )
+    run = {"sh": ["bash", "-c"], "python": [sys.executable, "-c"]}
+    for language, body in blocks_to_run(page, run):
+        words = [*run[language], SHELL + body if language == "sh" else body]
+        done = subprocess.run(words, cwd=folder, env=os.environ | settings, capture_output=True, text=True)
         assert done.returncode == 0, f"{page}:\n{body}{done.stdout}{done.stderr}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES[1:] if blocks(page, "sh", run=True)])
+@pytest.mark.parametrize("page", [page for page in PAGES[1:] if blocks_to_run(page, ["sh"])])
 def test_commands_run(page: str, example: Path, environment: Path, tmp_path: Path) -> None:
     shutil.copytree(example, tmp_path / "copy")
     run_page(page, tmp_path / "copy", environment)

@@ -9,11 +9,13 @@ from typing import Any
 
 import click
 
-from spkver.cli import labelled, outputs
+from spkver.cli import outputs
+from spkver.cli.terminal import to_stderr
 from spkver.files import write_json
 from spkver.report import tables
-from spkver.scoring.breakdown import break_down, read_table, worst_speakers
-from spkver.trials import read_trials
+from spkver.scoring.breakdown import break_down, worst_speakers
+from spkver.scoring.metadata import read_table
+from spkver.trials import read_labelled
 
 _FILE = click.Path(path_type=Path)
 
@@ -46,7 +48,7 @@ def command(
     Example:
       spkver breakdown scores.txt data/test --trials trials.txt --by seconds --edges 2,5,10
     """
-    scored = labelled.read(scores, read_trials(trials) if trials else None, trials)
+    scored = read_labelled(scores, trials, say=to_stderr)
     known = read_table(table)
     if by == "speaker":
         rows = [asdict(row) for row in worst_speakers(scored, known)]

@@ -1,20 +1,16 @@
-"""Shared by `calibrate` and `fuse`: their options, and the conversion of score files to log-likelihood ratios."""
+"""The options that `calibrate` and `fuse` share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import numpy as np
 
-from spkver.cli import labelled, outputs
-from spkver.errors import InputError
-from spkver.scoring import calibration as learn
-from spkver.scoring.breakdown import read_table, speakers_of
-from spkver.trials import Scores, read_trials, write_scores
+from spkver.cli import outputs
+from spkver.cli.named import speakers_option
+from spkver.scoring.calibration import METHODS
 
 FILE = click.Path(path_type=Path)
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -22,7 +18,7 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 _OPTIONS = (
     click.option("--trials", type=FILE, help="Trial list with the labels of SCORES (for --folds)."),
     click.option("--train-trials", type=FILE, help="Trial list with the labels of --train, if the file has none."),
-    click.option("--method", type=click.Choice(["logistic", "isotonic"]), default="logistic", show_default=True),
+    click.option("--method", type=click.Choice(METHODS), default="logistic", show_default=True),
     click.option(
         "--prior", type=float, default=0.5, show_default=True, help="Target prior of the training objective (logistic)."
     ),
@@ -36,9 +32,9 @@ _OPTIONS = (
         "--train-quality", multiple=True, metavar="TABLE:COLUMN", help="The same measure for the trials of --train."
     ),
     click.option("--folds", type=int, help="Cross-validate on SCORES, by speaker."),
-    click.option("--speakers", type=FILE, help="Data directory or table of the speakers (for --folds)."),
-    click.option("--model", type=FILE, help="Use the calibration in this file."),
+    speakers_option("Speakers of the ids (for --folds)."),
     click.option("--save", type=outputs.FILE, help="Write the fitted calibration to this file."),
+    click.option("--load", type=FILE, help="Use the calibration in this file."),
 )
 
 
@@ -47,57 +43,3 @@ def options(command: CommandT) -> CommandT:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
-
-
-def calibration(
-    systems: Sequence[Path],
-    out: Path,
-    train: Sequence[Path],
-    *,
-    trials: Path | None,
-    train_trials: Path | None,
-    method: str,
-    prior: float,
-    quality: Sequence[str],
-    train_quality: Sequence[str],
-    folds: int | None,
-    speakers: Path | None,
-    model: Path | None,
-    save: Path | None,
-) -> str:
-    """Write the ratios and return a summary line. Raises InputError for options that do not go together."""
-    if sum(map(bool, (train, folds, model))) != 1:
-        raise InputError("give exactly one of --train, --folds and --model")
-    fit: learn.Fit = partial(learn.fit_affine, prior=prior) if method == "logistic" else learn.fit_isotonic
-    scores, inputs = _inputs(systems, trials, quality)
-    if folds:
-        if speakers is None:
-            raise InputError("--folds needs the speakers of the ids: add --speakers")
-        enrol, test, _ = speakers_of(scores.trials, read_table(speakers))
-        ratios = learn.cross_validated(inputs, scores.labels, enrol, test, fit, folds)
-    else:
-        if model:
-            learnt = learn.read_map(model)
-        else:
-            if len(train) != len(systems) or len(train_quality) != len(quality):
-                raise InputError("give one --train for each score file and one --train-quality for each --quality")
-            known, examples = _inputs(train, train_trials, train_quality)
-            learnt = fit(examples, known.labels)
-        if save:
-            learn.write_map(save, learnt)
-        ratios = learnt(inputs)
-    write_scores(out, Scores(scores.trials, ratios))
-    return f"{out}: {len(ratios)} log-likelihood ratios"
-
-
-def _inputs(files: Sequence[Path], trials: Path | None, measures: Sequence[str]) -> tuple[Scores, np.ndarray]:
-    """The scores of the first file, and an array of all scores and quality measures on the same trials."""
-    first = labelled.read(files[0], read_trials(trials) if trials else None, trials)
-    others = [labelled.read(file, first.trials, files[0]) for file in files[1:]]
-    columns = []
-    for measure in measures:
-        table, colon, column = measure.rpartition(":")
-        if not (table and colon and column):
-            raise InputError(f"'{measure}': expected TABLE:COLUMN")
-        columns.append(learn.quality(first, read_table(table), column))
-    return first, learn.stacked([first, *others], columns)

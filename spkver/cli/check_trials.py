@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
+from spkver.cli.named import speakers_option
 from spkver.metrics import OPERATING_POINTS, operating_point
 from spkver.metrics.dcf import rate_costs
-from spkver.scoring.comparison import read_speakers
+from spkver.scoring.metadata import read_speakers
 from spkver.trials import check, read_trials
 from spkver.trials.checks import Cost
 
@@ -17,8 +18,8 @@ _FILE = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("trials", type=_FILE)
-@click.option("--speakers", multiple=True, type=_FILE, help="utt2spk of the ids in TRIALS (repeatable).")
-@click.option("--training", multiple=True, type=_FILE, help="utt2spk of the training data: warn of shared speakers.")
+@speakers_option("Speakers of the ids: check the labels against them.")
+@speakers_option("Speakers of the training data: warn of shared speakers.", "training")
 @click.option("--point", "points", multiple=True, help=f"Warn if too few trials for: {', '.join(OPERATING_POINTS)}.")
 def command(trials: Path, speakers: tuple[Path, ...], training: tuple[Path, ...], points: tuple[str, ...]) -> None:
     """Check the list TRIALS: duplicates, trials of a recording with itself, contradicting labels, training speakers,
@@ -26,7 +27,7 @@ def command(trials: Path, speakers: tuple[Path, ...], training: tuple[Path, ...]
 
     \b
     Example:
-      spkver check-trials trials.txt --speakers data/test/utt2spk --training data/train/utt2spk --point vox-0.01
+      spkver check-trials trials.txt --speakers data/test --training data/train --point vox-0.01
     """
     listed = read_trials(trials)
     odd = check(

@@ -6,25 +6,22 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import labelled, outputs
-from spkver.cli.named import named
+from spkver.cli import outputs
+from spkver.cli.named import named, speakers_option
+from spkver.cli.terminal import to_stderr
 from spkver.files import write_json
 from spkver.metrics import OPERATING_POINTS
 from spkver.report import tables
-from spkver.scoring.comparison import compare, read_speakers
+from spkver.scoring.comparison import compare
 from spkver.scoring.evaluation import DEFAULT_POINTS
-from spkver.trials import Scores, read_trials
+from spkver.scoring.metadata import read_speakers
+from spkver.trials import Scores, read_labelled, read_trials
 
 
 @click.command()
 @click.argument("systems", nargs=-1, required=True, metavar="NAME=SCORES...")
 @click.option("--trials", type=click.Path(path_type=Path), required=True, help="Trial list with the labels.")
-@click.option(
-    "--speakers",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="utt2spk of the ids (repeatable): adds bootstrap intervals over speakers and p-values against the first NAME.",
-)
+@speakers_option("Speakers of the ids: adds bootstrap intervals over speakers and p-values against the first NAME.")
 @click.option("--point", "points", multiple=True, help=f"minDCF at this point: {', '.join(OPERATING_POINTS)}.")
 @click.option("--replicates", type=click.IntRange(min=20), default=1000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
@@ -46,12 +43,12 @@ def command(
     \b
     Example:
       spkver compare LMCL=lmcl1.txt LMCL=lmcl2.txt BD-LMCL=bd1.txt BD-LMCL=bd2.txt \\
-        --trials trials.txt --speakers data/test/utt2spk
+        --trials trials.txt --speakers data/test
     """
     listed = read_trials(trials)
     scores: dict[str, list[Scores]] = {}
     for name, path in named(systems, "SCORES"):
-        scores.setdefault(name, []).append(labelled.read(path, listed, trials))
+        scores.setdefault(name, []).append(read_labelled(path, listed, name=trials, say=to_stderr))
     found = compare(
         scores,
         read_speakers(speakers) if speakers else None,

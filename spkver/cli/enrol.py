@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from spkver.cli import voices
+from spkver.cli.terminal import to_stderr
 
 
 @click.command(name="enrol")
@@ -38,7 +39,7 @@ def command(name: str, files: tuple[Path, ...], model: Path | None, book: Path |
             heard.append(verifier.listen(file, channel=channel))
             progress.update()
     voices.warn(doubt for one in heard for doubt in one.doubts)
-    after = books.enrol(where, name, embeddings_of(verifier, heard), say=voices.say)
+    after = books.enrol(where, name, embeddings_of(verifier, heard), say=to_stderr)
     if verifier.decision is not None:
         voices.warn(books.odd(after, name, verifier.decision.threshold, verifier.cohort))
     said, new = after.recordings_of(name), after.recordings_of(name) - before.recordings_of(name)

@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 import numpy as np
 
-from spkver.cli import labelled, outputs
+from spkver.cli import outputs
+from spkver.cli.terminal import to_stderr
 from spkver.files import write_json
 from spkver.metrics import OPERATING_POINTS, PRIMARY_COSTS, error_curve
 from spkver.scoring.evaluation import DEFAULT_POINTS, evaluate_curve, write_curve
-from spkver.trials import Scores, check, join, read_scores, read_trials
+from spkver.trials import Scores, check, join, read_labelled, read_scores
 
 
 @click.command()
@@ -53,7 +54,7 @@ def command(
       spkver evaluate scores.txt --trials trials.txt --point vox-0.01 --far 0.01
       spkver evaluate scores.txt --trials trials.parquet --weights trials.parquet:weight
     """
-    scored = labelled.read(scores, read_trials(trials) if trials else None, trials)
+    scored = read_labelled(scores, trials, say=to_stderr)
     for odd in check(scored.trials):
         click.echo(f"warning: {odd}", err=True)
     errors = error_curve(scored.values, scored.labels, _weights(weights, scored) if weights else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from spkver.cli import outputs
+from spkver.cli.terminal import to_stderr
 
 
 @click.command(name="extract")
@@ -88,7 +89,7 @@ def command(
             max_rejected=max_rejected,
             allow_pipes=allow_pipes,
             jobs=jobs,
-            say=lambda text: click.echo(text, err=True),
+            say=to_stderr,
         )
         rejected = done.rejected
         click.echo(f"{done.embeddings} embeddings in {out}")

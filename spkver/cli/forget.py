@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from spkver.cli import voices
+from spkver.cli.terminal import to_stderr
 
 
 @click.command(name="forget")
@@ -23,5 +24,5 @@ def command(names: tuple[str, ...], book: Path | None) -> None:
     """
     from spkver.verify import book as books
 
-    left = books.forget(voices.place(book), names, say=voices.say)
+    left = books.forget(voices.place(book), names, say=to_stderr)
     click.echo(f"forgotten: {', '.join(names)}; {len(left)} left in the book")

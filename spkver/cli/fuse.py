@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from spkver.cli import outputs
-from spkver.cli.calibration import FILE, calibration, options
+from spkver.cli.calibration import FILE, options
+from spkver.cli.terminal import to_stderr
+from spkver.scoring.calibration import calibrate
 
 
 @click.command()
@@ -23,4 +25,5 @@ def command(out: Path, systems: tuple[Path, ...], train: tuple[Path, ...], **how
     Example:
       spkver fuse fused.llr a.scores b.scores --train a.dev.scores --train b.dev.scores
     """
-    click.echo(calibration(list(systems), out, list(train), **how))
+    number = calibrate(systems, out, train=train, say=to_stderr, **how)
+    click.echo(f"{out}: {number} log-likelihood ratios")

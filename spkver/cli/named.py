@@ -1,8 +1,12 @@
-"""Arguments NAME=PATH of the commands that show several systems."""
+"""Arguments and options that several commands share: NAME=PATH, and the speakers of ids."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
 
 from spkver.errors import InputError
 
@@ -16,3 +20,13 @@ def named(given: Sequence[str], what: str) -> list[tuple[str, str]]:
             raise InputError(f"'{pair}': expected NAME={what}")
         pairs.append((name, path))
     return pairs
+
+
+def speakers_option(text: str, name: str = "speakers") -> Callable[[Any], Any]:
+    """The option --speakers, repeatable: anything that `read_speakers` reads."""
+    return click.option(
+        f"--{name}",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help=f"{text} A data directory, pack, utt2spk, or table (.csv, .parquet); repeatable.",
+    )

@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from spkver.cli import outputs
-from spkver.cli.scoring import read_chain
 from spkver.errors import InputError
-from spkver.formats.convert import read
+from spkver.scoring.backend import BackEnd
 from spkver.scoring.plda import coral, fit_plda, interpolated, read_plda, write_plda
 
 _FILE = click.Path(path_type=Path)
@@ -39,7 +38,7 @@ def fit(train: Path, plda: Path, rank: int | None, iterations: int, chain: Path 
     \b
     Example: spkver plda fit train.parquet plda --chain chain --rank 100
     """
-    embeddings = read_chain(chain)(read(train))
+    embeddings = BackEnd(chain=chain).read(train)
     write_plda(plda, fit_plda(embeddings, rank=rank, iterations=iterations))
     click.echo(f"{plda}: fitted on {len(embeddings)} embeddings of {len(set(embeddings.speakers or ()))} speakers")
 
@@ -63,5 +62,5 @@ def adapt(plda: Path, out: Path, domain: Path | None, other: Path | None, weight
     if other:
         write_plda(out, interpolated(model, read_plda(other), weight))
     elif domain:
-        write_plda(out, coral(model, read_chain(chain)(read(domain))))
+        write_plda(out, coral(model, BackEnd(chain=chain).read(domain)))
     click.echo(f"{out}: adapted")

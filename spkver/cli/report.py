@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from spkver.cli import labelled, outputs
+from spkver.cli import outputs
 from spkver.cli.named import named
+from spkver.cli.terminal import to_stderr
 from spkver.errors import InputError
 from spkver.files import file_place, folder_place, readable_size
 from spkver.report.report import report
 from spkver.scoring.evaluation import DEFAULT_POINTS
-from spkver.trials import Scores, read_trials
+from spkver.trials import Scores, read_labelled, read_trials
 
 _FILE = click.Path(path_type=Path)
 
@@ -79,7 +80,7 @@ def command(
     for name, path in named(systems, "SCORES"):
         if name in scores:
             raise InputError(f"'{name}={path}': the name '{name}' is used twice")
-        scores[name] = labelled.read(path, listed, trials)
+        scores[name] = read_labelled(path, listed, name=trials, say=to_stderr)
     if _is_page(out):
         _page(scores, out, title, points or DEFAULT_POINTS, **page)
         voices = "; it contains voice recordings, which are personal data" if page["audio"] else ""
@@ -108,7 +109,7 @@ def _page(
     from spkver.formats.convert import read
     from spkver.report.curves import read_curves
     from spkver.report.page import Material, Settings, write_page
-    from spkver.scoring.breakdown import read_table
+    from spkver.scoring.metadata import read_table
 
     runs: dict[str, list[Any]] = {}
     for name, path in named(training, "EXPERIMENT"):

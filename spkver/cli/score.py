@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from spkver.cli import outputs, scoring
+from spkver.scoring.backend import BackEnd
 from spkver.scoring.files import score_list
 
 
@@ -16,7 +17,9 @@ from spkver.scoring.files import score_list
 @click.argument("embeddings", type=click.Path(path_type=Path))
 @click.argument("out", type=outputs.FILE)
 @scoring.options
-def command(trials: Path, embeddings: Path, out: Path, **sides: Any) -> None:
+def command(
+    trials: Path, embeddings: Path, out: Path, test: Path | None, enrolment: Path | None, **back_end: Any
+) -> None:
     """Score the list TRIALS with EMBEDDINGS and write OUT (text, .csv or .parquet).
 
     Scores are cosines, or log-likelihood ratios with --plda.
@@ -26,4 +29,5 @@ def command(trials: Path, embeddings: Path, out: Path, **sides: Any) -> None:
     Example:
       spkver score trials.txt test.parquet scores.txt --mean train.parquet
     """
-    click.echo(f"{out}: {score_list(trials, scoring.sides(embeddings, **sides), out)} scores")
+    sides = BackEnd(**back_end).open(embeddings, test=test, enrolment=enrolment)
+    click.echo(f"{out}: {score_list(trials, sides, out)} scores")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from spkver.cli import outputs, scoring
+from spkver.scoring.backend import BackEnd
 from spkver.scoring.files import score_all
 
 
@@ -15,7 +16,7 @@ from spkver.scoring.files import score_all
 @click.argument("embeddings", type=click.Path(path_type=Path))
 @click.argument("out", type=outputs.FILE)
 @scoring.options
-def command(embeddings: Path, out: Path, **sides: Any) -> None:
+def command(embeddings: Path, out: Path, test: Path | None, enrolment: Path | None, **back_end: Any) -> None:
     """Score every enrolment against every test utterance and write OUT.
 
     OUT is a score file (text, .csv or .parquet), or .npz with the arrays `enrol` and `test` (ids) and `scores`, float32
@@ -25,4 +26,5 @@ def command(embeddings: Path, out: Path, **sides: Any) -> None:
     Example:
       spkver score-all enrol.parquet scores.npz --test test.parquet
     """
-    click.echo(f"{out}: {score_all(scoring.sides(embeddings, **sides), out)} scores")
+    sides = BackEnd(**back_end).open(embeddings, test=test, enrolment=enrolment)
+    click.echo(f"{out}: {score_all(sides, out)} scores")

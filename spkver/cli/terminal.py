@@ -8,10 +8,17 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import click
+
 # All control characters except tab, newline and carriage return (used by lines and progress bars), and characters that
 # change the writing direction. Surrogates stand for bytes of file names that are not UTF-8; no encoding can write them.
 _STEERING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
+
+
+def to_stderr(text: str) -> None:
+    """Print a message to standard error."""
+    click.echo(text, err=True)
 
 
 def visible(text: str, pattern: re.Pattern[str] = _STEERING) -> str:

@@ -10,12 +10,13 @@ import click
 import numpy as np
 
 from spkver.cli import outputs
+from spkver.cli.named import speakers_option
 from spkver.embeddings import read_embeddings
 from spkver.errors import InputError
 from spkver.files import write_json
 from spkver.metrics import OperatingPoint
 from spkver.report import tables
-from spkver.scoring.comparison import read_speakers
+from spkver.scoring.metadata import read_speakers
 from spkver.trials import join, read_scores, read_trials
 from spkver.verify import threshold as thresholds
 from spkver.verify.decision import Decision, Rate, write_decision
@@ -30,12 +31,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--frr", type=click.FloatRange(0, 1), help="Target false-reject rate (FRR).")
 @click.option("--cost", type=float, nargs=3, metavar="P_TARGET C_MISS C_FA", help="Minimise the expected cost.")
 @click.option("--eer", is_flag=True, help="Use the threshold of the equal error rate.")
-@click.option(
-    "--speakers",
-    multiple=True,
-    type=_FILE,
-    help="utt2spk of the ids (repeatable).  [default: ids linked by target trials count as one speaker]",
-)
+@speakers_option("Speakers of the ids; without, ids linked by target trials count as one speaker.")
 @click.option("--prior", type=float, default=0.5, show_default=True, help="Target prior of the calibration.")
 @click.option("--model", type=_FILE, help="Store threshold and calibration in this model directory.")
 @click.option("--cohort", type=_FILE, help="Cohort that SCORES were normalised by (S-norm); stored with the model.")
@@ -72,7 +68,7 @@ def command(
 
     \b
     Example:
-      spkver threshold test.scores --trials trials.txt --far 0.001 --speakers data/test/utt2spk --model exp/my/model
+      spkver threshold test.scores --trials trials.txt --far 0.001 --speakers data/test --model exp/my/model
       spkver threshold test.snorm --trials trials.txt --eer --model exp/my/model --cohort train.parquet --top 150
     """
     scored = read_scores(scores)

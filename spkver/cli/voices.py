@@ -49,11 +49,6 @@ def required(threshold: float | None, verifier: Verifier) -> float:
     return verifier.decision.threshold
 
 
-def say(text: str) -> None:
-    """Print a message to standard error."""
-    click.echo(text, err=True)
-
-
 def warn(lines: Iterable[str]) -> None:
     """Print each distinct warning once to standard error."""
     for line in dict.fromkeys(lines):

@@ -30,7 +30,7 @@ _MOST_METRICS = 8
 class Material:
     """Optional inputs of the page.
 
-    known: a table of the list's ids, see scoring.breakdown.read_table; intervals need its speakers
+    known: a table of the list's ids, see scoring.metadata.read_table; intervals need its speakers
     runs: training runs by system, see report.curves.read_curves
     recordings: recordings of the list's ids, to embed in the page; allow_pipes: also run those that are shell commands
     """

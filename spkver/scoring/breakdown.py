@@ -1,26 +1,18 @@
-"""Where the errors are: by what is known of the two sides of a trial, and by speaker.
-
-What is known stands in a table of the list's ids: a data directory, or CSV or Parquet with a column `id`. A file of
-embeddings is such a table, too, with their lengths as the column `norm`.
-"""
+"""Errors by group: by the metadata of the two recordings of a trial, and by speaker."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
 
 from spkver import lists, metrics
 from spkver.errors import InputError, nearest
-from spkver.files import StrPath
-from spkver.trials import Scores, Trials, codes
+from spkver.scoring.metadata import look_up, speakers_of
+from spkver.trials import Scores
 
 _BANDS = 4  # of numbers, where no edges are given
 
@@ -58,53 +50,6 @@ class SpeakerErrors:
     times: int
 
 
-def read_table(path: StrPath) -> pa.Table:
-    """What is known of ids: the table of a data directory or pack, or a CSV or Parquet file with a column `id`.
-
-    Raises InputError for what cannot be read, or without that column.
-    """
-    if Path(path).is_dir():
-        from spkver.source import open_source
-
-        return open_source(path, allow_pipes=True).table()  # nothing is run: only the lists are read
-    table = _from_parquet(path) if Path(path).suffix == ".parquet" else _from_csv(path)
-    if "id" not in table.column_names:
-        raise InputError(f"{path}: no column 'id', it has {', '.join(table.column_names)}")
-    for name in table.column_names:
-        if table.column_names.count(name) > 1:
-            raise InputError(f"{path}: has the column '{name}' {table.column_names.count(name)} times")
-    ids = lists.cast(table["id"], pa.string(), f"{path}: the column 'id'")
-    table = table.set_column(table.column_names.index("id"), "id", ids)
-    if pc.count_distinct(table["id"]).as_py() < len(table):
-        raise InputError(f"{path}: an id stands in two rows")
-    return table
-
-
-def _from_parquet(path: StrPath) -> pa.Table:
-    with lists.reading(path, "a Parquet file of ids"):
-        table = pq.ParquetFile(path).read()
-        table.validate(full=True)  # text that is not UTF-8
-        return _with_norms(table)
-
-
-def _from_csv(path: StrPath) -> pa.Table:
-    as_text = pyarrow.csv.ConvertOptions(column_types={"id": pa.string(), "speaker": pa.string()})
-    with lists.reading_csv(path, "a data directory, a CSV file with a header or a Parquet file"):
-        table = pyarrow.csv.read_csv(path, convert_options=as_text)
-        for name, column in zip(table.column_names, table.columns):
-            if pa.types.is_binary(column.type):  # what it is taken for where it is not UTF-8
-                raise pa.ArrowInvalid(f"the column '{name}' is not UTF-8 text")
-    return table
-
-
-def _with_norms(table: pa.Table) -> pa.Table:
-    if "embedding" not in table.column_names or not pa.types.is_fixed_size_list(table["embedding"].type):
-        return table
-    column = table["embedding"].combine_chunks()
-    values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
-    return table.drop_columns(["embedding"]).append_column("norm", pa.array(np.linalg.norm(values, axis=1)))
-
-
 def break_down(scores: Scores, table: pa.Table, by: str, edges: Sequence[float] | None = None) -> list[Group]:
     """Errors by the kinds of the two sides, in the order of the kinds.
 
@@ -113,7 +58,7 @@ def break_down(scores: Scores, table: pa.Table, by: str, edges: Sequence[float] 
     Raises InputError for scores without labels, and a column that is not there.
     """
     kinds, names = _kinds(table, by, edges)
-    sides = np.sort([_look_up(side, table, kinds, len(names)) for side in (scores.trials.enrol, scores.trials.test)], 0)
+    sides = np.sort([look_up(side, table, kinds, len(names)) for side in (scores.trials.enrol, scores.trials.test)], 0)
     names = [*names, "?"]
     group = sides[0].astype(np.int64) * len(names) + sides[1]
     threshold = metrics.equal_error(metrics.error_curve(scores.values, scores.labels)).threshold
@@ -170,23 +115,8 @@ def worst_speakers(scores: Scores, table: pa.Table, threshold: float | None = No
     ]
 
 
-def speakers_of(trials: Trials, table: pa.Table) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The speakers of both sides as codes (trials,), and the speakers' names.
-
-    Raises InputError for ids whose speaker is not known.
-    """
-    kinds, names = _kinds(table, "speaker", None)
-    sides = []
-    for side in (trials.enrol, trials.test):
-        found = _look_up(side, table, kinds, len(names))
-        if (found == len(names)).any():
-            raise InputError(f"no speaker is known of '{side[int(np.argmax(found))]}'")
-        sides.append(found.astype(np.int64))
-    return sides[0], sides[1], names
-
-
 def _kinds(table: pa.Table, by: str, edges: Sequence[float] | None) -> tuple[np.ndarray, list[str]]:
-    """The kind of each row of the table, int32, len(names) where it is not known, and the kinds' names."""
+    """The group of each row of the table, int32 (len(names) if unknown), and the names of the groups."""
     if by not in table.column_names:
         raise InputError(f"no column '{by}'{nearest(by, [name for name in table.column_names if name != 'id'])}")
     column = table[by].combine_chunks()
@@ -212,13 +142,6 @@ def _bands(column: pa.Array, by: str, edges: Sequence[float] | None) -> tuple[np
     between = [f"{low} to {high}" for low, high in itertools.pairwise(texts)]
     names = [f"under {texts[0]}", *between, f"from {texts[-1]}"] if texts else [by]
     return np.where(known, np.searchsorted(limits, values, side="right"), len(names)).astype(np.int32), names
-
-
-def _look_up(side: pa.DictionaryArray, table: pa.Table, kinds: np.ndarray, unknown: int) -> np.ndarray:
-    """The kind of each id of a column."""
-    rows = pc.index_in(side.dictionary, value_set=table["id"].cast(pa.string()).combine_chunks())
-    found: np.ndarray = np.append(kinds, unknown)[rows.fill_null(len(kinds)).to_numpy()]
-    return found[codes(side)]
 
 
 def _group(name: str, values: np.ndarray, target: np.ndarray, threshold: float) -> Group:

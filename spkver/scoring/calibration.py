@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ import pyarrow.compute as pc
 from spkver import lists, metrics
 from spkver.errors import InputError, RunError
 from spkver.files import StrPath, read_json, refuse_newer, write_json
-from spkver.trials import Scores, codes
+from spkver.scoring.metadata import read_speakers, read_table, speakers_of
+from spkver.trials import Scores, codes, read_labelled, write_scores
 
 _STEPS = 100  # of Newton's method, which needs about ten, more where scores separate
 _RIDGE = 1e-9  # keeps the weights of separable scores finite; of the standardised inputs
@@ -66,6 +68,86 @@ class Steps:
 
 Map = Affine | Steps
 Fit = Callable[[np.ndarray, np.ndarray], Map]
+METHODS = ("logistic", "isotonic")
+
+
+def calibrate(
+    systems: Sequence[StrPath],
+    out: StrPath,
+    *,
+    train: Sequence[StrPath] = (),
+    load: StrPath | None = None,
+    folds: int | None = None,
+    trials: StrPath | None = None,
+    train_trials: StrPath | None = None,
+    speakers: Sequence[StrPath] = (),
+    method: str = "logistic",
+    prior: float = 0.5,
+    quality: Sequence[str] = (),
+    train_quality: Sequence[str] = (),
+    save: StrPath | None = None,
+    say: Callable[[str], None] | None = None,
+) -> int:
+    """Write the log-likelihood ratios of one or more systems on one trial list to `out`; returns their number.
+
+    The calibration is fitted on other trials (`train`), read from a file (`load`), or cross-validated (`folds`).
+
+    systems: score file of each system; more than one are fused
+    train: labelled scores of the same systems on other trials
+    trials, train_trials: trial lists with the labels, for score files without
+    speakers: for `folds`: files with the speakers of the ids, see `read_speakers`
+    method: logistic (affine, see `fit_affine`) or isotonic (steps, see `fit_isotonic`); prior: target prior of logistic
+    quality, train_quality: quality measures of the recordings as further inputs, TABLE:COLUMN, see `read_table`
+    save: file to write the fitted calibration to
+    say: called with a warning if scores look like distances
+    Raises InputError for arguments that do not fit together, and as `fit_affine` and `fit_isotonic` do.
+    """
+    if sum(map(bool, (train, load, folds))) != 1:
+        raise InputError("give exactly one of train, load and folds")
+    fit: Fit = partial(fit_affine, prior=prior) if method == "logistic" else fit_isotonic
+    scores, inputs = _inputs(systems, trials, quality, say)
+    if folds:
+        if not speakers:
+            raise InputError("folds need the speakers of the ids: add speakers")
+        enrol, test, _ = speakers_of(scores.trials, read_speakers(speakers))
+        ratios = cross_validated(inputs, scores.labels, enrol, test, fit, folds)
+    else:
+        learnt = read_map(load) if load else _fitted(systems, train, train_trials, quality, train_quality, fit, say)
+        if save:
+            write_map(save, learnt)
+        ratios = learnt(inputs)
+    write_scores(out, Scores(scores.trials, ratios))
+    return len(ratios)
+
+
+def _fitted(
+    systems: Sequence[StrPath],
+    train: Sequence[StrPath],
+    trials: StrPath | None,
+    quality: Sequence[str],
+    train_quality: Sequence[str],
+    fit: Fit,
+    say: Callable[[str], None] | None,
+) -> Map:
+    if len(train) != len(systems) or len(train_quality) != len(quality):
+        raise InputError("give one train file for each score file, and one train quality for each quality")
+    scores, inputs = _inputs(train, trials, train_quality, say)
+    return fit(inputs, scores.labels)
+
+
+def _inputs(
+    files: Sequence[StrPath], trials: StrPath | None, measures: Sequence[str], say: Callable[[str], None] | None
+) -> tuple[Scores, np.ndarray]:
+    """The scores of the first file, and the inputs of a calibration: all scores and measures on the same trials."""
+    first = read_labelled(files[0], trials, say=say)
+    others = [read_labelled(file, first.trials, name=files[0], say=say) for file in files[1:]]
+    columns = []
+    for measure in measures:
+        table, colon, column = measure.rpartition(":")
+        if not (table and colon and column):
+            raise InputError(f"'{measure}': expected TABLE:COLUMN")
+        columns.append(quality_of(first, read_table(table), column))
+    return first, stacked([first, *others], columns)
 
 
 def fit_affine(inputs: np.ndarray, target: np.ndarray, prior: float = 0.5) -> Affine:
@@ -130,7 +212,7 @@ def cross_validated(
     return ratios
 
 
-def quality(scores: Scores, table: pa.Table, column: str) -> np.ndarray:
+def quality_of(scores: Scores, table: pa.Table, column: str) -> np.ndarray:
     """What a table says of the quality of the two sides: the lower and the higher value, float64 (trials, 2).
 
     table: with columns `id` and `column`, of numbers; the logarithm is taken of `seconds`, which act by their ratio

@@ -14,13 +14,10 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from spkver import lists, metrics
-from spkver.errors import InputError
-from spkver.files import StrPath
-from spkver.scoring.breakdown import speakers_of
+from spkver import metrics
 from spkver.scoring.evaluation import DEFAULT_POINTS
+from spkver.scoring.metadata import speakers_of
 from spkver.trials import Scores
 
 LEVEL = 0.95
@@ -109,8 +106,7 @@ def compare(
     found = np.array([[measure(curve) for measure in measures.values()] for curve in curves])
     drawn = None
     if speakers is not None:
-        table = pa.table({"id": list(speakers), "speaker": list(speakers.values())})
-        enrol, test, _ = speakers_of(scores.trials, table)
+        enrol, test, _ = speakers_of(scores.trials, speakers)
         drawn = metrics.speaker_bootstrap(
             runs, scores.labels, enrol, test, list(measures.values()), replicates=replicates, seed=seed
         )
@@ -125,20 +121,6 @@ def compare(
             for name, own in zip(systems, rows)
         },
     )
-
-
-def read_speakers(paths: Sequence[StrPath]) -> dict[str, str]:
-    """The speaker of each id, from lists `id speaker` (utt2spk).
-
-    Raises InputError with the file and line, or the id that has two speakers.
-    """
-    found: dict[str, str] = {}
-    for path in paths:
-        columns = lists.read_columns(path, ["id", "speaker"])
-        for name, speaker in zip(columns["id"].to_pylist(), columns["speaker"].to_pylist()):
-            if found.setdefault(name, speaker) != speaker:
-                raise InputError(f"{path}: '{name}' has two speakers: '{found[name]}' and '{speaker}'")
-    return found
 
 
 def _equal_error(curve: metrics.ErrorCurve) -> float:

@@ -8,19 +8,15 @@ Reynolds 2005; Matějka et al., "Analysis of score normalization in multilingual
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from spkver.errors import InputError
-from spkver.files import StrPath, atomic_file
+from spkver.files import StrPath
 from spkver.progress import bar
 from spkver.scoring.sides import Sides
 from spkver.trials import Scores, codes, score_writer, stream_scores
@@ -107,28 +103,3 @@ def normalise_file(
             write(normalise(part, enrol, test, method))
             total += len(part)
     return total
-
-
-def kept_statistics(
-    path: StrPath | None, settings: dict[str, Any], make: Callable[[], CohortStatistics]
-) -> CohortStatistics:
-    """The statistics that a file holds, or else those that are made now, and kept there.
-
-    settings: what they depend on, plain values; a file of other settings is made anew
-    """
-    if path is None:
-        return make()
-    about = json.dumps(settings, sort_keys=True).encode()
-    if Path(path).exists():
-        try:
-            table = pq.ParquetFile(path).read()
-            if (table.schema.metadata or {}).get(b"spkver") == about:
-                ids = table["id"].combine_chunks()
-                return CohortStatistics(ids, table["mean"].to_numpy(), table["deviation"].to_numpy())
-        except (OSError, KeyError, pa.ArrowException) as error:
-            raise InputError(f"{path}: not a file of cohort statistics ({error})") from error
-    found = make()
-    columns = {"id": found.ids, "mean": found.mean, "deviation": found.deviation}
-    with atomic_file(path) as part:
-        pq.write_table(pa.table(columns, metadata={b"spkver": about}), part)
-    return found

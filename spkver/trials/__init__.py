@@ -11,6 +11,7 @@ from spkver.trials.files import (
     write_scores,
     write_trials,
 )
+from spkver.trials.labelled import read_labelled
 from spkver.trials.making import make_trials
 from spkver.trials.table import Scores, Trials, codes, concatenate, join, pair_keys
 
@@ -25,6 +26,7 @@ __all__ = [
     "make_trials",
     "pair_keys",
     "read_enrolment",
+    "read_labelled",
     "read_scores",
     "read_trials",
     "score_writer",

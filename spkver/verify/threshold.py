@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from spkver import metrics
 from spkver.errors import InputError
 from spkver.metrics import ErrorCurve, OperatingPoint
-from spkver.scoring.breakdown import speakers_of
 from spkver.scoring.calibration import fit_affine
+from spkver.scoring.metadata import speakers_of
 from spkver.trials import Scores, Trials, codes, falling
 from spkver.verify.decision import Calibration, Decision, Rate
 
@@ -91,8 +91,7 @@ def choose(
     if speakers is None:
         enrol, test = linked_speakers(scores.trials)
     else:
-        table = pa.table({"id": list(speakers), "speaker": list(speakers.values())})
-        enrol, test, _ = speakers_of(scores.trials, table)
+        enrol, test, _ = speakers_of(scores.trials, speakers)
 
     def far(drawn: ErrorCurve) -> float:
         return _errors(drawn, threshold).false_alarm

@@ -25,18 +25,14 @@ DIM = 256
 
 
 def halves(scores: str, trials: str, utt2spk: str, splits: int = 10) -> None:
-    import pyarrow as pa
-
     from spkver import metrics
-    from spkver.scoring.breakdown import speakers_of
-    from spkver.scoring.comparison import read_speakers
+    from spkver.scoring.metadata import read_speakers, speakers_of
     from spkver.trials import join, read_scores, read_trials
     from spkver.verify import threshold as th
 
     speakers = read_speakers([utt2spk])
     scored = join(read_scores(scores), read_trials(trials))
-    table = pa.table({"id": list(speakers), "speaker": list(speakers.values())})
-    enrol, test, names = speakers_of(scored.trials, table)
+    enrol, test, names = speakers_of(scored.trials, speakers)
     for rate in (0.01, 0.001):
         rows = []
         for split in range(splits):

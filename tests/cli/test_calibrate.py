@@ -29,7 +29,7 @@ def test_calibrate(spkver, systems):
     done = spkver("calibrate", scores, out, "--train", systems / "1.scores", "--save", saved)
     assert "950 log-likelihood ratios" in done.stdout and cllr(out) < before - 0.2
     first = out.read_text()
-    spkver("calibrate", scores, out, "--model", saved)
+    spkver("calibrate", scores, out, "--load", saved)
     assert out.read_text() == first
     spkver("calibrate", scores, out, "--folds", 4, "--speakers", systems / "t.csv", "--method", "isotonic")
     assert cllr(out) < before - 0.1
@@ -51,10 +51,10 @@ def test_fuse(spkver, systems):
 
 def test_options_that_do_not_go_together(spkver, systems):
     scores, out = systems / "0.scores", systems / "out"
-    assert "one of --train, --folds and --model" in spkver("calibrate", scores, out, code=2).stderr
-    assert "add --speakers" in spkver("calibrate", scores, out, "--folds", 4, code=2).stderr
+    assert "one of train, load and folds" in spkver("calibrate", scores, out, code=2).stderr
+    assert "add speakers" in spkver("calibrate", scores, out, "--folds", 4, code=2).stderr
     done = spkver("fuse", out, scores, scores, "--train", scores, code=2)
-    assert "one --train for each score file" in done.stderr
+    assert "one train file for each score file" in done.stderr
     done = spkver("calibrate", scores, out, "--train", scores, "--quality", "x", "--train-quality", "x", code=2)
     assert "expected TABLE:COLUMN" in done.stderr and not out.exists()
 

@@ -16,7 +16,7 @@ def test_normalise(spkver, scored_corpus):
     outs = [scored_corpus / f"{i}.txt" for i in range(3)]
     spkver("normalise", scores, emb, cohort, outs[0], "--top", 20)
     for out in outs[1:]:
-        spkver("normalise", scores, emb, cohort, out, "--top", 20, "--keep", kept)
+        spkver("normalise", scores, emb, cohort, out, "--top", 20, "--cache", kept)
     assert outs[0].read_text() == outs[1].read_text() == outs[2].read_text()
     assert [path.name for path in kept.iterdir()] == ["enrol.parquet"]
     assert len(read_scores(outs[0])) == 950
@@ -39,7 +39,7 @@ def test_normalise_ratios_of_a_plda(spkver, scored_corpus):
     spkver("plda", "fit", cohort, plda, "--chain", chain, "--iterations", 2)
     how = ("--chain", chain, "--plda", plda)
     spkver("score", scored_corpus / "trials", emb, scores, *how)
-    spkver("normalise", scores, emb, cohort, out, "--method", "t", "--keep", scored_corpus / "kept", *how)
+    spkver("normalise", scores, emb, cohort, out, "--method", "t", "--cache", scored_corpus / "kept", *how)
     spkver("score-all", emb, scored_corpus / "all.npz", "--test", cohort, *how)
     with np.load(scored_corpus / "all.npz") as every:
         own = dict(zip(every["enrol"].tolist(), zip(every["scores"].mean(axis=1), every["scores"].std(axis=1))))

@@ -44,7 +44,7 @@ COMMANDS = {
         "export m OUT --to wespeaker",
         "features p OUT",
         "import m OUT",
-        "normalise s e c o --keep OUT",
+        "normalise s e c o --cache OUT",
         "pack d OUT",
         "plda adapt p OUT --with q",
         "plda fit e OUT",

@@ -35,6 +35,6 @@ def test_mistakes(spkver, scored_corpus):
     emb, trials, out = scored_corpus / "emb.parquet", scored_corpus / "trials", scored_corpus / "out"
     assert "steps: centre" in spkver("transform", "fit", emb, out, "--steps", "lad:3", code=2).stderr
     assert "does not hold" in spkver("score", trials, emb, out, "--plda", scored_corpus, code=2).stderr
-    assert "leave out --mean" in spkver("score", trials, emb, out, "--plda", out, "--mean", emb, code=2).stderr
+    assert "a mean or PLDA, not both" in spkver("score", trials, emb, out, "--plda", out, "--mean", emb, code=2).stderr
     assert "either --coral or --with" in spkver("plda", "adapt", out, out, code=2).stderr
     assert not out.exists()

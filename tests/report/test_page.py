@@ -217,7 +217,7 @@ def test_scores_without_labels_and_ids_without_a_speaker(evaluation):
     bare = Scores(Trials(pa.array(["a"]), pa.array(["b"])), np.float32([1]))
     with pytest.raises(InputError, match="one: the scores have no labels"):
         page({"one": bare})
-    with pytest.raises(InputError, match="no speaker is known of"):
+    with pytest.raises(InputError, match="the speaker of"):
         page(evaluation.systems, material=Material(evaluation.known.slice(0, 10)))
     with pytest.raises(InputError, match="no column 'genre'"):
         page(evaluation.systems, settings=Settings(by=["genre"], replicates=0), material=Material(evaluation.known))

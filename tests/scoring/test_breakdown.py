@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from spkver import metrics
-from spkver.datadir import from_columns, write_datadir
 from spkver.errors import InputError
-from spkver.scoring.breakdown import break_down, read_table, worst_speakers
-from spkver.scoring.calibration import quality
+from spkver.scoring.breakdown import break_down, worst_speakers
+from spkver.scoring.calibration import quality_of
+from spkver.scoring.metadata import read_table
 from spkver.trials import Scores, Trials, make_trials, read_trials
 
 IDS = [f"u{i:02}" for i in range(40)]
@@ -44,26 +44,6 @@ def by_loop(scores, kind):
     return groups
 
 
-def test_tables_that_are_not_text(tmp_path):
-    path = tmp_path / "t.csv"
-    for content in (b"id,note\na,\xe9\n", b"id,\xe9\na,b\n", b"id\n\xe9\n", "id\na\n".encode("utf-16")):
-        path.write_bytes(content)
-        with pytest.raises(InputError, match=r"t\.csv: "):
-            read_table(path)
-    path.write_bytes("\ufeffid,note\na,b\n".encode())
-    assert read_table(path)["id"].to_pylist() == ["a"]
-    bad = pa.array([b"\xe9"]).view(pa.string())
-    for columns in ({"id": bad}, {"id": ["a"], "note": bad}):
-        pq.write_table(pa.table(columns), tmp_path / "t.parquet")
-        with pytest.raises(InputError, match=r"t\.parquet: not a Parquet file of ids"):
-            read_table(tmp_path / "t.parquet")
-    pq.write_table(pa.table([["a"], ["b"]], names=["id", "id"]), tmp_path / "t.parquet")
-    path.write_text("id,id\na,b\n")
-    for name in ("t.csv", "t.parquet"):
-        with pytest.raises(InputError, match="has the column 'id' 2 times"):
-            read_table(tmp_path / name)
-
-
 ODD = {"list": pa.array([[1], [2]]), "bytes": pa.array([b"\xff", b"a"]), "struct": pa.array([{"a": 1}, {"a": 2}])}
 
 
@@ -78,7 +58,7 @@ def test_columns_of_other_types(tmp_path, column):
     with pytest.raises(InputError, match=r"the column 'odd' is .*, expected numbers"):
         break_down(scores, found, "odd", [1.0])
     with pytest.raises(InputError, match=r"the column 'odd' is .*, expected numbers"):
-        quality(scores, found, "odd")
+        quality_of(scores, found, "odd")
     with pytest.raises(InputError, match=r"the column 'speaker' is .*, expected text"):
         worst_speakers(scores, found)
     pq.write_table(pa.table({"id": column}), tmp_path / "t.parquet")
@@ -144,27 +124,10 @@ def test_worst_speakers_equal_a_loop(scores, table):
     assert worst_speakers(scores, table)  # at the equal error rate's threshold
 
 
-def test_tables_of_all_kinds(tmp_path, table):
-    pq.write_table(table, tmp_path / "t.parquet")
-    (tmp_path / "t.csv").write_text("id,age\n007,20\nx,31\n")
-    write_datadir(tmp_path / "data", from_columns(["b", "a"], ["b.wav", "a.wav"], ["s", "s"], seconds=[2.0, 1.0]))
-    assert read_table(tmp_path / "t.parquet").equals(table)
-    assert read_table(tmp_path / "t.csv").to_pydict() == {"id": ["007", "x"], "age": [20, 31]}
-    assert read_table(tmp_path / "data")["seconds"].to_pylist() == [1.0, 2.0]
-
-
-def test_what_cannot_be_broken_down(tmp_path, scores, table):
+def test_what_cannot_be_broken_down(scores, table):
     with pytest.raises(InputError, match="no column 'sex'"):
         break_down(scores, table, "sex")
     with pytest.raises(InputError, match="'gender' is string, expected numbers"):
         break_down(scores, table, "gender", [1])
-    with pytest.raises(InputError, match="no speaker is known of 'u"):
+    with pytest.raises(InputError, match=r"the speaker of 'u\d+' is not known"):
         worst_speakers(scores, table.slice(0, 10))
-    (tmp_path / "t.csv").write_text("name,age\na,1\n")
-    with pytest.raises(InputError, match="no column 'id'"):
-        read_table(tmp_path / "t.csv")
-    (tmp_path / "t.csv").write_text("id,age\na,1\na,2\n")
-    with pytest.raises(InputError, match="stands in two rows"):
-        read_table(tmp_path / "t.csv")
-    with pytest.raises(InputError, match="none"):
-        read_table(tmp_path / "none")

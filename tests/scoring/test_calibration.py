@@ -16,7 +16,7 @@ from spkver.scoring.calibration import (
     cross_validated,
     fit_affine,
     fit_isotonic,
-    quality,
+    quality_of,
     read_map,
     stacked,
     write_map,
@@ -120,13 +120,13 @@ def test_cross_validation_has_seen_neither_speaker():
 def test_quality_of_both_sides():
     scores = Scores(Trials(pa.array(["a", "c"]), pa.array(["b", "b"])), np.zeros(2, np.float32))
     table = pa.table({"id": ["a", "b", "c"], "seconds": [1.0, 10.0, 100.0], "norm": [3, 2, 1]})
-    np.testing.assert_allclose(quality(scores, table, "seconds"), np.log([[1, 10], [10, 100]]))
-    np.testing.assert_array_equal(quality(scores, table, "norm"), [[2, 3], [1, 2]])
-    assert stacked([scores, scores], [quality(scores, table, "norm")]).shape == (2, 4)
+    np.testing.assert_allclose(quality_of(scores, table, "seconds"), np.log([[1, 10], [10, 100]]))
+    np.testing.assert_array_equal(quality_of(scores, table, "norm"), [[2, 3], [1, 2]])
+    assert stacked([scores, scores], [quality_of(scores, table, "norm")]).shape == (2, 4)
     with pytest.raises(InputError, match="no norm of 'c'"):
-        quality(scores, table.slice(0, 2), "norm")
+        quality_of(scores, table.slice(0, 2), "norm")
     with pytest.raises(InputError, match="no column 'x'"):
-        quality(scores, table, "x")
+        quality_of(scores, table, "x")
 
 
 def test_maps_come_back(tmp_path):

@@ -8,7 +8,7 @@ from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.scoring import cosine, normalisation
 from spkver.scoring import sides as module
-from spkver.scoring.normalisation import cohort_statistics, kept_statistics, normalise, normalise_file
+from spkver.scoring.normalisation import cohort_statistics, normalise, normalise_file
 from spkver.trials import Scores, make_trials, read_scores, write_scores
 
 
@@ -66,24 +66,6 @@ def test_file_to_file(tmp_path, scores):
     found = read_scores(tmp_path / "n")
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-5)  # text has a float32's digits
     assert (found.trials.target == scores.trials.target).all()
-
-
-def test_statistics_are_kept(tmp_path):
-    made_ = []
-
-    def make():
-        made_.append(1)
-        return cohort_statistics(cosine.sides(EMBEDDINGS, test=COHORT), 10)
-
-    first = kept_statistics(tmp_path / "k.parquet", {"top": 10}, make)
-    second = kept_statistics(tmp_path / "k.parquet", {"top": 10}, make)
-    assert len(made_) == 1 and second.ids.equals(first.ids)
-    np.testing.assert_array_equal(second.mean, first.mean)
-    kept_statistics(tmp_path / "k.parquet", {"top": 11}, make)
-    assert len(made_) == 2
-    (tmp_path / "k.parquet").write_text("x")
-    with pytest.raises(InputError, match="not a file of cohort statistics"):
-        kept_statistics(tmp_path / "k.parquet", {}, make)
 
 
 def test_what_cannot_be_normalised(scores):
