@@ -15,7 +15,7 @@ import numpy as np
 
 from spkver.embeddings import DTYPES, Embeddings, pack_vectors, unpack_vectors
 from spkver.errors import InputError
-from spkver.files import StrPath
+from spkver.files import StrPath, refuse_newer
 
 # exceptions of np.load for files of other formats, or damaged
 NUMPY_ERRORS = (
@@ -64,6 +64,15 @@ def from_arrays(
     except ValueError as error:
         raise InputError(f"its front end is not JSON ({error})") from error
     return Embeddings(ids, vectors, speakers, str(model), front_end, times)
+
+
+def refuse_newer_form(path: Any, about: Mapping[str, Any]) -> None:
+    """Raise NewerFormatError for a file of embeddings of a newer spkver, by the `format` beside its model.
+
+    Files of other toolkits may have a `format` of their own.
+    """
+    if "model" in about:
+        refuse_newer(path, about)
 
 
 def about_model(embeddings: Embeddings) -> dict[str, str]:

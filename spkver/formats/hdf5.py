@@ -21,7 +21,7 @@ from spkver.embeddings import Embeddings
 from spkver.errors import InputError, load_optional
 from spkver.files import StrPath, atomic_file
 from spkver.formats import npz
-from spkver.formats.form import Form, about_model, from_arrays, to_arrays
+from spkver.formats.form import Form, about_model, from_arrays, refuse_newer_form, to_arrays
 
 _NUMBERS = ("vectors", "scales", "times")
 _MOST_COMPRESSED = 2000  # times; deflate reaches 1000
@@ -73,6 +73,7 @@ def _read(path: StrPath) -> Embeddings:
     h5py = load_optional("h5py", "hdf5")
     try:
         with h5py.File(path, "r") as file:
+            refuse_newer_form(path, file.attrs)
             if "vectors" not in file:
                 return _one_by_one(h5py, file)
             arrays = {name: _dataset(h5py, file, name)[()] for name in _NUMBERS if name in file}

@@ -16,7 +16,7 @@ import numpy as np
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file, json_object
-from spkver.formats.form import Form, from_arrays, to_arrays
+from spkver.formats.form import Form, from_arrays, refuse_newer_form, to_arrays
 from spkver.text import numbered
 
 HEADER = "spkver"
@@ -30,6 +30,7 @@ def read(path: StrPath) -> Embeddings:
     for place, line in lines(path):
         if HEADER in line and not vectors and isinstance(line[HEADER], dict):
             about = line[HEADER]
+            refuse_newer_form(path, about)
             continue
         try:
             vector = np.array(line["embedding"], np.float64)

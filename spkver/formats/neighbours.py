@@ -17,7 +17,7 @@ from spkver.embeddings import Embeddings, unit
 from spkver.errors import InputError, load_optional
 from spkver.files import StrPath, atomic_files
 from spkver.formats import jsonl
-from spkver.formats.form import Form, from_arrays
+from spkver.formats.form import Form, from_arrays, refuse_newer_form
 
 _BLOCK = 1 << 14  # vectors at a time
 
@@ -30,6 +30,7 @@ def read(path: StrPath) -> Embeddings:
     for place, line in jsonl.lines(f"{path}.jsonl"):
         if jsonl.HEADER in line and not rows and isinstance(line[jsonl.HEADER], dict):
             about = line[jsonl.HEADER]
+            refuse_newer_form(f"{path}.jsonl", about)
             continue
         if not isinstance(line.get("id"), str):
             raise InputError(f'{place}: expected {{"id": ..., "length": ...}}')

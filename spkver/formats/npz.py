@@ -9,14 +9,15 @@ import numpy as np
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file
-from spkver.formats.form import NUMPY_ERRORS, Form, about_model, from_arrays, to_arrays
+from spkver.formats.form import NUMPY_ERRORS, Form, about_model, from_arrays, refuse_newer_form, to_arrays
 
 
 def read(path: StrPath | IO[bytes]) -> Embeddings:
     """Read an npz file; ids and vectors are enough."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            about = {name: str(arrays[name]) for name in ("model", "front_end") if name in arrays}
+            about = {name: str(arrays[name]) for name in ("model", "front_end", "format") if name in arrays}
+            refuse_newer_form(path, about)
             speakers = arrays["speakers"].astype(str).tolist() if "speakers" in arrays else None
             numbers = {name: arrays[name] for name in ("vectors", "scales", "times") if name in arrays}
             if "vectors" not in numbers:

@@ -13,7 +13,7 @@ import safetensors.numpy
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file
-from spkver.formats.form import Form, about_model, from_arrays, to_arrays
+from spkver.formats.form import Form, about_model, from_arrays, refuse_newer_form, to_arrays
 
 
 def read(path: StrPath) -> Embeddings:
@@ -21,6 +21,7 @@ def read(path: StrPath) -> Embeddings:
     try:
         with safetensors.safe_open(path, framework="np") as file:
             about = file.metadata() or {}
+            refuse_newer_form(path, about)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a mapping
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"not a safetensors file of embeddings ({error})") from error

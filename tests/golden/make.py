@@ -23,6 +23,7 @@ from spkver.encoder import Encoder
 from spkver.export import EXPORTS
 from spkver.extraction import extract
 from spkver.features import FrontEndConfig
+from spkver.formats.convert import write
 from spkver.packs import Pack, PackWriter, make_features
 from spkver.recipe import Recipe, train
 from spkver.scoring.calibration import Affine, Steps, write_map
@@ -33,6 +34,7 @@ from spkver.verify.book import enrol
 from spkver.verify.decision import Calibration, Decision, Rate, write_decision
 
 FORMAT = 1
+FORMS = (".npz", ".h5", ".jsonl", ".safetensors", ".faiss")
 RATE = 8000
 FRONT_END = {"sample_rate": RATE, "bins": 8, "high_hz": 3600.0}
 RECIPE = {
@@ -116,6 +118,8 @@ def embeddings() -> dict[str, Any]:
     whole = Embeddings(["a", "ä b", "c"], vectors, ["ada", "", "eve"], "0123abcd", {"name": "fbank", "bins": 8})
     for dtype in ("float32", "float16", "int8"):
         write_embeddings(f"embeddings_{dtype}.parquet", whole, dtype)
+    for suffix in FORMS:
+        write(f"embeddings{suffix}", whole)
     times = np.array([[0.0, 1.5], [0.75, 2.25], [0.0, 1.5]])
     write_embeddings("windows.parquet", Embeddings(["a", "a", "b"], vectors, None, "0123abcd", {}, times))
     enrol("book", "Ada", Embeddings(["a1", "a2"], vectors[:2], None, "0123abcd"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import safetensors.numpy
 import safetensors.torch
 import yaml
 from safetensors import safe_open
@@ -19,6 +20,7 @@ from spkver.embeddings import read_embeddings
 from spkver.encoder import EncoderConfig
 from spkver.errors import InputError, NewerFormatError
 from spkver.features import FrontEndConfig
+from spkver.formats.convert import read
 from spkver.packs import Pack, make_features
 from spkver.recipe import Recipe, train
 from spkver.scoring.calibration import Affine, Steps, read_map
@@ -132,6 +134,15 @@ def test_embeddings(golden, values, dtype):
     np.testing.assert_allclose(found.vectors, values["vectors"], atol=0.01 if dtype == "int8" else 0)
 
 
+@pytest.mark.parametrize("suffix", MAKE["FORMS"])
+def test_embeddings_in_other_forms(golden, values, suffix):
+    pytest.importorskip({".h5": "h5py", ".faiss": "faiss"}.get(suffix, "numpy"))
+    found = read(golden / f"embeddings{suffix}")
+    assert (found.ids, found.speakers) == (["a", "ä b", "c"], ["ada", "", "eve"])
+    assert (found.model, found.front_end) == ("0123abcd", {"name": "fbank", "bins": 8})
+    np.testing.assert_allclose(found.vectors, values["vectors"], rtol=1e-6)
+
+
 def test_embeddings_of_windows(golden, values):
     found = read_embeddings(golden / "windows.parquet")
     assert (found.ids, found.speakers) == (["a", "a", "b"], None)
@@ -194,6 +205,28 @@ def _in_safetensors(path):
     safetensors.torch.save_file(safetensors.torch.load_file(path), path, about)
 
 
+def _in_npz(path):
+    with np.load(path) as arrays:
+        np.savez(path, **arrays, format=np.array("2"))
+
+
+def _in_hdf5(path):
+    with pytest.importorskip("h5py").File(path, "a") as file:
+        file.attrs["format"] = 2
+
+
+def _in_jsonl(path):
+    head, *rest = path.read_text().splitlines()
+    about = json.loads(head)["spkver"] | {"format": 2}
+    path.write_text("\n".join([json.dumps({"spkver": about}), *rest]) + "\n")
+
+
+def _in_safetensors_of_arrays(path):
+    with safe_open(path, "np") as stream:
+        about = stream.metadata() | {"format": "2"}
+    safetensors.numpy.save_file(safetensors.numpy.load_file(path), path, about)
+
+
 def _in_onnx(path):
     onnx = pytest.importorskip("onnx")
     model = onnx.load(path)
@@ -216,6 +249,11 @@ def _make_features(audio, out):
         ("exp/model/config.yaml", _in_yaml, lambda path: load_model(path.parent)),
         ("exp/model/decision.yaml", _in_yaml, lambda path: load(Decision, path)),
         ("embeddings_int8.parquet", _in_parquet, read_embeddings),
+        ("embeddings.npz", _in_npz, read),
+        ("embeddings.h5", _in_hdf5, read),
+        ("embeddings.jsonl", _in_jsonl, read),
+        ("embeddings.safetensors", _in_safetensors_of_arrays, read),
+        ("embeddings.faiss.jsonl", _in_jsonl, lambda path: read(path.with_suffix(""))),
         ("book/voices.parquet", _in_parquet, lambda path: open_book(path.parent)),
         ("chain/chain.yaml", _in_yaml, lambda path: read_chain(path.parent)),
         ("plda/plda.yaml", _in_yaml, lambda path: read_plda(path.parent)),
