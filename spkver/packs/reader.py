@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spkver.features.config import FrontEndBase
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Pack:
     """A pack, or a subset of its rows. Use `Pack.open`.
 
@@ -62,6 +62,10 @@ class Pack:
             _size=np.concatenate([empty, *(one.sizes for one in opened)]),
             _words=pa.concat_tables([_NO_WORDS, *(one.words for one in opened)]).combine_chunks(),
         )
+
+    def __repr__(self) -> str:
+        # not the maps: to read one whose file was cut ends the process
+        return f"Pack({str(self.path)!r}, {len(self)} utterances)"
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -196,7 +200,7 @@ def open_audio(path: StrPath, sample_rate: int) -> Pack:
 _NO_WORDS = pa.table({name: pa.array([], pa.string()) for name in ("id", "speaker", "session")})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _OpenShard:
     content: np.ndarray  # the file, as bytes
     lengths: np.ndarray

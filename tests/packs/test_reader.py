@@ -227,3 +227,13 @@ def test_writer_leaves_nothing_behind_on_error(tmp_path: Path) -> None:
         pack.add("u0", "s", None, np.zeros(5, "<i2"))
         pack.add("u1", "s", None, np.zeros(5, np.float32))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pack_whose_files_were_cut_can_be_printed(tmp_path: Path) -> None:
+    """To read a map past the end of its file ends the process, so a debugger or a failing test must not do it."""
+    write(tmp_path / "p", [100_000, 5])
+    pack = Pack.open(tmp_path / "p")
+    (shard,) = (tmp_path / "p").glob("*.arrow")
+    with shard.open("r+b") as file:
+        file.truncate(0)
+    assert repr(pack) == f"Pack('{tmp_path / 'p'}', 2 utterances)"
