@@ -10,6 +10,8 @@ from spkver.registry import Registry
 WAVEFORM = Registry(
     "waveform augmentation",
     {
+        "drop_chunk": "spkver.augment.drop:DropChunk",
+        "drop_freq": "spkver.augment.drop:DropFreq",
         "equaliser": "spkver.augment.equaliser:Equaliser",
         "gate": "spkver.augment.gate:Gate",
         "noise": "spkver.augment.noise:Noise",

@@ -34,6 +34,8 @@ ALL = [
     (WAVEFORM, "noise", {}),
     (WAVEFORM, "noise", STORED),
     (WAVEFORM, "noise", {"packs": {"babble": ["b", "m"]}, "shares": {"noise": 0}}),
+    (WAVEFORM, "drop_chunk", {}),
+    (WAVEFORM, "drop_freq", {}),
     (WAVEFORM, "equaliser", {}),
     (WAVEFORM, "gate", {}),
     (WAVEFORM, "reverb", {}),
@@ -129,7 +131,7 @@ def test_speed_scales_frequencies(speed):
 @pytest.mark.parametrize(("speed", "hz"), [(1.1, 7500.0), (1.25, 6800.0), (2.0, 4400.0)])
 def test_what_a_speed_moves_beyond_the_band_is_gone(speed, hz):
     """Without a low-pass it would appear as another tone, mirrored at half the sample rate."""
-    assert level_db(change_speed(tones([hz]), speed)[:, 500:-500]) < -100
+    assert level_db(change_speed(tones([hz]).float(), speed)[:, 500:-500]) < -100
 
 
 def test_speed_one_changes_nothing():

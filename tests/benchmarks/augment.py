@@ -66,6 +66,8 @@ def main() -> None:
         "noise, music, babble of packs": (WAVEFORM, "noise", {"probability": 1, "packs": packs}),
         "rooms made here": (WAVEFORM, "reverb", {"probability": 1}),
         "rooms of packs": (WAVEFORM, "reverb", {"probability": 1, "packs": "noises"}),
+        "notches": (WAVEFORM, "drop_freq", {"probability": 1}),
+        "dropped stretches": (WAVEFORM, "drop_chunk", {"probability": 1}),
         "masks": (FEATURES, "spec_augment", {}),
     }
     with torch.no_grad():
