@@ -22,12 +22,13 @@ from spkver.files import readable_size
 from spkver.packs.layout import INDEX
 
 # Required modules, and optional ones: {extra: (module, purpose)}
-REQUIRED = ("numpy", "scipy", "soundfile", "pyarrow", "pydantic", "yaml", "click", "tqdm", "safetensors", "torch")
+REQUIRED = "numpy scipy soundfile soxr pyarrow pydantic yaml click tqdm safetensors torch".split()
 OPTIONAL = {
     "plot": ("matplotlib", "DET curves and plots"),
     "tensorboard": ("tensorboardX", "event files"),
     "export": ("onnxruntime", "ONNX files"),
     "hdf5": ("h5py", "HDF5 files"),
+    "pitch": ("librosa", "the pitch of voices"),
     "faiss": ("faiss", "nearest-neighbour indices"),
     "wandb": ("wandb", "logging runs to Weights & Biases"),
     "m4a": ("av", "reading m4a, webm, aac, amr and wma"),
@@ -62,7 +63,6 @@ def examine(folder: Path | None = None) -> Iterator[Finding]:
         yield _probe(module, importlib.import_module, required=True)
     yield _probe("torchaudio", lambda name: compat.torchaudio(), required=True)
     yield _probe("speechbrain", lambda name: compat.speechbrain(), required=True)
-    yield _probe("librosa", importlib.import_module, required=True)
     for extra, (module, purpose) in OPTIONAL.items():
         yield _probe(module, importlib.import_module, required=False, purpose=purpose, extra=extra)
     if torch := sys.modules.get("torch"):

@@ -40,6 +40,18 @@ def test_a_clone_in_the_current_folder_does_not_hide_the_package(tmp_path: Path)
     assert found.stdout.startswith("spkver")
 
 
+def test_the_installation_page_says_what_every_package_is_for() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    needed = set(re.findall(r'^    "([\w-]+)', project.split("dependencies = [")[1].split("]")[0], re.MULTILINE))
+    table = (ROOT / "docs" / "quick-start.md").read_text().split("| package | does |")[1].split("\n\n")[0]
+    named = {name for row in re.findall(r"^\| (\w.+?) \|", table, re.MULTILINE) for name in row.split(", ")}
+    assert needed == named
+    modules = {"pyyaml": "yaml"}
+    code = "\n".join(path.read_text() for path in (ROOT / "spkver").rglob("*.py") if path.stem != "doctor")
+    imported = set(re.findall(r"^ *(?:import|from) (\w+)", code, re.MULTILINE))
+    assert {modules.get(name, name) for name in needed} <= imported
+
+
 def test_one_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert str(citation["version"]) == spkver.__version__

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spkver import audio
-from spkver.errors import InputError
+from spkver.errors import InputError, load_optional
 from spkver.progress import bar
 from spkver.source import Source
 from spkver.stats.measure import Measures
@@ -103,9 +103,11 @@ def _pitch_of(source: Source, row: int) -> float | None:
 
 
 def pitch(waveform: np.ndarray, rate: int) -> float | None:
-    """Median fundamental frequency in Hz of the louder half of the frames (YIN); None where there is no sound."""
-    import librosa
+    """Median fundamental frequency in Hz of the louder half of the frames (YIN); None where there is no sound.
 
+    Raises InputError without librosa, the extra `pitch`.
+    """
+    librosa = load_optional("librosa", "pitch")
     length = round(rate * 0.064)
     if len(waveform) < length or not np.any(waveform):
         return None
