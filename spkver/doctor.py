@@ -22,7 +22,7 @@ from spkver.files import readable_size
 from spkver.packs.layout import INDEX
 
 # Required modules, and optional ones: {extra: (module, purpose)}
-REQUIRED = "numpy scipy soundfile soxr pyarrow pydantic yaml click tqdm safetensors torch".split()
+REQUIRED = ("numpy", "scipy", "soundfile", "soxr", "pyarrow", "pydantic", "yaml", "click", "tqdm", "safetensors")
 OPTIONAL = {
     "plot": ("matplotlib", "DET curves and plots"),
     "tensorboard": ("tensorboardX", "event files"),
@@ -61,6 +61,7 @@ def examine(folder: Path | None = None) -> Iterator[Finding]:
     yield Finding("system", f"{platform.platform()}, {_cpus()}")
     for module in REQUIRED:
         yield _probe(module, importlib.import_module, required=True)
+    yield _probe("torch", importlib.import_module, required=True)
     yield _probe("torchaudio", lambda name: compat.torchaudio(), required=True)
     yield _probe("speechbrain", lambda name: compat.speechbrain(), required=True)
     for extra, (module, purpose) in OPTIONAL.items():
