@@ -91,7 +91,7 @@ def test_distributions_can_be_published(built: Path) -> None:
 
 
 def test_the_wheel_works_in_a_fresh_environment(built: Path, tmp_path: Path) -> None:
-    """Without the clone: entry point, the model that comes with the package, data_prep."""
+    """Without the clone: entry point, packaged model, data_prep."""
     venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
     binaries = tmp_path / "venv" / "bin"
     purelib = next((tmp_path / "venv").glob("lib/python*/site-packages"))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train the model that comes with the package (spkver/start). It should also work on speech unlike its training speech.
+# Train the packaged model (spkver/start). It should also work on speech unlike its training speech.
 #
 #   bash recipes/start_model/run.sh --speechocean ROOT --cohort ROOT --trials DIR     all stages
 #   bash recipes/start_model/run.sh --trials DIR --stage 5 --stop-stage 5             test the final model again

@@ -1,4 +1,4 @@
-"""All stages of the recipe of the package's model, on miniature corpora."""
+"""All stages of the recipe of the packaged model, on miniature corpora."""
 
 from __future__ import annotations
 
