@@ -24,7 +24,6 @@ from spkver.trials import Scores, read_labelled, read_trials
 @speakers_option("Speakers of the ids: adds bootstrap intervals over speakers and p-values against the first NAME.")
 @click.option("--point", "points", multiple=True, help=f"minDCF at this point: {', '.join(OPERATING_POINTS)}.")
 @click.option("--replicates", type=click.IntRange(min=20), default=1000, show_default=True, help="Bootstrap draws.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
 @click.option("--out", type=outputs.FILE, help="Also write the numbers to this JSON file.")
 def command(
@@ -33,7 +32,6 @@ def command(
     speakers: tuple[Path, ...],
     points: tuple[str, ...],
     replicates: int,
-    seed: int,
     markdown: bool,
     out: Path | None,
 ) -> None:
@@ -54,7 +52,6 @@ def command(
         read_speakers(speakers) if speakers else None,
         points=points or DEFAULT_POINTS,
         replicates=replicates,
-        seed=seed,
     )
     if out:
         write_json(out, found.plain())

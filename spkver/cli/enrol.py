@@ -25,22 +25,9 @@ def command(name: str, files: tuple[Path, ...], model: Path | None, book: Path |
     \b
     Example: spkver enrol "Ada Lovelace" ada1.wav ada2.wav --model exp/xvector/model
     """
-    from spkver.progress import bar
-    from spkver.verify import book as books
-    from spkver.verify.model import embeddings_of
+    from spkver.verify.people import enrol_recordings
 
-    name, where = books.checked(name), voices.place(book)
-    before = books.open_book(where)
-    verifier = voices.load(model)
-    before.require(verifier.model_id)
-    with bar(total=len(files), what="enrol", unit="file") as progress:
-        heard = []
-        for file in files:
-            heard.append(verifier.listen(file, channel=channel))
-            progress.update()
-    voices.warn(doubt for one in heard for doubt in one.doubts)
-    after = books.enrol(where, name, embeddings_of(verifier, heard), say=to_stderr)
-    if verifier.decision is not None:
-        voices.warn(books.odd(after, name, verifier.decision.threshold, verifier.cohort))
-    said, new = after.recordings_of(name), after.recordings_of(name) - before.recordings_of(name)
-    click.echo(f"{name}: {said} recording{'s'[: said != 1]}, {new} of them new")
+    found = enrol_recordings(voices.load(model), voices.place(book), name, files, channel=channel, say=to_stderr)
+    voices.warn(found.doubts)
+    number = f"{found.recordings} recording{'s'[: found.recordings != 1]}"
+    click.echo(f"{found.name}: {number}, {found.new} of them new")

@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 
 import click
-import numpy as np
 
 from spkver.cli import outputs
 from spkver.cli.terminal import to_stderr
 from spkver.files import write_json
 from spkver.metrics import OPERATING_POINTS, PRIMARY_COSTS, error_curve
-from spkver.scoring.evaluation import DEFAULT_POINTS, evaluate_curve, write_curve
-from spkver.trials import Scores, check, join, read_labelled, read_scores
+from spkver.scoring.evaluation import DEFAULT_POINTS, evaluate_curve, read_weights, write_curve
+from spkver.trials import check, read_labelled
 
 
 @click.command()
@@ -57,18 +56,10 @@ def command(
     scored = read_labelled(scores, trials, say=to_stderr)
     for odd in check(scored.trials):
         click.echo(f"warning: {odd}", err=True)
-    errors = error_curve(scored.values, scored.labels, _weights(weights, scored) if weights else None)
+    errors = error_curve(scored.values, scored.labels, read_weights(weights, scored) if weights else None)
     found = evaluate_curve(errors, len(scored), points or DEFAULT_POINTS, far=far, llr=llr)
     if curve:
         write_curve(curve, errors)
     if out:
         write_json(out, found.plain())
     click.echo(json.dumps(found.plain(), indent=2) if as_json else found.table())
-
-
-def _weights(source: str, scored: Scores) -> np.ndarray:
-    """The weight of each trial (trials,)."""
-    path, colon, column = source.rpartition(":")
-    if not colon or Path(source).exists():
-        path, column = source, "score"
-    return join(read_scores(path, column), scored.trials, names=(path, "the scores")).values

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from spkver.cli import voices
-from spkver.errors import InputError
+
+if TYPE_CHECKING:
+    from spkver.verify.people import Identified
 
 
 @click.command(name="identify")
@@ -37,41 +39,26 @@ def command(
     \b
     Example: spkver identify call.wav --model exp/xvector/model
     """
-    from spkver.progress import bar
     from spkver.verify import book as books
+    from spkver.verify.people import identify
 
-    where = voices.place(book)
-    opened = books.open_book(where)
-    if not len(opened):
-        raise InputError(f"{where}: the book is empty; add people with spkver enrol NAME FILES")
-    verifier = voices.load(model)
-    opened.require(verifier.model_id)
-    least = voices.required(threshold, verifier)
+    opened, verifier = books.open_book(voices.place(book)), voices.load(model)
+    found = identify(verifier, opened, files, threshold=threshold, top=top, channel=channel)
     if threshold is None and verifier.decision is not None:
         voices.warn(books.strangers(len(opened), verifier.decision.far))
-    people = opened.people(verifier.cohort)
-    found: list[dict[str, Any]] = []
-    with bar(total=len(files), what="identify", unit="file") as progress:
-        for file in files:
-            heard = verifier.listen(file, channel=channel)
-            voices.warn(heard.doubts)
-            matches = people.rank(heard.vector, top)
-            name = matches[0].name if matches[0].score >= least else None
-            candidates = [match._asdict() for match in matches]
-            found.append(
-                {"file": str(file), "name": name, "threshold": least, "candidates": candidates, "doubts": heard.doubts}
-            )
-            progress.update()
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(_lines(found, top)))
+    voices.warn(doubt for one in found for doubt in one.doubts)
+    if as_json:
+        click.echo(json.dumps([one.plain() for one in found], indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(line for one in found for line in _lines(one, top)))
 
 
-def _lines(found: list[dict[str, Any]], top: int) -> list[str]:
+def _lines(found: Identified, top: int) -> list[str]:
     lines = []
-    for one in found:
-        if one["name"] is None:
-            lines.append(f"{one['file']}\tnobody known\t{one['candidates'][0]['score']:.4f}")
-        if one["name"] is not None or top > 1:
-            for match in one["candidates"]:
-                below = "" if match["score"] >= one["threshold"] else "\tbelow the threshold"
-                lines.append(f"{one['file']}\t{match['name']}\t{match['score']:.4f}{below}")
+    if found.name is None:
+        lines.append(f"{found.file}\tnobody known\t{found.candidates[0].score:.4f}")
+    if found.name is not None or top > 1:
+        for name, score in found.candidates:
+            below = "" if score >= found.threshold else "\tbelow the threshold"
+            lines.append(f"{found.file}\t{name}\t{score:.4f}{below}")
     return lines

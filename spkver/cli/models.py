@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import click
 
 
@@ -42,50 +39,9 @@ def command(
       spkver models resnet34 ecapa_tdnn_512 --seconds 3 --runtime eager --runtime onnxruntime
       spkver models --count --markdown
     """
-    from spkver.encoder import pick_device
-    from spkver.errors import InputError
-    from spkver.models import table
-    from spkver.models.variants import VARIANTS
-    from spkver.progress import bar
+    from spkver.export.speed import networks_table
     from spkver.report import tables
 
-    names = names or tuple(VARIANTS)
-    for name in names:
-        table.build(name, "meta")  # reports a wrong name before the measurements
-    rows = [["network", "dim", "parameters M", "published M", "by", f"multiply-adds G ({seconds:g} s)"]]
-    where = None
-    if not only_count:
-        where = pick_device(device)
-        if where.type != "cpu" and any(runtime.startswith("onnxruntime") for runtime in runtimes):
-            raise InputError("onnxruntime runs on the CPU only: add --device cpu")
-        batch = batch or (1 if where.type == "cpu" else 128)
-        place = f"CPU, threads: {table.threads()}" if where.type == "cpu" else where.type
-        rows[0] += [f"embeddings/s ({place}, {runtime}, {batch} at a time)" for runtime in runtimes]
-    with bar(total=len(names), what="models", unit="network") as progress:
-        for name in names:
-            cost, variant = table.cost(name, seconds), table.variant(name)
-            published = f"{variant.published:.2f}" if variant.published else ""
-            counts = [f"{cost.dim}", f"{cost.parameters / 1e6:.2f}", published, variant.source]
-            rows.append([name, *counts, f"{cost.multiply_adds / 1e9:.2f}"])
-            if where is not None and batch is not None:
-                speeds = [
-                    table.embeddings_per_second(name, seconds, where, batch, runtime, prepare=_prepare(runtime))
-                    for runtime in runtimes
-                ]
-                rows[-1] += [f"{speed:.1f}" for speed in speeds]
-            progress.update()
+    measured = () if only_count else runtimes
+    rows = networks_table(names, seconds=seconds, runtimes=measured, device=device, batch=batch)
     click.echo((tables.markdown if markdown else tables.text)(rows))
-
-
-def _prepare(runtime: str) -> Callable[[Any, Any], Callable[[Any], Any]]:
-    """A function (network, example features) that returns the network as a callable in this runtime."""
-    import torch
-
-    from spkver.export.onnx import in_onnxruntime
-
-    return {
-        "eager": lambda network, features: network,
-        "compiled": lambda network, features: torch.compile(network),
-        "onnxruntime": in_onnxruntime,
-        "onnxruntime-int8": lambda network, features: in_onnxruntime(network, features, "int8"),
-    }[runtime]

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
-import numpy as np
 
 from spkver.cli import outputs
 from spkver.cli.named import speakers_option
-from spkver.embeddings import read_embeddings
+from spkver.cli.terminal import to_stderr
 from spkver.errors import InputError
 from spkver.files import write_json
 from spkver.metrics import OperatingPoint
 from spkver.report import tables
-from spkver.scoring.metadata import read_speakers
-from spkver.trials import join, read_scores, read_trials
 from spkver.verify import threshold as thresholds
-from spkver.verify.decision import Decision, Rate, write_decision
+from spkver.verify.decision import DECISION, Decision, Rate
 
 _FILE = click.Path(path_type=Path)
 
@@ -37,25 +34,18 @@ _FILE = click.Path(path_type=Path)
 @click.option("--cohort", type=_FILE, help="Cohort that SCORES were normalised by (S-norm); stored with the model.")
 @click.option("--top", type=click.IntRange(min=2), help="The --top of `spkver normalise`.")
 @click.option("--replicates", type=click.IntRange(min=20), default=1000, show_default=True, help="Bootstrap draws.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--out", type=outputs.FILE, help="Also write the numbers to this JSON file.")
 def command(
     scores: Path,
-    trials: Path | None,
     far: float | None,
     frr: float | None,
     cost: tuple[float, float, float] | None,
     eer: bool,
-    speakers: tuple[Path, ...],
-    prior: float,
     model: Path | None,
-    cohort: Path | None,
-    top: int | None,
-    replicates: int,
-    seed: int,
     as_json: bool,
     out: Path | None,
+    **how: Any,
 ) -> None:
     """Choose the decision threshold for an operating point from labelled SCORES.
 
@@ -71,32 +61,14 @@ def command(
       spkver threshold test.scores --trials trials.txt --far 0.001 --speakers data/test --model exp/my/model
       spkver threshold test.snorm --trials trials.txt --eer --model exp/my/model --cohort train.parquet --top 150
     """
-    scored = read_scores(scores)
-    if trials:
-        scored = join(scored, read_trials(trials), names=(str(scores), str(trials)))
-    if (cohort is None) != (top is None) or (cohort and not model):
-        raise click.UsageError("--cohort, --top and --model go together")
-    if model:
-        thresholds.require_cosines(scored, str(scores), normalised=cohort is not None)
-        scored = replace(scored, values=scored.values.astype(np.float32))  # the type of the cosines in `verify`
-    decision, doubts = thresholds.choose(
-        scored,
-        _wish(far, frr, cost, eer),
-        read_speakers(speakers) if speakers else None,
-        prior=prior,
-        replicates=replicates,
-        seed=seed,
-    )
-    # names, not paths: the file may be published with the model
-    decision = decision.model_copy(update={"scores": scores.name, "trials": trials.name if trials else ""})
+    decision, doubts = thresholds.set_threshold(scores, _wish(far, frr, cost, eer), model=model, **how)
     for doubt in doubts:
-        click.echo(f"warning: {doubt}", err=True)
+        to_stderr(f"warning: {doubt}")
     if out:
         write_json(out, decision.model_dump())
     click.echo(json.dumps(decision.model_dump(), indent=2) if as_json else _table(decision))
     if model:
-        voices = None if cohort is None else read_embeddings(cohort)
-        click.echo(f"stored in {write_decision(model, decision, voices, top)}", err=as_json)
+        click.echo(f"stored in {model / DECISION}", err=as_json)
 
 
 def _wish(far: float | None, frr: float | None, cost: tuple[float, float, float] | None, eer: bool) -> thresholds.Wish:

@@ -58,7 +58,7 @@ def command(
         enrolment = list(files)
     verifier = voices.load(model)
     if exit_code:
-        voices.required(threshold, verifier)
+        verifier.required_threshold(threshold)
     found = verifier.verify(enrolment, test, threshold=threshold, prior=prior, channel=channel)
     voices.warn(found.doubts)
     names = {"enrolment": list(map(str, enrolment)), "test": str(test)}

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spkver.errors import InputError
-
 if TYPE_CHECKING:
     from spkver.verify.model import Verifier
 
@@ -36,17 +34,6 @@ def place(path: Path | None) -> Path:
     from spkver.verify.book import default_book
 
     return path or default_book()
-
-
-def required(threshold: float | None, verifier: Verifier) -> float:
-    """The decision threshold. Raises InputError if there is none."""
-    if threshold is not None:
-        return threshold
-    if verifier.decision is None:
-        raise InputError(
-            "the model has no stored threshold: give --threshold, or store one with spkver threshold --model"
-        )
-    return verifier.decision.threshold
 
 
 def warn(lines: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from spkver import metrics
 from spkver.files import StrPath, atomic_file
 from spkver.metrics import Cost, Decision, ErrorCurve
-from spkver.trials import Scores
+from spkver.trials import Scores, join, read_scores
 
 DEFAULT_POINTS = ("vox-0.01", "vox-0.05")
 
@@ -119,6 +120,17 @@ def evaluate_curve(
         else None,
         cllr=metrics.cllr_of(curve) if llr else None,
     )
+
+
+def read_weights(source: str, scores: Scores) -> np.ndarray:
+    """The weight of each trial of the scores, float64 (trials,).
+
+    source: FILE with lines `enrol test weight`, or FILE:COLUMN of a .csv or .parquet file
+    """
+    path, colon, column = source.rpartition(":")
+    if not colon or Path(source).exists():
+        path, column = source, "score"
+    return join(read_scores(path, column), scores.trials, names=(path, "the scores")).values
 
 
 def write_curve(path: StrPath, curve: ErrorCurve) -> None:

@@ -80,6 +80,16 @@ class Verifier(Encoder):
         doubts = [line for each in heard for line in each.doubts]
         return replace(found, cosine=float(cosines(one, other)[0, 0]), doubts=doubts)
 
+    def required_threshold(self, given: float | None = None) -> float:
+        """The threshold that is given, or else the model's. Raises InputError if there is none."""
+        if given is not None:
+            return given
+        if self.decision is None:
+            raise InputError(
+                "the model has no stored threshold: give --threshold, or store one with spkver threshold --model"
+            )
+        return self.decision.threshold
+
     def score(
         self, enrolment: Sequence[Recording], test: Sequence[Recording], sample_rate: int | None = None
     ) -> np.ndarray:

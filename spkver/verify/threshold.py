@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +12,13 @@ import pyarrow.compute as pc
 
 from spkver import metrics
 from spkver.errors import InputError
+from spkver.files import StrPath
+from spkver.formats.convert import read
 from spkver.metrics import ErrorCurve, OperatingPoint
 from spkver.scoring.calibration import fit_affine
-from spkver.scoring.metadata import speakers_of
-from spkver.trials import Scores, Trials, codes, falling
-from spkver.verify.decision import Calibration, Decision, Rate
+from spkver.scoring.metadata import read_speakers, speakers_of
+from spkver.trials import Scores, Trials, codes, falling, read_labelled
+from spkver.verify.decision import Calibration, Decision, Rate, write_decision
 
 ERRORS = 30  # give a rate to within 30 % at 90 % confidence: the "rule of 30" (Doddington et al., 2000)
 LEVEL = 0.95
@@ -60,6 +63,43 @@ def at_eer() -> Wish:
     """The threshold of the equal error rate."""
     words = "equal false-accept and false-reject rates"
     return Wish(words, lambda curve: metrics.equal_error(curve).threshold, ("non-targets", "targets"))
+
+
+def set_threshold(
+    scores: StrPath,
+    wish: Wish,
+    *,
+    trials: StrPath | None = None,
+    speakers: Sequence[StrPath] = (),
+    model: StrPath | None = None,
+    cohort: StrPath | None = None,
+    top: int | None = None,
+    prior: float = 0.5,
+    replicates: int = 1000,
+) -> tuple[Decision, list[str]]:
+    """As `choose`, from files; stores the decision in a model directory if given.
+
+    scores, trials: score file, and the trial list with the labels if the score file has none
+    speakers: files with the speakers of the ids, see `read_speakers`
+    model: model directory; the scores must then be cosines of this model, or cosines after S-norm by the `top` highest
+        scores of `cohort`, a file of embeddings, which is stored as well
+    Raises InputError as `choose` and `write_decision` do, and for scores that a stored threshold cannot use.
+    """
+    if (cohort is None) != (top is None) or (cohort and not model):
+        raise InputError("cohort, top and model go together: give all three, or the model alone")
+    scored = read_labelled(scores, trials)
+    if model:
+        require_cosines(scored, str(scores), normalised=cohort is not None)
+        scored = replace(scored, values=scored.values.astype(np.float32))  # the type of the cosines in `verify`
+    known = read_speakers(speakers) if speakers else None
+    voices = read(cohort) if cohort else None  # before the long work
+    decision, doubts = choose(scored, wish, known, prior=prior, replicates=replicates)
+    # names, not paths: the file may be published with the model
+    names = {"scores": Path(scores).name, "trials": Path(trials).name if trials else ""}
+    decision = decision.model_copy(update=names)
+    if model:
+        write_decision(model, decision, voices, top)
+    return decision, doubts
 
 
 def choose(

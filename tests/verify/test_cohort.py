@@ -149,7 +149,8 @@ def test_cohort_by_the_commands(model, cohort, tmp_path, voice):
         return CliRunner().invoke(cli.command, list(map(str, words)), catch_exceptions=False)
 
     kept = ["--cohort", tmp_path / "cohort.parquet", "--top", 10]
-    assert threshold(tmp_path / "snorm", *kept[:2]).exit_code == 2
+    with pytest.raises(InputError, match="cohort, top and model go together"):
+        threshold(tmp_path / "snorm", *kept[:2])
     with pytest.raises(InputError, match="these are plain cosines; give the output of spkver normalise"):
         threshold(tmp_path / "cosines", *kept)
     with pytest.raises(InputError, match="or scores of spkver normalise with --cohort"):
