@@ -1,9 +1,10 @@
 """Losses: those with a margin in one factorisation, loss = log(1 + exp(L - ψ)), put together from parts that combine.
 
 A head gives a sample's own logit and the log-sum L of the others, a margin turns the own logit into ψ, a selector says
-which samples of the batch get the margin, schedules move the numbers over the run. Over the same heads stand the two
-that are more than a margin: inter-top-k, which raises the nearest rivals, and SphereFace2, which is no softmax; beside
-them the pair losses, which compare a batch with itself. This file holds tables only.
+which samples of the batch get the margin, a weighting how much each sample counts, schedules move the numbers over the
+run. Over the same heads stand the two that are more than a margin: inter-top-k, which raises the nearest rivals, and
+SphereFace2, which is no softmax; beside them the pair losses, which compare a batch with itself. This file holds tables
+only.
 """
 
 from __future__ import annotations
@@ -51,6 +52,14 @@ SELECTORS = Registry(
         "soft_boundary": "spkver.losses.selectors:SoftBoundary",
         "hardest": "spkver.losses.selectors:Hardest",
         "cosine": "spkver.losses.selectors:Cosine",
+    },
+)
+
+WEIGHTINGS = Registry(
+    "weighting",
+    {
+        "equal": "spkver.losses.weightings:Equal",
+        "focal": "spkver.losses.weightings:Focal",
     },
 )
 

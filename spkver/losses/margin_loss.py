@@ -1,4 +1,4 @@
-"""The loss that training uses: head, margin, selector and schedules put together.
+"""The loss that training uses: head, margin, selector, weighting and schedules put together.
 
 For a sample with label y, its ψ from the margin and L = logsumexp over j != y of z_j from the head:
 
@@ -14,13 +14,14 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from spkver.config import Config, Of
-from spkver.losses import HEADS, MARGINS, SELECTORS
+from spkver.losses import HEADS, MARGINS, SELECTORS, WEIGHTINGS
 from spkver.losses.gathering import over_processes
 from spkver.losses.heads import Head, HeadConfig, HeadLoss
 from spkver.losses.loss import LossConfig, LossOutput, check_batch, nan_where_not_finite, share
 from spkver.losses.margins import Margin, MarginConfig
 from spkver.losses.reductions.base import Others, Target, full_precision
 from spkver.losses.selectors import Selector, SelectorConfig
+from spkver.losses.weightings import Weighting, WeightingConfig
 from spkver.schedules import SCHEDULES, Run, Schedule, ScheduleConfig
 
 MARGIN_WARM_UP = {"name": "warmup", "start": 0.1, "end": 0.4}
@@ -69,6 +70,8 @@ class MarginLossConfig(LossConfig):
     head: Annotated[HeadConfig, Of(HEADS)]
     margin: Annotated[MarginConfig, Of(MARGINS)]
     selector: Annotated[SelectorConfig, Of(SELECTORS)] = Field(default="all", validate_default=True)
+    weighting: Annotated[WeightingConfig, Of(WEIGHTINGS)] = Field(default="equal", validate_default=True)
+    """how much each sample counts, by its loss"""
     schedules: SchedulesConfig = SchedulesConfig()
     m: float = Field(ge=0)
     """the margin where its schedule is 1: a cosine for lmcl, radians for aam, the factor on the angle for a_softmax and
@@ -132,6 +135,7 @@ class MarginLoss(HeadLoss):
         self.head: Head = HEADS.build(config.head, dim, classes)
         self.margin: Margin = MARGINS.build(config.margin)
         self.selector: Selector = SELECTORS.build(config.selector)
+        self.weighting: Weighting = WEIGHTINGS.build(config.weighting)
         self.schedules: dict[str, Schedule] = {
             name: SCHEDULES.build(schedule, run) for name, schedule in config.schedules
         }
@@ -174,7 +178,7 @@ class MarginLoss(HeadLoss):
             z = target.logit
             loss = torch.logaddexp(z.new_zeros(()), others.logsumexp - torch.lerp(z, self._psi(target, now), weight))
             loss = nan_where_not_finite(loss, x)
-            mean = self._reduce(loss, weight)
+            mean = self._reduce(self.weighting(loss), weight)
             penalty = self.margin.penalty(target)
             if penalty is not None:
                 mean, loss = mean + penalty.mean(), loss + penalty

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spkver.losses import LOSSES, SELECTORS
+from spkver.losses import LOSSES, SELECTORS, WEIGHTINGS
 from spkver.losses.reductions.base import Reduction
 from spkver.models import MODELS
 from spkver.recipe import build, train
@@ -83,6 +83,11 @@ def test_losses(waits, loss):
 @pytest.mark.parametrize("selector", SELECTORS)
 def test_selectors(waits, selector):
     assert not waits(loss={"name": "lmcl", "selector": selector})
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_weightings(waits, weighting):
+    assert not waits(loss={"name": "bd_lmcl", "weighting": weighting})
 
 
 def test_a_chunked_head(waits, monkeypatch):
