@@ -56,7 +56,7 @@ class Component(Config):
     name: str
 
 
-# pydantic's messages that speak of Python rather than of YAML
+# replacements for messages of pydantic that use Python terms instead of YAML terms
 _WORDS = {
     "missing": "a value is required",
     "model_type": "expected keys and values",
@@ -75,7 +75,7 @@ class _UnknownKeyError(ValueError):
 
 
 def _of_field(value: Any, field: FieldInfo) -> Any:
-    """What YAML leaves open: whether a choice is a number, and whose keys a mapping without a name holds."""
+    """Complete a value from its field: choices that are not text, and keys of the default component."""
     if get_origin(field.annotation) is Literal:
         return next((choice for choice in get_args(field.annotation) if str(choice) == value), value)
     return merged(field.default, value)  # `train.optimizer.lr=0.2` is a key of the default optimizer
@@ -83,9 +83,9 @@ def _of_field(value: Any, field: FieldInfo) -> Any:
 
 @dataclass(frozen=True)
 class Of:
-    """Marks a component field: `loss: Annotated[LossConfig, Of(LOSSES)]`, typed by the base of that registry's configs.
+    """Marks a component field, typed by the base of its configs: `loss: Annotated[LossConfig, Of(LOSSES)]`.
 
-    A bare name stands for its defaults, keys without a name belong to the field's default component.
+    A name alone means its default settings; keys without a `name` change the default component of the field.
     """
 
     registry: Registry
@@ -116,7 +116,7 @@ def load(schema: Registry, path: StrPath | None = None, overrides: Sequence[str]
 def load(schema: type[Config] | Registry, path: StrPath | None = None, overrides: Sequence[str] = ()) -> Any:
     """Read a config: the schema's defaults, then the file, then `key.sub=value` overrides; later sources win.
 
-    schema: the class of the config, or a registry, whose component the config is to name
+    schema: the class of the config, or a registry if the config is that of one of its components
     Raises InputError with the file and the line, or the override, and the nearest known key.
     """
     text = read_text(path) if path is not None else ""
@@ -142,14 +142,14 @@ def validate(schema: Registry, tree: Any, where: Any = None) -> Any: ...
 def validate(schema: type[Config] | Registry, tree: Any, where: Any = None) -> Any:
     """Check a plain tree against a schema, see `load`.
 
-    where: turns a path in the tree into the words before the message
+    where: function that returns the prefix of an error message for a path in the tree
     """
     form: Any = Annotated[Component, Of(schema)] if isinstance(schema, Registry) else schema
     try:
         return TypeAdapter(form).validate_python(tree)
     except pydantic.ValidationError as failure:
         first = failure.errors()[0]
-        # pydantic names the branches of a union in its path; those are no keys of the file
+        # remove the branches of unions, which pydantic includes in its path
         at = [str(part) for part in first["loc"] if not re.search(r"\W|^function-", str(part))]
         cause = first.get("ctx", {}).get("error")
         culprit = [*at, cause.key] if isinstance(cause, _UnknownKeyError) else at
@@ -167,12 +167,12 @@ def dump(config: Config) -> str:
 
 
 def save(config: Config, path: StrPath) -> None:
-    """Write the complete config as YAML, whole or not at all."""
+    """Write the complete config as YAML, atomically."""
     write_text(path, dump(config))
 
 
 def flat(config: Config) -> dict[str, Any]:
-    """A config's values by their keys, `train.optimizer.lr`."""
+    """The values of a config by their full keys, e.g. `train.optimizer.lr`."""
     return _flat(config.model_dump(mode="json"), "")
 
 
@@ -184,7 +184,7 @@ def _flat(tree: Any, prefix: str) -> dict[str, Any]:
 
 
 def _parse(text: str, source: str) -> Any:
-    # BaseLoader guesses no types, and the tree is built from its nodes here: nothing in a file can run code
+    # safe: BaseLoader does not construct objects, and the tree is built from its nodes here
     try:
         node = yaml.compose(text, Loader=yaml.BaseLoader)
         return None if node is None else _plain(node, source)
@@ -194,7 +194,7 @@ def _parse(text: str, source: str) -> Any:
         problem = " ".join(str(getattr(error, "problem", error)).split())
         raise InputError(f"{source}{line}: not valid YAML ({problem})") from error
     except RecursionError as error:
-        raise InputError(f"{source}: nested too deeply, or holds itself") from error
+        raise InputError(f"{source}: nested too deeply, or contains itself") from error
 
 
 def _plain(node: yaml.Node, source: str) -> Any:
@@ -204,7 +204,7 @@ def _plain(node: yaml.Node, source: str) -> Any:
         tag = node.tag.replace("tag:yaml.org,2002:", "!!")
         raise InputError(f"{place}: the tag {tag} is not allowed; write a plain value")
     if isinstance(node, yaml.ScalarNode) and not is_text(node.value):
-        raise InputError(f"{place}: {node.value!r} holds half a character (a lone surrogate); write it out")
+        raise InputError(f"{place}: {node.value!r} contains half a character (a lone surrogate); write it out")
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, source) for item in node.value]
     if isinstance(node, yaml.MappingNode):
@@ -239,16 +239,16 @@ def _override(tree: Any, text: str) -> None:
 
 
 def _key(node: dict[str, Any] | list[Any], key: str, text: str) -> Any:
-    """A key of a mapping, or the place of an item of a list: `augment.waveform.0.probability=0.2`."""
+    """A key of a mapping, or the index of an item of a list: `augment.waveform.0.probability=0.2`."""
     if isinstance(node, dict):
         return key
     if not key.isdecimal() or int(key) >= len(node):
-        raise InputError(f"override {text!r}: {key} is no item of a list of {len(node)}; they count from 0")
+        raise InputError(f"override {text!r}: no item {key} in a list of {len(node)} items, numbered from 0")
     return int(key)
 
 
 def _place(path: StrPath | None, text: str, overrides: Sequence[str], at: Sequence[str]) -> str:
-    """Where a key path comes from: `override 'key=value': `, or `file:line: ` of its deepest part in the file."""
+    """The source of a key: `override 'key=value': `, or `file:line: ` of its deepest part in the file."""
     for override in reversed(overrides):
         parts = override.partition("=")[0].split(".")
         if parts[: len(at)] == list(at)[: len(parts)]:

@@ -1,4 +1,4 @@
-"""What the keys of a config mean: the texts that stand beside its fields, for people."""
+"""Explain the keys of a config, from the descriptions of its fields."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
 def commented(config: Config) -> str:
-    """The complete config as YAML, each key with its text as a comment."""
+    """The complete config as YAML, with the description of each key as a comment."""
     text = dump(config)
     comments = dict(_comments(config, yaml.compose(text, Loader=yaml.SafeLoader)))
     lines: list[str] = []
@@ -35,9 +35,9 @@ def commented(config: Config) -> str:
 
 
 def explain(config: Config, key: str) -> str:
-    """What a key, such as `loss.head`, means: its value, its text, what it can be, and the keys below it.
+    """Explain a key, such as `loss.head`: its value, description, possible values, and the keys below it.
 
-    Raises InputError naming the nearest key for one that is not there.
+    Raises InputError naming the nearest key for an unknown key.
     """
     *above, last = key.split(".")
     owner = _Place(config)
@@ -60,15 +60,15 @@ def explain(config: Config, key: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    """A value in the config's tree."""
+    """A value in the tree of a config."""
 
     value: Any
     field: FieldInfo | None = None
     """None for the root and for the items of a list"""
     registry: Registry | None = None
-    """the one that a component, or the components of a list, come from"""
+    """the registry of a component, or of the components of a list"""
     preset: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """the keys that the name of this component sets, or of one around it"""
+    """the keys that the name of this component, or of an enclosing one, sets"""
 
     def below(self, part: str, key: str) -> _Place:
         """The value under a part of the key."""
@@ -80,11 +80,11 @@ class _Place:
             value = self.value[int(part)]
             return _Place(value, None, self.registry, _preset(value, self.registry))
         known = type(self.value).model_fields if isinstance(self.value, Config) else ()
-        raise InputError(f"there is no key '{key}'{nearest(part, known)}")
+        raise InputError(f"unknown key '{key}'{nearest(part, known)}")
 
 
 def _preset(value: Any, registry: Registry | None, around: Any = None) -> Mapping[str, Any]:
-    """The keys that the name of a component sets, and over them those that the preset around it sets."""
+    """The keys that the name of a component sets; keys of an enclosing preset win."""
     given = around if isinstance(around, Mapping) else {}
     if registry is None or not isinstance(value, Component):
         return given
@@ -93,7 +93,7 @@ def _preset(value: Any, registry: Registry | None, around: Any = None) -> Mappin
 
 
 def _comments(value: Any, node: Any) -> Iterator[tuple[int, str]]:
-    """The line of each key below a node of the dumped config, and its text."""
+    """Line number and description of each key below a node of the dumped config."""
     if isinstance(value, Config) and isinstance(node, yaml.MappingNode):
         for key, below in node.value:
             item = dict(value)[key.value]
@@ -105,7 +105,7 @@ def _comments(value: Any, node: Any) -> Iterator[tuple[int, str]]:
 
 
 def _text(field: FieldInfo | None, value: Any) -> str:
-    """A field's own text, or the first paragraph about the config that its value is or would be."""
+    """The description of a field, or else the first paragraph of the docstring of its config class."""
     if field is not None and field.description:
         return " ".join(field.description.split())
     kinds = [type(value), *(get_args(field.annotation) if field is not None else ())]
@@ -114,7 +114,7 @@ def _text(field: FieldInfo | None, value: Any) -> str:
 
 
 def _facts(field: FieldInfo, default: Any) -> Iterator[str]:
-    """What a value of the field can be, and its default."""
+    """The possible values of a field, and its default."""
     registry = _registry(field.annotation, field.metadata)
     if registry is not None:
         yield f"one of: {', '.join(registry)}"
@@ -134,7 +134,7 @@ def _facts(field: FieldInfo, default: Any) -> Iterator[str]:
 
 
 def _registry(annotation: Any, metadata: Sequence[Any] = ()) -> Registry | None:
-    """The registry that a field's components come from, or None."""
+    """The registry of a component field, or None."""
     found = next((part.registry for part in metadata if isinstance(part, Of)), None)
     if found is not None or get_origin(annotation) is Literal:
         return found
@@ -145,7 +145,7 @@ def _registry(annotation: Any, metadata: Sequence[Any] = ()) -> Registry | None:
 
 
 def _plain(value: Any) -> str:
-    """A value as YAML writes it, on one line."""
+    """A value as YAML on one line."""
     plain = to_jsonable_python(value, serialize_as_any=True)
     text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=10**6)
     return text.removesuffix("...\n").strip()

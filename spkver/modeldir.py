@@ -9,7 +9,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "card.md"
-_START = Path(__file__).parent / "start"  # the bundled model
+_START = Path(__file__).parent / "start"  # the packaged model
 
 
 def check(path: StrPath) -> Path:
@@ -30,7 +30,7 @@ def identity(path: StrPath) -> str:
 
 
 def default_model() -> Path:
-    """The model bundled with the package. Raises InputError if the package has none."""
+    """The packaged model. Raises InputError if the package has none."""
     if not _START.is_dir():
-        raise InputError("this installation has no bundled model; name one with --model, e.g. exp/xvector/model")
+        raise InputError("this installation has no packaged model; choose one with --model, e.g. exp/xvector/model")
     return _START

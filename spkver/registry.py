@@ -1,14 +1,14 @@
 """Map names in YAML to classes; a module is imported when its name is used.
 
-A component is a class with a nested or module-level config named by its `Config` attribute:
+A component is a class whose attribute `Config` is its config:
 
     class XVector(nn.Module):
         Config = XVectorConfig          # a spkver.config.Component
         def __init__(self, config: XVectorConfig, ...): ...
 
-and one line in its room's registry: `MODELS = Registry("model", {"xvector": "spkver.models.xvector:XVector"})`.
+and one line in a registry: `MODELS = Registry("model", {"xvector": "spkver.models.xvector:XVector"})`.
 
-An installed package adds components by entry points, in the group `spkver.` and the kind, in its pyproject.toml:
+An installed package adds components by entry points in its pyproject.toml. The group is `spkver.` and the kind:
 
     [project.entry-points."spkver.model"]
     mine = "my_package.networks:Mine"
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 class Registry:
     """The components of one kind, by name.
 
-    A preset is a name that sets some fields. It can name the component that it is of (`resnet34` is `resnet` with
-    `depth: 34`); otherwise it is the name of the component itself (`bd_lmcl`), whose config keeps it.
-    Components of installed packages come after spkver's own and cannot take their names.
+    A preset is a name that sets some fields. It can refer to a component (`resnet34` is `resnet` with `depth: 34`), or
+    be the name of the component itself (`bd_lmcl`), which its config keeps.
+    Components of installed packages are listed after those of spkver and cannot replace them.
     """
 
     def __init__(self, kind: str, entries: Mapping[str, str], presets: Mapping[str, Mapping[str, Any]] = {}) -> None:
@@ -52,14 +52,14 @@ class Registry:
         return {point.name: point for point in found if point.name not in {*self._entries, *self.presets}}
 
     def get(self, name: str) -> Any:
-        """The class of that name. Raises InputError naming the nearest known one, or why it cannot be loaded."""
+        """The class of a name. Raises InputError with the nearest known name, or the reason why it does not load."""
         if name not in self._entries:
             return self._load(name)
         module, _, attribute = self._entries[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
 
     def _load(self, name: str) -> Any:
-        """The class of that name in an installed package."""
+        """The class of a name in an installed package."""
         if name not in self._installed:
             raise InputError(f"unknown {self.kind} '{name}'{nearest(name, [*self, *self.presets])}")
         point = self._installed[name]
@@ -70,21 +70,21 @@ class Registry:
             raise InputError(f"{self.kind} '{name}'{package}: {point.value} cannot be loaded ({error})") from error
 
     def expand(self, keys: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The keys of a component over those of the preset that `name` names, if it names one."""
+        """The keys of a component, with those of the preset as defaults if `name` is a preset."""
         name = keys["name"]
         preset = {"name": name, **self.presets.get(str(name), {})}
         return merged(preset, {key: value for key, value in keys.items() if key != "name"})
 
     def build(self, config: Any, *args: Any, **kwargs: Any) -> Any:
-        """The component that a config describes: its class called with the config and what else it needs."""
+        """Build the component of a config. args, kwargs: passed to the class after the config."""
         return self.get(config.name)(config, *args, **kwargs)
 
 
 def merged(base: Any, over: Any) -> Any:
-    """A value of a config over its default: keys without a name change the default's, anything else replaces it."""
+    """Merge a value into its default: keys without a `name` change the default, any other value replaces it."""
     if not isinstance(over, Mapping) or "name" in over:
         return over
-    if isinstance(base, str):  # a component by its name alone
+    if isinstance(base, str):  # a component given by name only
         base = {"name": base}
     if not isinstance(base, Mapping):
         return over

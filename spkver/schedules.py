@@ -1,7 +1,7 @@
-"""Schedules: a number as a function of the progress of the run, from 0 at its start to 1 at its end.
+"""Schedules: a value as a function of the progress of a run, from 0 at its start to 1 at its end.
 
-They serve the margin (a factor on its final value), the learning rate (a factor on its peak) and the like. Every one
-is a way through points (place, value); a place is a share of the run, or a number of steps or epochs.
+They scale the margin (a factor on its final value), the learning rate (a factor on its peak) and other values. A
+schedule interpolates between points (place, value). A place is a share of the run, or a number of steps or epochs.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ Unit = Literal["progress", "step", "epoch"]
 Point = tuple[float, float]
 
 DECAY = 1e-3
-"""An exponential that starts or ends at 0 comes within this share of its way."""
+"""ratio of the exponential curve from or to 0, which no constant ratio reaches"""
 
 
 def ramp(initial: float, final: float, t: float, shape: Shape) -> float:
-    """The value at t in [0, 1] on the way from initial to final.
+    """The value at t in [0, 1] between `initial` and `final`.
 
-    linear; cosine: half a period, flat at both ends; step: initial until t = 1; exponential: the constant-ratio way
-    initial·(final/initial)^t between two positive numbers, and from or to 0 the same curve with the ratio DECAY.
+    linear; cosine: half a period, flat at both ends; step: `initial` until t = 1; exponential: with constant ratio,
+    initial·(final/initial)^t, between two positive numbers; from or to 0, the same curve with the ratio DECAY.
     """
     if t <= 0 or initial == final:
         return initial
@@ -61,33 +61,33 @@ def ramp(initial: float, final: float, t: float, shape: Shape) -> float:
 
 @dataclass(frozen=True)
 class Run:
-    """How long a run is, for schedules whose places are steps or epochs. Not known: None."""
+    """The length of a run, for schedules in steps or epochs; None if unknown."""
 
     steps: int | None = None
     steps_per_epoch: float | None = None
 
     def length(self, unit: Unit) -> float:
-        """The run in that unit: 1, its steps, or its epochs. Raises InputError if that is not known."""
+        """The length of the run in a unit: 1, steps, or epochs. Raises InputError if it is unknown."""
         if unit == "progress":
             return 1.0
         if self.steps is None or self.steps_per_epoch is None:
-            raise InputError(f"a schedule by {unit} needs the length of the run, which is not known here")
+            raise InputError(f"a schedule with unit {unit} needs the length of the run, which is unknown here")
         return self.steps if unit == "step" else self.steps / self.steps_per_epoch
 
 
 class ScheduleConfig(Component, ABC):
-    """Base of the schedules' configs: each says through which points it goes."""
+    """Base of the configs of schedules."""
 
     unit: Unit = "progress"
-    """of the places: shares of the run, from 0 to 1, or numbers of steps or epochs from its start"""
+    """unit of places: progress (share of the run, 0 to 1), or steps or epochs from its start"""
 
     @abstractmethod
     def way(self) -> tuple[tuple[Point, ...], tuple[Shape, ...]]:
-        """The points (place, value) in order, and the shape of the way from each to the next."""
+        """The points (place, value) in order, and the shape of each segment between two points."""
 
     @property
     def values(self) -> tuple[float, ...]:
-        """The values at the points, between whose least and greatest every value of the schedule lies."""
+        """The values at the points. All values of the schedule are between the lowest and the highest of them."""
         return tuple(value for _, value in self.way()[0])
 
     @model_validator(mode="after")
@@ -95,8 +95,8 @@ class ScheduleConfig(Component, ABC):
         places = [place for place, _ in self.way()[0]]
         last = 1.0 if self.unit == "progress" else math.inf
         if places != sorted(places) or places[0] < 0 or places[-1] > last:
-            bounds = "rise from 0 to 1" if self.unit == "progress" else "rise from 0"
-            raise ValueError(f"the places must {bounds} (unit: {self.unit}), got {', '.join(f'{p:g}' for p in places)}")
+            bounds = "increase, from 0 to 1" if self.unit == "progress" else "increase, from 0 on"
+            raise ValueError(f"places must {bounds} (unit: {self.unit}), got {', '.join(f'{p:g}' for p in places)}")
         return self
 
 
@@ -112,7 +112,7 @@ class Schedule:
 
     def at(self, progress: float) -> float:
         """The value at a progress in [0, 1]."""
-        # 3 of 7 steps are to be 3 steps, however 3 / 7 is rounded
+        # round, so that 3 / 7 of 7 steps are exactly 3 steps
         place = progress if self.config.unit == "progress" else round(progress * self._length, 9)
         for (start, initial), (end, final), shape in zip(self._points, self._points[1:], self._shapes):
             if place < end:
@@ -121,16 +121,16 @@ class Schedule:
 
     @property
     def moves(self) -> bool:
-        """Whether it has more than one value."""
+        """Whether the value changes over the run."""
         return len(set(self.config.values)) > 1
 
 
 class ConstantConfig(ScheduleConfig):
-    """The same value all along."""
+    """A constant value."""
 
     name: Literal["constant"] = "constant"
     value: float = 1.0
-    """at every place"""
+    """the value"""
 
     def way(self) -> tuple[tuple[Point, ...], tuple[Shape, ...]]:
         """See ScheduleConfig.way."""
@@ -138,7 +138,7 @@ class ConstantConfig(ScheduleConfig):
 
 
 class Constant(Schedule):
-    """The same value all along."""
+    """A constant value."""
 
     Config = ConstantConfig
 
@@ -149,9 +149,9 @@ class _RampConfig(ScheduleConfig):
     final: float
     """value from the place `end` on"""
     start: float = 0.0
-    """place where the value begins to move"""
+    """place where the change begins"""
     end: float = 1.0
-    """place where it has arrived"""
+    """place where the change ends"""
 
     def way(self) -> tuple[tuple[Point, ...], tuple[Shape, ...]]:
         """See ScheduleConfig.way."""
@@ -162,7 +162,7 @@ class _RampConfig(ScheduleConfig):
 
 
 class WarmupConfig(_RampConfig):
-    """`initial` until the place `start`, from there to `final`, reached at `end`."""
+    """`initial` until the place `start`, then a change to `final` until `end`."""
 
     name: Literal["warmup"] = "warmup"
     initial: float = 0.0
@@ -170,22 +170,22 @@ class WarmupConfig(_RampConfig):
     final: float = 1.0
     """value from the place `end` on"""
     end: float = 0.1
-    """place where it has arrived"""
+    """place where the change ends"""
     shape: Shape = "linear"
-    """of the way: a line, a constant ratio, half a cosine, or a step at `end`"""
+    """shape of the change: linear, exponential (constant ratio), cosine (half a period), or step (at `end`)"""
 
     def _shape(self) -> Shape:
         return self.shape
 
 
 class Warmup(Schedule):
-    """From one value to another over a part of the run, from 0 to 1 by default."""
+    """A change from one value to another over a part of the run, by default from 0 to 1."""
 
     Config = WarmupConfig
 
 
 class LinearConfig(_RampConfig):
-    """From `initial` to `final` in a straight line, between the places `start` and `end`."""
+    """A linear change from `initial` to `final` between the places `start` and `end`."""
 
     name: Literal["linear"] = "linear"
 
@@ -194,13 +194,13 @@ class LinearConfig(_RampConfig):
 
 
 class Linear(Schedule):
-    """From one value to another in a straight line."""
+    """A linear change from one value to another."""
 
     Config = LinearConfig
 
 
 class ExponentialConfig(_RampConfig):
-    """From `initial` to `final` by a constant ratio a step, between the places `start` and `end`."""
+    """A change from `initial` to `final` by a constant ratio per step, between the places `start` and `end`."""
 
     name: Literal["exponential"] = "exponential"
 
@@ -209,23 +209,23 @@ class ExponentialConfig(_RampConfig):
 
 
 class Exponential(Schedule):
-    """From one value to another by a constant ratio a step, as λ falls in A-softmax."""
+    """A change from one value to another by a constant ratio per step, as for λ in A-softmax."""
 
     Config = ExponentialConfig
 
 
 class PiecewiseConfig(ScheduleConfig):
-    """Through points (place, value) in order, constant before the first and after the last.
+    """Interpolation between points (place, value), constant before the first and after the last.
 
-    `shape` is one for all the ways between the points, or a list with one for each. For a learning rate:
+    `shape` is one shape for all segments between points, or a list with one for each segment. For a learning rate:
     `{points: [[0, 0], [0.1, 1], [1, 1e-3]], shape: [linear, exponential]}`.
     """
 
     name: Literal["piecewise"] = "piecewise"
     points: tuple[Point, ...] = Field(min_length=1)
-    """pairs (place, value), places rising"""
+    """pairs (place, value), in order of place"""
     shape: Shape | tuple[Shape, ...] = "linear"
-    """of the ways between the points: linear, exponential, cosine, step"""
+    """shape of the segments between points: linear, exponential, cosine, step"""
 
     def way(self) -> tuple[tuple[Point, ...], tuple[Shape, ...]]:
         """See ScheduleConfig.way."""
@@ -236,11 +236,11 @@ class PiecewiseConfig(ScheduleConfig):
     def _shapes_fit(self) -> PiecewiseConfig:
         ways = len(self.points) - 1
         if not isinstance(self.shape, str) and len(self.shape) != ways:
-            raise ValueError(f"{ways + 1} points have {ways} ways between them, got {len(self.shape)} shapes")
+            raise ValueError(f"{ways + 1} points have {ways} segments, got {len(self.shape)} shapes")
         return self
 
 
 class Piecewise(Schedule):
-    """Through given points."""
+    """Interpolation between given points."""
 
     Config = PiecewiseConfig

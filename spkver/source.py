@@ -1,6 +1,6 @@
-"""The utterances of a corpus, whatever its form: a data directory, an audio pack or a feature pack.
+"""Open the utterances of a corpus: a data directory, an audio pack or a feature pack.
 
-This module alone knows which of them a path is. What reads a corpus opens it with `open_source`.
+Only this module decides which of them a path is. Code that reads a corpus uses `open_source`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Source(ABC):
     """The utterances of a corpus.
 
     name: for messages; kind: "audio" or "features"
-    tags: values of TAGS for each utterance, where the corpus has them
+    tags: values of TAGS for each utterance, if the corpus has them
     """
 
     kind: str = "audio"
@@ -74,7 +74,7 @@ class Source(ABC):
 
     @abstractmethod
     def table(self) -> pa.Table:
-        """What is known of every utterance: columns id and speaker, and session, seconds, ... where known."""
+        """A table of all utterances: columns id and speaker, and session, seconds, ... if known."""
 
     def warning(self) -> str | None:
         """A warning if the sample rates of the recordings do not suit the model, see `audio.rate_warning`; or None."""

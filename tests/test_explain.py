@@ -92,10 +92,10 @@ def test_a_key_is_explained(key, text):
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("net.widht", "there is no key 'net.widht'; did you mean 'width'"),
-        ("nets.1", "there is no key 'nets.1'$"),
-        ("seed.x", "there is no key 'seed.x'$"),
-        ("", "there is no key ''; known: inner, maybe, net, nets, seed"),
+        ("net.widht", "unknown key 'net.widht'; did you mean 'width'"),
+        ("nets.1", "unknown key 'nets.1'$"),
+        ("seed.x", "unknown key 'seed.x'$"),
+        ("", "unknown key ''; known: inner, maybe, net, nets, seed"),
     ],
 )
 def test_a_key_that_is_not_there(key, message):

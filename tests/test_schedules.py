@@ -70,7 +70,7 @@ def test_places_by_step_and_epoch():
         [0, 0.8, 1.6, 2.4, 3.2, 4]
     )
     for unit in ("step", "epoch"):
-        with pytest.raises(InputError, match=f"by {unit} needs the length"):
+        with pytest.raises(InputError, match=f"unit {unit} needs the length"):
             SCHEDULES.build(LinearConfig(initial=0, final=1, unit=unit))
 
 

@@ -60,10 +60,10 @@ def test_characters_of_two_halves():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('a: "\\ud800"', "f:1: .* holds half a character"),
-        ('a: 1\n"\\ud800": 2', "f:2: .* holds half a character|f:1: a key must be a word"),
+        ('a: "\\ud800"', "f:1: .* contains half a character"),
+        ('a: 1\n"\\ud800": 2', "f:2: .* contains half a character|f:1: a key must be a word"),
         ("[" * 10_000, "f: nested too deeply"),
-        ("a: &x [*x]", "f: nested too deeply, or holds itself|f:1: "),
+        ("a: &x [*x]", "f: nested too deeply, or contains itself|f:1: "),
         ("a: [", "f:1: not valid YAML"),
     ],
 )

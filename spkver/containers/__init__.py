@@ -11,7 +11,7 @@ from typing import Any
 from spkver.containers import asf, au, caf, ebml, flac, mp4, mpeg, ogg, riff, sphere
 from spkver.containers.source import Source, View, after_id3
 
-# how a file begins, and the module of its format
+# the first bytes of a file, and the module of its format
 _FORMS: tuple[tuple[bytes | tuple[bytes, ...], Any], ...] = (
     (riff.NAMES, riff),
     (ogg.MAGIC, ogg),

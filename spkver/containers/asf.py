@@ -7,12 +7,12 @@ from spkver.containers.source import Source, View
 
 MAGIC = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
-_HEADER = 1 << 16  # bytes in which the properties stand
+_HEADER = 1 << 16  # bytes that contain the properties
 _FILE_SIZE = 40  # offset in the properties
 
 
 def views(source: Source) -> list[View]:
-    """The file. Raises InputError if its size is not that of its header."""
+    """The file. Raises InputError if its size differs from the stated one."""
     head = source.at(0, _HEADER)
     at = head.find(_PROPERTIES) + _FILE_SIZE
     if at > _FILE_SIZE:

@@ -8,16 +8,16 @@ from spkver.containers.source import Source, View, patched
 MAGIC = b"caff"
 _UNKNOWN = (1 << 64) - 1
 _HEAD = 12  # bytes of a chunk's name and size
-_CHUNKS = 10000  # more are damage
+_CHUNKS = 10000  # a file with more is damaged
 
 
 def views(source: Source) -> list[View]:
-    """The file, with the size of its samples in place of -1. Raises InputError for a wrong size."""
+    """The file, with the actual size of its samples in place of -1. Raises InputError for a wrong size."""
     at, data = 8, (0, 0)
     for _ in range(_CHUNKS):
         head = source.at(at, _HEAD)
         size, present = int.from_bytes(head[4:], "big"), source.size - at - _HEAD
-        if present < 0 or (data[0] and size > present):  # behind the samples, no chunk
+        if present < 0 or (data[0] and size > present):  # no chunk after the samples
             break
         if head.startswith(b"data"):
             if size == _UNKNOWN:

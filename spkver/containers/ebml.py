@@ -20,12 +20,12 @@ def views(source: Source) -> list[View]:
         end = body + (size or 0)
         if end > source.size:
             raise InputError(f"{source.name}: truncated: {source.size} of {end} bytes; copy the file again")
-        at = body if name == _SEGMENT else end  # a segment's elements, and those of a cluster without a size, follow
+        at = body if name == _SEGMENT else end  # continue inside a segment, and inside a cluster without a size
     return [View(source)]
 
 
 def _element(source: Source, at: int) -> tuple[bytes, int | None, int] | None:
-    """An element's name, its size (None: not stated), and where its content begins; None for what is no element."""
+    """Name, size (None: not stated) and content offset of an element; None if there is no element."""
     head = source.at(at, 12)
     width = 9 - head[0].bit_length()
     if width > 4 or len(head) <= width:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from spkver.errors import InputError
 from spkver.files import StrPath
 
-_NEAR = 1 << 16  # writers take the header off 2 or 4 GiB, or round down to a multiple of their buffer
+_NEAR = 1 << 16  # writers subtract the header from 2 or 4 GiB, or round down to a multiple of their buffer
 _LIMITS = (1 << 31, 1 << 32, 1 << 63, 1 << 64)
 _SOX_AIFF = 0x7F000000
-JUNK = 1024  # bytes after the samples that need not be anything
-_SAMPLES = 10**9  # what streaming servers of synthetic speech write (Pocket TTS)
+JUNK = 1024  # bytes of unknown content that are accepted after the samples
+_SAMPLES = 10**9  # placeholder of streaming servers of synthetic speech (Pocket TTS)
 
 
 def is_placeholder(stated: int, block: int = 2) -> bool:

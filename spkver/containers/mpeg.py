@@ -17,7 +17,7 @@ from spkver.containers.source import Source, View, after_id3
 from spkver.errors import InputError
 
 _HERTZ = (44100, 48000, 32000)
-_KBITS = {  # by version 1 or 2, and layer; index 0 is "free format", whose frames do not say their length
+_KBITS = {  # by version 1 or 2, and layer; index 0 is "free format", whose frames do not state their length
     (1, 1): range(0, 449, 32),
     (1, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     (1, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -30,29 +30,29 @@ _NOT_PROTECTED = 1 << 16  # no checksum
 _BITRATE = 0xF000
 _PADDED = 1 << 9
 _BLOCK = 1 << 20  # bytes read at once
-_SEARCHED = 1 << 16  # bytes in which the first frame is looked for
-_STATEMENT = 192  # bytes that hold any statement
+_SEARCHED = 1 << 16  # bytes that are searched for the first frame
+_STATEMENT = 192  # bytes that contain any info frame's fields
 
 
 class _Kind(NamedTuple):
-    """What the header of a frame says."""
+    """Properties of a frame, from its header."""
 
     length: int  # bytes, with the header
     layer: int
-    statement: int  # where in the frame a statement of the length would be
+    statement: int  # offset of an info field (Xing, Info) in the frame
 
 
 class _Statement(NamedTuple):
-    frames: int  # of sound; 0 where it is left open
-    size: int  # bytes, with the statement's own frame; 0 where it is left open
+    frames: int  # audio frames; 0 if not stated
+    size: int  # bytes, including the info frame; 0 if not stated
 
 
 @dataclass(frozen=True)
 class _Stream:
     start: int
     end: int
-    frames: int  # of sound
-    cut: bool  # a frame begins at the end that the file does not hold
+    frames: int  # audio frames
+    cut: bool  # the last frame is incomplete
     statement: _Statement | None
 
 
@@ -64,13 +64,13 @@ def is_mpeg(head: bytes) -> bool:
 def views(source: Source) -> list[View]:
     """One view per stream of the file. Raises InputError if a stream is truncated or damaged."""
     start = _search(source, after_id3(source), _SEARCHED)
-    if start is None or _states_all(source, start):  # what libsndfile can say, or read, by itself
+    if start is None or _states_all(source, start):  # libsndfile reports the error, or reads the file correctly
         return [View(source)]
     return [_view(source, stream) for stream in _streams(source, start)]
 
 
 def _kind(head: bytes) -> _Kind | None:
-    """What a header says; None for what is none, or does not say its length."""
+    """Parse a frame header; None if it is not one, or does not state its length."""
     header = int.from_bytes(head[:4], "big") if len(head) >= 4 else 0
     number, layer, index, rate = header >> 19 & 3, 4 - (header >> 17 & 3), header >> 12 & 15, header >> 10 & 3
     if header >> 21 != 0x7FF or number == 1 or layer == 4 or index in (0, 15) or rate == 3:
@@ -92,7 +92,7 @@ def _same(one: bytes, other: bytes) -> bool:
 
 
 def _search(source: Source, start: int, most: int) -> int | None:
-    """The offset of a frame that is followed by another of its kind or by the end of the file."""
+    """The offset of the first frame that is followed by another of its kind or by the end of the file."""
     for at in range(start, min(start + most, source.size), _BLOCK):
         block = source.at(at, _BLOCK + 3)
         found = block.find(b"\xff")
@@ -113,7 +113,7 @@ def _is_followed(source: Source, at: int, head: bytes) -> bool:
 
 
 def _statement(frame: bytes, at: int) -> _Statement | None:
-    """What a frame without sound states, `at` where its kind has it; None for a frame of sound."""
+    """The content of an info frame, whose field is at `at` (or VBRI); None for an audio frame."""
     if frame[at : at + 4] in (b"Xing", b"Info"):
         flags, *values = struct.unpack_from(">III", frame[at + 4 :].ljust(12, b"\0"))
         frames = values.pop(0) if flags & 1 else 0
@@ -125,7 +125,7 @@ def _statement(frame: bytes, at: int) -> _Statement | None:
 
 
 def _states_all(source: Source, start: int) -> bool:
-    """Whether the first frame states every byte up to the end of the file, or to an ID3v1 tag there."""
+    """Whether the info frame accounts for every byte up to the end of the file, or to an ID3v1 tag there."""
     frame = source.at(start, _STATEMENT)
     kind = _kind(frame)
     statement = _statement(frame, kind.statement) if kind else None
@@ -136,7 +136,7 @@ def _states_all(source: Source, start: int) -> bool:
 
 
 def _streams(source: Source, start: int) -> Iterator[_Stream]:
-    """The streams of a file, one behind the other. Raises InputError where frames are missing between two."""
+    """The consecutive streams of a file. Raises InputError if frames are missing between two."""
     following: int | None = start
     while following is not None:
         stream = _walk(source, following)
@@ -145,7 +145,7 @@ def _streams(source: Source, start: int) -> Iterator[_Stream]:
 
 
 def _walk(source: Source, start: int) -> _Stream:
-    """The frames of one kind that follow each other, up to another statement."""
+    """Consecutive frames of one kind, up to the next info frame."""
     first = source.at(start, _STATEMENT)
     kinds: dict[bytes, _Kind | None] = {}
     statement, frames, at = None, 0, start
@@ -171,13 +171,13 @@ def _walk(source: Source, start: int) -> _Stream:
 
 
 def _next(source: Source, at: int) -> int | None:
-    """Where the stream after this place begins, past tags; None at the end, and before what is no sound."""
+    """Start of the next stream after this offset and any tags; None at the end, and before other content."""
     at = _after_tags(source, at)
     if _is_followed(source, at, source.at(at, 4)):
         return at
     if _search(source, at, source.size) is None:
         return None
-    raise InputError(f"{source.name}: damaged: no MPEG frame at byte {at}, but others behind; copy the file again")
+    raise InputError(f"{source.name}: damaged: no MPEG frame at byte {at}, but more after it; copy the file again")
 
 
 def _after_tags(source: Source, at: int) -> int:
@@ -193,10 +193,10 @@ def _after_tags(source: Source, at: int) -> int:
 
 
 def _view(source: Source, stream: _Stream) -> View:
-    """A stream with the count of its frames before it. Raises InputError where fewer are there than it states."""
+    """A stream preceded by an info frame with the number of frames. Raises InputError if it states more frames."""
     stated = stream.statement.frames if stream.statement else 0
     if stream.frames < stated or (stream.cut and stream.frames != stated):
-        found = f"{stream.frames} of {stated} MPEG frames" if stated else "its last MPEG frame is cut"
+        found = f"{stream.frames} of {stated} MPEG frames" if stated else "its last MPEG frame is incomplete"
         raise InputError(f"{source.name}: truncated: {found}; copy the file again")
     head = source.at(stream.start, 4)
     kind = _kind(head)
@@ -207,7 +207,7 @@ def _view(source: Source, stream: _Stream) -> View:
 
 
 def _counting(head: bytes, frames: int) -> bytes:
-    """A frame without sound, of the kind of `head`, that states how many frames follow."""
+    """An info frame of the kind of `head` that states the number of frames."""
     plain = int.from_bytes(head, "big") & ~(_BITRATE | _PADDED) | _NOT_PROTECTED
     for index in range(1, 15):
         header = (plain | index << 12).to_bytes(4, "big")
@@ -216,4 +216,4 @@ def _counting(head: bytes, frames: int) -> bytes:
             return (header.ljust(kind.statement, b"\0") + struct.pack(">4sII", b"Info", 1, frames)).ljust(
                 kind.length, b"\0"
             )
-    raise AssertionError("some bit rate has room")
+    raise AssertionError("no bit rate has frames large enough")

@@ -1,4 +1,4 @@
-"""Ogg (Vorbis, Opus, FLAC): whether all pages are there, and one view for each link of a chain.
+"""Ogg (Vorbis, Opus, FLAC): check that all pages are present, and make one view per link of a chain.
 
 A page states its length, its number in the stream, whether its last packet continues, and whether it is the last page.
 Not detected: a stream truncated exactly between two pages with no packet continuing, because live streams do not set
@@ -19,18 +19,18 @@ MAGIC = b"OggS"
 _CONTINUED, _FIRST, _LAST = 1, 2, 4
 _LARGEST_HEADER = 27 + 255
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-_OPUS_RATE = 12  # offset of the input rate in Opus's first packet
+_OPUS_RATE = 12  # offset of the input rate in the first packet of Opus
 
 
 class _Page(NamedTuple):
     start: int
     end: int
-    body: int  # offset of what follows the header
+    body: int  # offset of the content after the header
     flags: int
-    granule: int  # time at its end, in samples; -1 where no packet ends on it
+    granule: int  # time at its end, in samples; -1 if no packet ends on it
     stream: int
     number: int
-    unfinished: bool  # its last packet goes on
+    unfinished: bool  # its last packet continues on the next page
 
     def bytes(self, source: Source) -> bytes:
         return source.at(self.start, self.end - self.start)
@@ -64,7 +64,7 @@ def _pages(source: Source) -> Iterator[_Page]:
         body = at + 27 + len(lacing)
         end = body + sum(lacing)
         if len(head) < 27 + (head[26] if len(head) > 26 else 0) or end > source.size:
-            raise InputError(f"{source.name}: truncated: its last Ogg page is cut; copy the file again")
+            raise InputError(f"{source.name}: truncated: its last Ogg page is incomplete; copy the file again")
         granule, stream, number = struct.unpack_from("<qII", head, 6)
         yield _Page(at, end, body, head[5], granule, stream, number, lacing[-1:] == b"\xff")
         at, ended = end, bool(head[5] & _LAST)
@@ -77,18 +77,19 @@ def _found(source: Source, at: int) -> bool:
 
 
 def _link(source: Source, pages: list[_Page]) -> View:
-    """One link as a file. Raises InputError where a page is missing or damaged."""
+    """One link as a file. Raises InputError if a page is missing or damaged."""
     last: dict[int, _Page] = {}
     audio = [page for page in pages if page.granule > 0]
     for page in pages:
         before = last.get(page.stream)
-        # a recording of a live stream has its headers, then a gap
+        # recordings of live streams have a gap after the headers
         if before and page.number != (before.number + 1) % (1 << 32) and before.granule:
             raise InputError(f"{source.name}: damaged: Ogg pages are missing at byte {page.start}; copy the file again")
         last[page.stream] = page
     if any(page.unfinished or not (page.granule or page.flags & _LAST) for page in last.values()):
-        raise InputError(f"{source.name}: truncated: its last Ogg packet is cut; copy the file again")
-    # libogg skips a page with a wrong checksum; the decoder comes out short then, unless the page is the first or last
+        raise InputError(f"{source.name}: truncated: its last Ogg packet is incomplete; copy the file again")
+    # libogg skips pages with a wrong checksum, and the decoder then returns too few samples, except for the first and
+    # the last page, which are checked here
     for page in (*audio[:1], *last.values()):
         if _checksum(page.bytes(source)) != int.from_bytes(source.at(page.start + 22, 4), "little"):
             raise InputError(f"{source.name}: damaged: the Ogg page at byte {page.start}; copy the file again")
@@ -98,7 +99,7 @@ def _link(source: Source, pages: list[_Page]) -> View:
 
 
 def _mended(source: Source, pages: list[_Page], last: dict[int, _Page]) -> Iterator[tuple[_Page, bytes]]:
-    """The pages that libsndfile would read wrongly: Opus whose rate is not stated, or whose end has no flag."""
+    """Pages with corrections for libsndfile: Opus without an input rate, or without the flag of the last page."""
     for page in pages:
         content = bytearray(page.bytes(source)) if page.flags & _FIRST or page is last[page.stream] else bytearray()
         if page.flags & _FIRST:
@@ -117,6 +118,6 @@ def _sealed(page: bytearray) -> bytes:
 
 
 def _checksum(page: bytes) -> int:
-    """Ogg's CRC: that of zlib with the bits of every byte and of the result reversed, which starts from 0."""
+    """The CRC of Ogg: zlib's CRC with the bits of every byte and of the result reversed, and initial value 0."""
     plain = (page[:22] + bytes(4) + page[26:]).translate(_REVERSED)
     return int(f"{zlib.crc32(plain, 0xFFFFFFFF) ^ 0xFFFFFFFF:032b}"[::-1], 2)

@@ -1,7 +1,7 @@
-"""WAV in all its sizes: RIFF, and RF64 and BW64 with sizes of 64 bits.
+"""WAV of all sizes: RIFF, and RF64 and BW64 with sizes of 64 bits.
 
-libsndfile reads most as they are. Where it would lose samples (a size of 0, one that passed 4 GiB and began anew, a
-size of 64 bits that was never written, the name BW64), it is given a view with a header that states what is there.
+libsndfile reads most of them correctly. If it would lose samples (a size of 0, a size that wrapped at 4 GiB, a 64-bit
+size that was never written, the name BW64), it gets a view with a corrected header.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from spkver.errors import InputError
 
 NAMES = (b"RIFF", b"RF64", b"BW64")
 _WRAP = 1 << 32
-_PADDING = 1 << 20  # bytes of zeros after the samples that are let pass
-_CHUNKS = 10000  # more are damage
+_PADDING = 1 << 20  # bytes of zeros that are accepted after the samples
+_CHUNKS = 10000  # a file with more is damaged
 _MP3 = 0x55
 
 
 class _Wave(NamedTuple):
     name: bytes
-    kept: dict[bytes, bytes]  # the chunks that a decoder needs: fmt, fact
+    kept: dict[bytes, bytes]  # chunks that a decoder needs: fmt, fact
     stated: int  # bytes of samples
     start: int  # offset of the samples
 
@@ -33,23 +33,23 @@ class _Wave(NamedTuple):
 
 
 def views(source: Source) -> list[View]:
-    """What to decode. Raises InputError for a file that does not hold what its header states, or holds more."""
+    """The views to decode. Raises InputError for a file with fewer or more samples than its header states."""
     wave = _parse(source)
-    if wave is None:  # libsndfile says what is wrong
+    if wave is None:  # libsndfile reports the error
         return [View(source)]
     present = max(0, source.size - wave.start)
     count = _audio_bytes(source, wave, present)
     if int.from_bytes(wave.kept[b"fmt "][:2], "little") == _MP3:
         return mpeg.views(source.part(wave.start, wave.start + count))
     clipped = min(wave.stated, present) if wave.name == b"RIFF" else wave.stated
-    if wave.name != b"BW64" and wave.stated and count == clipped:  # what libsndfile makes of it
+    if wave.name != b"BW64" and wave.stated and count == clipped:  # libsndfile reads the same number
         return [View(source)]
     samples = source.part(wave.start, wave.start + count)
     return [View(_header(wave, count), samples)]
 
 
 def _parse(source: Source) -> _Wave | None:
-    """The chunks up to the samples; None where they are not found."""
+    """The chunks up to the samples; None if they are not found."""
     head = source.at(0, 12)
     kept: dict[bytes, bytes] = {}
     at, long_size = 12, 0
@@ -76,7 +76,7 @@ def _chunk(source: Source, at: int) -> tuple[bytes, int]:
 
 
 def _audio_bytes(source: Source, wave: _Wave, present: int) -> int:
-    """How many bytes of samples there are. Raises InputError where the header states another number."""
+    """The number of bytes of samples. Raises InputError if the header states another number."""
     refuse_cut(source.name, wave.stated, present, wave.block)
     if wave.stated >= present:
         return present
@@ -90,7 +90,7 @@ def _audio_bytes(source: Source, wave: _Wave, present: int) -> int:
 
 
 def _ends(source: Source, at: int) -> bool:
-    """Whether from here on there are whole chunks, zeros, or a little of anything. Raises InputError for more audio."""
+    """Whether only complete chunks, zeros or little junk follow. Raises InputError for another recording."""
     at += at % 2
     while source.size - at > JUNK:
         name, size = _chunk(source, at)
@@ -103,7 +103,7 @@ def _ends(source: Source, at: int) -> bool:
 
 
 def _header(wave: _Wave, count: int) -> bytes:
-    """The start of a WAV file of so many bytes of samples: RIFF where it can state them, else RF64."""
+    """The header of a WAV file with `count` bytes of samples: RIFF, or RF64 if the size needs 64 bits."""
     chunks = b"".join(
         struct.pack("<4sI", name, len(body)) + body + bytes(len(body) % 2) for name, body in wave.kept.items()
     )

@@ -1,4 +1,4 @@
-"""The bytes of a recording, and views of them in which a header is mended for the decoder."""
+"""The bytes of a recording, and views of them with a header corrected for the decoder."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ ID3_HEADER = 10  # bytes
 
 @dataclass(frozen=True)
 class Source:
-    """A file, what a command printed, or a part of either."""
+    """A file, the output of a command, or a part of either."""
 
     name: StrPath  # for messages
-    file: int | bytes  # a descriptor, or the content
+    file: int | bytes  # file descriptor, or content
     start: int
     size: int
 
     @classmethod
     def of(cls, name: StrPath, file: int | bytes) -> Source:
-        """The whole of an open descriptor, or of what is in memory."""
+        """A complete open file, or complete content in memory."""
         return cls(name, file, 0, os.fstat(file).st_size if isinstance(file, int) else len(file))
 
     def at(self, offset: int, length: int) -> bytes:
-        """Up to so many bytes from `offset`; fewer where the source ends."""
+        """Up to `length` bytes from `offset`; fewer at the end of the source."""
         length, offset = min(length, self.size - offset), self.start + offset
         if length <= 0:
             return b""
@@ -39,12 +39,12 @@ class Source:
         )
 
     def part(self, start: int, end: int) -> Source:
-        """The bytes from `start` up to `end` as a source of their own."""
+        """The bytes from `start` to `end` as a source."""
         return Source(self.name, self.file, self.start + start, end - start)
 
 
 class View(io.RawIOBase):
-    """Pieces of a source and bytes of our own, one after the other, as a file that can be read and sought."""
+    """A readable, seekable file of concatenated pieces: parts of a source, and other bytes."""
 
     def __init__(self, *pieces: Source | bytes) -> None:
         sources = [Source.of("", piece) if isinstance(piece, bytes) else piece for piece in pieces]
@@ -53,7 +53,7 @@ class View(io.RawIOBase):
         self.size = sum(piece.size for piece in self._pieces)
 
     def is_all_of(self, source: Source) -> bool:
-        """Whether nothing was changed or left out."""
+        """Whether the view is exactly this source."""
         return self._pieces == [source]
 
     def readable(self) -> bool:
@@ -65,16 +65,16 @@ class View(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Where the next byte comes from."""
+        """The offset of the next byte."""
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Where to read next."""
+        """Set the offset of the next byte, and return it."""
         self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence])
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer, to the end of the last piece; an error of the disk ends the file."""
+        """Fill the buffer, at most to the end of the last piece; a read error acts as the end of the file."""
         done, start = 0, 0
         for piece in self._pieces:
             if start <= self._at < start + piece.size and done < len(buffer):
@@ -90,7 +90,7 @@ class View(io.RawIOBase):
 
 
 class Sequential(soundfile.SoundFile):
-    """A file that libsndfile decodes from one block to the next."""
+    """A file that libsndfile decodes sequentially."""
 
     def seekable(self) -> bool:
         """False: soundfile would seek after every read.
@@ -101,7 +101,7 @@ class Sequential(soundfile.SoundFile):
 
 
 def patched(source: Source, patches: Sequence[tuple[int, bytes]]) -> View:
-    """The source with other bytes at some offsets, which ascend."""
+    """The source with bytes replaced at some offsets, given in ascending order."""
     pieces: list[Source | bytes] = []
     at = 0
     for offset, content in patches:
@@ -111,7 +111,7 @@ def patched(source: Source, patches: Sequence[tuple[int, bytes]]) -> View:
 
 
 def after_id3(source: Source, at: int = 0) -> int:
-    """Where the ID3v2 tags that begin at `at` end; `at` where there is none."""
+    """The end of the ID3v2 tags that begin at `at`; `at` if there are none."""
     while (head := source.at(at, ID3_HEADER))[:3] == b"ID3" and len(head) == ID3_HEADER:
         size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0)))
         at += ID3_HEADER + size + (ID3_HEADER if head[5] & 0x10 else 0)

@@ -1,4 +1,4 @@
-"""NIST SPHERE: libsndfile takes what is there for all, and does not know shorten."""
+"""NIST SPHERE: libsndfile does not detect truncated files, and does not support shorten."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from spkver.containers.source import Source, View
 from spkver.errors import InputError
 
 MAGIC = b"NIST_1A\n"
-_HEAD = 4096  # bytes that hold any header
+_HEAD = 4096  # bytes that contain any header
 _FIELD = re.compile(rb"^(\w+) -(?:i|s\d+) (\S+)", re.MULTILINE)
 
 
 def views(source: Source) -> list[View]:
-    """What to decode. Raises InputError for a file that is cut, or compressed."""
+    """The file. Raises InputError for a truncated or compressed file."""
     head = source.at(0, _HEAD)
     fields = {key.decode(): value.decode("latin-1") for key, value in _FIELD.findall(head)}
     if "shorten" in fields.get("sample_coding", ""):

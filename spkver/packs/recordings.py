@@ -43,7 +43,7 @@ class _Utterance(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A row of the pack: one utterance, or several of one speaker and session in a row, at a speed."""
+    """A row of the pack: one utterance, or several joined ones of one speaker and session, at a speed."""
 
     id: str
     parts: tuple[_Utterance, ...]
@@ -142,14 +142,14 @@ class _AudioTask:
 
 
 def _joined(waveforms: list[np.ndarray]) -> np.ndarray:
-    """One after the other; int16 if all are."""
+    """Concatenate waveforms; int16 if all are."""
     if len({waveform.dtype for waveform in waveforms}) > 1:
         waveforms = [audio.from_int16(one) if one.dtype == np.int16 else one for one in waveforms]
     return np.concatenate(waveforms)
 
 
 def _played(waveform: np.ndarray, speed: float) -> np.ndarray:
-    """float32 (time,) at `speed` times its speed."""
+    """The waveform at `speed` times its speed, float32 (time,)."""
     import torch
 
     from spkver.augment.speed import change_speed

@@ -63,7 +63,7 @@ def test_explain(spkver, folder):
     assert text.startswith("loss.margin: aam\n")
     assert "one of: none, lmcl, aam, " in text and "beyond: falling  # " in text
     failed = spkver("train", folder / "c.yaml", "--explain", "loss.margn", code=2)
-    assert "there is no key 'loss.margn'; did you mean 'margin'?" in failed.stderr
+    assert "unknown key 'loss.margn'; did you mean 'margin'?" in failed.stderr
     assert "missing option '--out'" in spkver("train", folder / "c.yaml", code=2).stderr
 
 

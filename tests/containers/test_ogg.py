@@ -104,7 +104,7 @@ def test_a_packet_that_goes_on(tmp_path: Path, files: dict[str, bytes]) -> None:
     body = cut[page.body :].ljust(sum(lacing[:-1]) + 255, b"\0")
     cut = changed(cut[: page.body] + body, page.start, page.body + len(body), [])
     (tmp_path / "x.ogg").write_bytes(cut)
-    with pytest.raises(InputError, match="truncated: its last Ogg packet is cut"):
+    with pytest.raises(InputError, match="truncated: its last Ogg packet is incomplete"):
         audio.seconds(tmp_path / "x.ogg")
 
 

@@ -383,7 +383,7 @@ def test_schedules_by_step_and_epoch(make_loss, batch):
     loss = MarginLoss(config, 6, 7, Run(steps=21, steps_per_epoch=3.5))
     assert [loss.at(step / 21).m for step in (0, 3.5, 7, 20)] == pytest.approx([0, 0.1, 0.2, 0.2])
     assert [loss.at(step / 21).factor for step in (0, 7, 8, 14, 20)] == pytest.approx([1, 1, 8 / 7, 2, 2])
-    with pytest.raises(InputError, match="a schedule by epoch needs the length of the run"):
+    with pytest.raises(InputError, match="a schedule with unit epoch needs the length of the run"):
         MarginLoss(config, 6, 7)
 
 
@@ -424,7 +424,7 @@ def test_a_config_comes_back_from_its_own_file(tmp_path, name):
         ({"schedules": {"s": {"value": 0}}}, "schedules: s must stay above 0, got 0"),
         ({"schedules": {"annealing": {"value": -1}}}, "schedules: annealing must be at least 0, got -1"),
         ({"schedules": {"selection": {"value": 2}}}, "schedules: selection must be between 0 and 1, got 2"),
-        ({"schedules": {"m": {"end": 2}}}, "the places must rise from 0 to 1 (unit: progress), got 0.1, 2"),
+        ({"schedules": {"m": {"end": 2}}}, "places must increase, from 0 to 1 (unit: progress), got 0.1, 2"),
         ({"schedules": {"k": "constant"}}, "schedules: unknown key 'k'"),
         (["bd_lmcl"], "expected the name of a loss, or its keys, got ['bd_lmcl']"),
     ],

@@ -224,7 +224,7 @@ def test_the_margin_warms_up_and_is_logged(make_loss, batch):
     half = make_loss("sphereface2", m=0.15)
     torch.testing.assert_close(loss(x, y, 0.25), half(x, y))
     assert make_loss("sphereface2", schedules={"m": "constant"}).moving(0.25) == {}
-    with pytest.raises(InputError, match="a schedule by epoch needs the length of the run"):
+    with pytest.raises(InputError, match="a schedule with unit epoch needs the length of the run"):
         make_loss("sphereface2", schedules={"m": {"name": "warmup", "unit": "epoch", "end": 2}})
 
 

@@ -108,7 +108,7 @@ def test_cosine_is_clipped_to_its_bounds():
 
 def test_load_model_without_the_packaged_model_is_an_input_error(monkeypatch, tmp_path):
     monkeypatch.setattr("spkver.modeldir._START", tmp_path / "none")
-    with pytest.raises(InputError, match="name one with --model"):
+    with pytest.raises(InputError, match="choose one with --model"):
         spkver.load_model()
     monkeypatch.setattr("spkver.modeldir._START", tmp_path)
     assert default_model() == tmp_path
