@@ -91,12 +91,11 @@ def speech_seconds(waveform: np.ndarray, rate: int) -> float:
 
     The threshold of the detector depends on the mean energy, so remove digital silence first.
     """
-    from spkver.features.vad import EnergyVadConfig, energy_vad  # imports torch, which the other functions do not need
+    from spkver.features.vad import energy_vad  # imports torch, which the other functions do not need
 
-    config = EnergyVadConfig()
-    if len(waveform) < rate * config.frame_length_ms / 1000:
+    if len(waveform) < rate * FRAME_SECONDS:
         return 0.0
-    return float(energy_vad(waveform, rate, config).sum()) * config.frame_shift_ms / 1000
+    return float(energy_vad(waveform, rate).sum()) * _PIECE_SECONDS
 
 
 def decibels(power: float) -> float:

@@ -61,6 +61,7 @@ class OnnxExport:
         """Export, check and write."""
         config = self.config
         kind = "waveform" if config.waveform else "features"
+        _refuse_vad(encoder, kind, path)
         other = sherpa.difference(encoder.config.front_end) if kind == "features" else sherpa.WAVEFORM
         if config.sherpa and other:
             raise InputError(f"{path}: not compatible with sherpa-onnx: {other}")
@@ -94,6 +95,15 @@ class OnnxExport:
             raise RunError(
                 f"{path}: not written: {found}, above the tolerance {tolerance:g}; set --tolerance to allow more"
             )
+
+
+def _refuse_vad(encoder: Encoder, kind: str, path: StrPath) -> None:
+    """Raises InputError if the file could not leave pauses out as the encoder does."""
+    vad = getattr(encoder.config.front_end, "vad", None)
+    if vad is not None and vad.name == "silero":
+        raise InputError(f"{path}: front_end.vad silero cannot be exported; train with `vad: energy` or none")
+    if vad is not None and kind == "features":
+        raise InputError(f"{path}: front_end.vad {vad.name} needs the waveform; export with --waveform")
 
 
 def trace(encoder: Encoder, kind: str) -> Any:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from spkver.features.config import FrontEndConfig
+from spkver.features.config import VADS, FrontEndConfig
 from spkver.registry import Registry
 
 if TYPE_CHECKING:
     from spkver.features.fbank import FrontEnd
     from spkver.features.vad import EnergyVadConfig, energy_vad
 
-__all__ = ["FRONT_ENDS", "EnergyVadConfig", "FrontEnd", "FrontEndConfig", "energy_vad"]
+__all__ = ["FRONT_ENDS", "VADS", "EnergyVadConfig", "FrontEnd", "FrontEndConfig", "energy_vad"]
 
 # torchaudio's spectrogram under InstanceNorm1d
 _OF_TRAINERS = {"name": "mel_spectrogram", "low_hz": 0.0, "high_hz": 8000.0, "normalise": "instance_norm"}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from spkver.config import Component
+from spkver.config import Component, Of
+from spkver.registry import Registry
+
+VADS = Registry("vad", {"energy": "spkver.features.vad:EnergyVad", "silero": "spkver.features.vad:SileroVad"})
 
 Normalise = Literal["none", "mean", "mean_variance", "instance_norm"]
 
@@ -42,6 +45,10 @@ class SpectralConfig(FrontEndBase):
     high_hz: float = 7600.0
     """upper end of the highest filter, at most half the sample rate"""
     normalise: Normalise = Field("mean", description="over the utterance (CMN, CMVN; as torch's InstanceNorm1d)")
+    vad: Annotated[
+        Annotated[Component, Of(VADS)] | None, BeforeValidator(lambda value: None if value == "none" else value)
+    ] = None
+    """frames without speech are left out: energy, silero, or none (digital silence is always left out)"""
 
     @model_validator(mode="after")
     def _band(self) -> SpectralConfig:
@@ -66,6 +73,11 @@ class SpectralConfig(FrontEndBase):
         """Samples from one frame to the next."""
         return int(self.sample_rate * self.frame_shift_ms / 1000)
 
+    @property
+    @abstractmethod
+    def centre(self) -> int:
+        """The sample in the middle of the first frame."""
+
 
 class FrontEndConfig(SpectralConfig):
     """Kaldi's filterbank. The defaults are those of sherpa-onnx, so that exports match.
@@ -84,6 +96,11 @@ class FrontEndConfig(SpectralConfig):
     """only frames that fit whole; else one for every shift, mirrored at the ends"""
     dither: float = Field(0.0, ge=0, description="added to every frame in training only, in int16 units")
     scale: float = Field(32768.0, gt=0, description="the waveform in [-1, 1] is multiplied by this")
+
+    @property
+    def centre(self) -> int:
+        """The sample in the middle of the first frame."""
+        return (self.frame_length if self.snip_edges else self.frame_shift) // 2
 
     def frames(self, samples: int) -> int:
         """Number of frames of a recording of that many samples."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from spkver.features.base import FrontEndModule
-from spkver.features.config import FrontEndConfig, count_frames
-from spkver.features.silence import leave_out, silent_frames, with_neighbours
+from spkver.features.config import VADS, FrontEndConfig, count_frames
+from spkver.features.silence import leave_out, without_use
 
 EPSILON = torch.finfo(torch.float32).eps  # Kaldi's floor of the mel energies
 VARIANCE_FLOOR = {"mean_variance": 1e-10, "instance_norm": 1e-5}  # added to the variance
@@ -26,6 +26,7 @@ class FrontEnd(FrontEndModule):
     def __init__(self, config: FrontEndConfig) -> None:
         super().__init__()
         self.config = config
+        self.vad = None if config.vad is None else VADS.build(config.vad, config)
         self.fft_size = 1 << (config.frame_length - 1).bit_length()
         self.register_buffer("window", _window(config.window, config.frame_length).float(), persistent=False)
         self.register_buffer("mel", mel_matrix(config, self.fft_size).float(), persistent=False)
@@ -48,11 +49,11 @@ class FrontEnd(FrontEndModule):
         return torch.cat(features) if len(features) > 1 else features[0]
 
     def normalised(self, waveform: Tensor) -> Tensor:
-        """The log filterbank without digital silence (see `silence`), normalised over the utterance."""
+        """The log filterbank without digital silence (`silence`) and pauses (`vad`), normalised over the utterance."""
         config = self.config
         frames = self.cut(waveform.float() * config.scale)
-        silent = with_neighbours(silent_frames(frames, config.scale))
-        return normalise(leave_out(self.log_mel(frames), silent), config.normalise)
+        unused = without_use(waveform, frames, config.scale, self.vad)
+        return normalise(leave_out(self.log_mel(frames), unused), config.normalise)
 
     def fbank(self, waveform: Tensor) -> Tensor:
         """The log filterbank as Kaldi computes it, including digital silence, not normalised."""

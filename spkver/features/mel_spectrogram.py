@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from spkver import compat
 from spkver.features.base import FrontEndModule
-from spkver.features.config import SpectralConfig
+from spkver.features.config import VADS, SpectralConfig
 from spkver.features.fbank import normalise
-from spkver.features.silence import leave_out, silent_frames, with_neighbours
+from spkver.features.silence import leave_out, without_use
 
 PAD_MODES = {"reflect": "reflect", "zeros": "constant"}
 TOP_DB = 80.0  # `decibel` clips values this far below the maximum of an utterance
@@ -54,6 +54,11 @@ class MelSpectrogramConfig(SpectralConfig):
             raise ValueError(f"a frame of {self.frame_length} samples does not fit into an fft_size of {self.fft_size}")
         return self
 
+    @property
+    def centre(self) -> int:
+        """The sample in the middle of the first frame."""
+        return 0
+
     def frames(self, samples: int) -> int:
         """Number of frames of a recording of that many samples."""
         return samples // self.frame_shift + 1
@@ -74,6 +79,7 @@ class MelSpectrogram(FrontEndModule):
     def __init__(self, config: MelSpectrogramConfig) -> None:
         super().__init__()
         self.config = config
+        self.vad = None if config.vad is None else VADS.build(config.vad, config)
         make = torch.hamming_window if config.window == "hamming" else torch.hann_window
         self.register_buffer("window", make(config.frame_length, dtype=torch.float32), persistent=False)
         self.register_buffer("mel", FILTERS[config.filters](config), persistent=False)
@@ -84,8 +90,8 @@ class MelSpectrogram(FrontEndModule):
             return normalise(self.log_mel(waveform.float()), self.config.normalise)
 
     def log_mel(self, waveform: Tensor) -> Tensor:
-        """The log mel spectrogram without digital silence (see `silence`), before normalisation over the utterance."""
-        return leave_out(self._log_mel(waveform), with_neighbours(silent_frames(self.cut(waveform))))
+        """The log mel spectrogram without digital silence (see `silence`) and pauses (`vad`), before normalisation."""
+        return leave_out(self._log_mel(waveform), without_use(waveform, self.cut(waveform), 1.0, self.vad))
 
     def cut(self, waveform: Tensor) -> Tensor:
         """(batch, time) to overlapping frames (batch, frames, frame_length), centred on multiples of the shift."""

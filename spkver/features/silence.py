@@ -8,6 +8,7 @@ replace them by other frames of the utterance. Shapes do not change, so no mask 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -47,16 +48,29 @@ def with_neighbours(silent: Tensor) -> Tensor:
     return F.max_pool1d(silent.float()[:, None], 3, stride=1, padding=1)[:, 0] > 0
 
 
-def leave_out(features: Tensor, silent: Tensor) -> Tensor:
-    """Remove silent frames: the other frames move up and are repeated from the first to fill the length.
+def without_use(
+    waveform: Tensor, frames: Tensor, scale: float, speech: Callable[[Tensor, Tensor, Tensor], Tensor] | None
+) -> Tensor:
+    """Frames that a front end leaves out, bool (batch, frames): digital silence, and those without speech.
 
-    features: (batch, frames, bins); silent: bool (batch, frames). An utterance with no or only silent frames is
+    waveform: (batch, time) in [-1, 1]; frames: (batch, frames, samples), the same times `scale`; speech: the detector
+    of `features.vad`, None for none.
+    """
+    silent = silent_frames(frames, scale)
+    unused = with_neighbours(silent)
+    return unused if speech is None else unused | ~speech(waveform, frames / scale, silent)
+
+
+def leave_out(features: Tensor, unused: Tensor) -> Tensor:
+    """Remove frames: the other frames move up and are repeated from the first to fill the length.
+
+    features: (batch, frames, bins); unused: bool (batch, frames). If none or all of them are unused, the utterance is
     returned unchanged.
     """
-    batch, length = silent.shape
+    batch, length = unused.shape
     time = torch.arange(length, device=features.device)
-    order = (time + silent * length).argsort(dim=-1)  # frames with a signal first, order kept
-    count = (~silent).sum(dim=-1, keepdim=True)
+    order = (time + unused * length).argsort(dim=-1)  # frames with a signal first, order kept
+    count = (~unused).sum(dim=-1, keepdim=True)
     count = torch.where(count == 0, length, count)
     index = order.gather(1, time % count) + length * torch.arange(batch, device=features.device)[:, None]
     return features.flatten(0, 1).index_select(0, index.flatten()).view_as(features)  # whole rows are copied

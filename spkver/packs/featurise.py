@@ -85,7 +85,7 @@ def make_features(
     """
     source = Pack.open(pack)
     _check(source, front_end, speeds)
-    config = front_end.model_dump(mode="json")
+    config = front_end.model_dump(mode="json", exclude_none=True)  # a key added later changes no fingerprint
     header = Header("features", source.sample_rate, config, simulation=source.header.simulation)
     tasks = [
         _FeatureTask(Path(pack).resolve(), number, shard.rows, front_end, speed)

@@ -1,6 +1,6 @@
-"""What digital silence on one side of every trial costs: EER by cosine, for zeros of several lengths and noise gates.
+"""EER by cosine when one side of every trial has pauses: digital silence, noise gates, background noise.
 
-    python tests/benchmarks/silence.py packs/test trials.txt [--model exp/my/model] [--per-speaker 20]
+    python tests/benchmarks/silence.py packs/test trials.txt [--model exp/my/model] [--per-speaker 20] [--vad energy]
 
 Enrolments are as recorded; test recordings get the zeros, some a lossy codec after that.
 """
@@ -14,6 +14,7 @@ import torch
 from scipy.ndimage import maximum_filter1d
 
 from spkver import audio, metrics
+from spkver.features import VADS
 from spkver.packs.reader import Pack
 from spkver.progress import bar
 from spkver.verify.model import load_model
@@ -32,6 +33,19 @@ def both_ends(seconds):
 
 def as_long_again(x):
     return np.concatenate([x, np.zeros_like(x)])
+
+
+def background(below_db, times=9):
+    """A pause so many times as long, half before and half after; the whole has noise so far below the speech."""
+
+    def apply(x):
+        noise = np.random.default_rng(len(x)).normal(size=(times + 1) * len(x)).astype(np.float32)
+        noise *= np.sqrt(np.square(x).mean()) * 10 ** (-below_db / 20)
+        start = times * len(x) // 2
+        noise[start : start + len(x)] += x
+        return noise / max(1.0, np.abs(noise).max())
+
+    return apply
 
 
 def gate(below_db, hold_frames=5):
@@ -65,6 +79,10 @@ WAYS = {
     "as much as the recording": as_long_again,
     "gate at -40 dB": gate(40.0),
     "gate at -30 dB": gate(30.0),
+    "pause x9, noise at -50 dB": background(50.0),
+    "pause x9, noise at -30 dB": background(30.0),
+    "pause x9, noise at -20 dB": background(20.0),
+    "no pause, noise at -20 dB": background(20.0, times=0),
     "MP3": codec(lambda x: x, "MP3", "MPEG_LAYER_III"),
     "0.5 s after, MP3": codec(after(0.5), "MP3", "MPEG_LAYER_III"),
     "Opus": codec(lambda x: x, "OGG", "OPUS"),
@@ -89,9 +107,13 @@ if __name__ == "__main__":
     parser.add_argument("--model", help="a model directory; by default the package's own")
     parser.add_argument("--per-speaker", type=int, default=20, help="recordings of each speaker that take part")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--vad", choices=["none", *VADS], help="in place of the model's own")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     pack, encoder = Pack.open(arguments.pack), load_model(arguments.model)
+    if arguments.vad:
+        config = type(encoder.config.front_end)(**{**dict(encoder.config.front_end), "vad": arguments.vad})
+        encoder.front_end.vad = None if config.vad is None else VADS.build(config.vad, config)
     seen: dict[str, list[int]] = {}
     for row, speaker in enumerate(pack.speakers):
         seen.setdefault(speaker, []).append(row)

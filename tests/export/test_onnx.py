@@ -161,9 +161,9 @@ def test_onnx_export_of_an_unsupported_network_is_a_one_line_error():
     [
         *({}, "wespeaker", {"name": "telephone", "normalise": "mean_variance"}),
         *("speechbrain", {"name": "mel_spectrogram", "unit_variance": True, "high_hz": 8000}),
-        *("voxceleb_trainer_linear", "rdino"),
+        *("voxceleb_trainer_linear", "rdino", {"vad": "energy"}, {"name": "mel_spectrogram", "vad": "energy"}),
     ],
-    ids=["default", "wespeaker", "8 kHz", "speechbrain", "redimnet", "linear", "rdino"],
+    ids=["default", "wespeaker", "8 kHz", "speechbrain", "redimnet", "linear", "rdino", "vad", "redimnet vad"],
 )
 def test_onnx_export_with_the_front_end_agrees_with_pytorch(front_end):
     encoder = made(front_end=front_end)
@@ -245,6 +245,18 @@ def test_onnx_export_omits_sherpa_metadata_when_the_front_end_differs(tmp_path, 
     assert said in export(encoder, tmp_path / "x.onnx")[-1]
     # without the metadata sherpa-onnx rejects the file instead of computing other features
     assert [pair.key for pair in onnx.load(tmp_path / "x.onnx").metadata_props] == ["spkver"]
+
+
+def test_detectors_that_a_file_cannot_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr("spkver.features.vad.load_optional", lambda *_: None)
+    for vad, options, said in (
+        ("energy", {}, r"front_end.vad energy needs the waveform; export with --waveform"),
+        ("silero", {}, "front_end.vad silero cannot be exported"),
+        ("silero", {"waveform": True}, "front_end.vad silero cannot be exported"),
+    ):
+        with pytest.raises(InputError, match=said):
+            export(made(front_end={"vad": vad}), tmp_path / "x.onnx", **options)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["fbank", "wespeaker", "mel_spectrogram", "speechbrain", "waveform"])

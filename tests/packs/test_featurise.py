@@ -14,7 +14,7 @@ from spkver.config import validate
 from spkver.datadir import DataDir
 from spkver.encoder import EncoderConfig
 from spkver.errors import InputError, RunError
-from spkver.features import FrontEnd, FrontEndConfig
+from spkver.features import EnergyVadConfig, FrontEnd, FrontEndConfig
 from spkver.packs import Pack, PackWriter, make_features, pack_audio
 from spkver.packs.featurise import _FeatureTask
 
@@ -102,7 +102,7 @@ def test_one_frame_is_enough(tmp_path: Path, snip_edges: bool) -> None:
 def test_features_of_another_front_end_are_refused(tmp_path: Path, field: str) -> None:
     """Whatever field differs; but not dither, which stored features never have."""
     now = getattr(CONFIG, field)
-    words = {"normalise": "none", "window": "hamming"}
+    words = {"normalise": "none", "window": "hamming", "vad": EnergyVadConfig()}
     changed = words[field] if field in words else type(now)(not now if isinstance(now, bool) else now * 1.25)
     with PackWriter(
         tmp_path / "f", kind="features", sample_rate=16000, front_end=CONFIG.model_dump(mode="json")
