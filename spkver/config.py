@@ -81,6 +81,22 @@ def _of_field(value: Any, field: FieldInfo) -> Any:
     return merged(field.default, value)  # `train.optimizer.lr=0.2` is a key of the default optimizer
 
 
+def refuse_unused(config: Config, why: str, *keys: str) -> None:
+    """Refuse keys (`longest`, `shares.music`) that have no effect here, if they are not at their defaults.
+
+    Defaults are allowed because a complete config states them. why: `with packs`. Raises ValueError naming the key.
+    """
+    for key in keys:
+        *above, last = key.split(".")
+        owner = config
+        for part in above:
+            owner = dict(owner)[part]
+        field = type(owner).model_fields[last]
+        of = next((part for part in field.metadata if isinstance(part, Of)), None)
+        if dict(owner)[last] != (field.default if of is None else of.resolve(field.default)):
+            raise ValueError(f"{key} has no effect {why}; leave it out")
+
+
 @dataclass(frozen=True)
 class Of:
     """Marks a component field, typed by the base of its configs: `loss: Annotated[LossConfig, Of(LOSSES)]`.
@@ -91,9 +107,10 @@ class Of:
     registry: Registry
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return handler.generate_schema(Annotated[source, SerializeAsAny(), BeforeValidator(self._resolve)])
+        return handler.generate_schema(Annotated[source, SerializeAsAny(), BeforeValidator(self.resolve)])
 
-    def _resolve(self, value: Any) -> Any:
+    def resolve(self, value: Any) -> Any:
+        """The config of a component from its name or keys. Raises ValueError."""
         if isinstance(value, str):
             value = {"name": value}
         if isinstance(value, Component):

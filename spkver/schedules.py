@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from spkver.config import Component
+from spkver.config import Component, refuse_unused
 from spkver.errors import InputError
 from spkver.registry import Registry
 
@@ -131,6 +131,11 @@ class ConstantConfig(ScheduleConfig):
     name: Literal["constant"] = "constant"
     value: float = 1.0
     """the value"""
+
+    @model_validator(mode="after")
+    def _no_unit(self) -> ConstantConfig:
+        refuse_unused(self, "on a constant", "unit")
+        return self
 
     def way(self) -> tuple[tuple[Point, ...], tuple[Shape, ...]]:
         """See ScheduleConfig.way."""

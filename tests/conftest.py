@@ -78,3 +78,48 @@ def voice():
         return (0.2 * wave / np.abs(wave).max()).astype(np.float32)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def alternatives():
+    """For each key of a config (`head.s`): the key, and complete configs in which that key alone has another value."""
+    from typing import Literal, get_args, get_origin
+
+    from spkver.config import Config
+
+    def others(value, field):
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        if choices:
+            return [choice for choice in choices if choice != value]
+        if isinstance(value, bool):
+            return [not value]
+        if isinstance(value, int):
+            return [value + 1, value + 2, value - 1, 30 * value]
+        if isinstance(value, float):
+            return [value * 0.5, value * 1.25 + 0.01, value * 3 + 1]
+        if isinstance(value, tuple) and len(value) == 2 and all(isinstance(one, int) for one in value):
+            return [(value[0] + 1, value[1] + 1), (value[0], value[1] + 30)]
+        if isinstance(value, tuple) and len(value) == 2 and all(isinstance(one, float) for one in value):
+            return [(value[0] - 1, value[1] - 0.5), (value[0] * 1.1 + 0.01, value[1] * 1.1 + 0.02)]
+        if value is None:
+            return [0.05, 0.5]
+        return []
+
+    def walk(config, tree, put, prefix=""):
+        for name, field in type(config).model_fields.items():
+            value = dict(config)[name]
+            if name == "name":
+                continue
+
+            def here(other, name=name):
+                return put({**tree, name: other})
+
+            if isinstance(value, Config):
+                yield from walk(value, tree[name], here, f"{prefix}{name}.")
+            elif changed := [other for other in others(value, field) if other != value]:
+                yield f"{prefix}{name}", [here(other) for other in changed]
+
+    def make(config):
+        return list(walk(config, config.model_dump(mode="json"), lambda changed: changed))
+
+    return make

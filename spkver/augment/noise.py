@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from spkver.augment.draw import WHITE, Crops, Drawn, IntRange, Open, Paths, Range, floats, power, white
-from spkver.config import Component, Config
+from spkver.config import Component, Config, refuse_unused
 
 KINDS = ("noise", "music", "babble")
 
@@ -66,6 +66,12 @@ class NoiseConfig(Component):
             raise ValueError(f"babble_voices must be at least 1, got {self.babble_voices[0]}")
         if self.shares.noise + self.shares.babble + (self.shares.music if self.packs.music else 0) <= 0:
             raise ValueError("shares: at least one available kind must have a positive share (music needs a pack)")
+        if self.packs.noise:
+            refuse_unused(self, "with packs.noise", "slope_db_per_octave")
+        if not self.packs.music:
+            refuse_unused(self, "without packs.music", "music_snr_db")
+            if self.shares.music:  # 0 says the same as no pack
+                refuse_unused(self, "without packs.music", "shares.music")
         return self
 
 

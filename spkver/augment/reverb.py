@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from spkver.augment.draw import WHITE, Crops, Drawn, Open, Paths, Range, floats, power, white
-from spkver.config import Component
+from spkver.config import Component, refuse_unused
 
 FIRST_REFLECTION = 0.002  # seconds after the direct path
 SHORTEST_RT60 = 0.01
@@ -39,6 +39,10 @@ class ReverbConfig(Component):
     def _rooms(self) -> ReverbConfig:
         if self.rt60[0] < SHORTEST_RT60:
             raise ValueError(f"rt60 must be at least {SHORTEST_RT60:g} s, got {self.rt60[0]:g}")
+        if self.packs:
+            refuse_unused(self, "with packs", "rt60", "direct_ratio_db")
+        else:
+            refuse_unused(self, "without packs", "longest")
         return self
 
 

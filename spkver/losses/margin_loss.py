@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from spkver.config import Config, Of
+from spkver.config import Config, Of, refuse_unused
 from spkver.losses import HEADS, MARGINS, SELECTORS, WEIGHTINGS
 from spkver.losses.gathering import over_processes
 from spkver.losses.heads import Head, HeadConfig, HeadLoss
@@ -87,8 +87,14 @@ class MarginLossConfig(LossConfig):
             self.margin.check(m)
         if self.margin.name != "none" and self.head.biased:
             raise ValueError(f"margin '{self.margin.name}' is not defined with a bias; set head.bias to false")
-        if self.normalise_by == "selected" and self.others != "ignored":
-            raise ValueError("normalise_by: selected belongs to others: ignored")
+        if self.selector.name == "all":
+            refuse_unused(self, "with selector all", "others", "schedules.selection")
+        if self.margin.name == "none":
+            refuse_unused(self, "with margin none", "schedules.m", "schedules.annealing")
+            if self.others == "unmargined":
+                refuse_unused(self, "with margin none", "schedules.selection")
+        if self.others == "unmargined":
+            refuse_unused(self, "with others: unmargined", "normalise_by")
         return self
 
     @property

@@ -14,10 +14,11 @@ from abc import abstractmethod
 from typing import Literal, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spkver.config import refuse_unused
 from spkver.losses.gathering import over_processes, own_part
 from spkver.losses.loss import Loss, LossConfig, LossOutput, check_batch, check_classes, nan_where_not_finite
 from spkver.losses.reductions.base import full_precision, normalise
@@ -160,7 +161,12 @@ class AngularPrototypicalConfig(PairConfig):
     w: float = Field(default=10.0, gt=0)
     """scale on the cosines at the start"""
     b: float = -5.0
-    """offset of the cosines at the start; without effect on the loss"""
+    """offset of the cosines at the start; other values are refused, as they would have no effect"""
+
+    @model_validator(mode="after")
+    def _offset(self) -> AngularPrototypicalConfig:
+        refuse_unused(self, "on a softmax", "b")
+        return self
 
 
 class AngularPrototypical(PairLoss):
@@ -199,7 +205,13 @@ class GE2EConfig(PairConfig):
     w: float = Field(default=10.0, gt=0)
     """scale on the cosines at the start"""
     b: float = -5.0
-    """offset of the cosines at the start"""
+    """offset of the cosines at the start, for the form contrast"""
+
+    @model_validator(mode="after")
+    def _offset(self) -> GE2EConfig:
+        if self.form == "softmax":
+            refuse_unused(self, "on a softmax", "b")
+        return self
 
 
 class GE2E(PairLoss):

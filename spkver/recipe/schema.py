@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from spkver.augment import FEATURES, WAVEFORM
-from spkver.config import Component, Config, Of
+from spkver.config import Component, Config, Of, refuse_unused
 from spkver.features import FRONT_ENDS
 from spkver.features.config import FrontEndBase
 from spkver.losses import LOSSES
@@ -57,6 +57,8 @@ class AugmentConfig(Config):
             raise ValueError(f"speeds must lie between 0.5 and 2, got {list(self.speeds)}")
         if len(set(self.speeds)) < len(self.speeds):
             raise ValueError(f"a speed is given twice: {list(self.speeds)}")
+        if self.speeds == (1.0,):
+            refuse_unused(self, "without other speeds", "speeds_as")
         return self
 
 

@@ -58,6 +58,8 @@ def test_what_does_not_fit(recipe, packs, out, keys, message):
         ({"loss": "ge2e"}, "loss 'ge2e' compares utterances within a batch; set data.utterances_per_speaker to 2"),
         ({"loss": "triplet", "data": {"utterances_per_speaker": 5}}, "and train.batch_size to twice that or more"),
         ({"data": {"utterances_per_speaker": 3}}, "batch_size 8 is no multiple of data.utterances_per_speaker 3"),
+        ({"augment": {"speeds_as": "same"}}, "augment: speeds_as has no effect without other speeds"),
+        ({"augment": {"waveform": [{"name": "reverb", "longest": 2}]}}, "longest has no effect without packs"),
         ({"loss": {"name": "ge2", "w": 1}}, "loss: unknown loss 'ge2'; did you mean 'ge2e'?"),
         ({"loss": {"name": "ge2e", "m": 1}}, "loss: unknown key 'm'"),
         ({"loss": {"head": {"s": -1}}}, "loss.head.s: Input should be greater than 0"),
