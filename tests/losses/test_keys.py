@@ -7,7 +7,7 @@ import torch
 
 from spkver.config import validate
 from spkver.errors import InputError
-from spkver.losses import HEADS, LOSSES, MARGINS, SELECTORS
+from spkver.losses import HEADS, LOSSES, MARGINS, SELECTORS, WEIGHTINGS
 from spkver.losses.heads import HeadLoss
 from spkver.schedules import SCHEDULES, Run
 
@@ -25,6 +25,7 @@ COMBINATIONS = [
     *({"name": "lmcl", "selector": name, "others": "ignored"} for name in SELECTORS if name != "all"),
     *({"name": "lmcl", "margin": name, "m": 0.3} | M.get(name, {}) for name in MARGINS),
     *({"name": "bd_lmcl", "margin": name, "m": 0.3} | M.get(name, {}) for name in MARGINS),
+    *({"name": "lmcl", "weighting": name} for name in WEIGHTINGS),
     *({"name": "nsl", "head": head} for head in ({"name": "linear", "bias": False}, "unit")),
     {"name": "lmcl", "head": {"sample": {"share": 0.5}}},
     {"name": "ge2e", "form": "contrast"},
