@@ -10,7 +10,7 @@ from spkver import compat
 from spkver.errors import InputError
 
 
-def test_torchaudio_computes():
+def test_torchaudio_computes_without_its_extension():
     try:
         module = compat.torchaudio()
     except InputError as error:
@@ -21,7 +21,7 @@ def test_torchaudio_computes():
     assert compat.torchaudio() is module
 
 
-def test_speechbrain_leaves_nothing_that_bites():
+def test_speechbrain_leaves_no_lazy_modules():
     try:
         compat.speechbrain()
     except InputError as error:
@@ -31,7 +31,7 @@ def test_speechbrain_leaves_nothing_that_bites():
     inspect.getmodule(inspect.currentframe())
 
 
-def test_packages_that_are_not_there(monkeypatch):
+def test_missing_packages_are_input_errors(monkeypatch):
     def absent(name):
         raise ModuleNotFoundError(f"No module named '{name}'")
 
@@ -41,7 +41,7 @@ def test_packages_that_are_not_there(monkeypatch):
             needed()
 
 
-def test_a_torchaudio_of_another_torch(monkeypatch):
+def test_torchaudio_of_another_torch_is_an_input_error(monkeypatch):
     calls = []
 
     def broken(name):

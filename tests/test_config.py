@@ -62,7 +62,7 @@ def read(tmp_path):
     return make
 
 
-def test_defaults():
+def test_load_without_file_gives_defaults():
     assert load(Tree) == Tree()
     assert isinstance(Tree().net, SmallConfig)
 
@@ -88,14 +88,14 @@ def test_defaults():
         ("ways: [1, 1e-1]", (1.0, 0.1)),
     ],
 )
-def test_the_schema_says_what_a_scalar_is(read, text, value):
+def test_schema_determines_the_type_of_a_scalar(read, text, value):
     key, _, written = text.partition(":")
     inner = read(f"inner: {{{text}}}").inner
     assert getattr(inner, key) == value
     assert load(Tree, overrides=[f"inner.{key}={written.strip()}"]).inner == inner
 
 
-def test_components(read):
+def test_components_are_built_from_names_and_keys(read):
     assert read("net: large").net == LargeConfig()
     assert read("net: {name: large, depth: 18}").net.depth == 18
     assert read("net: {width: 5}").net == SmallConfig(width=5)  # the default's name
@@ -136,14 +136,14 @@ def test_later_sources_win(read):
         ("? [a]\n: b", "a key must be a word"),
     ],
 )
-def test_mistakes_in_a_file(read, tmp_path, text, message):
+def test_error_in_a_file_names_line_and_key(read, tmp_path, text, message):
     with pytest.raises(InputError) as caught:
         read(text)
     assert str(caught.value).startswith(f"{tmp_path / 'c.yaml'}") and message in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_an_override_of_an_item_of_a_list(read):
+def test_override_changes_an_item_of_a_list(read):
     text = "nets: [small, {name: large}]\ninner: {ways: [1, 2]}\n"
     tree = read(text, "nets.0.width=5", "nets.1=small", "inner.ways.1=3")
     assert [net.width for net in tree.nets] == [5, Small.Config().width] and tree.inner.ways == (1.0, 3.0)
@@ -165,13 +165,13 @@ def test_an_override_of_an_item_of_a_list(read):
         ("inner.rate=[1", "override 'inner.rate=[1'"),
     ],
 )
-def test_mistakes_in_an_override(read, override, message):
+def test_error_in_an_override_quotes_it(read, override, message):
     with pytest.raises(InputError) as caught:
         read("seed: 1\nnets: [small]\n", override)
     assert message in str(caught.value) and len(str(caught.value).splitlines()) == 1
 
 
-def test_files_that_cannot_be_read(tmp_path):
+def test_unreadable_file_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         load(Tree, tmp_path / "none.yaml")
     (tmp_path / "latin").write_bytes(b"word: \xe9")
@@ -179,7 +179,7 @@ def test_files_that_cannot_be_read(tmp_path):
         load(Tree, tmp_path / "latin")
 
 
-def test_dump_and_load(tmp_path):
+def test_dumped_config_loads_to_the_same(tmp_path):
     tree = validate(
         Tree,
         {
@@ -194,18 +194,18 @@ def test_dump_and_load(tmp_path):
 
 
 @pytest.mark.parametrize("word", ["null", "~", "off", "1e-4", "a: b", "#", "é", " x ", "- a", "!!str"])
-def test_any_word_survives(tmp_path, word):
+def test_any_text_survives_dump_and_load(tmp_path, word):
     tree = Tree(inner=Inner(word=word))
     save(tree, tmp_path / "c.yaml")
     assert load(Tree, tmp_path / "c.yaml") == tree
 
 
-def test_configs_do_not_change():
+def test_configs_are_immutable():
     with pytest.raises(ValueError, match="frozen"):
         Tree().seed = 3
 
 
-def test_unknown_names():
+def test_unknown_name_suggests_the_nearest():
     with pytest.raises(InputError, match="unknown net 'smal'; did you mean 'small'"):
         NETS.get("smal")
     assert list(NETS) == ["small", "large"]
@@ -225,7 +225,7 @@ def read(loss: MarginLossConfig, recipe: Recipe) -> None:
 """
 
 
-def test_the_type_checker_knows_the_keys_of_a_component(tmp_path):
+def test_mypy_knows_the_keys_of_a_component(tmp_path):
     pytest.importorskip("mypy")
     (tmp_path / "misspelt.py").write_text(MISSPELT)
     command = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", str(tmp_path / "misspelt.py")]

@@ -1,4 +1,4 @@
-"""What stands between a recording's bytes and its samples."""
+"""Decoders, and the views of files that they read."""
 
 import os
 
@@ -10,13 +10,13 @@ from spkver.containers.source import Source, View
 from spkver.errors import InputError
 
 
-def test_other_lines_reach_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+def test_only_messages_of_mpg123_are_suppressed(capfd: pytest.CaptureFixture[str]) -> None:
     with decoders._without_mpg123():
         os.write(2, b"[src/libmpg123/layer3.c] error: part2_3_length\nsomebody else's warning\n")
     assert capfd.readouterr().err == "somebody else's warning\n"
 
 
-def test_a_view_of_pieces() -> None:
+def test_view_reads_concatenated_pieces() -> None:
     source = Source.of("x", b"abcdefgh")
     view = View(b"12", source.part(2, 5), b"3")
     assert (view.read(), view.size) == (b"12cde3", 6)
@@ -25,7 +25,7 @@ def test_a_view_of_pieces() -> None:
     assert source.at(6, 9) == b"gh" and source.at(1 << 70, 4) == b""
 
 
-def test_a_box_of_64_bits() -> None:
+def test_mp4_box_with_64_bit_size_is_followed() -> None:
     box = b"\0\0\0\1mdat" + (20).to_bytes(8, "big") + bytes(4)
     index = b"\0\0\0\x08moov"
     mp4.views(Source.of("x", box + index))

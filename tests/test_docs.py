@@ -79,7 +79,7 @@ def commands(shell: str) -> Iterator[list[str]]:
 
 
 def written(page: str) -> Iterator[list[str]]:
-    """The commands in the blocks of a page and in its sentences, where they may be parts of commands."""
+    """The commands in the blocks of a page and in its sentences; the latter may be incomplete."""
     text = (ROOT / page).read_text(encoding="utf-8")
     rest = FENCED.sub("", text)
     yield from commands("\n".join(blocks(page, "sh") + [textwrap.dedent(one) for one in INDENTED.findall(rest)]))
@@ -96,7 +96,7 @@ def examples(name: str, command: click.Command) -> Iterator[str]:
 
 
 def parse(words: list[str]) -> None:
-    """Raises click.UsageError where there is no such command or option, or a value is not of the option's type."""
+    """Raises click.UsageError for an unknown command or option, or a value of the wrong type."""
     name, *rest = [word.rstrip(";") for word in words]
     if name == "spkver":
         if not rest or rest[0].startswith("-") or rest[0].isupper():
@@ -141,7 +141,7 @@ def parse_or_fail(words: list[str]) -> None:
         pytest.fail(f"{' '.join(words)}: {error.format_message()}")
 
 
-def test_commands_are_found() -> None:
+def test_commands_are_found_in_pages() -> None:
     assert len(list(written("README.md"))) >= 10
     assert ["spkver", "train", "my.yaml", "--out", "exp/my"] in list(written("docs/distributed.md"))
     assert ["data_prep.musan", "corpora", "data/musan", "--download"] in list(written("spkver/augment/README.md"))
@@ -149,7 +149,7 @@ def test_commands_are_found() -> None:
 
 
 @pytest.mark.parametrize("line", ["pack a b --simulat", "pakc", "pack --jobs x", "data spilt", "pack a b --coding wav"])
-def test_wrong_commands_are_refused(line: str) -> None:
+def test_invalid_commands_do_not_parse(line: str) -> None:
     with pytest.raises((click.UsageError, pytest.fail.Exception)):
         parse(["spkver", *line.split()])
 
@@ -171,7 +171,7 @@ def example(environment: Path, voice: Callable[..., np.ndarray], tmp_path_factor
 
 
 def run_page(page: str, folder: Path, environment: Path) -> None:
-    """Run the blocks of a page in a folder, each of them in a shell that stops at the first error."""
+    """Run the blocks of a page in a folder, each in a shell that stops at the first error."""
     for body in blocks(page, "yaml"):
         if name := re.match(r"# (\w+\.yaml)\n", body):
             (folder / name[1]).write_text(body, encoding="utf-8")
@@ -189,8 +189,8 @@ def test_commands_run(page: str, example: Path, environment: Path, tmp_path: Pat
     run_page(page, tmp_path / "copy", environment)
 
 
-def test_the_site_builds(tmp_path: Path) -> None:
-    """Strictly: a link or an anchor that leads nowhere is an error."""
+def test_site_builds_without_warnings(tmp_path: Path) -> None:
+    """In strict mode, where a broken link or anchor is an error."""
     pytest.importorskip("mkdocs", reason="pip install 'spkver[docs]'")
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)

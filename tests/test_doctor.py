@@ -1,4 +1,4 @@
-"""The doctor tells what loads, and why what does not."""
+"""`spkver doctor`: which dependencies load, and why others do not."""
 
 import importlib
 import re
@@ -15,7 +15,7 @@ def examined(folder: Path) -> dict[str, doctor.Finding]:
     return {finding.name: finding for finding in doctor.examine(folder)}
 
 
-def test_an_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examine_lists_packages_device_and_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     real = importlib.import_module
 
@@ -39,7 +39,7 @@ def test_an_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert re.match(r"[\d.]+ .?B on the disk of ", found["free here"].found)
 
 
-def test_a_needed_part_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_required_package_that_does_not_load_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "REQUIRED", ("numpy", "no_such_module"))
     monkeypatch.setattr(doctor, "OPTIONAL", {})
     monkeypatch.setattr(doctor.compat, "torchaudio", lambda: None)
@@ -49,7 +49,7 @@ def test_a_needed_part_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> No
     assert broken[0].found == "does not load: No module named 'no_such_module'"
 
 
-def test_all_extras_are_looked_at() -> None:
+def test_every_extra_is_checked() -> None:
     pyproject = (Path(__file__).parents[1] / "pyproject.toml").read_text()
     section = pyproject.split("[project.optional-dependencies]")[1].split("\n[")[0]
     extras = set(re.findall(r"^(\w+) = \[", section, re.MULTILINE)) - {"test", "docs"}  # for developers

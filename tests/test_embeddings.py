@@ -21,7 +21,7 @@ def made(rows=5, dim=3, **more):
         {"speakers": ["p", "q", "p", "", "p"], "model": "abc", "front_end": {"bins": 80, "window": "povey"}},
     ],
 )
-def test_come_back_whole(tmp_path, more):
+def test_embeddings_round_trip_is_exact(tmp_path, more):
     embeddings = made(**more)
     write_embeddings(tmp_path / "e.parquet", embeddings)
     found = read_embeddings(tmp_path / "e.parquet")
@@ -31,7 +31,7 @@ def test_come_back_whole(tmp_path, more):
         assert getattr(found, name) == getattr(embeddings, name)
 
 
-def test_the_file_is_what_the_format_says(tmp_path):
+def test_file_has_the_documented_columns(tmp_path):
     write_embeddings(tmp_path / "e.parquet", made(speakers=["p", "p", "q", "q", ""], model="abc"))
     table = pq.read_table(tmp_path / "e.parquet")
     assert table.column_names == ["id", "speaker", "embedding"]
@@ -40,7 +40,7 @@ def test_the_file_is_what_the_format_says(tmp_path):
     assert b'"model": "abc"' in table.schema.metadata[b"spkver"]
 
 
-def test_several_row_groups_and_other_writers(tmp_path):
+def test_files_of_other_writers_are_read(tmp_path):
     embeddings = made()
     path = tmp_path / "e.parquet"
     for kind, lists in [
@@ -56,7 +56,7 @@ def test_several_row_groups_and_other_writers(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"hello\n" * 100, None])
-def test_not_parquet(tmp_path, content):
+def test_file_that_is_not_parquet_is_rejected(tmp_path, content):
     path = tmp_path / "e.parquet"
     if content is not None:
         path.write_bytes(content)
@@ -66,7 +66,7 @@ def test_not_parquet(tmp_path, content):
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.99])
-def test_truncated(tmp_path, share):
+def test_truncated_embeddings_file_is_rejected(tmp_path, share):
     path = tmp_path / "e.parquet"
     write_embeddings(path, made(rows=500))
     data = path.read_bytes()
@@ -89,7 +89,7 @@ def test_truncated(tmp_path, share):
         ({"id": ["a"], "vector": [[1.0]]}, "no column 'embedding'"),
     ],
 )
-def test_bad_content_is_named(tmp_path, columns, message):
+def test_invalid_content_names_the_id(tmp_path, columns, message):
     path = tmp_path / "e.parquet"
     pq.write_table(pa.table(columns), path)
     with pytest.raises(InputError, match=message):
@@ -106,11 +106,11 @@ def test_bad_content_is_named(tmp_path, columns, message):
         (["a"], np.float32([1]), "float32"),
     ],
 )
-def test_nothing_bad_is_written(ids, vectors, message):
+def test_embeddings_reject_invalid_values(ids, vectors, message):
     with pytest.raises(InputError, match=message):
         Embeddings(ids, vectors)
 
 
-def test_no_rows(tmp_path):
+def test_embeddings_without_rows_round_trip(tmp_path):
     write_embeddings(tmp_path / "e.parquet", Embeddings([], np.zeros((0, 7), np.float32)))
     assert read_embeddings(tmp_path / "e.parquet").vectors.shape == (0, 7)

@@ -41,7 +41,7 @@ def model(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("network", [XVECTOR, RESNET, {"name": "mean_fbank"}])
-def test_saved_and_loaded_is_the_same_to_the_bit(tmp_path, network):
+def test_saved_encoder_opens_with_identical_weights(tmp_path, network):
     front_end = {"normalise": "none"} if network["name"] == "mean_fbank" else {"name": "telephone"}
     encoder = build(model=network, front_end=front_end)
     encoder.save(tmp_path / "model")
@@ -52,7 +52,7 @@ def test_saved_and_loaded_is_the_same_to_the_bit(tmp_path, network):
     assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.safetensors", "config.yaml", "card.md"}
 
 
-def test_identity_follows_weights_and_config(tmp_path):
+def test_identity_changes_with_weights_and_config(tmp_path):
     seen = set()
     for number, encoder in enumerate(
         [build(), build(seed=1), build(front_end={"window": "hamming"}), build(model=XVECTOR | {"channels": 9})]
@@ -64,7 +64,7 @@ def test_identity_follows_weights_and_config(tmp_path):
     assert identity(tmp_path / "again") in seen
 
 
-def test_embedding_is_the_networks_output_for_the_front_ends_features():
+def test_embedding_is_network_output_for_front_end_features():
     encoder = build()
     waveform = torch.from_numpy(noise())[None]
     with torch.inference_mode():
@@ -73,7 +73,7 @@ def test_embedding_is_the_networks_output_for_the_front_ends_features():
     assert expected.dtype == np.float32 and expected.shape == (6,)
 
 
-def test_many_ways_to_give_a_recording(tmp_path):
+def test_embed_accepts_files_arrays_and_tensors(tmp_path):
     encoder = build()
     samples = audio.to_int16(noise())
     soundfile.write(tmp_path / "a.wav", samples, 16000)
@@ -88,7 +88,7 @@ def test_many_ways_to_give_a_recording(tmp_path):
 
 @pytest.mark.parametrize("network", [XVECTOR, RESNET])
 @pytest.mark.parametrize("front_end", [{}, {"name": "wespeaker"}])
-def test_short_recordings_are_refused_or_finite(network, front_end):
+def test_short_recordings_are_rejected_or_give_finite_embeddings(network, front_end):
     encoder = build(model=network, front_end=front_end)
     least = encoder.min_samples
     for samples in range(least, least + 400, 37):
@@ -122,7 +122,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("reason", BAD)
-def test_bad_recordings_are_named(tmp_path, reason):
+def test_unusable_recording_is_named(tmp_path, reason):
     path = tmp_path / "bad.wav"
     BAD[reason](path)
     with pytest.raises(InputError, match=f"(?s){path}.*({reason})|{path}") as caught:
@@ -141,24 +141,24 @@ def test_bad_recordings_are_named(tmp_path, reason):
     ],
 )
 @pytest.mark.parametrize("rate", [None, 8000])
-def test_bad_waveforms(waveform, reason, rate):
+def test_unusable_waveform_is_rejected(waveform, reason, rate):
     with pytest.raises(InputError, match=f"the waveform.*{reason}"):
         build().embed(waveform, rate)
 
 
 @pytest.mark.parametrize("rate", [0, -1, 1999, 192001, 8000.5, float("nan"), float("inf"), "8000", True, [8000], 8000j])
 @pytest.mark.parametrize("samples", [0, 16000])
-def test_rates_that_no_recording_has(samples, rate):
+def test_invalid_sample_rate_is_rejected(samples, rate):
     with pytest.raises(InputError, match=r"the waveform: the sample rate .* is not an integer from"):
         build().embed(noise()[:samples], rate)
 
 
 @pytest.mark.parametrize("rate", [8000.0, np.int64(8000), np.float32(8000), torch.tensor(8000)])
-def test_rates_of_any_number_type(rate):
+def test_sample_rate_of_any_number_type_is_accepted(rate):
     assert np.array_equal(build().embed(noise(), rate), build().embed(noise(), 8000))
 
 
-def test_training_encoders_do_not_embed():
+def test_embed_in_training_mode_is_an_error():
     with pytest.raises(RuntimeError, match="eval"):
         build().train().embed(noise())
 
@@ -167,18 +167,18 @@ def test_training_encoders_do_not_embed():
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "model.safetensors"])
-def test_a_missing_file(model, name):
+def test_open_names_a_missing_file(model, name):
     (model / name).unlink()
     with pytest.raises(InputError, match=f"not a model directory \\(no {name}\\)"):
         Encoder.open(model)
 
 
-def test_not_a_directory(tmp_path):
+def test_open_rejects_a_path_that_is_no_directory(tmp_path):
     with pytest.raises(InputError, match="not a model directory"):
         Encoder.open(tmp_path / "nowhere")
 
 
-def test_weights_of_another_model(model):
+def test_open_lists_weights_that_do_not_match(model):
     tensors = safetensors.torch.load_file(model / "model.safetensors")
     tensors["segment.0.weight"] = torch.zeros(6, 99)
     tensors["extra"] = torch.zeros(1)
@@ -191,7 +191,7 @@ def test_weights_of_another_model(model):
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, -1])
-def test_truncated_weights(model, keep):
+def test_open_rejects_truncated_weights(model, keep):
     path = model / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(InputError, match=r"model\.safetensors: cannot be read"):
@@ -206,20 +206,20 @@ def test_truncated_weights(model, keep):
         "model: !!python/name:os.system xvector",
     ],
 )
-def test_a_config_cannot_run_code(model, tmp_path, text):
+def test_config_cannot_run_code(model, tmp_path, text):
     (model / "config.yaml").write_text(text.format(tmp_path / "touched"))
     with pytest.raises(InputError, match=r"config\.yaml:1: the tag !!python"):
         Encoder.open(model)
     assert not (tmp_path / "touched").exists()
 
 
-def test_pickled_weights_are_not_read(model):
+def test_open_rejects_pickled_weights(model):
     torch.save({"a": torch.zeros(1)}, model / "model.safetensors")
     with pytest.raises(InputError, match="cannot be read"):
         Encoder.open(model)
 
 
-def test_a_config_of_a_newer_version(model):
+def test_open_names_an_unknown_key_of_the_config(model):
     with (model / "config.yaml").open("a") as stream:
         stream.write("novelty: 1\n")
     lines = len((model / "config.yaml").read_text().splitlines())
@@ -227,7 +227,7 @@ def test_a_config_of_a_newer_version(model):
         Encoder.open(model)
 
 
-def test_devices(model):
+def test_open_rejects_an_unavailable_device(model):
     assert pick_device("cpu").type == "cpu"
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     for absent in ("cuda:63", "teapot"):
@@ -236,7 +236,7 @@ def test_devices(model):
         assert len(str(caught.value).splitlines()) == 1
 
 
-def test_identity_is_a_hash_of_the_two_files(model):
+def test_identity_is_a_hash_of_config_and_weights(model):
     content = (model / "config.yaml").read_bytes() + (model / "model.safetensors").read_bytes()
     assert identity(model) == hashlib.sha256(content).hexdigest()[:32]
 
@@ -245,7 +245,7 @@ def test_identity_is_a_hash_of_the_two_files(model):
 
 
 @pytest.mark.parametrize("network", [XVECTOR, RESNET])
-def test_a_list_gives_what_one_by_one_gives(tmp_path, network):
+def test_list_gives_the_same_embeddings_as_single_calls(tmp_path, network):
     encoder = build(model=network)
     soundfile.write(tmp_path / "a.wav", noise(0.7, seed=9), 16000)
     several = [noise(seconds, seed=seed) for seed, seconds in enumerate((0.5, 0.8, 0.5, 1.1, 0.5))]
@@ -257,7 +257,7 @@ def test_a_list_gives_what_one_by_one_gives(tmp_path, network):
     assert encoder.embed([]).shape == (0, 6)
 
 
-def test_lists_are_batched_by_length_and_held_in_part(monkeypatch):
+def test_lists_are_batched_by_length_with_a_bounded_buffer(monkeypatch):
     encoder = build()
     several = [noise(0.5 if row % 2 else 0.3, seed=row) for row in range(8)]
     expected = np.stack([encoder.embed(one) for one in several])
@@ -272,7 +272,7 @@ def test_lists_are_batched_by_length_and_held_in_part(monkeypatch):
     assert len(sizes) > 2 and sum(size for size, _ in sizes) == 8
 
 
-def test_a_bad_one_of_a_list_is_named(tmp_path):
+def test_unusable_recording_in_a_list_is_named(tmp_path):
     (tmp_path / "bad.wav").write_bytes(b"")
     with pytest.raises(InputError, match=r"bad\.wav: empty"):
         build().embed([noise(), tmp_path / "bad.wav"])
@@ -281,7 +281,7 @@ def test_a_bad_one_of_a_list_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("network", [XVECTOR, RESNET])
-def test_long_recordings_get_the_mean_of_equal_windows(network):
+def test_long_recording_gives_the_mean_over_equal_windows(network):
     encoder = build(model=network)
     long = noise(3.5)
     whole = encoder.embed(long)
@@ -299,8 +299,8 @@ def test_long_recordings_get_the_mean_of_equal_windows(network):
     )
 
 
-def test_windows_are_equal_and_reach_to_the_end():
-    """Also where the length does not divide: they overlap by a little then."""
+def test_windows_have_equal_length_and_cover_the_recording():
+    """If the length is not divisible, they overlap slightly."""
     encoder, seen = build(), []
     encoder.front_end.register_forward_pre_hook(lambda module, given: seen.append(given[0][0].numpy()))
     long = noise(4.0)[:52801]
@@ -312,8 +312,8 @@ def test_windows_are_equal_and_reach_to_the_end():
     assert max(np.diff(places)) <= 13201  # nothing between them
 
 
-def test_parts_of_features_have_means_of_their_own():
-    """What a pack keeps has the mean of the utterance; a window of it is heard as a recording of that length is."""
+def test_windows_of_features_are_normalised_separately():
+    """Features in a pack have the mean of the utterance removed; a window is treated like a recording of its length."""
     encoder = build()
     with torch.inference_mode():
         features = encoder.front_end(torch.from_numpy(noise(2.0))[None]).numpy()
@@ -325,7 +325,7 @@ def test_parts_of_features_have_means_of_their_own():
 
 
 @pytest.mark.parametrize("front_end", ["fbank", "w2v_bert", "voxceleb_trainer", "voxceleb_trainer_linear"])
-def test_features_of_a_whole_recording_give_its_embedding(front_end):
+def test_embed_features_equals_embed_of_the_recording(front_end):
     encoder = build(front_end=front_end)
     quiet = noise() / 100
     with torch.inference_mode():
@@ -333,7 +333,7 @@ def test_features_of_a_whole_recording_give_its_embedding(front_end):
     assert encoder.embed_features(features)[0] == pytest.approx(encoder.embed(quiet), abs=1e-5)
 
 
-def test_long_features_are_cut_as_long_recordings_are():
+def test_long_features_are_cut_like_long_recordings():
     encoder = build()
     long = noise(4.0)
     with torch.inference_mode():
@@ -346,7 +346,7 @@ def test_long_features_are_cut_as_long_recordings_are():
     assert encoder.embed_features(features)[0] == pytest.approx(encoder.embed(long), abs=1e-4)
 
 
-def test_recordings_of_more_than_an_hour_are_refused(tmp_path, monkeypatch):
+def test_recording_longer_than_an_hour_is_rejected(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", noise(2.0), 16000)
     monkeypatch.setitem(audio.read.__kwdefaults__, "max_seconds", 1.5)
     with pytest.raises(InputError, match=r"a\.wav: too long \(2\.0 s, maximum 1\.5 s\)"):
@@ -372,14 +372,14 @@ def test_recordings_of_more_than_an_hour_are_refused(tmp_path, monkeypatch):
         (None, "expected a file or a waveform, got NoneType"),
     ],
 )
-def test_what_is_no_waveform(given, said):
+def test_input_that_is_no_waveform_is_rejected(given, said):
     with pytest.raises(InputError, match=said) as caught:
         build().embed(given)
     assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("dtype", [">i2", "<i2", ">f4", "f2", "f8", "longdouble"])
-def test_samples_of_any_byte_order_and_precision(dtype):
+def test_samples_of_any_byte_order_and_precision_are_accepted(dtype):
     samples = (noise() * 32767).astype("i2")
     given = samples.astype(dtype) if dtype.endswith("i2") else (samples / 32768).astype(dtype)
     expected = build().embed(samples)
@@ -387,17 +387,17 @@ def test_samples_of_any_byte_order_and_precision(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_tensors_of_any_precision(dtype):
+def test_tensors_of_any_precision_are_accepted(dtype):
     waveform = torch.from_numpy(noise()).to(dtype).requires_grad_()
     assert np.array_equal(build().embed(waveform), build().embed(waveform.detach().float()))
 
 
-def test_one_channel_in_two_dimensions():
+def test_waveform_with_one_channel_axis_is_accepted():
     assert np.array_equal(build().embed(noise()[None]), build().embed(noise()))
 
 
 @pytest.mark.parametrize("network", [XVECTOR, RESNET | {"channels": 16}])
-def test_every_device_gives_the_same(network, device):
+def test_every_device_gives_the_same_embedding(network, device):
     encoder, waveforms = build(model=network), np.stack([noise(seed=seed) for seed in range(3)])
     expected = encoder.embed_batch(waveforms)
     found = encoder.to(device).embed_batch(waveforms)
@@ -406,7 +406,7 @@ def test_every_device_gives_the_same(network, device):
 
 @pytest.mark.parametrize("network", [XVECTOR, RESNET | {"channels": 16}])
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_is_close(network, precision):
+def test_half_precision_embeddings_are_close(network, precision):
     encoder, waveforms = build(model=network), np.stack([noise(seed=seed) for seed in range(3)])
     exact = encoder.embed_batch(waveforms)
     close = encoder.computing_in(precision).embed_batch(waveforms)
@@ -418,7 +418,7 @@ def test_half_precision_is_close(network, precision):
         encoder.computing_in("fp8")
 
 
-def test_beyond_the_range_of_half_precision_is_computed_again():
+def test_fp16_overflow_is_computed_again_in_fp32():
     encoder = build()
     with torch.no_grad():
         next(iter(encoder.network.parameters())).mul_(1e5)
@@ -429,7 +429,7 @@ def test_beyond_the_range_of_half_precision_is_computed_again():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_on_a_gpu(precision):
+def test_half_precision_on_a_gpu_is_close(precision):
     encoder, waveforms = build(model=RESNET | {"channels": 16}), np.stack([noise(seed=seed) for seed in range(3)])
     exact = encoder.embed_batch(waveforms)
     close = encoder.to("cuda").computing_in(precision).embed_batch(waveforms)

@@ -1,4 +1,4 @@
-"""What the keys of a config mean, as people read it."""
+"""Explanations of config keys."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ nets:  # in their order
 """
 
 
-def test_every_key_has_its_text_as_a_comment(tmp_path):
+def test_commented_shows_each_description_as_a_comment(tmp_path):
     assert commented(TREE) == SHOWN
     (tmp_path / "shown.yaml").write_text(SHOWN)
     assert load(Tree, tmp_path / "shown.yaml") == TREE
@@ -85,7 +85,7 @@ def test_every_key_has_its_text_as_a_comment(tmp_path):
         ("maybe", "maybe: null\nOf the inside.\ndefault: null\n"),
     ],
 )
-def test_a_key_is_explained(key, text):
+def test_explain_shows_value_description_and_choices(key, text):
     assert explain(TREE, key) == text
 
 
@@ -98,7 +98,7 @@ def test_a_key_is_explained(key, text):
         ("", "unknown key ''; known: inner, maybe, net, nets, seed"),
     ],
 )
-def test_a_key_that_is_not_there(key, message):
+def test_explain_of_an_unknown_key_suggests_the_nearest(key, message):
     with pytest.raises(InputError, match=message):
         explain(TREE, key)
 
@@ -118,13 +118,13 @@ def test_a_key_that_is_not_there(key, message):
         ("bd_lmcl", "model.channels", "default: 512"),
     ],
 )
-def test_a_default_can_be_a_preset_s(tmp_path, loss, key, text):
+def test_explain_shows_defaults_of_presets(tmp_path, loss, key, text):
     (tmp_path / "c.yaml").write_text(f"data: {{train: pack}}\nloss: {loss}")
     explained = explain(load(Recipe, tmp_path / "c.yaml"), key)
     assert f"\n{text}" in explained and "required" not in explained
 
 
-def test_every_key_of_a_recipe_has_a_text():
+def test_every_key_of_a_recipe_has_a_description():
     configs: set[type[Config]] = set()
     without = []
 
@@ -152,7 +152,7 @@ def test_every_key_of_a_recipe_has_a_text():
     assert len(configs) > 50 and not without
 
 
-def test_a_shown_recipe_fits_the_screen(tmp_path):
+def test_commented_recipe_fits_120_columns(tmp_path):
     (tmp_path / "c.yaml").write_text("data: {train: pack}")
     text = commented(load(Recipe, tmp_path / "c.yaml"))
     assert max(map(len, text.splitlines())) <= WIDTH

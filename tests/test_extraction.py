@@ -56,7 +56,7 @@ def cosines(first, second):
 
 
 @pytest.mark.parametrize("seconds", [None, 0.6])
-def test_the_three_sources_agree(encoder, corpus, tmp_path, seconds):
+def test_three_sources_give_the_same_embeddings(encoder, corpus, tmp_path, seconds):
     found = {}
     for source in ("data", "audio", "features"):
         done = extract(encoder, corpus / source, tmp_path / source, seconds=seconds)
@@ -71,7 +71,7 @@ def test_the_three_sources_agree(encoder, corpus, tmp_path, seconds):
         assert cosines(found["features"].vectors, found["audio"].vectors).min() > 0.9999
 
 
-def test_a_batch_gives_what_one_by_one_gives(encoder, corpus):
+def test_batch_gives_the_same_embeddings_as_single_calls(encoder, corpus):
     pack = Pack.open(corpus / "audio")
     together, rejected = embed(encoder, PackSource(pack))
     assert sorted(together) == list(range(6)) and not rejected
@@ -80,7 +80,7 @@ def test_a_batch_gives_what_one_by_one_gives(encoder, corpus):
         np.testing.assert_allclose(vector, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_seconds_are_taken_from_the_middle(encoder, corpus, tmp_path):
+def test_seconds_embeds_the_middle_of_recordings(encoder, corpus, tmp_path):
     pack = Pack.open(corpus / "audio")
     vectors, _ = embed(encoder, PackSource(pack), seconds=0.6)
     middle = audio.from_int16(pack[0][3200:12800])
@@ -94,7 +94,7 @@ def test_seconds_are_taken_from_the_middle(encoder, corpus, tmp_path):
 
 @pytest.fixture
 def damaged(corpus, tmp_path):
-    """The same recordings and one that is silent, one too short, one that is missing."""
+    """The same recordings, and a silent, a short and a missing one."""
     soundfile.write(tmp_path / "silent.wav", np.zeros(16000), 16000)
     soundfile.write(tmp_path / "short.wav", np.ones(800) * np.linspace(-0.1, 0.1, 800), 16000)
     paths = [str(corpus / f"{number}.wav") for number in range(6)]
@@ -103,7 +103,7 @@ def damaged(corpus, tmp_path):
     return tmp_path / "data"
 
 
-def test_what_cannot_serve_is_set_aside(encoder, damaged, tmp_path):
+def test_unusable_recordings_are_listed_as_rejected(encoder, damaged, tmp_path):
     out = tmp_path / "out.parquet"
     done = extract(encoder, damaged, out, max_rejected=0.5)
     assert done.embeddings == 6 and [name for name, _ in done.rejected] == ["u6", "u7", "u8"]
@@ -113,21 +113,21 @@ def test_what_cannot_serve_is_set_aside(encoder, damaged, tmp_path):
     assert read_embeddings(out).ids == [f"u{number}" for number in range(6)]
 
 
-def test_too_much_that_cannot_serve(encoder, damaged, tmp_path):
+def test_too_many_rejected_recordings_stop_the_extraction(encoder, damaged, tmp_path):
     out = tmp_path / "out.parquet"
     with pytest.raises(RunError, match=r"3 of 9 utterances rejected.*see .*out\.parquet\.rejected\.jsonl"):
         extract(encoder, damaged, out)
     assert not out.exists() and (tmp_path / "out.parquet.rejected.jsonl").is_file()
 
 
-def test_a_good_run_takes_an_old_list_away(encoder, corpus, tmp_path):
+def test_run_without_rejections_removes_an_old_list(encoder, corpus, tmp_path):
     (tmp_path / "out.rejected.jsonl").write_text("old\n")
     extract(encoder, corpus / "audio", tmp_path / "out")
     assert not (tmp_path / "out.rejected.jsonl").exists()
 
 
-def test_packs_are_looked_at_too(encoder, corpus, tmp_path):
-    """Too short after the cut, silent in the middle, features that are not finite."""
+def test_unusable_rows_of_packs_are_rejected(encoder, corpus, tmp_path):
+    """Too short after cutting, silent in the middle, and features that are not finite."""
     with PackWriter(tmp_path / "p", kind="audio", sample_rate=16000) as pack:
         good = Pack.open(corpus / "audio")[0]
         hole = good.copy()
@@ -147,7 +147,7 @@ def test_packs_are_looked_at_too(encoder, corpus, tmp_path):
     assert dict(done.rejected).keys() == {"broken", "short"}
 
 
-def test_embeddings_that_are_not_finite_and_damaged_flac_are_set_aside(encoder, corpus, tmp_path, monkeypatch):
+def test_non_finite_embeddings_and_damaged_flac_are_rejected(encoder, corpus, tmp_path, monkeypatch):
     with PackWriter(tmp_path / "p", kind="audio", sample_rate=16000, coding="flac") as pack:
         good = Pack.open(corpus / "audio")[5]
         for name in ("good", "huge", "damaged"):
@@ -164,7 +164,7 @@ def test_embeddings_that_are_not_finite_and_damaged_flac_are_set_aside(encoder, 
     assert done.rejected[0][1] == "its embedding is not finite" and "damaged FLAC" in done.rejected[1][1]
 
 
-def test_another_front_end_is_refused(corpus, tmp_path):
+def test_pack_of_another_front_end_is_rejected(corpus, tmp_path):
     model = {"name": "xvector", "channels": 8, "dim": 4}
     other = Encoder(validate(EncoderConfig, {"model": model, "front_end": {"window": "hamming"}})).eval()
     with pytest.raises(InputError, match="features made with window povey, the front end has window hamming"):

@@ -1,4 +1,4 @@
-"""What FFmpeg reads, by the extra `m4a`: what comes back is what went in; damage and the missing extra are named."""
+"""Formats read by FFmpeg (extra `m4a`): samples, damaged files, and errors without the extra."""
 
 import io
 import sys
@@ -27,7 +27,7 @@ def write(path: Path, channels: np.ndarray, **options: str) -> None:
         container.mux(stream.encode(None))
 
 
-def test_read(tmp_path: Path) -> None:
+def test_m4a_is_read_with_its_length_and_samples(tmp_path: Path) -> None:
     path = tmp_path / "x.m4a"
     write(path, TONE[None])
     y, rate = audio.read(path)
@@ -40,8 +40,8 @@ def test_read(tmp_path: Path) -> None:
         audio.read(path, max_seconds=1)
 
 
-def test_the_first_packet_counts(tmp_path: Path) -> None:
-    """The encoder's first packet holds what the decoder needs for the second; an edit list takes it from the sound."""
+def test_first_packet_of_m4a_is_decoded(tmp_path: Path) -> None:
+    """The decoder needs the first packet for the second; an edit list removes it from the audio."""
     write(tmp_path / "x.m4a", TONE[None])
     assert b"elst" in (tmp_path / "x.m4a").read_bytes()
     import av
@@ -64,7 +64,7 @@ CODINGS = {  # suffix: FFmpeg's container and encoder
 
 
 def encode(suffix: str, x: np.ndarray, live: bool = False) -> bytes:
-    """x: float (time,). live: into what cannot be sought, so that headers state no length."""
+    """x: float (time,); live: write to a stream without seeking, so that headers state no length."""
     av = pytest.importorskip("av")
     container, coding, rate = CODINGS[suffix]
     if coding not in av.codecs_available:
@@ -92,7 +92,7 @@ def encode(suffix: str, x: np.ndarray, live: bool = False) -> bytes:
 
 @pytest.mark.parametrize("suffix", CODINGS)
 @pytest.mark.parametrize("live", [False, True])
-def test_other_formats(tmp_path: Path, suffix: str, live: bool) -> None:
+def test_other_formats_are_read_completely(tmp_path: Path, suffix: str, live: bool) -> None:
     rate = CODINGS[suffix][2]
     x = 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate * 2) / rate)
     path = tmp_path / f"x.{suffix}"
@@ -110,7 +110,7 @@ def test_other_formats(tmp_path: Path, suffix: str, live: bool) -> None:
     ("suffix", "live"),
     [(suffix, live) for suffix in CODINGS for live in (False, True) if (suffix, live) != ("wma", True)],
 )
-def test_a_cut_is_named(tmp_path: Path, suffix: str, live: bool) -> None:
+def test_truncated_files_of_other_formats_are_rejected(tmp_path: Path, suffix: str, live: bool) -> None:
     rate = CODINGS[suffix][2]
     content = encode(suffix, np.random.default_rng(0).normal(scale=0.1, size=rate * 4), live)
     path = tmp_path / f"x.{suffix}"
@@ -127,14 +127,14 @@ def test_a_cut_is_named(tmp_path: Path, suffix: str, live: bool) -> None:
     assert passed <= (3 if suffix in ("aac", "amr") or live else 0)  # between two packets, which nothing tells
 
 
-def test_channels(tmp_path: Path) -> None:
+def test_channel_of_m4a_is_selected(tmp_path: Path) -> None:
     write(tmp_path / "x.m4a", np.stack([TONE, 0.1 * TONE]))
     loud, quiet = (np.abs(audio.read(tmp_path / "x.m4a", channel=channel)[0]).max() for channel in (0, 1))
     assert loud > 4 * quiet > 0
 
 
 @pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}])  # where the index is: behind, before
-def test_truncated(tmp_path: Path, options: dict[str, str]) -> None:
+def test_truncated_m4a_is_rejected(tmp_path: Path, options: dict[str, str]) -> None:
     path = tmp_path / "x.m4a"
     write(path, TONE[None], **options)
     content = path.read_bytes()
@@ -144,7 +144,7 @@ def test_truncated(tmp_path: Path, options: dict[str, str]) -> None:
             audio.read(path)
 
 
-def test_a_cut_is_seen_in_the_boxes(tmp_path: Path) -> None:
+def test_truncated_mp4_is_rejected_by_its_boxes(tmp_path: Path) -> None:
     path = tmp_path / "x.m4a"
     write(path, TONE[None], movflags="faststart")
     path.write_bytes(path.read_bytes()[:-200])
@@ -152,8 +152,8 @@ def test_a_cut_is_seen_in_the_boxes(tmp_path: Path) -> None:
         audio.seconds(path)
 
 
-def test_two_files_one_behind_the_other(tmp_path: Path) -> None:
-    """FFmpeg would read the first."""
+def test_two_concatenated_mp4_files_are_rejected(tmp_path: Path) -> None:
+    """FFmpeg would read only the first."""
     write(tmp_path / "x.m4a", TONE[None])
     for path, content in (
         (tmp_path / "x.m4a", (tmp_path / "x.m4a").read_bytes()),
@@ -164,7 +164,7 @@ def test_two_files_one_behind_the_other(tmp_path: Path) -> None:
             audio.seconds(path)
 
 
-def test_damaged_bytes_are_read_or_refused(tmp_path: Path) -> None:
+def test_damaged_m4a_raises_only_input_errors(tmp_path: Path) -> None:
     path = tmp_path / "x.m4a"
     write(path, TONE[None, :16000], movflags="faststart")
     content, random = path.read_bytes(), np.random.default_rng(0)
@@ -189,7 +189,9 @@ def test_damaged_bytes_are_read_or_refused(tmp_path: Path) -> None:
         (bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), r"WMA \(ASF\)"),
     ],
 )
-def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: bytes, name: str) -> None:
+def test_missing_extra_is_named_with_the_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: bytes, name: str
+) -> None:
     (tmp_path / "x").write_bytes(head.ljust(100, b"\xec\x81\0"[2:]))
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(InputError, match=rf"x: {name}: this needs av: pip install 'spkver\[m4a\]'"):
@@ -200,7 +202,7 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head
     ("head", "name"),
     [(b"RIFF\xff\0\0\0AVI LIST", "AVI"), (b"FLV\x01", "Flash video"), (b"wvpk", "WavPack"), (b"\x0b\x77", "AC-3")],
 )
-def test_formats_that_are_not_read(tmp_path: Path, head: bytes, name: str) -> None:
+def test_unsupported_format_is_named(tmp_path: Path, head: bytes, name: str) -> None:
     (tmp_path / "x").write_bytes(head.ljust(100, b"\0"))
     with pytest.raises(InputError, match=rf"x: {name} is not supported; decode it first, e.g. ffmpeg -i "):
         audio.read(tmp_path / "x")

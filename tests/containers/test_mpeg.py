@@ -1,4 +1,4 @@
-"""MP3: the frames are counted, whatever the first of them says or does not say."""
+"""MP3: lengths come from counted frames, with or without an info frame."""
 
 import struct
 from pathlib import Path
@@ -19,7 +19,7 @@ def encode(path: Path, x: np.ndarray, rate: int = 16000, mode: str = "VARIABLE")
 
 
 def frames(content: bytes) -> list[bytes]:
-    """The frames of a file that holds nothing else, the one without sound first."""
+    """The frames of a file that contains only frames; the first is the info frame."""
     found, at = [], 0
     while at < len(content):
         kind = mpeg._kind(content[at:])
@@ -30,7 +30,7 @@ def frames(content: bytes) -> list[bytes]:
 
 
 def uneven(loud_first: bool) -> np.ndarray:
-    """1 s of noise and 2 s of a soft tone, in either order: what the first frame takes says nothing of the others."""
+    """1 s of noise and 2 s of a soft tone, in either order, so the first frame is not typical of the others."""
     noise = np.random.default_rng(0).normal(scale=0.3, size=16000)
     tone = 0.003 * np.sin(np.arange(32000) * 0.05)
     return np.concatenate([noise, tone] if loud_first else [tone, noise])
@@ -38,7 +38,7 @@ def uneven(loud_first: bool) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", ["VARIABLE", "AVERAGE", "CONSTANT"])
 @pytest.mark.parametrize("loud_first", [True, False])
-def test_without_a_stated_length(tmp_path: Path, loud_first: bool, mode: str) -> None:
+def test_mp3_without_info_frame_is_read_completely(tmp_path: Path, loud_first: bool, mode: str) -> None:
     path = tmp_path / "x.mp3"
     content = encode(path, uneven(loud_first), mode=mode)
     whole, _ = audio.read(path)
@@ -56,8 +56,8 @@ def test_without_a_stated_length(tmp_path: Path, loud_first: bool, mode: str) ->
 
 
 @pytest.mark.parametrize("stating", [True, False])
-def test_a_cut_is_named(tmp_path: Path, stating: bool) -> None:
-    """Anywhere, if the length is stated; else anywhere but between two frames."""
+def test_truncated_mp3_is_rejected(tmp_path: Path, stating: bool) -> None:
+    """At any byte if the length is stated; otherwise at any byte except between two frames."""
     path = tmp_path / "x.mp3"
     every = frames(encode(path, uneven(True)))[0 if stating else 1 :]
     content = b"".join(every)
@@ -71,7 +71,7 @@ def test_a_cut_is_named(tmp_path: Path, stating: bool) -> None:
                 read(path)
 
 
-def test_files_one_behind_the_other(tmp_path: Path) -> None:
+def test_concatenated_mp3_files_are_read_as_one(tmp_path: Path) -> None:
     path = tmp_path / "x.mp3"
     first, second = (encode(path, x) for x in (uneven(True), uneven(False)[:40000]))
     path.write_bytes(first)
@@ -97,8 +97,8 @@ def test_files_one_behind_the_other(tmp_path: Path) -> None:
         audio.seconds(path)
 
 
-def test_a_statement_that_is_left_open(tmp_path: Path) -> None:
-    """As an encoder leaves it that was stopped; of Fraunhofer's form too. It is no sound."""
+def test_mp3_info_frame_without_length_is_ignored(tmp_path: Path) -> None:
+    """As written by a stopped encoder, also in Fraunhofer's format (VBRI). It is not decoded as audio."""
     path = tmp_path / "x.mp3"
     every = frames(encode(path, uneven(True)))
     path.write_bytes(b"".join(every[1:]))
@@ -111,7 +111,7 @@ def test_a_statement_that_is_left_open(tmp_path: Path) -> None:
         np.testing.assert_array_equal(audio.read(path)[0], expected)
 
 
-def test_tags_at_the_end(tmp_path: Path) -> None:
+def test_tags_after_mp3_frames_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "x.mp3"
     content = encode(path, uneven(True))
     ape = b"APETAGEX" + struct.pack("<IIII", 2000, 32 + 64, 1, 0xA0000000) + bytes(8)
@@ -124,8 +124,8 @@ def test_tags_at_the_end(tmp_path: Path) -> None:
             assert audio.seconds(path) == count / 16000
 
 
-def test_a_statement_is_believed_where_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And then the frames are not walked."""
+def test_mp3_frames_are_not_counted_when_the_info_frame_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting would fail, because `_walk` is None."""
     content = encode(tmp_path / "x.mp3", uneven(True))
     monkeypatch.setattr(mpeg, "_walk", None)
     assert audio.seconds(tmp_path / "x.mp3") == 3
@@ -135,7 +135,7 @@ def test_a_statement_is_believed_where_it_fits(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("rate", [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_every_rate(tmp_path: Path, rate: int, channels: int) -> None:
+def test_mp3_of_every_sample_rate_is_read(tmp_path: Path, rate: int, channels: int) -> None:
     path = tmp_path / "x.mp3"
     sound = frames(encode(path, np.random.default_rng(0).normal(scale=0.1, size=(rate, channels)), rate))[1:]
     path.write_bytes(b"".join(sound))
@@ -143,8 +143,8 @@ def test_every_rate(tmp_path: Path, rate: int, channels: int) -> None:
     assert found == rate and len(y) == len(sound) * (576 if rate < 32000 else 1152) - 529
 
 
-def test_no_remarks_of_the_decoder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A part begins in frames whose beginnings are in others; what the decoder says of that is of no use."""
+def test_reading_part_of_an_mp3_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The first frames of a part depend on earlier ones, and libmpg123 would complain."""
     path = tmp_path / "x.mp3"
     x = uneven(False)
     encode(path, np.concatenate([x, x]), mode="CONSTANT")
@@ -153,7 +153,7 @@ def test_no_remarks_of_the_decoder(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert capfd.readouterr().err == ""
 
 
-def test_mp3_in_wav(tmp_path: Path) -> None:
+def test_mp3_in_wav_is_read_completely(tmp_path: Path) -> None:
     sound = b"".join(frames(encode(tmp_path / "x.mp3", uneven(True)))[1:])
     form = struct.pack("<HHIIHHHHIHHH", 0x55, 1, 16000, 4000, 1, 0, 12, 1, 2, 576, 1, 0)
     chunks = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(sound)) + sound
@@ -176,12 +176,12 @@ def test_mp3_in_wav(tmp_path: Path) -> None:
         ("00000000", None),
     ],
 )
-def test_lengths(header: str, length: int | None) -> None:
+def test_frame_length_follows_from_the_header(header: str, length: int | None) -> None:
     kind = mpeg._kind(bytes.fromhex(header))
     assert (kind and kind.length) == length
 
 
-def test_a_counting_frame_is_of_the_kind() -> None:
+def test_added_info_frame_has_the_kind_of_the_stream() -> None:
     for header in ("fffb9064", "fff348c4", "ffe318c4", "fffa90c4"):
         frame = mpeg._counting(bytes.fromhex(header), 1234)
         kind = mpeg._kind(frame)

@@ -1,4 +1,4 @@
-"""Ogg: every page is there, each link of a chain is read, and headers are mended where libsndfile misreads them."""
+"""Ogg: missing pages are detected, all links of a chain are read, and headers are corrected for libsndfile."""
 
 import struct
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _RATE = 28 + 12  # offset of the input rate in the first page of Opus
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Noise of 20 s, which takes many pages."""
+    """Noise of 20 s, which fills many pages."""
     noise = np.random.default_rng(0).normal(scale=0.1, size=320000)
     path = tmp_path_factory.mktemp("ogg") / "x.ogg"
     found = {}
@@ -34,7 +34,7 @@ def starts(content: bytes) -> list[int]:
 
 
 def checksum(page: bytes) -> int:
-    """Bit by bit, as the format's definition has it."""
+    """The CRC computed bit by bit, as the format defines it."""
     value = 0
     for byte in page[:22] + bytes(4) + page[26:]:
         value ^= byte << 24
@@ -44,7 +44,7 @@ def checksum(page: bytes) -> int:
 
 
 def changed(content: bytes, at: int, end: int, patches: Sequence[tuple[int, bytes]]) -> bytes:
-    """The content with other bytes in one page, whose checksum is right."""
+    """The content with bytes of one page replaced and its checksum updated."""
     page = bytearray(content[at:end])
     for offset, new in patches:
         page[offset : offset + len(new)] = new
@@ -58,8 +58,8 @@ def without_end(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-def test_a_cut_is_named(tmp_path: Path, files: dict[str, bytes], coding: str) -> None:
-    """Anywhere but between two pages; with zeros in place of the rest as well."""
+def test_truncated_ogg_is_rejected(tmp_path: Path, files: dict[str, bytes], coding: str) -> None:
+    """At any byte except between two pages; also with zeros in place of the rest."""
     content = files[coding]
     places = np.random.default_rng(0).integers(1, len(content), 60).tolist()
     edges = starts(content)
@@ -75,7 +75,7 @@ def test_a_cut_is_named(tmp_path: Path, files: dict[str, bytes], coding: str) ->
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-def test_without_the_flag_of_the_end(tmp_path: Path, files: dict[str, bytes], coding: str) -> None:
+def test_ogg_without_end_flag_is_read_completely(tmp_path: Path, files: dict[str, bytes], coding: str) -> None:
     (tmp_path / "x.ogg").write_bytes(files[coding])
     whole, rate = audio.read(tmp_path / "x.ogg")
     assert (len(whole), rate) == (320000, 16000)
@@ -85,8 +85,10 @@ def test_without_the_flag_of_the_end(tmp_path: Path, files: dict[str, bytes], co
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-def test_what_follows_the_end(tmp_path: Path, files: dict[str, bytes], coding: str) -> None:
-    """A tag or padding is let pass; without the flag of the end it may stand for pages."""
+def test_bytes_after_ogg_are_ignored_only_with_the_end_flag(
+    tmp_path: Path, files: dict[str, bytes], coding: str
+) -> None:
+    """A tag or padding is accepted. Without the end flag, the bytes may be damaged pages."""
     for behind in (bytes(5000), b"TAG" + bytes(125)):
         (tmp_path / "x.ogg").write_bytes(files[coding] + behind)
         assert len(audio.read(tmp_path / "x.ogg")[0]) == 320000
@@ -95,8 +97,8 @@ def test_what_follows_the_end(tmp_path: Path, files: dict[str, bytes], coding: s
             audio.read(tmp_path / "x.ogg")
 
 
-def test_a_packet_that_goes_on(tmp_path: Path, files: dict[str, bytes]) -> None:
-    """Cut between two pages, where the last packet of the one goes on in the other."""
+def test_ogg_truncated_within_a_packet_is_rejected(tmp_path: Path, files: dict[str, bytes]) -> None:
+    """Truncated between two pages, where the last packet of the first continues on the second."""
     content = files["VORBIS"]
     page = list(ogg._pages(Source.of("x", content)))[-2]
     cut = changed(content[: page.end], page.start, page.end, [(page.body - page.start - 1, b"\xff")])
@@ -108,14 +110,14 @@ def test_a_packet_that_goes_on(tmp_path: Path, files: dict[str, bytes]) -> None:
         audio.seconds(tmp_path / "x.ogg")
 
 
-def test_pages_behind_others_bytes(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_other_bytes_between_ogg_pages_are_rejected(tmp_path: Path, files: dict[str, bytes]) -> None:
     (tmp_path / "x.ogg").write_bytes(files["OPUS"] + b"no page" + files["OPUS"])
     with pytest.raises(InputError, match="damaged or truncated: no Ogg page at byte"):
         audio.seconds(tmp_path / "x.ogg")
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-def test_pages_that_are_missing_or_damaged(tmp_path: Path, files: dict[str, bytes], coding: str) -> None:
+def test_missing_or_damaged_ogg_page_is_rejected(tmp_path: Path, files: dict[str, bytes], coding: str) -> None:
     content = files[coding]
     edges = [*starts(content), len(content)]
     pages = list(ogg._pages(Source.of("x", content)))
@@ -134,14 +136,14 @@ def test_pages_that_are_missing_or_damaged(tmp_path: Path, files: dict[str, byte
             audio.read(tmp_path / "x.ogg")
 
 
-def test_the_checksum(files: dict[str, bytes]) -> None:
+def test_checksum_equals_its_definition(files: dict[str, bytes]) -> None:
     page = files["OPUS"][: starts(files["OPUS"])[1]]
     assert ogg._checksum(page) == checksum(page) == int.from_bytes(page[22:26], "little")
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-def test_a_chain_is_read_to_its_end(tmp_path: Path, files: dict[str, bytes], coding: str) -> None:
-    """Streams one behind the other, as `cat` makes them; also without the flags of the end, and of one number."""
+def test_ogg_chain_is_read_completely(tmp_path: Path, files: dict[str, bytes], coding: str) -> None:
+    """Streams concatenated by `cat`, also without end flags and with equal serial numbers."""
     soundfile.write(tmp_path / "short.ogg", 0.5 * np.sin(np.arange(8000) * 0.1), 16000, format="OGG", subtype=coding)
     short = (tmp_path / "short.ogg").read_bytes()
     (tmp_path / "long.ogg").write_bytes(files[coding])
@@ -159,7 +161,7 @@ def test_a_chain_is_read_to_its_end(tmp_path: Path, files: dict[str, bytes], cod
         audio.seconds(tmp_path / "x.ogg")
 
 
-def test_a_chain_of_two_rates_is_refused(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_ogg_chain_of_two_sample_rates_is_rejected(tmp_path: Path, files: dict[str, bytes]) -> None:
     soundfile.write(tmp_path / "x.ogg", np.zeros((8000, 2)), 44100, format="OGG", subtype="VORBIS")
     (tmp_path / "x.ogg").write_bytes(files["VORBIS"] + (tmp_path / "x.ogg").read_bytes())
     with pytest.raises(
@@ -168,8 +170,8 @@ def test_a_chain_of_two_rates_is_refused(tmp_path: Path, files: dict[str, bytes]
         audio.seconds(tmp_path / "x.ogg")
 
 
-def test_opus_that_does_not_state_its_rate(tmp_path: Path) -> None:
-    """0 means "not stated" (RFC 7845): it is decoded at 48 kHz, with the band that it has."""
+def test_opus_without_input_rate_is_read_at_48_khz(tmp_path: Path) -> None:
+    """0 means "not stated" (RFC 7845). Decoding at 48 kHz keeps the full band."""
     tone = 0.5 * np.sin(2 * np.pi * 6000 * np.arange(16000) / 16000)
     soundfile.write(tmp_path / "x.opus", tone, 16000, format="OGG", subtype="OPUS")
     content = (tmp_path / "x.opus").read_bytes()

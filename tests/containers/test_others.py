@@ -1,4 +1,4 @@
-"""AIFF, AU, CAF, W64 and SPHERE: one rule for what a header states against what is there."""
+"""AIFF, AU, CAF, W64 and SPHERE: stated and actual sizes are compared by one rule."""
 
 import io
 import struct
@@ -23,7 +23,7 @@ def written(container: str) -> bytearray:
 
 
 def place(container: str, content: bytes) -> tuple[int, str]:
-    """Where the size of the samples stands, and its form."""
+    """Offset and struct format of the size of the samples."""
     if container == "AIFF":
         return content.index(b"SSND") + 4, ">I"
     if container == "CAF":
@@ -39,7 +39,7 @@ def place(container: str, content: bytes) -> tuple[int, str]:
         ("CAF", -1),
     ],
 )
-def test_a_size_that_is_not_known(tmp_path: Path, container: str, size: int) -> None:
+def test_placeholder_size_is_read_to_the_end(tmp_path: Path, container: str, size: int) -> None:
     content = written(container)
     at, form = place(container, content)
     struct.pack_into(form, content, at, size)
@@ -49,7 +49,7 @@ def test_a_size_that_is_not_known(tmp_path: Path, container: str, size: int) -> 
 
 
 @pytest.mark.parametrize("container", ["AIFF", "AU", "CAF", "W64", "NIST", "RF64", "WAV"])
-def test_what_is_cut_and_what_is_appended(tmp_path: Path, container: str) -> None:
+def test_truncated_or_extended_file_is_rejected(tmp_path: Path, container: str) -> None:
     content = bytes(written(container))
     (tmp_path / "x").write_bytes(content)
     np.testing.assert_array_equal(audio.to_int16(audio.read(tmp_path / "x")[0]), SAMPLES)
@@ -62,11 +62,11 @@ def test_what_is_cut_and_what_is_appended(tmp_path: Path, container: str) -> Non
                 read(tmp_path / "x")
 
 
-def test_caf_with_chunks_behind(tmp_path: Path) -> None:
+def test_caf_with_chunks_after_the_samples_is_read(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(written("CAF") + b"info" + struct.pack(">q", 4000) + bytes(4000))
     assert len(audio.read(tmp_path / "x")[0]) == 5000
 
 
 @pytest.mark.parametrize("size", [1, 32000, 2**31 - 100_000, 2_073_600_000, 3 * 10**9, 2**32 - 100_000, 10**9])
-def test_a_count_is_no_placeholder(size: int) -> None:
+def test_ordinary_sizes_are_no_placeholders(size: int) -> None:
     assert not is_placeholder(size)

@@ -1,4 +1,4 @@
-"""WAV: what a header states against what is there, in both directions."""
+"""WAV: stated and actual sizes are compared in both directions."""
 
 import io
 import struct
@@ -27,7 +27,7 @@ def ds64(size: int, count: int) -> bytes:
 
 
 def check(path: Path, content: bytes, samples: np.ndarray = SAMPLES) -> None:
-    """All samples come, from the whole and from a part, and the header says how many."""
+    """Check that all samples are read, also in part, and that the stated duration is right."""
     path.write_bytes(content)
     np.testing.assert_array_equal(audio.to_int16(audio.read(path)[0]), samples)
     assert audio.seconds(path) == len(samples) / 16000
@@ -39,12 +39,12 @@ def check(path: Path, content: bytes, samples: np.ndarray = SAMPLES) -> None:
     "size",
     [0, 0x7F000000, 0x7FFF0000, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, UNKNOWN - 100, UNKNOWN - 1, UNKNOWN, 2 * 10**9],
 )
-def test_a_size_that_says_that_it_is_not_known(tmp_path: Path, size: int) -> None:
+def test_wav_with_placeholder_size_is_read_to_the_end(tmp_path: Path, size: int) -> None:
     check(tmp_path / "x.wav", wav(DATA, size))
 
 
 @pytest.mark.parametrize("size", [len(DATA) + 2, 10**6, 2_073_600_000, 3 * 10**9, 0xB0000000])
-def test_any_other_size_is_a_promise(tmp_path: Path, size: int) -> None:
+def test_wav_with_fewer_samples_than_stated_is_rejected(tmp_path: Path, size: int) -> None:
     (tmp_path / "x.wav").write_bytes(wav(DATA, size))
     for read in (audio.read, audio.seconds):
         with pytest.raises(InputError, match=rf"x\.wav: truncated: {len(DATA)} of {size} bytes of audio"):
@@ -55,20 +55,20 @@ def test_any_other_size_is_a_promise(tmp_path: Path, size: int) -> None:
 @pytest.mark.parametrize(
     ("stated", "count"), [(len(DATA), 4001), (len(DATA), 0), (0, 0), (2**64 - 1, 2**64 - 1), (2**63 - 1, 0)]
 )
-def test_sizes_of_64_bits(tmp_path: Path, name: bytes, stated: int, count: int) -> None:
+def test_rf64_and_bw64_are_read_completely(tmp_path: Path, name: bytes, stated: int, count: int) -> None:
     sizes = b"ds64" + struct.pack("<IQQQI", 28, 0, stated, count, 0)
     check(tmp_path / "x.wav", wav(DATA, UNKNOWN, name, sizes))
 
 
 @pytest.mark.parametrize("name", [b"RF64", b"BW64"])
-def test_sizes_of_64_bits_are_promises_too(tmp_path: Path, name: bytes) -> None:
+def test_rf64_and_bw64_with_fewer_samples_than_stated_are_rejected(tmp_path: Path, name: bytes) -> None:
     (tmp_path / "x.wav").write_bytes(wav(DATA[:4000], UNKNOWN, name, ds64(len(DATA), 4001)))
     with pytest.raises(InputError, match=r"truncated: 4000 of 8002 bytes"):
         audio.seconds(tmp_path / "x.wav")
 
 
-def test_a_size_that_passed_4_gib(tmp_path: Path) -> None:
-    """The header has what is left over; the file is sparse. A chunk may follow."""
+def test_wav_size_that_wrapped_at_4_gib_is_corrected(tmp_path: Path) -> None:
+    """The header has the size modulo 4 GiB; the file is sparse. A chunk may follow the samples."""
     path, total = tmp_path / "x.wav", (1 << 32) + 32000
     for behind in (b"", b"LIST\x04\0\0\0INFO"):
         with path.open("wb") as stream:
@@ -80,8 +80,8 @@ def test_a_size_that_passed_4_gib(tmp_path: Path) -> None:
         np.testing.assert_array_equal(audio.to_int16(end), SAMPLES)
 
 
-def test_less_stated_than_there_is(tmp_path: Path) -> None:
-    """As a recorder leaves it that was stopped: what no chunk accounts for is not left out without a word."""
+def test_wav_with_more_samples_than_stated_is_rejected(tmp_path: Path) -> None:
+    """As written by a stopped recorder. Samples outside of any chunk are not silently ignored."""
     (tmp_path / "x.wav").write_bytes(wav(DATA, 4000))
     with pytest.raises(InputError, match=r"x\.wav: its header states 4000 bytes of audio, but 8002 follow"):
         audio.seconds(tmp_path / "x.wav")
@@ -97,19 +97,19 @@ def test_less_stated_than_there_is(tmp_path: Path) -> None:
         bytes(100_000),
     ],
 )
-def test_what_may_follow_the_samples(tmp_path: Path, behind: bytes) -> None:
+def test_chunks_tags_and_zeros_after_wav_samples_are_ignored(tmp_path: Path, behind: bytes) -> None:
     check(tmp_path / "x.wav", wav(DATA, len(DATA), behind=behind))
 
 
 @pytest.mark.parametrize("second", [wav(DATA, len(DATA)), b"data" + struct.pack("<I", len(DATA)) + DATA])
-def test_a_second_recording_behind_the_first(tmp_path: Path, second: bytes) -> None:
+def test_second_recording_in_a_wav_is_rejected(tmp_path: Path, second: bytes) -> None:
     (tmp_path / "x.wav").write_bytes(wav(DATA, len(DATA)) + second)
     with pytest.raises(InputError, match=r"x\.wav: contains another recording after the first \(at byte 8046\)"):
         audio.seconds(tmp_path / "x.wav")
 
 
-def test_samples_of_an_odd_number_of_bytes(tmp_path: Path) -> None:
-    """A byte of padding follows them, and then chunks."""
+def test_wav_with_odd_number_of_bytes_is_read(tmp_path: Path) -> None:
+    """A padding byte and other chunks follow the samples."""
     soundfile.write(tmp_path / "x.wav", SAMPLES, 16000, subtype="PCM_U8")
     content = bytearray((tmp_path / "x.wav").read_bytes())
     content += b"LIST" + struct.pack("<I", 3000) + b"INFO" + bytes(2996)
@@ -118,13 +118,13 @@ def test_samples_of_an_odd_number_of_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [40, 43, 44])
-def test_a_cut_in_the_header(tmp_path: Path, keep: int) -> None:
+def test_wav_truncated_in_its_header_is_rejected(tmp_path: Path, keep: int) -> None:
     (tmp_path / "x.wav").write_bytes(wav(DATA, len(DATA))[:keep])
     with pytest.raises(InputError, match=r"x\.wav: (truncated|cannot be decoded|empty)"):
         audio.read(tmp_path / "x.wav")
 
 
-def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
+def test_wav_without_samples_is_reported_as_empty(tmp_path: Path) -> None:
     for behind in (b"", b"LIST" + struct.pack("<I", 3000) + bytes(3000)):
         (tmp_path / "x.wav").write_bytes(wav(b"", 0, behind=behind))
         with pytest.raises(InputError, match=r"x\.wav: empty \(no samples\)"):
@@ -132,7 +132,7 @@ def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("coding", ["ULAW", "MS_ADPCM", "IMA_ADPCM", "GSM610", "PCM_24", "FLOAT"])
-def test_codings_without_a_size(tmp_path: Path, coding: str) -> None:
+def test_wav_codings_with_placeholder_size_are_read(tmp_path: Path, coding: str) -> None:
     tone = 0.5 * np.sin(np.arange(8000) * 0.2)
     soundfile.write(tmp_path / "x.wav", tone, 8000, subtype=coding)
     content = bytearray((tmp_path / "x.wav").read_bytes())
