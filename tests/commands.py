@@ -1,4 +1,4 @@
-"""`python commands.py FOLDER`: runs the commands of a shell script, each in a fork of this process.
+"""`python commands.py FOLDER`: run the commands of a shell script, each in a fork of this process.
 
 A recipe has dozens of commands, and most load torch for two seconds; here it is loaded once. FOLDER/bin gets
 `spkver` and `python` (for `python -m MODULE`), which hand their words, folder and streams over to this process.

@@ -1,4 +1,4 @@
-"""Settings of all tests."""
+"""Fixtures and settings of all tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ settings.load_profile("spkver")
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request):
-    """The CPU, and a GPU where there is one."""
+    """The CPU, and a GPU if available."""
     import torch
 
     if request.param == "cuda" and not torch.cuda.is_available():
@@ -31,7 +31,7 @@ def device(request):
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
-    """A model directory: a small x-vector network, not trained."""
+    """A model directory with a small, untrained x-vector network."""
     import torch
 
     from spkver.config import validate
@@ -46,7 +46,7 @@ def tiny_model(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def environment() -> Iterator[Path]:
-    """In place of a virtual environment that stage 0 makes: one whose commands start at once."""
+    """A stand-in for the virtual environment of stage 0, whose commands start quickly."""
     if not hasattr(os, "fork") or shutil.which("bash") is None:
         pytest.skip("needs bash, and processes that fork")
     paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
@@ -66,7 +66,7 @@ def environment() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def voice():
-    """Make a waveform like a voice: pulses of a pitch through resonances, with pauses and a little noise."""
+    """Make a voice-like waveform: pulses through resonances, with pauses and a little noise."""
 
     def make(pitch, seconds=4.0, rate=16000, seed=0):
         random = np.random.default_rng([seed, pitch])

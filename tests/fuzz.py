@@ -1,4 +1,4 @@
-"""Damaged recordings, lists and pack indexes by the thousand: each is read, or refused by name; nothing else.
+"""Read thousands of damaged recordings, lists and packs: each is read or raises InputError that names it.
 
 python tests/fuzz.py --examples 20000 --seed 7: a line for every kind of outcome. An example that brings the process
 down or takes a minute leaves its file behind and ends the run with an error.
@@ -92,7 +92,7 @@ def recordings() -> list[bytes]:
 
 
 def mutate(content: bytes, random: np.random.Generator) -> bytes:
-    """A few bytes changed, mostly in the header; numbers that lie; ends cut off."""
+    """Change a few bytes, mostly in the header, set wrong numbers, or truncate."""
     out = bytearray(content)
     for _ in range(random.integers(1, 6)):
         place = int(random.integers(0, max(1, len(out) if random.random() < 0.3 else min(len(out), 120))))
@@ -114,7 +114,7 @@ def mutate(content: bytes, random: np.random.Generator) -> bytes:
 
 
 def mutate_text(content: bytes, random: np.random.Generator) -> bytes:
-    """Words exchanged for others that are no numbers, too large, nested, or no text; other encodings."""
+    """Replace words by invalid numbers, large numbers, nested values or binary content, or change the encoding."""
     if random.random() < 0.3:
         return mutate(content, random)
     if random.random() < 0.05:
@@ -127,7 +127,7 @@ def mutate_text(content: bytes, random: np.random.Generator) -> bytes:
 
 
 def check_recording(path: Path) -> str:
-    """Read a recording. Returns `audio`; raises InputError, or AssertionError for what is neither."""
+    """Read a recording and return `audio`. Raises InputError, or AssertionError for an invalid result."""
     waveform, rate = audio.read(path, 16000, channel=0, max_seconds=10)
     assert waveform.dtype == np.float32 and waveform.ndim == 1 and rate == 16000
     assert 0 < len(waveform) <= 10 * 16000 + 1 and np.isfinite(waveform).all()
@@ -167,7 +167,7 @@ def check_scores(path: Path) -> str:
 
 
 def check_table(path: Path) -> str:
-    """Read what is known of ids, and break scores down by each column."""
+    """Read a table of ids, and break scores down by each column."""
     table = read_table(path)
     trials = Trials(table["id"].cast("string"), table["id"].cast("string"), np.arange(len(table)) % 2 == 0)
     for name in table.column_names:
@@ -184,7 +184,7 @@ def check_curves(path: Path) -> str:
 
 
 def reads(what: Callable[[Path], object], kind: str) -> Callable[[Path], str]:
-    """A check that only reads a file, or what is written of a data directory that is read again."""
+    """Wrap a function that only reads, or that reads a data directory which is then written and read again."""
 
     def check(path: Path) -> str:
         found = what(path)
@@ -208,7 +208,7 @@ class Settings(Config):
 
 
 def texts(folder: Path) -> list[tuple[Path, Callable[[Path], str]]]:
-    """Text and tables of the kinds that lists do not have, each with what reads it."""
+    """Other text and tables, each with its reader."""
     folder.mkdir()
     ids = [f"s{number % 3}/u{number}" for number in range(9)]
     trials = Trials(pa.array(ids), pa.array(ids[1:] + ids[:1]), np.arange(9) % 3 == 0)
@@ -242,7 +242,7 @@ def texts(folder: Path) -> list[tuple[Path, Callable[[Path], str]]]:
 
 
 def manifests(folder: Path, ids: list[str]) -> list[tuple[Path, Callable[[Path], str]]]:
-    """Manifests of other toolkits, each with what prepares it."""
+    """Manifests of other toolkits, each with its data preparation."""
     about = {"sampling_rate": 16000, "num_samples": 16000, "duration": 1.0}
     recordings, supervisions, cuts, raw = [], [], [], []
     for name in ids:
@@ -265,7 +265,7 @@ def manifests(folder: Path, ids: list[str]) -> list[tuple[Path, Callable[[Path],
 
 
 def lists(folder: Path) -> list[tuple[Path, Callable[[Path], str]]]:
-    """Files to damage, each with what reads it."""
+    """Files to damage, each with its reader."""
     ids = [f"s{number % 3}/u{number}.wav" for number in range(9)]
     data = from_columns(ids, [f"/corpus/{name}" for name in ids], [name[:2] for name in ids], seconds=[1.5] * 9)
     write_datadir(folder / "data", data)
@@ -282,7 +282,7 @@ def lists(folder: Path) -> list[tuple[Path, Callable[[Path], str]]]:
 
 
 def outcome(path: Path, check: Callable[[Path], str]) -> str:
-    """What reading gave: a kind of data, or the kind of the refusal, numbers and names left out."""
+    """The outcome: a kind of data, or the kind of error without numbers and names."""
     faulthandler.dump_traceback_later(60, exit=True)
     try:
         return check(path)

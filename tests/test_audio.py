@@ -1,4 +1,4 @@
-"""Reading recordings: what comes back is what libsndfile holds, and what cannot serve says why."""
+"""Reading and writing recordings: samples equal those of libsndfile, and errors give the reason."""
 
 import io
 import math
@@ -21,7 +21,7 @@ def tone(seconds: float = 1.0, rate: int = 16000, hz: float = 440.0) -> np.ndarr
     return (0.5 * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
-def test_every_16_bit_value_survives_reading_and_packing(tmp_path: Path) -> None:
+def test_every_16_bit_value_is_read_exactly(tmp_path: Path) -> None:
     samples = np.arange(-32768, 32768).astype(np.int16)
     soundfile.write(tmp_path / "all.wav", samples, 16000, subtype="PCM_16")
     waveform, rate = audio.read(tmp_path / "all.wav")
@@ -63,7 +63,9 @@ def test_to_int16_rounds_and_clips(values: list[float]) -> None:
         ("MP3", "MPEG_LAYER_III", 0.98),
     ],
 )
-def test_formats(tmp_path: Path, container: str, coding: str, least_correlation: float) -> None:
+def test_read_gives_the_samples_of_every_format(
+    tmp_path: Path, container: str, coding: str, least_correlation: float
+) -> None:
     x = tone()
     path = tmp_path / "recording"
     soundfile.write(path, x, 16000, format=container, subtype=coding)
@@ -74,7 +76,7 @@ def test_formats(tmp_path: Path, container: str, coding: str, least_correlation:
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus", "mp3"])
-def test_write(tmp_path: Path, suffix: str) -> None:
+def test_write_and_read_every_format(tmp_path: Path, suffix: str) -> None:
     x = tone()
     audio.write(tmp_path / f"x.{suffix}", x, 16000)
     y, _ = audio.read(tmp_path / f"x.{suffix}")
@@ -84,13 +86,13 @@ def test_write(tmp_path: Path, suffix: str) -> None:
         assert np.corrcoef(x, y)[0, 1] > 0.98
 
 
-def test_write_refuses_unknown_suffix(tmp_path: Path) -> None:
+def test_write_rejects_an_unknown_suffix(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot write the format '\.aac'"):
         audio.write(tmp_path / "x.aac", tone(), 16000)
 
 
 @pytest.mark.parametrize(("old", "new"), [(8000, 16000), (44100, 16000), (48000, 16000), (16000, 8000), (11025, 16000)])
-def test_resampling_keeps_a_tone(tmp_path: Path, old: int, new: int) -> None:
+def test_resample_keeps_a_tone(tmp_path: Path, old: int, new: int) -> None:
     audio.write(tmp_path / "x.wav", tone(rate=old), old)
     y, rate = audio.read(tmp_path / "x.wav", new)
     assert (rate, len(y), y.dtype) == (new, new, np.float32)
@@ -99,17 +101,17 @@ def test_resampling_keeps_a_tone(tmp_path: Path, old: int, new: int) -> None:
 
 
 @pytest.mark.parametrize("hz", [8200, 12000])
-def test_resampling_does_not_alias(hz: int) -> None:
+def test_resample_does_not_alias(hz: int) -> None:
     x = tone(2.0, 48000, hz)  # above half of the new rate
     assert np.abs(audio.resample(x, 48000, 16000)[1000:-1000]).max() < 1e-6 * np.abs(x).max()
 
 
 @pytest.mark.parametrize(("samples", "expected"), [(0, 0), (1, 0), (2, 1), (3, 1), (4, 1), (5, 2), (48000, 16000)])
-def test_resampling_rounds_the_length(samples: int, expected: int) -> None:
+def test_resample_rounds_the_length(samples: int, expected: int) -> None:
     assert audio.resample(np.ones(samples, np.float32), 48000, 16000).shape == (expected,)
 
 
-def test_resampling_is_exact() -> None:
+def test_resample_is_deterministic() -> None:
     """The same samples give the same result, in any memory layout; the same rate changes nothing."""
     x = np.random.default_rng(0).normal(0, 0.1, 5000).astype(np.float32)
     first = audio.resample(x, 44100, 16000)
@@ -117,7 +119,7 @@ def test_resampling_is_exact() -> None:
     np.testing.assert_array_equal(audio.resample(x, 16000, 16000), x)
 
 
-def test_a_word_where_rates_differ(tmp_path: Path) -> None:
+def test_rate_warning_names_unsuitable_sample_rates(tmp_path: Path) -> None:
     for rate in (8000, 16000, 44100):
         audio.write(tmp_path / f"{rate}.wav", tone(0.1, rate), rate)
     paths = [tmp_path / "8000.wav", tmp_path / "16000.wav", tmp_path / "none.wav", "cat 8000.wav |"]
@@ -137,7 +139,7 @@ def test_a_word_where_rates_differ(tmp_path: Path) -> None:
     assert len(audio.sample_rates([tmp_path / "8000.wav"] * 1000, most=10)) == 1
 
 
-def test_a_part(tmp_path: Path) -> None:
+def test_read_part_of_a_recording(tmp_path: Path) -> None:
     x = np.arange(16000, dtype=np.int16)
     soundfile.write(tmp_path / "x.wav", x, 16000)
     y, _ = audio.read(tmp_path / "x.wav", start=0.29, end=0.57)
@@ -149,7 +151,7 @@ def test_a_part(tmp_path: Path) -> None:
             audio.read(tmp_path / "x.wav", start=start, end=end)
 
 
-def test_channels(tmp_path: Path) -> None:
+def test_read_selects_a_channel(tmp_path: Path) -> None:
     x = np.arange(30, dtype=np.int16)[None].repeat(800, axis=0)
     soundfile.write(tmp_path / "array.wav", x, 16000)
     with pytest.raises(InputError, match=r"array\.wav: 30 channels; choose one from 0 to 29"):
@@ -173,7 +175,7 @@ def whole(container: str, coding: str) -> bytes:
         *((container, "PCM_16") for container in ("AIFF", "W64", "RF64", "AU", "NIST")),
     ],
 )
-def test_truncated_pcm_is_named(tmp_path: Path, container: str, coding: str) -> None:
+def test_truncated_pcm_is_rejected(tmp_path: Path, container: str, coding: str) -> None:
     content = whole(container, coding)
     (tmp_path / "cut").write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="cut: truncated"):
@@ -181,7 +183,7 @@ def test_truncated_pcm_is_named(tmp_path: Path, container: str, coding: str) -> 
 
 
 @pytest.mark.parametrize(("container", "coding"), [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")])
-def test_truncated_streams_are_named(tmp_path: Path, container: str, coding: str) -> None:
+def test_truncated_compressed_audio_is_rejected(tmp_path: Path, container: str, coding: str) -> None:
     content = whole(container, coding)
     (tmp_path / "cut").write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=r"cut: (cannot be decoded|truncated|empty)"):
@@ -191,13 +193,13 @@ def test_truncated_streams_are_named(tmp_path: Path, container: str, coding: str
 @pytest.mark.parametrize(
     ("content", "reason"), [(b"", "empty"), (b"RIFF", "cannot be decoded"), (b"no audio " * 99, "cannot be decoded")]
 )
-def test_what_is_no_audio_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_file_without_audio_is_rejected_with_the_reason(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "x.wav").write_bytes(content)
     with pytest.raises(InputError, match=rf"x\.wav: {reason}"):
         audio.read(tmp_path / "x.wav")
 
 
-def test_missing_empty_and_non_finite(tmp_path: Path) -> None:
+def test_missing_empty_and_non_finite_recordings_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         audio.read(tmp_path / "x.wav")
     soundfile.write(tmp_path / "none.wav", np.zeros(0, np.int16), 16000)
@@ -211,7 +213,7 @@ def test_missing_empty_and_non_finite(tmp_path: Path) -> None:
             audio.read(tmp_path / "nan.wav")
 
 
-def test_integers_in_disguise(tmp_path: Path) -> None:
+def test_float_file_with_unscaled_integers_is_rejected(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", tone() * 3, 16000, subtype="FLOAT")
     assert np.abs(audio.read(tmp_path / "x.wav")[0]).max() > 1.4  # an overshoot stays
     soundfile.write(tmp_path / "x.wav", tone() * 32768, 16000, subtype="FLOAT")
@@ -219,7 +221,7 @@ def test_integers_in_disguise(tmp_path: Path) -> None:
         audio.read(tmp_path / "x.wav")
 
 
-def test_unusable() -> None:
+def test_unusable_gives_the_reason() -> None:
     assert audio.unusable(tone(), 16000, 0.3) is None
     assert audio.unusable(tone(0), 16000, 0.3) == "empty (no samples)"
     assert audio.unusable(tone(0.01), 16000, 0.3) == "too short (0.010 s, minimum 0.3 s)"
@@ -229,7 +231,7 @@ def test_unusable() -> None:
     assert audio.unusable(np.full(16000, np.nan, np.float32), 16000, 0.3) == "NaN or infinite samples"
 
 
-def test_pipes_run_only_when_allowed(tmp_path: Path) -> None:
+def test_pipe_runs_only_when_allowed(tmp_path: Path) -> None:
     audio.write(tmp_path / "x.wav", tone(), 16000)
     command = f"cat '{tmp_path / 'x.wav'}' |"
     with pytest.raises(InputError, match="--allow-pipes"):
@@ -258,7 +260,7 @@ def test_pipes_run_only_when_allowed(tmp_path: Path) -> None:
     offset=st.floats(-1, 1),
     seed=st.integers(0, 99),
 )
-def test_any_form_gives_its_samples(
+def test_any_format_gives_its_samples(
     tmp_path_factory: pytest.TempPathFactory,
     form: tuple[str, str, float],
     rate: int,
@@ -268,7 +270,7 @@ def test_any_form_gives_its_samples(
     offset: float,
     seed: int,
 ) -> None:
-    """Of every depth, rate, number of channels and length; silent, clipped and beside zero."""
+    """Of every bit depth, rate, number of channels and length; silent, clipped and close to zero."""
     container, coding, step = form
     x = np.random.default_rng(seed).normal(scale=level, size=(count, channels)) + offset
     x = np.clip(x, -1, 1 - 2 * step)
@@ -287,8 +289,8 @@ def test_any_form_gives_its_samples(
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])
-def test_every_rate_becomes_16_khz(tmp_path: Path, rate: int) -> None:
-    """A tone below half of both rates keeps its frequency and level."""
+def test_every_sample_rate_is_resampled_to_16_khz(tmp_path: Path, rate: int) -> None:
+    """A tone below half of both sample rates keeps its frequency and level."""
     audio.write(tmp_path / "x.wav", tone(1.0, rate, 1000.0), rate)
     y, _ = audio.read(tmp_path / "x.wav", 16000)
     np.testing.assert_allclose(y[1000:-1000], tone(1.0, 16000, 1000.0)[1000:-1000], atol=0.003)
@@ -309,7 +311,7 @@ def sphere(count: int, more: str, present: int) -> bytes:
     return header.ljust(1024) + np.arange(present, dtype="<i2").tobytes()
 
 
-def test_sphere(tmp_path: Path) -> None:
+def test_sphere_is_read(tmp_path: Path) -> None:
     pcm = "sample_byte_format -s2 01\nsample_sig_bits -i 16\nsample_coding -s3 pcm\n"
     (tmp_path / "x.sph").write_bytes(sphere(4000, pcm, 4000))
     y, rate = audio.read(tmp_path / "x.sph")
@@ -323,8 +325,8 @@ def test_sphere(tmp_path: Path) -> None:
         audio.read(tmp_path / "x.sph")
 
 
-def test_headers_that_state_no_length(tmp_path: Path) -> None:
-    """As writers to a pipe leave them: wav with the largest size, and flac with none, are read to their ends."""
+def test_headers_without_length_are_read_to_the_end(tmp_path: Path) -> None:
+    """As written to a pipe: wav with the largest size, flac without a length."""
     content = bytearray(whole("WAV", "PCM_16"))
     content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
     (tmp_path / "x.wav").write_bytes(content)
@@ -341,7 +343,7 @@ def test_headers_that_state_no_length(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate", [1, 1999, 192001, 2**31 - 1])
-def test_rates_that_no_recording_has(tmp_path: Path, rate: int) -> None:
+def test_invalid_sample_rate_in_a_header_is_rejected(tmp_path: Path, rate: int) -> None:
     content = bytearray(whole("WAV", "PCM_16"))
     content[24:28] = rate.to_bytes(4, "little")
     (tmp_path / "x.wav").write_bytes(content)
@@ -349,8 +351,8 @@ def test_rates_that_no_recording_has(tmp_path: Path, rate: int) -> None:
         audio.read(tmp_path / "x.wav", 16000)
 
 
-def test_a_day_of_audio(tmp_path: Path) -> None:
-    """Its length comes from the header, a segment costs what the segment holds, and the whole is refused unread."""
+def test_segment_of_a_very_long_recording_is_read(tmp_path: Path) -> None:
+    """The length comes from the header, only the segment is decoded, and the whole recording is rejected unread."""
     with open(tmp_path / "day.wav", "wb") as stream:
         size = 24 * 3600 * 8000 * 2  # sparse: nothing on disk
         header = whole("WAV", "PCM_16")[:44]
@@ -368,7 +370,7 @@ def test_a_day_of_audio(tmp_path: Path) -> None:
     np.testing.assert_array_equal(audio.to_int16(part), np.arange(8000))
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
+def test_path_that_is_no_file_is_rejected(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
     for path, reason in [
         (tmp_path, "not a file"),
@@ -382,8 +384,8 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.1, 1.0, 10.0])
-def test_flac_behind_flac_is_refused(tmp_path, seconds):
-    """libFLAC stops at the end of the first without a word."""
+def test_flac_followed_by_another_flac_is_rejected(tmp_path, seconds):
+    """libFLAC silently stops at the end of the first."""
     path = tmp_path / "two.flac"
     waveform = 0.1 * np.random.default_rng(0).normal(size=round(16000 * seconds)).astype(np.float32)
     audio.write(path, waveform, 16000)
@@ -395,8 +397,8 @@ def test_flac_behind_flac_is_refused(tmp_path, seconds):
         audio.read(path)
 
 
-def test_an_hour_is_the_most_unless_told(tmp_path):
-    """A header of 44 bytes can promise more samples than memory holds."""
+def test_read_accepts_at_most_an_hour_by_default(tmp_path):
+    """A header of 44 bytes can state more samples than fit into memory."""
     path = tmp_path / "day.wav"
     audio.write(path, np.zeros(100, np.float32), 2000)
     with path.open("r+b") as stream:

@@ -54,13 +54,13 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 26000000
         (b"<?xml version='1.0'?><Error>", "a saved web page"),
     ],
 )
-def test_what_downloads_leave_in_place_of_a_file(tmp_path, content, said):
+def test_refuse_stand_in_names_lfs_pointers_and_web_pages(tmp_path, content, said):
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(InputError, match=f"x: {said}"):
         refuse_stand_in(tmp_path / "x")
 
 
-def test_other_files_are_no_stand_ins(tmp_path):
+def test_refuse_stand_in_accepts_other_files(tmp_path):
     for content in (b"", b"PK\x03\x04", b"hello", b"\x00"):
         (tmp_path / "x").write_bytes(content)
         refuse_stand_in(tmp_path / "x")
@@ -71,7 +71,7 @@ def test_other_files_are_no_stand_ins(tmp_path):
     "name",
     ["e.parquet", "e.npz", "e.npy", "e.h5", "e.safetensors", "e.faiss", "m.onnx", "model", "chain", "plda", "a.wav"],
 )
-def test_every_reader_of_binary_files_names_a_git_lfs_pointer(tmp_path, name):
+def test_every_binary_reader_names_a_git_lfs_pointer(tmp_path, name):
     from spkver import audio
     from spkver.encoder import Encoder
     from spkver.formats.convert import read
@@ -98,14 +98,14 @@ def test_every_reader_of_binary_files_names_a_git_lfs_pointer(tmp_path, name):
     assert str(caught.value).startswith(str(file))
 
 
-def test_a_directory_in_place_of_a_file_is_refused_before_work_goes_into_it(tmp_path):
+def test_output_path_that_is_a_directory_is_rejected_before_work(tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match="out: is a directory; give a file name"), atomic_file(tmp_path / "out"):
         pytest.fail("nothing is to be written")
     assert names(tmp_path) == ["out"]
 
 
-def test_a_file_is_whole_or_absent(tmp_path):
+def test_atomic_file_is_complete_or_absent(tmp_path):
     target = tmp_path / "new" / "a.txt"
     write_text(target, "one")
     with pytest.raises(KeyError), atomic_file(target) as part:
@@ -116,7 +116,7 @@ def test_a_file_is_whole_or_absent(tmp_path):
     assert target.read_text() == "two"
 
 
-def test_permissions_are_the_users(tmp_path):
+def test_atomic_file_has_the_permissions_of_the_umask(tmp_path):
     mask = os.umask(0o027)
     try:
         write_text(tmp_path / "a", "")
@@ -128,7 +128,7 @@ def test_permissions_are_the_users(tmp_path):
     assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o750
 
 
-def test_a_directory_is_whole_or_absent(tmp_path):
+def test_atomic_directory_is_complete_or_absent(tmp_path):
     for text in ("one", "two"):
         with atomic_directory(tmp_path / "d") as part:
             (part / text).write_text(text)
@@ -138,8 +138,8 @@ def test_a_directory_is_whole_or_absent(tmp_path):
     assert names(tmp_path) == ["d"] and names(tmp_path / "d") == ["two"]
 
 
-def test_recovery_after_a_kill(tmp_path):
-    """Between the two renames of a replacement; and halfway through a first writing."""
+def test_recover_after_a_kill(tmp_path):
+    """Killed between the two renames of a replacement, and during the first write."""
     moved = tmp_path / ".model.abc.old" / "model"
     moved.mkdir(parents=True)
     (moved / "weights").write_text("old")
@@ -155,7 +155,7 @@ def test_recovery_after_a_kill(tmp_path):
     recover(tmp_path / "nowhere")
 
 
-def test_a_lock_keeps_others_out_and_leaves_nothing(tmp_path):
+def test_lock_excludes_others_and_leaves_no_file(tmp_path):
     folder = tmp_path / "new" / "run"
     with locked(folder):
         with (
@@ -176,7 +176,7 @@ def test_a_lock_keeps_others_out_and_leaves_nothing(tmp_path):
         raise AssertionError
 
 
-def test_a_lock_ends_with_its_folder_renamed(tmp_path):
+def test_lock_ends_when_its_folder_is_renamed(tmp_path):
     with locked(tmp_path / "part"):
         (tmp_path / "part").rename(tmp_path / "whole")
         with locked(tmp_path / "part"):  # the next run's
@@ -184,12 +184,12 @@ def test_a_lock_ends_with_its_folder_renamed(tmp_path):
     assert names(tmp_path / "part") == ["x"]
 
 
-def test_sizes_in_words():
+def test_readable_size():
     sizes = [readable_size(count) for count in (0, 999, 1500, 2_340_000, 1.2e9, 5e15)]
     assert sizes == ["0 bytes", "999 bytes", "1.5 kB", "2.3 MB", "1.2 GB", "5000.0 TB"]
 
 
-def test_json(tmp_path):
+def test_write_json_and_read_json(tmp_path):
     write_json(tmp_path / "a", {"é": [1]})
     assert read_json(tmp_path / "a") == {"é": [1]} == json.loads((tmp_path / "a").read_text())
     (tmp_path / "b").write_text('{"a": 1,\n "b"}')
@@ -199,20 +199,20 @@ def test_json(tmp_path):
         read_json(tmp_path / "c")
 
 
-def test_hash(tmp_path):
+def test_sha256_equals_hashlib(tmp_path):
     content = bytes(range(256)) * 10000
     (tmp_path / "a").write_bytes(content)
     assert sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x"])
-def test_names_that_leave_their_root(tmp_path, name):
+def test_inside_rejects_paths_outside_the_root(tmp_path, name):
     with pytest.raises(InputError, match="is outside"):
         inside(tmp_path, name)
     assert inside(tmp_path, "a/b.wav") == tmp_path.resolve() / "a" / "b.wav"
 
 
-def test_lines(tmp_path):
+def test_read_lines_drops_trailing_empty_lines(tmp_path):
     (tmp_path / "a").write_bytes("é 1\r\nb 2\n\n\n".encode())
     assert read_lines(tmp_path / "a").to_pylist() == ["é 1", "b 2"]
     (tmp_path / "a").write_bytes(b"")
@@ -224,7 +224,7 @@ def test_lines(tmp_path):
         read_lines(tmp_path / "none")
 
 
-def test_columns(tmp_path):
+def test_read_columns_names_the_first_bad_line(tmp_path):
     (tmp_path / "a").write_text("u1\t /a b/c.wav \n u2  x |\n")
     found = read_columns(tmp_path / "a", ["id", "path"], rest=True)
     assert found["id"].to_pylist() == ["u1", "u2"] and found["path"].to_pylist() == ["/a b/c.wav", "x |"]
@@ -236,7 +236,7 @@ def test_columns(tmp_path):
         read_columns(tmp_path / "a", ["utt", "speaker"])
 
 
-def test_duplicates():
+def test_first_duplicate():
     import pyarrow as pa
 
     assert first_duplicate(pa.array(["a", "b", "a"])) == "a"
@@ -244,20 +244,20 @@ def test_duplicates():
     assert first_duplicate(pa.array([], pa.string())) is None
 
 
-def test_hints():
+def test_nearest_suggests_a_similar_name():
     assert nearest("evaluat", ["evaluate", "data"]) == "; did you mean 'evaluate'?"
     assert nearest("zzz", ["b", "a"]) == "; known: a, b"
     assert nearest("zzz", []) == ""
 
 
-def test_optional_packages():
+def test_load_optional_names_the_extra():
     assert load_optional("json", "none") is json
     with pytest.raises(InputError, match=r"this needs no_such_package: pip install 'spkver\[plot\]'"):
         load_optional("no_such_package", "plot")
 
 
-def test_files_of_a_directory_are_readable_as_the_umask_says(tmp_path):
-    """safetensors makes files of 0o600, and a model is for others too."""
+def test_files_of_an_atomic_directory_have_the_permissions_of_the_umask(tmp_path):
+    """safetensors writes files of mode 0o600, but models are shared."""
     before = os.umask(0o027)
     try:
         with atomic_directory(tmp_path / "model") as part:
@@ -272,7 +272,7 @@ def test_files_of_a_directory_are_readable_as_the_umask_says(tmp_path):
 # --- what stands at the place of an output ---------------------------------------------------------------------------
 
 
-def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
+def test_link_is_kept_and_its_target_replaced(tmp_path):
     (tmp_path / "big").mkdir()
     (tmp_path / "big" / "old").write_text("old")
     (tmp_path / "big" / "folder").mkdir()
@@ -288,7 +288,7 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
     assert [(tmp_path / "big" / name).read_text() for name in ("old", "new", "folder/x", "none/x")] == list("cbde")
 
 
-def test_a_named_pipe_is_refused_and_stays(tmp_path):
+def test_named_pipe_is_rejected_and_kept(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("pipe")
     (tmp_path / "loop").symlink_to("loop")
@@ -298,7 +298,7 @@ def test_a_named_pipe_is_refused_and_stays(tmp_path):
     assert stat.S_ISFIFO((tmp_path / "pipe").lstat().st_mode) and names(tmp_path) == ["link", "loop", "pipe"]
 
 
-def test_a_device_is_written_to_and_stays(tmp_path):
+def test_device_is_written_to_and_kept(tmp_path):
     try:
         os.mknod(tmp_path / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
         (tmp_path / "null").write_text("")
@@ -311,8 +311,8 @@ def test_a_device_is_written_to_and_stays(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux")
-def test_an_open_file_gets_the_content_after_what_it_has(tmp_path):
-    """As with `command /dev/stdout >> log`; a pipe is written to likewise."""
+def test_redirected_stdout_is_appended_to(tmp_path):
+    """As with `command /dev/stdout >> log`; pipes too."""
     (tmp_path / "log").write_text("before\n")
     with (tmp_path / "log").open("a") as stream:
         (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{stream.fileno()}")
@@ -333,7 +333,7 @@ def test_an_open_file_gets_the_content_after_what_it_has(tmp_path):
         file_place(f"/dev/fd/{reader}")
 
 
-def test_a_directory_takes_no_other_place(tmp_path):
+def test_atomic_directory_replaces_only_directories_of_its_kind(tmp_path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("mine")
@@ -366,8 +366,8 @@ def read_pair(paths):
 
 @pytest.mark.parametrize("make", [atomic_files, atomic_directories])
 @pytest.mark.parametrize("step", range(9))
-def test_the_first_of_several_outputs_never_stands_beside_others_of_another_run(tmp_path, make, step, monkeypatch):
-    """The process stops at each of the renames in turn."""
+def test_several_outputs_are_never_mixed_when_killed(tmp_path, make, step, monkeypatch):
+    """The process is stopped at each rename in turn."""
     paths = [tmp_path / "a", tmp_path / "elsewhere" / "b"]
     write_pair(make, paths, "old")
     renames = {"left": step}
@@ -394,7 +394,7 @@ def test_the_first_of_several_outputs_never_stands_beside_others_of_another_run(
 
 
 @pytest.mark.parametrize("make", [atomic_files, atomic_directories])
-def test_older_outputs_come_back_where_the_new_ones_cannot_take_their_places(tmp_path, make, monkeypatch):
+def test_old_outputs_are_restored_when_a_rename_fails(tmp_path, make, monkeypatch):
     paths = [tmp_path / "a", tmp_path / "b"]
     write_pair(make, paths, "old")
 
@@ -407,7 +407,7 @@ def test_older_outputs_come_back_where_the_new_ones_cannot_take_their_places(tmp
     assert read_pair(paths) == ["old", "old"] and names(tmp_path) == ["a", "b"]
 
 
-def test_outputs_within_each_other_are_refused(tmp_path):
+def test_nested_output_directories_are_rejected(tmp_path):
     (tmp_path / "link").symlink_to("a")
     for other in ("a", "a/b", "link", "link/b"):
         with (
@@ -430,7 +430,7 @@ with (atomic_directory if sys.argv[2] == "directory" else atomic_file)(sys.argv[
 
 
 @pytest.mark.parametrize("kind", ["file", "directory"])
-def test_leftovers_of_killed_runs_are_swept_and_those_of_living_ones_stay(tmp_path, kind):
+def test_leftovers_of_killed_runs_are_removed_and_others_kept(tmp_path, kind):
     run = [sys.executable, "-c", _WRITER, str(tmp_path / "out"), kind]
     make = atomic_directories if kind == "directory" else atomic_files
     with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as alive:
@@ -447,7 +447,7 @@ def test_leftovers_of_killed_runs_are_swept_and_those_of_living_ones_stay(tmp_pa
     assert names(tmp_path) == [".other.12345678.part", "out"]
 
 
-def test_a_directory_comes_back_when_its_successor_never_came(tmp_path):
+def test_moved_directory_is_restored_when_it_was_not_replaced(tmp_path):
     moved = tmp_path / ".model.abcdefgh.old" / "model"
     moved.mkdir(parents=True)
     (moved / "weights").write_text("old")
@@ -456,7 +456,7 @@ def test_a_directory_comes_back_when_its_successor_never_came(tmp_path):
     assert names(tmp_path) == ["model"] and (tmp_path / "model" / "weights").read_text() == "old"
 
 
-def test_without_locks_nobody_elses_part_is_removed(tmp_path, monkeypatch):
+def test_without_locks_no_part_of_another_run_is_removed(tmp_path, monkeypatch):
     def no_locks(handle, operation):
         raise OSError(errno.ENOLCK, "no locks available")
 
@@ -468,7 +468,7 @@ def test_without_locks_nobody_elses_part_is_removed(tmp_path, monkeypatch):
     assert names(tmp_path) == ["out"]
 
 
-def test_a_lock_is_waited_for(tmp_path):
+def test_lock_waits_for_another_process(tmp_path):
     said = []
     with contextlib.ExitStack() as first:
         first.enter_context(locked(tmp_path))
@@ -485,11 +485,11 @@ def test_a_lock_is_waited_for(tmp_path):
 
 
 class LibraryError(Exception):
-    """As safetensors has one."""
+    """An exception like that of safetensors."""
 
 
 def failed_callback():
-    """What torch.save raises where the disk is full: of the error beneath only the context knows."""
+    """An exception like that of torch.save on a full disk: the cause is only in its context."""
     try:
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -510,7 +510,7 @@ def failed_callback():
     ],
 )
 @pytest.mark.parametrize("make", [atomic_file, atomic_directory])
-def test_a_full_disk_names_the_output(tmp_path, make, error):
+def test_full_disk_error_names_the_output(tmp_path, make, error):
     with pytest.raises(OSError, match=r"No space left|quota|too large") as found, make(tmp_path / "out"):
         raise error
     assert found.value.filename == str(tmp_path / "out")

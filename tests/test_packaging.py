@@ -1,4 +1,4 @@
-"""What the wheel, the sdist and the image hold, and that the files beside the code agree with it."""
+"""Contents of the wheel, the sdist and the image, and agreement of other files with the code."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def test_every_package_is_listed() -> None:
     assert _listed() == {".".join(folder.relative_to(ROOT).parts) for folder in folders}
 
 
-def test_a_clone_in_the_current_folder_does_not_hide_the_package(tmp_path: Path) -> None:
-    """The folder of a clone has the name of the package and no __init__.py."""
+def test_clone_in_the_current_folder_does_not_hide_the_package(tmp_path: Path) -> None:
+    """A clone has the name of the package and no __init__.py."""
     (tmp_path / "spkver" / "tests").mkdir(parents=True)
     found = subprocess.run([sys.executable, "-m", "spkver", "--version"], cwd=tmp_path, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
@@ -52,7 +52,7 @@ def test_the_installation_page_says_what_every_package_is_for() -> None:
     assert {modules.get(name, name) for name in needed} <= imported
 
 
-def test_one_version() -> None:
+def test_version_is_the_same_everywhere() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert str(citation["version"]) == spkver.__version__
     changes = re.findall(r"^## \[(\d\S*)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
@@ -67,7 +67,7 @@ def test_the_architecture_names_every_module() -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist, and the wheel that is made from it."""
+    """A folder with the sdist, and the wheel built from it."""
     pytest.importorskip("build")
     folder = tmp_path_factory.mktemp("built")
     (folder / "source").mkdir()
@@ -118,7 +118,7 @@ def test_the_wheel_works_in_a_fresh_environment(built: Path, tmp_path: Path) -> 
 
 
 def _pip() -> list[str]:
-    """pip of this environment, or the one that Python brings."""
+    """pip of this environment, or the one bundled with Python."""
     here = [sys.executable, "-m", "pip"]
     if subprocess.run([*here, "--version"], capture_output=True).returncode == 0:
         return here
@@ -139,7 +139,7 @@ def test_the_dockerfile_has_no_findings() -> None:
     assert done.returncode == 0 and not done.stdout, done.stdout
 
 
-def test_the_image_gets_what_the_installation_needs() -> None:
+def test_dockerfile_copies_what_the_installation_needs() -> None:
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     copied = {name for line in lines if re.match(r"COPY (?!--)", line) for name in line.split()[1:-1]}
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}

@@ -1,4 +1,4 @@
-"""Every part of every registry is named by a test of its room, every corpus and every command by a test."""
+"""Every registered component, every corpus and every command has a test that names it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 @functools.cache
 def _quoted(room: str) -> set[str]:
-    """The names that stand in quotes in the tests of a room (all rooms for "")."""
+    """The quoted names in the tests of a package ("" for all tests)."""
     paths = [*(ROOT / "tests" / room).rglob("*.py"), *(ROOT / "tests").glob("*.py")]
     return {name for path in paths for name in re.findall(r'"([\w+-]+)"', path.read_text(encoding="utf-8"))}
 
@@ -31,7 +31,7 @@ def _registries() -> Iterable[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("module", "name"), _registries(), ids=lambda word: word)
-def test_every_part_has_a_test(module: str, name: str) -> None:
+def test_every_component_has_a_test(module: str, name: str) -> None:
     registry = getattr(importlib.import_module(module), name)
     parts = {part for part in registry if part not in registry._installed}  # other packages test their own
     assert parts - _quoted(module.split(".")[1]) == set()

@@ -57,7 +57,7 @@ assert torch.equal(value(m=0.4, margin={"name": "half", "share": 0.25}), value(m
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """A package with entry points, as pip would leave it."""
+    """An installed package with entry points."""
     (tmp_path / "half_margin.py").write_text(MARGIN)
     about = tmp_path / "half_margin-1.0.dist-info"
     about.mkdir()
@@ -67,12 +67,12 @@ def installed(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_component_of_another_package_is_used_by_its_name(installed):
+def test_component_of_another_package_is_used_by_its_name(installed):
     code = f"import sys; sys.path.insert(0, {str(installed)!r})\n{USE}"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_what_is_found_and_what_is_refused(installed):
+def test_registry_lists_installed_components_and_rejects_unknown_names(installed):
     margins = Registry("margin", {"lmcl": "spkver.losses.margins:AdditiveCosine"}, presets={"gone": {"name": "lmcl"}})
     assert list(margins) == ["lmcl", "half", "lost"]
     assert margins.get("half").__name__ == "Half"
@@ -84,6 +84,6 @@ def test_what_is_found_and_what_is_refused(installed):
     assert list(Registry("front end", {})) == ["mine"]
 
 
-def test_a_class_that_is_not_there(installed):
+def test_entry_point_that_does_not_load_is_named(installed):
     with pytest.raises(InputError, match=r"half_margin:Nobody cannot be loaded \(.*has no attribute 'Nobody'"):
         Registry("margin", {}).get("gone")

@@ -35,7 +35,7 @@ def files(encoder, tmp_path_factory):
     return folder
 
 
-def test_an_encoder_from_a_file(encoder, files):
+def test_encoder_opens_an_onnx_file(encoder, files):
     found = spkver.load_model(files / "x.onnx", "auto")
     assert (found.dim, found.min_samples, found.config) == (6, encoder.min_samples, encoder.config)
     waveforms = np.stack([voice(found.min_samples + 777, 16000, seed) for seed in range(3)])
@@ -46,8 +46,8 @@ def test_an_encoder_from_a_file(encoder, files):
         found.computing_in("fp16")
 
 
-def test_whose_embeddings_they_are(encoder, files):
-    """Those of float32 may be scored with the model's own; those of int8 are others."""
+def test_model_id_of_an_onnx_file_depends_on_its_weights(encoder, files):
+    """float32 embeddings may be scored with those of the model, int8 embeddings may not."""
     assert spkver.load_model(files / "x.onnx").model_id == encoder.model_id
     assert spkver.load_model(files / "int8.onnx").model_id == sha256(files / "int8.onnx")[:32]
 
@@ -79,13 +79,13 @@ def with_config(value):
         (with_config([1]), "expected keys"),
     ],
 )
-def test_bad_files(files, tmp_path, change, said):
+def test_other_onnx_files_are_rejected(files, tmp_path, change, said):
     (tmp_path / "x.onnx").write_bytes(change((files / "x.onnx").read_bytes()))
     with pytest.raises(InputError, match=said):
         spkver.load_model(tmp_path / "x.onnx")
 
 
-def test_what_cannot_be_used_here(files, tmp_path):
+def test_onnx_files_reject_other_devices_and_precisions(files, tmp_path):
     with pytest.raises(InputError, match=r"waveform\.onnx: takes a waveform"):
         spkver.load_model(files / "waveform.onnx")
     with pytest.raises(InputError, match=r"missing\.onnx: cannot be read"):

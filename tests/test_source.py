@@ -43,7 +43,7 @@ FORMS = ("data", "audio", "flac")
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_forms_of_a_corpus_have_the_same_utterances(corpus, form):
+def test_all_kinds_of_source_have_the_same_utterances(corpus, form):
     found, data = open_source(corpus / form), open_source(corpus / "data")
     assert (found.ids, found.speakers, found.kind) == (["a", "b", "c"], ["s", "s", "t"], "audio")
     assert found.tags["session"] == ["x", "y", "x"]
@@ -58,7 +58,7 @@ def test_forms_of_a_corpus_have_the_same_utterances(corpus, form):
 
 
 @pytest.mark.parametrize("form", [*FORMS, "features"])
-def test_only_the_middle_is_read(corpus, form):
+def test_read_with_seconds_gives_the_middle(corpus, form):
     source = open_source(corpus / form)
     whole, _ = source.read(2)
     middle, _ = source.read(2, 1.0)
@@ -69,19 +69,19 @@ def test_only_the_middle_is_read(corpus, form):
 
 
 @pytest.mark.parametrize("form", ["audio", "flac", "features"])
-def test_packs_know_the_lengths_of_what_they_read(corpus, form):
+def test_lengths_of_packs_match_what_read_gives(corpus, form):
     source = open_source(corpus / form)
     for cut in (None, 1.75):
         lengths = [len(source.read(row, cut)[0]) for row in range(3)]
         assert source.lengths(cut) == pytest.approx(np.array(lengths) / (100 if form == "features" else RATE))
 
 
-def test_data_directories_do_not_know_lengths_without_reading(corpus):
+def test_lengths_of_data_directories_are_unknown(corpus):
     assert open_source(corpus / "data").lengths() is None
 
 
 @pytest.mark.parametrize("form", [*FORMS, "features"])
-def test_tables_of_all_forms(corpus, form):
+def test_table_of_every_kind_of_source(corpus, form):
     table = open_source(corpus / form).table()
     assert table.select(["id", "speaker", "session"]).to_pylist() == [
         {"id": "a", "speaker": "s", "session": "x"},
@@ -90,7 +90,7 @@ def test_tables_of_all_forms(corpus, form):
     ]
 
 
-def test_recordings_are_read_at_the_rate_of_the_front_end(corpus):
+def test_recordings_are_resampled_to_the_front_end(corpus):
     telephone = validate(FrontEndConfig, "telephone")
     source = open_source(corpus / "data", front_end=telephone)
     waveform, rate = source.read(0)
@@ -102,14 +102,14 @@ def test_recordings_are_read_at_the_rate_of_the_front_end(corpus):
     assert open_source(corpus / "data").warning() is None
 
 
-def test_packs_of_another_front_end_are_refused(corpus):
+def test_pack_of_another_front_end_is_rejected(corpus):
     with pytest.raises(InputError, match="audio at 16000 Hz, the front end takes 8000 Hz"):
         open_source(corpus / "audio", front_end=validate(FrontEndConfig, "telephone"))
     with pytest.raises(InputError, match="features made with window povey, the front end has window hamming"):
         open_source(corpus / "features", front_end=validate(FrontEndConfig, {"window": "hamming"}))
 
 
-def test_features_have_no_samples(corpus):
+def test_feature_pack_is_rejected_where_audio_is_needed(corpus):
     source = open_source(corpus / "features", front_end=FrontEndConfig())
     assert source.kind == "features" and source.read(0)[0].shape == (200, 80)
     for refused in (source.audio, lambda: source.open(0)):
@@ -117,7 +117,7 @@ def test_features_have_no_samples(corpus):
             refused()
 
 
-def test_places_of_whole_recordings(corpus):
+def test_open_reads_parts_of_a_whole_recording(corpus):
     assert [tuple(place)[1:] for place in read_datadir(corpus / "data").places()] == [
         (0.0, 2.0, 0),
         (1.0, 2.5, 1),

@@ -8,7 +8,7 @@ from spkver.files import json_object, read_json
 from spkver.text import MARK, decoded, numbered, read_text
 
 
-def test_a_byte_order_mark_is_no_part_of_a_line(tmp_path):
+def test_byte_order_mark_is_removed_from_lines(tmp_path):
     assert decoded(MARK + b"a\n" + MARK + b"b", "f") == "a\nb"
     assert decoded(b"a \xef\xbb\xbfb", "f") == "a \ufeffb"  # within a line it is a character
     (tmp_path / "f").write_bytes(MARK + b'{"a": 1}')
@@ -28,12 +28,12 @@ def test_a_byte_order_mark_is_no_part_of_a_line(tmp_path):
         ),
     ],
 )
-def test_what_is_not_utf_8(content, message):
+def test_text_that_is_not_utf_8_is_rejected_with_its_line(content, message):
     with pytest.raises(InputError, match=message):
         decoded(content, "f")
 
 
-def test_lines_are_counted_from_where_a_block_starts():
+def test_line_numbers_count_from_the_start_of_a_block():
     with pytest.raises(InputError, match=r"^f:12: "):
         decoded(b"a\nb\nc \xff", "f", first_line=10)
 
@@ -48,12 +48,12 @@ def test_lines_are_counted_from_where_a_block_starts():
         ("[1]", "f:1: expected an object, got '.1.'"),
     ],
 )
-def test_lines_that_are_no_objects(text, message):
+def test_json_lines_that_are_no_objects_are_rejected(text, message):
     with pytest.raises(InputError, match=message):
         json_object(text, "f:1")
 
 
-def test_characters_of_two_halves():
+def test_surrogate_pairs_are_accepted():
     assert json_object('{"a": "\\ud83d\\ude00"}', "f:1") == {"a": "\U0001f600"}
 
 
@@ -67,7 +67,7 @@ def test_characters_of_two_halves():
         ("a: [", "f:1: not valid YAML"),
     ],
 )
-def test_yaml_that_cannot_be_used(tmp_path, monkeypatch, text, message):
+def test_invalid_yaml_is_rejected_with_its_line(tmp_path, monkeypatch, text, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "f").write_text(text)
     with pytest.raises(InputError, match=message):

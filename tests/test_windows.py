@@ -46,7 +46,7 @@ def corpus(tmp_path_factory):
 
 @pytest.mark.parametrize("source", ["data", "pack"])
 @pytest.mark.parametrize("chunk", [300.0, 2.0])
-def test_every_window_is_what_the_part_alone_gives(encoder, corpus, tmp_path, source, chunk, monkeypatch):
+def test_window_embedding_equals_that_of_the_part(encoder, corpus, tmp_path, source, chunk, monkeypatch):
     monkeypatch.setattr(windows, "CHUNK_SECONDS", chunk)
     monkeypatch.setattr(windows, "BATCH_SECONDS", 3.0)
     done = extract_windows(encoder, corpus / source, tmp_path / "w.parquet", window=1.0, hop=0.5)
@@ -64,13 +64,13 @@ def test_every_window_is_what_the_part_alone_gives(encoder, corpus, tmp_path, so
         np.testing.assert_allclose(found.vectors[row], encoder.embed(waveform[first:last]), rtol=1e-4, atol=1e-5)
 
 
-def test_starts():
+def test_window_starts_cover_the_recording():
     assert window_starts(10, 4, 3).tolist() == [0, 3, 6]
     assert window_starts(11, 4, 3).tolist() == [0, 3, 6, 7]
     assert window_starts(4, 4, 3).tolist() == window_starts(2, 4, 3).tolist() == [0]
 
 
-def test_segments_other_rates_and_what_cannot_serve(encoder, tmp_path):
+def test_windows_of_segments_other_rates_and_unusable_recordings(encoder, tmp_path):
     half_silent = noise(4.0, 44100)
     half_silent[round(1.9 * 44100) :] = 0
     soundfile.write(tmp_path / "x.wav", half_silent, 44100)
@@ -99,7 +99,7 @@ def test_segments_other_rates_and_what_cannot_serve(encoder, tmp_path):
     assert not out.exists()
 
 
-def test_memory_does_not_grow_with_the_recording(encoder, tmp_path, monkeypatch):
+def test_windows_use_memory_independent_of_the_length(encoder, tmp_path, monkeypatch):
     monkeypatch.setattr(windows, "CHUNK_SECONDS", 5.0)
     monkeypatch.setattr(windows, "BATCH_SECONDS", 5.0)
     peaks = []
@@ -114,7 +114,7 @@ def test_memory_does_not_grow_with_the_recording(encoder, tmp_path, monkeypatch)
     assert peaks[1] < peaks[0] + 5e5  # 80 s are 5 MB
 
 
-def test_what_is_refused(encoder, corpus, tmp_path):
+def test_windows_reject_invalid_arguments(encoder, corpus, tmp_path):
     with pytest.raises(InputError, match=r"the model needs 0\.145 s or more"):
         extract_windows(encoder, corpus / "data", tmp_path / "w", window=0.1, hop=0.1)
     from spkver.features import FrontEndConfig

@@ -1,4 +1,4 @@
-"""What the augmentations are tried on: waveforms, packs in memory, and a way to build and apply."""
+"""Waveforms, packs in memory, and fixtures that build and apply augmentations."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def build():
 
 @pytest.fixture
 def change():
-    """Apply an augmentation with a seed; with `places`, to those rows of the batch alone."""
+    """Apply an augmentation with a seed; with `places`, only to those rows of the batch."""
 
     def apply(part, values, seed=0, places=None):
         places = np.arange(len(values)) if places is None else places

@@ -44,7 +44,7 @@ ALL = [
 ]
 
 
-def test_every_augmentation_is_here():
+def test_every_augmentation_is_tested():
     for registry in (WAVEFORM, FEATURES):
         assert {name for one, name, _ in ALL if one is registry} == set(registry)
 
@@ -63,7 +63,7 @@ def example(registry, batch=5):
 
 
 @pytest.mark.parametrize(("registry", "name", "keys"), ALL)
-def test_same_draw_same_result_not_in_place(registry, name, keys, make, change):
+def test_same_draw_gives_the_same_result_without_changing_the_input(registry, name, keys, make, change):
     part, x = make(registry, name, probability=1, **keys), example(registry)
     before = x.clone()
     first = change(part, x)
@@ -74,7 +74,7 @@ def test_same_draw_same_result_not_in_place(registry, name, keys, make, change):
 
 
 @pytest.mark.parametrize(("registry", "name", "keys"), ALL)
-def test_probability(registry, name, keys, make, change):
+def test_probability_is_the_share_of_changed_samples(registry, name, keys, make, change):
     x = example(registry, 200)
     assert torch.equal(change(make(registry, name, probability=0, **keys), x), x)
     changed = (change(make(registry, name, probability=0.3, **keys), x) != x).flatten(1).any(1)
@@ -84,7 +84,7 @@ def test_probability(registry, name, keys, make, change):
 
 
 @pytest.mark.parametrize(("registry", "name", "keys"), ALL)
-def test_a_batch_of_one_and_silence(registry, name, keys, make, change):
+def test_augmentations_accept_a_batch_of_one_and_silence(registry, name, keys, make, change):
     part = make(registry, name, probability=1, **keys)
     assert change(part, example(registry, 1)).isfinite().all()
     for batch in (1, 5):
@@ -92,14 +92,14 @@ def test_a_batch_of_one_and_silence(registry, name, keys, make, change):
 
 
 @pytest.mark.parametrize(("registry", "name", "keys"), [one for one in ALL if one[1:] != ("noise", {})])
-def test_a_part_of_a_batch_gets_what_it_gets_in_the_whole(registry, name, keys, make, change):
-    """So that several processes do to a batch what one would; of the batch's own babble each has its own others."""
+def test_part_of_a_batch_gets_the_same_as_in_the_whole(registry, name, keys, make, change):
+    """So the number of processes does not matter, except for babble made from the batch."""
     part, x = make(registry, name, probability=0.5, **keys), example(registry, 12)
     places = np.array([7, 2, 11, 4])
     torch.testing.assert_close(change(part, x, places=places), change(part, x)[places], atol=1e-6, rtol=1e-5)
 
 
-def test_coloured_noise_of_a_part_of_a_batch(make, change):
+def test_coloured_noise_is_the_same_for_a_part_of_a_batch(make, change):
     part, x = make(WAVEFORM, "noise", shares={"babble": 0}), example(WAVEFORM, 12)
     torch.testing.assert_close(change(part, x, places=np.array([5, 3])), change(part, x)[[5, 3]], atol=1e-6, rtol=1e-5)
 
@@ -116,7 +116,7 @@ def tones(hz, samples=RATE):
 
 
 @given(speed=st.sampled_from(SPEEDS), samples=st.integers(1, 3000))
-def test_duration_at_a_speed(speed, samples):
+def test_speed_changes_the_duration(speed, samples):
     assert change_speed(voices(2, samples), speed).shape == (2, int(np.ceil(samples / speed - 1e-9)))
 
 
@@ -129,8 +129,8 @@ def test_speed_scales_frequencies(speed):
 
 
 @pytest.mark.parametrize(("speed", "hz"), [(1.1, 7500.0), (1.25, 6800.0), (2.0, 4400.0)])
-def test_what_a_speed_moves_beyond_the_band_is_gone(speed, hz):
-    """Without a low-pass it would appear as another tone, mirrored at half the sample rate."""
+def test_speed_does_not_alias(speed, hz):
+    """Without a low-pass filter, a tone beyond the band would be mirrored at half the sample rate."""
     assert level_db(change_speed(tones([hz]).float(), speed)[:, 500:-500]) < -100
 
 
@@ -142,7 +142,7 @@ def test_speed_one_changes_nothing():
 # --- draws ------------------------------------------------------------------------------------------------------------
 
 
-def test_pieces_of_packs(recordings):
+def test_pieces_of_packs_cover_the_recordings(recordings):
     ramp = np.arange(1000, dtype=np.int16)
     crops = Crops([recordings(ramp, ramp[:10]), recordings(-ramp)])
     assert len(crops) == 3 and len(Crops([])) == 0
@@ -152,7 +152,7 @@ def test_pieces_of_packs(recordings):
     np.testing.assert_array_equal(crops.beginning(0.5, 25), ramp[:10])
 
 
-def test_white_noise():
+def test_coloured_noise_of_slope_zero_is_white():
     first = torch.tensor([0, 5, WHITE - 10])
     noise = white(first, 1 << 16)
     torch.testing.assert_close(noise[0, 5:100], noise[1, :95])
@@ -175,7 +175,7 @@ def only(kind):
 @pytest.mark.parametrize("keys", [{}, STORED], ids=["batch", "packs"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("snr", [-5.0, 0.0, 13.0])
-def test_ratio_of_signal_to_noise(make, change, keys, kind, snr):
+def test_noise_has_the_requested_snr(make, change, keys, kind, snr):
     if kind == "music" and not keys:
         with pytest.raises(InputError, match="music needs a pack"):
             make(WAVEFORM, "noise", **only(kind))
@@ -187,15 +187,15 @@ def test_ratio_of_signal_to_noise(make, change, keys, kind, snr):
 
 
 @pytest.mark.parametrize(("kind", "low", "high"), [("noise", 0, 15), ("music", 5, 15), ("babble", 13, 20)])
-def test_drawn_ratios_fill_the_range_of_their_kind(make, change, kind, low, high):
+def test_drawn_snrs_cover_the_range_of_their_kind(make, change, kind, low, high):
     waveform = voices(300, 1000)
     noisy = change(make(WAVEFORM, "noise", probability=1, **STORED, **only(kind)), waveform)
     snr = level_db(waveform) - level_db(noisy - waveform)
     assert low - 0.1 < snr.min() < low + 0.3 and high - 0.3 < snr.max() < high + 0.1
 
 
-def test_kinds_by_their_shares(build, change, recordings):
-    """Each kind's pack holds another tone, by which what was added is known; noise has twice the share of music."""
+def test_kinds_of_noise_follow_their_shares(build, change, recordings):
+    """Each kind's pack contains another tone, which identifies it; noise has twice the share of music."""
     tones = {
         name: np.tile(np.array([4000, -4000], np.int16).repeat(half), 3000) for name, half in zip("nmb", (1, 2, 4))
     }
@@ -209,7 +209,7 @@ def test_kinds_by_their_shares(build, change, recordings):
 
 
 def test_babble_of_packs_has_several_voices(build, change, recordings):
-    """Voices are tones of their own; the spectrum of what was added tells how many."""
+    """Each voice is another tone, so the spectrum of the added noise shows their number."""
     time = np.arange(4096)
     tones = [(8000 * np.sin(2 * np.pi * (10 + 20 * n) * time / 1024)).astype(np.int16) for n in range(20)]
     keys = {"packs": {"babble": "b"}, "babble_voices": (3, 5), "babble_snr_db": (0, 0)} | only("babble")
@@ -220,7 +220,7 @@ def test_babble_of_packs_has_several_voices(build, change, recordings):
     assert heard.max() <= 5 and heard.min() >= 1 and {3, 4, 5} <= set(heard.tolist())
 
 
-def test_babble_of_the_batch_is_of_the_others(make, change):
+def test_babble_of_the_batch_uses_other_samples(make, change):
     part = make(WAVEFORM, "noise", probability=1, babble_voices=(2, 2), **only("babble"))
     waveform = torch.zeros(5, 400)
     for row in range(5):
@@ -231,12 +231,12 @@ def test_babble_of_the_batch_is_of_the_others(make, change):
         assert not heard[row] and heard.sum() == 2
 
 
-def test_nobody_else_to_babble(make, change):
+def test_babble_of_a_batch_of_one_changes_nothing(make, change):
     part, alone = make(WAVEFORM, "noise", probability=1, **only("babble")), voices(1)
     assert torch.equal(change(part, alone), alone)
 
 
-def test_slope_of_coloured_noise(make, change):
+def test_coloured_noise_has_the_drawn_slope(make, change):
     part = make(WAVEFORM, "noise", probability=1, slope_db_per_octave=(-6, -6), **only("noise"))
     quiet = torch.full((20, 1 << 14), 1e-3) * torch.tensor([1.0, -1.0]).repeat(1 << 13)
     noise = change(part, quiet) - quiet
@@ -249,12 +249,12 @@ def test_slope_of_coloured_noise(make, change):
 
 
 def runs(line):
-    """Lengths of the stretches of zeros."""
+    """Lengths of the runs of zeros."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], line, [0]])))
     return (edges[1::2] - edges[::2]).tolist()
 
 
-def test_masks(make, change):
+def test_masks_have_widths_within_their_limits(make, change):
     features = torch.rand(1500, 60, 80) + 1
     masked = change(make(FEATURES, "spec_augment", frequency_width=10, time_width=20), features)
     zero = masked == 0
@@ -270,7 +270,7 @@ def test_masks(make, change):
     assert len({tuple(line.int().tolist()) for line in bands}) > 100
 
 
-def test_number_of_masks(make, change):
+def test_number_of_masks_is_as_configured(make, change):
     part = make(FEATURES, "spec_augment", frequency_masks=0, time_masks=3, time_width=5)
     masked = change(part, torch.ones(300, 100, 80)) == 0
     counts = [len(runs(line.int().numpy())) for line in masked[..., 0]]
@@ -279,7 +279,7 @@ def test_number_of_masks(make, change):
     assert (change(off, torch.ones(3, 10, 80)) == 1).all()
 
 
-def test_masks_wider_than_the_features(make, change):
+def test_masks_are_limited_to_the_features(make, change):
     part = make(FEATURES, "spec_augment", frequency_width=100, time_width=100)
     assert change(part, torch.ones(50, 5, 80)).shape == (50, 5, 80)
 
@@ -298,6 +298,6 @@ def test_masks_wider_than_the_features(make, change):
         ("noise", {"probability": 1.1}),
     ],
 )
-def test_settings_that_make_no_sense(make, name, keys):
+def test_invalid_settings_are_rejected(make, name, keys):
     with pytest.raises(InputError):
         make(WAVEFORM, name, **keys)

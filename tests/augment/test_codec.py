@@ -1,4 +1,4 @@
-"""Codecs: what is measured of a chirp and of what sounds like speech, before and after."""
+"""Codecs, measured on a chirp and on synthetic speech."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def code(name, waveform, rate=RATE, seed=0, **keys):
 
 
 def chirp(rate=RATE, seconds=3.0):
-    """A tone that rises over the whole band."""
+    """A chirp over the whole band."""
     time = np.arange(int(rate * seconds)) / rate
     return (0.4 * np.sin(np.pi * rate / 2 / seconds * time**2)).astype(np.float32)
 
 
 def speech(rate=RATE, seconds=2.0, seed=0):
-    """Harmonics of a moving pitch under formants, in syllables: what a codec for speech expects."""
+    """Harmonics of a varying pitch with formants, in syllables, as speech codecs expect."""
     random = np.random.default_rng(seed)
     time = np.arange(int(rate * seconds)) / rate
     phase = 2 * np.pi * np.cumsum(130 + 20 * np.sin(2 * np.pi * 1.3 * time)) / rate
@@ -39,7 +39,7 @@ def speech(rate=RATE, seconds=2.0, seed=0):
 
 
 def band_db(before, after, low, high, rate=RATE):
-    """How much of the energy between two frequencies came through, in dB."""
+    """Change of the energy between two frequencies, in dB."""
     hz = np.fft.rfftfreq(len(before), 1 / rate)
     inside = (hz >= low) & (hz < high)
     energy = [np.square(np.abs(np.fft.rfft(one)[inside])).sum() for one in (before, after)]
@@ -52,7 +52,7 @@ def snr_db(before, after):
 
 @pytest.mark.parametrize("name", list(CODECS))
 @pytest.mark.parametrize("rate", [8000, 16000, 22050])
-def test_length_level_and_place_are_kept(name, rate):
+def test_codec_keeps_length_level_and_alignment(name, rate):
     before = speech(rate)
     after = code(name, before, rate)
     assert after.shape == before.shape and after.dtype == np.float32 and np.isfinite(after).all()
@@ -67,14 +67,14 @@ def test_length_level_and_place_are_kept(name, rate):
 @pytest.mark.parametrize("name", list(CODECS))
 @settings(deadline=None, max_examples=3)
 @given(samples=st.integers(1, 700))
-def test_short_and_silent(name, samples):
+def test_codec_accepts_short_and_silent_waveforms(name, samples):
     for waveform in (np.zeros(samples, np.float32), speech()[-samples:], np.full(samples, 3.0, np.float32)):
         after = code(name, waveform)
         assert after.shape == waveform.shape and np.isfinite(after).all()
 
 
 @pytest.mark.parametrize("name", ["mu_law", "a_law", "gsm"])
-def test_a_telephone_has_half_the_band(name):
+def test_telephone_codec_removes_the_upper_band(name):
     before = chirp()
     after = code(name, before)
     assert band_db(before, after, 4400, 8000) < -20
@@ -83,14 +83,14 @@ def test_a_telephone_has_half_the_band(name):
 
 
 @pytest.mark.parametrize("name", ["mu_law", "a_law"])
-def test_noise_of_g711(name):
-    """Logarithmic coding has some 38 dB at most levels (ITU-T G.711); 8 bits of a uniform one lose with the level."""
+def test_g711_has_its_nominal_snr_at_most_levels(name):
+    """Logarithmic coding has about 38 dB at most levels (ITU-T G.711); a uniform 8-bit code has less at low levels."""
     assert 34 < snr_db(speech(), code(name, speech(), sample_rate=RATE)) < 42
     soft = 0.3 * speech()
     assert snr_db(soft, code(name, soft, sample_rate=RATE)) > 10 + snr_db(soft, np.round(soft * 128) / 128)
 
 
-def test_gsm_is_rougher_than_g711():
+def test_gsm_has_a_lower_snr_than_g711():
     before = speech(8000)
     assert 3 < snr_db(before, code("gsm", before, 8000)) < snr_db(before, code("mu_law", before, 8000)) - 10
 
@@ -103,7 +103,7 @@ def test_gsm_is_rougher_than_g711():
         ("vorbis", "quality", 0, 1),
     ],
 )
-def test_more_bits_less_noise(name, key, low, high):
+def test_higher_bit_rate_has_less_noise(name, key, low, high):
     before = speech()
     poor, rich = (snr_db(before, code(name, before, **{key: (much, much)})) for much in (low, high))
     assert poor + 3 < rich
@@ -111,8 +111,8 @@ def test_more_bits_less_noise(name, key, low, high):
 
 @pytest.mark.parametrize(("name", "kbit"), [("opus", 24), ("opus", 64), ("mp3", 24), ("mp3", 64)])
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
-def test_bit_rates(name, kbit, rate, monkeypatch):
-    """The rate that was asked for, or the least that MP3 has at 44.1 kHz, is that of the coded file, to a quarter."""
+def test_coded_file_has_the_requested_bit_rate(name, kbit, rate, monkeypatch):
+    """Within a quarter of the requested rate, or of the lowest rate of MP3 at 44.1 kHz."""
     from spkver.augment import codec
 
     sizes = []
@@ -129,7 +129,7 @@ def test_bit_rates(name, kbit, rate, monkeypatch):
     assert 0.75 < sizes[0] * 8 / 2 / 1000 / wanted < 1.25
 
 
-def test_band():
+def test_band_codec_is_a_band_pass_filter():
     before = np.random.default_rng(0).normal(size=RATE).astype(np.float32)
     after = code("band", before, low_hz=(300, 300), high_hz=(3400, 3400))
     assert abs(band_db(before, after, 500, 2500)) < 0.1
@@ -140,7 +140,7 @@ def test_band():
     np.testing.assert_allclose(open_, before, atol=1e-5)
 
 
-def test_settings_that_make_no_sense():
+def test_invalid_settings_are_rejected():
     with pytest.raises(InputError, match="from its lower to its upper end"):
         build("opus", kbit_per_second=(32, 8))
     with pytest.raises(InputError, match="did you mean 'kbit_per_second'"):

@@ -1,4 +1,4 @@
-"""SpeechBrain's drops: what it gives with the same random numbers, and what is left of a signal."""
+"""SpeechBrain's DropFreq and DropChunk: equal to SpeechBrain with the same random numbers, and their effect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def noise(batch=6, samples=8000):
 
 
 @pytest.mark.parametrize("name", THEIRS)
-def test_it_is_what_speechbrain_makes_of_each_sample(name, build, change):
+def test_drop_equals_speechbrain_for_each_sample(name, build, change):
     module, keys = THEIRS[name]
     waveforms = noise()
     changed = change(build(WAVEFORM, name, probability=1, **keys), waveforms)
@@ -44,13 +44,13 @@ def test_it_is_what_speechbrain_makes_of_each_sample(name, build, change):
 
 
 @pytest.mark.parametrize("name", THEIRS)
-def test_torchs_own_random_numbers_are_left_alone(name, build, change):
+def test_drop_does_not_change_the_random_state_of_torch(name, build, change):
     before = torch.get_rng_state()
     change(build(WAVEFORM, name, probability=1), noise())
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_notch_takes_a_band_and_leaves_the_rest(build, change):
+def test_drop_freq_removes_only_a_band(build, change):
     spectra = torch.fft.rfft(noise(200), dim=1).abs()
     dropped = torch.fft.rfft(change(build(WAVEFORM, "drop_freq", probability=1, count=(1, 1)), noise(200)), dim=1)
     bands = (dropped.abs() / spectra)[:, :4000].unflatten(1, (40, 100)).median(dim=2).values  # 200 Hz each
@@ -58,7 +58,7 @@ def test_a_notch_takes_a_band_and_leaves_the_rest(build, change):
     assert ((bands > 0.9) & (bands < 1.1)).float().mean() > 0.8
 
 
-def test_chunks_are_zeros_of_the_length_asked_for(build, change):
+def test_drop_chunk_zeros_intervals_of_the_configured_length(build, change):
     waveforms = torch.ones(200, 8000)
     zero = change(build(WAVEFORM, "drop_chunk", probability=1, count=(1, 1), seconds=(0.05, 0.1)), waveforms) == 0
     lengths = zero.sum(dim=1)
@@ -66,11 +66,11 @@ def test_chunks_are_zeros_of_the_length_asked_for(build, change):
     assert ((zero[:, 1:] != zero[:, :-1]).sum(dim=1) <= 2).all()  # one stretch
 
 
-def test_a_sample_shorter_than_a_chunk(build, change):
+def test_drop_chunk_accepts_samples_shorter_than_a_chunk(build, change):
     assert not change(build(WAVEFORM, "drop_chunk", probability=1, seconds=(1.0, 1.0)), noise(3, 400)).any()
 
 
-def test_without_speechbrain(build, monkeypatch):
+def test_missing_speechbrain_is_an_input_error(build, monkeypatch):
     monkeypatch.setitem(sys.modules, "speechbrain", None)
     for name in THEIRS:
         with pytest.raises(InputError, match="this needs speechbrain: pip install speechbrain"):

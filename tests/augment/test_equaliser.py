@@ -9,8 +9,8 @@ from spkver.augment import WAVEFORM
 RATE = 16000
 
 
-def test_the_gains_are_heard_where_they_were_drawn(build, change):
-    """The ratio of the spectra, measured by scipy, is the drawn curve up to one level for all frequencies."""
+def test_equaliser_applies_the_drawn_gains(build, change):
+    """The ratio of the spectra, measured by scipy, is the drawn curve up to a constant level."""
     part = build(WAVEFORM, "equaliser", probability=1, gain_db=(-8, 8))
     noise = torch.randn(2, 20 * RATE, generator=torch.Generator().manual_seed(0))
     drawn = part.draw(2, np.arange(2), noise.shape[1], np.random.default_rng(3))
@@ -25,7 +25,7 @@ def test_the_gains_are_heard_where_they_were_drawn(build, change):
         assert np.abs(difference - np.median(difference)).max() < 0.5
 
 
-def test_no_delay_and_the_same_level(build, change):
+def test_equaliser_keeps_alignment_and_level(build, change):
     part = build(WAVEFORM, "equaliser", probability=1)
     pulse = torch.zeros(3, 8000)
     pulse[:, 4000] = 0.5
@@ -35,7 +35,7 @@ def test_no_delay_and_the_same_level(build, change):
     torch.testing.assert_close(out[:, 3951:4000].flip(1), out[:, 4001:4050], rtol=1e-4, atol=1e-4)  # zero phase
 
 
-def test_any_sample_rate(build):
+def test_equaliser_accepts_any_sample_rate(build):
     from spkver.augment.equaliser import Equaliser, EqualiserConfig
 
     for rate in (8000, 11025, 16000, 44100):

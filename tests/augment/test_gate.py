@@ -15,7 +15,7 @@ def phrase():
     return torch.cat([tone, quiet, tone], dim=1)
 
 
-def test_pauses_become_zeros_and_speech_stays(build):
+def test_gate_zeros_pauses_and_keeps_speech(build):
     part = build(WAVEFORM, "gate", probability=1)
     waveform = phrase()
     drawn = {"rows": torch.arange(2), "below_db": torch.tensor([[30.0], [50.0]])}
@@ -27,7 +27,7 @@ def test_pauses_become_zeros_and_speech_stays(build):
     assert torch.equal(out[1:], waveform[1:])  # the pause is 40 dB below, and the last row was not chosen
 
 
-def test_any_length_and_rate():
+def test_gate_accepts_any_length_and_rate():
     for rate in (8000, 16000, 44100):
         part = Gate(GateConfig(probability=1), rate, open)
         for length in (1, 100, 1234):

@@ -1,4 +1,4 @@
-"""Reverberation: decay, direct-to-reverberant ratio, level and alignment of what comes out, measured."""
+"""Reverberation: measured decay, direct-to-reverberant ratio, level and alignment."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def clicks(batch=8, samples=2 * RATE, at=100):
 
 
 def responses(part, change, at=100):
-    """What a click becomes, from the click on, the click at 1: (batch, time) float64."""
+    """The response to a click, starting at the click, scaled to 1 there: (batch, time) float64."""
     wet = change(part, clicks(at=at)).double().numpy()
     assert np.abs(wet[:, :at]).max() < 1e-6 * np.abs(wet).max()  # nothing comes before the direct path
     return wet[:, at:] / wet[:, at : at + 1]
 
 
 def rt60(response):
-    """Schroeder's backward integration: a line fitted from -5 to -25 dB of the tail's decay."""
+    """RT60 by Schroeder's backward integration: a line fitted to the decay from -5 to -25 dB."""
     tail = response[RATE // 500 :]
     left = np.cumsum(tail[::-1] ** 2)[::-1]
     decay = 10 * np.log10(left / left[0])
@@ -38,27 +38,27 @@ def rt60(response):
 
 
 @pytest.mark.parametrize("seconds", [0.2, 0.5, 1.0])
-def test_decay_of_the_rooms(build, change, seconds):
+def test_simulated_room_has_its_decay_time(build, change, seconds):
     part = build(WAVEFORM, "reverb", probability=1, rt60=(seconds, seconds), direct_ratio_db=(-6, -6))
     measured = [rt60(response) for response in responses(part, change)]
     np.testing.assert_allclose(measured, seconds, rtol=0.15)
 
 
-def test_drawn_decays_fill_their_range(build, change):
+def test_drawn_decay_times_cover_their_range(build, change):
     part = build(WAVEFORM, "reverb", probability=1, rt60=(0.2, 0.8), direct_ratio_db=(-6, -6))
     wet = np.concatenate([change(part, clicks(), seed).numpy() for seed in range(5)]).astype(np.float64)
     measured = [rt60(one[100:]) for one in wet]
     assert 0.18 < min(measured) < 0.3 and 0.7 < max(measured) < 0.9
 
 
-def test_direct_to_reverberant_ratio(build, change):
+def test_simulated_room_has_its_direct_to_reverberant_ratio(build, change):
     part = build(WAVEFORM, "reverb", probability=1, direct_ratio_db=(3, 3))
     measured = -10 * np.log10(np.square(responses(part, change)[:, 1:]).sum(1))
     np.testing.assert_allclose(measured, 3, atol=1e-3)
 
 
 def room(seconds, direct, samples=RATE, seed=0):
-    """A packed response: some quiet before the direct path, which is the largest sample, then a decaying tail."""
+    """A response in a pack: silence, the direct path as the largest sample, then a decaying tail."""
     time = np.arange(samples) / RATE
     tail = np.random.default_rng(seed).normal(size=samples) * 10 ** (-3 * time / seconds)
     response = np.concatenate([np.zeros(direct), [1.0], 0.1 * tail])
@@ -66,8 +66,8 @@ def room(seconds, direct, samples=RATE, seed=0):
 
 
 @pytest.mark.parametrize("seconds", [0.3, 0.6])
-def test_packed_responses(build, change, recordings, seconds):
-    """The direct path comes without delay, whatever stands before it in the file, and the decay is the room's."""
+def test_response_from_a_pack_is_aligned_to_its_direct_path(build, change, recordings, seconds):
+    """Silence before the direct path adds no delay, and the decay is that of the response."""
     packs = {"r": recordings(*(room(seconds, direct, seed=direct) for direct in (0, 70, 900)))}
     part = build(WAVEFORM, "reverb", packs, probability=1, packs="r")
     found = responses(part, change)
@@ -79,7 +79,7 @@ def test_packed_responses(build, change, recordings, seconds):
     assert min(np.abs(one[: len(expected)] - expected).max() for one in found) < 1e-4
 
 
-def test_long_and_short_responses(build, change, recordings):
+def test_responses_of_any_length_are_accepted(build, change, recordings):
     packs = {"long": recordings(room(1.0, 10, 5 * RATE)), "short": recordings(np.array([0, 9, 3], np.int16))}
     long = responses(build(WAVEFORM, "reverb", packs, probability=1, packs="long", longest=0.25), change)
     assert np.abs(long[:, RATE // 4 :]).max() < 1e-5
@@ -96,13 +96,13 @@ def test_reverberation_keeps_the_level(build, change, recordings, packed):
     np.testing.assert_allclose(10 * np.log10(ratio), 0, atol=0.01)
 
 
-def test_a_response_of_zeros(build, change, recordings):
+def test_response_of_zeros_gives_finite_output(build, change, recordings):
     part = build(WAVEFORM, "reverb", {"r": recordings(np.zeros(50, np.int16))}, probability=1, packs="r")
     assert change(part, clicks()).isfinite().all()
 
 
 @given(samples=st.integers(1, 300), taps=st.integers(1, 400), seed=st.integers(0, 99))
-def test_convolution(samples, taps, seed):
+def test_convolution_equals_scipy(samples, taps, seed):
     random = np.random.default_rng(seed)
     waveform, response = (random.normal(size=(2, size)) for size in (samples, taps))
     mine = convolve(*(torch.from_numpy(one).float() for one in (waveform, response)))

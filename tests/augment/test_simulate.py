@@ -1,4 +1,4 @@
-"""Simulation of an utterance: a function of the seed and its id."""
+"""Simulation of an utterance depends only on the seed and its id."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def voice(samples=RATE, seed=0):
     return (0.1 * np.random.default_rng(seed).normal(size=samples)).astype(np.float32)
 
 
-def test_a_function_of_seed_and_id():
+def test_simulation_depends_only_on_seed_and_id():
     whole = Simulation(validate(SimulationConfig, ALL), RATE, no_packs)
     first = whole(voice(), "a")
     whole(voice(5000), "b")
@@ -39,12 +39,12 @@ def test_a_function_of_seed_and_id():
     assert first.shape == (RATE,) and first.dtype == np.float32 and np.abs(first).max() <= 1
 
 
-def test_nothing_to_do():
+def test_simulation_without_augmentations_changes_nothing():
     np.testing.assert_array_equal(simulate(voice()), voice())
     np.testing.assert_array_equal(simulate(voice(), codec={"probability": 0}), voice())
 
 
-def test_shares():
+def test_codecs_follow_their_shares():
     parts = validate(SimulationConfig, {"codec": {"probability": 0.6, "codecs": ["mu_law", "a_law"]}})
     simulation = Simulation(parts, RATE, no_packs)
     changed = [simulation(voice(400), str(number)) for number in range(300)]
@@ -55,13 +55,13 @@ def test_shares():
     assert 0.5 < 1 - plain / 300 < 0.7 and len(kinds) == 2 and min(kinds.values()) > 60
 
 
-def test_loud_noise_is_not_clipped():
+def test_simulation_does_not_clip_loud_noise():
     loud = {"name": "noise", "probability": 1, "noise_snr_db": (-20, -20)}
     after = simulate(voice(), waveform=[loud])
     assert np.abs(after).max() == pytest.approx(1.0, abs=1e-6) and (np.abs(after) >= 1).sum() == 1
 
 
-def test_silence():
+def test_simulation_of_silence_is_finite():
     assert np.isfinite(simulate(np.zeros(3000, np.float32), **ALL)).all()
 
 
@@ -74,7 +74,7 @@ def test_silence():
         ("seed: 1\nwaveform: [{name: reverb, probabilty: 1}]", "sim.yaml:2: .*did you mean 'probability'"),
     ],
 )
-def test_mistakes(tmp_path, text, message):
+def test_invalid_simulation_config_is_rejected(tmp_path, text, message):
     (tmp_path / "sim.yaml").write_text(text)
     with pytest.raises(InputError, match=message):
         load(SimulationConfig, tmp_path / "sim.yaml")

@@ -1,4 +1,4 @@
-"""Miniature corpora, and their commands as a user runs them."""
+"""Miniature corpora, and the commands that prepare them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spkver.cli import run as run_command
 
 @pytest.fixture
 def record() -> Callable[..., Path]:
-    """Write recordings of 0.1 s below a folder; what libsndfile cannot write (m4a) is a file without sound."""
+    """Write recordings of 0.1 s below a folder; formats that libsndfile cannot write (m4a) get a file without audio."""
     noise = np.random.default_rng(0).normal(scale=0.1, size=1600).astype(np.float32)
 
     def make(root: Path, *names: str) -> Path:
@@ -33,7 +33,7 @@ def record() -> Callable[..., Path]:
 
 @pytest.fixture
 def prep(capsys: pytest.CaptureFixture) -> Callable[..., tuple[str, str]]:
-    """Run `python -m data_prep.MODULE ARGUMENTS` in this process. Returns what it wrote to both streams."""
+    """Run `python -m data_prep.MODULE ARGUMENTS` in this process. Returns its output."""
 
     def run(module: str, *arguments: object, code: int = 0) -> tuple[str, str]:
         command = importlib.import_module(f"data_prep.{module}").command
@@ -51,7 +51,7 @@ def prep(capsys: pytest.CaptureFixture) -> Callable[..., tuple[str, str]]:
 
 @pytest.fixture
 def write() -> Callable[..., Path]:
-    """A text file of these lines."""
+    """Write a text file of these lines."""
 
     def make(path: Path, *lines: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""CN-Celeb 1 and 2 in miniature: the split, genres, and enrolment by one recording or by several."""
+"""CN-Celeb 1 and 2 in miniature: the split, genres, and enrolment with one recording or several."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +51,9 @@ def corpus(tmp_path: Path, record: Record, write: Write) -> Callable[[str], Path
 
 
 @pytest.mark.parametrize("suffix", ["flac", "wav"])
-def test_corpus(tmp_path: Path, corpus: Callable[[str], Path], prep: Prep, suffix: str) -> None:
+def test_cnceleb_gives_splits_genres_and_trials(
+    tmp_path: Path, corpus: Callable[[str], Path], prep: Prep, suffix: str
+) -> None:
     root, out = corpus(suffix), tmp_path / "data"
     prep("cnceleb", root, out)
     dev, second, evaluation = (read_datadir(out / part) for part in ("dev", "cn2", "eval"))
@@ -72,7 +74,7 @@ def test_corpus(tmp_path: Path, corpus: Callable[[str], Path], prep: Prep, suffi
         assert not any(problem.fatal for problem in validate(out / part))
 
 
-def test_enrolment_models_stand_for_recordings_that_are_there(
+def test_enrolment_models_refer_to_existing_recordings(
     tmp_path: Path, corpus: Callable[[str], Path], prep: Prep
 ) -> None:
     prep("cnceleb", corpus("flac"), tmp_path / "data")
@@ -88,14 +90,14 @@ def test_enrolment_models_stand_for_recordings_that_are_there(
         assert set(trials.enrol.to_pylist()) <= models.keys()
 
 
-def test_either_corpus_alone(tmp_path: Path, corpus: Callable[[str], Path], record: Record) -> None:
+def test_cnceleb_1_or_2_alone(tmp_path: Path, corpus: Callable[[str], Path], record: Record) -> None:
     root = corpus("flac")
     assert set(cnceleb.prepare(Tree.read(root / "CN-Celeb_flac"))) == {"dev", "eval"}
     alone = record(tmp_path / "alone", "CN-Celeb2_flac/data/id10000/drama-01-001.flac")
     assert set(cnceleb.prepare(Tree.read(alone))) == {"cn2"}
 
 
-def test_an_unknown_model_and_a_missing_list_are_named(
+def test_unknown_model_and_missing_list_are_named(
     tmp_path: Path, corpus: Callable[[str], Path], prep: Prep, write: Write
 ) -> None:
     root = corpus("flac")

@@ -1,4 +1,4 @@
-"""What all corpora's commands have in common."""
+"""Properties of all data preparation commands."""
 
 import importlib
 import pkgutil
@@ -24,7 +24,7 @@ def test_help_ends_with_an_example_that_parses(name: str) -> None:
     command.make_context(name, example[3:])
 
 
-def test_the_documentation_lists_every_corpus() -> None:
+def test_documentation_lists_every_corpus() -> None:
     table = (Path(__file__).parents[2] / "docs" / "corpora.md").read_text(encoding="utf-8")
     rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
     assert sorted(row[1].strip(" `") for row in rows) == sorted(MODULES)
@@ -36,7 +36,7 @@ def test_the_documentation_lists_every_corpus() -> None:
             assert row[4].strip() == source.licence
 
 
-def test_nothing_heavy_is_loaded() -> None:
+def test_commands_do_not_import_torch() -> None:
     names = ", ".join(f"data_prep.{name}" for name in MODULES if name != "synthetic")
     heavy = "{'torch', 'torchaudio', 'librosa', 'speechbrain', 'scipy'}"
     code = f"import sys, {names}; print({heavy} & sys.modules.keys() or '')"

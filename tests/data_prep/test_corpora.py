@@ -21,7 +21,7 @@ def sound(*directories: Path) -> bool:
 # --- VCTK -------------------------------------------------------------------------------------------------------------
 
 
-def test_vctk(tmp_path: Path, record: Record, write: Write, prep: Prep) -> None:
+def test_vctk_of_version_0_92(tmp_path: Path, record: Record, write: Write, prep: Prep) -> None:
     names = [f"p225/p225_00{number}_mic{mic}.flac" for number in (1, 2) for mic in (1, 2)]
     root = record(tmp_path / "root", *(f"wav48_silence_trimmed/{name}" for name in [*names, "s5/s5_001_mic1.flac"]))
     rows = ["ID  AGE  GENDER  ACCENTS  REGION COMMENTS ", "p225  23  F    English    Southern  England", "s5 18 M x"]
@@ -35,7 +35,7 @@ def test_vctk(tmp_path: Path, record: Record, write: Write, prep: Prep) -> None:
     assert len(vctk.prepare(Tree.read(root), "both")) == 5
 
 
-def test_vctk_as_it_was_before(tmp_path: Path, record: Record, write: Write) -> None:
+def test_vctk_of_version_0_80(tmp_path: Path, record: Record, write: Write) -> None:
     root = record(tmp_path / "root", "VCTK-Corpus/wav48/p226/p226_001.wav")
     write(root / "VCTK-Corpus/speaker-info.txt", "226  22  M    English    Surrey")
     data = vctk.prepare(Tree.read(root))
@@ -61,7 +61,7 @@ def welsh(tmp_path: Path, record: Record, write: Write) -> Path:
     return root
 
 
-def test_common_voice(tmp_path: Path, welsh: Path, prep: Prep) -> None:
+def test_common_voice_gives_its_splits(tmp_path: Path, welsh: Path, prep: Prep) -> None:
     prep("commonvoice", welsh, tmp_path / "data")
     data = read_datadir(tmp_path / "data" / "validated")
     assert data.ids == [f"clips/common_voice_cy_{number}.mp3" for number in (1, 2, 3)]
@@ -76,7 +76,7 @@ def test_common_voice(tmp_path: Path, welsh: Path, prep: Prep) -> None:
     assert said == f"{tmp_path}/data/test: 1 utterances, 1 speakers\n"
 
 
-def test_common_voice_durations_are_read_where_published(welsh: Path, write: Write) -> None:
+def test_common_voice_durations_are_used_if_published(welsh: Path, write: Write) -> None:
     write(welsh / "clip_durations.tsv", "clip\tduration[ms]", "common_voice_cy_2.mp3\t2500")
     assert commonvoice.prepare(Tree.read(welsh))["validated"].column("seconds") == [None, 2.5, None]
     write(welsh / "clip_durations.tsv", "clip\tduration[ms]", "common_voice_cy_2.mp3\tlong")
@@ -96,13 +96,13 @@ def test_common_voice_durations_are_read_where_published(welsh: Path, write: Wri
         ([HEADER, "a\tb"], r"validated\.tsv: not a tab-separated table"),
     ],
 )
-def test_a_spoilt_table_of_common_voice_is_named(welsh: Path, write: Write, lines: list[str], message: str) -> None:
+def test_invalid_table_of_common_voice_is_named(welsh: Path, write: Write, lines: list[str], message: str) -> None:
     write(welsh / "validated.tsv", *lines)
     with pytest.raises(InputError, match=message):
         commonvoice.prepare(Tree.read(welsh))
 
 
-def test_common_voice_is_the_folder_of_one_language(tmp_path: Path, welsh: Path, prep: Prep) -> None:
+def test_common_voice_needs_the_folder_of_one_language(tmp_path: Path, welsh: Path, prep: Prep) -> None:
     _, err = prep("commonvoice", tmp_path, tmp_path / "data", code=2)
     assert "expected the folder of one language" in err
     _, err = prep("commonvoice", tmp_path, tmp_path / "data", "--download", code=2)
@@ -113,7 +113,9 @@ def test_common_voice_is_the_folder_of_one_language(tmp_path: Path, welsh: Path,
 
 
 @pytest.mark.parametrize("written", ["{}", "{}.wav", "3D_SPK_06154/{}.wav"])
-def test_threedspeaker(tmp_path: Path, record: Record, write: Write, prep: Prep, written: str) -> None:
+def test_threedspeaker_gives_splits_and_trials(
+    tmp_path: Path, record: Record, write: Write, prep: Prep, written: str
+) -> None:
     test = [f"3D_SPK_06154_001_Device0{device}_Distance00_Dialect00" for device in (3, 6)]
     names = ["train/3D_SPK_00001/3D_SPK_00001_001_Device01_Distance02_Dialect05.wav"]
     root = record(tmp_path / "root", *names, *(f"test/3D_SPK_06154/{name}.wav" for name in test))
@@ -132,7 +134,7 @@ def test_threedspeaker(tmp_path: Path, record: Record, write: Write, prep: Prep,
 # --- to mix in --------------------------------------------------------------------------------------------------------
 
 
-def test_musan(tmp_path: Path, record: Record, write: Write, prep: Prep) -> None:
+def test_musan_gives_music_noise_and_speech(tmp_path: Path, record: Record, write: Write, prep: Prep) -> None:
     names = ["music/fma/music-fma-0000.wav", "noise/free-sound/noise-free-sound-0000.wav"]
     names += ["noise/sound-bible/noise-sound-bible-0001.wav", "speech/librivox/speech-librivox-0000.wav"]
     root = record(tmp_path / "root", *(f"musan/{name}" for name in names))
@@ -143,7 +145,7 @@ def test_musan(tmp_path: Path, record: Record, write: Write, prep: Prep) -> None
     assert sound(*(tmp_path / "data" / kind for kind in musan.KINDS))
 
 
-def test_rirs(tmp_path: Path, record: Record, write: Write, prep: Prep) -> None:
+def test_rirs_gives_measured_and_simulated_responses(tmp_path: Path, record: Record, write: Write, prep: Prep) -> None:
     real = "RIRS_NOISES/real_rirs_isotropic_noises"
     simulated = "smallroom/Room001/Room001-00001.wav"
     response, noise = "RVB2014_type1_rir_largeroom1_far_angla.wav", "RVB2014_type1_noise_largeroom1_1.wav"
@@ -171,6 +173,6 @@ def test_rirs(tmp_path: Path, record: Record, write: Write, prep: Prep) -> None:
 
 
 @pytest.mark.parametrize("prepare", [vctk.prepare, threedspeaker.prepare, musan.prepare, rirs.prepare])
-def test_no_corpus(tmp_path: Path, record: Record, prepare: Callable) -> None:
+def test_folder_without_the_corpus_is_rejected(tmp_path: Path, record: Record, prepare: Callable) -> None:
     with pytest.raises(InputError, match="no recordings found; expected ROOT/"):
         prepare(Tree.read(record(tmp_path, "holidays/a.wav")))

@@ -1,4 +1,4 @@
-"""Fetching from a server of our own: resumed, compared, taken apart, and whatever can go wrong on the way."""
+"""Downloads from a local server: resuming, checksums, unpacking, and failures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Prep = Callable[..., tuple[str, str]]
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Files by path, given in ranges. What it was asked for is noted; it can be told to misbehave."""
+    """A server of files with ranges. It records requests, and can be set to fail in several ways."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -136,7 +136,9 @@ def unpacked(folder: Path) -> dict[str, bytes]:
         ("corpus.zip", zipped(CONTENT)),
     ],
 )
-def test_fetch(tmp_path: Path, server: Server, capsys: pytest.CaptureFixture, name: str, content: bytes) -> None:
+def test_download_and_unpack(
+    tmp_path: Path, server: Server, capsys: pytest.CaptureFixture, name: str, content: bytes
+) -> None:
     wanted = archive(server, content, name, size=len(content), digest=f"sha256:{hashlib.sha256(content).hexdigest()}")
     fetch(wanted, tmp_path)
     assert unpacked(tmp_path) == CONTENT
@@ -152,9 +154,7 @@ def test_fetch(tmp_path: Path, server: Server, capsys: pytest.CaptureFixture, na
 
 @pytest.mark.parametrize("tags", [True, False])
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_broken_connection_is_taken_up_where_it_broke(
-    tmp_path: Path, server: Server, ranges: bool, tags: bool
-) -> None:
+def test_broken_connection_is_resumed(tmp_path: Path, server: Server, ranges: bool, tags: bool) -> None:
     content = tar({"corpus/a.wav": hashlib.sha256().digest() * 9000}, "w:")
     server.ranges, server.tags = ranges, tags
     server.cut = [100_000, 50_000]
@@ -167,7 +167,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, 3000), max_size=5), have=st.integers(0, 9000), ranges=st.booleans())
-def test_wherever_it_breaks_the_bytes_are_the_servers(
+def test_download_is_exact_wherever_the_connection_breaks(
     tmp_path_factory: pytest.TempPathFactory, server: Server, cuts: list[int], have: int, ranges: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("pieces")
@@ -179,7 +179,7 @@ def test_wherever_it_breaks_the_bytes_are_the_servers(
     assert [path.name for path in folder.iterdir()] == ["piece"]
 
 
-def test_a_later_run_goes_on_where_an_earlier_one_stopped(tmp_path: Path, server: Server) -> None:
+def test_interrupted_download_is_resumed_by_a_later_run(tmp_path: Path, server: Server) -> None:
     content = tar(CONTENT, "w:")
     wanted = archive(server, content, "corpus.tar", digest=md5(content))
     server.cut = [1000] * _download._TRIES
@@ -194,7 +194,7 @@ def test_a_later_run_goes_on_where_an_earlier_one_stopped(tmp_path: Path, server
     assert unpacked(tmp_path) == CONTENT
 
 
-def test_a_file_that_was_complete_is_not_fetched_again(tmp_path: Path, server: Server) -> None:
+def test_complete_file_is_not_downloaded_again(tmp_path: Path, server: Server) -> None:
     content = tar(CONTENT, "w:")
     (tmp_path / "corpus.tar.part").write_bytes(content)  # killed before it was renamed
     fetch(archive(server, content, "corpus.tar"), tmp_path)
@@ -206,7 +206,7 @@ def test_a_file_that_was_complete_is_not_fetched_again(tmp_path: Path, server: S
     assert (unpacked(tmp_path), len(server.asked)) == (CONTENT, asked)
 
 
-def test_a_file_that_changed_on_the_server_is_fetched_anew(tmp_path: Path, server: Server) -> None:
+def test_file_changed_on_the_server_is_downloaded_again(tmp_path: Path, server: Server) -> None:
     old, new = (tar({"corpus/a.wav": letter * 20000}, "w:") for letter in (b"o", b"n"))
     server.cut = [5000]
     wanted = archive(server, old, "corpus.tar")
@@ -216,14 +216,14 @@ def test_a_file_that_changed_on_the_server_is_fetched_anew(tmp_path: Path, serve
     assert unpacked(tmp_path) == {"corpus/a.wav": b"n" * 20000}
 
 
-def test_a_piece_too_long_is_fetched_anew(tmp_path: Path, server: Server) -> None:
+def test_too_long_partial_file_is_downloaded_again(tmp_path: Path, server: Server) -> None:
     content = tar(CONTENT, "w:")
     (tmp_path / "corpus.tar.part").write_bytes(content + b"more")
     fetch(archive(server, content, "corpus.tar"), tmp_path)
     assert unpacked(tmp_path) == CONTENT
 
 
-def test_what_is_not_as_published_is_removed(tmp_path: Path, server: Server) -> None:
+def test_file_with_wrong_checksum_is_removed(tmp_path: Path, server: Server) -> None:
     content = tar(CONTENT)
     for published, message in (
         ({"size": 5}, f"has {len(content)} bytes, expected 5; the file was removed, run again"),
@@ -234,7 +234,7 @@ def test_what_is_not_as_published_is_removed(tmp_path: Path, server: Server) -> 
         assert list(tmp_path.iterdir()) == []
 
 
-def test_pieces_are_put_together(tmp_path: Path, server: Server) -> None:
+def test_parts_of_an_archive_are_joined(tmp_path: Path, server: Server) -> None:
     content = tar(CONTENT)
     names = [f"corpus_v2.tar.gza{letter}" for letter in "abc"]
     third = len(content) // 3
@@ -246,7 +246,7 @@ def test_pieces_are_put_together(tmp_path: Path, server: Server) -> None:
     assert unpacked(tmp_path) == CONTENT
 
 
-def test_servers_that_are_busy_are_asked_again(tmp_path: Path, server: Server) -> None:
+def test_busy_server_is_retried(tmp_path: Path, server: Server) -> None:
     server.refuse = [503, 429]
     fetch(archive(server, tar(CONTENT)), tmp_path)
     assert len(server.asked) == 3
@@ -255,7 +255,7 @@ def test_servers_that_are_busy_are_asked_again(tmp_path: Path, server: Server) -
         fetch(archive(server, tar(CONTENT), "other.tar.gz"), tmp_path)
 
 
-def test_servers_without_it(tmp_path: Path, server: Server) -> None:
+def test_missing_file_on_the_server_is_an_error(tmp_path: Path, server: Server) -> None:
     with pytest.raises(RunError, match=r"/x\.tar\.gz: HTTP 404 Not Found; try another --mirror"):
         fetch(Archive((f"{server.url}/x.tar.gz",)), tmp_path)
     assert len(server.asked) == 1
@@ -265,7 +265,7 @@ def test_servers_without_it(tmp_path: Path, server: Server) -> None:
             fetch(Archive((f"http://127.0.0.1:{closed.getsockname()[1]}/x.tar.gz",)), tmp_path)
 
 
-def test_a_disk_that_cannot_hold_it_is_told_before(
+def test_too_small_disk_is_reported_before_the_download(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_download.shutil, "disk_usage", lambda _: type("usage", (), {"free": 10}))
@@ -276,7 +276,7 @@ def test_a_disk_that_cannot_hold_it_is_told_before(
 
 @pytest.mark.parametrize("name", ["../out.wav", "/tmp/out.wav", "corpus/../../out.wav"])
 @pytest.mark.parametrize("pack", [tar, zipped])
-def test_members_that_would_leave_the_folder(
+def test_archive_member_outside_the_folder_is_rejected(
     tmp_path: Path, server: Server, name: str, pack: Callable[[dict[str, bytes]], bytes]
 ) -> None:
     suffix = "zip" if pack is zipped else "tar.gz"
@@ -287,13 +287,13 @@ def test_members_that_would_leave_the_folder(
 
 @pytest.mark.parametrize("content", [b"no archive", b"", *CUT])
 @pytest.mark.parametrize("name", ["corpus.tar.gz", "corpus.zip"])
-def test_archives_that_are_none(tmp_path: Path, server: Server, content: bytes, name: str) -> None:
+def test_file_that_is_no_archive_is_rejected(tmp_path: Path, server: Server, content: bytes, name: str) -> None:
     with pytest.raises(RunError, match=f"{name}: damaged or truncated"):
         fetch(archive(server, content, name), tmp_path)
     assert not (tmp_path / ".downloaded").exists()
 
 
-def test_mirrors(tmp_path: Path, server: Server) -> None:
+def test_second_mirror_is_used_when_the_first_fails(tmp_path: Path, server: Server) -> None:
     server.files["/resources/31/dev-clean-2.tar.gz"] = tar(CONTENT)
     wanted = _download.openslr(31, "dev-clean-2.tar.gz")
     fetch(wanted, tmp_path, server.url)
@@ -303,7 +303,7 @@ def test_mirrors(tmp_path: Path, server: Server) -> None:
             fetch(wanted, tmp_path / "other", mirror)
 
 
-def test_a_corpus_from_the_server_to_a_data_directory(
+def test_corpus_is_downloaded_and_prepared(
     tmp_path: Path, server: Server, record: Record, prep: Prep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = (record(tmp_path, "a.wav") / "a.wav").read_bytes()
@@ -315,19 +315,19 @@ def test_a_corpus_from_the_server_to_a_data_directory(
     assert [len(read_datadir(tmp_path / "data" / kind)) for kind in musan.KINDS] == [1, 1, 1]
 
 
-def test_the_option_fetches_before_it_prepares(tmp_path: Path, server: Server, prep: Prep) -> None:
+def test_download_option_downloads_before_preparing(tmp_path: Path, server: Server, prep: Prep) -> None:
     _, err = prep("librispeech", tmp_path / "root", tmp_path / "data", "--download", "--mirror", server.url, code=1)
     assert "/resources/31/dev-clean-2.tar.gz: HTTP 404" in err
 
 
-def test_options_of_a_download_that_was_not_asked_for(tmp_path: Path, prep: Prep) -> None:
+def test_download_options_without_download_are_rejected(tmp_path: Path, prep: Prep) -> None:
     for option in (("--part", "dev-clean"), ("--mirror", "https://openslr.elda.org")):
         _, err = prep("librispeech", tmp_path, tmp_path / "data", *option, code=2)
         assert "--part and --mirror need --download" in err
 
 
 def test_sources_are_complete() -> None:
-    """Every archive has a name that is an archive's, a digest that is one, and an address of its own."""
+    """Every archive has a valid name, a valid digest, and a unique address."""
     import importlib
     import pkgutil
 

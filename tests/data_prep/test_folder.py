@@ -1,4 +1,4 @@
-"""Any folder of recordings."""
+"""Data directories from folders of recordings."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def run(*arguments: Path | str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_mixed_formats(tmp_path: Path) -> None:
+def test_folder_with_mixed_formats(tmp_path: Path) -> None:
     root = record(tmp_path / "root", *FILES)
     (root / "ann" / "notes.txt").write_text("not audio")
     (root / "ann" / "._a.wav").write_text("a Mac's")
@@ -45,7 +45,7 @@ def test_mixed_formats(tmp_path: Path) -> None:
     assert not any(problem.fatal for problem in validate(tmp_path / "data"))
 
 
-def test_a_recording_that_cannot_be_opened_stays_in_for_packing_to_reject(tmp_path: Path) -> None:
+def test_unreadable_recording_is_kept_for_packing_to_reject(tmp_path: Path) -> None:
     root = record(tmp_path / "root", "ann/a.wav", "ann/b.wav")
     (root / "ann" / "b.wav").write_bytes(b"")
     assert folder.prepare(Tree.read(root)).column("seconds") == [0.5, None]
@@ -59,7 +59,7 @@ def test_a_recording_that_cannot_be_opened_stays_in_for_packing_to_reject(tmp_pa
         (["ann b/a.wav", "ann_b/a.wav"], "would both become speaker 'ann_b'"),
     ],
 )
-def test_what_is_no_such_folder(tmp_path: Path, files: list[str], message: str) -> None:
+def test_folder_of_another_layout_is_rejected(tmp_path: Path, files: list[str], message: str) -> None:
     root = tmp_path / "root"
     root.mkdir()
     with pytest.raises(InputError, match=message):

@@ -1,4 +1,4 @@
-"""Lists of any content: a corpus is prepared or one line says what is wrong; never a traceback."""
+"""Lists of any content: the corpus is prepared or the error is one line, never a traceback."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ kaldi_list = st.sampled_from(["wav.scp", "utt2spk", "segments", "utt2dur", "spk2
 @pytest.mark.parametrize(("corpus", "name"), LISTS)
 @settings(max_examples=15)
 @given(content=junk, where=st.sampled_from(["instead", "after", "before"]))
-def test_lists_of_any_content(
+def test_lists_of_any_content_give_data_or_one_line_errors(
     tmp_path_factory: pytest.TempPathFactory, corpus: str, name: str, content: bytes, where: str
 ) -> None:
     prepare, files, lists = CORPORA[corpus]
@@ -78,7 +78,7 @@ def test_lists_of_any_content(
 
 @settings(max_examples=40)
 @given(kaldi_list, junk, st.sampled_from([b"", b"u r 0 1\n"]))
-def test_a_kaldi_directory_of_any_content(
+def test_kaldi_directory_of_any_content_gives_data_or_one_line_errors(
     tmp_path_factory: pytest.TempPathFactory, name: str, content: bytes, before: bytes
 ) -> None:
     root = tmp_path_factory.mktemp("fuzz")

@@ -1,4 +1,4 @@
-"""LibriSpeech in miniature: parts, chapters as sessions, trials across them."""
+"""LibriSpeech in miniature: parts, chapters as sessions, trials across chapters."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ def root(tmp_path: Path, record: Record, write: Write) -> Path:
 
 
 @pytest.mark.parametrize("below", ["", "LibriSpeech"])
-def test_parts_and_trials(tmp_path: Path, root: Path, prep: Prep, below: str) -> None:
+def test_librispeech_gives_parts_and_trials(tmp_path: Path, root: Path, prep: Prep, below: str) -> None:
     out = tmp_path / "data"
     said, _ = prep("librispeech", root / below, out)
     assert f"{out}/dev-clean: 12 utterances, 3 speakers\n" in said
@@ -57,21 +57,21 @@ def test_parts_and_trials(tmp_path: Path, root: Path, prep: Prep, below: str) ->
         assert not target or of[enrol][1] != of[test][1]
 
 
-def test_number_of_trials(tmp_path: Path, root: Path, prep: Prep) -> None:
+def test_number_of_non_targets_can_be_set(tmp_path: Path, root: Path, prep: Prep) -> None:
     prep("librispeech", root, tmp_path / "a", "--nontargets", 5)
     assert len(read_trials(tmp_path / "a" / "dev-clean" / "trials.txt")) == 17
     _, err = prep("librispeech", root, tmp_path / "a", "--nontargets", 17, code=2)
     assert "cannot make 17 non-target trials: give a number from 1 to 16" in err
 
 
-def test_without_genders_and_with_one_chapter(tmp_path: Path, record: Record, prep: Prep) -> None:
+def test_librispeech_without_genders_and_with_one_chapter(tmp_path: Path, record: Record, prep: Prep) -> None:
     names = [f"dev-clean-2/{speaker}/{speaker}0/{speaker}-{speaker}0-0000.flac" for speaker in (1, 2)]
     said, _ = prep("librispeech", record(tmp_path / "root", *names), tmp_path / "data")
     assert said == f"{tmp_path}/data/dev-clean-2: 2 utterances, 2 speakers\n"
     assert read_datadir(tmp_path / "data" / "dev-clean-2").column("gender") is None
 
 
-def test_a_spoilt_table_is_named(root: Path, write: Write) -> None:
+def test_invalid_table_is_named(root: Path, write: Write) -> None:
     write(root / "LibriSpeech" / "SPEAKERS.TXT", *SPEAKERS, "17 | ?")
     with pytest.raises(InputError, match=r"SPEAKERS\.TXT:6: expected 'ID \| M or F"):
         librispeech.prepare(Tree.read(root))

@@ -1,4 +1,4 @@
-"""What other toolkits left: Kaldi directories, lhotse manifests, wespeaker's raw and shard lists."""
+"""Lists of other toolkits: Kaldi directories, lhotse manifests, WeSpeaker's raw and shard lists."""
 
 import contextlib
 import gzip
@@ -32,7 +32,7 @@ def make_kaldi(write: Write, root: Path, wav: str = "r1 audio/a.wav", **more: st
     return root
 
 
-def test_kaldi(tmp_path: Path, record: Record, write: Write, prep: Prep) -> None:
+def test_kaldi_directory_is_read(tmp_path: Path, record: Record, write: Write, prep: Prep) -> None:
     record(tmp_path / "recipe", "audio/a.wav")
     root = make_kaldi(write, tmp_path / "recipe" / "data", trials="u1 u1 target", text="u1 HELLO", utt2lang="u1 cy")
     prep("kaldi", root, tmp_path / "data", "--base", tmp_path / "recipe")
@@ -43,7 +43,7 @@ def test_kaldi(tmp_path: Path, record: Record, write: Write, prep: Prep) -> None
     assert (tmp_path / "data" / "trials").read_text() == "u1 u1 target\n"
 
 
-def test_kaldi_pipes_and_archives(tmp_path: Path, write: Write, prep: Prep) -> None:
+def test_kaldi_pipes_are_kept_and_archives_rejected(tmp_path: Path, write: Write, prep: Prep) -> None:
     root = make_kaldi(write, tmp_path / "kaldi", "r1 sph2pipe -f wav -p a.sph |")
     _, err = prep("kaldi", root, tmp_path / "data", code=2)
     assert "wav.scp:1: 'r1': is a shell command; it runs only with --allow-pipes" in err
@@ -74,7 +74,7 @@ def dump(path: Path, *values: Any) -> Path:
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])
-def test_lhotse_whole_recordings(tmp_path: Path, record: Record, prep: Prep, suffix: str) -> None:
+def test_lhotse_recordings_are_read(tmp_path: Path, record: Record, prep: Prep, suffix: str) -> None:
     record(tmp_path, "a.wav", "b.wav")
     recordings = dump(tmp_path / f"r.{suffix}", recording("r1", "a.wav"), recording("r2", f"{tmp_path}/b.wav"))
     days = [{"custom": {"day": f"day {number}"}} for number in (1, 2)]
@@ -90,7 +90,7 @@ def test_lhotse_whole_recordings(tmp_path: Path, record: Record, prep: Prep, suf
     assert validate(tmp_path / "data") == []
 
 
-def test_lhotse_segments_and_commands(tmp_path: Path) -> None:
+def test_lhotse_segments_and_commands_are_read(tmp_path: Path) -> None:
     command = recording("r1", "")
     command["sources"][0] |= {"type": "command", "source": "sph2pipe a.sph"}
     recordings = dump(tmp_path / "r.jsonl", command)
@@ -135,12 +135,14 @@ def test_lhotse_segments_and_commands(tmp_path: Path) -> None:
         ([recording("r1", "a")], [supervision("u1", "r1", start=float("nan"))], r"s\.jsonl:1: 'start' should be a num"),
     ],
 )
-def test_what_lhotse_says_and_we_cannot(tmp_path: Path, recordings: list, supervisions: list, message: str) -> None:
+def test_unsupported_lhotse_content_is_named(
+    tmp_path: Path, recordings: list, supervisions: list, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         lhotse.prepare(dump(tmp_path / "r.jsonl", *recordings), dump(tmp_path / "s.jsonl", *supervisions))
 
 
-def test_lhotse_calls_with_a_speaker_on_each_channel(tmp_path: Path, prep: Prep) -> None:
+def test_lhotse_calls_with_two_channels_are_read(tmp_path: Path, prep: Prep) -> None:
     stereo = np.stack([np.sin(np.arange(1600)), np.cos(np.arange(1600))], axis=1) / 2
     soundfile.write(tmp_path / "call.wav", stereo, 16000)
     recordings = dump(tmp_path / "r.jsonl", recording("call", f"{tmp_path}/call.wav", channel_ids=[0, 1]))
@@ -156,7 +158,7 @@ def cut(start: float, duration: float, *supervisions: dict[str, Any], **changed:
     return {"id": f"cut{start}", "start": start, "duration": duration, "type": "MonoCut", **held, **changed}
 
 
-def test_lhotse_cuts(tmp_path: Path, prep: Prep) -> None:
+def test_lhotse_cuts_are_read(tmp_path: Path, prep: Prep) -> None:
     cuts = dump(
         tmp_path / "cuts.jsonl.gz",
         cut(2.0, 4.0, supervision("u1", "r1", -0.5, 2.0), supervision("u2", "r1", 3.0, 5.0)),
@@ -181,7 +183,7 @@ def test_lhotse_cuts(tmp_path: Path, prep: Prep) -> None:
     assert "3 manifests; expected recordings and supervisions, or cuts" in err
 
 
-def test_a_manifest_that_is_no_json_or_cut_short(tmp_path: Path) -> None:
+def test_invalid_or_truncated_manifest_is_rejected(tmp_path: Path) -> None:
     whole = dump(tmp_path / "r.jsonl.gz", *(recording(f"r{number}", "a" * (number + 1)) for number in range(500)))
     whole.write_bytes(whole.read_bytes()[:-200])
     with pytest.raises(InputError, match=r"r\.jsonl\.gz: cannot be read"):
@@ -196,7 +198,9 @@ def test_a_manifest_that_is_no_json_or_cut_short(tmp_path: Path) -> None:
 
 @settings(max_examples=60)
 @given(st.binary(max_size=200) | st.text(alphabet='{}[]",:0e-\n\\ua1', max_size=200).map(str.encode))
-def test_any_bytes_are_a_manifest_or_an_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_manifest_of_any_bytes_raises_only_input_errors(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
     file = tmp_path_factory.mktemp("fuzz") / "x.jsonl"
     file.write_bytes(content)
     for prepare in (
@@ -213,7 +217,7 @@ def test_any_bytes_are_a_manifest_or_an_error(tmp_path_factory: pytest.TempPathF
 # --- wespeaker --------------------------------------------------------------------------------------------------------
 
 
-def test_raw_list(tmp_path: Path, record: Record, prep: Prep) -> None:
+def test_wespeaker_raw_list_is_read(tmp_path: Path, record: Record, prep: Prep) -> None:
     record(tmp_path, "a.wav", "b.wav")
     listing = dump(
         tmp_path / "raw.list",
@@ -230,7 +234,7 @@ def test_raw_list(tmp_path: Path, record: Record, prep: Prep) -> None:
     assert f"{listing}:1: 'spk' should be text, got None" in err
 
 
-def test_starts_that_are_rounded_to_before_the_recording(tmp_path: Path, record: Record, prep: Prep) -> None:
+def test_negative_start_from_rounding_becomes_zero(tmp_path: Path, record: Record, prep: Prep) -> None:
     record(tmp_path, "a.wav", "b.wav")
     recordings = dump(tmp_path / "r.jsonl", recording("r1", "a.wav"), recording("r2", "b.wav"))
     spoken = supervision("u1", "r1", -0.0001, 0.09), supervision("u2", "r2", 0.01, 0.05)
@@ -248,7 +252,7 @@ def test_starts_that_are_rounded_to_before_the_recording(tmp_path: Path, record:
     assert lhotse.prepare_cuts(cuts).column("start") in (None, [0.0])
 
 
-def test_speakers_that_would_become_one(tmp_path: Path) -> None:
+def test_speakers_whose_names_would_become_equal_are_rejected(tmp_path: Path) -> None:
     recordings = dump(tmp_path / "r.jsonl", recording("r1", "a.wav"), recording("r2", "b.wav"))
     supervisions = dump(
         tmp_path / "s.jsonl", supervision("u1", "r1", speaker="s 1"), supervision("u2", "r2", speaker="s_1")
@@ -263,7 +267,7 @@ def test_speakers_that_would_become_one(tmp_path: Path) -> None:
         wespeaker.prepare_shards(tmp_path / "shards", tmp_path / "audio")
 
 
-def test_a_byte_order_mark_is_no_part_of_a_manifest(tmp_path: Path) -> None:
+def test_byte_order_mark_of_a_manifest_is_ignored(tmp_path: Path) -> None:
     mark = "\ufeff".encode()
     raw = dump(tmp_path / "raw", {"key": "a", "wav": "/x", "spk": "s"})
     raw.write_bytes(mark + raw.read_bytes())
@@ -295,7 +299,7 @@ def sound(tmp_path: Path, record: Record) -> bytes:
     return (record(tmp_path, "sound.flac") / "sound.flac").read_bytes()
 
 
-def test_shards(tmp_path: Path, sound: bytes, write: Write, prep: Prep) -> None:
+def test_wespeaker_shards_are_unpacked(tmp_path: Path, sound: bytes, write: Write, prep: Prep) -> None:
     keys = ["id10001/v/00001.wav", "id10001/v/00002.wav", "id10002/w/00001.wav"]
     for number, part in enumerate((keys[:2], keys[2:])):
         pairs = [(f"{key}.spk", f"{key[:7]}\n".encode()) for key in part] + [(f"{key}.flac", sound) for key in part]
@@ -326,15 +330,17 @@ def test_shards(tmp_path: Path, sound: bytes, write: Write, prep: Prep) -> None:
         ({"a.spk": b"s", "b/../../a.wav": b"x"}, r"the member 'b/\.\./\.\./a\.wav' points outside"),
     ],
 )
-def test_shards_that_are_not_right(tmp_path: Path, write: Write, members: dict[str, bytes], message: str) -> None:
+def test_invalid_wespeaker_shard_is_rejected(
+    tmp_path: Path, write: Write, members: dict[str, bytes], message: str
+) -> None:
     tar(tmp_path / "0.tar", members)
     with pytest.raises(InputError, match=message):
         wespeaker.prepare_shards(write(tmp_path / "shard.list", f"{tmp_path}/0.tar"), tmp_path / "deep" / "audio")
     assert not (tmp_path / "a.wav").exists() and not (tmp_path / "deep" / "a.wav").exists()
 
 
-def test_members_do_not_follow_links_out(tmp_path: Path, sound: bytes, write: Write) -> None:
-    """A link that stands in the folder before leads out of it; what would go through it is refused."""
+def test_shard_members_do_not_follow_links(tmp_path: Path, sound: bytes, write: Write) -> None:
+    """A link in the folder points outside. A member whose path uses the link is rejected."""
     (tmp_path / "audio").mkdir()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "audio" / "s").symlink_to(tmp_path / "elsewhere")
@@ -344,7 +350,7 @@ def test_members_do_not_follow_links_out(tmp_path: Path, sound: bytes, write: Wr
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_shards_that_are_missing_or_damaged(tmp_path: Path, sound: bytes, write: Write) -> None:
+def test_missing_or_damaged_wespeaker_shard_is_named(tmp_path: Path, sound: bytes, write: Write) -> None:
     listing = write(tmp_path / "shard.list", "http://x/0.tar")
     with pytest.raises(InputError, match=r"shard\.list:1: shard 'http://x/0\.tar' not found; download the shards"):
         wespeaker.prepare_shards(listing, tmp_path / "audio")
@@ -363,7 +369,7 @@ names = st.text(st.sampled_from("ab./\\ \n\t\0é~-:"), min_size=1, max_size=12)
 
 @settings(max_examples=60)
 @given(st.lists(names, max_size=4, unique=True))
-def test_no_member_leaves_the_folder(tmp_path_factory: pytest.TempPathFactory, keys: list[str]) -> None:
+def test_shard_member_outside_the_folder_is_rejected(tmp_path_factory: pytest.TempPathFactory, keys: list[str]) -> None:
     root = tmp_path_factory.mktemp("shards")
     folder = root / "one" / "two" / "audio"
     members = {f"{key}.{suffix}": b"speaker" for key in keys for suffix in ("spk", "wav")}

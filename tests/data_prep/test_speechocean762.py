@@ -1,4 +1,4 @@
-"""speechocean762 in miniature, as published and as a tree."""
+"""speechocean762 in miniature, in the published layout and as a tree."""
 
 import subprocess
 import sys
@@ -56,7 +56,7 @@ def published(tmp_path: Path) -> Path:
     return root
 
 
-def test_tree(tree: Path, tmp_path: Path) -> None:
+def test_tree_layout_is_read(tree: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "data_prep.speechocean762", str(tree), str(tmp_path / "data")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -71,7 +71,7 @@ def test_tree(tree: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["test", "train"]
 
 
-def test_published_layout(published: Path) -> None:
+def test_published_layout_is_read(published: Path) -> None:
     parts = speechocean762.prepare(Tree.read(published))
     assert parts["train"].ids == [
         f"WAVE/SPEAKER{name[1:5]}/{name}.WAV" for name in ("000011", "000012", "000051", "000052")
@@ -112,7 +112,7 @@ def test_dev_speakers_are_spread_over_gender_and_age() -> None:
         assert speechocean762.choose_dev(data, 20, seed) == [f"s{number:03d}" for number in chosen]
 
 
-def test_what_is_not_the_corpus(tmp_path: Path, tree: Path, published: Path) -> None:
+def test_other_folders_are_rejected(tmp_path: Path, tree: Path, published: Path) -> None:
     with pytest.raises(InputError, match=r"neither speakers\.tsv nor train/wav\.scp"):
         speechocean762.prepare(Tree.read(tmp_path))
     record(tree / "train" / "0099" / "000991.opus")
@@ -125,7 +125,7 @@ def test_what_is_not_the_corpus(tmp_path: Path, tree: Path, published: Path) -> 
         speechocean762.choose_dev(from_columns(["a"], ["a"], ["a"], genders=["f"], ages=["6"]), 5, 0)
 
 
-def test_as_it_is_fetched(tmp_path: Path, published: Path) -> None:
+def test_downloaded_layout_is_read(tmp_path: Path, published: Path) -> None:
     (tmp_path / "root").mkdir()
     published.rename(tmp_path / "root" / "speechocean762")
     parts = speechocean762.prepare(Tree.read(tmp_path / "root"))
@@ -133,7 +133,7 @@ def test_as_it_is_fetched(tmp_path: Path, published: Path) -> None:
     assert Path(parts["train"].paths[0]).is_file()
 
 
-def test_a_list_that_leaves_the_corpus_is_refused(published: Path) -> None:
+def test_list_with_a_path_outside_the_corpus_is_rejected(published: Path) -> None:
     scp = published / "test" / "wav.scp"
     scp.write_text(scp.read_text().replace("WAVE/SPEAKER0007", "../../secret"))
     with pytest.raises(InputError, match=r"test/wav\.scp:3: '\.\./\.\./secret/.*' is not a path below"):

@@ -49,7 +49,7 @@ def hashes(root: Path) -> dict[str, str]:
 # --- the plan: no synthesiser needed ---------------------------------------------------------------------------------
 
 
-def test_default_plan_is_what_the_recipe_promises() -> None:
+def test_default_plan_matches_the_recipe() -> None:
     speakers = draw(Plan())
     counts = {split: sum(s.split == split for s in speakers) for split in ("train", "dev", "eval")}
     assert counts["train"] >= 60 and counts["dev"] >= 10 and counts["eval"] >= 20
@@ -61,7 +61,7 @@ def test_default_plan_is_what_the_recipe_promises() -> None:
     assert 0.2 < share < 0.4
 
 
-def test_voices_overlap_in_pitch_within_a_class_and_the_vocal_tract_stays_in_bounds() -> None:
+def test_voices_overlap_in_pitch_and_stay_within_limits() -> None:
     rng = np.random.default_rng(0)
     voices = {c: [draw_voice(rng, c) for _ in range(200)] for c in "mf"}
     pitch = {c: np.array([v.pitch[0] for v in voices[c]]) for c in "mf"}
@@ -93,7 +93,7 @@ def test_sentences_differ_and_follow_the_seed() -> None:
         ({"seed": -1}, "--seed"),
     ],
 )
-def test_a_plan_without_trials_is_refused(tmp_path: Path, change: dict[str, int], words: str) -> None:
+def test_plan_without_trials_is_rejected(tmp_path: Path, change: dict[str, int], words: str) -> None:
     with pytest.raises(InputError, match=words):
         generate(tmp_path / "out", dataclasses.replace(TINY, **change))
     assert not (tmp_path / "out").exists()
@@ -112,7 +112,7 @@ def speech_like(seconds: float = 2.0) -> np.ndarray:
     return 0.1 * np.random.default_rng(1).standard_normal(int(seconds * RATE))
 
 
-def test_a_perfect_channel_only_sets_the_level() -> None:
+def test_perfect_channel_changes_only_the_level() -> None:
     speech = speech_like()
     heard = record(speech, channel(level_db=-26.0), np.random.default_rng(0))
     np.testing.assert_allclose(heard, speech * (10 ** (-26 / 20) / np.sqrt(np.mean(speech**2))), atol=1e-4)
@@ -129,7 +129,7 @@ def test_noise_is_at_the_stated_level(snr_db: float, hum_hz: float) -> None:
 
 
 @pytest.mark.parametrize("rt60", [0.2, 0.5])
-def test_the_room_decays_by_60_db_in_its_reverberation_time(rt60: float) -> None:
+def test_room_decays_by_60_db_in_its_reverberation_time(rt60: float) -> None:
     response = impulse_response(channel(rt60=rt60, direct_db=3.0))
     energy = np.cumsum(response[:0:-1] ** 2)[::-1]  # Schroeder's integral, without the direct sound
     level = 10 * np.log10(energy / energy[0] + 1e-30)
@@ -140,7 +140,7 @@ def test_the_room_decays_by_60_db_in_its_reverberation_time(rt60: float) -> None
 
 
 @pytest.mark.parametrize("codec", ["GSM610", "ULAW"])
-def test_a_telephone_keeps_300_to_3400_hz_in_place(codec: str) -> None:
+def test_telephone_keeps_300_to_3400_hz_without_delay(codec: str) -> None:
     time = np.arange(RATE) / RATE
     tones = {hz: 0.1 * np.sin(2 * np.pi * hz * time) for hz in (60, 1000, 6000)}
     heard = through_telephone(sum(tones.values()), codec)
@@ -186,20 +186,20 @@ def test_targets_cross_sessions_and_nontargets_share_the_pitch_class(corpus: Pat
 
 
 @needs_espeak
-def test_same_seed_same_bytes_whatever_the_number_of_jobs(corpus: Path, tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_bytes_with_any_number_of_jobs(corpus: Path, tmp_path: Path) -> None:
     generate(tmp_path / "again", TINY, jobs=1)
     assert hashes(tmp_path / "again") == hashes(corpus)
 
 
 @needs_espeak
-def test_another_seed_is_another_corpus(corpus: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_another_corpus(corpus: Path, tmp_path: Path) -> None:
     generate(tmp_path / "other", dataclasses.replace(TINY, seed=2), jobs=1)
     ours, other = hashes(corpus), hashes(tmp_path / "other")
     assert not {ours[name] for name in ours if name.endswith(".flac")} & set(other.values())
 
 
 @needs_espeak
-def test_what_is_there_is_kept(corpus: Path, tmp_path: Path) -> None:
+def test_existing_corpus_is_kept(corpus: Path, tmp_path: Path) -> None:
     assert generate(corpus, TINY) is None
     with pytest.raises(InputError, match="other settings"):
         generate(corpus, dataclasses.replace(TINY, seed=2))
@@ -210,7 +210,7 @@ def test_what_is_there_is_kept(corpus: Path, tmp_path: Path) -> None:
 
 
 @needs_espeak
-def test_more_speakers_than_one_directory_of_voices_holds(
+def test_more_speakers_than_fit_into_one_directory_of_voices(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data_prep.synthetic.corpus, "MAX_VOICES", 5)
@@ -219,8 +219,8 @@ def test_more_speakers_than_one_directory_of_voices_holds(
 
 
 @needs_espeak
-def test_speakers_sound_as_their_voice_says(tmp_path: Path) -> None:
-    """The vocal-tract factor moves the formants of what is heard, the pitch class its pitch."""
+def test_formants_and_pitch_follow_the_voice(tmp_path: Path) -> None:
+    """The vocal-tract factor moves the formants of the audio, the pitch class its pitch."""
     low, high = (s for s in draw(TINY) if s.split == "dev" and s.name in ("syn0002", "syn0003"))
     espeak.prepare_data(tmp_path, {s.name: s.voice.variant(s.name) for s in (low, high)})
     text = [espeak.Utterance("All of our early rivers are now lower, and we were away all year.")]
@@ -234,7 +234,7 @@ def test_speakers_sound_as_their_voice_says(tmp_path: Path) -> None:
 
 
 def median_pitch(samples: np.ndarray, rate: int) -> float:
-    """The median of each frame's best autocorrelation lag between 60 and 400 Hz, loud frames only."""
+    """The median over loud frames of the best autocorrelation lag between 60 and 400 Hz."""
     frames = np.lib.stride_tricks.sliding_window_view(samples, 1024)[::512]
     frames = frames[frames.std(1) > 0.5 * samples.std()]
     correlation = np.fft.irfft(np.abs(np.fft.rfft(frames, 2048)) ** 2)[:, : rate // 60]
@@ -246,7 +246,7 @@ def median_pitch(samples: np.ndarray, rate: int) -> float:
 
 
 @needs_espeak
-def test_a_crash_of_the_library_is_a_run_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crash_of_the_library_is_a_run_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     speaker = draw(TINY)[0]
     espeak.prepare_data(tmp_path, {})
     monkeypatch.setattr(sys, "executable", _fake_python(tmp_path, "kill -SEGV $$"))
@@ -258,7 +258,7 @@ def test_a_crash_of_the_library_is_a_run_error(tmp_path: Path, monkeypatch: pyte
 
 
 @needs_espeak
-def test_a_voice_or_data_that_is_missing_is_a_run_error(tmp_path: Path) -> None:
+def test_missing_voice_or_data_is_a_run_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="libespeak-ng failed"):
         espeak.synthesise(tmp_path, "en", [espeak.Utterance("No data here.")])
     espeak.prepare_data(tmp_path, {})
@@ -266,15 +266,15 @@ def test_a_voice_or_data_that_is_missing_is_a_run_error(tmp_path: Path) -> None:
         espeak.synthesise(tmp_path, "xx-nowhere", [espeak.Utterance("Nobody.")])
 
 
-def test_without_the_extra_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(InputError, match=r"spkver\[synthetic\]"):
         generate(tmp_path / "out", TINY)
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_else_loads_the_library() -> None:
-    """The GPL library is asked for by one module, and in the processes of the toolkit it is never loaded.
+def test_only_one_module_loads_the_library() -> None:
+    """One module loads the GPL library, and the processes of the toolkit never do.
 
     `spkver doctor` looks whether its Python part is installed, which loads no library.
     """
@@ -292,7 +292,7 @@ def test_nothing_else_loads_the_library() -> None:
         assert done.stdout.strip() == "False"
 
 
-def test_command_line(tmp_path: Path) -> None:
+def test_command_makes_a_corpus(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "data_prep.synthetic"]
     done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     assert "Example:" in done.stdout

@@ -1,4 +1,4 @@
-"""Names as they come: every file is found once, what cannot be a list's word is made one or refused by name."""
+"""File names of any kind: every file is found once; names that lists cannot contain are changed or rejected."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from spkver.errors import InputError
 Record = Write = Callable[..., Path]
 
 
-def test_walk(tmp_path: Path, record: Record) -> None:
+def test_walk_finds_every_file_once(tmp_path: Path, record: Record) -> None:
     root = record(tmp_path / "root", "b/é.wav", "b/c/d.flac", "a.wav", ".hidden/x.wav", "b/.x.wav")
     record(tmp_path / "outside", "linked.wav")
     (root / "link").symlink_to(tmp_path / "outside")
@@ -33,14 +33,14 @@ def test_walk(tmp_path: Path, record: Record) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_cannot_be_read_is_not_left_out_in_silence(tmp_path: Path, record: Record) -> None:
+def test_unreadable_folder_is_an_error(tmp_path: Path, record: Record) -> None:
     root = record(tmp_path, "a/a.wav")
     (root / "a").chmod(0)
     with pytest.raises(PermissionError):
         Tree.read(root)
 
 
-def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+def test_name_that_is_not_utf_8_is_rejected(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.wav")).touch()
     with pytest.raises(InputError, match=r"caf\\xe9\.wav'?: the name is not UTF-8; rename it"):
         Tree.read(tmp_path)
@@ -63,8 +63,10 @@ awkward = st.sampled_from(
 
 @settings(max_examples=20)
 @given(st.sets(st.tuples(name | awkward, name | awkward), min_size=1, max_size=4))
-def test_any_names(tmp_path_factory: pytest.TempPathFactory, names: set[tuple[str, str]]) -> None:
-    """Either a sound data directory of all of the recordings comes out, or one line that names what is in its way."""
+def test_any_file_names_give_data_or_one_line_errors(
+    tmp_path_factory: pytest.TempPathFactory, names: set[tuple[str, str]]
+) -> None:
+    """The result is a valid data directory with all recordings, or a one-line error."""
     base = tmp_path_factory.mktemp("names")
     root = base / "root"
     for speaker, file in names:
@@ -89,7 +91,9 @@ def test_any_names(tmp_path_factory: pytest.TempPathFactory, names: set[tuple[st
 @given(
     st.lists(name | st.sampled_from(["..", ".", "/etc", "a/../b", "a/..", "../x", "a/./b", ""]), min_size=1, max_size=4)
 )
-def test_a_listing_stays_below_its_folder(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
+def test_listing_with_paths_outside_the_folder_is_rejected(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str]
+) -> None:
     root = tmp_path_factory.mktemp("listing")
     (root / "list").write_bytes("\n".join(lines).encode())
     try:
@@ -101,7 +105,7 @@ def test_a_listing_stays_below_its_folder(tmp_path_factory: pytest.TempPathFacto
         assert Path(os.path.normpath(root / found)).is_relative_to(root)
 
 
-def test_names_become_words() -> None:
+def test_names_with_blanks_become_words() -> None:
     odd, plain = "a b\n\u3000c\x00\x85d", "é-'\"|"
     data = _tree.as_words(from_columns([odd, plain], ["/x y", "/z"], [odd, plain], sessions=[None, odd]))
     assert data.ids == data.speakers == data.column("recording") == ["a_b__c__d", plain]
@@ -117,13 +121,13 @@ def test_names_become_words() -> None:
         ({"speakers": ["s", "s"], "sessions": ["d 1", "d_1"]}, "'s/d 1' and 's/d_1' would both become session 's/d_1'"),
     ],
 )
-def test_two_names_that_become_one(changed: dict[str, list[str]], message: str) -> None:
+def test_names_that_become_equal_are_rejected(changed: dict[str, list[str]], message: str) -> None:
     columns: dict[str, Any] = {"ids": ["a", "b"], "paths": ["/a", "/b"], "speakers": ["s", "t"]}
     with pytest.raises(InputError, match=message):
         _tree.as_words(from_columns(**columns | changed))
 
 
-def test_sessions_of_two_speakers_may_become_one() -> None:
+def test_sessions_of_two_speakers_may_become_equal() -> None:
     data = _tree.as_words(from_columns(["a", "b"], ["/a", "/b"], ["s", "t"], sessions=["d 1", "d_1"]))
     assert data.sessions == ["d_1", "d_1"]
 
@@ -131,7 +135,7 @@ def test_sessions_of_two_speakers_may_become_one() -> None:
 @pytest.mark.parametrize("prepare", [voxceleb1.prepare, librispeech.prepare, musan.prepare, folder.prepare])
 @settings(max_examples=20)
 @given(st.lists(st.text(max_size=30), max_size=5))
-def test_strange_trees_are_refused_or_prepared(prepare: Callable, names: list[str]) -> None:
+def test_unusual_trees_are_prepared_or_rejected(prepare: Callable, names: list[str]) -> None:
     tree = Tree(Path("/x"), pa.array(sorted(set(names)), pa.string()), durations=False)
     try:
         prepare(tree)
@@ -139,13 +143,13 @@ def test_strange_trees_are_refused_or_prepared(prepare: Callable, names: list[st
         return
 
 
-def test_two_files_of_a_name_are_refused(tmp_path: Path, record: Record) -> None:
+def test_two_files_of_one_name_are_rejected(tmp_path: Path, record: Record) -> None:
     root = record(tmp_path / "root", "ann/a b.wav", "ann/a_b.wav")
     with pytest.raises(InputError, match=r"would both become utterance 'ann/a_b\.wav'"):
         folder.prepare(Tree.read(root))
 
 
-def test_a_recording_whose_path_no_list_can_hold_is_named(tmp_path: Path) -> None:
+def test_recording_with_a_newline_in_its_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "root" / "ann").mkdir(parents=True)
     (tmp_path / "root" / "ann" / "a\nb.wav").touch()
     data = folder.prepare(Tree.read(tmp_path / "root", durations=False))
@@ -153,7 +157,9 @@ def test_a_recording_whose_path_no_list_can_hold_is_named(tmp_path: Path) -> Non
         write_datadir(tmp_path / "data", data)
 
 
-def test_durations_by_many_processes(tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_durations_do_not_depend_on_the_number_of_processes(
+    tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(seconds, "_CHUNK", 4)
     root = record(tmp_path, *(f"{number}.wav" for number in range(3)))
     (root / "2.wav").write_bytes(b"RIFF")

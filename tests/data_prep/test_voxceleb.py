@@ -1,4 +1,4 @@
-"""VoxCeleb 1 and 2 in miniature: every arrangement and format, the speakers' tables, the lists by their names."""
+"""VoxCeleb 1 and 2 in miniature: every layout and format, speaker tables, trial lists."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +31,9 @@ PAIRS = [f"1 {TEST[0]} {TEST[1]}", f"0 {TEST[0]} {TEST[2]}"]
     [("wav/", "wav/"), ("dev/wav/", "test/wav/"), ("vox1_dev_wav/wav/", "vox1_test_wav/wav/"), ("", "")],
 )
 @pytest.mark.parametrize("suffix", ["wav", "flac", "m4a"])
-def test_voxceleb1(tmp_path: Path, record: Record, prep: Prep, dev: str, test: str, suffix: str, write: Write) -> None:
+def test_voxceleb1_in_every_layout_and_format(
+    tmp_path: Path, record: Record, prep: Prep, dev: str, test: str, suffix: str, write: Write
+) -> None:
     names = [dev + name for name in DEV] + [test + name for name in TEST]
     root = record(tmp_path / "root", *(name[:-3] + suffix for name in names))
     write(root / "vox1_meta.csv", *META)
@@ -56,7 +58,7 @@ def test_voxceleb1(tmp_path: Path, record: Record, prep: Prep, dev: str, test: s
         assert validate(tmp_path / "data" / "all") == []
 
 
-def test_wav_is_taken_before_what_it_was_made_of(tmp_path: Path, record: Record) -> None:
+def test_wav_is_preferred_to_m4a(tmp_path: Path, record: Record) -> None:
     root = record(tmp_path, *(f"a/id10001/v/00001.{suffix}" for suffix in ("m4a", "flac")), "b/id10001/v/00001.wav")
     record(root, "id10001/w/00002.m4a", "id10001/w/00002.flac")
     data = voxceleb1.prepare(Tree.read(root))["all"]
@@ -67,7 +69,7 @@ def test_wav_is_taken_before_what_it_was_made_of(tmp_path: Path, record: Record)
     ]
 
 
-def test_without_its_table_the_split_is_known_all_the_same(tmp_path: Path, record: Record, prep: Prep) -> None:
+def test_split_is_known_without_the_speaker_table(tmp_path: Path, record: Record, prep: Prep) -> None:
     root = record(tmp_path / "root", *DEV, *TEST)
     out, _ = prep("voxceleb1", root, tmp_path / "data", "--no-durations")
     assert "no vox1_meta.csv found; genders and nationalities are unknown" in out
@@ -94,19 +96,21 @@ def test_lists_are_recognised_by_their_size(
     assert len(read_trials(file)) == size
 
 
-def test_a_list_from_elsewhere(tmp_path: Path, record: Record, prep: Prep, write: Write) -> None:
+def test_unknown_list_is_kept_and_reported_as_unknown(tmp_path: Path, record: Record, prep: Prep, write: Write) -> None:
     mine = write(tmp_path / "mine.txt", *PAIRS)
     out, _ = prep("voxceleb1", record(tmp_path / "root", *TEST), tmp_path / "data", "--list", mine)
     assert f"{tmp_path}/data/trials/mine.txt: 2 trials, unknown list\n" in out
 
 
-def test_a_list_of_another_size_is_known_by_its_name_or_not_at_all(tmp_path: Path, write: Write) -> None:
+def test_list_of_another_size_is_recognised_by_its_name_only(tmp_path: Path, write: Write) -> None:
     assert _voxceleb.identify(write(tmp_path / "veri_test.txt", *PAIRS))[0] == "O_original"
     assert _voxceleb.identify(write(tmp_path / "mine.txt", *PAIRS)) == ("mine", "unknown list")
 
 
 @pytest.mark.parametrize("meta", [True, False])
-def test_voxceleb2(tmp_path: Path, record: Record, prep: Prep, meta: bool, write: Write) -> None:
+def test_voxceleb2_with_and_without_metadata(
+    tmp_path: Path, record: Record, prep: Prep, meta: bool, write: Write
+) -> None:
     names = ["dev/aac/id00012/21Uxsk56VDQ/00001.m4a", "dev/aac/id00012/2DLq_Kkc1r8/00016.m4a"]
     root = record(tmp_path / "root", *names, "test/aac/id00017/01dfn2spqyE/00001.m4a", "dev/aac/notes.m4a")
     if meta:  # with its blanks, as published
@@ -119,7 +123,7 @@ def test_voxceleb2(tmp_path: Path, record: Record, prep: Prep, meta: bool, write
     assert (test.speakers, test.column("gender")) == (["id00017"], ["f"] if meta else None)
 
 
-def test_a_listing_replaces_the_walk(tmp_path: Path, prep: Prep, write: Write) -> None:
+def test_listing_replaces_the_search_for_files(tmp_path: Path, prep: Prep, write: Write) -> None:
     (tmp_path / "root").mkdir()
     paths = ["./dev/aac/id00012/a/00001.m4a", f"{tmp_path}/root/dev/aac/id00012/a/00002.m4a", "wav/id00013/b/00001.wav"]
     listing = write(tmp_path / "listing", *paths)
@@ -141,14 +145,14 @@ def test_a_listing_replaces_the_walk(tmp_path: Path, prep: Prep, write: Write) -
         ([META[0], "id10001\tA.J._Buckley"], r"vox1_meta\.csv:2: expected 5 columns, got 2"),
     ],
 )
-def test_a_spoilt_table_is_named(tmp_path: Path, record: Record, lines: list[str], message: str, write: Write) -> None:
+def test_invalid_table_is_named(tmp_path: Path, record: Record, lines: list[str], message: str, write: Write) -> None:
     root = record(tmp_path, *DEV)
     write(root / "vox1_meta.csv", *lines)
     with pytest.raises(InputError, match=message):
         voxceleb1.prepare(Tree.read(root))
 
 
-def test_no_corpus(tmp_path: Path, record: Record) -> None:
+def test_folder_without_the_corpus_is_rejected(tmp_path: Path, record: Record) -> None:
     root = record(tmp_path, *DEV)
     with pytest.raises(InputError, match=r"no recordings found; expected ROOT/\.\.\./id00012/VIDEO"):
         voxceleb2.prepare(Tree.read(root))

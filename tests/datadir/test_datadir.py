@@ -1,4 +1,4 @@
-"""Data directories: what is written is read, what does not fit is named, chosen parts are disjoint and repeatable."""
+"""Data directories: reading, writing and validation; splits and subsets are disjoint and repeatable."""
 
 import collections
 import re
@@ -35,7 +35,7 @@ def many(speakers: int = 12, each: int = 5) -> DataDir:
     return from_columns(ids, [f"/x/{name}.wav" for name in ids], [name[:3] for name in ids], seconds=[2.0] * len(ids))
 
 
-def test_read(tmp_path: Path) -> None:
+def test_read_gives_sorted_utterances_with_speakers(tmp_path: Path) -> None:
     data = read_datadir(make(tmp_path / "d"))
     assert data.ids == ["a/1", "a/2", "b/1"]
     assert data.paths == ["/x/a1.wav", "/x/with blank.wav", "/x/b1.wav"]
@@ -52,7 +52,7 @@ def test_order_of_lines_does_not_matter(tmp_path: Path) -> None:
     assert read_datadir(make(tmp_path / "e", **turned)).table.equals(read_datadir(make(tmp_path / "d")).table)
 
 
-def test_segments(tmp_path: Path) -> None:
+def test_read_segments_with_start_and_end(tmp_path: Path) -> None:
     root = make(
         tmp_path / "d",
         wav_scp="r1 /x/1.wav\nr2 /x/2.wav\n",
@@ -72,7 +72,7 @@ words = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), m
 
 @settings(max_examples=20)
 @given(st.lists(st.tuples(words, words, words, st.floats(0, 1e6)), min_size=1, unique_by=lambda row: row[0]))
-def test_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str, float]]) -> None:
+def test_datadir_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str, float]]) -> None:
     ids, speakers, sessions, seconds = zip(*rows)
     paths = [f"/no blank/{name}.wav" for name in ids]
     data = from_columns(ids, paths, speakers, sessions=sessions, seconds=seconds, genders=["f"] * len(ids))
@@ -93,8 +93,8 @@ odd_words = st.sampled_from(
 
 @settings(max_examples=30)
 @given(st.sets(words | odd_words | st.builds("{}{}{}".format, words, blank, words), min_size=1, max_size=4))
-def test_ids_of_any_kind_are_written_and_read_or_named(tmp_path_factory: pytest.TempPathFactory, ids: set[str]) -> None:
-    """An id is never a place: one with .. or / is like any other; one that a line would be split at is refused."""
+def test_any_id_round_trips_or_is_rejected(tmp_path_factory: pytest.TempPathFactory, ids: set[str]) -> None:
+    """Ids are never used as paths, so .. and / are allowed. Ids with blanks are rejected."""
     root = tmp_path_factory.mktemp("data") / "d"
     spoilt = {name for name in ids if name.split() != [name] or not name.isprintable()}
     data = from_columns(list(ids), ["/x"] * len(ids), list(ids))
@@ -112,7 +112,7 @@ def test_ids_of_any_kind_are_written_and_read_or_named(tmp_path_factory: pytest.
 
 
 @pytest.mark.parametrize("space", ["\xa0", "\u3000", "\x85", "\x1f"])
-def test_what_other_tools_would_split_is_named_with_its_line(tmp_path: Path, space: str) -> None:
+def test_unicode_space_in_an_id_is_rejected_with_its_line(tmp_path: Path, space: str) -> None:
     odd = f"a{space}2"
     root = make(
         tmp_path / "d", wav_scp=SOUND["wav.scp"].replace("a/2", odd), utt2spk=SOUND["utt2spk"].replace("a/2", odd)
@@ -124,7 +124,7 @@ def test_what_other_tools_would_split_is_named_with_its_line(tmp_path: Path, spa
         read_datadir(root)
 
 
-def test_a_name_that_is_not_utf8_is_refused() -> None:
+def test_name_that_is_not_utf_8_is_rejected() -> None:
     with pytest.raises(InputError, match=r"not UTF-8; rename it"):
         from_columns(["a\udce9"], ["/x"], ["s"])
 
@@ -149,7 +149,7 @@ def test_a_name_that_is_not_utf8_is_refused() -> None:
         ({"segments": "a/1 a/1 2 1\na/2 a/2 0 1\nb/1 b/1 0 1\n"}, r"segments:1: 'a/1': does not end after it starts"),
     ],
 )
-def test_mismatched_files_are_refused_and_reported(tmp_path: Path, changed: dict[str, str], message: str) -> None:
+def test_mismatched_files_are_rejected_and_reported(tmp_path: Path, changed: dict[str, str], message: str) -> None:
     root = make(tmp_path / "d", **changed)
     with pytest.raises(InputError, match=message):
         read_datadir(root)
@@ -158,7 +158,7 @@ def test_mismatched_files_are_refused_and_reported(tmp_path: Path, changed: dict
     assert re.search(message, "\n".join(map(str, problems)))
 
 
-def test_defects_that_do_no_harm(tmp_path: Path) -> None:
+def test_harmless_defects_are_warnings(tmp_path: Path) -> None:
     root = make(tmp_path / "d", spk2gender="a f\n", utt2session="b/1 s1\na/1 s1\n")
     assert read_datadir(root).column("gender") == ["f", "f", None]
     problems = validate(root, look_at_recordings=False)
@@ -170,12 +170,12 @@ def test_defects_that_do_no_harm(tmp_path: Path) -> None:
     ]
 
 
-def test_pipes_are_read_where_allowed(tmp_path: Path) -> None:
+def test_pipes_are_read_when_allowed(tmp_path: Path) -> None:
     root = make(tmp_path / "d", wav_scp="a/1 sox a |\na/2 /x\nb/1 /y\n")
     assert read_datadir(root, allow_pipes=True).paths[0] == "sox a |"
 
 
-def test_validate_looks_at_recordings(tmp_path: Path) -> None:
+def test_validate_opens_recordings(tmp_path: Path) -> None:
     for name in ("1", "2"):
         audio.write(tmp_path / f"{name}.wav", np.sin(np.arange(16000, dtype=np.float32)), 16000)
     (tmp_path / "2.wav").write_bytes(b"RIFF")
@@ -193,7 +193,7 @@ def test_validate_looks_at_recordings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("segments", "seconds"), [(None, 1.0), ("a a 0.25 -1\nb b 0.25 1.4\n", 0.75)])
-def test_durations_are_compared_with_the_recordings(tmp_path: Path, segments: str | None, seconds: float) -> None:
+def test_validate_compares_durations_with_recordings(tmp_path: Path, segments: str | None, seconds: float) -> None:
     audio.write(tmp_path / "1.wav", np.sin(np.arange(16000, dtype=np.float32)), 16000)
     for stated, wrong in ((seconds, 0), (seconds + 0.1, 0), (seconds - 0.1, 0), (seconds + 0.12, 2), (99, 2), (0, 2)):
         root = tmp_path / "d"
@@ -209,14 +209,14 @@ def test_durations_are_compared_with_the_recordings(tmp_path: Path, segments: st
         assert not any(problem.fatal for problem in validate(root))
 
 
-def test_numbers_as_others_write_them(tmp_path: Path) -> None:
+def test_numbers_in_other_notations_are_read(tmp_path: Path) -> None:
     segments = "a/1 a/1 0. 1.\na/2 a/2 +0.5 +1e0\nb/1 b/1 .5 -1\n"
     data = read_datadir(make(tmp_path / "d", segments=segments, utt2dur="a/1 1.\na/2 +.5\nb/1 5E-1\n"))
     assert (data.column("start"), data.column("end")) == ([0.0, 0.5, 0.5], [1.0, 1.0, None])
     assert data.column("seconds") == [1.0, 0.5, 0.5]
 
 
-def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path: Path) -> None:
+def test_byte_order_mark_is_not_part_of_an_id(tmp_path: Path) -> None:
     marked = {name: "\ufeff" + text for name, text in SOUND.items() if name != "wav.scp"}
     data = read_datadir(make(tmp_path / "d", wav_scp="\ufeff" + SOUND["wav.scp"], **marked))
     assert data.table.equals(read_datadir(make(tmp_path / "e")).table)
@@ -234,13 +234,13 @@ def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path: Path) -> None:
         {"starts": [None], "ends": [1.0]},
     ],
 )
-def test_times_that_could_not_be_read_again_are_not_written(tmp_path: Path, times: dict[str, list]) -> None:
+def test_write_rejects_invalid_times(tmp_path: Path, times: dict[str, list]) -> None:
     with pytest.raises(InputError, match=r"utterance 'a': .*: expected seconds >= 0 and the end after the start"):
         write_datadir(tmp_path / "d", from_columns(["a"], ["/x"], ["s"], **times))
     assert not (tmp_path / "d").exists()
 
 
-def test_no_directory(tmp_path: Path) -> None:
+def test_read_rejects_a_path_that_is_no_data_directory(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such data directory"):
         read_datadir(tmp_path / "none")
 
@@ -254,13 +254,15 @@ def test_no_directory(tmp_path: Path) -> None:
         ([], "s", "no utterances left"),
     ],
 )
-def test_what_a_list_cannot_hold_is_not_written(tmp_path: Path, ids: list[str], speaker: str, message: str) -> None:
+def test_write_rejects_values_that_the_format_cannot_hold(
+    tmp_path: Path, ids: list[str], speaker: str, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         write_datadir(tmp_path / "d", from_columns(ids, ["/x"] * len(ids), [speaker] * len(ids)))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_directories_are_not_overwritten(tmp_path: Path) -> None:
+def test_write_does_not_replace_other_directories(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("years of work")
     with pytest.raises(InputError, match=r"thesis: contains other files \(no wav\.scp\)"):
@@ -278,7 +280,7 @@ def test_split_is_disjoint_complete_and_repeatable(speakers: int, seed: int) -> 
     assert split(data, speakers=speakers, seed=seed)[1].ids == chosen.ids
 
 
-def test_split_by_share_and_by_list() -> None:
+def test_split_by_share_and_by_names() -> None:
     for share, number in ((0.25, 3), (0.4, 5), (0.36, 4)):  # of 12, to the nearest whole number
         assert len(set(split(many(), share=share)[1].speakers)) == number
     assert set(split(many(), named=["s03", "s07"])[1].speakers) == {"s03", "s07"}
@@ -298,7 +300,7 @@ def test_join_is_the_inverse_of_split(speakers: int, seed: int) -> None:
     assert join([data]).table.equals(data.table)
 
 
-def test_join_of_different_kinds(tmp_path: Path) -> None:
+def test_join_of_directories_with_different_columns(tmp_path: Path) -> None:
     parts = [
         from_columns(["a"], ["/a.wav"], ["s"], sessions=["day"], genders=["f"]),
         from_columns(["b1", "b2"], ["/b.wav"] * 2, ["t"] * 2, recordings=["b"] * 2, starts=[0.5, 2], ends=[1.5, None]),
@@ -310,7 +312,7 @@ def test_join_of_different_kinds(tmp_path: Path) -> None:
     assert (data.sessions, data.column("gender")) == (["day", None, None], ["f", None, None])
 
 
-def test_join_refuses_what_is_there_twice() -> None:
+def test_join_rejects_repeated_ids() -> None:
     with pytest.raises(InputError, match=r"utterance 's00/u0' is in two of the directories \(60 such\)"):
         join([many(), many()])
     one, other = (
@@ -320,19 +322,19 @@ def test_join_refuses_what_is_there_twice() -> None:
         join([one, other])
 
 
-def test_a_recording_of_two_paths_is_not_written(tmp_path: Path) -> None:
+def test_write_rejects_a_recording_with_two_paths(tmp_path: Path) -> None:
     data = from_columns(["a", "b"], ["/a", "/b"], ["s", "s"], recordings=["r", "r"], starts=[0, 0], ends=[1, 1])
     with pytest.raises(InputError, match="recording 'r' has two paths"):
         write_datadir(tmp_path / "d", data)
 
 
-def test_what_nothing_is_known_of_has_no_file(tmp_path: Path) -> None:
+def test_write_omits_files_without_values(tmp_path: Path) -> None:
     write_datadir(tmp_path / "d", from_columns(["a"], ["/x"], ["s"], sessions=[None], genders=[None], seconds=[None]))
     assert {path.name for path in (tmp_path / "d").iterdir()} == {"wav.scp", "utt2spk"}
 
 
 @given(speakers=st.none() | st.integers(1, 12), per_speaker=st.none() | st.integers(1, 7), seed=st.integers(0, 9))
-def test_subset_counts(speakers: int | None, per_speaker: int | None, seed: int) -> None:
+def test_subset_has_the_requested_numbers(speakers: int | None, per_speaker: int | None, seed: int) -> None:
     part = subset(many(), speakers=speakers, per_speaker=per_speaker, seed=seed)
     counts = collections.Counter(part.speakers)
     assert len(counts) == (speakers or 12)
@@ -351,7 +353,7 @@ def test_subset_by_count_and_ids() -> None:
         subset(many(), speakers=99)
 
 
-def test_durations_are_read_where_unknown(tmp_path: Path) -> None:
+def test_durations_are_read_from_headers_when_unknown(tmp_path: Path) -> None:
     audio.write(tmp_path / "1.wav", np.sin(np.arange(24000, dtype=np.float32)), 16000)
     data = from_columns(["u"], [str(tmp_path / "1.wav")], ["s"])
     assert durations(data).tolist() == [1.5]
@@ -363,26 +365,26 @@ def test_durations_are_read_where_unknown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", [0.5, 0.4])
-def test_a_segment_of_no_length(tmp_path: Path, end: float) -> None:
+def test_read_rejects_a_segment_without_length(tmp_path: Path, end: float) -> None:
     root = make(tmp_path / "d", segments=f"a/1 a/1 0.5 {end}\na/2 a/2 0 1\nb/1 b/1 0 1\n")
     with pytest.raises(InputError, match=r"segments:1: 'a/1': does not end after it starts"):
         read_datadir(root)
 
 
-def test_pieces_that_fit_exactly() -> None:
-    """0.3 s hold three pieces of 0.1 s, though 0.3 - 0.1 is a little less than 2 * 0.1 in binary."""
+def test_cut_keeps_a_last_piece_that_fits_exactly() -> None:
+    """0.3 s contain three pieces of 0.1 s, although 0.3 - 0.1 is slightly less than 2 * 0.1 in binary."""
     for length, seconds, number in ((0.3, 0.1, 3), (0.7, 0.1, 7), (0.29, 0.1, 2), (6.0, 2.0, 3)):
         assert len(cut(from_columns(["u"], ["/u.wav"], ["s"], seconds=[length]), seconds)) == number
 
 
-def test_a_hundred_thousand_utterances(tmp_path: Path) -> None:
+def test_hundred_thousand_utterances_are_read_quickly(tmp_path: Path) -> None:
     ids = [f"id{number % 1000:05d}/{number:07d}.wav" for number in range(100_000)]
     data = from_columns(ids, [f"/x/{name}" for name in ids], [name[:7] for name in ids], sessions=ids)
     write_datadir(tmp_path / "d", data)
     assert len(read_datadir(tmp_path / "d")) == 100_000
 
 
-def test_channels(tmp_path):
+def test_channels_round_trip(tmp_path):
     data = from_columns(["a", "b", "c"], ["x y.sph", "x y.sph", "z.wav"], ["s", "t", "u"], channels=[1, 0, None])
     write_datadir(tmp_path / "d", data)
     file = tmp_path / "d" / "reco2file_and_channel"
@@ -396,7 +398,7 @@ def test_channels(tmp_path):
 
 
 @given(st.lists(st.floats(0.01, 20), min_size=1, max_size=8), st.floats(0.05, 5), st.floats(0.05, 5))
-def test_pieces_lie_within_and_leave_out_less_than_a_hop(lengths: list[float], seconds: float, hop: float) -> None:
+def test_cut_pieces_are_inside_and_omit_less_than_a_hop(lengths: list[float], seconds: float, hop: float) -> None:
     ids = [f"u{number}" for number in range(len(lengths))]
     data = from_columns(ids, [f"/{name}.wav" for name in ids], ids, seconds=lengths)
     if max(lengths) < seconds - 1e-6:
@@ -413,7 +415,7 @@ def test_pieces_lie_within_and_leave_out_less_than_a_hop(lengths: list[float], s
         assert np.diff(starts)[firsts] == pytest.approx(hop)
 
 
-def test_pieces_of_segments_are_segments_of_the_recordings(tmp_path: Path) -> None:
+def test_cut_of_segments_gives_segments_of_recordings(tmp_path: Path) -> None:
     one = {"recordings": ["r", "r"], "starts": [1, 10], "ends": [8.5, 11], "genders": ["f", "m"]}
     pieces = cut(from_columns(["a", "b"], ["/r.wav"] * 2, ["s", "t"], **one), 3, most=2)
     write_datadir(tmp_path / "d", pieces)

@@ -1,4 +1,4 @@
-"""Signals: noise, and something like speech (no recording of anybody)."""
+"""Test signals: noise and synthetic speech."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The front end against Kaldi's own code (kaldi-native-fbank) and torchaudio's port of it."""
+"""The filterbank compared with Kaldi's code (kaldi-native-fbank) and torchaudio's port of it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def kaldi(config: FrontEndConfig, waveform: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("signal", ["noise", "speech_like"])
 @pytest.mark.parametrize("name", PRESETS)
-def test_agrees_with_kaldi(request, name, signal):
+def test_fbank_equals_kaldi(request, name, signal):
     config = config_of(name)
     waveform = request.getfixturevalue(signal)(config.sample_rate)
     mine, theirs = ours(config, waveform), kaldi(config, waveform)
@@ -71,7 +71,7 @@ def test_agrees_with_kaldi(request, name, signal):
     ],
 )
 @pytest.mark.parametrize("snip_edges", [False, True])
-def test_settings_mean_what_they_mean_in_kaldi(noise, changes, snip_edges):
+def test_fbank_settings_equal_those_of_kaldi(noise, changes, snip_edges):
     config = config_of("default", snip_edges=snip_edges, **changes)
     waveform = noise(config.sample_rate, 0.5)
     mine, theirs = ours(config, waveform), kaldi(config, waveform)
@@ -81,7 +81,7 @@ def test_settings_mean_what_they_mean_in_kaldi(noise, changes, snip_edges):
 
 @pytest.mark.parametrize("signal", ["noise", "speech_like"])
 @pytest.mark.parametrize("name", PRESETS)
-def test_agrees_with_torchaudio(request, name, signal):
+def test_fbank_equals_torchaudio(request, name, signal):
     try:
         compat.torchaudio()
         from torchaudio.compliance.kaldi import fbank
@@ -102,14 +102,14 @@ def test_agrees_with_torchaudio(request, name, signal):
     assert np.quantile(np.abs(ours(config, waveform) - theirs), 0.999) < 1e-3
 
 
-def test_digital_silence_is_the_floor():
+def test_fbank_of_digital_silence_is_the_floor():
     silent = np.zeros(4000, np.float32)
     np.testing.assert_allclose(ours(config_of("default"), silent), np.log(np.finfo(np.float32).eps), rtol=1e-6)
     np.testing.assert_allclose(ours(FrontEndConfig(), silent), 0.0, atol=1e-5)
 
 
 @given(samples=st.integers(400, 40000), snip_edges=st.booleans(), rate=st.sampled_from([8000, 16000, 44100]))
-def test_number_of_frames_is_kaldis(samples, snip_edges, rate):
+def test_number_of_frames_equals_kaldi(samples, snip_edges, rate):
     config = FrontEndConfig(sample_rate=rate, high_hz=3600.0, snip_edges=snip_edges)
     options = knf.FrameExtractionOptions()
     options.samp_freq, options.snip_edges = rate, snip_edges
@@ -124,7 +124,7 @@ def test_number_of_frames_is_kaldis(samples, snip_edges, rate):
 
 
 @given(frames=st.integers(1, 500), snip_edges=st.booleans(), rate=st.sampled_from([8000, 11025, 16000]))
-def test_samples_is_the_least_that_gives_the_frames(frames, snip_edges, rate):
+def test_samples_is_the_smallest_length_with_the_frames(frames, snip_edges, rate):
     config = FrontEndConfig(sample_rate=rate, high_hz=3600.0, snip_edges=snip_edges)
     samples = config.samples(frames)
     assert samples >= config.frame_length and config.frames(samples) >= frames
@@ -132,7 +132,7 @@ def test_samples_is_the_least_that_gives_the_frames(frames, snip_edges, rate):
 
 
 @pytest.mark.parametrize("snip_edges", [False, True])
-def test_shortest_input(snip_edges):
+def test_fbank_of_the_shortest_input(snip_edges):
     front_end = FrontEnd(FrontEndConfig(snip_edges=snip_edges)).eval()
     least = front_end.config.samples(1)
     features = front_end(torch.randn(1, least))
@@ -141,14 +141,14 @@ def test_shortest_input(snip_edges):
         front_end(torch.randn(1, 399))
 
 
-def test_a_batch_is_its_rows_to_the_bit(noise, speech_like):
+def test_fbank_of_a_batch_equals_its_rows(noise, speech_like):
     front_end = FrontEnd(FrontEndConfig()).eval()
     batch = torch.from_numpy(np.stack([noise(seed=1), speech_like(), noise(seed=2)]))
     rows = torch.cat([front_end(row[None]) for row in batch])
     assert torch.equal(front_end(batch), rows)
 
 
-def test_autocast_leaves_it_in_float32(speech_like):
+def test_fbank_is_float32_under_autocast(speech_like):
     front_end = FrontEnd(FrontEndConfig()).eval()
     waveform = torch.from_numpy(speech_like())[None]
     with torch.autocast("cpu", torch.bfloat16):
@@ -157,7 +157,7 @@ def test_autocast_leaves_it_in_float32(speech_like):
     assert torch.equal(features, front_end(waveform))
 
 
-def test_dither_is_of_training(noise):
+def test_dither_is_used_in_training_only(noise):
     front_end = FrontEnd(config_of("default", dither=1.0))
     waveform = torch.from_numpy(noise())[None]
     assert torch.equal(front_end.eval()(waveform), FrontEnd(config_of("default")).eval()(waveform))
@@ -167,7 +167,7 @@ def test_dither_is_of_training(noise):
     assert front_end(torch.zeros(1, 4000)).mean() > 0
 
 
-def test_normalisation(speech_like):
+def test_normalisation_subtracts_mean_and_divides_by_deviation(speech_like):
     waveform = torch.from_numpy(speech_like())[None]
     plain, mean, both = (
         FrontEnd(FrontEndConfig(normalise=how)).eval()(waveform)[0] for how in ("none", "mean", "mean_variance")
@@ -186,14 +186,14 @@ def test_normalisation(speech_like):
         ({"window": "blackman"}, "povey"),
     ],
 )
-def test_settings_that_make_no_sense(settings, message):
+def test_invalid_settings_are_rejected(settings, message):
     with pytest.raises(InputError, match=message):
         validate(FrontEndConfig, settings)
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100])
-def test_the_nyquist_bin_has_no_weight(rate):
-    """Kaldi leaves it out, also where the band reaches to it: a tone there adds nothing."""
+def test_nyquist_bin_has_no_weight(rate):
+    """Kaldi omits it even if the band includes it, so a tone there adds nothing."""
     config = config_of("default", sample_rate=rate, high_hz=rate / 2, bins=23, remove_dc=False, preemphasis=0.0)
     front_end = FrontEnd(config)
     assert not front_end.mel[-1].any() and front_end.mel[1:-1].any()

@@ -1,4 +1,4 @@
-"""The centred spectrograms against SpeechBrain's and torchaudio's own; the waveform as features."""
+"""Mel spectrograms compared with SpeechBrain and torchaudio; the waveform as features."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def emphasised(signal):
 
 
 @pytest.mark.parametrize("bins", [80, 24])
-def test_speechbrains(waveforms, bins):
+def test_speechbrain_front_end_equals_speechbrain(waveforms, bins):
     try:
         compat.speechbrain()
         from speechbrain.lobes.features import Fbank
@@ -47,7 +47,7 @@ def test_speechbrains(waveforms, bins):
 
 
 @pytest.mark.parametrize("unit_variance", [False, True])
-def test_redimnets(waveforms, unit_variance):
+def test_redimnet_front_end_equals_torchaudio(waveforms, unit_variance):
     try:
         compat.torchaudio()
         from torchaudio.transforms import MelSpectrogram
@@ -66,8 +66,8 @@ def test_redimnets(waveforms, unit_variance):
 
 
 @pytest.mark.parametrize("name", ["voxceleb_trainer", "voxceleb_trainer_linear", "rdino"])
-def test_those_of_voxceleb_trainer_and_rdino(waveforms, name):
-    """Without a logarithm most variances are far below what InstanceNorm1d adds to them."""
+def test_voxceleb_trainer_and_rdino_front_ends_equal_their_code(waveforms, name):
+    """Without the logarithm, most variances are far below the epsilon of InstanceNorm1d."""
     try:
         compat.torchaudio()
         from torchaudio.transforms import MelSpectrogram
@@ -83,7 +83,7 @@ def test_those_of_voxceleb_trainer_and_rdino(waveforms, name):
 
 
 @pytest.mark.parametrize("settings", ["mel_spectrogram", "speechbrain", "waveform", "fbank", "3dspeaker"])
-def test_frames_are_as_many_as_the_config_says(settings):
+def test_number_of_frames_equals_that_of_the_config(settings):
     front_end = build(settings)
     config = front_end.config
     for frames in (1, 2, 7, 100):
@@ -93,7 +93,7 @@ def test_frames_are_as_many_as_the_config_says(settings):
         assert config.frames(least) >= frames
 
 
-def test_waveform():
+def test_waveform_front_end():
     x = 0.1 * torch.randn(2, 500) + 0.01
     assert torch.equal(build("waveform")(x)[..., 0], x)
     whitened = build({"name": "waveform", "normalise": "mean_variance"})(x)[..., 0]
@@ -110,20 +110,20 @@ def test_waveform():
         ("telephon", "unknown front end 'telephon'; did you mean 'telephone'"),
     ],
 )
-def test_settings_that_make_no_sense(settings, message):
+def test_invalid_settings_are_rejected(settings, message):
     with pytest.raises(InputError, match=message):
         build(settings)
 
 
 @pytest.mark.parametrize(("front_end", "package"), [("speechbrain", "speechbrain"), ("mel_spectrogram", "torchaudio")])
-def test_without_the_package_of_a_front_end(front_end, package, monkeypatch):
+def test_missing_package_of_a_front_end_is_named(front_end, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=f"^this needs {package}: pip install {package} [^\n]*$"):
         build(front_end)
 
 
-def test_names_and_keys():
-    """`front_end: telephone`, a preset with keys beside it, and keys alone are all the filterbank's."""
+def test_front_end_presets_and_keys():
+    """`front_end: telephone`, a preset with keys, and keys alone all give the filterbank."""
     fbank = build("telephone").config
     assert (fbank.name, fbank.sample_rate, fbank.bins) == ("fbank", 8000, 64)
     assert build({"name": "telephone", "bins": "40"}).config == fbank.model_copy(update={"bins": 40})

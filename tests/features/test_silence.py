@@ -1,4 +1,4 @@
-"""Digital silence does not count, in any front end."""
+"""All front ends ignore digital silence."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def build(settings):
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30))
-def test_the_others_move_up_and_repeat(silent):
+def test_other_frames_replace_silent_ones_and_repeat(silent):
     features = torch.arange(len(silent) * 2.0).reshape(1, -1, 2)
     kept = [row for row, is_silent in zip(features[0], silent) if not is_silent] or list(features[0])
     expected = torch.stack([kept[place % len(kept)] for place in range(len(silent))])
     assert torch.equal(leave_out(features, torch.tensor([silent]))[0], expected)
 
 
-def test_rows_of_a_batch_are_apart():
+def test_rows_of_a_batch_are_independent():
     features = torch.randn(3, 5, 2)
     silent = torch.tensor([[False] * 5, [True, False, True, False, False], [True] * 5])
     out = leave_out(features, silent)
@@ -39,7 +39,7 @@ def test_rows_of_a_batch_are_apart():
 
 
 @pytest.mark.parametrize("settings", SPECTRAL)
-def test_a_recording_without_silence_is_as_it_was(settings, noise, monkeypatch):
+def test_recording_without_silence_is_unchanged(settings, noise, monkeypatch):
     front_end = build(settings)
     waveform = torch.from_numpy(noise(front_end.config.sample_rate))[None]
     waveform[0, 8000:8400] *= 1e-3  # a quiet pause is a sound
@@ -51,8 +51,8 @@ def test_a_recording_without_silence_is_as_it_was(settings, noise, monkeypatch):
 
 @pytest.mark.parametrize("settings", SPECTRAL)
 @pytest.mark.parametrize("where", ["before", "after", "in the middle"])
-def test_zeros_change_next_to_nothing(settings, where, noise):
-    """As many zeros as signal: every frame of the signal is there as before, but for those at the edge."""
+def test_zeros_hardly_change_the_features(settings, where, noise):
+    """As many zeros as signal: all frames of the signal are unchanged, except those at the edges."""
     front_end = build(settings)
     rate = front_end.config.sample_rate
     signal = noise(rate, 1.0)
@@ -72,13 +72,13 @@ def test_zeros_change_next_to_nothing(settings, where, noise):
 
 
 @pytest.mark.parametrize("settings", [*SPECTRAL, "waveform"])
-def test_a_waveform_of_silence_alone_stays_finite(settings):
+def test_waveform_of_silence_gives_finite_features(settings):
     front_end = build(settings)
     assert front_end(torch.zeros(2, 8000)).isfinite().all()
 
 
 @pytest.mark.parametrize("settings", ["fbank", "wespeaker", "mel_spectrogram", "speechbrain", "waveform"])
-def test_exported_front_ends_agree(settings, noise):
+def test_exported_front_end_gives_the_same_features(settings, noise):
     front_end = build(settings)
     waveform = torch.from_numpy(np.stack([noise(seed=1), noise(seed=2)]))
     waveform[0, 20000:] = 0
@@ -86,12 +86,12 @@ def test_exported_front_ends_agree(settings, noise):
 
 
 def cut(signal):
-    """10 ms pieces, (1, pieces, 160)."""
+    """Pieces of 10 ms, (1, pieces, 160)."""
     return torch.from_numpy(signal.astype(np.float32)).reshape(1, -1, 160)
 
 
 @pytest.mark.parametrize("scale", [1.0, 32768.0])
-def test_what_counts_as_silence(scale):
+def test_silent_frames_vary_by_at_most_one_step(scale):
     random = np.random.default_rng(0)
     loud = 0.5 * random.uniform(-1, 1, 1600)
     step = 1 / 32768
@@ -108,8 +108,8 @@ def test_what_counts_as_silence(scale):
         assert not found[:-1].any()
 
 
-def test_quiet_recordings_are_judged_by_their_own_level():
-    """In a faint recording the last bit is sound, and a recording in floats is the same at any level."""
+def test_silence_limit_is_relative_to_the_recording():
+    """In a quiet recording the last bit is signal, and for float samples the level does not matter."""
     random = np.random.default_rng(0)
     faint = np.concatenate([random.integers(-3, 4, 1600), random.integers(0, 2, 160)]) / 32768
     assert not silent_frames(cut(faint)).any()
@@ -118,14 +118,14 @@ def test_quiet_recordings_are_judged_by_their_own_level():
         assert silent_frames(cut(level * signal))[0].tolist() == [False] * 10 + [True, False]
 
 
-def test_frames_at_the_edge_of_silence_go_too():
-    """They hold less than half a frame of the signal, and a click where it ends."""
+def test_frames_next_to_silence_are_removed():
+    """They contain less than half a frame of signal, and a click at its end."""
     silent = torch.tensor([[False, False, True, False, False, True, True], [False] * 7])
     expected = torch.tensor([[False, True, True, True, True, True, True], [False] * 7])
     assert torch.equal(with_neighbours(silent), expected)
 
 
-def test_dither_does_not_hide_it(noise):
+def test_silence_is_found_despite_dither(noise):
     front_end = build({"dither": "1.0", "normalise": "none"}).train()
     waveform = torch.from_numpy(noise(seconds=1.0))[None]
     waveform[0, 8000:] = 0
@@ -134,8 +134,8 @@ def test_dither_does_not_hide_it(noise):
     torch.testing.assert_close(plain[51:99].mean(0), plain[:48].mean(0), rtol=0, atol=0.5)  # the signal, repeated
 
 
-def test_logarithms_alone(noise):
-    """What another program hands to an exported network, with its mean or without."""
+def test_silence_is_found_in_log_features(noise):
+    """As computed by another program for an exported network, with or without mean subtraction."""
     front_end = build({"normalise": "none"})
     waveform = torch.from_numpy(noise(seconds=1.0))[None]
     waveform[0, 8000:] = 0

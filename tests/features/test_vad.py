@@ -18,7 +18,7 @@ from spkver.features.vad import SileroVad, SileroVadConfig, log_energy
 
 
 def kaldi_vad(energy: np.ndarray, config: EnergyVadConfig) -> list[bool]:
-    """ComputeVadEnergy of Kaldi's ivector/voice-activity-detection.cc, statement by statement."""
+    """A transcription of ComputeVadEnergy in Kaldi's ivector/voice-activity-detection.cc."""
     threshold = config.threshold
     if config.mean_scale != 0.0:
         threshold += config.mean_scale * energy.sum() / len(energy)
@@ -41,7 +41,7 @@ def kaldi_vad(energy: np.ndarray, config: EnergyVadConfig) -> list[bool]:
     proportion=st.floats(0.05, 0.95),
     mean_scale=st.floats(0, 1),
 )
-def test_decides_as_kaldi_does(seed, frames, context, proportion, mean_scale):
+def test_vad_equals_kaldi(seed, frames, context, proportion, mean_scale):
     random = np.random.default_rng(seed)
     level = 10 ** random.uniform(-4, 0, size=frames).repeat(160)
     waveform = (level * random.uniform(-1, 1, size=len(level))).astype(np.float32)
@@ -52,7 +52,7 @@ def test_decides_as_kaldi_does(seed, frames, context, proportion, mean_scale):
 
 
 @pytest.mark.parametrize("snip_edges", [False, True])
-def test_energy_is_kaldis(speech_like, snip_edges):
+def test_energy_equals_kaldi(speech_like, snip_edges):
     options = knf.FbankOptions()
     options.frame_opts.dither, options.frame_opts.snip_edges = 0.0, snip_edges
     options.use_energy, options.raw_energy, options.energy_floor = True, True, 0.0
@@ -65,7 +65,7 @@ def test_energy_is_kaldis(speech_like, snip_edges):
     np.testing.assert_allclose(log_energy(frames)[0], theirs, rtol=1e-4, atol=1e-3)
 
 
-def test_pauses_are_found(speech_like):
+def test_vad_finds_pauses(speech_like):
     waveform = speech_like(seconds=4)
     speech = energy_vad(waveform, 16000)
     assert speech.shape == (400,) and speech.dtype == bool
@@ -74,7 +74,7 @@ def test_pauses_are_found(speech_like):
     assert (speech == inside).mean() > 0.9
 
 
-def test_silence_and_noise():
+def test_vad_of_silence_finds_no_speech():
     assert not energy_vad(np.zeros(16000, np.float32), 16000).any()
     with pytest.raises(ValueError, match="fewer than one frame"):
         energy_vad(np.zeros(100, np.float32), 16000)

@@ -1,4 +1,4 @@
-"""Write the golden files: one of each kind that spkver keeps, in the format that it writes now, and what they hold.
+"""Write the golden files: one of each kind of file, in the current format, and their expected values.
 
     python tests/golden/make.py
 
@@ -58,7 +58,7 @@ DECISION = Decision(
 
 
 def waveform(seconds: float = 0.4) -> np.ndarray:
-    """The waveform that a model's embedding is written down for: float32 (time,), made without chance."""
+    """The waveform of the stored embedding of a model: float32 (time,), deterministic."""
     time = np.arange(round(seconds * RATE)) / RATE
     return (0.3 * np.sin(2 * np.pi * 300 * time) * (1 + np.sin(2 * np.pi * 5 * time))).astype(np.float32)
 
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def packs() -> dict[str, Any]:
-    """Audio as plain samples and as FLAC, and features."""
+    """Audio packs in PCM and FLAC, and a feature pack."""
     for name, coding in (("audio", "pcm"), ("audio_flac", "flac")):
         with PackWriter(name, kind="audio", sample_rate=RATE, coding=coding) as pack:
             for row in range(4):
@@ -93,7 +93,7 @@ def packs() -> dict[str, Any]:
 
 
 def run() -> dict[str, Any]:
-    """Of an experiment the checkpoint, the head, and the model with a decision and its cohort; the model as ONNX."""
+    """An experiment with checkpoint, head, and a model with threshold and cohort; the model as ONNX."""
     train(validate(Recipe, RECIPE), "exp")
     for path in Path("exp").iterdir():
         if not path.name.startswith(("checkpoints", "model")):  # the others are logs, and the config has its own tests
@@ -113,7 +113,7 @@ def run() -> dict[str, Any]:
 
 
 def embeddings() -> dict[str, Any]:
-    """Embeddings in each number format, those of windows, and a speaker book."""
+    """Embeddings of each storage type, embeddings of windows, and a speaker book."""
     vectors = np.arange(-6, 6, dtype=np.float32).reshape(3, 4) / 4
     whole = Embeddings(["a", "ä b", "c"], vectors, ["ada", "", "eve"], "0123abcd", {"name": "fbank", "bins": 8})
     for dtype in ("float32", "float16", "int8"):

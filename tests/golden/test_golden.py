@@ -1,4 +1,4 @@
-"""Files that earlier versions wrote can be read, with the values that make.py wrote down when it made them."""
+"""Files of earlier versions are read, with the values that make.py stored when it wrote them."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def values(golden):
     return json.loads((golden / "values.json").read_text())
 
 
-def test_there_are_files_of_every_format() -> None:
+def test_every_format_has_golden_files() -> None:
     assert [path.name for path in FOLDERS] == [f"format_{number}" for number in range(1, MAKE["FORMAT"] + 1)]
 
 
 @pytest.mark.parametrize("name", ["audio", "audio_flac"])
-def test_audio_packs(golden, values, name):
+def test_golden_audio_packs(golden, values, name):
     pack = Pack.open(golden / name)
     assert (pack.kind, pack.sample_rate, pack.header.coding) == ("audio", 8000, "flac" if "flac" in name else "pcm")
     assert (pack.ids, pack.speakers, pack.sessions) == (values["ids"], values["speakers"], values["sessions"])
@@ -65,7 +65,7 @@ def test_audio_packs(golden, values, name):
     pack.verify_shard(0)
 
 
-def test_feature_packs(golden, values):
+def test_golden_feature_packs(golden, values):
     pack = Pack.open(golden / "features")
     assert (pack.kind, pack.bins, pack.ids) == ("features", 8, values["ids"])
     assert pack.lengths.tolist() == values["frames"]
@@ -73,35 +73,35 @@ def test_feature_packs(golden, values):
     pack.require(load(EncoderConfig, golden / "exp" / "model" / "config.yaml").front_end)
 
 
-def test_models(golden, values):
+def test_golden_models(golden, values):
     model = load_model(golden / "exp" / "model")
     assert model.model_id == values["model"]
     assert model.decision is not None and model.cohort is not None
     np.testing.assert_allclose(model.embed(MAKE["waveform"]()), values["embedding"], atol=1e-4)
 
 
-def test_decisions(golden, values):
+def test_golden_decisions(golden, values):
     decision = read_decision(golden / "exp" / "model")
     assert decision is not None and decision.cohort is not None
     assert decision.cohort.top == 2
     assert decision.model_copy(update={"model": "", "cohort": None}) == MAKE["DECISION"]
 
 
-def test_onnx_files(golden, values):
+def test_golden_onnx_files(golden, values):
     pytest.importorskip("onnxruntime")
     model = load_model(golden / "model.onnx")
     assert model.model_id == values["model"]
     np.testing.assert_allclose(model.embed(MAKE["waveform"]()), values["embedding"], atol=1e-4)
 
 
-def test_checkpoints(golden, values):
+def test_golden_checkpoints(golden, values):
     found = checkpoint.read(golden / "exp" / "checkpoints" / "step-00000002")
     assert found.step == 2
     sums = {name: tensor.double().sum().item() for name, tensor in found.tensors.items()}
     assert sums == pytest.approx(values["checkpoint"])
 
 
-def test_a_run_goes_on_from_a_checkpoint(golden, monkeypatch):
+def test_run_resumes_from_a_golden_checkpoint(golden, monkeypatch):
     monkeypatch.chdir(golden)
     shutil.rmtree("exp/model")
     recipe = validate(Recipe, MAKE["RECIPE"] | {"train": MAKE["RECIPE"]["train"] | {"steps": 3}})
@@ -112,7 +112,7 @@ def test_a_run_goes_on_from_a_checkpoint(golden, monkeypatch):
     assert checkpoint.read(Path("exp/checkpoints/step-00000003")).step == 3
 
 
-def test_a_run_does_not_go_back_behind_a_checkpoint_of_a_newer_version(golden):
+def test_run_does_not_resume_before_a_checkpoint_of_a_newer_version(golden):
     folder = golden / "exp" / "checkpoints"
     shutil.copytree(folder / "step-00000002", folder / "step-00000004")
     _in_json(folder / "step-00000004" / "manifest.json")
@@ -120,14 +120,14 @@ def test_a_run_does_not_go_back_behind_a_checkpoint_of_a_newer_version(golden):
         checkpoint.latest(folder, lambda text: None)
 
 
-def test_heads(golden, values):
+def test_golden_heads(golden, values):
     head = SavedHead.read(golden / "exp" / "model")
     assert list(head.classes) == [Class("s0"), Class("s1")]
     assert head.state["head.weight"].tolist() == values["head"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
-def test_embeddings(golden, values, dtype):
+def test_golden_embeddings(golden, values, dtype):
     found = read_embeddings(golden / f"embeddings_{dtype}.parquet")
     assert (found.ids, found.speakers) == (["a", "ä b", "c"], ["ada", "", "eve"])
     assert (found.model, found.front_end) == ("0123abcd", {"name": "fbank", "bins": 8})
@@ -135,7 +135,7 @@ def test_embeddings(golden, values, dtype):
 
 
 @pytest.mark.parametrize("suffix", MAKE["FORMS"])
-def test_embeddings_in_other_forms(golden, values, suffix):
+def test_golden_embeddings_in_other_formats(golden, values, suffix):
     pytest.importorskip({".h5": "h5py", ".faiss": "faiss"}.get(suffix, "numpy"))
     found = read(golden / f"embeddings{suffix}")
     assert (found.ids, found.speakers) == (["a", "ä b", "c"], ["ada", "", "eve"])
@@ -143,13 +143,13 @@ def test_embeddings_in_other_forms(golden, values, suffix):
     np.testing.assert_allclose(found.vectors, values["vectors"], rtol=1e-6)
 
 
-def test_embeddings_of_windows(golden, values):
+def test_golden_embeddings_of_windows(golden, values):
     found = read_embeddings(golden / "windows.parquet")
     assert (found.ids, found.speakers) == (["a", "a", "b"], None)
     assert found.times is not None and found.times.tolist() == values["times"]
 
 
-def test_speaker_books(golden, values):
+def test_golden_speaker_books(golden, values):
     book = open_book(golden / "book")
     book.require("0123abcd")
     assert book.recordings() == {"Ada": 2, "Ève": 1}
@@ -158,7 +158,7 @@ def test_speaker_books(golden, values):
     np.testing.assert_allclose(book.voices.vectors, vectors / np.linalg.norm(vectors, axis=1, keepdims=True), atol=1e-6)
 
 
-def test_chains(golden, values):
+def test_golden_chains(golden, values):
     chain = read_chain(golden / "chain")
     assert [step.name for step in chain.steps] == ["centre", "pca", "length"]
     assert chain.model == "0123abcd"
@@ -167,14 +167,14 @@ def test_chains(golden, values):
         assert (step.matrix if step.matrix is None else step.matrix.tolist()) == matrix
 
 
-def test_plda_models(golden, values):
+def test_golden_plda_models(golden, values):
     plda = read_plda(golden / "plda")
     assert plda.model == "0123abcd"
     for name in ("mean", "between", "within"):
         assert getattr(plda, name).tolist() == values[name]
 
 
-def test_calibrations(golden):
+def test_golden_calibrations(golden):
     affine, steps = read_map(golden / "affine.json"), read_map(golden / "steps.json")
     assert isinstance(affine, Affine) and isinstance(steps, Steps)
     assert affine.plain() == {"kind": "affine", "weights": [2.0, -0.5], "offset": 0.125}
@@ -261,7 +261,7 @@ def _make_features(audio, out):
         ("model.onnx", _in_onnx, load_model),
     ],
 )
-def test_a_newer_format_is_named(golden, file, raise_format, read):
+def test_newer_format_is_named(golden, file, raise_format, read):
     raise_format(golden / file)
     with pytest.raises(InputError) as caught:
         read(golden / file)

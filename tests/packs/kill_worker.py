@@ -1,4 +1,4 @@
-"""Makes a pack in forked processes that are killed; every time the run is finished, and the result compared.
+"""Make a pack in forked processes that are killed; each time, finish the run and compare the result.
 
 python kill_worker.py pack DATA OUT | features PACK OUT: prints how many kills there were.
 """
@@ -27,7 +27,7 @@ OPERATIONS = ("open", "os.chmod", "os.listdir", "os.mkdir", "os.remove", "os.ren
 
 
 def start(work: Callable[[], None], die_at: int = 0) -> int:
-    """A process that does the work; killed just before its n-th operation on a directory."""
+    """A process that does the work and is killed just before its n-th operation on a directory."""
     if pid := os.fork():
         return pid
     done = 0

@@ -1,4 +1,4 @@
-"""What goes wrong on real machines, made to happen: full disks, files that change or vanish, two runs, odd names."""
+"""Failures of real machines: full disks, files that change or disappear, concurrent runs, unusual names."""
 
 import ctypes
 import json
@@ -36,7 +36,7 @@ def spkver(*arguments: object, **options: object) -> subprocess.Popen:
 # --- disks ------------------------------------------------------------------------------------------------------------
 
 
-def test_sizes_are_told_before_starting(tmp_path: Path, corpus: Corpus) -> None:
+def test_size_is_reported_before_the_start(tmp_path: Path, corpus: Corpus) -> None:
     data, told = corpus(10), []
     pack_audio(data, tmp_path / "p", say=told.append)
     real = sum(shard.bytes for shard in Pack.open(tmp_path / "p").shards)
@@ -49,7 +49,7 @@ def test_sizes_are_told_before_starting(tmp_path: Path, corpus: Corpus) -> None:
 
 
 @pytest.mark.parametrize("known", ["nothing", "durations", "half of them", "pipes"])
-def test_a_pack_that_cannot_fit_is_refused_before_starting(
+def test_pack_larger_than_the_disk_is_rejected_before_the_start(
     tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, known: str
 ) -> None:
     data = corpus(10)
@@ -73,7 +73,7 @@ def test_a_pack_that_cannot_fit_is_refused_before_starting(
 
 
 def interrupt(data: DataDir, out: Path) -> None:
-    """A pack of three shards of three that stopped at its last recording, which is then sound again."""
+    """An interrupted pack of three shards of three, which failed at its last recording; that is repaired now."""
     last = Path(data.paths[-1])
     sound = last.read_bytes()
     last.write_bytes(b"")
@@ -82,7 +82,9 @@ def interrupt(data: DataDir, out: Path) -> None:
     last.write_bytes(sound)
 
 
-def test_what_is_there_needs_no_room(tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_shards_need_no_additional_space(
+    tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = corpus(9)
     interrupt(data, tmp_path / "p")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 100000))  # type: ignore[attr-defined]
@@ -91,8 +93,8 @@ def test_what_is_there_needs_no_room(tmp_path: Path, corpus: Corpus, monkeypatch
 
 @LINUX
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_disk_that_fills_up(tmp_path: Path, corpus: Corpus, jobs: int) -> None:
-    """Every file of the process is limited to 30 kB, as a full disk would: shards are larger."""
+def test_full_disk_stops_with_one_line_and_can_resume(tmp_path: Path, corpus: Corpus, jobs: int) -> None:
+    """Files of the process are limited to 30 kB, less than a shard, which acts like a full disk."""
     write_datadir(tmp_path / "data", corpus(6))
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))  # noqa: E731
     run = spkver("pack", tmp_path / "data", tmp_path / "p", "--jobs", jobs, preexec_fn=limit)
@@ -106,7 +108,7 @@ def test_a_disk_that_fills_up(tmp_path: Path, corpus: Corpus, jobs: int) -> None
 
 
 @LINUX
-def test_a_small_disk(tmp_path: Path, corpus: Corpus) -> None:
+def test_small_file_system_that_fills_up(tmp_path: Path, corpus: Corpus) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "none", disk], capture_output=True).returncode:
@@ -131,9 +133,7 @@ def test_a_small_disk(tmp_path: Path, corpus: Corpus) -> None:
 # --- sources that change ----------------------------------------------------------------------------------------------
 
 
-def test_a_recording_that_vanishes_is_set_aside(
-    tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recording_that_disappears_is_rejected(tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     data = corpus(10)
     read = audio.read
 
@@ -146,7 +146,7 @@ def test_a_recording_that_vanishes_is_set_aside(
     assert json.loads((tmp_path / "p" / "rejected.jsonl").read_text())["reason"] == "no such file"
 
 
-def test_a_recording_that_changes_while_it_is_read_is_set_aside(
+def test_recording_that_changes_while_read_is_rejected(
     tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = corpus(10)
@@ -165,7 +165,7 @@ def test_a_recording_that_changes_while_it_is_read_is_set_aside(
     assert reason == "changed while it was read; run again when it is complete"
 
 
-def test_recordings_that_changed_since_the_interruption_are_read_again(tmp_path: Path, corpus: Corpus) -> None:
+def test_recordings_changed_since_an_interruption_are_read_again(tmp_path: Path, corpus: Corpus) -> None:
     data = corpus(9)
     interrupt(data, tmp_path / "p")
     soundfile.write(data.paths[0], np.arange(8000, dtype=np.int16), 16000)  # of the same length
@@ -177,7 +177,7 @@ def test_recordings_that_changed_since_the_interruption_are_read_again(tmp_path:
 # --- two runs ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_second_run_on_the_same_output_is_refused(tmp_path: Path, corpus: Corpus) -> None:
+def test_second_run_on_the_same_output_is_rejected(tmp_path: Path, corpus: Corpus) -> None:
     data = corpus(4)
     go = tmp_path / "go"
     waiting = [f"while [ ! -e {go} ]; do sleep 0.02; done; cat {path} |" for path in data.paths]
@@ -238,7 +238,7 @@ def test_verify_names_every_damaged_file(tmp_path: Path) -> None:
     assert error == f"spkver: error: {path}: 3 of its files are damaged or missing; pack again\n"
 
 
-def test_verify_reads_the_index_too(tmp_path: Path) -> None:
+def test_verify_checks_the_index(tmp_path: Path) -> None:
     make_pack(tmp_path / "p")
     index = tmp_path / "p" / "pack.json"
     index.write_text(index.read_text().replace('"rejected": 0', '"rejected": 1'))
@@ -247,7 +247,7 @@ def test_verify_reads_the_index_too(tmp_path: Path) -> None:
         verify(tmp_path)
 
 
-def test_no_features_of_damaged_audio(tmp_path: Path) -> None:
+def test_features_of_damaged_audio_are_rejected(tmp_path: Path) -> None:
     make_pack(tmp_path / "p")
     flip(tmp_path / "p" / "shard-00001.arrow", 9000)  # a sample: it opens
     with pytest.raises(InputError, match=r"shard-00001\.arrow: damaged \(its hash differs\)"):
@@ -255,7 +255,7 @@ def test_no_features_of_damaged_audio(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../x.arrow", "/etc/passwd", "a/b.arrow", "", ".", "..", "no\0name", 5, None])
-def test_shards_outside_of_the_pack_are_refused(tmp_path: Path, name: object) -> None:
+def test_shard_outside_the_pack_is_rejected(tmp_path: Path, name: object) -> None:
     make_pack(tmp_path / "p")
     (tmp_path / "x.arrow").write_bytes((tmp_path / "p" / "shard-00000.arrow").read_bytes())
     index = tmp_path / "p" / "pack.json"
@@ -281,8 +281,8 @@ ODD = [
 ]
 
 
-def test_odd_names_are_only_names(tmp_path: Path) -> None:
-    """Ids name rows, never files: nothing is written outside of the pack, and they come back as they were."""
+def test_unusual_ids_are_never_paths(tmp_path: Path) -> None:
+    """Nothing is written outside the pack, and the ids are read unchanged."""
     with PackWriter(tmp_path / "p", kind="audio", sample_rate=16000) as pack:
         for name in ODD:
             pack.add(name, name, name, np.arange(800, dtype="<i2"))
@@ -293,7 +293,7 @@ def test_odd_names_are_only_names(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "p"]
 
 
-def test_odd_names_in_the_list_of_the_rejected(tmp_path: Path, corpus: Corpus) -> None:
+def test_unusual_ids_in_the_rejected_list(tmp_path: Path, corpus: Corpus) -> None:
     good = corpus(4)
     data = from_columns(good.ids + ODD, [*good.paths, *(f"{tmp_path}/{name}" for name in ODD)], ["s"] * (4 + len(ODD)))
     assert pack_audio(data, tmp_path / "p", max_rejected=0.9).rejected == len(ODD)
@@ -305,13 +305,13 @@ def test_odd_names_in_the_list_of_the_rejected(tmp_path: Path, corpus: Corpus) -
 
 
 def obey_permissions() -> None:
-    """Take from root what lets it read and write everything (in the process that is about to start)."""
+    """Drop root's permission to read and write everything, in a process that is being started."""
     for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
         ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
 
 
 @LINUX
-def test_wrong_permissions(tmp_path: Path, corpus: Corpus) -> None:
+def test_missing_permissions_are_reported(tmp_path: Path, corpus: Corpus) -> None:
     data = corpus(12)
     write_datadir(tmp_path / "data", data)
     Path(data.paths[3]).chmod(0)

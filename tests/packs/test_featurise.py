@@ -1,4 +1,4 @@
-"""Feature packs hold what the front end computes."""
+"""Feature packs contain the features of the front end."""
 
 import json
 import pickle
@@ -33,7 +33,7 @@ def expected(samples: np.ndarray, speed: float = 1.0) -> np.ndarray:
     return FrontEnd(CONFIG).eval()(change_speed(waveform, speed))[0].numpy()
 
 
-def test_features_are_the_front_ends(tmp_path: Path, audio_pack: Path) -> None:
+def test_feature_pack_equals_the_front_end(tmp_path: Path, audio_pack: Path) -> None:
     source = Pack.open(audio_pack)
     summary = make_features(audio_pack, tmp_path / "f", CONFIG)
     pack = Pack.open(tmp_path / "f")
@@ -46,7 +46,7 @@ def test_features_are_the_front_ends(tmp_path: Path, audio_pack: Path) -> None:
     assert summary.seconds == pytest.approx(source.seconds.sum(), abs=0.01 * len(pack))
 
 
-def test_speeds_are_new_speakers(tmp_path: Path, audio_pack: Path) -> None:
+def test_speeds_add_new_speakers(tmp_path: Path, audio_pack: Path) -> None:
     source = Pack.open(audio_pack)
     summary = make_features(audio_pack, tmp_path / "f", CONFIG, speeds=(0.9, 1.1))
     pack = Pack.open(tmp_path / "f")
@@ -57,7 +57,7 @@ def test_speeds_are_new_speakers(tmp_path: Path, audio_pack: Path) -> None:
     np.testing.assert_allclose(pack[12], expected(source[2], 1.1), rtol=1e-3, atol=2e-3)
 
 
-def test_packs_of_the_time_when_front_ends_had_no_names(tmp_path: Path) -> None:
+def test_pack_without_front_end_name_is_fbank(tmp_path: Path) -> None:
     front_end = CONFIG.model_dump(mode="json")
     del front_end["name"]
     with PackWriter(tmp_path / "f", kind="features", sample_rate=16000, front_end=front_end) as pack:
@@ -68,7 +68,7 @@ def test_packs_of_the_time_when_front_ends_had_no_names(tmp_path: Path) -> None:
         Pack.open(tmp_path / "f").require(other)
 
 
-def test_the_work_travels_to_other_processes(tmp_path: Path) -> None:
+def test_feature_task_can_be_pickled(tmp_path: Path) -> None:
     task = _FeatureTask(tmp_path, 3, 10, CONFIG, 0.9)
     assert pickle.loads(pickle.dumps(task)) == task
 
@@ -80,7 +80,7 @@ def test_finished_features_are_not_made_again(tmp_path: Path, audio_pack: Path) 
         make_features(audio_pack, tmp_path / "f", CONFIG, speeds=(0.9,))
 
 
-def test_what_is_too_short_for_a_frame_is_rejected(tmp_path: Path) -> None:
+def test_recording_shorter_than_a_frame_is_rejected(tmp_path: Path) -> None:
     with PackWriter(tmp_path / "audio", kind="audio", sample_rate=16000) as pack:
         pack.add("a", "s", None, np.arange(800, dtype="<i2"))
         pack.add("b", "s", None, np.arange(399, dtype="<i2"))
@@ -90,7 +90,7 @@ def test_what_is_too_short_for_a_frame_is_rejected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("snip_edges", [False, True])
-def test_one_frame_is_enough(tmp_path: Path, snip_edges: bool) -> None:
+def test_recording_of_one_frame_is_accepted(tmp_path: Path, snip_edges: bool) -> None:
     with PackWriter(tmp_path / "audio", kind="audio", sample_rate=16000) as pack:
         pack.add("a", "s", None, np.arange(400, dtype="<i2"))
     config = CONFIG.model_copy(update={"snip_edges": snip_edges})
@@ -99,8 +99,8 @@ def test_one_frame_is_enough(tmp_path: Path, snip_edges: bool) -> None:
 
 
 @pytest.mark.parametrize("field", sorted(set(FrontEndConfig.model_fields) - {"name", "dither"}))
-def test_features_of_another_front_end_are_refused(tmp_path: Path, field: str) -> None:
-    """Whatever field differs; but not dither, which stored features never have."""
+def test_features_of_another_front_end_are_rejected(tmp_path: Path, field: str) -> None:
+    """For any field except dither, which stored features never have."""
     now = getattr(CONFIG, field)
     words = {"normalise": "none", "window": "hamming", "vad": EnergyVadConfig()}
     changed = words[field] if field in words else type(now)(not now if isinstance(now, bool) else now * 1.25)
@@ -124,14 +124,14 @@ def test_features_of_another_front_end_are_refused(tmp_path: Path, field: str) -
         (CONFIG, (0.9, 0.9), "given twice"),
     ],
 )
-def test_settings_that_do_not_fit(
+def test_make_features_rejects_invalid_settings(
     tmp_path: Path, audio_pack: Path, config: FrontEndConfig, speeds: tuple[float, ...], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         make_features(audio_pack, tmp_path / "f", config, speeds=speeds)
 
 
-def test_features_that_float16_cannot_hold_are_rejected(
+def test_features_out_of_range_of_float16_are_rejected(
     tmp_path: Path, audio_pack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward = FrontEnd.forward
@@ -150,7 +150,7 @@ def test_features_that_float16_cannot_hold_are_rejected(
     assert len(pack) == 5 - len(rejected) and all(np.isfinite(pack[row]).all() for row in range(len(pack)))
 
 
-def test_features_of_features_are_refused(tmp_path: Path, audio_pack: Path) -> None:
+def test_features_of_a_feature_pack_are_rejected(tmp_path: Path, audio_pack: Path) -> None:
     make_features(audio_pack, tmp_path / "f", CONFIG)
     with pytest.raises(InputError, match="a feature pack"):
         make_features(tmp_path / "f", tmp_path / "g", CONFIG)

@@ -1,4 +1,4 @@
-"""Several packs as one."""
+"""Several packs joined as one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from spkver.features import FrontEndConfig
 from spkver.packs import JoinedPacks, Pack, join, make_features, pack_audio
 
 
-def test_rows_follow_each_other(tmp_path: Path, corpus: Callable[..., DataDir]) -> None:
+def test_joined_packs_concatenate_rows(tmp_path: Path, corpus: Callable[..., DataDir]) -> None:
     pack_audio(corpus(5), tmp_path / "a", rows_per_shard=2)
     pack_audio(corpus(3), tmp_path / "b")
     a, b = Pack.open(tmp_path / "a"), Pack.open(tmp_path / "b")
@@ -38,7 +38,7 @@ def test_rows_follow_each_other(tmp_path: Path, corpus: Callable[..., DataDir]) 
     assert join([a]) is a
 
 
-def test_packs_that_do_not_go_together(tmp_path: Path, corpus: Callable[..., DataDir]) -> None:
+def test_join_rejects_packs_of_different_kinds(tmp_path: Path, corpus: Callable[..., DataDir]) -> None:
     pack_audio(corpus(2), tmp_path / "a")
     make_features(tmp_path / "a", tmp_path / "f", FrontEndConfig())
     packs = [Pack.open(tmp_path / name) for name in "af"]

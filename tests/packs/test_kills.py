@@ -1,4 +1,4 @@
-"""SIGKILL at every operation on the file system, and at random moments: the result is that of an undisturbed run."""
+"""SIGKILL at every file system operation and at random times: the result equals that of a run without a kill."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ Corpus = Callable[..., DataDir]
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 @pytest.mark.parametrize("what", ["pack", "features"])
-def test_killed_anywhere(tmp_path: Path, corpus: Corpus, what: str) -> None:
+def test_killed_run_resumes_to_the_same_result(tmp_path: Path, corpus: Corpus, what: str) -> None:
     data = corpus(6)
     source = tmp_path / "source"
     if what == "pack":

@@ -1,4 +1,4 @@
-"""Packs on disk: whatever is written is read, by us and by Arrow itself; whatever is damaged is named."""
+"""Reading packs: round trips, other Arrow readers, and errors about damaged files."""
 
 import contextlib
 import json
@@ -41,7 +41,7 @@ def write(path: Path, lengths: list[int], kind: str = "audio", rows_per_shard: i
     rows_per_shard=st.integers(1, 5),
     data=st.data(),
 )
-def test_written_is_read(
+def test_pack_round_trip(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], kind: str, rows_per_shard: int, data: st.DataObject
 ) -> None:
     path = tmp_path_factory.mktemp("pack") / "p"
@@ -62,7 +62,7 @@ def test_written_is_read(
         assert pack[number].dtype == one.dtype
 
 
-def test_arrow_reads_the_same(tmp_path: Path) -> None:
+def test_arrow_reads_the_same_values(tmp_path: Path) -> None:
     values = write(tmp_path / "p", [5, 600, 70, 8])
     index = json.loads((tmp_path / "p" / "pack.json").read_text())
     assert (index["rows"], index["speakers"], index["length"], index["seconds"]) == (4, 2, 683, round(683 / 16000, 3))
@@ -85,7 +85,7 @@ def test_crops_are_read_only_views(tmp_path: Path) -> None:
             pack.crop(1, start, length)
 
 
-def test_subsets_and_other_processes(tmp_path: Path) -> None:
+def test_subset_and_pickled_pack_have_the_same_rows(tmp_path: Path) -> None:
     values = write(tmp_path / "p", [10, 20, 30, 40, 50])
     pack = Pack.open(tmp_path / "p")
     some = pack.subset(np.array([4, 0, 2])).subset(np.array([True, False, True]))
@@ -101,12 +101,12 @@ def test_subsets_and_other_processes(tmp_path: Path) -> None:
     assert [turned.rows_of_shard(number).tolist() for number in (0, 1)] == [[2, 3, 0], [4, 1]]
 
 
-def test_fingerprints_do_not_depend_on_the_order_of_keys() -> None:
+def test_fingerprint_does_not_depend_on_the_order_of_keys() -> None:
     assert fingerprint({"a": 1, "b": [2, {"c": 3, "d": 4}]}) == fingerprint({"b": [2, {"d": 4, "c": 3}], "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2}) != fingerprint(["a", 2])
 
 
-def test_files_are_not_kept_open(tmp_path: Path) -> None:
+def test_pack_keeps_no_file_open(tmp_path: Path) -> None:
     write(tmp_path / "p", [10] * 30, rows_per_shard=1)
     descriptors = Path("/proc/self/fd")
     if not descriptors.exists():
@@ -140,8 +140,8 @@ def test_truncated_shard_whose_index_agrees_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["audio", "flac"])
 @pytest.mark.parametrize("place", range(0, 1500, 37))
-def test_no_flipped_byte_crashes(tmp_path: Path, place: int, kind: str) -> None:
-    """Opened and read, or refused; never a fault. `verify` finds every one."""
+def test_flipped_byte_never_crashes(tmp_path: Path, place: int, kind: str) -> None:
+    """The pack is read or raises InputError, and `verify` finds every flipped byte."""
     write(tmp_path / "p", [100, 200, 50], kind)
     shard = tmp_path / "p" / "shard-00000.arrow"
     content = bytearray(shard.read_bytes())
@@ -181,7 +181,7 @@ def test_no_flipped_byte_crashes(tmp_path: Path, place: int, kind: str) -> None:
         ({"kind": "features", "front_end": {"bins": 3, "frame_shift_ms": 10}}, "lengths and payloads disagree"),
     ],
 )
-def test_index_that_does_not_fit(tmp_path: Path, edit: dict, message: str) -> None:
+def test_invalid_index_is_rejected(tmp_path: Path, edit: dict, message: str) -> None:
     write(tmp_path / "p", [10])
     index = tmp_path / "p" / "pack.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | edit))
@@ -189,7 +189,7 @@ def test_index_that_does_not_fit(tmp_path: Path, edit: dict, message: str) -> No
         Pack.open(tmp_path / "p")
 
 
-def test_an_index_of_endless_nesting_or_without_all_keys(tmp_path: Path) -> None:
+def test_index_with_missing_keys_or_deep_nesting_is_rejected(tmp_path: Path) -> None:
     write(tmp_path / "p", [10])
     index = tmp_path / "p" / "pack.json"
     whole = json.loads(index.read_text())
@@ -206,11 +206,11 @@ def test_an_index_of_endless_nesting_or_without_all_keys(tmp_path: Path) -> None
 
 
 def again(path: Path) -> None:
-    """As `spkver pack` does where a pack stands."""
+    """Like `spkver pack` with an existing pack as output."""
     build(path, Header("audio", 16000), [], "another mark")
 
 
-def test_missing_pieces(tmp_path: Path) -> None:
+def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a pack"):
         Pack.open(tmp_path / "none")
     write(tmp_path / "p", [10])
@@ -229,8 +229,8 @@ def test_writer_leaves_nothing_behind_on_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_pack_whose_files_were_cut_can_be_printed(tmp_path: Path) -> None:
-    """To read a map past the end of its file ends the process, so a debugger or a failing test must not do it."""
+def test_repr_does_not_read_the_memory_maps(tmp_path: Path) -> None:
+    """Reading a map past the end of its file ends the process, so debuggers and failing tests must not do so."""
     write(tmp_path / "p", [100_000, 5])
     pack = Pack.open(tmp_path / "p")
     (shard,) = (tmp_path / "p").glob("*.arrow")

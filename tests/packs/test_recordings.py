@@ -1,4 +1,4 @@
-"""Packing recordings: exact, complete, repeatable, and able to go on after being killed."""
+"""Packing recordings: exact, complete, repeatable, and resumable after a kill."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def content(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
 
 
-def test_16_bit_recordings_are_kept_to_the_bit(tmp_path: Path, corpus: Corpus) -> None:
+def test_16_bit_recordings_are_stored_unchanged(tmp_path: Path, corpus: Corpus) -> None:
     data = corpus(10)
     summary = pack_audio(data, tmp_path / "p", rows_per_shard=4)
     pack = Pack.open(tmp_path / "p")
@@ -46,7 +46,7 @@ def test_16_bit_recordings_are_kept_to_the_bit(tmp_path: Path, corpus: Corpus) -
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "ULAW", "FLOAT"])
 @pytest.mark.parametrize("coding", ["pcm", "flac"])
-def test_what_is_packed_is_what_reading_gives(tmp_path: Path, subtype: str, coding: str) -> None:
+def test_pack_equals_audio_read(tmp_path: Path, subtype: str, coding: str) -> None:
     noise = np.random.default_rng(0).normal(scale=0.3, size=(9000, 2))
     soundfile.write(tmp_path / "x.wav", noise, 16000, subtype=subtype)
     data = from_columns(["a", "b"], [str(tmp_path / "x.wav")] * 2, ["s", "t"], channels=[0, 1])
@@ -58,7 +58,7 @@ def test_what_is_packed_is_what_reading_gives(tmp_path: Path, subtype: str, codi
         np.testing.assert_array_equal(pack.crop(channel, 7000, 999), audio.to_int16(expected)[7000:7999])
 
 
-def test_flac_takes_less_room_and_is_kept_apart(tmp_path: Path) -> None:
+def test_flac_pack_is_smaller_and_not_mixed_with_pcm(tmp_path: Path) -> None:
     audio.write(tmp_path / "x.wav", np.sin(np.arange(50000) / 9).astype(np.float32) / 2, 16000)
     data = from_columns(["a"], [str(tmp_path / "x.wav")], ["s"])
     pack_audio(data, tmp_path / "p", coding="flac")
@@ -101,8 +101,8 @@ def test_segments_are_cut_out(tmp_path: Path, corpus: Corpus) -> None:
     np.testing.assert_array_equal(pack[1], recording[1600:])
 
 
-def test_a_speaker_on_each_channel(tmp_path: Path) -> None:
-    """A stereo call is two recordings of one file; their channels travel through Kaldi's reco2file_and_channel."""
+def test_speaker_on_each_channel_of_a_call(tmp_path: Path) -> None:
+    """A stereo call is two recordings in one file, with their channels in Kaldi's reco2file_and_channel."""
     call = np.random.default_rng(0).integers(-9000, 9000, size=(8000, 2)).astype(np.int16)
     soundfile.write(tmp_path / "call.wav", call, 8000)
     paths = [str(tmp_path / "call.wav")] * 2
@@ -115,7 +115,7 @@ def test_a_speaker_on_each_channel(tmp_path: Path) -> None:
         np.testing.assert_array_equal(pack[row], call[:, row])
 
 
-def test_recordings_that_are_too_long_are_set_aside_unread(tmp_path: Path, corpus: Corpus) -> None:
+def test_too_long_recording_is_rejected_without_decoding(tmp_path: Path, corpus: Corpus) -> None:
     data = corpus(12)
     summary = pack_audio(data, tmp_path / "p", max_seconds=0.565)
     assert summary.rejected == 1
@@ -124,7 +124,7 @@ def test_recordings_that_are_too_long_are_set_aside_unread(tmp_path: Path, corpu
 
 
 def bad_recordings(folder: Path) -> dict[str, str]:
-    """One recording of every kind that cannot serve, and the reason it gets."""
+    """One unusable recording of each kind, and the reason."""
     noise = np.random.default_rng(0).normal(scale=0.1, size=16000).astype(np.float32)
     soundfile.write(folder / "silent.wav", np.zeros(16000, np.int16), 16000)
     soundfile.write(folder / "short.wav", noise[:160], 16000)
@@ -146,7 +146,7 @@ def bad_recordings(folder: Path) -> dict[str, str]:
     }
 
 
-def test_what_cannot_serve_is_set_aside_with_its_reason(tmp_path: Path, corpus: Corpus) -> None:
+def test_unusable_recordings_are_rejected_with_the_reason(tmp_path: Path, corpus: Corpus) -> None:
     good = corpus(4)
     reasons = bad_recordings(tmp_path / "wav")
     ids = good.ids + list(reasons)
@@ -159,7 +159,7 @@ def test_what_cannot_serve_is_set_aside_with_its_reason(tmp_path: Path, corpus: 
     assert {line["path"] for line in lines} == {str(tmp_path / "wav" / name) for name in reasons}
 
 
-def test_too_many_rejected_stop_the_run_and_repair_lets_it_go_on(tmp_path: Path, corpus: Corpus) -> None:
+def test_too_many_rejected_stop_the_run_until_repaired(tmp_path: Path, corpus: Corpus) -> None:
     data = corpus(6)
     broken = Path(data.paths[0])
     sound = broken.read_bytes()
@@ -172,7 +172,7 @@ def test_too_many_rejected_stop_the_run_and_repair_lets_it_go_on(tmp_path: Path,
 
 
 def test_shards_with_rejected_rows_are_made_again(tmp_path: Path, corpus: Corpus) -> None:
-    """Of commands, whose sources show no change: the shard of the first rejected recording is not kept either."""
+    """Also for shell commands, whose sources show no change."""
     data = corpus(9)
     piped = from_columns(data.ids, [f"cat {path} |" for path in data.paths], data.speakers)
     sound = {path: Path(path).read_bytes() for path in (data.paths[0], data.paths[7])}
@@ -187,7 +187,7 @@ def test_shards_with_rejected_rows_are_made_again(tmp_path: Path, corpus: Corpus
     assert (done.rows, done.rejected, done.kept) == (9, 0, 1)
 
 
-def test_the_channel_of_the_data_goes_before_the_one_asked_for(tmp_path: Path) -> None:
+def test_channel_of_the_data_directory_wins_over_the_option(tmp_path: Path) -> None:
     call = np.random.default_rng(0).integers(-9000, 9000, size=(8000, 2)).astype(np.int16)
     soundfile.write(tmp_path / "call.wav", call, 8000)
     data = from_columns(["a", "b"], [str(tmp_path / "call.wav")] * 2, ["s", "t"], channels=[0, None])
@@ -197,8 +197,8 @@ def test_the_channel_of_the_data_goes_before_the_one_asked_for(tmp_path: Path) -
         np.testing.assert_array_equal(pack[row], call[:, channel])
 
 
-def test_how_much_audio_is_expected(tmp_path: Path, corpus: Corpus) -> None:
-    """An open-ended segment lasts from its start to the end of its recording, which the header tells."""
+def test_expected_seconds_is_estimated(tmp_path: Path, corpus: Corpus) -> None:
+    """A segment without end lasts to the end of its recording, which the header states."""
     whole = soundfile.info(corpus(1).paths[0]).duration
     one = {"recordings": ["r", "r"], "starts": [0.0, 0.2], "ends": [None, None]}
     data = from_columns(["a", "b"], corpus(1).paths * 2, ["s", "s"], **one)
@@ -206,7 +206,7 @@ def test_how_much_audio_is_expected(tmp_path: Path, corpus: Corpus) -> None:
     assert expected_seconds(from_columns(["a"], ["cat x |"], ["s"])) is None
 
 
-def test_a_finished_pack_is_not_made_again(tmp_path: Path, corpus: Corpus) -> None:
+def test_finished_pack_is_not_made_again(tmp_path: Path, corpus: Corpus) -> None:
     data = corpus(3)
     first = pack_audio(data, tmp_path / "p")
     for path in data.paths:
@@ -218,7 +218,7 @@ def test_a_finished_pack_is_not_made_again(tmp_path: Path, corpus: Corpus) -> No
         pack_audio(data, tmp_path / "p", min_seconds=0.4)
 
 
-def test_other_directories_are_left_alone(tmp_path: Path, corpus: Corpus) -> None:
+def test_other_directories_are_not_replaced(tmp_path: Path, corpus: Corpus) -> None:
     for name in ("p", "q.partial"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "thesis").write_text("years of work")
@@ -227,7 +227,7 @@ def test_other_directories_are_left_alone(tmp_path: Path, corpus: Corpus) -> Non
         assert (tmp_path / name / "thesis").exists()
 
 
-def test_leftovers_of_another_run_are_discarded(tmp_path: Path, corpus: Corpus) -> None:
+def test_partial_directory_of_other_settings_is_discarded(tmp_path: Path, corpus: Corpus) -> None:
     data = corpus(4)
     Path(data.paths[3]).unlink()
     with pytest.raises(RunError):
@@ -249,7 +249,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_killed_and_started_again_gives_the_same_bytes(tmp_path: Path, corpus: Corpus, jobs: int) -> None:
+def test_killed_run_resumes_to_the_same_bytes(tmp_path: Path, corpus: Corpus, jobs: int) -> None:
     data = corpus(12)
     slow = [f"sleep 0.05; cat {path} |" for path in data.paths]
     slow_data = from_columns(data.ids, slow, data.speakers)
@@ -288,7 +288,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _wait_until_gone(pids: list[int]) -> None:
-    """The processes of a killed run end by themselves."""
+    """Wait until the worker processes of a killed run have ended."""
     deadline = time.monotonic() + 10
     while alive := [pid for pid in pids if _runs(pid)]:
         assert time.monotonic() < deadline, f"{alive} outlive their parent"
@@ -303,7 +303,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_a_killed_worker_is_an_error_not_a_hang(tmp_path: Path, corpus: Corpus) -> None:
+def test_killed_worker_is_an_error(tmp_path: Path, corpus: Corpus) -> None:
     data = corpus(4)
     suicidal = from_columns(data.ids, ["kill -9 $PPID |"] * 4, data.speakers)
     with pytest.raises(RunError, match="a process was killed"):
@@ -313,8 +313,8 @@ def test_a_killed_worker_is_an_error_not_a_hang(tmp_path: Path, corpus: Corpus) 
 SIMULATED = {"waveform": ["reverb"], "codec": {"probability": 0.5, "codecs": ["mu_law", "band"]}}
 
 
-def test_a_simulated_pack(tmp_path: Path, corpus: Corpus) -> None:
-    """Utterance by utterance what `Simulation` gives, whatever the shards; kept apart from others."""
+def test_simulated_pack_equals_simulation_of_each_utterance(tmp_path: Path, corpus: Corpus) -> None:
+    """Independent of the shards; and not mixed with other packs."""
     from spkver.augment.simulate import Simulation, SimulationConfig
     from spkver.config import validate
 
@@ -338,8 +338,8 @@ def test_a_simulated_pack(tmp_path: Path, corpus: Corpus) -> None:
     assert "simulation" not in json.loads((tmp_path / "plain" / "pack.json").read_text())
 
 
-def test_noise_and_rooms_from_packs(tmp_path: Path, corpus: Corpus) -> None:
-    """What is mixed in is part of what a pack is: other noises under the same path make another pack."""
+def test_simulation_with_packs_of_noise_and_rooms(tmp_path: Path, corpus: Corpus) -> None:
+    """Other noises under the same path give a pack with another fingerprint."""
     from spkver.augment.simulate import SimulationConfig
     from spkver.config import validate
 
@@ -358,8 +358,8 @@ def test_noise_and_rooms_from_packs(tmp_path: Path, corpus: Corpus) -> None:
         pack_audio(corpus(4), tmp_path / "sim", simulation=config)
 
 
-def test_what_a_codec_has_nothing_for(tmp_path: Path) -> None:
-    """A tone at half the sample rate is silence to a telephone."""
+def test_recording_that_a_codec_silences_is_rejected(tmp_path: Path) -> None:
+    """A tone near half the sample rate becomes silence in a telephone codec."""
     from spkver.augment.simulate import SimulationConfig
     from spkver.config import validate
 
@@ -404,7 +404,7 @@ def test_utterances_of_two_sessions_are_not_joined(tmp_path: Path) -> None:
     assert sorted(zip(pack.sessions, pack.seconds)) == [("x", 2.0), ("y", 2.0)]
 
 
-def test_unusable_utterance_is_left_out_of_the_joined_row(tmp_path: Path) -> None:
+def test_joined_row_omits_an_unusable_utterance(tmp_path: Path) -> None:
     data = word_list(tmp_path, {f"a-{number}": 1.0 for number in range(3)})
     (tmp_path / "a-1.wav").write_bytes(b"RIFF")
     summary = pack_audio(data, tmp_path / "header", combine=3, max_rejected=0.5)
@@ -433,7 +433,7 @@ def test_speeds_add_copies_with_new_speakers(tmp_path: Path, corpus: Corpus) -> 
         pack_audio(data, tmp_path / "q", speeds=(0.9, 0.9))
 
 
-def test_a_joined_pack_depends_on_neither_processes_nor_shards(tmp_path: Path) -> None:
+def test_joined_rows_do_not_depend_on_processes_or_shards(tmp_path: Path) -> None:
     data = word_list(tmp_path, {f"{who}-{word}": 0.5 + word / 10 for who in "abc" for word in range(7)})
     for name, keys in (("one", {"jobs": 1}), ("two", {"jobs": 2}), ("small", {"rows_per_shard": 2})):
         pack_audio(data, tmp_path / name, combine=1.5, speeds=(0.9,), **keys)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Reading from end to end: every utterance once, well mixed, in flat memory."""
+"""Sequential reading: every utterance once, well shuffled, in constant memory."""
 
 import subprocess
 import sys
@@ -20,14 +20,14 @@ def pack(tmp_path: Path) -> Pack:
     return Pack.open(tmp_path / "p")
 
 
-def test_every_utterance_once_with_its_samples(pack: Pack) -> None:
+def test_stream_gives_every_utterance_once(pack: Pack) -> None:
     found = list(stream(pack, buffer_bytes=5000))
     assert sorted(row for row, _ in found) == list(range(400))
     for row, values in found:
         assert values.tolist() == [row] * (100 + row % 7)
 
 
-def test_the_order_is_the_epochs(pack: Pack) -> None:
+def test_stream_order_depends_on_the_epoch(pack: Pack) -> None:
     first, again, later, other = (
         [row for row, _ in stream(pack, seed=seed, epoch=epoch)] for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
     )
@@ -35,20 +35,20 @@ def test_the_order_is_the_epochs(pack: Pack) -> None:
     assert len({tuple(order) for order in (first, later, other)}) == 3
 
 
-def test_neighbours_on_disk_are_far_apart(pack: Pack) -> None:
-    """Any 40 in a row come from many shards: with 8 side by side and a buffer of about 50 utterances."""
+def test_stream_separates_neighbours_on_disk(pack: Pack) -> None:
+    """Any 40 consecutive utterances come from many shards (8 read at a time, a buffer of about 50 utterances)."""
     rows = np.array([row for row, _ in stream(pack, buffer_bytes=10000)])
     kinds = [len(set(rows[start : start + 40] // 20)) for start in range(0, 400, 40)]
     assert min(kinds[:-1]) >= 7
     assert abs(np.corrcoef(rows, np.arange(400))[0, 1]) < 0.5
 
 
-def test_of_a_subset(pack: Pack) -> None:
+def test_stream_of_a_subset(pack: Pack) -> None:
     some = pack.subset([399, 5, 17])
     assert sorted((row, int(values[0])) for row, values in stream(some)) == [(0, 399), (1, 5), (2, 17)]
 
 
-def test_a_shard_cut_off_meanwhile_is_named(pack: Pack) -> None:
+def test_shard_truncated_while_open_is_named(pack: Pack) -> None:
     path = pack.path / "shard-00003.arrow"
     path.write_bytes(path.read_bytes()[:1500])
     with pytest.raises(InputError, match=r"shard-00003\.arrow: ends early"):
@@ -86,8 +86,8 @@ print(read >> 20, *(round(most[kind]) for kind in ("VmRSS", "RssAnon")))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("reader", ["stream", "crops"])
-def test_memory_stays_flat(tmp_path: Path, reader: str) -> None:
-    """Of a pack of 160 MB, three times over: its pages stay the file's, which the system takes back as it likes.
+def test_stream_uses_constant_memory(tmp_path: Path, reader: str) -> None:
+    """A pack of 160 MB, read three times. Mapped pages belong to the file, and the system can reclaim them.
 
     The sequential reader maps none; random crops map them, and hold nothing of their own.
     """

@@ -11,7 +11,7 @@ from spkver.trials import Trials
 
 @pytest.fixture(scope="session")
 def trials():
-    """A list from rows `enrol test` and labels."""
+    """A trial list from rows `enrol test` and labels."""
 
     def made(rows, target=None):
         enrol, test = zip(*(row.split() for row in rows))
@@ -22,5 +22,5 @@ def trials():
 
 @pytest.fixture(scope="session")
 def rows():
-    """The pairs of a list."""
+    """The pairs of a trial list."""
     return lambda listed: list(zip(listed.enrol.to_pylist(), listed.test.to_pylist()))

@@ -10,7 +10,7 @@ from spkver.trials import Scores, check, falling
 from spkver.trials.checks import Cost
 
 
-def test_check(trials):
+def test_check_counts_repeated_and_contradicting_trials(trials):
     assert check(trials(["a b", "a c", "b a"], [1, 0, 1])) == []
     odd = check(trials(["a b", "c c", "a b", "a d", "a b"], [1, 1, 0, 0, 1]))
     assert odd == [
@@ -20,7 +20,7 @@ def test_check(trials):
     ]
 
 
-def test_against_speakers_and_training(trials):
+def test_check_against_speakers_and_training_data(trials):
     listed = trials(["a b", "a c", "b c", "a x"], [1, 1, 0, 0])
     speakers = {"a": "p", "b": "p", "c": "q", "d": "r"}
     assert check(listed, speakers) == [
@@ -32,7 +32,7 @@ def test_against_speakers_and_training(trials):
     assert check(trials(["a b", "a c"], [1, 0]), speakers, training={"z": "s"}) == []
 
 
-def test_too_few_for_an_operating_point(trials):
+def test_check_warns_of_too_few_trials_for_an_operating_point(trials):
     listed = trials([f"a{i} b" for i in range(100)], [i < 40 for i in range(100)])
     assert check(listed, costs={"even": Cost(1, 1)}) == []
     assert check(listed, costs={"just enough": Cost(1, 2)}) == []
@@ -46,7 +46,7 @@ def scored(trials, values, target):
     return Scores(trials([f"a{row} b" for row in range(len(values))], target), np.array(values, float))
 
 
-def test_distances(trials):
+def test_falling_warns_of_distances(trials):
     assert falling(scored(trials, [1, 2, 3], [0, 0, 1])) is None
     doubt = falling(scored(trials, [0.25, 0.35, 0.9], [1, 1, 0]))
     assert doubt.startswith("targets do not score higher than non-targets (means 0.3 and 0.9)")
@@ -56,7 +56,7 @@ def test_distances(trials):
 
 
 @given(values=hnp.arrays(float, 12, elements=st.integers(-9, 9).map(lambda i: i / 4)), targets=st.integers(1, 11))
-def test_distances_are_what_a_calibration_turns_round(trials, values, targets):
+def test_falling_agrees_with_the_slope_of_a_calibration(trials, values, targets):
     target = np.arange(12) < targets
     gap = values[target].mean() - values[~target].mean()
     if abs(gap) < 1e-6:
@@ -66,7 +66,7 @@ def test_distances_are_what_a_calibration_turns_round(trials, values, targets):
         assert (slope < 0) == bool(falling(scored(trials, values, target))) == (gap < 0)
 
 
-def test_near_scores_are_no_distances(trials):
+def test_falling_compares_means_in_float64(trials):
     values = [0.99999999, 0.99999998, 0.99999997, 0.999999985]
     assert falling(scored(trials, values, [1, 0, 0, 1])) is None
     assert falling(scored(trials, values, [0, 1, 1, 0]))

@@ -36,7 +36,7 @@ from spkver.trials import (
         ("1 a b\n0 a c", [True, False]),  # no line end at the end
     ],
 )
-def test_text_forms(tmp_path, text, labels, rows):
+def test_every_text_format_is_read(tmp_path, text, labels, rows):
     path = tmp_path / "trials"
     path.write_bytes(text.encode())
     found = read_trials(path)
@@ -44,7 +44,7 @@ def test_text_forms(tmp_path, text, labels, rows):
     assert (found.target is None) if labels is None else found.target.tolist() == labels
 
 
-def test_ids_that_look_like_labels(tmp_path, rows):
+def test_ids_that_look_like_labels_are_read(tmp_path, rows):
     path = tmp_path / "trials"
     path.write_text("1 7 0\n0 8 1\n1 9 x\n")  # the third line settles that the label comes first
     found = read_trials(path)
@@ -67,14 +67,14 @@ def test_ids_that_look_like_labels(tmp_path, rows):
         ("\n \n", "no trials"),
     ],
 )
-def test_bad_lines_are_named(tmp_path, text, message):
+def test_invalid_line_is_named(tmp_path, text, message):
     path = tmp_path / "trials"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_trials(path)
 
 
-def test_missing_binary_and_directory(tmp_path):
+def test_missing_and_binary_files_are_rejected(tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     for path in (tmp_path / "none", tmp_path / "none.csv", tmp_path / "none.parquet", tmp_path / "binary", tmp_path):
         with pytest.raises(InputError, match=str(path)):
@@ -82,7 +82,7 @@ def test_missing_binary_and_directory(tmp_path):
 
 
 @pytest.mark.parametrize("labels", ["target,nontarget", "1,0", "true,false", "True,False"])
-def test_csv(tmp_path, labels, rows):
+def test_csv_is_read(tmp_path, labels, rows):
     path = tmp_path / "trials.csv"
     yes, no = labels.split(",")
     path.write_text(f"test,enrol,note,target\nb,007,x,{yes}\nc d,007,y,{no}\n")
@@ -102,14 +102,14 @@ def test_csv(tmp_path, labels, rows):
         ("", "not a CSV"),
     ],
 )
-def test_bad_csv(tmp_path, text, message):
+def test_invalid_csv_is_rejected(tmp_path, text, message):
     path = tmp_path / "trials.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_trials(path)
 
 
-def test_bad_parquet(tmp_path):
+def test_invalid_parquet_is_rejected(tmp_path):
     path = tmp_path / "trials.parquet"
     path.write_bytes(b"PAR1 not really")
     with pytest.raises(InputError, match="not a Parquet file"):
@@ -121,7 +121,7 @@ def test_bad_parquet(tmp_path):
 
 @pytest.mark.parametrize("name", ["trials", "trials.txt", "trials.csv", "trials.parquet"])
 @pytest.mark.parametrize("target", [None, [True, False, True]])
-def test_trials_come_back(tmp_path, name, target, trials, rows):
+def test_trials_round_trip(tmp_path, name, target, trials, rows):
     listed = trials(["é/1.wav b", "a c", 'b ,"'], target)
     write_trials(tmp_path / name, listed)
     found = read_trials(tmp_path / name)
@@ -129,7 +129,7 @@ def test_trials_come_back(tmp_path, name, target, trials, rows):
     assert (found.target is None) if target is None else found.target.tolist() == target
 
 
-def test_an_id_with_a_blank_needs_csv_or_parquet(tmp_path, rows):
+def test_id_with_a_blank_needs_csv_or_parquet(tmp_path, rows):
     listed = Trials(pa.array(["a b"]), pa.array(["c"]))
     with pytest.raises(InputError, match="'a b' contains a blank"):
         write_trials(tmp_path / "trials", listed)
@@ -149,7 +149,7 @@ def test_an_id_with_a_blank_needs_csv_or_parquet(tmp_path, rows):
     name=st.sampled_from(["scores", "scores.csv", "scores.parquet"]),
     labelled=st.booleans(),
 )
-def test_scores_come_back_to_the_bit(tmp_path_factory, values, name, labelled, trials, rows):
+def test_scores_round_trip_is_exact(tmp_path_factory, values, name, labelled, trials, rows):
     path = tmp_path_factory.mktemp("scores") / name
     listed = trials(
         [f"e{i} t{i}" for i in range(len(values))], [i % 2 == 0 for i in range(len(values))] if labelled else None
@@ -163,7 +163,7 @@ def test_scores_come_back_to_the_bit(tmp_path_factory, values, name, labelled, t
     assert (found.trials.target is None) if not labelled else (found.trials.target == listed.target).all()
 
 
-def test_scores_of_others(tmp_path):
+def test_score_files_of_other_tools_are_read(tmp_path):
     path = tmp_path / "x.score"
     path.write_text("a b 0.51234 target\na c -1.5e-3 nontarget\nb c 7 target\n")
     found = read_scores(path)
@@ -184,20 +184,20 @@ def test_scores_of_others(tmp_path):
         ("s.csv", "enrol,test\na,b\n", r"no column 'score'"),
     ],
 )
-def test_bad_scores(tmp_path, name, text, message):
+def test_invalid_score_is_named(tmp_path, name, text, message):
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_scores(path)
 
 
-def test_nan_in_parquet_scores(tmp_path):
+def test_nan_in_parquet_scores_is_rejected(tmp_path):
     pq.write_table(pa.table({"enrol": ["a"], "test": ["b"], "score": [float("nan")]}), tmp_path / "s.parquet")
     with pytest.raises(InputError, match="row 1: the score nan"):
         read_scores(tmp_path / "s.parquet")
 
 
-def test_enrolment_map(tmp_path):
+def test_enrolment_map_is_read(tmp_path):
     path = tmp_path / "enrol.map"
     path.write_text("m1 a b\n m2\tc \n")
     assert read_enrolment(path) == {"m1": ["a", "b"], "m2": ["c"]}
@@ -212,8 +212,8 @@ def test_enrolment_map(tmp_path):
 # --- in parts --------------------------------------------------------------------------------------------------------
 
 
-def test_any_blanks_and_plain_ones_read_alike(tmp_path, rows):
-    """A list with one blank between its fields takes the fast way, all else the exact one."""
+def test_blanks_of_any_kind_give_the_same_list(tmp_path, rows):
+    """Lists with one blank between fields use the fast parser, others the exact one."""
     plain, odd = tmp_path / "plain", tmp_path / "odd"
     plain.write_text("".join(f"{i % 2} e{i}é t{i // 2}\n" for i in range(50)))
     odd.write_text(plain.read_text().replace(" ", "  \t"))
@@ -226,7 +226,7 @@ def test_any_blanks_and_plain_ones_read_alike(tmp_path, rows):
     fields=st.lists(st.text("ab01 \t-.e+é", min_size=0, max_size=3), min_size=3, max_size=6),
     ends=st.sampled_from(["\n", "\r\n"]),
 )
-def test_both_ways_agree_on_every_text(tmp_path_factory, fields, ends):
+def test_fast_and_exact_parser_agree(tmp_path_factory, fields, ends):
     path = tmp_path_factory.mktemp("any") / "list"
     path.write_bytes((f"a b 0.5{ends}" + ends.join(fields)).encode())
 
@@ -244,7 +244,7 @@ def test_both_ways_agree_on_every_text(tmp_path_factory, fields, ends):
 
 
 @pytest.mark.parametrize("name", ["t", "t.csv", "t.parquet"])
-def test_parts_are_the_list(tmp_path, monkeypatch, trials, rows, name):
+def test_streamed_parts_equal_the_whole_list(tmp_path, monkeypatch, trials, rows, name):
     listed = trials([f"e{i % 7} t{i}" for i in range(200)], [i % 3 == 0 for i in range(200)])
     write_trials(tmp_path / name, listed)
     monkeypatch.setattr(lists, "BLOCK", 100)
@@ -255,7 +255,7 @@ def test_parts_are_the_list(tmp_path, monkeypatch, trials, rows, name):
     assert (concatenate(parts).target == listed.target).all()
 
 
-def test_the_line_of_a_mistake_in_a_later_part(tmp_path, monkeypatch):
+def test_error_in_a_later_part_names_the_line(tmp_path, monkeypatch):
     monkeypatch.setattr(lists, "BLOCK", 64)
     text = "".join(f"1 e{i} t\n" for i in range(40))
     (tmp_path / "t").write_text(text + "1 e\n" + text)
@@ -275,7 +275,7 @@ def test_the_line_of_a_mistake_in_a_later_part(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["s", "s.csv", "s.parquet"])
-def test_scores_written_in_parts(tmp_path, trials, rows, name):
+def test_scores_written_in_parts_are_read(tmp_path, trials, rows, name):
     listed = trials([f"e{i % 7} t{i}" for i in range(20)], [i % 3 == 0 for i in range(20)])
     scores = Scores(listed, np.arange(20, dtype=np.float32) / 7)
     with score_writer(tmp_path / name) as write:
@@ -304,7 +304,7 @@ def test_ids_are_read_as_text_and_unused_ones_are_not_written(tmp_path, rows):
     assert sorted(stored.dictionary.to_pylist()) == ["a", "d"]
 
 
-def test_another_column_for_the_score(tmp_path):
+def test_score_can_be_read_from_another_column(tmp_path):
     (tmp_path / "w.csv").write_text("enrol,test,weight\na,b,0.5\nc,d,2\n")
     assert read_scores(tmp_path / "w.csv", "weight").values.tolist() == [0.5, 2]
     (tmp_path / "w.csv").write_text("enrol,test,weight\na,b,much\n")
@@ -312,8 +312,8 @@ def test_another_column_for_the_score(tmp_path):
         read_scores(tmp_path / "w.csv", "weight")
 
 
-def test_scores_that_differ_beyond_float32(tmp_path):
-    """Near cosines, of text and of a table: no two of them become a tie."""
+def test_scores_that_differ_beyond_float32_are_kept(tmp_path):
+    """Close cosines do not become ties, in text and in tables."""
     values = [0.99999999, 0.99999998, 0.99999997, 0.999999985]
     for name, between in (("s", " "), ("s.csv", ",")):
         lines = [between.join(("enrol", "test", "score"))] * (between == ",")
@@ -327,7 +327,7 @@ def test_scores_that_differ_beyond_float32(tmp_path):
         assert read_scores(tmp_path / "s.parquet").values.tolist() == values
 
 
-def test_a_column_that_is_there_twice(tmp_path):
+def test_repeated_column_is_rejected(tmp_path):
     (tmp_path / "t.csv").write_text("enrol,test,enrol\na,b,c\n")
     pq.write_table(pa.table([["a"], ["b"], ["c"]], names=["enrol", "test", "enrol"]), tmp_path / "t.parquet")
     for name in ("t.csv", "t.parquet"):
@@ -336,7 +336,7 @@ def test_a_column_that_is_there_twice(tmp_path):
 
 
 @pytest.mark.parametrize("column", [pa.array([b"\xff"]), pa.array([[1.0]]), pa.array([None])])
-def test_parquet_scores_that_are_no_numbers(tmp_path, column):
+def test_parquet_scores_that_are_not_numbers_are_rejected(tmp_path, column):
     pq.write_table(pa.table({"enrol": ["a"], "test": ["b"], "score": column}), tmp_path / "s.parquet")
     with pytest.raises(InputError, match=r"s\.parquet: (row 1: )?the column 'score' is "):
         read_scores(tmp_path / "s.parquet")
@@ -347,7 +347,7 @@ def test_parquet_scores_that_are_no_numbers(tmp_path, column):
 MARK = "\ufeff".encode()
 
 
-def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path, rows):
+def test_byte_order_mark_is_not_part_of_an_id(tmp_path, rows):
     for text in (b"1 a b\n0 a c\n", b"a b target\na c nontarget\n", b"a  b target\na c nontarget\n"):
         (tmp_path / "t").write_bytes(MARK + text.replace(b"\n", b"\n" + MARK, 1))  # two files put together
         assert rows(read_trials(tmp_path / "t")) == [("a", "b"), ("a", "c")]
@@ -365,7 +365,7 @@ def test_utf_16_is_named(tmp_path, name, encoding):
         read_trials(tmp_path / name)
 
 
-def test_text_that_is_not_utf_8(tmp_path):
+def test_text_that_is_not_utf_8_is_rejected(tmp_path):
     for content in (b"1 a b\n1 a \xe9\n", b"1 a b\n1 a \0\n"):
         (tmp_path / "t").write_bytes(content)
         with pytest.raises(InputError, match=r"t:2: .*save it as UTF-8 text$"):

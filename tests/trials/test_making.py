@@ -25,7 +25,7 @@ def corpora(draw):
 
 
 @given(corpus=corpora(), across=st.booleans(), grouped=st.booleans(), seed=st.integers(0, 9), data=st.data())
-def test_made_trials_are_what_they_say(corpus, across, grouped, seed, data, rows):
+def test_made_trials_have_the_requested_properties(corpus, across, grouped, seed, data, rows):
     ids, speakers, sessions, group_of = corpus
     speaker, session = dict(zip(ids, speakers)), dict(zip(ids, sessions))
     groups = [group_of[s] for s in speakers] if grouped else None
@@ -76,7 +76,7 @@ def test_non_targets_are_drawn_evenly(rows):
     assert all(abs(n - 600 * 3 / 11) < 60 for n in counts.values())
 
 
-def test_another_seed_is_another_list(rows):
+def test_another_seed_gives_another_list(rows):
     ids, speakers = [f"u{i:03}" for i in range(200)], [f"s{i % 20}" for i in range(200)]
     one, other = (make_trials(ids, speakers, nontargets=100, seed=seed) for seed in (0, 1))
     assert rows(one) != rows(other)
@@ -94,7 +94,7 @@ def test_another_seed_is_another_list(rows):
         ({"nontargets": 0}, "give a number from 1 to 2"),
     ],
 )
-def test_trials_that_cannot_be_made(change, message):
+def test_impossible_requests_are_rejected(change, message):
     given_ = {"ids": ["a", "b", "c"], "speakers": ["p", "p", "q"], "nontargets": 1, "seed": 0} | change
     with pytest.raises(InputError, match=message):
         make_trials(**given_)

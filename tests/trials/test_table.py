@@ -26,7 +26,7 @@ def test_join_gives_each_trial_its_own_score(order, other, trials, rows):
     assert (joined.trials.target == listed.target).all()
 
 
-def test_join_mismatches(trials):
+def test_join_rejects_missing_and_extra_trials(trials):
     scores = Scores(trials(["a b", "a c", "a d"]), np.float32([1, 2, 3]))
     with pytest.raises(InputError, match="1 of 2 trials of L are missing from S, first 'a e'"):
         join(scores, trials(["a b", "a e"]), names=("S", "L"))
@@ -36,7 +36,7 @@ def test_join_mismatches(trials):
         join(scores, trials(["a b", "a c", "d a"]))
 
 
-def test_join_refuses_what_contradicts_itself(trials):
+def test_join_rejects_contradicting_scores_and_labels(trials):
     twice = Scores(trials(["a b", "a c", "a b"]), np.float32([1, 2, 3]))
     with pytest.raises(InputError, match=r"two different scores .* first 'a b'"):
         join(twice, trials(["a c", "a b"]))
