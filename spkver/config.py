@@ -221,7 +221,7 @@ def _plain(node: yaml.Node, source: str) -> Any:
         tag = node.tag.replace("tag:yaml.org,2002:", "!!")
         raise InputError(f"{place}: the tag {tag} is not allowed; write a plain value")
     if isinstance(node, yaml.ScalarNode) and not is_text(node.value):
-        raise InputError(f"{place}: {node.value!r} contains half a character (a lone surrogate); write it out")
+        raise InputError(f"{place}: {node.value!r} contains a lone surrogate, which is not a character; replace it")
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, source) for item in node.value]
     if isinstance(node, yaml.MappingNode):

@@ -61,7 +61,7 @@ def command(
       spkver threshold test.scores --trials trials.txt --far 0.001 --speakers data/test --model exp/my/model
       spkver threshold test.snorm --trials trials.txt --eer --model exp/my/model --cohort train.parquet --top 150
     """
-    decision, doubts = thresholds.set_threshold(scores, _wish(far, frr, cost, eer), model=model, **how)
+    decision, doubts = thresholds.set_threshold(scores, _criterion(far, frr, cost, eer), model=model, **how)
     for doubt in doubts:
         to_stderr(f"warning: {doubt}")
     if out:
@@ -71,19 +71,21 @@ def command(
         click.echo(f"stored in {model / DECISION}", err=as_json)
 
 
-def _wish(far: float | None, frr: float | None, cost: tuple[float, float, float] | None, eer: bool) -> thresholds.Wish:
-    wishes = []
+def _criterion(
+    far: float | None, frr: float | None, cost: tuple[float, float, float] | None, eer: bool
+) -> thresholds.Criterion:
+    criteria = []
     if far is not None:
-        wishes.append(thresholds.at_far(far))
+        criteria.append(thresholds.at_far(far))
     if frr is not None:
-        wishes.append(thresholds.at_frr(frr))
+        criteria.append(thresholds.at_frr(frr))
     if cost is not None:
-        wishes.append(thresholds.at_cost(OperatingPoint(*cost)))
+        criteria.append(thresholds.at_cost(OperatingPoint(*cost)))
     if eer:
-        wishes.append(thresholds.at_eer())
-    if len(wishes) != 1:
+        criteria.append(thresholds.at_eer())
+    if len(criteria) != 1:
         raise InputError("give exactly one of --far, --frr, --cost and --eer")
-    return wishes[0]
+    return criteria[0]
 
 
 def _table(decision: Decision) -> str:

@@ -65,7 +65,7 @@ class Decision(Config):
     """A threshold (accept if score >= threshold), its calibration, and the data they were measured on.
 
     low, high: 95 % interval of the threshold over speakers
-    wish: the operating point in words; far, frr: false-accept and false-reject rate at the threshold
+    wish: how the threshold was chosen, in words; far, frr: false-accept and false-reject rate at the threshold
     speakers: number of speakers in the list; scores, trials: names of the files; model: the model's hash, "" if not
         stored yet
     """

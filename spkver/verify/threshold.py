@@ -26,8 +26,8 @@ _COSINE = 1.001  # the largest cosine, with rounding
 
 
 @dataclass(frozen=True)
-class Wish:
-    """An operating point.
+class Criterion:
+    """How a threshold is chosen.
 
     words: description for messages
     threshold: function that returns the threshold of a curve; infinity if only rejecting all trials fulfils it
@@ -41,33 +41,33 @@ class Wish:
     rate: float | None = None
 
 
-def at_far(rate: float) -> Wish:
+def at_far(rate: float) -> Criterion:
     """The lowest threshold with a false-accept rate of at most `rate`."""
     words = f"a false-accept rate of {rate:g}"
-    return Wish(words, lambda curve: metrics.threshold_at_false_alarm(curve, rate), ("non-targets",), rate)
+    return Criterion(words, lambda curve: metrics.threshold_at_false_alarm(curve, rate), ("non-targets",), rate)
 
 
-def at_frr(rate: float) -> Wish:
+def at_frr(rate: float) -> Criterion:
     """The highest threshold with a false-reject rate of at most `rate`."""
     words = f"a false-reject rate of {rate:g}"
-    return Wish(words, lambda curve: metrics.threshold_at_miss(curve, rate), ("targets",), rate)
+    return Criterion(words, lambda curve: metrics.threshold_at_miss(curve, rate), ("targets",), rate)
 
 
-def at_cost(point: OperatingPoint) -> Wish:
+def at_cost(point: OperatingPoint) -> Criterion:
     """The threshold of the least expected cost."""
     words = f"the least cost at P(target) {point.p_target:g}, a miss {point.c_miss:g}, a false accept {point.c_fa:g}"
-    return Wish(words, lambda curve: metrics.least_cost(curve, point).threshold, ("non-targets", "targets"))
+    return Criterion(words, lambda curve: metrics.least_cost(curve, point).threshold, ("non-targets", "targets"))
 
 
-def at_eer() -> Wish:
+def at_eer() -> Criterion:
     """The threshold of the equal error rate."""
     words = "equal false-accept and false-reject rates"
-    return Wish(words, lambda curve: metrics.equal_error(curve).threshold, ("non-targets", "targets"))
+    return Criterion(words, lambda curve: metrics.equal_error(curve).threshold, ("non-targets", "targets"))
 
 
 def set_threshold(
     scores: StrPath,
-    wish: Wish,
+    criterion: Criterion,
     *,
     trials: StrPath | None = None,
     speakers: Sequence[StrPath] = (),
@@ -93,7 +93,7 @@ def set_threshold(
         scored = replace(scored, values=scored.values.astype(np.float32))  # the type of the cosines in `verify`
     known = read_speakers(speakers) if speakers else None
     voices = read(cohort) if cohort else None  # before the long work
-    decision, doubts = choose(scored, wish, known, prior=prior, replicates=replicates)
+    decision, doubts = choose(scored, criterion, known, prior=prior, replicates=replicates)
     # names, not paths: the file may be published with the model
     names = {"scores": Path(scores).name, "trials": Path(trials).name if trials else ""}
     decision = decision.model_copy(update=names)
@@ -104,7 +104,7 @@ def set_threshold(
 
 def choose(
     scores: Scores,
-    wish: Wish,
+    criterion: Criterion,
     speakers: Mapping[str, str] | None = None,
     *,
     prior: float = 0.5,
@@ -122,10 +122,10 @@ def choose(
     curve = metrics.error_curve(scores.values, scores.labels)
     if doubt := falling(scores):
         raise InputError(doubt)
-    threshold = wish.threshold(curve)
+    threshold = criterion.threshold(curve)
     if not np.isfinite(threshold):
         raise InputError(
-            f"no threshold gives {wish.words}: all {curve.targets:.0f} targets would be rejected; "
+            f"no threshold gives {criterion.words}: all {curve.targets:.0f} targets would be rejected; "
             f"score more than {curve.nontargets:.0f} non-targets, or choose a higher rate"
         )
     if speakers is None:
@@ -144,7 +144,7 @@ def choose(
         scores.labels,
         enrol,
         test,
-        [lambda curve: min(wish.threshold(curve), float(curve.thresholds[-2])), far, frr],
+        [lambda curve: min(criterion.threshold(curve), float(curve.thresholds[-2])), far, frr],
         replicates=replicates,
         seed=seed,
     )
@@ -156,14 +156,14 @@ def choose(
         threshold=threshold,
         low=min(low, threshold),
         high=max(high, threshold),
-        wish=wish.words,
+        wish=criterion.words,
         far=_rate(*alarms, lows[0], highs[0]),
         frr=_rate(*misses, lows[1], highs[1]),
         calibration=_calibration(scores, prior),
         speakers=len(np.unique(np.concatenate([enrol, test]))),
     )
     counted = {"non-targets": ("false accepts", decision.far), "targets": ("false rejects", decision.frr)}
-    return decision, [line for kind in wish.kinds if (line := _too_few(kind, *counted[kind], wish.rate))]
+    return decision, [line for kind in criterion.kinds if (line := _too_few(kind, *counted[kind], criterion.rate))]
 
 
 def require_cosines(scores: Scores, name: str, *, normalised: bool = False) -> None:
@@ -233,10 +233,10 @@ def _calibration(scores: Scores, prior: float) -> Calibration:
     )
 
 
-def _too_few(kind: str, what: str, found: Rate, wished: float | None) -> str | None:
+def _too_few(kind: str, what: str, found: Rate, target: float | None) -> str | None:
     if found.errors >= ERRORS:
         return None
-    rate = found.rate if wished is None else wished
+    rate = found.rate if target is None else target
     needed = f"about {ERRORS / rate:,.0f}" if rate else "far more"
     return (
         f"the threshold is based on {found.errors} {what} among {found.trials:,} {kind}; {needed} {kind} are needed "

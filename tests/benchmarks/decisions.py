@@ -55,7 +55,7 @@ def halves(scores: str, trials: str, utt2spk: str, splits: int = 10) -> None:
             )
         held, (far, cllr, least) = np.sum(rows, axis=0)[:3].astype(int), np.mean(rows, axis=0)[3:]
         print(
-            f"FAR {100 * rate:g} % wished: {100 * far:.3f} % on the other half (mean of {splits}); its own threshold, "
+            f"FAR {100 * rate:g} % set: {100 * far:.3f} % on the other half (mean of {splits}); its own threshold, "
             f"FAR and FRR lie within the intervals {held[0]}, {held[1]} and {held[2]} times of {splits}; "
             f"Cllr {cllr:.3f}, at the least {least:.3f}"
         )

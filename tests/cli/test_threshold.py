@@ -51,10 +51,10 @@ def test_json(scores):
     assert json.loads(done.stdout)["speakers"] == 10
 
 
-@pytest.mark.parametrize("wishes", [[], ["--far", "0.1", "--eer"]])
-def test_one_wish(scores, wishes):
+@pytest.mark.parametrize("criteria", [[], ["--far", "0.1", "--eer"]])
+def test_one_criterion_is_needed(scores, criteria):
     with pytest.raises(InputError, match="one of --far, --frr, --cost and --eer"):
-        invoke(scores, *wishes)
+        invoke(scores, *criteria)
 
 
 def test_only_cosines_are_kept_with_a_model(scores):

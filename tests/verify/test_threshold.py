@@ -119,14 +119,14 @@ def test_calibration_is_balanced_logistic_regression():
     assert found.most == pytest.approx(np.log(1 + np.count_nonzero(~scores.labels)))
 
 
-@pytest.mark.parametrize("wish", [th.at_far(0.0), th.at_cost(OperatingPoint(1e-6))])
-def test_choose_rejects_a_point_that_only_rejecting_all_fulfils(wish):
+@pytest.mark.parametrize("criterion", [th.at_far(0.0), th.at_cost(OperatingPoint(1e-6))])
+def test_choose_rejects_a_point_that_only_rejecting_all_fulfils(criterion):
     scores, names = make()
     values = scores.values.copy()
     values[np.argmin(scores.labels)] = values.max() + 1  # a non-target above all targets
     top = Scores(scores.trials, values)
     with pytest.raises(InputError, match=r"no threshold gives .* would be rejected"):
-        th.choose(top, wish, names, replicates=20)
+        th.choose(top, criterion, names, replicates=20)
 
 
 def test_choose_rejects_scores_that_are_higher_for_non_targets():
@@ -138,9 +138,9 @@ def test_choose_rejects_scores_that_are_higher_for_non_targets():
 @pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
 def test_rate_outside_0_and_1_is_rejected(rate):
     scores, names = make()
-    for wish in (th.at_far(rate), th.at_frr(rate)):
+    for criterion in (th.at_far(rate), th.at_frr(rate)):
         with pytest.raises(InputError, match="between 0 and 1"):
-            th.choose(scores, wish, names)
+            th.choose(scores, criterion, names)
 
 
 def test_require_cosines_rejects_other_scores():
