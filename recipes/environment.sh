@@ -1,6 +1,6 @@
 # How the toolkit is installed. Source this file; do not run it.
 #
-#   make_environment DIR EXTRAS    make a virtual environment at DIR with this clone and its EXTRAS (plot,test,...)
+#   make_environment DIR EXTRAS    make a virtual environment at DIR with this clone and its EXTRAS (tensorboard,test,...)
 #
 # PYTHON names the interpreter (default: python3). An environment that is up to date is not changed.
 

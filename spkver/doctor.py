@@ -24,7 +24,6 @@ from spkver.packs.layout import INDEX
 # Required modules, and optional ones: {extra: (module, purpose)}
 REQUIRED = ("numpy", "scipy", "soundfile", "soxr", "pyarrow", "pydantic", "yaml", "click", "tqdm", "safetensors")
 OPTIONAL = {
-    "plot": ("matplotlib", "DET curves and plots"),
     "tensorboard": ("tensorboardX", "event files"),
     "export": ("onnxruntime", "ONNX files"),
     "hdf5": ("h5py", "HDF5 files"),

@@ -20,8 +20,8 @@ def test_examine_lists_packages_device_and_disk(tmp_path: Path, monkeypatch: pyt
     real = importlib.import_module
 
     def load(name: str, package: str | None = None) -> object:
-        if name == "matplotlib":
-            raise OSError("libfreetype.so.6: cannot open\nshared object file")  # as a broken library fails
+        if name == "onnxruntime":
+            raise OSError("libgomp.so.1: cannot open\nshared object file")  # as a broken library fails
         return real(name, package)
 
     monkeypatch.setattr(importlib, "import_module", load)
@@ -32,7 +32,7 @@ def test_examine_lists_packages_device_and_disk(tmp_path: Path, monkeypatch: pyt
     assert [finding for finding in found.values() if finding.broken] == []
     assert re.match(r"\d+\.\d+", found["torch"].found) and re.match(r"\d+\.\d+", found["yaml"].found)
     assert found["av"].found.startswith("does not load: ") and "pip install 'spkver[m4a]'" in found["av"].found
-    assert "libfreetype.so.6: cannot open shared object file; for DET curves" in found["matplotlib"].found
+    assert "libgomp.so.1: cannot open shared object file; for ONNX files" in found["onnxruntime"].found
     assert "opus" in found["recordings"].found and "m4a" not in found["recordings"].found
     assert found["bf16"].found.split()[0] in ("yes", "not")
     assert "packs/train (" in found["packs"].found and "exp/one/model" in found["models"].found

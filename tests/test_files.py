@@ -252,8 +252,8 @@ def test_nearest_suggests_a_similar_name():
 
 def test_load_optional_names_the_extra():
     assert load_optional("json", "none") is json
-    with pytest.raises(InputError, match=r"this needs no_such_package: pip install 'spkver\[plot\]'"):
-        load_optional("no_such_package", "plot")
+    with pytest.raises(InputError, match=r"this needs no_such_package: pip install 'spkver\[hdf5\]'"):
+        load_optional("no_such_package", "hdf5")
 
 
 def test_files_of_an_atomic_directory_have_the_permissions_of_the_umask(tmp_path):

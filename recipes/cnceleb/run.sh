@@ -25,7 +25,7 @@ corpus=$data/cnceleb
 trials=$corpus/trials/trials.lst
 
 if stage 0 "environment"; then
-  install plot,tensorboard
+  install tensorboard
 fi
 
 if stage 1 "data directories, and a check of the trials"; then

@@ -26,7 +26,7 @@ corpus=$data/librispeech
 dev_trials=$corpus/$dev_part/trials.txt
 
 if stage 0 "environment"; then
-  install plot,tensorboard
+  install tensorboard
 fi
 
 if stage 1 "data directories, and trials across chapters"; then

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from recipes.margin_geometry.style import style
-from spkver import page
+from spkver import page, tables
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_directory, read_json, write_json, write_text
 from spkver.page import Html
-from spkver.report import tables
 
 RESULTS = "results.json"
 

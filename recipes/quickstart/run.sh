@@ -15,7 +15,7 @@ data=$here/data
 exp=$here/exp
 
 if stage 0 "environment"; then
-  install plot,tensorboard,synthetic
+  install tensorboard,synthetic
 fi
 
 if stage 1 "a corpus of synthetic voices"; then

@@ -20,7 +20,7 @@ exp=$here/exp
 source $here/scores.sh
 
 if stage 0 "environment"; then
-  install plot,tensorboard
+  install tensorboard
 fi
 
 if stage 1 "data directories: the official split; 20 training speakers held out for development"; then

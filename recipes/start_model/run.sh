@@ -37,7 +37,7 @@ lists="speechocean762_test speechocean762_test_hard"
 read -ra overrides <<< "$overrides"
 
 if stage 0 "environment"; then
-  install plot,tensorboard
+  install tensorboard
 fi
 
 if stage 1 "data directories; $dev_speakers speakers of one corpus and half of the other held out for development"; then

@@ -24,7 +24,7 @@ exp=recipes/voxceleb/exp
 source "$(dirname "$0")/../corpora.sh"
 
 if stage 0 "environment"; then
-  install plot,tensorboard,m4a
+  install tensorboard,m4a
 fi
 
 if stage 1 "data directories, trial lists, and a check of the lists"; then

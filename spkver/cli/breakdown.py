@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
+from spkver import tables
 from spkver.cli import outputs
 from spkver.cli.terminal import to_stderr
 from spkver.files import write_json
-from spkver.report import tables
 from spkver.scoring.breakdown import break_down, worst_speakers
 from spkver.scoring.metadata import read_table
 from spkver.trials import read_labelled

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
+from spkver import tables
 from spkver.cli import outputs
 from spkver.cli.named import named, speakers_option
 from spkver.cli.terminal import to_stderr
 from spkver.files import write_json
 from spkver.metrics import OPERATING_POINTS
-from spkver.report import tables
 from spkver.scoring.comparison import compare
 from spkver.scoring.evaluation import DEFAULT_POINTS
 from spkver.scoring.metadata import read_speakers

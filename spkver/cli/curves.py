@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from spkver import tables
 from spkver.cli import outputs
 from spkver.cli.named import named
-from spkver.report import tables
-from spkver.report.curves import Curve, draw_curves, last_values, read_curves
+from spkver.report.curves import Curve, last_values, read_curves
+from spkver.report.plots import write_training
 
 
 @click.command()
@@ -22,10 +23,9 @@ from spkver.report.curves import Curve, draw_curves, last_values, read_curves
     show_default=True,
     help="Name of a metric in metrics.jsonl (repeatable).",
 )
-@click.option("--out", type=outputs.FOLDER, help="Directory for the plots METRIC.png and METRIC.svg.")
-@click.option("--title", default="", help="Title of the plots.")
+@click.option("--out", type=outputs.FOLDER, help="Directory for the plots METRIC.svg.")
 @click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
-def command(systems: tuple[str, ...], metrics: tuple[str, ...], out: Path | None, title: str, markdown: bool) -> None:
+def command(systems: tuple[str, ...], metrics: tuple[str, ...], out: Path | None, markdown: bool) -> None:
     """Table of the last logged values of training runs, and plots of their curves. A repeated NAME is another run of
     that system, for example with another seed: the table then has the mean over runs and half its 95 % interval.
 
@@ -38,6 +38,5 @@ def command(systems: tuple[str, ...], metrics: tuple[str, ...], out: Path | None
         runs.setdefault(name, []).append(read_curves(path))
     table = last_values(runs, metrics)
     if out:
-        for name in metrics:
-            draw_curves(runs, name, {kind: out / f"{name}.{kind}" for kind in ("png", "svg")}, title=title)
+        write_training(runs, metrics, out)
     click.echo((tables.markdown if markdown else tables.text)(table))

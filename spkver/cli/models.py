@@ -39,8 +39,8 @@ def command(
       spkver models resnet34 ecapa_tdnn_512 --seconds 3 --runtime eager --runtime onnxruntime
       spkver models --count --markdown
     """
+    from spkver import tables
     from spkver.export.speed import networks_table
-    from spkver.report import tables
 
     measured = () if only_count else runtimes
     rows = networks_table(names, seconds=seconds, runtimes=measured, device=device, batch=batch)

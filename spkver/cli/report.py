@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from spkver import tables
 from spkver.cli import outputs
 from spkver.cli.named import named
 from spkver.cli.terminal import to_stderr
 from spkver.errors import InputError
 from spkver.files import file_place, folder_place, readable_size
-from spkver.report.report import report
 from spkver.scoring.evaluation import DEFAULT_POINTS
 from spkver.trials import Scores, read_labelled, read_trials
 
 _FILE = click.Path(path_type=Path)
 
 
-def _is_page(path: Path) -> bool:
-    return path.suffix.lower() in (".html", ".htm")
-
-
 def _place(path: Path) -> None:
-    (file_place if _is_page(path) else folder_place)(path)
+    from spkver.report.page import is_page
+
+    (file_place if is_page(path) else folder_place)(path)
 
 
 @click.command()
@@ -35,36 +32,44 @@ def _place(path: Path) -> None:
     "--out",
     type=outputs.Output(_place),
     required=True,
-    help="HTML page (PAGE.html), or a directory for tables and DET curves.",
+    help="PAGE.html, or a directory for the page, a Markdown table, the numbers (JSON) and DET curves (SVG).",
 )
 @click.option("--title", default="", help="Title of the report.")
 @click.option("--point", "points", multiple=True, help="minDCF at this point; the first is marked in the DET plot.")
-@click.option("--far", multiple=True, type=click.FloatRange(0, 1), help="Page: miss rate at this false-alarm rate.")
-@click.option("--llr", is_flag=True, help="Page: scores are natural-log likelihood ratios; add actDCF, Cllr.")
-@click.option("--threshold", type=float, help="Page: list errors at this threshold, not at the EER threshold.")
+@click.option("--far", multiple=True, type=click.FloatRange(0, 1), help="Miss rate at this false-alarm rate.")
+@click.option("--llr", is_flag=True, help="The scores are natural-log likelihood ratios; add actDCF, Cllr.")
+@click.option("--threshold", type=float, help="List errors at this threshold, not at the EER threshold.")
 @click.option(
     "--data",
     type=_FILE,
-    help="Page: table of the ids (a data directory, or CSV or Parquet with a column `id`). Adds intervals over "
+    help="Table of the ids (a data directory, or CSV or Parquet with a column `id`). Adds intervals over "
     "speakers, paired tests, groups, worst speakers.",
 )
-@click.option("--by", multiple=True, help="Page: column of --data to group by.  [default: all suitable ones]")
-@click.option("--replicates", type=click.IntRange(min=0), help="Page: bootstrap draws; 1000, fewer for long lists.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Page: seed of the bootstrap.")
-@click.option("--embeddings", type=_FILE, help="Page: plot these embeddings by speaker.")
+@click.option("--by", multiple=True, help="Column of --data to group by.  [default: all suitable ones]")
 @click.option(
-    "--projection", type=click.Choice(["tsne", "pca"]), help="Page: of --embeddings; t-SNE needs scikit-learn."
+    "--replicates", type=click.IntRange(min=0), help="Bootstrap draws.  [default: 1000, fewer for long lists]"
 )
-@click.option("--training", multiple=True, metavar="NAME=EXPERIMENT", help="Page: training curves (repeatable).")
-@click.option(
-    "--worst", type=click.IntRange(min=1), default=25, show_default=True, help="Page: number of errors listed."
-)
-@click.option("--audio", type=_FILE, help="Page: embed the recordings of the worst errors from this data directory.")
-@click.option("--allow-pipes", is_flag=True, help="Page: run the shell commands in wav.scp of --audio.")
+@click.option("--embeddings", type=_FILE, help="Plot these embeddings by speaker.")
+@click.option("--projection", type=click.Choice(["tsne", "pca"]), help="Of --embeddings; t-SNE needs scikit-learn.")
+@click.option("--training", multiple=True, metavar="NAME=EXPERIMENT", help="Training curves (repeatable).")
+@click.option("--worst", type=click.IntRange(min=1), default=25, show_default=True, help="Number of errors listed.")
+@click.option("--audio", type=_FILE, help="Embed the recordings of the worst errors from this data directory.")
+@click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp of --audio.")
 def command(
-    systems: tuple[str, ...], trials: Path | None, out: Path, title: str, points: tuple[str, ...], **page: Any
+    systems: tuple[str, ...],
+    trials: Path | None,
+    out: Path,
+    title: str,
+    data: Path | None,
+    embeddings: Path | None,
+    training: tuple[str, ...],
+    audio: Path | None,
+    allow_pipes: bool,
+    points: tuple[str, ...],
+    by: tuple[str, ...],
+    **settings: Any,
 ) -> None:
-    """Report results of one or more score files: a self-contained HTML page, or a directory of tables and DET curves.
+    """Report results of one or more score files as a self-contained HTML page.
 
     The page has error rates and costs, DET curves, score histograms, calibration and the worst errors. --data adds
     intervals, tests and groups; --embeddings a map; --training curves; --audio recordings. It works offline in any
@@ -75,63 +80,27 @@ def command(
       spkver report LMCL=lmcl.txt BD-LMCL=bd.txt --trials trials.txt --data data/test --out report.html
       spkver report LMCL=lmcl.txt BD-LMCL=bd.txt --trials trials.txt --out report
     """
+    from spkver.report.page import Material, Settings, make_report
+
     listed = read_trials(trials) if trials else None
     scores: dict[str, Scores] = {}
     for name, path in named(systems, "SCORES"):
         if name in scores:
             raise InputError(f"'{name}={path}': the name '{name}' is used twice")
         scores[name] = read_labelled(path, listed, name=trials, say=to_stderr)
-    if _is_page(out):
-        _page(scores, out, title, points or DEFAULT_POINTS, **page)
-        voices = "; it contains voice recordings, which are personal data" if page["audio"] else ""
-        click.echo(f"{out}: {readable_size(out.stat().st_size)}{voices}")
-        return
-    _refuse(page)
-    click.echo(report(scores, out, title=title, points=points or DEFAULT_POINTS))
-    click.echo(f"{out}: results.txt, results.md, results.json, det.png, det.svg")
-
-
-def _page(
-    scores: dict[str, Scores],
-    out: Path,
-    title: str,
-    points: Sequence[str],
-    *,
-    data: Path | None,
-    embeddings: Path | None,
-    training: tuple[str, ...],
-    audio: Path | None,
-    allow_pipes: bool,
-    by: tuple[str, ...],
-    **settings: Any,
-) -> None:
-    from spkver.datadir import read_datadir
-    from spkver.formats.convert import read
-    from spkver.report.curves import read_curves
-    from spkver.report.page import Material, Settings, write_page
-    from spkver.scoring.metadata import read_table
-
-    runs: dict[str, list[Any]] = {}
-    for name, path in named(training, "EXPERIMENT"):
-        runs.setdefault(name, []).append(read_curves(path))
-    write_page(
+    report = make_report(
         scores,
-        out,
         title=title,
-        settings=Settings(points=points, by=by or None, **settings),
-        material=Material(
-            known=read_table(data) if data else None,
-            embeddings=read(embeddings) if embeddings else None,
-            runs=runs,
-            recordings=read_datadir(audio, allow_pipes=True) if audio else None,
+        settings=Settings(points=points or DEFAULT_POINTS, by=by or None, **settings),
+        material=Material.read(
+            data=data,
+            embeddings=embeddings,
+            training=named(training, "EXPERIMENT"),
+            audio=audio,
             allow_pipes=allow_pipes,
         ),
     )
-
-
-def _refuse(names: Iterable[str]) -> None:
-    """Raise InputError for the first of these options that was given."""
-    context = click.get_current_context()
-    for name in names:
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise InputError(f"--{name.replace('_', '-')} needs a page: give --out PAGE.html")
+    page = report.write(out)
+    click.echo(tables.text(report.rows))
+    voices = "; it contains voice recordings, which are personal data" if audio else ""
+    click.echo(f"{page}: {readable_size(page.stat().st_size)}{voices}")

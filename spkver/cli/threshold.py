@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
+from spkver import tables
 from spkver.cli import outputs
 from spkver.cli.named import speakers_option
 from spkver.cli.terminal import to_stderr
 from spkver.errors import InputError
 from spkver.files import write_json
 from spkver.metrics import OperatingPoint
-from spkver.report import tables
 from spkver.verify import threshold as thresholds
 from spkver.verify.decision import DECISION, Decision, Rate
 

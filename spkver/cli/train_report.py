@@ -13,10 +13,9 @@ from spkver.errors import InputError
 
 @click.command(name="train-report")
 @click.argument("experiments", nargs=-1, required=True, metavar="EXPERIMENT...")
-@click.option("--out", type=outputs.FILE, help="Plot the curves: FILE.html, .png or .svg.")
-@click.option("--title", default="Training", show_default=True, help="Title of the page.")
+@click.option("--out", type=outputs.FILE, help="Also write an HTML page with the curves: FILE.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(experiments: tuple[str, ...], out: Path | None, title: str, as_json: bool) -> None:
+def command(experiments: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Summarise training runs: curves, likely problems and what to change.
 
     Finds runs that do not learn, diverge or overfit, margins that are too large or have no effect, gradient spikes,
@@ -27,16 +26,13 @@ def command(experiments: tuple[str, ...], out: Path | None, title: str, as_json:
     """
     from spkver.report import training
     from spkver.report.health import read_run
+    from spkver.report.page import is_page
 
     runs = {name: read_run(name) for name in experiments}
     if out is not None:
-        kind = out.suffix.lstrip(".")
-        if kind == "html":
-            training.write_page(runs, out, title=title)
-        elif kind in ("png", "svg"):
-            training.draw(runs, {kind: out})
-        else:
-            raise InputError(f"{out}: the name must end with .html, .png or .svg")
+        if not is_page(out):
+            raise InputError(f"{out}: the name must end with .html")
+        training.write_page(runs, out)
     if as_json:
         click.echo(json.dumps({name: training.plain(run) for name, run in runs.items()}, indent=2))
     else:

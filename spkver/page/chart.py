@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spkver.page.document import Html, html, series
+from spkver.page.document import COLOURS, Html, asset, html, series
 
 _WIDTH = 480  # of the drawing, in units that are about a pixel on a phone
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 18, 10, 44
 _MOST = 1000  # points of a line
+_ROW = 20  # height of a row of the legend of a drawing
 
 
 def probit(rates: ArrayLike) -> np.ndarray:
@@ -145,7 +148,13 @@ class Chart:
         self._labels.append(f'<text class="label" {place}>{html(words)}</text>')
 
     def svg(self, label: str) -> Html:
-        """The chart as SVG; label: description for screen readers."""
+        """The chart as SVG for a page; label: description for screen readers."""
+        return Html(
+            f'<svg class="chart" viewBox="0 0 {_WIDTH} {self.height:g}" role="img" aria-label="{html(label)}" '
+            f'data-x="{self.x.said()}" data-y="{self.y.said()}">{self._content()}</svg>\n'
+        )
+
+    def _content(self) -> str:
         width, height = self._inner_width, self._inner_height
         grid, words = [], []
         free = -math.inf  # up to where the labels of the axis have come
@@ -165,14 +174,32 @@ class Chart:
             words.append(f'<text x="{_LEFT - 6}" y="{at + _TOP + 4:.1f}" text-anchor="end">{text}</text>')
         across = f'x="{_LEFT + width / 2:g}" y="{self.height - 6:g}" text-anchor="middle"'
         upward = f'transform="translate(13 {_TOP + height / 2:g}) rotate(-90)" text-anchor="middle"'
-        return Html(
-            f'<svg class="chart" viewBox="0 0 {_WIDTH} {self.height:g}" role="img" aria-label="{html(label)}" '
-            f'data-x="{self.x.said()}" data-y="{self.y.said()}">'
+        return (
             f'<g class="ticks" aria-hidden="true">{"".join(words)}'
             f'<text class="name" {across}>{html(self.x.name)}</text>'
             f'<text class="name" {upward}>{html(self.y.name)}</text></g>'
             f'<svg class="inside" x="{_LEFT}" y="{_TOP}" width="{width:g}" height="{height:g}">'
-            f'<path class="grid" d="{"".join(grid)}"/>{"".join(self._marks)}{"".join(self._labels)}</svg></svg>\n'
+            f'<path class="grid" d="{"".join(grid)}"/>{"".join(self._marks)}{"".join(self._labels)}</svg>'
+        )
+
+    def drawing(self, label: str, names: Sequence[str] = ()) -> str:
+        """The chart as an SVG file, with a legend of its series below.
+
+        label: description for screen readers; names: of the series 0, 1, 2, ...
+        """
+        height = self.height + _ROW * len(names)
+        rows = [
+            f'<path class="line {series(number)}" d="M{_LEFT} {at - 4:g}h26"/><text x="{_LEFT + 34}" y="{at:g}">'
+            f"{html(name)}</text>"
+            for number, name in enumerate(names)
+            for at in [self.height + _ROW * (number + 0.7)]
+        ]
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:g}" width="{_WIDTH}" '
+            f'height="{height:g}" role="img" aria-label="{html(label)}">\n'
+            f"<style>\n{_plain_style()}</style>\n"
+            f'<rect width="100%" height="100%" fill="#ffffff"/>\n'
+            f"{self._content()}{''.join(rows)}\n</svg>\n"
         )
 
     @property
@@ -192,6 +219,26 @@ class Chart:
     def _path(self, x: np.ndarray, y: np.ndarray) -> str:
         points = zip(self._across(x).tolist(), self._up(y).tolist())
         return "M" + "L".join(f"{_short(a)} {_short(b)}" for a, b in points)
+
+
+@cache
+def _plain_style() -> str:
+    """The style of charts without CSS variables, which programs other than browsers do not know."""
+    colours, _, charts = asset("chart.css").partition("@media")
+    values = dict(re.findall(r"--(\w+): (#\w+);", colours))
+
+    def written(selector: str, body: str, colour: str = "") -> str:
+        plain = re.sub(r"var\(--(\w+)\)", lambda found: values.get(found[1], colour), body)
+        return f"{selector} {{ {plain} }}\n"
+
+    rules = []
+    for selector, body in re.findall(r"^([^{}\n]+) \{ ([^{}]*) \}$", charts, re.MULTILINE):
+        first, _, rest = selector.partition(" ")
+        if "var(--c)" in body:  # the colour of a series: one rule for each
+            rules += [written(f"{first}.s{n} {rest}".rstrip(), body, values[f"s{n}"]) for n in range(COLOURS)]
+        else:
+            rules.append(written(selector, body))
+    return "".join(rules)
 
 
 def _short(number: float) -> str:

@@ -16,7 +16,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-_COLOURS = 7  # of style.css
+COLOURS = 7  # of chart.css
 _DASHES = 4
 
 
@@ -36,7 +36,7 @@ def document(title: str, *blocks: Html, data: Mapping[str, Any] | None = None) -
 
     data: the page's numbers by name, to be read by programs: JSON in `<script type="application/json" id=NAME>`
     """
-    style, script = _asset("style.css"), _asset("script.js")
+    style, script = asset("chart.css") + asset("style.css"), asset("script.js")
     policy = (
         f"default-src 'none'; img-src data:; media-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
         "base-uri 'none'; form-action 'none'"
@@ -136,7 +136,7 @@ def legend(names: Sequence[str], numbers: Sequence[int] | None = None) -> Html:
 
 def series(number: int) -> str:
     """The classes of the line of that number: its colour and its dashes."""
-    return f"s{number % _COLOURS} d{number // _COLOURS % _DASHES}"
+    return f"s{number % COLOURS} d{number // COLOURS % _DASHES}"
 
 
 def _anchor(title: str) -> str:
@@ -144,7 +144,8 @@ def _anchor(title: str) -> str:
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The content of a file of this folder."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 

@@ -1,25 +1,20 @@
-"""Curves of training runs: read, plot and tabulate them."""
+"""Curves of training runs: read and tabulate them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from spkver import metrics
 from spkver.errors import InputError, nearest
 from spkver.files import StrPath, json_object
-from spkver.report import drawing
 from spkver.text import numbered
 from spkver.training.monitoring.log import METRICS, is_share
 
 Curve = tuple[np.ndarray, np.ndarray]
 """Steps and values, each (points,)"""
-
-COLUMNS = 3
-"""Panels per row of a figure"""
 
 
 def read_curves(experiment: StrPath) -> dict[str, Curve]:
@@ -52,67 +47,11 @@ def last_values(runs: Mapping[str, Sequence[Mapping[str, Curve]]], names: Sequen
 
     Raises InputError for a metric that no run has.
     """
-    _check_known(runs, names)
+    check_known(runs, names)
     rows = [["system", "runs", *(f"{name} %" if is_share(name) else name for name in names)]]
     for system, own in runs.items():
         rows.append([system, str(len(own)), *(_cell(name, own) for name in names)])
     return rows
-
-
-def draw_curves(
-    runs: Mapping[str, Sequence[Mapping[str, Curve]]], name: str, paths: Mapping[str, StrPath], *, title: str = ""
-) -> None:
-    """Plot a metric over the steps: the mean over each system's runs, with the range as a band.
-
-    paths: file for each format ("png", "svg")
-    Raises InputError if matplotlib is not installed, and for a metric that no run has.
-    """
-    _check_known(runs, [name])
-    with drawing.style():
-        figure = drawing.canvas(7.2, 4.4)
-        axes = figure.add_subplot()
-        _plot(axes, runs, name)
-        axes.set_title(drawing.plain(title), fontsize=12, pad=10)
-        _legend(figure, axes)
-        drawing.write(figure, paths)
-
-
-def draw_all(
-    runs: Mapping[str, Sequence[Mapping[str, Curve]]], names: Sequence[str], paths: Mapping[str, StrPath]
-) -> None:
-    """Plot several metrics as `draw_curves` does, one per panel of a figure."""
-    _check_known(runs, names)
-    rows = -(-len(names) // COLUMNS)
-    with drawing.style():
-        figure = drawing.canvas(4 * COLUMNS, 2.6 * rows + 0.5)
-        panels = [figure.add_subplot(rows, COLUMNS, number) for number in range(1, len(names) + 1)]
-        for axes, name in zip(panels, names):
-            _plot(axes, runs, name)
-        if len(runs) > 1:
-            _legend(figure, panels[0])
-        drawing.write(figure, paths)
-
-
-def _plot(axes: Any, runs: Mapping[str, Sequence[Mapping[str, Curve]]], name: str) -> None:
-    scale = 100 if is_share(name) else 1
-    for number, (system, own) in enumerate(runs.items()):
-        look = drawing.look(number)
-        if not any(name in run for run in own):
-            axes.plot([], [], label=drawing.plain(system), linewidth=1.8, **look)  # keeps the system in the legend
-            continue
-        steps, values = at_same_steps(own, name)
-        values = scale * values
-        marker = "." if len(steps) == 1 else ""
-        axes.plot(steps, values.mean(axis=0), label=drawing.plain(system), linewidth=1.8, marker=marker, **look)
-        if len(values) > 1:
-            axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
-    axes.set(xlabel="step", ylabel=f"{name.replace('_', ' ')}{' (%)' if scale == 100 else ''}")
-    axes.grid(color=drawing.PALE, linewidth=0.7)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _legend(figure: Any, axes: Any) -> None:
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
 
 
 def at_same_steps(runs: Sequence[Mapping[str, Curve]], name: str) -> Curve:
@@ -124,7 +63,8 @@ def at_same_steps(runs: Sequence[Mapping[str, Curve]], name: str) -> Curve:
     return steps, np.stack([np.interp(steps, *curve) for curve in curves])
 
 
-def _check_known(runs: Mapping[str, Sequence[Mapping[str, Curve]]], names: Sequence[str]) -> None:
+def check_known(runs: Mapping[str, Sequence[Mapping[str, Curve]]], names: Sequence[str]) -> None:
+    """Raises InputError for a metric that no run has."""
     known = {name for own in runs.values() for run in own for name in run}
     for name in names:
         if name not in known:

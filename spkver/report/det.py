@@ -5,49 +5,12 @@ Both axes are probit scales, on which normally distributed scores give a straigh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-from spkver.files import StrPath
 from spkver.metrics import ErrorCurve, OperatingPoint, equal_error, least_cost, point_at_false_alarm
 from spkver.page import probit
-from spkver.report import drawing
 
 TICKS = np.array([0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80]) / 100
-
-
-def draw_det(
-    curves: Mapping[str, ErrorCurve],
-    paths: Mapping[str, StrPath],
-    *,
-    title: str = "",
-    point: OperatingPoint | None = None,
-) -> None:
-    """Plot one curve per system, with a dot at the EER and a diamond at the minimum cost of `point`.
-
-    paths: file for each format ("png", "svg"). Raises InputError if matplotlib is not installed.
-    """
-    with drawing.style():
-        figure = drawing.canvas(6.4, 7.2)
-        axes = figure.add_subplot()
-        marks = {name: marks_of(curve, point) for name, curve in curves.items()}
-        low, high = limits(np.concatenate([np.ravel(list(mark.values())) for mark in marks.values()]))
-        _prepare(axes, low, high, title)
-        for number, (name, curve) in enumerate(curves.items()):
-            look = drawing.look(number)
-            x, y = map(probit, thinned(curve, low, high))
-            label = f"{drawing.plain(name)}  (EER {100 * marks[name]['eer'][0]:.2f} %)"
-            axes.plot(x, y, linewidth=1.8, label=label, solid_joinstyle="round", **look)
-            axes.plot(*probit(marks[name]["eer"]), marker="o", markersize=6, markeredgecolor="white", **look)
-            if "cost" in marks[name]:
-                axes.plot(*probit(marks[name]["cost"]), marker="D", markersize=5, markerfacecolor="white", **look)
-        if point is not None:
-            legend = f"minimum cost at P(target) = {point.p_target:g}"
-            axes.plot([], [], "D", markersize=5, markerfacecolor="white", color=drawing.GREY, label=legend)
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-        drawing.write(figure, paths)
 
 
 def marks_of(curve: ErrorCurve, point: OperatingPoint | None) -> dict[str, tuple[float, float]]:
@@ -72,20 +35,6 @@ def limits(rates: np.ndarray) -> tuple[float, float]:
 def ticks(low: float, high: float) -> np.ndarray:
     """The ticks of an axis from `low` to `high`."""
     return TICKS[np.searchsorted(TICKS, low) : np.searchsorted(TICKS, high, side="right")]
-
-
-def _prepare(axes: Any, low: float, high: float, title: str) -> None:
-    shown = ticks(low, high)
-    span = probit(np.array([low, high]))
-    for axis, name in ((axes.xaxis, "False-alarm rate (%)"), (axes.yaxis, "Miss rate (%)")):
-        axis.set_ticks(probit(shown), [f"{100 * tick:g}" for tick in shown])
-        axis.set_label_text(name)
-    axes.set(xlim=span, ylim=span, aspect="equal")
-    axes.set_title(drawing.plain(title), fontsize=12, pad=10)
-    axes.grid(color=drawing.PALE, linewidth=0.7)
-    axes.plot(span, span, color="#bbbbbb", linewidth=0.8, zorder=1)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(length=3, color=drawing.GREY, labelsize=9)
 
 
 def thinned(curve: ErrorCurve, low: float, high: float, steps: int = 800) -> tuple[np.ndarray, np.ndarray]:

@@ -1,22 +1,27 @@
-"""The report as one HTML file: evaluation of one system, or comparison of several on one trial list."""
+"""The report: evaluation of one system, or comparison of several on one trial list."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from spkver.datadir import DataDir
+from spkver.datadir import DataDir, read_datadir
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError
-from spkver.files import StrPath, write_text
+from spkver.files import StrPath, write_json, write_text
+from spkver.formats.convert import read
 from spkver.page import Html, contents, document, legend, paragraph, section, side_by_side
 from spkver.report import groups, plots, recordings, results
-from spkver.report.curves import Curve
+from spkver.report.curves import Curve, read_curves
 from spkver.report.embedding_map import embedding_map
 from spkver.report.measured import Measured, measure
 from spkver.report.results import Settings
+from spkver.scoring.metadata import read_table
+from spkver.tables import markdown
 from spkver.trials import Scores, check, join
 
 _DRAWS = 1000
@@ -41,27 +46,76 @@ class Material:
     recordings: DataDir | None = None
     allow_pipes: bool = False
 
+    @classmethod
+    def read(
+        cls,
+        *,
+        data: StrPath | None = None,
+        embeddings: StrPath | None = None,
+        training: Iterable[tuple[str, StrPath]] = (),
+        audio: StrPath | None = None,
+        allow_pipes: bool = False,
+    ) -> Material:
+        """Read the inputs from files.
 
-def write_page(
+        data: see `read_table`; embeddings: in any format; training: system and experiment directory of each run
+        audio: data directory of the recordings
+        """
+        runs: dict[str, list[Mapping[str, Curve]]] = {}
+        for name, path in training:
+            runs.setdefault(name, []).append(read_curves(path))
+        return cls(
+            known=read_table(data) if data else None,
+            embeddings=read(embeddings) if embeddings else None,
+            runs=runs,
+            recordings=read_datadir(audio, allow_pipes=True) if audio else None,
+            allow_pipes=allow_pipes,
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report.
+
+    rows: the table of results without intervals, a row for each system; numbers: all results as plain values for JSON
+    det: the DET curves as SVG; html: the page with all of it
+    """
+
+    rows: list[list[str]]
+    numbers: dict[str, Any]
+    det: str
+    html: str
+
+    def write(self, out: StrPath) -> Path:
+        """Write the page to `out`, if it ends with .html or .htm, and return it.
+
+        Otherwise `out` is a directory, which gets report.html, results.md, results.json and det.svg.
+        """
+        if is_page(out):
+            write_text(out, self.html)
+            return Path(out)
+        folder, title = Path(out), self.numbers["title"]
+        heading = f"# {title}\n\n" if title else ""
+        write_text(folder / "results.md", f"{heading}{markdown(self.rows)}\n\n![DET curves](det.svg)\n")
+        write_json(folder / "results.json", self.numbers)
+        write_text(folder / "det.svg", self.det)
+        write_text(folder / "report.html", self.html)
+        return folder / "report.html"
+
+
+def is_page(out: StrPath) -> bool:
+    """Whether a report of this name is one HTML file."""
+    return Path(out).suffix.lower() in (".html", ".htm")
+
+
+def make_report(
     systems: Mapping[str, Scores],
-    out: StrPath,
     *,
     title: str = "",
     settings: Settings | None = None,
     material: Material | None = None,
-) -> None:
-    """Write the page for labelled scores of one or more systems on one trial list; errors are those of `page`."""
-    write_text(out, page(systems, title=title, settings=settings, material=material))
-
-
-def page(
-    systems: Mapping[str, Scores],
-    *,
-    title: str = "",
-    settings: Settings | None = None,
-    material: Material | None = None,
-) -> str:
-    """The page's HTML.
+) -> Report:
+    """Evaluate one system, or compare several on one trial list, by labelled scores.
 
     Raises InputError as `evaluate` does, for systems with different trials, and for ids without a speaker.
     """
@@ -71,9 +125,10 @@ def page(
     known = _known(material)
     draws, why_none = _draws(systems, known, settings)
     compared = results.comparison(systems, known, settings, draws) if draws else None
+    bands = results.bands(compared)
     parts = {
         "Results": [*results.tables(measured, compared, draws), *([paragraph(why_none, "note")] if why_none else [])],
-        "Trade-off": [plots.trade_off(measured, results.bands(compared))],
+        "Trade-off": [plots.trade_off(measured, bands)],
         "Scores": [side_by_side(*(plots.scores(name, one, settings.threshold) for name, one in measured.items()))],
         "Calibration": [
             side_by_side(plots.bayes(measured, settings.llr), *([plots.reliability(measured)] if settings.llr else []))
@@ -91,7 +146,7 @@ def page(
         "systems": {name: one.evaluation.plain() for name, one in measured.items()},
         "comparison": compared.plain()["systems"] if compared else None,
     }
-    return document(
+    html = document(
         title or "Speaker verification",
         paragraph(_summary(first)),
         *(paragraph(f"The trial list: {odd}.", "warning") for odd in check(first.trials)),
@@ -99,6 +154,9 @@ def page(
         *(section(name, *blocks, note=_NOTES.get(name, "")) for name, blocks in there.items()),
         data={"results": numbers},
     )
+    names = [f"{name} (EER {100 * one.evaluation.eer:.2f} %)" for name, one in measured.items()]
+    det = plots.det_chart(measured, bands).drawing("DET curves", names)
+    return Report(results.rows(measured, None), numbers, det, html)
 
 
 _NOTES = {

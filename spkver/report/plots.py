@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from spkver.files import StrPath, write_text
 from spkver.metrics import OPERATING_POINTS
 from spkver.page import Axis, Chart, Html, figure, legend, span, table
 from spkver.report import det
-from spkver.report.curves import Curve, at_same_steps
+from spkver.report.curves import Curve, at_same_steps, check_known
 from spkver.report.measured import FALSE_ALARMS, LOG_ODDS, Measured
 from spkver.scoring.comparison import Interval
 from spkver.training.monitoring.log import is_share
+
+Runs = Mapping[str, Sequence[Mapping[str, Curve]]]
+"""The curves of the training runs of each system, see `read_curves`"""
 
 Bands = Mapping[str, Mapping[float, Interval]]
 """Interval of the miss rate by system and false-alarm rate"""
 
 
-def trade_off(systems: Mapping[str, Measured], bands: Bands) -> Html:
+def det_chart(systems: Mapping[str, Measured], bands: Bands) -> Chart:
     """DET curves, with intervals of the miss rates if known."""
     low, high = det.limits(np.concatenate([np.ravel(list(one.marks.values())) for one in systems.values()]))
     marks = [(float(tick), f"{100 * tick:g}") for tick in det.ticks(low, high)]
@@ -36,6 +41,11 @@ def trade_off(systems: Mapping[str, Measured], bands: Bands) -> Html:
         meaning = {"eer": f"EER {100 * one.evaluation.eer:.2f} %", "cost": "minimum cost"}
         for kind, (alarm, miss) in one.marks.items():
             chart.dots([alarm], [miss], number, [f"{name}: {meaning[kind]}"], size=4.5 if kind == "eer" else 3)
+    return chart
+
+
+def trade_off(systems: Mapping[str, Measured], bands: Bands) -> Html:
+    """DET curves with a table of miss rates."""
     rows = [["false alarms", *(f"{name}: misses %" for name in systems)]]
     for rate in FALSE_ALARMS:
         cells = [_rate(one.misses[rate], bands.get(name, {}).get(rate)) for name, one in systems.items()]
@@ -43,7 +53,8 @@ def trade_off(systems: Mapping[str, Measured], bands: Bands) -> Html:
     words = "Miss rate against false-alarm rate on probit scales. Large dots: EER; small dots: minimum cost."
     if bands:
         words += " Bands: 95 % intervals of the miss rate over speakers."
-    return figure(chart.svg("DET curves"), words, key=legend(list(systems)), numbers=table(rows))
+    drawn = det_chart(systems, bands).svg("DET curves")
+    return figure(drawn, words, key=legend(list(systems)), numbers=table(rows))
 
 
 def scores(name: str, one: Measured, threshold: float | None) -> Html:
@@ -115,8 +126,11 @@ def reliability(systems: Mapping[str, Measured]) -> Html:
     return figure(chart.svg("reliability of the scores"), words, key=legend(list(systems)), numbers=table(rows))
 
 
-def training(runs: Mapping[str, Sequence[Mapping[str, Curve]]], name: str, numbers: Mapping[str, int]) -> Html:
-    """A metric over the steps of training; numbers: the series of each system."""
+def training_chart(runs: Runs, name: str, numbers: Mapping[str, int]) -> tuple[Chart, list[list[str]]]:
+    """A metric over the steps of training, the mean over each system's runs with their range, and a table of it.
+
+    numbers: the series of each system
+    """
     scale, unit = (100, "%") if is_share(name) else (1, "")
     lines = {}
     for system, own in runs.items():
@@ -140,7 +154,23 @@ def training(runs: Mapping[str, Sequence[Mapping[str, Curve]]], name: str, numbe
             chart.dots(steps, mean, numbers[system], [system])
         some = np.unique(np.linspace(0, len(steps) - 1, 10).astype(int))
         rows += [[system, f"{steps[at]:.0f}", f"{mean[at]:.4g}"] for at in some]
+    return chart, rows
+
+
+def training(runs: Runs, name: str, numbers: Mapping[str, int]) -> Html:
+    """A metric over the steps of training, with a table; numbers: the series of each system."""
+    chart, rows = training_chart(runs, name, numbers)
+    words = name.replace("_", " ")
     return figure(chart.svg(f"{words} over training"), words, numbers=table(rows))
+
+
+def write_training(runs: Runs, names: Sequence[str], folder: StrPath) -> None:
+    """Write the curves of each metric to METRIC.svg. Raises InputError for a metric that no run has."""
+    check_known(runs, names)
+    numbers = {system: number for number, system in enumerate(runs)}
+    for name in names:
+        chart, _ = training_chart(runs, name, numbers)
+        write_text(Path(folder) / f"{name}.svg", chart.drawing(f"{name} over training", list(runs)))
 
 
 def _within(alarm: np.ndarray, miss: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:

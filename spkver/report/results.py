@@ -93,21 +93,26 @@ def bands(compared: Comparison | None) -> plots.Bands:
     }
 
 
-def tables(measured: Mapping[str, Measured], compared: Comparison | None, draws: int) -> list[Html]:
-    """The table of results and, with intervals, the table of differences from the first system."""
+def rows(measured: Mapping[str, Measured], compared: Comparison | None) -> list[list[str]]:
+    """The table of results, a row for each system, with intervals if known."""
     found = [_numbers(one) for one in measured.values()]
-    rows = [["system", *found[0], "min Cllr", "EER threshold"]]
+    lines = [["system", *found[0], "min Cllr", "EER threshold"]]
     for (name, one), values in zip(measured.items(), found):
         spans = {} if compared is None else compared.systems[name]
         intervals = {label: value.speakers for label, value in spans.items()}
         cells = [_cell(label, value, intervals.get(label)) for label, value in values.items()]
-        rows.append([name, *cells, f"{one.evaluation.min_cllr:.4f}", f"{one.evaluation.eer_threshold:.4f}"])
-    rows[0] = ["EER %" if label == "EER" else label for label in rows[0]]
-    blocks = [table(rows)]
+        lines.append([name, *cells, f"{one.evaluation.min_cllr:.4f}", f"{one.evaluation.eer_threshold:.4f}"])
+    lines[0] = ["EER %" if label == "EER" else label for label in lines[0]]
+    return lines
+
+
+def tables(measured: Mapping[str, Measured], compared: Comparison | None, draws: int) -> list[Html]:
+    """The table of results and, with intervals, the table of differences from the first system."""
+    blocks = [table(rows(measured, compared))]
     if compared is not None:
         blocks.append(paragraph(_INTERVALS.format(draws=draws), "note"))
         if len(measured) > 1:
-            blocks.append(_differences(compared, list(found[0])))
+            blocks.append(_differences(compared, list(_numbers(next(iter(measured.values()))))))
     return blocks
 
 

@@ -10,7 +10,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath, write_text
 from spkver.page import Html, document, html, legend, section
 from spkver.report import plots
-from spkver.report.curves import Curve, draw_all
+from spkver.report.curves import Curve
 from spkver.report.health import Run, findings, summary
 
 PANELS = (
@@ -34,16 +34,7 @@ def text(name: str, run: Run) -> str:
     return "\n".join([f"{name}: {summary(run)}", *(found or [f"  {HEALTHY}"])])
 
 
-def draw(runs: Mapping[str, Run], paths: Mapping[str, StrPath]) -> None:
-    """Plot the curves of runs, one panel per metric and one line per run.
-
-    paths: file for each format ("png", "svg"). Raises InputError if matplotlib is not installed and for runs without
-    logged values.
-    """
-    draw_all({name: [run.curves] for name, run in runs.items()}, _logged(runs), paths)
-
-
-def write_page(runs: Mapping[str, Run], out: StrPath, *, title: str) -> None:
+def write_page(runs: Mapping[str, Run], out: StrPath, *, title: str = "Training") -> None:
     """Write a self-contained HTML file with the problems and the curves of the runs.
 
     Raises InputError for runs without logged values.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from spkver import metrics
+from spkver import metrics, tables
 from spkver.files import StrPath, atomic_file
 from spkver.metrics import Cost, Decision, ErrorCurve
 from spkver.trials import Scores, join, read_scores
@@ -68,8 +68,8 @@ class Evaluation:
         ]
         if self.cllr is not None:
             rows += [("Cllr", f"{self.cllr:.4f}", f"bits, {self.min_cllr:.4f} at the least")]
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c}".rstrip() for a, b, c in rows)
+        numbers = tables.columns([row[:2] for row in rows])
+        return "\n".join(f"{line}  {note}".rstrip() for line, (*_, note) in zip(numbers, rows))
 
 
 def evaluate(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spkver import tables
 from spkver.page import Axis, Chart, Html, document, figure, section, side_by_side, table
 from spkver.source import Source
 from spkver.stats.measure import Measures
@@ -25,9 +26,7 @@ class Table:
 
     def text(self, most: int = 10) -> str:
         """In columns, with the first rows."""
-        lines = [self.head, *self.rows[:most]]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(self.head))]
-        body = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+        body = [line.rstrip() for line in tables.columns([self.head, *self.rows[:most]], words=len(self.head))]
         more = [f"... and {len(self.rows) - most} more"] if len(self.rows) > most else []
         return "\n".join([f"{self.title} ({len(self.rows)})", *(f"  {line}" for line in [*body, *more])])
 

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from spkver.report.page import Material, Settings, write_page
+from spkver.report.page import Material, Settings, make_report
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -40,7 +40,7 @@ def path(evaluation, tmp_path_factory):
     out = tmp_path_factory.mktemp("page") / "page.html"
     material = Material(evaluation.known, evaluation.embeddings, evaluation.runs, evaluation.data)
     settings = Settings(llr=True, replicates=20, worst=8, projection="pca")
-    write_page(evaluation.systems, out, title="Two systems", settings=settings, material=material)
+    make_report(evaluation.systems, title="Two systems", settings=settings, material=material).write(out)
     return out
 
 

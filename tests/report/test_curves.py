@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from spkver.errors import InputError
-from spkver.report.curves import draw_curves, last_values, read_curves
+from spkver.report.curves import last_values, read_curves
+from spkver.report.plots import write_training
 
 
 @pytest.fixture
@@ -38,14 +40,16 @@ def test_the_table_has_the_mean_and_interval_over_runs(run):
     assert one == ["one", "1", "5.00", "1.5000"] and none == ["none", "1", "", ""]
 
 
-def test_pictures_of_runs_of_different_lengths(run, tmp_path):
-    pytest.importorskip("matplotlib")
+def test_drawings_of_runs_of_different_lengths(run, tmp_path):
     runs = [
         read_curves(run(str(n), [{"step": 10 * i, "boundary_share": 1 / (n + i)} for i in range(1, n)])) for n in (4, 9)
     ]
-    paths = {"png": tmp_path / "a.png", "svg": tmp_path / "a.svg"}
-    draw_curves({"$x$": runs, "none": [{}]}, "boundary_share", paths, title="Share")
-    assert paths["png"].stat().st_size > 5000 and "boundary share" in paths["svg"].read_text()
+    write_training({"<x>": runs, "none": [{}]}, ["boundary_share"], tmp_path / "out")
+    drawn = ElementTree.fromstring((tmp_path / "out" / "boundary_share.svg").read_text())
+    words = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"boundary share (%)", "step", "<x>", "none"} <= set(words)
+    with pytest.raises(InputError, match="no run has the metric 'los'"):
+        write_training({"<x>": runs}, ["los"], tmp_path / "out")
 
 
 def test_what_it_refuses(run, tmp_path):

@@ -232,12 +232,3 @@ def test_the_page(experiment, tmp_path):
     with pytest.raises(InputError, match="nothing was logged yet"):
         training.write_page({"b": Run({})}, tmp_path / "b.html", title="B")
     assert not (tmp_path / "b.html").exists()
-
-
-def test_the_picture(experiment, tmp_path):
-    pytest.importorskip("matplotlib")
-    runs = {"<a>": read_run(experiment), "b": healthy()}
-    training.draw(runs, {"png": tmp_path / "a.png"})
-    assert (tmp_path / "a.png").stat().st_size > 50_000
-    with pytest.raises(InputError, match="nothing was logged yet"):
-        training.draw({"b": Run({})}, {"png": tmp_path / "a.png"})

@@ -13,7 +13,7 @@ import soundfile
 
 from spkver import metrics
 from spkver.errors import InputError
-from spkver.report.page import Material, Settings, page, write_page
+from spkver.report.page import Material, Settings, make_report
 from spkver.scoring.comparison import compare
 from spkver.scoring.evaluation import evaluate
 from spkver.trials import Scores, Trials
@@ -60,11 +60,15 @@ def settings():
     return Settings(far=[0.05], llr=True, replicates=40, worst=10, projection="pca")
 
 
+def html_of(*arguments, **named):
+    return make_report(*arguments, **named).html
+
+
 @pytest.fixture(scope="module")
 def whole(evaluation, settings):
     """The text of a page of everything."""
     material = Material(evaluation.known, evaluation.embeddings, evaluation.runs, evaluation.data)
-    return page(evaluation.systems, title="A <title>", settings=settings, material=material)
+    return html_of(evaluation.systems, title="A <title>", settings=settings, material=material)
 
 
 def test_the_numbers_are_those_of_evaluate_and_compare(evaluation, settings, whole):
@@ -144,7 +148,7 @@ def test_recordings_are_embedded_once_and_play(evaluation, whole):
 
 
 def test_voices_are_left_out_unless_asked_for(evaluation, settings):
-    text = page(evaluation.systems, settings=settings, material=Material(evaluation.known))
+    text = html_of(evaluation.systems, settings=settings, material=Material(evaluation.known))
     shown = Page(text)
     assert not shown.of("audio") and "Recordings" not in shown.tables and "audio/mpeg" not in text
 
@@ -157,10 +161,10 @@ def test_parts_come_with_what_they_need(evaluation, whole):
         *("Results", "Trade-off", "Scores", "Calibration", "Groups", "Speakers"),
         *("Embeddings", "Training", "Worst errors", "Recordings"),
     ]
-    alone = page({"one": next(iter(evaluation.systems.values()))})
+    alone = html_of({"one": next(iter(evaluation.systems.values()))})
     assert headings(alone) == ["Results", "Trade-off", "Scores", "Calibration", "Worst errors"]
     assert "–" not in Page(alone).tables["Results"][0][1][1] and "No intervals: they need the speakers" in alone
-    by_embeddings = page(
+    by_embeddings = html_of(
         evaluation.systems,
         settings=Settings(replicates=20, projection="pca"),
         material=Material(embeddings=evaluation.embeddings),
@@ -178,7 +182,7 @@ def test_groups_take_numerals_for_numbers(evaluation, whole):
 
 
 def test_a_given_threshold(evaluation):
-    shown = Page(page(evaluation.systems, settings=Settings(threshold=2.5, worst=1000)))
+    shown = Page(html_of(evaluation.systems, settings=Settings(threshold=2.5, worst=1000)))
     ((_, *rows),) = shown.tables["Worst errors"]
     for name, scores in evaluation.systems.items():
         wrong = (scores.values >= 2.5) != scores.labels
@@ -187,17 +191,18 @@ def test_a_given_threshold(evaluation):
 
 def test_the_same_input_gives_the_same_file(evaluation, settings, whole, tmp_path):
     material = Material(evaluation.known, evaluation.embeddings, evaluation.runs, evaluation.data)
-    write_page(evaluation.systems, tmp_path / "a.html", title="A <title>", settings=settings, material=material)
+    made = make_report(evaluation.systems, title="A <title>", settings=settings, material=material)
+    assert made.write(tmp_path / "a.html") == tmp_path / "a.html"
     assert (tmp_path / "a.html").read_text() == whole
 
 
 def test_systems_in_another_order_of_trials_are_joined_and_others_refused(evaluation):
     good, poor = evaluation.systems.values()
     turned = poor.take(np.arange(len(poor))[::-1])
-    straight, joined = (Page(page({"a": good, "b": other})) for other in (poor, turned))
+    straight, joined = (Page(html_of({"a": good, "b": other})) for other in (poor, turned))
     assert straight.numbers == joined.numbers and straight.tables["Worst errors"] == joined.tables["Worst errors"]
     with pytest.raises(InputError, match="trials of a are missing from b"):
-        page({"a": good, "b": poor.take(np.arange(100))})
+        html_of({"a": good, "b": poor.take(np.arange(100))})
 
 
 def test_a_long_list_makes_a_small_page():
@@ -208,7 +213,7 @@ def test_a_long_list_makes_a_small_page():
         pa.DictionaryArray.from_arrays(pa.array(rng.integers(2000, size=size).astype(np.int32)), ids) for _ in "ab"
     ]
     labels = rng.random(size) < 0.1
-    text = page({"one": Scores(Trials(*sides, labels), rng.normal(size=size).astype(np.float32) + 2 * labels)})
+    text = html_of({"one": Scores(Trials(*sides, labels), rng.normal(size=size).astype(np.float32) + 2 * labels)})
     assert len(text) < 250_000
     assert Page(text).numbers["systems"]["one"]["trials"] == size
 
@@ -216,11 +221,11 @@ def test_a_long_list_makes_a_small_page():
 def test_scores_without_labels_and_ids_without_a_speaker(evaluation):
     bare = Scores(Trials(pa.array(["a"]), pa.array(["b"])), np.float32([1]))
     with pytest.raises(InputError, match="one: the scores have no labels"):
-        page({"one": bare})
+        html_of({"one": bare})
     with pytest.raises(InputError, match="the speaker of"):
-        page(evaluation.systems, material=Material(evaluation.known.slice(0, 10)))
+        html_of(evaluation.systems, material=Material(evaluation.known.slice(0, 10)))
     with pytest.raises(InputError, match="no column 'genre'"):
-        page(evaluation.systems, settings=Settings(by=["genre"], replicates=0), material=Material(evaluation.known))
+        html_of(evaluation.systems, settings=Settings(by=["genre"], replicates=0), material=Material(evaluation.known))
 
 
 def test_recordings_that_cannot_be_read_are_said(evaluation, settings):
@@ -228,17 +233,17 @@ def test_recordings_that_cannot_be_read_are_said(evaluation, settings):
 
     table = evaluation.data.table
     gone = table.set_column(table.column_names.index("path"), "path", pa.array(["/none.wav"] * len(table)))
-    text = page(evaluation.systems, settings=Settings(worst=2), material=Material(recordings=DataDir(gone)))
+    text = html_of(evaluation.systems, settings=Settings(worst=2), material=Material(recordings=DataDir(gone)))
     assert "/none.wav: no such file" in text and not Page(text).of("audio")
     with pytest.raises(InputError, match="is in the data directory"):
-        page(evaluation.systems, material=Material(recordings=DataDir(table.slice(0, 0))))
+        html_of(evaluation.systems, material=Material(recordings=DataDir(table.slice(0, 0))))
 
 
 def test_many_groups_and_long_lists_are_cut_and_it_is_said(evaluation, monkeypatch):
     known = evaluation.known.append_column("room", pa.array([f"r{i % 10}" for i in range(len(evaluation.known))]))
     settings = Settings(by=["room"])
     monkeypatch.setattr("spkver.report.page._AFFORDABLE", 1000)
-    text = page(evaluation.systems, settings=settings, material=Material(known))
+    text = html_of(evaluation.systems, settings=settings, material=Material(known))
     found = re.search(r"By room, the 30 largest of (\d+) groups", text)
     assert int(found[1]) > 30 and len(Page(text).tables["Groups"][0]) == 31
     assert "they are computed only with --replicates" in text and "–" not in Page(text).tables["Results"][0][1][1]
@@ -262,6 +267,6 @@ def test_odd_scores_make_a_page_of_numbers(values, labels):
     scores = Scores(Trials(pa.array(enrol), pa.array(test), np.array(labels, bool)), np.float32(values))
     known = pa.table({"id": [f"{side}{i}" for side in "ab" for i in range(7)], "speaker": [*"0123456"] * 2})
     settings = Settings(llr=True, replicates=20, far=[0, 0.01, 1])
-    text = page({"odd": scores}, settings=settings, material=Material(known))
+    text = html_of({"odd": scores}, settings=settings, material=Material(known))
     drawn = re.sub(r"<(style|script).*?</\1>", "", text, flags=re.DOTALL)
     assert not re.search(r"\b(nan|inf)\b", drawn) and 'd="M"' not in drawn

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -12,7 +11,7 @@ from spkver.errors import InputError
 from spkver.metrics import error_curve, operating_point
 from spkver.page import probit
 from spkver.report import det
-from spkver.report.report import report
+from spkver.report.page import Settings, make_report
 from spkver.scoring.evaluation import evaluate
 from spkver.trials import Scores, Trials
 
@@ -25,37 +24,40 @@ def system(distance, size=2000, seed=0):
     return Scores(Trials(ids, ids, target), (rng.normal(size=size) + distance * target).astype(np.float32))
 
 
-def test_everything_is_written(tmp_path):
+def test_a_directory_has_the_page_the_table_the_numbers_and_the_drawing(tmp_path):
     systems = {"trained $x$": system(3), "a|b": system(0.2), "perfect": system(50), "wrong": system(-50)}
     out = tmp_path / "deep" / "report"
-    table = report(systems, out, title="A test & more", points=["vox-0.05"])
-    assert sorted(path.name for path in out.iterdir()) == [
-        "det.png",
-        "det.svg",
-        "results.json",
-        "results.md",
-        "results.txt",
-    ]
-    assert (out / "det.png").read_bytes().startswith(b"\x89PNG")
-    assert ElementTree.fromstring((out / "det.svg").read_text()).tag.endswith("svg")
-    assert (out / "results.txt").read_text() == f"A test & more\n\n{table}\n"
-    lines = table.splitlines()
-    assert len({len(line) for line in lines}) == 1
-    assert lines[0].split() == ["system", "trials", "targets", "EER", "%", "minDCF", "vox-0.05"]
-    for line, (name, scores) in zip(lines[2:], systems.items()):
+    report = make_report(systems, title="A test & more", settings=Settings(points=["vox-0.05"]))
+    assert report.write(out) == out / "report.html"
+    assert sorted(path.name for path in out.iterdir()) == ["det.svg", "report.html", "results.json", "results.md"]
+    assert report.rows[0] == ["system", "EER %", "minDCF vox-0.05", "min Cllr", "EER threshold"]
+    for row, (name, scores) in zip(report.rows[1:], systems.items()):
         found = evaluate(scores, ["vox-0.05"])
         cost = found.min_dcf["vox-0.05"].cost
-        assert line.split() == [*name.split(), "2000", str(found.targets), f"{100 * found.eer:.2f}", f"{cost:.4f}"]
+        assert row[:3] == [name, f"{100 * found.eer:.2f}", f"{cost:.4f}"]
     written = json.loads((out / "results.json").read_text())
     assert written["systems"]["perfect"]["eer"] == 0 and written["systems"]["wrong"]["eer"] == 1
-    assert r"| a\|b | 2000 |" in (out / "results.md").read_text()
+    lines = (out / "results.md").read_text()
+    assert lines.startswith("# A test & more\n\n| system |") and "| a\\|b | " in lines
+    assert (out / "report.html").read_text() == report.html
+
+
+def test_the_drawing_needs_no_page(tmp_path):
+    """It has a legend, and colours that programs without CSS variables know."""
+    report = make_report({"one <system>": system(2), "two": system(1)})
+    text, eers = report.det, [row[1] for row in report.rows[1:]]
+    drawn = ElementTree.fromstring(text)
+    words = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert {f"one <system> (EER {eers[0]} %)", f"two (EER {eers[1]} %)"} <= set(words)
+    assert {"miss rate (%)", "false-alarm rate (%)"} <= set(words)
+    assert "var(" not in text and "#0072b2" in text and "#d55e00" in text
 
 
 def test_same_scores_same_files_and_others_files_stay(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    report({"one": system(2)}, tmp_path)
+    make_report({"one": system(2)}).write(tmp_path)
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    report({"one": system(2)}, tmp_path)
+    make_report({"one": system(2)}).write(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
     assert first["notes.txt"] == b"mine"
 
@@ -87,15 +89,7 @@ def test_marks():
     assert miss + 99 * alarm == pytest.approx(evaluate(scores).min_dcf["vox-0.01"].cost)
 
 
-def test_no_labels_names_the_system(tmp_path):
+def test_no_labels_names_the_system():
     ids = pa.array(["a", "b"])
-    with pytest.raises(InputError, match="two: the scores have no labels"):
-        report({"one": system(1), "two": Scores(Trials(ids, ids), np.float32([0, 1]))}, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_without_matplotlib_the_tables_are_there(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match=r"pip install 'spkver\[plot\]'"):
-        report({"one": system(1)}, tmp_path)
-    assert (tmp_path / "results.md").exists()
+    with pytest.raises(InputError, match="one: the scores have no labels"):
+        make_report({"one": Scores(Trials(ids, ids), np.float32([0, 1]))})

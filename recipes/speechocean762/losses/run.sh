@@ -54,7 +54,7 @@ found() {
 }
 
 if stage 0 "environment"; then
-  install plot,tensorboard
+  install tensorboard
 fi
 
 if stage 1 "the training speakers in two halves: one to train on, one to choose settings"; then
