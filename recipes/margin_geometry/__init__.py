@@ -1,1 +1,1 @@
-"""The papers' small experiments, in two dimensions where the eye can follow: what the losses do to angles."""
+"""Small experiments of the papers, mostly in two dimensions, that show how losses change angles."""

@@ -15,16 +15,16 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def _out(command: Command) -> Command:
-    return click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of the results.")(
-        command
-    )
+    return click.option("--out", type=click.Path(path_type=Path), required=True, help="Output directory.")(command)
 
 
 def _trained(command: Command) -> Command:
     options = (
-        click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The first seed."),
-        click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="How many, one by one."),
-        click.option("--steps", type=click.IntRange(1), default=1000, show_default=True, help="Of every training."),
+        click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="First seed."),
+        click.option(
+            "--seeds", type=click.IntRange(1), default=5, show_default=True, help="Number of consecutive seeds."
+        ),
+        click.option("--steps", type=click.IntRange(1), default=1000, show_default=True, help="Training steps."),
         click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes."),
     )
     for option in (_out, *reversed(options)):
@@ -34,7 +34,7 @@ def _trained(command: Command) -> Command:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def root() -> None:
-    """The papers' small experiments on the margin losses: pictures and measured angles.
+    """Small experiments of the papers on margin losses: pictures and measured angles.
 
     \b
     Example:
@@ -74,10 +74,10 @@ def margins(out: Path) -> None:
 
 @root.command()
 @click.argument("experiments", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR...")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The HTML file.")
-@click.option("--title", default="What the margins do", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="HTML file to write.")
+@click.option("--title", default="How margins change angles", show_default=True)
 def page(experiments: tuple[Path, ...], out: Path, title: str) -> None:
-    """One HTML page from the directories that the experiments left."""
+    """Make one HTML page of the output directories of the experiments."""
     write_page(experiments, out, title=title)
     click.echo(str(out))
 

@@ -1,7 +1,7 @@
-"""What a margin does to the boundary between two classes, measured on the toolkit's own margins.
+"""The effect of a margin on the boundary between two classes, measured on the margins of the toolkit.
 
-A margin asks of a sample of class 1 that ψ(θ1) > z_2 = σ·cos θ2. Everything here has σ = 1 and class weights of equal
-length, so ψ is a function of the angle alone.
+With a margin, a sample of class 1 is correct if ψ(θ1) > z_2 = σ·cos θ2. Here σ = 1 and class weights have equal length,
+so ψ is a function of the angle alone.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from spkver.losses.margin_loss import MarginLoss
 from spkver.losses.reductions.base import Target
 
 Curve = Callable[[np.ndarray], np.ndarray]
-"""from the cosine of the angle to the own prototype to ψ / σ"""
+"""function from the cosine to the own prototype to ψ / σ"""
 
 
 def curve(loss: Mapping[str, Any]) -> Curve:
-    """ψ of a loss over the cosine, at its margin in full (no annealing)."""
+    """ψ of a loss as a function of the cosine, with the full margin (no annealing)."""
     config = validate(LOSSES, loss)
     margin = MarginLoss(config, dim=2, classes=2).margin
 
@@ -39,22 +39,22 @@ def curve(loss: Mapping[str, Any]) -> Curve:
 
 
 class Lines(NamedTuple):
-    """Where class 1 and class 2 begin: two lines (points, 2), the second the first mirrored."""
+    """The boundaries of class 1 and class 2: two lines (points, 2), mirror images of each other."""
 
     first: np.ndarray
     second: np.ndarray
 
 
 class Plane(NamedTuple):
-    """The cosines, or the angles in radians, to both prototypes, and what class 1 has left over at each pair."""
+    """A grid of the cosines, or of the angles in radians, to both prototypes, and the excess of class 1 there."""
 
     side: np.ndarray
-    """(n,) the values of both axes"""
+    """(n,) values of both axes"""
     excess: np.ndarray
-    """(n, n) ψ(θ1) - cos θ2 at [θ2, θ1]: a sample of class 1 is right where it is above 0"""
+    """(n, n) ψ(θ1) - cos θ2 at [θ2, θ1]: a sample of class 1 is correct if it is positive"""
 
     def lines(self) -> Lines:
-        """The lines on which a sample of class 1, and one of class 2, has nothing left over."""
+        """The lines on which the excess of class 1, and of class 2, is zero."""
         generator = load_optional("contourpy", EXTRA).contour_generator(self.side, self.side, self.excess)
         line = max(generator.lines(0.0), key=len)
         return Lines(line, line[:, ::-1])
@@ -73,7 +73,7 @@ def angle_plane(psi: Curve, *, length: float = 1.0, points: int = 401) -> Plane:
 
 
 class Width(NamedTuple):
-    """The distance between the two boundaries, over the points of one that have their nearest within the other."""
+    """Distance between the two boundaries, over the points of one whose nearest point is inside the other."""
 
     least: float
     most: float
@@ -94,15 +94,15 @@ def width(lines: Lines) -> Width:
 
 
 def margin_angle(psi: Curve, between: np.ndarray, points: int = 20001) -> np.ndarray:
-    """The angle left free between two classes whose prototypes are `between` apart, all in radians.
+    """The angle between two classes that belongs to neither; `between`: angle between their prototypes, in radians.
 
-    On the arc from W_1 to W_2, class 1 has the directions with ψ(θ1) ≥ cos(between - θ1). NaN where it has none, not
-    even W_1 itself.
+    On the arc from W_1 to W_2, class 1 has the directions with ψ(θ1) ≥ cos(between - θ1). NaN if it has none, not even
+    W_1 itself.
     """
-    share = np.linspace(0, 0.5, points)  # of the arc, from W_1 to its middle
+    share = np.linspace(0, 0.5, points)  # share of the arc, from W_1 to its middle
     theta = between[:, None] * share
     excess = psi(np.cos(theta)) - np.cos(between[:, None] - theta)
-    inside = (excess >= -1e-12).sum(axis=1)  # it falls from W_1 on
+    inside = (excess >= -1e-12).sum(axis=1)  # the excess decreases from W_1 on
     last = np.clip(inside - 1, 0, points - 2)
     rows = np.arange(len(between))
     here, there = excess[rows, last], excess[rows, last + 1]

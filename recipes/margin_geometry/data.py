@@ -1,4 +1,4 @@
-"""Two small sets of labelled points that need no download."""
+"""Two small labelled data sets that need no download."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Points(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Points to train on, and others to test on."""
+    """Training and test points."""
 
     train: Points
     test: Points
@@ -35,10 +35,10 @@ class Dataset(NamedTuple):
 
 
 def digits() -> Dataset:
-    """scikit-learn's 1797 handwritten digits of 8×8 pixels; the first 1200 are for training, in the order of the set.
+    """The 1797 handwritten digits of scikit-learn, 8×8 pixels each; the first 1200 are for training.
 
-    Its order seems to follow the writers, so that most test digits come from hands that training has not seen.
-    Raises InputError where scikit-learn is not installed.
+    The order of the set seems to follow the writers, so most test digits come from other writers than the training
+    digits. Raises InputError if scikit-learn is not installed.
     """
     images, labels = load_optional("sklearn.datasets", "geometry").load_digits(return_X_y=True)
     x, y = np.float32(images / 8 - 1), np.int64(labels)
@@ -47,11 +47,11 @@ def digits() -> Dataset:
 
 
 def speakers(seed: int, *, number: int = 8, sessions: tuple[int, int] = (20, 10), utterances: int = 10) -> Dataset:
-    """Synthetic speakers: Gaussian clusters within clusters, bent by a fixed random map; the test sessions are new.
+    """Synthetic speakers: nested Gaussian clusters under a fixed random nonlinear map; test sessions are new.
 
-    An utterance is speaker + session + utterance, three Gaussian vectors in 6 dimensions, taken through one random
-    layer of tanh into 40 dimensions, with noise on top. Neighbouring speakers overlap.
-    sessions: of each speaker, for training and for test
+    An utterance is the sum of three Gaussian vectors in 6 dimensions, for speaker, session and utterance. A random
+    layer with tanh maps it to 40 dimensions, and noise is added. Neighbouring speakers overlap.
+    sessions: number of sessions per speaker, for training and for test
     """
     random = np.random.default_rng(seed)
     centres = random.normal(size=(number, 1, 1, _LATENT))

@@ -21,23 +21,24 @@ LOSSES: dict[str, dict[str, Any]] = {
 }
 
 Runs = Mapping[str, Sequence[Trained]]
-"""The runs of each loss, one for each seed"""
+"""the runs of each loss, one per seed"""
 
 
 def digits(seeds: Sequence[int], *, jobs: int = 1, plan: Plan | None = None) -> Experiment:
-    """Train every loss with every seed; pictures of points are of the first seed, numbers of all."""
+    """Train every loss with every seed. Plots of points show the first seed, numbers cover all."""
     plan = plan or Plan()
     points = data.digits()
     tasks = {(label, seed): Task(points, loss, plan, seed) for label, loss in LOSSES.items() for seed in seeds}
-    with style():  # before the training, which would be lost if nothing could be drawn
+    with style():  # before the training, so that a missing matplotlib fails early
         trained = train_all(tasks, jobs=jobs, what="digits")
         runs = {label: [trained[label, seed] for seed in seeds] for label in LOSSES}
         drawn = _pictures(runs, seeds[0])
     return Experiment(
         title="Digits: softmax and L-softmax",
-        text=f"scikit-learn's digits: the first {len(points.train.y)} for training, the other {len(points.test.y)}, "
-        f"most of them by other writers, for test. A perceptron of {plan.hidden}, {plan.hidden} and {plan.dim} units; "
-        f"{plan.steps} steps of {plan.batch}, λ down to 0; {len(seeds)} seeds.",
+        text=f"The digits of scikit-learn: the first {len(points.train.y)} for training, the other "
+        f"{len(points.test.y)}, most of them by other writers, for test. A perceptron with {plan.hidden}, "
+        f"{plan.hidden} and {plan.dim} units; {plan.steps} steps with batches of {plan.batch}, λ annealed to 0; "
+        f"{len(seeds)} seeds.",
         tables=[Table(f"Digits: mean and standard deviation over {len(seeds)} seeds", _rows(runs))],
         pictures=drawn,
         numbers={"seeds": list(seeds), "losses": LOSSES, "runs": _numbers(runs, seeds)},
@@ -49,18 +50,18 @@ def _pictures(runs: Runs, seed: int) -> list[Picture]:
     return [
         Picture(
             "digits",
-            f"Two-dimensional embeddings of handwritten digits (seed {seed}), with the numerals outside their classes.",
+            f"Two-dimensional embeddings of handwritten digits (seed {seed}), labelled outside of each class.",
             pictures.embeddings({label: own[0] for label, own in runs.items()}),
         ),
         Picture(
             "digits_learning",
-            "Cross-entropy with the margin taken off, so that all losses have the same scale, as a mean over the "
-            "seeds. Right: a dot for each seed, a stroke for their mean.",
+            "Cross-entropy without the margin, so that losses can be compared; mean over the seeds. Right: a dot per "
+            "seed, and a line at their mean.",
             pictures.learning(runs),
         ),
         Picture(
             "digits_confusion",
-            "Confusions of the test digits in percent of the true digit, all seeds together.",
+            "Confusion matrices of the test digits in percent of the true digit, over all seeds.",
             pictures.confusions(counts),
         ),
     ]

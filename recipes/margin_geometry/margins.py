@@ -1,4 +1,4 @@
-"""The margins themselves: ψ over the angle, and the boundaries between two classes. Nothing is trained."""
+"""The margins themselves: ψ as a function of the angle, and the boundaries between two classes, without training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CURVES: Mapping[str, Losses] = {
     "AAM\nψ = σ·cos(θ + m)": {
         "AAM m = 0.2": {"name": "aam", "m": 0.2},
         "AAM m = 0.5": {"name": "aam", "m": 0.5},
-        "AAM m = 0.5 as others have it": {"name": "aam", "m": 0.5, "margin": {"beyond": "peers"}},
+        "AAM m = 0.5 in other toolkits": {"name": "aam", "m": 0.5, "margin": {"beyond": "peers"}},
     },
     "A-softmax and L-softmax\nψ = σ·cos(mθ), folded down": {
         f"A-softmax m = {m}": {"name": "a_softmax", "m": m} for m in (2, 3, 4)
@@ -33,7 +33,7 @@ CURVES: Mapping[str, Losses] = {
         f"combined m = {m}": _combined(*m) for m in ((1, 0.2, 0.1), (1.2, 0.2, 0.1), (1.2, 0.4, 0.2))
     },
 }
-"""ψ / σ by panel."""
+"""losses by panel of the plot of ψ / σ"""
 
 PAIRS: Losses = {
     "NSL": {"name": "nsl"},
@@ -41,17 +41,17 @@ PAIRS: Losses = {
     "LMCL m = 0.35": {"name": "lmcl", "m": 0.35},
     "AAM m = 0.5": {"name": "aam", "m": 0.5},
 }
-"""The losses whose boundaries are measured; softmax is drawn beside them."""
+"""losses whose boundaries are measured; softmax is only drawn"""
 
 LENGTHS = 1.5
-"""How much longer one class weight of softmax is drawn than the other."""
+"""ratio of the lengths of the two class weights in the plot of softmax"""
 
 COSINES = np.cos(np.linspace(0, np.pi, 721))
 BETWEEN = np.radians(np.arange(1.0, 181.0))
 
 
 def margins() -> Experiment:
-    """ψ(θ) of every margin, two-class boundaries with their widths, and the angle that a margin leaves free."""
+    """ψ(θ) of every margin, the boundaries between two classes with their widths, and the angle between classes."""
     curves = {label: curve(loss) for label, loss in PAIRS.items()}
     planes = {label: (cosine_plane(psi), angle_plane(psi)) for label, psi in curves.items()}
     widths = {label: (width(cosine.lines()), width(angle.lines())) for label, (cosine, angle) in planes.items()}
@@ -60,7 +60,7 @@ def margins() -> Experiment:
         drawn = _pictures(planes, free)
     return Experiment(
         title="The margins",
-        text="Drawn and measured on the toolkit's own margins, in full (no annealing) and at scale 1.",
+        text="Plotted and measured on the margins of the toolkit, without annealing and at scale 1.",
         tables=[
             Table("Width of the margin between two classes, measured from the dashed lines (radians)", _rows(widths))
         ],
@@ -87,23 +87,23 @@ def _pictures(planes: Mapping[str, tuple[Plane, Plane]], free: Mapping[str, np.n
     return [
         Picture(
             "psi",
-            "What the losses make of a sample's own logit at the angle θ to its class weight. The thin line is cos θ: "
-            "softmax and NSL. A-softmax and L-softmax share their curves and differ in the scale σ.",
+            "The target logit with the margin, over the angle θ to the own class weight. The thin line is cos θ "
+            "(softmax and NSL). A-softmax and L-softmax have the same curves and differ in the scale σ.",
             pictures.psi(panels),
         ),
         Picture(
             "boundaries",
-            "Two classes in the plane of the cosines (above) and of the angles (below) to their class weights. Dashed: "
-            "where a sample of class 1, and one of class 2, is just right in the eyes of the loss; grey: the margin "
-            f"between. For softmax either class weight is {LENGTHS:g} times as long as the other: where the colours "
-            "overlap, a sample can be of either class, depending on lengths that cosine scoring does not see.",
+            "Two classes in the plane of the cosines (above) and of the angles (below) to their class weights. The "
+            "dashed lines are the decision boundaries of the loss for samples of class 1 and of class 2; grey: the "
+            f"margin between them. For softmax, one class weight is {LENGTHS:g} times as long as the other, in turn. "
+            "Where the colours overlap, the class depends on these lengths, which cosine scoring ignores.",
             pictures.boundaries({"softmax": softmax, **planes}, {"LMCL m = 0.35": 0, "AAM m = 0.5": 1}),
         ),
         Picture(
             "margin_angle",
-            "The angle that belongs to neither of two classes, on the arc between their class weights. AAM keeps it "
-            "constant, A-softmax in proportion to the distance of the class weights, LMCL makes it the wider the "
-            "closer they are. A line begins where they are far enough apart for any sample to satisfy the loss.",
+            "The angle that belongs to neither of two classes, on the arc between their class weights. With AAM it is "
+            "constant, with A-softmax proportional to the distance of the class weights, and with LMCL it is larger "
+            "for closer class weights. A line begins where a sample can satisfy the loss.",
             pictures.margin_angle(np.degrees(BETWEEN), free),
         ),
     ]

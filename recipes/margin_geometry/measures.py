@@ -1,4 +1,4 @@
-"""Angles between embeddings: how far the points of a class spread, and how far apart the classes are."""
+"""Angles between embeddings: the spread within classes, and the distance between them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ class Spread(NamedTuple):
     """Angles in degrees. The centre of a class is the mean direction of its points."""
 
     within_mean: float
-    """to the own centre, mean over all points"""
+    """angle to the own centre, mean over all points"""
     within_p95: float
-    """the angle that 95 % of the points stay below"""
+    """95th percentile of the angle to the own centre"""
     within_max: float
     between_min: float
-    """between the two centres that are closest"""
+    """angle between the two closest centres"""
 
 
 def directions(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (..., dim) at length 1 in float64; a zero vector stays."""
+    """Vectors (..., dim) scaled to length 1 in float64; zero vectors are unchanged."""
     wide = np.float64(vectors)
     length = np.linalg.norm(wide, axis=-1, keepdims=True)
     return wide / np.where(length == 0, 1, length)
 
 
 def angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Angles in degrees between directions a and b, over the last dimension; exact for small angles, too."""
+    """Angles in degrees between directions a and b, over the last dimension; also accurate for small angles."""
     return np.degrees(2 * np.arctan2(np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)))
 
 
@@ -53,13 +53,13 @@ def spread(embeddings: np.ndarray, labels: np.ndarray) -> Spread:
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Counts (C, C): row the true class, column the predicted one."""
+    """Counts (C, C); rows: true class, columns: predicted class."""
     number = int(max(labels.max(), predicted.max())) + 1
     return np.bincount(labels * number + predicted, minlength=number**2).reshape(number, number)
 
 
 def pair_eer(embeddings: np.ndarray, labels: np.ndarray) -> float:
-    """The equal error rate of the cosines of all pairs of points, the same class or not."""
+    """The equal error rate over all pairs of points, scored by cosine."""
     units = directions(embeddings)
     one, other = np.triu_indices(len(units), k=1)
     return eer((units @ units.T)[one, other], labels[one] == labels[other])

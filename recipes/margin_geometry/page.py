@@ -1,4 +1,4 @@
-"""Experiments on disk, and the one page that shows them."""
+"""Write the results of experiments, and one page with all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULTS = "results.json"
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of matplotlib, its file name without ending, and what it shows."""
+    """A matplotlib figure, its file name without suffix, and its caption."""
 
     name: str
     caption: str
@@ -29,7 +29,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a head, see report.tables."""
+    """A title and rows of text, the first one the header; see report.tables."""
 
     title: str
     rows: Sequence[Sequence[str]]
@@ -37,7 +37,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What an experiment gives: words, tables, pictures, and its numbers in full."""
+    """The results of an experiment: text, tables, pictures, and all numbers."""
 
     title: str
     text: str
@@ -51,7 +51,7 @@ def write_experiment(experiment: Experiment, out: StrPath) -> str:
     with atomic_directory(out, holds=RESULTS) as folder, style():
         for picture in experiment.pictures:
             picture.figure.savefig(folder / f"{picture.name}.png", dpi=160)
-            # without the date, so that the same numbers give the same file
+            # without the date, so that equal numbers give equal files
             picture.figure.savefig(folder / f"{picture.name}.svg", dpi=240, metadata={"Date": None})
         write_text(folder / "results.md", _markdown(experiment))
         write_json(
@@ -76,7 +76,7 @@ def write_page(experiments: Sequence[StrPath], out: StrPath, *, title: str) -> N
 
 
 def mean_and_deviation(values: Sequence[float], digits: int) -> str:
-    """`mean ± standard deviation` of a sample; the mean alone of a single value."""
+    """`mean ± standard deviation` of values; only the mean for a single value."""
     mean = f"{statistics.fmean(values):.{digits}f}"
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 

@@ -1,4 +1,4 @@
-"""The drawings. Each takes numbers and returns a figure of matplotlib; they know nothing of how the numbers came."""
+"""The plots. Each function takes numbers and returns a matplotlib figure."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _ONE, _TWO = "#4477AA", "#EE6677"
 
 
 def psi(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Any:
-    """ψ / σ over θ from 0 to 180 degrees, a panel for each kind of margin."""
+    """ψ / σ over θ from 0 to 180 degrees, one panel per kind of margin."""
     figure = canvas(11.5, 3.8)
     for axes, (title, curves) in zip(_row(figure, len(panels)), panels.items()):
         colour = colours(label for label in curves if " as " not in label)
         for label, values in curves.items():
             theta = np.linspace(0, 180, len(values))
             plain, variant, _ = label.partition(" as ")
-            name = "m" + label.partition(" m")[2]  # the title says whose
+            name = "m" + label.partition(" m")[2]  # the title names the loss
             axes.plot(theta, values, color=colour[plain], linestyle=":" if variant else "-", label=name)
         axes.plot(theta, np.cos(np.radians(theta)), color=GREY, linewidth=0.9, zorder=1)
         _angle_axis(axes.xaxis)
@@ -37,7 +37,7 @@ def psi(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Any:
 
 
 def boundaries(planes: Mapping[str, tuple[Plane, Plane]], measured: Mapping[str, int]) -> Any:
-    """Two classes by loss, above in cosines, below in angles; measured: where a loss's width is written (row)."""
+    """Two classes for each loss, in cosines above and in angles below; measured: the row that shows the width."""
     figure = canvas(12.5, 5.3)
     grid = figure.subplots(2, len(planes))
     for column, (label, both) in enumerate(planes.items()):
@@ -83,7 +83,7 @@ def _plane_axes(axes: Any, row: int, *, first: bool) -> None:
 
 
 def _write_width(axes: Any, plane: Plane) -> None:
-    """An arrow across the middle of the margin, and beside it its length as measured."""
+    """An arrow across the middle of the margin, with its measured length."""
     first, second = plane.lines()
     middle = np.abs(first.sum(axis=1) - 2 * plane.side.mean()).argmin()
     start, end = first[middle], second[middle]
@@ -94,7 +94,7 @@ def _write_width(axes: Any, plane: Plane) -> None:
 
 
 def margin_angle(between: np.ndarray, free: Mapping[str, np.ndarray]) -> Any:
-    """The margin as an angle, over the angle between two prototypes, both in degrees."""
+    """The angle of the margin over the angle between two prototypes, in degrees."""
     figure = canvas(6.4, 4.2)
     axes = figure.add_subplot()
     for label, values in free.items():
@@ -107,13 +107,13 @@ def margin_angle(between: np.ndarray, free: Mapping[str, np.ndarray]) -> Any:
 
 
 def embeddings(runs: Mapping[str, Trained]) -> Any:
-    """Two-dimensional embeddings as they are, by loss: training above, test below."""
+    """Two-dimensional embeddings for each loss: training above, test below."""
     figure = canvas(3.1 * len(runs), 5.8)
     grid = figure.subplots(2, len(runs), squeeze=False)
     for column, (label, run) in enumerate(runs.items()):
         for axes, seen in zip(grid[:, column], (run.train, run.test)):
             _points(axes, seen.embeddings, seen.labels)
-            # the training set's centres in both rows, so that a class keeps its place
+            # number the classes at their training centres in both rows
             _names(axes, run.train)
         wide, high = np.abs(run.train.embeddings).max(axis=0)
         limit = max(1.18 * wide, 1.4 * high)
@@ -127,7 +127,7 @@ def embeddings(runs: Mapping[str, Trained]) -> Any:
 
 
 def circles(runs: Mapping[str, Trained]) -> Any:
-    """Two-dimensional embeddings by loss: as they are, and their directions, on training and test."""
+    """Two-dimensional embeddings for each loss, and their directions on training and test points."""
     figure = canvas(2.3 * len(runs), 7.4)
     grid = figure.subplots(3, len(runs), squeeze=False)
     for column, (label, run) in enumerate(runs.items()):
@@ -138,13 +138,13 @@ def circles(runs: Mapping[str, Trained]) -> Any:
             _rose(axes, seen)
             _bare(axes, 1.65)
         top.set_title(label, color=colours(runs)[label], fontweight="bold")
-    for axes, name in zip(grid[:, 0], ("training, as they are", "training, directions", "test, directions")):
+    for axes, name in zip(grid[:, 0], ("training, embeddings", "training, directions", "test, directions")):
         axes.set_ylabel(name, fontsize=10)
     return figure
 
 
 def spheres(runs: Mapping[str, Trained]) -> Any:
-    """Directions of three-dimensional embeddings on the test set, by loss, the sphere unrolled (Mollweide)."""
+    """Directions of three-dimensional embeddings of the test set for each loss, in Mollweide projection."""
     figure = canvas(11.5, 4.6)
     for number, (label, run) in enumerate(runs.items()):
         axes = figure.add_subplot(2, -(-len(runs) // 2), number + 1, projection="mollweide")
@@ -165,7 +165,7 @@ def _class_colours(labels: np.ndarray) -> np.ndarray:
 
 
 def _points(axes: Any, points: np.ndarray, labels: np.ndarray) -> None:
-    order = np.random.default_rng(0).permutation(len(points))  # no class hides the others
+    order = np.random.default_rng(0).permutation(len(points))  # so that no class covers the others
     axes.scatter(*points[order].T, c=_class_colours(labels[order]), **_DOT)
 
 
@@ -182,7 +182,7 @@ def _names(axes: Any, seen: Seen) -> None:
 
 
 def _rose(axes: Any, seen: Seen, bins: int = 120) -> None:
-    """Directions on the unit circle, with a histogram of each class growing outwards, and the classes' centres."""
+    """Directions on the unit circle, with an outward histogram of each class, and the centres of the classes."""
     turn = np.linspace(0, 2 * np.pi, 361)
     axes.plot(np.cos(turn), np.sin(turn), color="#bbbbbb", linewidth=0.8, zorder=1)
     units = directions(seen.embeddings)
@@ -220,7 +220,7 @@ def _longest(run: Trained) -> float:
 
 
 def learning(runs: Mapping[str, Sequence[Trained]]) -> Any:
-    """Cross-entropy without margin on training and test over the steps, and the accuracy on test, by loss."""
+    """Cross-entropy without the margin over the steps, on training and test, and test accuracy, for each loss."""
     figure = canvas(11.5, 3.6)
     train, test, accuracy = _row(figure, 3)
     for axes, name, title in ((train, "cross_entropy", "training"), (test, "test_cross_entropy", "test")):
@@ -239,7 +239,7 @@ def learning(runs: Mapping[str, Sequence[Trained]]) -> Any:
 
 
 def confusions(counts: Mapping[str, np.ndarray]) -> Any:
-    """Confusion matrices by loss, in percent of the true class."""
+    """Confusion matrices for each loss, in percent of the true class."""
     norm = load_optional("matplotlib.colors", EXTRA).PowerNorm(0.4, 0, 100)
     figure = canvas(3.1 * len(counts), 3.5)
     for axes, (label, matrix) in zip(_row(figure, len(counts)), counts.items()):
@@ -259,7 +259,7 @@ def confusions(counts: Mapping[str, np.ndarray]) -> Any:
 
 
 def spreads(spread: Mapping[str, Mapping[str, Sequence[Spread]]]) -> Any:
-    """Angles within and between classes on test, by loss, a panel for each key (a dimension)."""
+    """Angles within and between classes on test for each loss, one panel per key (a dimension)."""
     figure = canvas(11.5, 3.8)
     for axes, (title, by_loss) in zip(_row(figure, len(spread)), spread.items()):
         colour = colours(by_loss)
@@ -278,7 +278,7 @@ def spreads(spread: Mapping[str, Mapping[str, Sequence[Spread]]]) -> Any:
 
 
 def boundary_shares(runs: Mapping[str, Sequence[Trained]], warm_up: tuple[float, float]) -> Any:
-    """The share of boundary samples of the training set over the steps, by loss."""
+    """The share of boundary samples of the training set over the steps, for each loss."""
     figure = canvas(6.4, 4.2)
     axes = figure.add_subplot()
     _over_steps(axes, runs, "boundary_share", scale=100)
@@ -294,7 +294,7 @@ _NOTE = {"ha": "center", "va": "top", "color": GREY, "fontsize": 8.5}
 
 
 def lengths(runs: Mapping[str, Sequence[Trained]]) -> Any:
-    """‖x‖ over the steps, by loss: the mean, with the quartiles as a band."""
+    """‖x‖ over the steps for each loss: the mean, and the quartiles as a band."""
     figure = canvas(6.4, 4.2)
     axes = figure.add_subplot()
     _over_steps(axes, runs, "length")
@@ -308,7 +308,7 @@ def lengths(runs: Mapping[str, Sequence[Trained]]) -> Any:
 
 
 def _over_steps(axes: Any, runs: Mapping[str, Sequence[Trained]], name: str, scale: float = 1) -> None:
-    """A number of the history, mean over the seeds."""
+    """A number of the history, averaged over the seeds."""
     for label, own in runs.items():
         axes.plot(_steps(own), scale * _mean(own, name), color=colours(runs)[label], label=label)
     axes.set(xlabel="step", xlim=(0, _steps(own)[-1]))
@@ -324,7 +324,7 @@ def _mean(runs: Sequence[Trained], name: str) -> np.ndarray:
 
 
 def _dots(axes: Any, place: float, values: Sequence[float], colour: str, marker: str = "o") -> None:
-    """A dot for each seed, and a stroke at their mean."""
+    """A dot per seed, and a line at their mean."""
     axes.plot([place] * len(values), values, marker, color=colour, alpha=0.45, markersize=4, markeredgewidth=0)
     axes.plot([place - 0.09, place + 0.09], [np.mean(values)] * 2, color=colour, linewidth=2)
 

@@ -16,7 +16,7 @@ from recipes.margin_geometry.training import Plan, Task, Trained, train_all
 from spkver.losses.bounds import largest_margin
 
 WARM_UP = 0.1, 0.4
-"""Shares of the run between which the margins grow from 0."""
+"""shares of the run between which the margins grow from 0"""
 
 _SCHEDULES = {"m": {"name": "warmup", "start": WARM_UP[0], "end": WARM_UP[1]}}
 
@@ -33,13 +33,13 @@ LOSSES: dict[str, dict[str, Any]] = {
 DIMENSIONS = 2, 3
 
 Runs = Mapping[str, Sequence[Trained]]
-"""The runs of each loss, one for each seed"""
+"""the runs of each loss, one per seed"""
 
 
 def speakers(seeds: Sequence[int], *, jobs: int = 1, plan: Plan | None = None) -> Experiment:
-    """Train every loss in two and three dimensions with every seed, which also makes the speakers.
+    """Train every loss in two and three dimensions with every seed. The seed also determines the speakers.
 
-    Pictures of points are of the first seed, numbers of all.
+    Plots of points show the first seed, numbers cover all.
     """
     plan = plan or Plan()
     points = {seed: data.speakers(seed) for seed in seeds}
@@ -49,7 +49,7 @@ def speakers(seeds: Sequence[int], *, jobs: int = 1, plan: Plan | None = None) -
         for label, loss in LOSSES.items()
         for seed in seeds
     }
-    with style():  # before the training, which would be lost if nothing could be drawn
+    with style():  # before the training, so that a missing matplotlib fails early
         trained = train_all(tasks, jobs=jobs, what="speakers")
         flat, deep = ({label: [trained[dim, label, seed] for seed in seeds] for label in LOSSES} for dim in DIMENSIONS)
         drawn = _pictures(flat, deep, seeds[0])
@@ -58,9 +58,9 @@ def speakers(seeds: Sequence[int], *, jobs: int = 1, plan: Plan | None = None) -
     return Experiment(
         title="Eight speakers: NSL, LMCL and BD-LMCL",
         text=f"Synthetic speakers: {len(one.train.y)} utterances for training, {len(one.test.y)} from other sessions "
-        f"for test. A perceptron of {plan.hidden} and {plan.hidden} units and the embedding; {plan.steps} steps of "
-        f"{plan.batch}; {len(seeds)} seeds, each with speakers of its own. In two dimensions eight speakers leave room "
-        f"for LMCL's m up to {largest_margin(8, 2):.3f}.",
+        f"for test. A perceptron with {plan.hidden} and {plan.hidden} units and the embedding; {plan.steps} steps with "
+        f"batches of {plan.batch}; {len(seeds)} seeds, each with other speakers. With eight speakers in two "
+        f"dimensions, m of LMCL can be at most {largest_margin(8, 2):.3f}.",
         tables=[
             Table(f"Two dimensions: {spoken}", _rows(flat)),
             Table(f"Three dimensions: {spoken}", _rows(deep)),
@@ -83,31 +83,31 @@ def _pictures(flat: Runs, deep: Runs, seed: int) -> list[Picture]:
     return [
         Picture(
             "speakers",
-            f"Two-dimensional embeddings of eight synthetic speakers (seed {seed}). On the circles a histogram of "
-            "each speaker's directions grows outwards (the square root of the share), and a line goes to its centre.",
+            f"Two-dimensional embeddings of eight synthetic speakers (seed {seed}). Outside the circles: a histogram "
+            "of each speaker's directions (square root of the share). Lines: the speakers' centres.",
             pictures.circles({label: own[0] for label, own in flat.items()}),
         ),
         Picture(
             "speakers_sphere",
-            f"Directions of three-dimensional embeddings of the test utterances (seed {seed}), the sphere unrolled "
-            "with its areas kept.",
+            f"Directions of three-dimensional embeddings of the test utterances (seed {seed}), in an equal-area "
+            "projection of the sphere.",
             pictures.spheres({label: own[0] for label, own in deep.items()}),
         ),
         Picture(
             "speakers_spread",
-            "Angles on the test utterances: a dot for each seed, a stroke for their mean.",
+            "Angles on the test utterances: a dot per seed, and a line at their mean.",
             pictures.spreads(spreads),
         ),
         Picture(
             "speakers_boundary",
-            "Boundary samples of the training set at the margin of the moment, two dimensions, mean over the seeds. "
-            "BD-LMCL gives the margin to them alone; LMCL, drawn for comparison, gives it to all.",
+            "Boundary samples of the training set at the current margin, two dimensions, mean over the seeds. BD-LMCL "
+            "gives the margin only to them; LMCL, shown for comparison, gives it to all samples.",
             pictures.boundary_shares({label: own for label, own in flat.items() if "LMCL" in label}, WARM_UP),
         ),
         Picture(
             "speakers_length",
-            "Length of the two-dimensional embeddings on the training set: mean and quartiles, averaged over the "
-            "seeds. Softmax can lower its loss by longer embeddings, NSL cannot.",
+            "Norm of the two-dimensional embeddings of the training set: mean and quartiles, averaged over the "
+            "seeds. Softmax can lower its loss with longer embeddings, NSL cannot.",
             pictures.lengths({label: flat[label] for label in ("softmax", "NSL")}),
         ),
     ]

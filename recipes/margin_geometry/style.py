@@ -1,4 +1,4 @@
-"""How the pictures look: one colour for a loss wherever it is drawn, one for a class."""
+"""Style of the plots: each loss and each class has one colour in all plots."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ FAMILIES = {
     "L-softmax": "#E69F00",
     "combined": "#8C6D4F",
 }
-"""Most of them Okabe and Ito's, told apart by the colour-blind, too."""
+"""mostly the colours of Okabe and Ito, which colour-blind readers can distinguish"""
 
 CLASSES = ("#4477AA", "#EE6677", "#228833", "#B8A31A", "#66CCEE", "#AA3377", "#8C6D4F", "#FF9933", "#5B4BC4", "#777777")
-"""Of up to ten digits or speakers."""
+"""colours of up to ten digits or speakers"""
 
 GREY, PALE = "#666666", "#e4e4e4"
 
@@ -52,18 +52,18 @@ _STYLE = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """What pictures are drawn and saved in. Raises InputError where matplotlib is not installed."""
+    """Context for drawing and saving plots. Raises InputError if matplotlib is not installed."""
     with load_optional("matplotlib", EXTRA).rc_context(_STYLE):
         yield
 
 
 def canvas(width: float, height: float) -> Any:
-    """An empty matplotlib figure of a size in inches."""
+    """An empty matplotlib figure; width, height: inches."""
     return load_optional("matplotlib.figure", EXTRA).Figure(figsize=(width, height), layout="constrained")
 
 
 def colours(labels: Iterable[str]) -> dict[str, str]:
-    """A colour for each loss: its family's, from light to dark over the members `FAMILY m = 0.1`, in their order."""
+    """A colour for each loss: that of its family, from light to dark over the members `FAMILY m = 0.1`, in order."""
     known = list(labels)
     members = {family: [label for label in known if label.split(" m =")[0] == family] for family in FAMILIES}
     return {
@@ -74,7 +74,7 @@ def colours(labels: Iterable[str]) -> dict[str, str]:
 
 
 def _shade(colour: str, place: float) -> str:
-    """A colour moved towards white (place < 0) or black (place > 0), by at most half."""
+    """A colour mixed with white (place < 0) or black (place > 0), by at most half."""
     rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
     mixed = rgb + abs(place) * ((255 if place < 0 else 0) - rgb)
     return "#" + "".join(f"{round(value):02x}" for value in mixed)

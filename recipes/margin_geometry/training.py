@@ -1,4 +1,4 @@
-"""A small network trained with one loss, and what is seen of it on the way.
+"""Train a small network with one loss, and measure it during the training.
 
 The losses are the toolkit's own; the network is a perceptron whose last layer has two or three units.
 """
@@ -31,14 +31,14 @@ class Plan:
     """How the networks of an experiment are trained."""
 
     dim: int = 2
-    """of the embeddings"""
+    """dimension of the embeddings"""
     steps: int = 1000
     batch: int = 64
     rate: float = 3e-3
-    """Adam's learning rate at the start; it falls to 0 with a cosine"""
+    """initial learning rate of Adam; it falls to 0 with a cosine schedule"""
     hidden: int = 128
     looks: int = 40
-    """how often the points are looked at on the way"""
+    """number of measurements during the training"""
 
 
 class Task(NamedTuple):
@@ -46,15 +46,15 @@ class Task(NamedTuple):
 
     data: Dataset
     loss: Mapping[str, Any]
-    """as in a recipe's YAML, with its name"""
+    """config of the loss, with its name"""
     plan: Plan
     seed: int
-    """of the first weights and of the batches: the same for every loss"""
+    """seed of the initial weights and the batches, the same for every loss"""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Points as a network embeds them, and what the loss says of them."""
+    """Embeddings of points, and the values of the loss for them."""
 
     embeddings: np.ndarray
     """float32 (N, dim)"""
@@ -62,17 +62,17 @@ class Seen:
     predicted: np.ndarray
     """the class of the largest logit, without a margin"""
     loss: float
-    """what training minimises, margin and all"""
+    """the training loss, with the margin"""
     cross_entropy: float
-    """-log p of the own class without a margin, in nats"""
+    """-log p of the own class without the margin, in nats"""
     boundary_share: float
-    """share of points with a rival above ψ, their own logit less the margin"""
+    """share of points with another class above ψ, the target logit with the margin"""
     selected_share: float
     """share of points that get the margin"""
 
     @property
     def accuracy(self) -> float:
-        """Share of points whose largest logit is their own."""
+        """Share of points whose largest logit is that of their class."""
         return float(np.mean(self.predicted == self.labels))
 
     @property
@@ -82,16 +82,16 @@ class Seen:
 
     @property
     def confusion(self) -> np.ndarray:
-        """Counts (C, C): row the true class, column the predicted one."""
+        """Counts (C, C); rows: true class, columns: predicted class."""
         return confusion(self.labels, self.predicted)
 
     @property
     def eer(self) -> float:
-        """The equal error rate of the cosines of all pairs of points, the same class or not."""
+        """The equal error rate over all pairs of points, scored by cosine."""
         return pair_eer(self.embeddings, self.labels)
 
     def numbers(self) -> dict[str, Any]:
-        """What is measured, for a JSON file."""
+        """All measured values, for a JSON file."""
         return {
             "loss": self.loss,
             "cross_entropy": self.cross_entropy,
@@ -103,7 +103,7 @@ class Seen:
 
 
 class Moment(NamedTuple):
-    """A look at the training points, and one number of the test points, on the way."""
+    """Measurements on the training points, and one on the test points, during the training."""
 
     step: int
     cross_entropy: float
@@ -119,7 +119,7 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a run."""
+    """The result of a run."""
 
     train: Seen
     test: Seen
@@ -127,7 +127,7 @@ class Trained:
 
 
 def train_all(tasks: Mapping[Key, Task], *, jobs: int = 1, what: str = "training") -> dict[Key, Trained]:
-    """Train every task, in `jobs` processes of one thread each: as many as there are, the numbers are the same."""
+    """Train every task, in `jobs` processes of one thread each. The numbers do not depend on `jobs`."""
     with contextlib.ExitStack() as stack:
         trained: Iterator[Trained] = map(train, tasks.values())
         if jobs > 1:
@@ -154,7 +154,7 @@ def train(task: Task) -> Trained:
 
 
 def _steps(network: nn.Module, loss: MarginLoss, task: Task) -> Iterator[Moment]:
-    """All steps of a run; yields what is seen on the way."""
+    """Run all steps of a training; yields the measurements."""
     plan = task.plan
     optimizer = torch.optim.Adam([*network.parameters(), *loss.parameters()], lr=plan.rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, plan.steps)
@@ -177,7 +177,7 @@ def perceptron(inputs: int, hidden: int, dim: int) -> nn.Sequential:
 
 
 def spread_evenly(number: int, dim: int) -> Tensor:
-    """Unit vectors (number, dim) far from one another: random ones after they have repelled each other.
+    """Unit vectors (number, dim) far from each other: random vectors after mutual repulsion.
 
     Prototypes start there because classes cannot pass each other on a circle: of prototypes drawn at random, some
     classes stay stuck behind others for the whole run.
@@ -195,7 +195,7 @@ def spread_evenly(number: int, dim: int) -> Tensor:
 
 @torch.no_grad()
 def look(network: nn.Module, loss: MarginLoss, points: Points, progress: float = 1.0) -> Seen:
-    """All points through network and loss, at a progress of the run in [0, 1]."""
+    """Apply network and loss to all points, at a progress of the run in [0, 1]."""
     y = torch.from_numpy(points.y)
     x = network(torch.from_numpy(points.x))
     output = loss(x, y, progress)
@@ -229,7 +229,7 @@ def _moment(network: nn.Module, loss: MarginLoss, task: Task, step: int) -> Mome
 
 
 def _batches(number: int, plan: Plan) -> Iterator[Tensor]:
-    """The rows of each step: every point once before any comes again, what does not fill a batch is left out."""
+    """The rows of each step: every point once per epoch; an incomplete last batch is dropped."""
     rows = torch.empty(0, dtype=torch.int64)
     for _ in range(plan.steps):
         if len(rows) < plan.batch:
@@ -240,7 +240,7 @@ def _batches(number: int, plan: Plan) -> Iterator[Tensor]:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Run torch on one thread: small networks are faster so, and sums do not depend on the machine's cores."""
+    """Run torch on one thread: faster for small networks, and sums do not depend on the number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
