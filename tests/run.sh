@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Install the test extra in an environment of its own and run the tests; arguments go to pytest.
+# Install the test extra in a separate environment and run the tests. Arguments are passed to pytest.
 #
-#   bash tests/run.sh                    all
-#   bash tests/run.sh tests/metrics -x   some
+#   bash tests/run.sh                    all tests
+#   bash tests/run.sh tests/metrics -x   some tests
 #
-# PYTHON: the interpreter (python3); SPKVER_VENV: where the environment is (.venv-test).
+# PYTHON: interpreter (default: python3); SPKVER_VENV: folder of the environment (default: .venv-test).
 set -euo pipefail
 source "$(dirname "$0")/../recipes/environment.sh"
 cd "$(dirname "$0")/.."

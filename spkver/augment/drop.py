@@ -1,7 +1,7 @@
-"""SpeechBrain's drops of frequencies and of stretches of time, with choices of its own for every sample.
+"""SpeechBrain's DropFreq and DropChunk, with separate random choices for every sample.
 
-SpeechBrain draws and computes in one call. Both drops are linear, so `draw` lets it work on an impulse, or on ones,
-and keeps what comes out; the call applies that to the samples on the device.
+SpeechBrain makes random choices and computes in one call. Both effects are linear, so `draw` applies it to an impulse,
+or to ones, and stores the result. The call applies the result to the samples on the device.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from spkver import compat
 from spkver.augment.draw import Drawn, IntRange, Open, Range
 from spkver.config import Component
 
-TAPS = 101  # of SpeechBrain's notch filters
+TAPS = 101  # length of SpeechBrain's notch filters
 
 
 class DropFreqConfig(Component):
-    """Notch filters, each as wide as 5 % of half the sample rate, at frequencies anywhere in the band."""
+    """Notch filters at random frequencies, each 5 % of half the sample rate wide."""
 
     name: Literal["drop_freq"] = "drop_freq"
     probability: float = Field(0.5, ge=0, le=1)
-    """that a sample is changed"""
+    """probability that a sample is changed"""
     count: IntRange = (1, 3)
-    """notches in a sample, from and to"""
+    """number of notches per sample: lowest and highest"""
 
 
 class DropChunkConfig(Component):
-    """Stretches of zeros, anywhere in the sample. Front ends leave such silence out, so the network sees a cut."""
+    """Random intervals of zeros. Front ends remove such silence, so the network sees a cut."""
 
     name: Literal["drop_chunk"] = "drop_chunk"
     probability: float = Field(0.5, ge=0, le=1)
-    """that a sample is changed"""
+    """probability that a sample is changed"""
     count: IntRange = (1, 5)
-    """stretches in a sample, from and to"""
+    """number of intervals per sample: lowest and highest"""
     seconds: Range = (0.0625, 0.125)
-    """of a stretch, from and to"""
+    """length of an interval: lowest and highest"""
 
 
 class _DrawnFrom(TorchFunctionMode):
-    """Functions of torch in this block and thread draw from a generator instead of torch's own random numbers."""
+    """Within this block and thread, random functions of torch use a given generator instead of the global one."""
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()
@@ -64,13 +64,13 @@ class _DrawnFrom(TorchFunctionMode):
 
 
 class _Drop(ABC):
-    """Does to a share of the batch what SpeechBrain drew for each sample."""
+    """Base class: applies the random choices of SpeechBrain to a share of the batch, separate for each sample."""
 
     def __init__(self, probability: float) -> None:
         self.probability = probability
 
     def draw(self, batch: int, places: np.ndarray, length: int, random: np.random.Generator) -> Drawn:
-        """rows: indices into `places`; what: what SpeechBrain drew for each of them."""
+        """rows: indices into `places`; what: SpeechBrain's result for each of them."""
         pick, seeds = random.random(batch) < self.probability, random.integers(1 << 62, size=batch)
         rows = np.flatnonzero(pick[places])
         drawn = []
@@ -88,11 +88,11 @@ class _Drop(ABC):
 
     @abstractmethod
     def one(self, length: int) -> Tensor:
-        """What SpeechBrain draws for a sample of that length."""
+        """SpeechBrain's result on an impulse or on ones, for a sample of this length."""
 
     @abstractmethod
     def apply(self, waveform: Tensor, what: Tensor) -> Tensor:
-        """Do that to (rows, time)."""
+        """Apply these results to (rows, time)."""
 
 
 class DropFreq(_Drop):
@@ -122,7 +122,7 @@ class DropFreq(_Drop):
 
 
 class DropChunk(_Drop):
-    """Sets stretches to zero."""
+    """Sets random intervals to zero."""
 
     Config = DropChunkConfig
 
@@ -135,10 +135,10 @@ class DropChunk(_Drop):
         self.module = Module(shortest, longest, *config.count)
 
     def one(self, length: int) -> Tensor:
-        """The samples that stay, bool (time,)."""
+        """The samples to keep, bool (time,)."""
         kept: Tensor = self.module(torch.ones(1, length), torch.ones(1))[0] > 0
         return kept
 
     def apply(self, waveform: Tensor, what: Tensor) -> Tensor:
-        """Keep those of (rows, time)."""
+        """Set the other samples of (rows, time) to zero."""
         return waveform * what

@@ -20,9 +20,9 @@ class EqualiserConfig(Component):
 
     name: Literal["equaliser"] = "equaliser"
     probability: float = Field(0.3, ge=0, le=1)
-    """that a sample is changed"""
+    """probability that a sample is changed"""
     gain_db: Range = (-6.0, 6.0)
-    """from and to"""
+    """gain in dB: lowest and highest"""
 
 
 class Equaliser:

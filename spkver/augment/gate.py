@@ -22,9 +22,9 @@ class GateConfig(Component):
 
     name: Literal["gate"] = "gate"
     probability: float = Field(0.2, ge=0, le=1)
-    """that a sample is changed"""
+    """probability that a sample is changed"""
     below_db: Range = (25.0, 50.0)
-    """how far below the loudest part silence begins, from and to"""
+    """threshold of the gate in dB below the loudest part: lowest and highest"""
 
 
 class Gate:

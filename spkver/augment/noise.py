@@ -23,18 +23,18 @@ class NoisePacks(Config):
     music: Paths = ()
     """recordings of music"""
     babble: Paths = ()
-    """recordings of speech, of which several voices are added up; without, those of the batch"""
+    """recordings of speech; babble is the sum of several. Default: other samples of the batch"""
 
 
 class NoiseShares(Config):
     """Relative probabilities of the kinds of noise; music needs a pack."""
 
     noise: float = Field(1.0, ge=0)
-    """recorded, or coloured noise without a pack"""
+    """recorded noise, or coloured noise without a pack"""
     music: float = Field(1.0, ge=0)
-    """recorded"""
+    """recorded music"""
     babble: float = Field(1.0, ge=0)
-    """voices"""
+    """sum of several voices"""
 
 
 class NoiseConfig(Component):
@@ -46,19 +46,19 @@ class NoiseConfig(Component):
 
     name: Literal["noise"] = "noise"
     probability: float = Field(0.5, ge=0, le=1)
-    """that noise is added to a sample"""
+    """probability that noise is added to a sample"""
     packs: NoisePacks = NoisePacks()
     shares: NoiseShares = NoiseShares()
     noise_snr_db: Range = (0.0, 15.0)
-    """speech over noise, from and to"""
+    """SNR of noise in dB: lowest and highest"""
     music_snr_db: Range = (5.0, 15.0)
-    """speech over music, from and to"""
+    """SNR of music in dB: lowest and highest"""
     babble_snr_db: Range = (13.0, 20.0)
-    """speech over babble, from and to"""
+    """SNR of babble in dB: lowest and highest"""
     babble_voices: IntRange = (3, 7)
-    """from and to"""
+    """number of voices: lowest and highest"""
     slope_db_per_octave: Range = (-6.0, 0.0)
-    """of coloured noise, from and to"""
+    """spectral slope of coloured noise: lowest and highest"""
 
     @model_validator(mode="after")
     def _something(self) -> NoiseConfig:
@@ -70,7 +70,7 @@ class NoiseConfig(Component):
             refuse_unused(self, "with packs.noise", "slope_db_per_octave")
         if not self.packs.music:
             refuse_unused(self, "without packs.music", "music_snr_db")
-            if self.shares.music:  # 0 says the same as no pack
+            if self.shares.music:  # with a share of 0, no pack is needed
                 refuse_unused(self, "without packs.music", "shares.music")
         return self
 

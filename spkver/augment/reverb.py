@@ -25,15 +25,15 @@ class ReverbConfig(Component):
 
     name: Literal["reverb"] = "reverb"
     probability: float = Field(0.3, ge=0, le=1)
-    """that a sample is changed"""
+    """probability that a sample is changed"""
     packs: Paths = Field(
         (), description="audio packs of impulse responses (made with --min-seconds 0); empty: synthetic rooms"
     )
     longest: float = Field(1.0, gt=0, description="seconds of a packed response that are used, from its direct path on")
     rt60: Range = (0.1, 0.7)
-    """seconds, from and to"""
+    """reverberation time in seconds: lowest and highest"""
     direct_ratio_db: Range = (-3.0, 12.0)
-    """from and to"""
+    """direct-to-reverberant ratio in dB: lowest and highest"""
 
     @model_validator(mode="after")
     def _rooms(self) -> ReverbConfig:

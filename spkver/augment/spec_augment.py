@@ -18,12 +18,12 @@ class SpecAugmentConfig(Component):
 
     name: Literal["spec_augment"] = "spec_augment"
     probability: float = Field(1.0, ge=0, le=1)
-    """that a sample is changed"""
+    """probability that a sample is changed"""
     frequency_masks: int = Field(1, ge=0)
     """bands of bins that are set to 0"""
     frequency_width: int = Field(10, ge=0, description="bins")
     time_masks: int = Field(1, ge=0)
-    """stretches of frames that are set to 0"""
+    """intervals of frames that are set to 0"""
     time_width: int = Field(20, ge=0, description="frames")
 
 
@@ -36,7 +36,7 @@ class SpecAugment:
         self.config, self.bins = config, bins
 
     def draw(self, batch: int, places: np.ndarray, length: int, random: np.random.Generator) -> Drawn:
-        """bands and stretches: int32 (rows, masks, 2), start and exclusive end."""
+        """bands and intervals: int32 (rows, masks, 2), start and exclusive end."""
         config = self.config
         apply = random.random(batch) < config.probability
         bands = _masks(batch, self.bins, config.frequency_masks, config.frequency_width, random)

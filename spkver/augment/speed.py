@@ -28,7 +28,7 @@ def ratio(speed: float) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=16)
 def _resampler(up: int, down: int, device: torch.device) -> nn.Module:
-    """torchaudio's, as soxr does not compute on a GPU, with the settings that its documentation calls kaiser_best."""
+    """Resample with torchaudio, because soxr does not run on a GPU; settings: kaiser_best in its documentation."""
     compat.torchaudio()
     from torchaudio.transforms import Resample
 

@@ -21,7 +21,7 @@ class FrontEndBase(Component, ABC):
     sample_rate: int = Field(16000, gt=0, description="Hz")
     bins: int = Field(80, gt=0)
     """values per frame"""
-    if TYPE_CHECKING:  # a field of each, with values of its own
+    if TYPE_CHECKING:  # a field of each subclass, with its own values
         normalise: Normalise
 
     @abstractmethod
@@ -30,14 +30,14 @@ class FrontEndBase(Component, ABC):
 
     @abstractmethod
     def samples(self, frames: int) -> int:
-        """The least number of samples that gives that many frames."""
+        """The smallest number of samples that gives that many frames."""
 
 
 class SpectralConfig(FrontEndBase):
     """Shared by filterbanks: frames and frequency band."""
 
     frame_length_ms: float = Field(25.0, gt=0)
-    """of the window"""
+    """length of the window"""
     frame_shift_ms: float = Field(10.0, gt=0)
     """from one frame to the next"""
     low_hz: float = Field(20.0, ge=0)
@@ -89,11 +89,11 @@ class FrontEndConfig(SpectralConfig):
     window: Literal["povey", "hamming", "hann", "rectangular"] = "povey"
     """Kaldi's povey is a Hann window to the power of 0.85"""
     preemphasis: float = Field(0.97, ge=0, le=1)
-    """factor on the sample before, which is subtracted; 0 for none"""
+    """factor of the previous sample, which is subtracted; 0 for none"""
     remove_dc: bool = True
     """subtract the mean of each frame"""
     snip_edges: bool = False
-    """only frames that fit whole; else one for every shift, mirrored at the ends"""
+    """use only complete frames; otherwise one frame per shift, mirrored at the ends"""
     dither: float = Field(0.0, ge=0, description="added to every frame in training only, in int16 units")
     scale: float = Field(32768.0, gt=0, description="the waveform in [-1, 1] is multiplied by this")
 

@@ -32,9 +32,9 @@ class MelSpectrogramConfig(SpectralConfig):
 
     name: Literal["mel_spectrogram"] = "mel_spectrogram"
     fft_size: int = Field(512, gt=1)
-    """at least the samples of a frame"""
+    """at least the number of samples in a frame"""
     window: Literal["hamming", "hann"] = "hamming"
-    """periodic"""
+    """window function, periodic"""
     preemphasis: float = Field(0.97, ge=0, le=1, description="of the waveform, in [-1, 1]")
     unit_variance: bool = Field(False, description="normalise the waveform to mean 0 and variance 1 first")
     padding: Literal["reflect", "zeros"] = Field("reflect", description="at the ends, half an fft_size")
@@ -46,7 +46,7 @@ class MelSpectrogramConfig(SpectralConfig):
         description="natural: ln(x + floor); decibel: 10 log10(max(x, floor)), to 80 dB below the maximum; none: x",
     )
     floor: float = Field(1e-6, gt=0)
-    """of the energies, see logarithm"""
+    """floor of the energies, see logarithm"""
 
     @model_validator(mode="after")
     def _frame_fits(self) -> MelSpectrogramConfig:
@@ -144,7 +144,7 @@ def _torchaudios_filters(config: MelSpectrogramConfig) -> Tensor:
 
 
 def _speechbrains_filters(config: MelSpectrogramConfig) -> Tensor:
-    """(fft_size / 2 + 1, bins): what its filterbank makes of spectra with a single line each."""
+    """(fft_size / 2 + 1, bins): the output of its filterbank for spectra with a single line each."""
     compat.speechbrain()
     from speechbrain.processing.features import Filterbank
 

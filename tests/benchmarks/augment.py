@@ -1,8 +1,8 @@
-"""What augmentations and codecs cost: python tests/benchmarks/augment.py
+"""Processor time of augmentations and codecs: python tests/benchmarks/augment.py
 
-Prints, in processor time of one core (so that other work on the machine counts little), how many times faster than the
-recording each codec and band limit of `spkver pack --simulate` is; and the milliseconds that the training batch's parts
-take for one utterance of 2 s, the best of some batches of 64.
+Prints processor times of one core, so that other work on the machine matters little: the speed of each codec and band
+limit of `spkver pack --simulate` relative to real time, and the milliseconds per utterance of 2 s of the augmentations
+in training, the best of several batches of 64.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RATE, BATCH = 16000, 64
 
 
 class Noises:
-    """Recordings of noise in memory, as a pack gives them."""
+    """Recordings of noise in memory, with the interface of a pack."""
 
     path = Path("noises")
     lengths = np.full(20, 10 * RATE)

@@ -1,7 +1,7 @@
-"""Do two runs log the same numbers? python tests/benchmarks/compare_runs.py EXP EXP
+"""Compare the logged numbers of two runs: python tests/benchmarks/compare_runs.py EXP EXP
 
-For a change that is not to change any mathematics: train the same config, with the same seed, before and after it.
-Prints each number that differs, with the first step and the largest difference. Exits with 1 where one does.
+For a change that should not change the mathematics: train the same config with the same seed before and after it.
+Prints each number that differs, with the first step and the largest difference. The exit code is 1 if any differs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from spkver.training.monitoring.log import TIMING
 
 
 def differences(one: str, other: str) -> list[str]:
-    """What differs between the logs of two runs, a line each; numbers that measure time are left out."""
+    """Differences between the logs of two runs, one per line; times are ignored."""
     logs = read_curves(one), read_curves(other)
     lines = []
     for name in sorted((logs[0].keys() | logs[1].keys()) - TIMING):

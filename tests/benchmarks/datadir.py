@@ -1,9 +1,9 @@
 """Data directories of VoxCeleb2's size: python tests/benchmarks/datadir.py [--utterances 1200000] [--headers 40000].
 
-Each step is the command that a user runs, in a process of its own; its times and its peak memory are the process's own.
-No recordings are made: the corpus is a listing of paths as VoxCeleb2 has them (6,112 speakers, videos, clips) and its
-table of speakers. What depends on the disk is measured apart, per file: walking a tree of empty files, and reading
-durations from the headers of real ones, by one process and by one on every core.
+Each step is a user's command in a separate process, with the times and peak memory of that process. No recordings are
+made: the corpus is a listing of paths like those of VoxCeleb2 (6,112 speakers, videos, clips) and its speaker table.
+Steps that depend on the disk are measured separately, per file: listing a tree of empty files, and reading durations
+from the headers of real files, with one process and with one per core.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SPEAKERS, VIDEOS = 6112, 24.6  # a speaker's videos: 150,480 in all
 
 
 def listing(utterances: int) -> list[str]:
-    """Paths as VoxCeleb2's, in the order of a disk rather than of the alphabet."""
+    """Paths like those of VoxCeleb2, in random order, as a file system lists them."""
     rng = np.random.default_rng(0)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"))
     speakers = rng.choice(np.arange(12, 9273), SPEAKERS, replace=False)
@@ -41,7 +41,7 @@ def listing(utterances: int) -> list[str]:
 
 
 def run(what: str, *command: object) -> None:
-    """Run a command, print its time and the most memory it held."""
+    """Run a command; print its time and peak memory."""
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", *map(str, command)], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

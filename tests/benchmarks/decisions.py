@@ -1,13 +1,13 @@
-"""What decisions rest on, measured.
+"""Benchmarks of decisions: thresholds, long recordings, and the speaker book.
 
 python tests/benchmarks/decisions.py halves SCORES TRIALS UTT2SPK
-    thresholds and calibrations of half of a list's speakers, tried on the other half
+    set thresholds and calibrations on half of the speakers and test them on the other half
 python tests/benchmarks/decisions.py windows MODEL FOLDER
-    embeddings of long recordings window by window, against those in one go; FOLDER/SPEAKER/**/FILE
+    compare embeddings of long recordings by windows with those of whole recordings; FOLDER/SPEAKER/**/FILE
 python tests/benchmarks/decisions.py memory NETWORK SECONDS [WHOLE_SECONDS]
-    what it takes to embed a recording of so many seconds, by windows of up to WHOLE_SECONDS
+    peak memory for a recording of SECONDS in windows of up to WHOLE_SECONDS
 python tests/benchmarks/decisions.py book [PEOPLE]
-    a speaker book of so many people: made, opened, searched
+    make, open and search a speaker book of PEOPLE people
 """
 
 from __future__ import annotations

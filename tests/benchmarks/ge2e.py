@@ -1,11 +1,12 @@
-"""Embeddings of an audio pack by a public GE2E encoder, to compare with.
+"""Embeddings of an audio pack from a public GE2E encoder, for comparison.
 
     pip install --no-deps resemblyzer webrtcvad-wheels
     python tests/benchmarks/ge2e.py packs/test ge2e.parquet [--seconds 2]
     spkver score trials.txt ge2e.parquet ge2e.scores
 
-Resemblyzer 0.1.4 (Apache-2.0): an LSTM of 1,423,616 parameters, trained by its authors on thousands of speakers; used
-as they do, with the level brought up and long silences taken out first. A clip that is all silence to it goes in whole.
+Resemblyzer 0.1.4 (Apache-2.0) is an LSTM of 1,423,616 parameters, trained by its authors on thousands of speakers. As
+in their code, the level is raised and long silences are removed first. A recording that it takes for silence is used
+whole.
 """
 
 import argparse

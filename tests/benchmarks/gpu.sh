@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# All that is measured on a GPU, in parts of some minutes each, for a machine that is lent for half an hour:
+# All GPU tests and benchmarks, in parts of a few minutes each:
 #
-#   bash tests/benchmarks/gpu.sh OUT                      # every part, a log of each in OUT
-#   bash tests/benchmarks/gpu.sh OUT tests training       # some
+#   bash tests/benchmarks/gpu.sh OUT                      # all parts; writes one log per part to OUT
+#   bash tests/benchmarks/gpu.sh OUT tests training       # some parts
 #
-# It needs torch with CUDA and Triton; pytest, hypothesis, pytorch-metric-learning; pydantic, click, pyarrow, soundfile,
-# safetensors, scipy, tqdm, pyyaml. DEVICE=cpu tries it where there is none; LIMIT is the seconds that a part may take. A
-# part that fails stops no other.
+# Needs torch with CUDA and Triton; pytest, hypothesis, pytorch-metric-learning; pydantic, click, pyarrow, soundfile,
+# safetensors, scipy, tqdm, pyyaml. DEVICE=cpu runs it without a GPU; LIMIT: maximum seconds per part. If a part fails,
+# the others still run.
 
 set -uo pipefail
 cd "$(dirname "$0")/../.."

@@ -6,11 +6,11 @@ One forward and backward pass of LMCL for random embeddings, by reduction and nu
     python tests/benchmarks/head.py --device cuda --batch 512 --dim 256 --classes 1000000 --heads dense chunked fused
     python tests/benchmarks/head.py --device cuda --batch 512 --dim 256 --classes 10000000 --heads fused --momentum
 
-A head is a reduction with its first number or word, such as chunked:2048 or fused:tf32; `plain` is the loss as toolkits
-write it, cross entropy over the (N, C) logits. Memory is the peak beyond weights and gradients (and momentum): on a CPU
-that of torch's allocator, from its profiler in a pass of its own; on a GPU what CUDA's reports. The floor is the time
-of a head's matrix products, three or, where logits are made twice, four, at the rate of a large product measured in the
-same run, or that of reading the weights twice and writing their gradient at the measured bandwidth, if that is more.
+A head is a reduction with an optional setting, such as chunked:2048 or fused:tf32. `plain` is the usual implementation
+of other toolkits, cross entropy over the (N, C) logits. Memory is the peak beyond weights and gradients (and momentum):
+on a CPU from torch's profiler in a separate pass, on a GPU from CUDA. The floor is the minimum time: that of the
+matrix products (three, or four if logits are computed twice) at the rate of a large product in the same run, or
+that of reading the weights twice and writing their gradient at the measured bandwidth, whichever is longer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ S, M = 30.0, 0.2
 
 
 class Plain(nn.Module):
-    """LMCL as toolkits write it."""
+    """LMCL as usually implemented in other toolkits."""
 
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__()
@@ -73,13 +73,13 @@ class Ours(nn.Module):
 
 @dataclass(frozen=True)
 class Machine:
-    """What it can do at best, measured."""
+    """Measured limits of the device."""
 
     device: torch.device
     products: float
-    """operations a second"""
+    """operations per second"""
     memory: float
-    """bytes a second"""
+    """bytes per second"""
 
     @classmethod
     def measure(cls, device: torch.device, batch: int, dim: int) -> Machine:
@@ -103,7 +103,7 @@ def wait(device: torch.device) -> None:
 
 
 def times(run: Callable[[], object], device: torch.device, number: int) -> list[float]:
-    """Of each of a number of runs, in seconds, after one that warms up."""
+    """Time of each of several runs in seconds, after a warm-up run."""
     found = []
     for _ in range(number + 1):
         wait(device)
@@ -115,7 +115,7 @@ def times(run: Callable[[], object], device: torch.device, number: int) -> list[
 
 
 def peak(run: Callable[[], object], device: torch.device) -> int:
-    """The most bytes that a run held at once beyond what there was before it."""
+    """Peak memory of a run in bytes, beyond the memory in use before it."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -138,7 +138,7 @@ def peak(run: Callable[[], object], device: torch.device) -> int:
 
 
 def measure(head: str, options: argparse.Namespace, classes: int, device: torch.device) -> tuple[float, float]:
-    """Seconds of a pass, and its peak memory in bytes beyond weights and gradients; NaN where memory ran out."""
+    """Time of a pass in seconds, and its peak memory in bytes beyond weights and gradients; NaN if out of memory."""
     try:
         return _measure(head, options, classes, device)
     except torch.OutOfMemoryError:

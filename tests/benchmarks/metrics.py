@@ -1,6 +1,6 @@
-"""The error curve and what is read from it: python tests/benchmarks/metrics.py [TRIALS], 100 million without.
+"""The error curve and metrics computed from it: python tests/benchmarks/metrics.py [TRIALS], default 100 million.
 
-Prints wall and CPU time and the process's peak memory. Scores are normal float32, one trial in a hundred a target.
+Prints wall time, CPU time and peak memory. Scores are normally distributed float32; one in a hundred is a target.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Packing, features and crops: python tests/benchmarks/packs.py [--folder /dev/shm] [--hours 0.5] [--jobs 2].
 
-Prints, for recordings of 8 s as wav, flac and ogg, the decoded hours that packing and features take in a minute on one
-core (processor time, so that other work on the machine counts little), and what share plain reading by soundfile is of
-the time of packing; then random crops of 2 s a second on `--jobs` cores from the page cache (by the clock, and by
-processor time), and utterances a second of the sequential reader.
+For recordings of 8 s as wav, flac and ogg, prints the hours of audio that packing and features process per minute on
+one core (in processor time, so that other work on the machine matters little), and the share of plain reading by
+soundfile in the time of packing. Then prints random crops of 2 s per second with `--jobs` processes from the page cache
+(in wall time and processor time), and utterances per second of the sequential reader.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RATE, SECONDS = 16000, 8
 
 
 def recordings(folder: Path, suffix: str, count: int) -> DataDir:
-    """Recordings of noise with the spectrum and the pauses of speech, more or less, so that codecs have work."""
+    """Recordings of noise with roughly the spectrum and the pauses of speech, as input for codecs."""
     folder.mkdir()
     random = np.random.default_rng(0)
     paths = [str(folder / f"{number:05}.{suffix}") for number in range(count)]
@@ -46,7 +46,7 @@ def processor_time(work: Callable[[], object]) -> float:
 
 
 def crops(path: Path, seconds: float) -> tuple[float, float]:
-    """Crops of 2 s, in batches of 64, in this process: a second, and a second of processor time."""
+    """Crops of 2 s in batches of 64 in this process, per second and per second of processor time."""
     sampler = Sampler(Pack.open(path), batch_size=64, crop=2 * RATE, speeds=(1.0,), seed=0)
     step, start, busy = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - start < seconds:

@@ -1,11 +1,11 @@
-"""Cosine scoring of trial lists, whole commands from start to exit: python tests/benchmarks/scoring.py [LIST...].
+"""Cosine scoring of trial lists by complete commands: python tests/benchmarks/scoring.py [LIST...].
 
-Lists (all without one): voxceleb1-h, 551 thousand trials as text; cnceleb, 3.5 million as text, every enrolment with
-every test utterance; text, 20 million as text; parquet, 100 million as Parquet. Embeddings of 256 values and ids as
-long as those of the corpora, all random. For each: wall time, the process's own CPU time (which other work on the
-machine disturbs less) and its peak memory; trials per second; how many times as long a loop over the trials takes that
-calls scikit-learn's cosine for each, as toolkits do; and the products alone, with the share of the memory's bandwidth
-(of a copy) that reading two vectors a trial comes to.
+Lists (default: all): voxceleb1-h, 551 thousand trials as text; cnceleb, 3.5 million as text, every enrolment with every
+test utterance; text, 20 million as text; parquet, 100 million as Parquet. Embeddings have 256 values, ids the length of
+those of the corpora; all are random. For each list, prints wall time, CPU time of the process (less affected by other
+work on the machine) and peak memory; trials per second; the time relative to a loop that calls scikit-learn's cosine
+for each trial, as some toolkits do; and the dot products alone, with their share of the memory bandwidth (of a copy)
+for reading two vectors per trial.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def measure(name: str, folder: Path, copied: float, loop: float) -> None:
 
 
 def products(embeddings: Embeddings, count: int, *, every: bool, copied: float) -> None:
-    """The products alone, in memory."""
+    """Only the dot products, in memory."""
     rng = np.random.default_rng(1)
     compared = cosine.sides(embeddings)
     part = min(count, PART)
@@ -93,7 +93,7 @@ def products(embeddings: Embeddings, count: int, *, every: bool, copied: float) 
 
 
 def make(folder: Path, enrolments: int, tests: int, count: int, file: str, *, every: bool) -> Embeddings:
-    """Embeddings and a list in a folder."""
+    """Write embeddings and a trial list to a folder."""
     rng = np.random.default_rng(0)
     ids = [f"id{10001 + i % 1190}/{i * 7919:011x}/{i % 300:05}.wav" for i in range(tests)]
     if every:
@@ -122,7 +122,7 @@ def make(folder: Path, enrolments: int, tests: int, count: int, file: str, *, ev
 
 
 def bandwidth() -> float:
-    """Bytes that a copy of a large array reads and writes in a second, the best of three."""
+    """Bytes per second that a copy of a large array reads and writes, the best of three."""
     source = np.ones(1 << 27, np.float32)
     target = np.zeros_like(source)
     times = []
@@ -134,7 +134,7 @@ def bandwidth() -> float:
 
 
 def per_trial_loop(count: int = 2000) -> float:
-    """Seconds a trial of a loop that looks up two embeddings and calls scikit-learn."""
+    """Seconds per trial of a loop that looks up two embeddings and calls scikit-learn."""
     vectors = dict(enumerate(np.random.default_rng(0).standard_normal((100, DIM), dtype=np.float32)))
     pairs = np.random.default_rng(1).integers(100, size=(count, 2)).tolist()
     start = time.perf_counter()

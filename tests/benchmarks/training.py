@@ -1,20 +1,20 @@
 """Training from audio packs: python tests/benchmarks/training.py [--device cuda] [--models xvector resnet34]
 
-Makes packs of synthetic recordings, noises, music, babble and rooms in a temporary folder and trains on them by
+Makes packs of synthetic recordings, noises, music, babble and rooms in a temporary folder and trains on them with
 `spkver.recipe.train`, with speeds, reverberation, noise and SpecAugment. Prints for every network
 
-    bare step   forward, backward and optimizer on one batch of features that is there: what no loop can beat
-    whole loop  utterances a second of the log's windows after the first (best, and all of them), what share of the
-                time it waited for batches, and the peak memory (of the device, or of the process)
+    bare step   forward, backward and optimizer on one prepared batch of features: the upper limit of any loop
+    whole loop  utterances per second in each window of the log after the first, and the best; the share of time
+                waiting for batches; and peak memory (of the device, or of the process)
     work        floating-point operations of a step (torch.utils.flop_counter), and the share of the device's peak that
-                the loop reaches; the peak is that of a product of two matrices in the same precision, measured here
-    traffic     bytes that the operations of a step, its features too, read and write, were each a kernel of its own
-    floor       what no loop can beat by its work, and none that is not compiled by its traffic from and to memory,
-                at the peak and the bandwidth measured here; a cache that holds much of a step may beat the latter
-    loader      batches drawn and read by one thread with nothing else to do; and what the device makes of them
+                the loop reaches; the peak is that of a matrix product in the same precision, measured here
+    traffic     bytes read and written by the operations of a step, with features, if each were a separate kernel
+    floor       upper limits by the work, and, without compilation, by the memory traffic, at the peak and bandwidth
+                measured here; a large cache may exceed the latter
+    loader      batches drawn and read by one thread without other work, and augmentation and features on the device
 
-On a GPU also whether the host ever waits for the device within a step. Other work on the machine makes all of it
-slower: repeat, and take the best.
+On a GPU, also reports whether the host waits for the device within a step. Other work on the machine makes everything
+slower: repeat, and use the best results.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ RATE = 16000
 
 
 def write_pack(path: Path, rows: int, speakers: int, seconds: float, *, decay: float | None = None) -> str:
-    """Noise with the spectrum and the pauses of speech, more or less; with a decay (s), rooms."""
+    """Noise with roughly the spectrum and the pauses of speech; with a decay (seconds), room responses."""
     random = np.random.default_rng(len(path.name))
     size = int(seconds * RATE)
     noise = np.convolve(random.normal(size=size + 4 * RATE), np.ones(8) / 3, "same")
@@ -85,7 +85,7 @@ def make_recipe(folder: Path, options: argparse.Namespace, model: str, *, compil
 
 
 def timed(work: Callable[[], object], device: torch.device, seconds: float = 3.0) -> float:
-    """The seconds of one call, the best of those that fit into so many seconds, after one."""
+    """Time of a call in seconds: the best of the calls within a time budget, after a warm-up call."""
     once(work, device)
     times: list[float] = []
     while sum(times) < seconds:
@@ -106,21 +106,21 @@ def wait(device: torch.device) -> None:
 
 
 def peak(device: torch.device, kind: torch.dtype) -> float:
-    """Floating-point operations a second of a large product of two matrices."""
+    """Floating-point operations per second of a large matrix product."""
     size = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
     return 2 * size**3 / timed(lambda: a @ b, device)
 
 
 def bandwidth(device: torch.device) -> float:
-    """Bytes a second, read and written, of a copy in the device's memory."""
+    """Bytes per second, read and written, of a copy in device memory."""
     source = torch.ones((1 << 30 if device.type == "cuda" else 1 << 26) // 4, device=device)
     target = torch.empty_like(source)
     return 2 * source.nbytes / timed(lambda: target.copy_(source), device)
 
 
 class Traffic(TorchDispatchMode):
-    """Counts the bytes of the tensors that operations read and write."""
+    """Counts the bytes of all tensors that operations read and write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class Traffic(TorchDispatchMode):
 
 @contextmanager
 def no_waiting(device: torch.device) -> Any:
-    """Raise where the host waits for the device."""
+    """Raise an error if the host waits for the device."""
     torch.cuda.set_sync_debug_mode("error")
     try:
         yield
@@ -150,7 +150,7 @@ def memory(device: torch.device) -> str:
 
 
 class Parts(NamedTuple):
-    """What was measured of the parts of a step."""
+    """Measurements of the parts of a step."""
 
     device: torch.device
     precision: str
@@ -195,14 +195,14 @@ def measure_parts(recipe: Recipe, options: argparse.Namespace, folder: Path) -> 
 
 
 class Device(NamedTuple):
-    """What was measured of the device."""
+    """Measurements of the device."""
 
     peaks: dict[str, float]  # floating-point operations a second, by precision
     bandwidth: float  # bytes a second
 
 
 def measure(recipe: Recipe, options: argparse.Namespace, folder: Path, able: Device) -> None:
-    """Print what a recipe does as a whole, beside its parts."""
+    """Print the results of the whole loop of a recipe, next to its parts."""
     with fast_cpu(options.threads):
         parts = measure_parts(recipe, options, folder)
     if parts.device.type == "cuda":
