@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
     import spkver.packs
     import spkver.recipe  # noqa: F401
 
-    torch.set_num_threads(1)  # no threads yet, which a fork would lose
+    torch.set_num_threads(1)  # a fork would lose threads
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(folder / "socket"))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-# no time limit for an example: the machine may be busy; the same examples every time
+# no time limit per example, because the machine may be busy; the same examples in every run
 settings.register_profile("spkver", deadline=None, derandomize=True)
 settings.load_profile("spkver")
 
@@ -50,7 +50,7 @@ def environment() -> Iterator[Path]:
     if not hasattr(os, "fork") or shutil.which("bash") is None:
         pytest.skip("needs bash, and processes that fork")
     paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    with tempfile.TemporaryDirectory(prefix="spkver") as folder:  # the address of a socket is to be short
+    with tempfile.TemporaryDirectory(prefix="spkver") as folder:  # socket paths must be short
         server = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("commands.py")), folder],
             env=os.environ | {"PYTHONPATH": paths},

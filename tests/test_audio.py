@@ -102,7 +102,7 @@ def test_resample_keeps_a_tone(tmp_path: Path, old: int, new: int) -> None:
 
 @pytest.mark.parametrize("hz", [8200, 12000])
 def test_resample_does_not_alias(hz: int) -> None:
-    x = tone(2.0, 48000, hz)  # above half of the new rate
+    x = tone(2.0, 48000, hz)  # above half of the new sample rate
     assert np.abs(audio.resample(x, 48000, 16000)[1000:-1000]).max() < 1e-6 * np.abs(x).max()
 
 
@@ -144,7 +144,7 @@ def test_read_part_of_a_recording(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", x, 16000)
     y, _ = audio.read(tmp_path / "x.wav", start=0.29, end=0.57)
     np.testing.assert_array_equal(audio.to_int16(y), x[4640:9120])
-    y, _ = audio.read(tmp_path / "x.wav", start=0.9, end=1.3)  # as Kaldi: cut at the end of the recording
+    y, _ = audio.read(tmp_path / "x.wav", start=0.9, end=1.3)  # cut at the end of the recording, as in Kaldi
     np.testing.assert_array_equal(audio.to_int16(y), x[14400:])
     for start, end in ((1.5, 2.0), (0.5, 1.6), (-0.1, 0.5), (0.6, 0.5), (1.0, None)):
         with pytest.raises(InputError, match="no segment from"):
@@ -215,7 +215,7 @@ def test_missing_empty_and_non_finite_recordings_are_rejected(tmp_path: Path) ->
 
 def test_float_file_with_unscaled_integers_is_rejected(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", tone() * 3, 16000, subtype="FLOAT")
-    assert np.abs(audio.read(tmp_path / "x.wav")[0]).max() > 1.4  # an overshoot stays
+    assert np.abs(audio.read(tmp_path / "x.wav")[0]).max() > 1.4  # values above 1 are kept
     soundfile.write(tmp_path / "x.wav", tone() * 32768, 16000, subtype="FLOAT")
     with pytest.raises(InputError, match=r"x\.wav: a peak of 16\d+, where full scale is 1; divide the samples"):
         audio.read(tmp_path / "x.wav")
@@ -354,7 +354,7 @@ def test_invalid_sample_rate_in_a_header_is_rejected(tmp_path: Path, rate: int) 
 def test_segment_of_a_very_long_recording_is_read(tmp_path: Path) -> None:
     """The length comes from the header, only the segment is decoded, and the whole recording is rejected unread."""
     with open(tmp_path / "day.wav", "wb") as stream:
-        size = 24 * 3600 * 8000 * 2  # sparse: nothing on disk
+        size = 24 * 3600 * 8000 * 2  # a sparse file
         header = whole("WAV", "PCM_16")[:44]
         stream.write(header[:24] + (8000).to_bytes(4, "little") + header[28:40] + size.to_bytes(4, "little"))
         stream.seek(44 + 23 * 3600 * 8000 * 2)

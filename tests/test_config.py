@@ -98,7 +98,7 @@ def test_schema_determines_the_type_of_a_scalar(read, text, value):
 def test_components_are_built_from_names_and_keys(read):
     assert read("net: large").net == LargeConfig()
     assert read("net: {name: large, depth: 18}").net.depth == 18
-    assert read("net: {width: 5}").net == SmallConfig(width=5)  # the default's name
+    assert read("net: {width: 5}").net == SmallConfig(width=5)  # the name of the default
     assert read("nets: [small, {name: large}]").nets == (SmallConfig(), LargeConfig())
 
 

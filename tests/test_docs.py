@@ -66,7 +66,7 @@ def commands(shell: str) -> Iterator[list[str]]:
     for line in shell.replace("\\\n", " ").splitlines():
         try:
             words = shlex.split(line, comments=True)
-        except ValueError:  # no shell
+        except ValueError:  # not shell
             continue
         for at, word in enumerate(words):
             module = words[at + 1 : at + 2] == ["-m"] and words[at + 2]

@@ -21,7 +21,7 @@ def test_examine_lists_packages_device_and_disk(tmp_path: Path, monkeypatch: pyt
 
     def load(name: str, package: str | None = None) -> object:
         if name == "onnxruntime":
-            raise OSError("libgomp.so.1: cannot open\nshared object file")  # as a broken library fails
+            raise OSError("libgomp.so.1: cannot open\nshared object file")  # as with a broken library
         return real(name, package)
 
     monkeypatch.setattr(importlib, "import_module", load)
@@ -52,5 +52,5 @@ def test_required_package_that_does_not_load_is_broken(monkeypatch: pytest.Monke
 def test_every_extra_is_checked() -> None:
     pyproject = (Path(__file__).parents[1] / "pyproject.toml").read_text()
     section = pyproject.split("[project.optional-dependencies]")[1].split("\n[")[0]
-    extras = set(re.findall(r"^(\w+) = \[", section, re.MULTILINE)) - {"test", "docs"}  # for developers
+    extras = set(re.findall(r"^(\w+) = \[", section, re.MULTILINE)) - {"test", "docs"}  # extras for developers
     assert set(doctor.OPTIONAL) == extras

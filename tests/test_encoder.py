@@ -23,7 +23,7 @@ RESNET = {"name": "resnet", "depth": 18, "channels": 4, "dim": 6}
 def build(seed=0, **keys) -> Encoder:
     torch.manual_seed(seed)
     encoder = Encoder(validate(EncoderConfig, {"model": XVECTOR} | keys)).eval()
-    for module in encoder.modules():  # as if trained
+    for module in encoder.modules():  # random statistics, as after training
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.running_mean, -0.5, 0.5)
             torch.nn.init.uniform_(module.running_var, 0.5, 2)
@@ -291,7 +291,7 @@ def test_long_recording_gives_the_mean_over_equal_windows(network):
     parts = np.stack([encoder.embed(part) for part in np.split(long, 4)])
     assert encoder.embed(long) == pytest.approx(parts.mean(axis=0), abs=1e-5)
     assert encoder.embed_batch(np.stack([long, long])) == pytest.approx(np.stack(2 * [parts.mean(axis=0)]), abs=1e-5)
-    silent = np.concatenate([long, np.zeros(16000, np.float32), long])  # windows without any sound do not count
+    silent = np.concatenate([long, np.zeros(16000, np.float32), long])  # silent windows are ignored
     encoder.whole_seconds = 0.5
     assert np.isfinite(encoder.embed(silent)).all()
     assert encoder.embed(np.concatenate([long[:8000], np.zeros(24000, np.float32)])) == pytest.approx(
@@ -309,7 +309,7 @@ def test_windows_have_equal_length_and_cover_the_recording():
     assert [len(window) for window in seen] == [13201] * 4
     assert np.array_equal(seen[0], long[:13201]) and np.array_equal(seen[-1], long[-13201:])
     places = [int(np.flatnonzero(long == window[0])[0]) for window in seen]
-    assert max(np.diff(places)) <= 13201  # nothing between them
+    assert max(np.diff(places)) <= 13201  # no gaps
 
 
 def test_windows_of_features_are_normalised_separately():
@@ -341,7 +341,7 @@ def test_long_features_are_cut_like_long_recordings():
     encoder.whole_seconds = 1.0
     from_features, from_audio = encoder.embed_features(features)[0], encoder.embed(long)
     cosine = from_features @ from_audio / np.linalg.norm(from_features) / np.linalg.norm(from_audio)
-    assert cosine > 0.999  # windows of features see across their edges, windows of audio do not
+    assert cosine > 0.999  # features at window edges depend on samples outside of the window
     encoder.whole_seconds = 4.0
     assert encoder.embed_features(features)[0] == pytest.approx(encoder.embed(long), abs=1e-4)
 

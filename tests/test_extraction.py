@@ -87,7 +87,7 @@ def test_seconds_embeds_the_middle_of_recordings(encoder, corpus, tmp_path):
     np.testing.assert_allclose(vectors[0], encoder.embed(middle), rtol=1e-4, atol=1e-5)
     # shorter ones whole
     np.testing.assert_allclose(vectors[1], embed(encoder, PackSource(pack))[0][1], rtol=1e-4, atol=1e-5)
-    # of features: frames of the middle, with a mean of their own
+    # features: the middle frames, with their own mean removed
     features, _ = embed(encoder, PackSource(Pack.open(corpus / "features")), seconds=0.6)
     assert cosines(features[0][None], vectors[0][None]) > 0.99
 

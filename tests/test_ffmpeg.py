@@ -32,7 +32,7 @@ def test_m4a_is_read_with_its_length_and_samples(tmp_path: Path) -> None:
     write(path, TONE[None])
     y, rate = audio.read(path)
     assert rate == RATE and len(y) == len(TONE) and audio.seconds(path) == 2.5
-    assert np.corrcoef(y, TONE)[0, 1] > 0.99  # and so not shifted by the encoder's delay
+    assert np.corrcoef(y, TONE)[0, 1] > 0.99  # not shifted by the delay of the encoder
     part, _ = audio.read(path, start=1.0, end=1.5)
     np.testing.assert_array_equal(part, y[16000:24000])
     assert len(audio.read(path, 8000)[0]) == 20000
@@ -124,7 +124,9 @@ def test_truncated_files_of_other_formats_are_rejected(tmp_path: Path, suffix: s
             passed += 1
         except InputError as error:
             assert str(error).startswith(str(path))
-    assert passed <= (3 if suffix in ("aac", "amr") or live else 0)  # between two packets, which nothing tells
+    assert passed <= (
+        3 if suffix in ("aac", "amr") or live else 0
+    )  # truncated between two packets, which cannot be detected
 
 
 def test_channel_of_m4a_is_selected(tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def test_channel_of_m4a_is_selected(tmp_path: Path) -> None:
     assert loud > 4 * quiet > 0
 
 
-@pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}])  # where the index is: behind, before
+@pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}])  # index at the end, at the start
 def test_truncated_m4a_is_rejected(tmp_path: Path, options: dict[str, str]) -> None:
     path = tmp_path / "x.m4a"
     write(path, TONE[None], **options)

@@ -150,7 +150,7 @@ def test_recover_after_a_kill(tmp_path):
     assert names(tmp_path) == ["model", "other"] and (tmp_path / "model" / "weights").read_text() == "old"
     again = tmp_path / ".model.def.old" / "model"
     again.mkdir(parents=True)
-    recover(tmp_path)  # its successor is there
+    recover(tmp_path)  # its replacement exists
     assert names(tmp_path / "model") == ["weights"] and names(tmp_path) == ["model", "other"]
     recover(tmp_path / "nowhere")
 
@@ -269,7 +269,7 @@ def test_files_of_an_atomic_directory_have_the_permissions_of_the_umask(tmp_path
     assert (tmp_path / "model").stat().st_mode & 0o777 == 0o750
 
 
-# --- what stands at the place of an output ---------------------------------------------------------------------------
+# --- existing files at the path of an output ----------------------------------------------------------------------
 
 
 def test_link_is_kept_and_its_target_replaced(tmp_path):
@@ -377,7 +377,7 @@ def test_several_outputs_are_never_mixed_when_killed(tmp_path, make, step, monke
         inner = getattr(Path, name)
 
         def rename(self, target):
-            if not renames["left"]:  # what a kill leaves, before anything tidies up
+            if not renames["left"]:  # the state after a kill, before any cleanup
                 stopped.setdefault("pair", read_pair(paths))
             renames["left"] -= 1
             return inner(self, target)
@@ -435,7 +435,7 @@ def test_leftovers_of_killed_runs_are_removed_and_others_kept(tmp_path, kind):
     make = atomic_directories if kind == "directory" else atomic_files
     with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as alive:
         part = Path(alive.stdout.readline().strip())
-        (tmp_path / ".other.12345678.part").mkdir()  # of another output
+        (tmp_path / ".other.12345678.part").mkdir()  # belongs to another output
         write_text(tmp_path / "out", "mine") if kind == "file" else write_pair(
             atomic_directories, [tmp_path / "out"], ""
         )
@@ -464,7 +464,7 @@ def test_without_locks_no_part_of_another_run_is_removed(tmp_path, monkeypatch):
     (tmp_path / ".out.abcdefgh.part").mkdir()
     write_text(tmp_path / "out", "mine")
     assert names(tmp_path) == [".out.abcdefgh.part", "out"]
-    recover(tmp_path)  # of a directory that one process writes at a time
+    recover(tmp_path)  # for directories that one process writes at a time
     assert names(tmp_path) == ["out"]
 
 

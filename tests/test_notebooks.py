@@ -20,7 +20,7 @@ def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
-    client.execute()  # raises where a cell fails
+    client.execute()  # raises if a cell fails
     said = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
     assert said and "Warning" not in said
 

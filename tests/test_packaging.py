@@ -28,7 +28,7 @@ def _listed() -> set[str]:
 
 def test_every_package_is_listed() -> None:
     folders = {path.parent for top in ("spkver", "data_prep") for path in (ROOT / top).rglob("*.py")}
-    folders.add(ROOT / "spkver" / "start")  # data alone
+    folders.add(ROOT / "spkver" / "start")  # data only
     assert _listed() == {".".join(folder.relative_to(ROOT).parts) for folder in folders}
 
 
@@ -99,7 +99,7 @@ def test_the_wheel_works_in_a_fresh_environment(built: Path, tmp_path: Path) -> 
     done = subprocess.run([*install, str(next(built.glob("*.whl")))], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     # The dependencies are those of this environment. Python does not read the .pth files in a folder that a .pth file
-    # names, so an editable install of spkver stays out.
+    # names, so an editable install of spkver is not visible.
     (purelib / "dependencies.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
     random = np.random.default_rng(0)
     for name in ("a.wav", "b.wav"):

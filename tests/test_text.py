@@ -10,7 +10,7 @@ from spkver.text import MARK, decoded, numbered, read_text
 
 def test_byte_order_mark_is_removed_from_lines(tmp_path):
     assert decoded(MARK + b"a\n" + MARK + b"b", "f") == "a\nb"
-    assert decoded(b"a \xef\xbb\xbfb", "f") == "a \ufeffb"  # within a line it is a character
+    assert decoded(b"a \xef\xbb\xbfb", "f") == "a \ufeffb"  # kept within a line
     (tmp_path / "f").write_bytes(MARK + b'{"a": 1}')
     assert read_text(tmp_path / "f") == '{"a": 1}'
     assert read_json(tmp_path / "f") == {"a": 1} and read_yaml(tmp_path / "f") == {"a": "1"}

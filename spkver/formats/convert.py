@@ -1,17 +1,17 @@
 """Convert embeddings between file formats, which are recognised by file name.
 
-| name         | holds                                                                    | kept as                |
-|--------------|--------------------------------------------------------------------------|------------------------|
-| .parquet     | all                                                                      | float32, float16, int8 |
-| .npz         | all                                                                      | float32, float16, int8 |
-| .h5, .hdf5   | all (extra `hdf5`)                                                       | float32, float16, int8 |
-| .jsonl       | all                                                                      | float32, float16, int8 |
-| .safetensors | all                                                                      | float32, float16, int8 |
-| .faiss       | all, in an index of nearest neighbours with NAME.jsonl (extra `faiss`)   | float32, float16, int8 |
-| .npy         | vectors, of utterances; NAME.ids holds one id a line                     | float32, float16       |
-| .ark, .scp   | ids and vectors, of utterances; NAME.ark beside an .scp holds the vectors | float32, text          |
+| suffix       | contents                                                                | stored as              |
+|--------------|-------------------------------------------------------------------------|------------------------|
+| .parquet     | all                                                                     | float32, float16, int8 |
+| .npz         | all                                                                     | float32, float16, int8 |
+| .h5, .hdf5   | all (extra `hdf5`)                                                      | float32, float16, int8 |
+| .jsonl       | all                                                                     | float32, float16, int8 |
+| .safetensors | all                                                                     | float32, float16, int8 |
+| .faiss       | all, as a nearest-neighbour index with NAME.jsonl (extra `faiss`)       | float32, float16, int8 |
+| .npy         | vectors of utterances, with one id per line in NAME.ids                 | float32, float16       |
+| .ark, .scp   | ids and vectors of utterances; an .scp refers to NAME.ark               | float32, text          |
 
-All: ids, vectors, speakers, the model's hash and front end, and times of windows.
+All: ids, vectors, speakers, hash and front end of the model, and times of windows.
 """
 
 from __future__ import annotations

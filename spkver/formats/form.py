@@ -69,7 +69,7 @@ def from_arrays(
 def refuse_newer_form(path: Any, about: Mapping[str, Any]) -> None:
     """Raise NewerFormatError for a file of embeddings of a newer spkver, by the `format` beside its model.
 
-    Files of other toolkits may have a `format` of their own.
+    Files of other toolkits may have another attribute `format`.
     """
     if "model" in about:
         refuse_newer(path, about)

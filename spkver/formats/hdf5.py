@@ -25,7 +25,7 @@ from spkver.formats.form import Form, about_model, from_arrays, refuse_newer_for
 
 _NUMBERS = ("vectors", "scales", "times")
 _MOST_COMPRESSED = 2000  # times; deflate reaches 1000
-_SECONDS, _BYTES_PER_SECOND = 60.0, 1e6  # what reading takes at most
+_SECONDS, _BYTES_PER_SECOND = 60.0, 1e6  # maximum time to read a file
 _CHILD = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
@@ -49,11 +49,11 @@ def read(path: StrPath) -> Embeddings:
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:
-        raise InputError(f"not a sound HDF5 file (reading it did not end in {seconds:.0f} s)") from error
+        raise InputError(f"damaged HDF5 file (reading it did not end in {seconds:.0f} s)") from error
     if done.returncode == InputError.exit_code:
         raise InputError(done.stderr.decode(errors="replace").strip())
     if done.returncode:
-        raise InputError(f"not a sound HDF5 file (HDF5 ended with code {done.returncode} over it)")
+        raise InputError(f"damaged HDF5 file (HDF5 ended with code {done.returncode})")
     return npz.read(io.BytesIO(done.stdout))
 
 
@@ -109,7 +109,7 @@ def _dataset(h5py: Any, file: Any, name: str) -> Any:
     if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
         raise InputError(f"'{name}' is not a dataset of the file itself")
     if found.nbytes > _MOST_COMPRESSED * found.id.get_storage_size():
-        raise InputError(f"'{name}' states {found.nbytes} bytes, which the file does not hold")
+        raise InputError(f"'{name}' states {found.nbytes} bytes, more than the file contains")
     return found
 
 
@@ -131,7 +131,7 @@ def _one_by_one(h5py: Any, file: Any) -> Embeddings:
 
     file.visititems(visit)  # follows no links
     if not ids or len({len(vector) for vector in vectors}) != 1:
-        raise InputError("neither a dataset 'vectors' nor datasets of one size, one for each id, are in it")
+        raise InputError("neither a dataset 'vectors' nor one dataset per id, all of one size, in it")
     return from_arrays({"vectors": np.stack(vectors)}, ids, None, {})
 
 

@@ -1,7 +1,7 @@
-"""JSON lines: `{"id": ..., "speaker": ..., "embedding": [...]}`; of windows also `start` and `end`; of int8 `scale`.
+"""JSON lines: `{"id": ..., "speaker": ..., "embedding": [...]}`; windows have `start` and `end`, int8 has `scale`.
 
-A first line `{"spkver": {"model": ..., "front_end": {...}, "dtype": ...}}` says what made them and how they are kept;
-other toolkits' files are without.
+The first line `{"spkver": {"model": ..., "front_end": {...}, "dtype": ...}}` has the model and the storage type. Files
+of other toolkits do not have it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read(path: StrPath) -> Embeddings:
         for name, values in columns.items():
             values.append(line.get(name))
     if not vectors:
-        raise InputError("there are no embeddings in it")
+        raise InputError("no embeddings in it")
     # five digits are a float16's, not those of the float32 that is nearest to them
     dtype = np.float16 if about.get("dtype") == "float16" else np.float32
     with np.errstate(over="ignore"):

@@ -164,7 +164,7 @@ def _read(path: StrPath) -> Embeddings:
         ids.append(key)
         vectors.append(vector)
     if not ids:
-        raise InputError("there are no vectors in it")
+        raise InputError("no vectors in it")
     return from_arrays({"vectors": np.array(vectors)}, ids, None, {})
 
 

@@ -58,7 +58,7 @@ def make(build, recordings):
 
 def example(registry, batch=5):
     if registry is WAVEFORM:
-        return voices(batch) * 10 ** torch.linspace(0, -3, 8000)  # down to 60 dB below its beginning, for gates
+        return voices(batch) * 10 ** torch.linspace(0, -3, 8000)  # falls by 60 dB, for the gate
     return torch.randn(batch, 100, 80, generator=torch.Generator().manual_seed(1))
 
 
@@ -124,7 +124,7 @@ def test_speed_changes_the_duration(speed, samples):
 def test_speed_scales_frequencies(speed):
     played = change_speed(tones([150.0, 1000.0, 3000.0]).float(), speed)
     expected = tones([150.0 * speed, 1000.0 * speed, 3000.0 * speed], played.shape[1])
-    inner = slice(500, -500)  # beyond the ends the signal is zero
+    inner = slice(500, -500)  # the ends are affected by zeros outside of the signal
     np.testing.assert_allclose(played[:, inner], expected[:, inner], atol=1e-5)
 
 
@@ -182,7 +182,7 @@ def test_noise_has_the_requested_snr(make, change, keys, kind, snr):
         return
     part = make(WAVEFORM, "noise", probability=1, **keys, **only(kind), **{f"{kind}_snr_db": (snr, snr)})
     waveform = voices(8)
-    measured = level_db(waveform) - level_db(change(part, waveform) - waveform)  # the speech stays as it was
+    measured = level_db(waveform) - level_db(change(part, waveform) - waveform)  # the speech does not change
     assert (measured - snr).abs().max() < 0.1
 
 
@@ -224,7 +224,7 @@ def test_babble_of_the_batch_uses_other_samples(make, change):
     part = make(WAVEFORM, "noise", probability=1, babble_voices=(2, 2), **only("babble"))
     waveform = torch.zeros(5, 400)
     for row in range(5):
-        waveform[row, row * 80 : (row + 1) * 80] = 1.0  # each speaks at a time of its own
+        waveform[row, row * 80 : (row + 1) * 80] = 1.0  # each row is active at another time
     added = change(part, waveform) - waveform
     for row in range(5):
         heard = added[row].reshape(5, 80).abs().sum(1) > 1e-3
@@ -266,7 +266,7 @@ def test_masks_have_widths_within_their_limits(make, change):
         lengths = [runs(line.int().numpy()) for line in mask]
         assert all(len(one) <= 1 for one in lengths)
         assert {sum(one) for one in lengths} == set(range(width + 1))
-        assert mask.any(0).all()  # everywhere in reach
+        assert mask.any(0).all()  # masks occur at every position
     assert len({tuple(line.int().tolist()) for line in bands}) > 100
 
 

@@ -35,7 +35,7 @@ def test_drop_equals_speechbrain_for_each_sample(name, build, change):
     waveforms = noise()
     changed = change(build(WAVEFORM, name, probability=1, **keys), waveforms)
     random = np.random.default_rng(0)
-    random.random(len(waveforms))  # which samples are changed
+    random.random(len(waveforms))  # the choice of changed samples
     for seed, row, found in zip(random.integers(1 << 62, size=len(waveforms)).tolist(), waveforms, changed):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -53,7 +53,7 @@ def test_drop_does_not_change_the_random_state_of_torch(name, build, change):
 def test_drop_freq_removes_only_a_band(build, change):
     spectra = torch.fft.rfft(noise(200), dim=1).abs()
     dropped = torch.fft.rfft(change(build(WAVEFORM, "drop_freq", probability=1, count=(1, 1)), noise(200)), dim=1)
-    bands = (dropped.abs() / spectra)[:, :4000].unflatten(1, (40, 100)).median(dim=2).values  # 200 Hz each
+    bands = (dropped.abs() / spectra)[:, :4000].unflatten(1, (40, 100)).median(dim=2).values  # bands of 200 Hz
     assert ((bands < 0.5).sum(dim=1) <= 4).all() and ((bands < 0.5).sum(dim=1) >= 1).float().mean() > 0.9
     assert ((bands > 0.9) & (bands < 1.1)).float().mean() > 0.8
 
@@ -63,7 +63,7 @@ def test_drop_chunk_zeros_intervals_of_the_configured_length(build, change):
     zero = change(build(WAVEFORM, "drop_chunk", probability=1, count=(1, 1), seconds=(0.05, 0.1)), waveforms) == 0
     lengths = zero.sum(dim=1)
     assert lengths.min() >= 0.05 * RATE and lengths.max() <= 0.1 * RATE and lengths.unique().numel() > 100
-    assert ((zero[:, 1:] != zero[:, :-1]).sum(dim=1) <= 2).all()  # one stretch
+    assert ((zero[:, 1:] != zero[:, :-1]).sum(dim=1) <= 2).all()  # one interval
 
 
 def test_drop_chunk_accepts_samples_shorter_than_a_chunk(build, change):

@@ -23,7 +23,7 @@ def clicks(batch=8, samples=2 * RATE, at=100):
 def responses(part, change, at=100):
     """The response to a click, starting at the click, scaled to 1 there: (batch, time) float64."""
     wet = change(part, clicks(at=at)).double().numpy()
-    assert np.abs(wet[:, :at]).max() < 1e-6 * np.abs(wet).max()  # nothing comes before the direct path
+    assert np.abs(wet[:, :at]).max() < 1e-6 * np.abs(wet).max()  # silent before the direct path
     return wet[:, at:] / wet[:, at : at + 1]
 
 

@@ -48,7 +48,7 @@ def test_mp3_without_info_frame_is_read_completely(tmp_path: Path, loud_first: b
         path.write_bytes(before + b"".join(sound))
         y, rate = audio.read(path)
         assert rate == 16000 and audio.seconds(path) == len(y) / 16000
-        assert len(y) == len(sound) * 576 - 529  # less the delay of a decoder
+        assert len(y) == len(sound) * 576 - 529  # minus the delay of the decoder
         delay = len(y) - np.argmax(np.correlate(np.abs(y), np.abs(whole), "valid")) if len(y) < len(whole) else 576
         np.testing.assert_allclose(y[delay : delay + len(whole)], whole[: len(y) - delay], atol=1e-4)
         part, _ = audio.read(path, start=1.0, end=2.5)

@@ -125,7 +125,7 @@ def test_missing_or_damaged_ogg_page_is_rejected(tmp_path: Path, files: dict[str
     for number in sound[:-1]:
         damaged = content[: edges[number]] + content[edges[number + 1] :]
         (tmp_path / "x.ogg").write_bytes(damaged)
-        if number > sound[0]:  # who listens in to a stream gets no first pages of sound
+        if number > sound[0]:  # a recording of a live stream lacks the first audio pages
             with pytest.raises(InputError, match=rf"damaged: Ogg pages are missing at byte {edges[number]}"):
                 audio.seconds(tmp_path / "x.ogg")
     for number in range(len(pages)):

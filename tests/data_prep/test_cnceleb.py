@@ -20,7 +20,7 @@ DATA = [
     "data/id00001/speech-01-001.{}",
     "data/id00800/interview-01-001.{}",
     "data/id00800/interview-01-002.{}",
-    "data/id00800/vlog-01-003.{}",  # of a speaker of the evaluation, but used nowhere in it
+    "data/id00800/vlog-01-003.{}",  # an evaluation speaker, but not used in the evaluation
     "eval/enroll/id00800-enroll.{}",
     "eval/test/id00800-singing-01-001.{}",
     "eval/test/id00801-vlog-02-003.{}",
@@ -35,7 +35,7 @@ def corpus(tmp_path: Path, record: Record, write: Write) -> Callable[[str], Path
         record(first, *(name.format(suffix) for name in DATA))
         record(root, f"CN-Celeb2_flac/data/id10000/drama-01-001.{suffix}")
         write(first / "dev" / "dev.lst", "id00000", "id00001")
-        # the lists say .wav whatever the recordings are
+        # the lists always have the suffix .wav
         write(first / "eval/lists/enroll.lst", "id00800-enroll enroll/id00800-enroll.wav")
         write(
             first / "eval/lists/enroll.map", "id00800-enroll id00800/interview-01-001.wav id00800/interview-01-002.wav"

@@ -49,7 +49,7 @@ CLIENT = {name: name * 128 for name in "ab"}
 ROWS = [
     f'{CLIENT["a"]}\tcommon_voice_cy_1.mp3\t"Quoted, said he\t2\t0\ttwenties\tmale_masculine\t\tcy\t',
     f"{CLIENT['a']}\tcommon_voice_cy_2.mp3\tNA\t2\t0\ttwenties\tmale\t\tcy\t",
-    f"{CLIENT['b']}\tcommon_voice_cy_3\tnull\t2\t1\t\t\t\tcy\t",  # of an early release, without suffix
+    f"{CLIENT['b']}\tcommon_voice_cy_3\tnull\t2\t1\t\t\t\tcy\t",  # as in an early release, without suffix
 ]
 
 

@@ -33,7 +33,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, bytes] = {}
         self.asked: list[tuple[str, str | None]] = []
-        self.cut: list[int] = []  # bytes after which the next connections end
+        self.cut: list[int] = []  # numbers of bytes after which the next connections end
         self.refuse: list[int] = []  # status codes of the next answers
         self.ranges = True
         self.tags = True
@@ -110,7 +110,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 CONTENT = {"corpus/a.wav": bytes(range(256)) * 200, "corpus/deep/b.txt": b"hello"}
 
 
-NOISE = np.random.default_rng(0).bytes(50_000)  # that no compression makes shorter
+NOISE = np.random.default_rng(0).bytes(50_000)  # incompressible
 CUT = [make({"corpus/a.wav": NOISE, "corpus/b.wav": NOISE})[:40_000] for make in (tar, zipped)]
 
 
@@ -173,7 +173,7 @@ def test_download_is_exact_wherever_the_connection_breaks(
     folder = tmp_path_factory.mktemp("pieces")
     server.files["/piece"] = NOISE[:8000]
     server.cut, server.ranges = list(cuts), ranges
-    (folder / "piece.part").write_bytes(NOISE[:have])  # of an earlier run, or, past the end, of another file
+    (folder / "piece.part").write_bytes(NOISE[:have])  # from an earlier run, or from another file if longer
     assert _download._fetch_piece(f"{server.url}/piece", folder / "piece") == 8000
     assert (folder / "piece").read_bytes() == NOISE[:8000]
     assert [path.name for path in folder.iterdir()] == ["piece"]

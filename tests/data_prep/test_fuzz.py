@@ -31,7 +31,7 @@ SPK = "3D_SPK_00001_001_Device01_Distance01_Dialect01"
 KALDI = {"wav.scp": "a WAVE/a.WAV", "utt2spk": "a s", "spk2gender": "s m", "spk2age": "s 9"}
 OCEAN = {f"{part}/{name}": line for part in ("train", "test") for name, line in KALDI.items()}
 
-# a corpus: how it is prepared, its recordings, its lists
+# corpus: (function that prepares it, recordings, lists)
 CORPORA: dict[str, tuple[Callable, list[str], dict[str, str]]] = {
     "voxceleb1": (voxceleb1.prepare, ["id10001/v/1.wav"], VOX1),
     "voxceleb2": (voxceleb2.prepare, ["id00012/v/1.m4a"], VOX2),

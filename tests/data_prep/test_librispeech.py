@@ -41,7 +41,7 @@ def test_librispeech_gives_parts_and_trials(tmp_path: Path, root: Path, prep: Pr
     out = tmp_path / "data"
     said, _ = prep("librispeech", root / below, out)
     assert f"{out}/dev-clean: 12 utterances, 3 speakers\n" in said
-    # 4 pairs of different chapters a speaker; the two men have 4 x 4 pairs of each other
+    # 4 pairs of different chapters per speaker; 4 x 4 pairs between the two men
     assert f"{out}/dev-clean/trials.txt: 12 targets across sessions, 16 non-targets\n" in said
     data = read_datadir(out / "dev-clean")
     assert data.ids[0] == "dev-clean/174/1/174-1-0000.flac"

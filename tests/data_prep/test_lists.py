@@ -308,7 +308,7 @@ def test_wespeaker_shards_are_unpacked(tmp_path: Path, sound: bytes, write: Writ
     arguments = (listing, tmp_path / "data", "--base", tmp_path)
     _, err = prep("wespeaker", *arguments, code=2)
     assert "a shard list needs --audio FOLDER" in err
-    for _ in range(2):  # what is there stays
+    for _ in range(2):  # existing files are kept
         prep("wespeaker", *arguments, "--audio", tmp_path / "audio")
         data = read_datadir(tmp_path / "data")
         assert (data.ids, data.speakers) == (keys, ["id10001", "id10001", "id10002"])

@@ -42,7 +42,7 @@ def hashes(root: Path) -> dict[str, str]:
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(root.rglob("*"))
-        if path.is_file() and path.name != "wav.scp"  # holds the absolute place
+        if path.is_file() and path.name != "wav.scp"  # contains absolute paths
     }
 
 
@@ -124,7 +124,7 @@ def test_noise_is_at_the_stated_level(snr_db: float, hum_hz: float) -> None:
     speech = speech_like()
     quiet = record(speech, channel(), np.random.default_rng(0))
     noisy = record(speech, channel(snr_db=snr_db, hum_hz=hum_hz), np.random.default_rng(0))
-    noise = noisy * ((quiet @ quiet) / (noisy @ quiet)) - quiet  # both are set to one level
+    noise = noisy * ((quiet @ quiet) / (noisy @ quiet)) - quiet  # both are scaled to the same level
     assert 10 * np.log10((quiet @ quiet) / (noise @ noise)) == pytest.approx(snr_db, abs=0.2)
 
 
@@ -146,7 +146,7 @@ def test_telephone_keeps_300_to_3400_hz_without_delay(codec: str) -> None:
     heard = through_telephone(sum(tones.values()), codec)
     kept = {hz: (heard @ tone) / (tone @ tone) for hz, tone in tones.items()}
     assert len(heard) == RATE
-    assert kept[1000] == pytest.approx(1.0, abs=0.15)  # in phase: the codec's delay is made up for
+    assert kept[1000] == pytest.approx(1.0, abs=0.15)  # in phase: the delay of the codec is compensated
     assert abs(kept[60]) < 0.1 and abs(kept[6000]) < 0.05
 
 

@@ -84,7 +84,7 @@ def test_datadir_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list
     assert validate(root, look_at_recordings=False) == []
 
 
-# what ids may be made of, and what splits a line somewhere
+# characters of ids, and characters that some tool splits lines at
 blank = st.sampled_from([" ", "\t", "\n", "\r", "\x0b", "\x1c", "\x85", "\xa0", "\u2028", "\u3000", "\0", "\x7f"])
 odd_words = st.sampled_from(
     ["..", "../x", "/etc/passwd", "a/../b", "'", '"', "|", "$(x)", "-1", "%s", "é", "\ufeff", "#"]
@@ -281,7 +281,7 @@ def test_split_is_disjoint_complete_and_repeatable(speakers: int, seed: int) -> 
 
 
 def test_split_by_share_and_by_names() -> None:
-    for share, number in ((0.25, 3), (0.4, 5), (0.36, 4)):  # of 12, to the nearest whole number
+    for share, number in ((0.25, 3), (0.4, 5), (0.36, 4)):  # of 12 speakers, rounded
         assert len(set(split(many(), share=share)[1].speakers)) == number
     assert set(split(many(), named=["s03", "s07"])[1].speakers) == {"s03", "s07"}
     with pytest.raises(InputError, match="speaker 'x' of the list"):
@@ -359,7 +359,7 @@ def test_durations_are_read_from_headers_when_unknown(tmp_path: Path) -> None:
     assert durations(data).tolist() == [1.5]
     with pytest.raises(InputError, match=r"2\.wav: cannot be opened"):
         durations(from_columns(["u"], [str(tmp_path / "2.wav")], ["s"]))
-    # a segment that is open at its end lasts until the recording's
+    # a segment without end lasts to the end of the recording
     one = {"recordings": ["r", "r"], "starts": [0.25, 0.5], "ends": [1.0, None]}
     assert durations(from_columns(["a", "b"], [str(tmp_path / "1.wav")] * 2, ["s", "s"], **one)).tolist() == [0.75, 1.0]
 

@@ -18,7 +18,7 @@ def speech_like():
         pulses = np.diff(np.floor(np.cumsum(pitch) / rate), prepend=0.0)
         voice = np.zeros_like(time)
         block = rate // 10
-        for first in range(0, len(time), block):  # a vowel of its own every tenth of a second
+        for first in range(0, len(time), block):  # another vowel every 0.1 s
             part = pulses[first : first + block]
             for centre, width in ((random.uniform(300, 800), 80), (random.uniform(900, 2300), 120), (2700, 160)):
                 radius = np.exp(-np.pi * width / rate)

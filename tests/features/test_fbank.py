@@ -33,7 +33,7 @@ def kaldi(config: FrontEndConfig, waveform: np.ndarray) -> np.ndarray:
     options = knf.FbankOptions()
     frame = options.frame_opts
     frame.samp_freq, frame.dither, frame.snip_edges = config.sample_rate, 0.0, config.snip_edges
-    # Kaldi's word for the symmetric window; what kaldi-native-fbank calls hann is the periodic one
+    # Kaldi's name of the symmetric window; hann of kaldi-native-fbank is periodic
     frame.window_type = {"hann": "hanning"}.get(config.window, config.window)
     frame.preemph_coeff = config.preemphasis
     frame.remove_dc_offset = config.remove_dc
@@ -55,7 +55,7 @@ def test_fbank_equals_kaldi(request, name, signal):
     assert mine.shape == theirs.shape
     difference = np.abs(mine - theirs)
     assert np.quantile(difference, 0.999) < 1e-3
-    # what differs more is float32 rounding in bins far below their frame's peak (natural logarithms; 7 is 30 dB)
+    # larger differences are float32 rounding in bins far below the peak of the frame (natural log; 7 is 30 dB)
     below = mine.max(axis=1, keepdims=True) - mine
     assert (below[difference >= 1e-3] > 7).all()
 
@@ -113,7 +113,7 @@ def test_number_of_frames_equals_kaldi(samples, snip_edges, rate):
     config = FrontEndConfig(sample_rate=rate, high_hz=3600.0, snip_edges=snip_edges)
     options = knf.FrameExtractionOptions()
     options.samp_freq, options.snip_edges = rate, snip_edges
-    # Kaldi's NumFrames, in its own words (feat/feature-window.cc)
+    # a transcription of Kaldi's NumFrames (feat/feature-window.cc)
     shift, length = int(rate * 0.001 * options.frame_shift_ms), int(rate * 0.001 * options.frame_length_ms)
     if snip_edges:
         expected = 0 if samples < length else 1 + (samples - length) // shift
@@ -163,7 +163,7 @@ def test_dither_is_used_in_training_only(noise):
     assert torch.equal(front_end.eval()(waveform), FrontEnd(config_of("default")).eval()(waveform))
     trained = front_end.train()(waveform)
     assert not torch.equal(trained, front_end(waveform))
-    # Kaldi's floor of a frame of unit noise: about its energy, not the floor of silence
+    # a frame of dither has about the energy of unit noise, not the floor of silence
     assert front_end(torch.zeros(1, 4000)).mean() > 0
 
 

@@ -42,7 +42,7 @@ def test_rows_of_a_batch_are_independent():
 def test_recording_without_silence_is_unchanged(settings, noise, monkeypatch):
     front_end = build(settings)
     waveform = torch.from_numpy(noise(front_end.config.sample_rate))[None]
-    waveform[0, 8000:8400] *= 1e-3  # a quiet pause is a sound
+    waveform[0, 8000:8400] *= 1e-3  # a quiet pause is not digital silence
     with_it = front_end(waveform)
     for module in ("fbank", "mel_spectrogram"):
         monkeypatch.setattr(f"spkver.features.{module}.leave_out", lambda features, silent: features)
@@ -130,7 +130,7 @@ def test_silence_is_found_despite_dither(noise):
     waveform = torch.from_numpy(noise(seconds=1.0))[None]
     waveform[0, 8000:] = 0
     plain = front_end(waveform)[0]
-    assert plain.amin() > 0  # the floor is -16, and a frame of dither 6
+    assert plain.amin() > 0  # the floor is -16; a frame of dither has 6
     torch.testing.assert_close(plain[51:99].mean(0), plain[:48].mean(0), rtol=0, atol=0.5)  # the signal, repeated
 
 

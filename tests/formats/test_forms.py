@@ -203,7 +203,7 @@ def test_hdf5_reader_reports_a_crash_or_hang_of_its_process(tmp_path, monkeypatc
     write(tmp_path / "x.h5", Embeddings(["a", "b"], np.eye(2, dtype=np.float32)))
     monkeypatch.setattr(hdf5, "_CHILD", child)
     monkeypatch.setattr(hdf5, "_SECONDS", 1.0)
-    with pytest.raises(InputError, match=rf"x\.h5: not a sound HDF5 file \(.*{message}"):
+    with pytest.raises(InputError, match=rf"x\.h5: damaged HDF5 file \(.*{message}"):
         read(tmp_path / "x.h5")
 
 

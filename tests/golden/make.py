@@ -96,7 +96,7 @@ def run() -> dict[str, Any]:
     """An experiment with checkpoint, head, and a model with threshold and cohort; the model as ONNX."""
     train(validate(Recipe, RECIPE), "exp")
     for path in Path("exp").iterdir():
-        if not path.name.startswith(("checkpoints", "model")):  # the others are logs, and the config has its own tests
+        if not path.name.startswith(("checkpoints", "model")):  # the other files are logs and the config
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     encoder = Encoder.open("exp/model")
     extract(encoder, "audio", "exp/embeddings.parquet")

@@ -41,7 +41,7 @@ def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A copy of the files of one format."""
     copy = tmp_path / "golden"
     shutil.copytree(request.param, copy)
-    (copy / "book").chmod(0o700)  # git keeps no modes of this kind
+    (copy / "book").chmod(0o700)  # git does not store this mode
     (copy / "book" / "voices.parquet").chmod(0o600)
     return copy
 

@@ -22,7 +22,7 @@ from spkver.datadir import read_datadir
 from spkver.features import FrontEnd, FrontEndConfig  # noqa: F401
 from spkver.packs import make_features, pack_audio
 
-# what touches directories, by Python's name of the audit event
+# audit events of Python that change directories
 OPERATIONS = ("open", "os.chmod", "os.listdir", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.scandir")
 
 
@@ -68,7 +68,7 @@ def main(what: str, source: str, out: Path) -> None:
         else:
             make_features(source, out, FrontEndConfig(bins=10), speeds=(0.9,))
 
-    os.fsync = lambda handle: None  # a kill is not a power cut: what was written stays written
+    os.fsync = lambda handle: None  # a kill does not lose written data, unlike a power failure
     began = time.monotonic()
     assert not finish(start(partial(work, out / "whole")))
     took = time.monotonic() - began
@@ -84,12 +84,12 @@ def main(what: str, source: str, out: Path) -> None:
         shutil.rmtree(here / "p")
 
     kills = 0
-    while finish(start(again, kills + 1)):  # once at every operation
+    while finish(start(again, kills + 1)):  # killed once at every operation
         kills += 1
         check()
     check()
     operations = kills
-    while finish(start(again, operations // 4 + kills - operations)):  # on and on, a little further each time
+    while finish(start(again, operations // 4 + kills - operations)):  # killed repeatedly, a little later each time
         kills += 1
     check()
     draw = random.Random(0)

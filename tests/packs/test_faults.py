@@ -63,7 +63,7 @@ def test_pack_larger_than_the_disk_is_rejected_before_the_start(
         data = from_columns(data.ids, [f"cat {path} |" for path in data.paths], data.speakers)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 150000))  # type: ignore[attr-defined]
     told: list[str] = []
-    if known == "pipes":  # nothing to go by
+    if known == "pipes":  # nothing to estimate the size from
         pack_audio(data, tmp_path / "p", allow_pipes=True, say=told.append)
         assert "size unknown; 150.0 kB free" in told[0]
         return
@@ -249,7 +249,7 @@ def test_verify_checks_the_index(tmp_path: Path) -> None:
 
 def test_features_of_damaged_audio_are_rejected(tmp_path: Path) -> None:
     make_pack(tmp_path / "p")
-    flip(tmp_path / "p" / "shard-00001.arrow", 9000)  # a sample: it opens
+    flip(tmp_path / "p" / "shard-00001.arrow", 9000)  # damages a sample, so the pack still opens
     with pytest.raises(InputError, match=r"shard-00001\.arrow: damaged \(its hash differs\)"):
         make_features(tmp_path / "p", tmp_path / "f", FrontEndConfig(bins=10))
 

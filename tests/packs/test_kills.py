@@ -26,7 +26,7 @@ def test_killed_run_resumes_to_the_same_result(tmp_path: Path, corpus: Corpus, w
         pack_audio(data, source, rows_per_shard=3)
     worker = Path(__file__).with_name("kill_worker.py")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # hundreds of runs: a disk would take minutes
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # hundreds of runs would take minutes on a disk
     with tempfile.TemporaryDirectory(dir=memory) as out:
         command = [sys.executable, str(worker), what, str(source), out]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)

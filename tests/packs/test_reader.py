@@ -97,7 +97,7 @@ def test_subset_and_pickled_pack_have_the_same_rows(tmp_path: Path) -> None:
     assert len(pickle.dumps(pack)) < 1000
     assert np.shares_memory(pack[4], some[0])
     assert [pack.rows_of_shard(number).tolist() for number in (0, 1)] == [[0, 1, 2], [3, 4]]
-    turned = pack.subset([2, 4, 0, 1, 3])  # the rows of a shard are in the order of the file all the same
+    turned = pack.subset([2, 4, 0, 1, 3])  # rows of a shard are still in file order
     assert [turned.rows_of_shard(number).tolist() for number in (0, 1)] == [[2, 3, 0], [4, 1]]
 
 

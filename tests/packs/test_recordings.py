@@ -409,7 +409,7 @@ def test_joined_row_omits_an_unusable_utterance(tmp_path: Path) -> None:
     (tmp_path / "a-1.wav").write_bytes(b"RIFF")
     summary = pack_audio(data, tmp_path / "header", combine=3, max_rejected=0.5)
     assert (summary.rows, summary.seconds, summary.rejected) == (1, 2.0, 1)
-    table = data.table.append_column("seconds", pa.array([1.0, 1.0, 1.0]))  # which spares the look at the header
+    table = data.table.append_column("seconds", pa.array([1.0, 1.0, 1.0]))  # so that headers are not read
     summary = pack_audio(DataDir(table), tmp_path / "p", combine=3, max_rejected=0.5)
     rejected = [json.loads(line)["id"] for line in (tmp_path / "p/rejected.jsonl").read_text().splitlines()]
     assert (summary.rows, summary.seconds, rejected) == (1, 2.0, ["a-1"])

@@ -50,7 +50,7 @@ def test_falling_warns_of_distances(trials):
     assert falling(scored(trials, [1, 2, 3], [0, 0, 1])) is None
     doubt = falling(scored(trials, [0.25, 0.35, 0.9], [1, 1, 0]))
     assert doubt.startswith("targets do not score higher than non-targets (means 0.3 and 0.9)")
-    assert falling(scored(trials, [1, 1], [0, 1]))  # says nothing about the speaker
+    assert falling(scored(trials, [1, 1], [0, 1]))  # scores without information
     for target in (None, [0, 0], [1, 1]):
         assert falling(scored(trials, [2, 1], target)) is None
 

@@ -33,7 +33,7 @@ from spkver.trials import (
         ("a b 1\na c 0\n", [True, False]),
         ("a b\na c\n", None),
         ("  1\ta   b \r\n0 a c\r\n\n\n", [True, False]),  # tabs, blanks, Windows line ends, empty lines at the end
-        ("1 a b\n0 a c", [True, False]),  # no line end at the end
+        ("1 a b\n0 a c", [True, False]),  # no newline at the end
     ],
 )
 def test_every_text_format_is_read(tmp_path, text, labels, rows):
@@ -46,7 +46,7 @@ def test_every_text_format_is_read(tmp_path, text, labels, rows):
 
 def test_ids_that_look_like_labels_are_read(tmp_path, rows):
     path = tmp_path / "trials"
-    path.write_text("1 7 0\n0 8 1\n1 9 x\n")  # the third line settles that the label comes first
+    path.write_text("1 7 0\n0 8 1\n1 9 x\n")  # the third line shows that the label comes first
     found = read_trials(path)
     assert rows(found) == [("7", "0"), ("8", "1"), ("9", "x")]
     path.write_text("1 7 0\n0 8 1\n")
@@ -157,7 +157,7 @@ def test_scores_round_trip_is_exact(tmp_path_factory, values, name, labelled, tr
     write_scores(path, Scores(listed, values))
     found = read_scores(path)
     assert rows(found.trials) == rows(listed)
-    # text does not tell its type: the digits are those of a float32, read as a float64
+    # text has no type: the digits of a float32 are read as a float64
     assert found.values.dtype == (values.dtype if name.endswith("parquet") else np.float64)
     np.testing.assert_array_equal(found.values.astype(values.dtype), values)
     assert (found.trials.target is None) if not labelled else (found.trials.target == listed.target).all()
@@ -267,7 +267,7 @@ def test_error_in_a_later_part_names_the_line(tmp_path, monkeypatch):
     (tmp_path / "t").write_text("\n" * 200)
     with pytest.raises(InputError, match="no trials"):
         read_trials(tmp_path / "t")
-    (tmp_path / "t").write_text(text + "\n" * 200)  # empty lines at the end, across parts
+    (tmp_path / "t").write_text(text + "\n" * 200)  # trailing empty lines across parts
     assert len(read_trials(tmp_path / "t")) == 40
     (tmp_path / "t.csv").write_text("enrol,test,target\n" + "e,t,1\n" * 40 + "e,t,2\n")
     with pytest.raises(InputError, match=r"t\.csv:42: expected target"):
@@ -349,7 +349,7 @@ MARK = "\ufeff".encode()
 
 def test_byte_order_mark_is_not_part_of_an_id(tmp_path, rows):
     for text in (b"1 a b\n0 a c\n", b"a b target\na c nontarget\n", b"a  b target\na c nontarget\n"):
-        (tmp_path / "t").write_bytes(MARK + text.replace(b"\n", b"\n" + MARK, 1))  # two files put together
+        (tmp_path / "t").write_bytes(MARK + text.replace(b"\n", b"\n" + MARK, 1))  # two concatenated files
         assert rows(read_trials(tmp_path / "t")) == [("a", "b"), ("a", "c")]
     (tmp_path / "t.csv").write_bytes(MARK + b"enrol,test\na,b\n")
     assert rows(read_trials(tmp_path / "t.csv")) == [("a", "b")]

@@ -32,7 +32,7 @@ def test_join_rejects_missing_and_extra_trials(trials):
         join(scores, trials(["a b", "a e"]), names=("S", "L"))
     with pytest.raises(InputError, match="2 of 3 trials of S are not in L, first 'a c'"):
         join(scores, trials(["a b"]), names=("S", "L"))
-    with pytest.raises(InputError, match="are missing from"):  # the two sides are not alike
+    with pytest.raises(InputError, match="are missing from"):  # enrol and test are not interchangeable
         join(scores, trials(["a b", "a c", "d a"]))
 
 

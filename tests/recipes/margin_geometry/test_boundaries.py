@@ -72,7 +72,7 @@ def test_the_angle_left_free_is_what_the_formulas_say():
     aam = margin_angle(curve({"name": "aam", "m": 0.5}), BETWEEN)
     assert np.isnan(aam[0]) and np.allclose(aam[1:], 0.5, atol=1e-6)
     lmcl = margin_angle(curve({"name": "lmcl", "m": 0.2}), BETWEEN)
-    # W_1 itself falls short where 1 - m < cos(between)
+    # W_1 itself violates the margin if 1 - m < cos(between)
     assert np.isnan(lmcl[0]) and np.allclose(lmcl[1:], 2 * np.arcsin(0.1 / np.sin(BETWEEN[1:] / 2)), atol=1e-6)
 
 

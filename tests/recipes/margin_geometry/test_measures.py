@@ -27,7 +27,7 @@ def test_spread_of_two_classes_of_any_length():
     labels = np.array([0, 0, 1, 1])
     points = at(-10, 30, 90, 92) * [[1], [5], [0.1], [2]]
     found = spread(points, labels)
-    # the mean direction of two points lies half way
+    # the mean direction of two points is halfway between them
     assert found.within_mean == pytest.approx((20 + 20 + 1 + 1) / 4)
     assert found.within_max == pytest.approx(20)
     assert found.between_min == pytest.approx(81)
