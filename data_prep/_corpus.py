@@ -34,14 +34,14 @@ def command(source: Source | None = None) -> Callable[[Callable[..., None]], Cal
             files: Path | None,
             durations: bool,
             download: bool = False,
-            part: tuple[str, ...] = (),
-            mirror: str | None = None,
+            download_part: tuple[str, ...] = (),
+            download_mirror: str | None = None,
             **options: Any,
         ) -> None:
             if download:
                 assert source is not None
-                source.fetch(root, part, mirror)
-            elif part or mirror:
+                source.fetch(root, download_part, download_mirror)
+            elif download_part or download_mirror:
                 raise InputError("--part and --mirror need --download")
             function(tree=Tree.read(root, files, durations=durations), out=out, **options)
 
@@ -70,13 +70,19 @@ def _download_options(source: Source | None) -> list[Callable]:
         return [click.option("--download", is_flag=True, help=f"Show how to get the corpus ({source.licence}).")]
     options = [
         click.option("--download", is_flag=True, help=f"Download to ROOT first ({source.licence}, {source.home})."),
-        click.option("--mirror", help="Scheme and host to download from instead, e.g. https://openslr.elda.org."),
+        click.option(
+            "--mirror",
+            "download_mirror",
+            help="Scheme and host to download from instead, e.g. https://openslr.elda.org.",
+        ),
     ]
     if len(source.archives) > 1:
         parts = click.Choice(list(source.archives))
         default = ", ".join(source.default or source.archives)
         options.append(
-            click.option("--part", type=parts, multiple=True, help=f"Part to download [default: {default}].")
+            click.option(
+                "--part", "download_part", type=parts, multiple=True, help=f"Part to download [default: {default}]."
+            )
         )
     return options
 

@@ -25,8 +25,8 @@ SHAPES = ("linear", "exponential", "cosine", "step")
 
 
 NAMED = {
-    "constant": {"value": 3},
     "warmup": {},
+    "constant": {"value": 3},
     "linear": {"initial": 3, "final": 1},
     "exponential": {"initial": 1000, "final": 10},
     "piecewise": {"points": [(0, 2), (1, 5)]},
@@ -40,7 +40,7 @@ def at(config, *places, run=None):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_name_gives_its_schedule(name):
-    config = validate(SCHEDULES.get(name).Config, {"name": name, **NAMED[name]})
+    config = validate(SCHEDULES.get(name).Config, {"name": name, **NAMED.get(name, {})})
     assert at(config, 0, 1) == pytest.approx([config.values[0], config.values[-1]])
 
 

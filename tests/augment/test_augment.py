@@ -31,22 +31,11 @@ def level_db(waveform):
 
 STORED = {"packs": {"noise": "n", "music": "m", "babble": "b"}}
 ALL = [
-    (WAVEFORM, "noise", {}),
+    *((registry, name, {}) for registry in (WAVEFORM, FEATURES) for name in registry),
     (WAVEFORM, "noise", STORED),
     (WAVEFORM, "noise", {"packs": {"babble": ["b", "m"]}, "shares": {"noise": 0}}),
-    (WAVEFORM, "drop_chunk", {}),
-    (WAVEFORM, "drop_freq", {}),
-    (WAVEFORM, "equaliser", {}),
-    (WAVEFORM, "gate", {}),
-    (WAVEFORM, "reverb", {}),
     (WAVEFORM, "reverb", {"packs": "r"}),
-    (FEATURES, "spec_augment", {}),
 ]
-
-
-def test_every_augmentation_is_tested():
-    for registry in (WAVEFORM, FEATURES):
-        assert {name for one, name, _ in ALL if one is registry} == set(registry)
 
 
 @pytest.fixture
