@@ -8,20 +8,51 @@ from typing import Any, Literal, get_args, get_origin
 import click
 
 from spkver.cli import outputs
+from spkver.export import EXPORTS
 from spkver.files import directory_place, file_place
 
 FORMS = {".onnx": "onnx"}  # suffix of OUT: form
 WEIGHTS = {"half": "float16", "int8": "int8"}  # option: type of the stored weights
+OWN = "options of the format"
+
+
+class _Command(click.Command):
+    """The command with the options of the format that --to names: the fields of its config that have none below.
+
+    Plain help does not import the formats.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[OWN] = _own_options(args, {parameter.name for parameter in self.params})
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), *ctx.meta.get(OWN, [])]
+
+
+def _own_options(args: list[str], known: set[str | None]) -> list[click.Option]:
+    named = [args[place + 1] for place, word in enumerate(args[:-1]) if word == "--to"]
+    named += [word.removeprefix("--to=") for word in args if word.startswith("--to=")]
+    if not named:
+        return []
+    fields = EXPORTS.get(named[0]).Config.model_fields
+    return [
+        click.Option(
+            [f"--{key.replace('_', '-')}"], is_flag=field.annotation is bool, help=f"{named[0]}: {field.description}."
+        )
+        for key, field in fields.items()
+        if key not in {"name", "weights", *known}
+    ]
 
 
 def _place(path: Path) -> Path:
-    return (file_place if path.suffix in FORMS else directory_place)(path)
+    return (file_place if path.suffix else directory_place)(path)
 
 
-@click.command()
+@click.command(cls=_Command)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("out", type=outputs.Output(_place))
-@click.option("--to", "form", help="Format: onnx, wespeaker or model.  [default: onnx if OUT ends with .onnx]")
+@click.option("--to", "form", help=f"Format: {', '.join(EXPORTS)}.  [default: onnx if OUT ends with .onnx]")
 @click.option("--waveform", is_flag=True, help="onnx: include fbank and CMN; the input is the waveform.")
 @click.option("--half", is_flag=True, help="onnx, model: store float16 weights, half the size; compute in float32.")
 @click.option("--int8", is_flag=True, help="onnx: dynamic quantisation to 8-bit integers, a quarter of the size.")
@@ -47,6 +78,8 @@ def command(model: Path, out: Path, form: str | None, **options: Any) -> None:
     model: a model directory with float16 weights, or with a chain of transforms (centre, whiten,
     pca, lda, wccn) after the network, for example to reduce the dimension.
 
+    `spkver export --to NAME --help` shows the options of other formats.
+
     \b
     Example:
       spkver export exp/my/model my.onnx
@@ -57,7 +90,6 @@ def command(model: Path, out: Path, form: str | None, **options: Any) -> None:
     from spkver.config import validate
     from spkver.encoder import Encoder
     from spkver.errors import InputError
-    from spkver.export import EXPORTS
 
     given = {option: value for option, value in options.items() if value}
     if "half" in given and "int8" in given:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,23 +33,23 @@ class Agreement:
 
 
 @torch.inference_mode()
-def agreement(encoder: Encoder, session: Any, kind: str) -> Agreement:
-    """Compare onnxruntime's embeddings with PyTorch's; kind: input of the session, `features` or `waveform`.
+def agreement(encoder: Encoder, exported: Callable[[torch.Tensor], np.ndarray], kind: str) -> Agreement:
+    """Compare the embeddings of an exported model with PyTorch's.
 
-    Raises RunError if onnxruntime fails.
+    exported: from a batch of inputs to embeddings; kind: its input, `features` or `waveform`.
+    Raises RunError if the exported model fails.
     """
     errors, cosines = [], []
-    name = session.get_inputs()[0].name
     for waveform in waveforms(encoder):
         features = encoder.front_end(waveform)
         expected = encoder.network(features).double().numpy()
         given = waveform if kind == "waveform" else _as_others_compute(encoder.front_end, waveform)
         try:
-            found = session.run(None, {name: given.numpy()})[0].astype(np.float64)
-        except Exception as error:  # its own exception classes, not derived from RuntimeError
+            found = exported(given).astype(np.float64)
+        except Exception as error:  # runtimes have exception classes of their own
             reason = " ".join(str(error).split())[:300]
             raise RunError(
-                f"onnxruntime fails on a batch of {len(given)}, {features.shape[1]} frames: {reason}"
+                f"the exported model fails on a batch of {len(given)}, {features.shape[1]} frames: {reason}"
             ) from error
         lengths = np.linalg.norm(expected, axis=1)
         errors.append((np.linalg.norm(found - expected, axis=1) / lengths).max())

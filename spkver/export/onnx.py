@@ -80,7 +80,7 @@ class OnnxExport:
             metadata |= sherpa.metadata(encoder, config.language)
         load_optional("onnx", EXTRA).helper.set_model_props(model, metadata)
         data = model.SerializeToString()
-        found = agreement(encoder, session(data, torch.get_num_threads()), kind)
+        found = agreement(encoder, running(data, torch.get_num_threads()), kind)
         self._judge(path, found)
         with atomic_file(path) as part:
             part.write_bytes(data)
@@ -95,6 +95,13 @@ class OnnxExport:
             raise RunError(
                 f"{path}: not written: {found}, above the tolerance {tolerance:g}; set --tolerance to allow more"
             )
+
+
+def running(model: bytes, threads: int) -> Callable[[Tensor], np.ndarray]:
+    """An ONNX model in onnxruntime, as a function of its input."""
+    opened = session(model, threads)
+    name = opened.get_inputs()[0].name
+    return lambda given: opened.run(None, {name: given.numpy()})[0]
 
 
 def _refuse_vad(encoder: Encoder, kind: str, path: StrPath) -> None:
