@@ -217,7 +217,7 @@ def test_hdf5_reader_ends_when_hdf5_hangs_on_texts(tmp_path, monkeypatch):
         at += 16 + -(-int.from_bytes(content[at + 8 : at + 16], "little") // 8) * 8
     content[at + 8 : at + 16] = bytes(8)
     (tmp_path / "x.h5").write_bytes(content)
-    with pytest.raises(InputError, match=r"x\.h5: not a"):
+    with pytest.raises(InputError, match=r"x\.h5: (damaged|not an) HDF5 file"):
         read(tmp_path / "x.h5")
 
 
