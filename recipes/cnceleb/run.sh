@@ -39,7 +39,7 @@ if stage 1 "data directories, and a check of the trials"; then
   # the id of an enrolment model begins with its speaker
   sed -E 's/^(id[0-9]+)(\S*) .*/\1\2 \1/' "$corpus/trials/enroll.lst" > "$data/model2spk"
   spkver check-trials "$trials" --speakers "$corpus/eval/utt2spk" --speakers "$data/model2spk" \
-    --training "$data/train/utt2spk"
+    --train-speakers "$data/train/utt2spk"
 fi
 
 if stage 2 "audio packs of recordings, noises and rooms"; then

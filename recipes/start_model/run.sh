@@ -50,7 +50,7 @@ if stage 1 "data directories; $dev_speakers speakers of one corpus and half of t
   spkver data subset "$data/train" "$data/cohort" --per-speaker 2
   spkver data subset "$data/train_core" "$data/cohort_core" --per-speaker 2
   spkver data trials "$data/so/dev" "$data/dev.trials" --nontargets "$nontargets"
-  spkver data cut "$data/libri/far" "$data/far" --seconds 3 --most 5
+  spkver data cut "$data/libri/far" "$data/far" --seconds 3 --per-utterance 5
   spkver data trials "$data/far" "$data/far.trials" --nontargets "$nontargets"
 fi
 

@@ -36,7 +36,7 @@ if stage 1 "data directories, trial lists, and a check of the lists"; then
   spkver data trials "$data/dev" "$dev_trials" --nontargets "$dev_nontargets" --cross-session
   for list in $lists; do
     spkver check-trials "$data/voxceleb1/trials/$list.txt" --speakers "$data/voxceleb1/all/utt2spk" \
-      --training "$data/voxceleb2/dev/utt2spk"
+      --train-speakers "$data/voxceleb2/dev/utt2spk"
   done
 fi
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from spkver import tables
-from spkver.cli import outputs
+from spkver.cli import options
 from spkver.cli.terminal import to_stderr
 from spkver.files import write_json
 from spkver.scoring.breakdown import break_down, worst_speakers
@@ -23,23 +23,24 @@ _FILE = click.Path(path_type=Path)
 @click.command()
 @click.argument("scores", type=_FILE)
 @click.argument("table", type=_FILE)
-@click.option("--trials", type=_FILE, help="The trial list with the labels, in any order.")
+@options.trials
 @click.option("--by", default="speaker", show_default=True, help="Column of TABLE; `speaker` lists the worst speakers.")
 @click.option("--edges", help="Band edges for a numeric column: 2,5,10.  [default: quartiles]")
-@click.option("--most", type=click.IntRange(min=1), default=10, show_default=True, help="Speakers to print.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--out", type=outputs.FILE, help="Also write all rows to this JSON file.")
+@click.option("--worst", type=click.IntRange(min=1), default=10, show_default=True, help="Number of speakers printed.")
+@options.as_json
+@options.json_file
 def command(
     scores: Path,
     table: Path,
     trials: Path | None,
     by: str,
     edges: str | None,
-    most: int,
+    worst: int,
     as_json: bool,
     out: Path | None,
 ) -> None:
-    """Errors of SCORES by group. TABLE describes the ids: a data directory, or CSV or Parquet with a column `id`.
+    """Errors of SCORES by group. TABLE describes the ids: a data directory, a pack, or a .csv or .parquet file with a
+    column `id`.
 
     All errors are counted at the EER threshold of the whole list. With --by speaker, the worst speakers come first,
     each with the speaker it is most often confused with.
@@ -52,7 +53,7 @@ def command(
     known = read_table(table)
     if by == "speaker":
         rows = [asdict(row) for row in worst_speakers(scored, known)]
-        shown = [_speaker_row(row) for row in rows[:most]]
+        shown = [_speaker_row(row) for row in rows[:worst]]
         head = ["speaker", "misses", "of", "false alarms", "of", "taken for", "times"]
     else:
         rows = [asdict(row) for row in break_down(scored, known, by, _numbers(edges))]

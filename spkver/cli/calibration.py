@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from spkver.cli import options as shared
 from spkver.cli import outputs
-from spkver.cli.named import speakers_option
 from spkver.scoring.calibration import METHODS
 
 FILE = click.Path(path_type=Path)
@@ -32,7 +32,7 @@ _OPTIONS = (
         "--train-quality", multiple=True, metavar="TABLE:COLUMN", help="The same measure for the trials of --train."
     ),
     click.option("--folds", type=int, help="Cross-validate on SCORES, by speaker."),
-    speakers_option("Speakers of the ids (for --folds)."),
+    shared.speakers("Speakers of the ids (for --folds)."),
     click.option("--save", type=outputs.FILE, help="Write the fitted calibration to this file."),
     click.option("--load", type=FILE, help="Use the calibration in this file."),
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from spkver.cli.named import speakers_option
+from spkver.cli import options
 from spkver.metrics import OPERATING_POINTS, operating_point
 from spkver.metrics.dcf import rate_costs
 from spkver.scoring.metadata import read_speakers
@@ -18,22 +18,24 @@ _FILE = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("trials", type=_FILE)
-@speakers_option("Speakers of the ids: check the labels against them.")
-@speakers_option("Speakers of the training data: warn of shared speakers.", "training")
+@options.speakers("Speakers of the ids: check the labels against them.")
+@options.speakers("Speakers of the training data: warn of shared speakers.", "--train-speakers")
 @click.option("--point", "points", multiple=True, help=f"Warn if too few trials for: {', '.join(OPERATING_POINTS)}.")
-def command(trials: Path, speakers: tuple[Path, ...], training: tuple[Path, ...], points: tuple[str, ...]) -> None:
+def command(
+    trials: Path, speakers: tuple[Path, ...], train_speakers: tuple[Path, ...], points: tuple[str, ...]
+) -> None:
     """Check the list TRIALS: duplicates, trials of a recording with itself, contradicting labels, training speakers,
     too few trials for an operating point. Prints one warning for each kind; the exit code is 0.
 
     \b
     Example:
-      spkver check-trials trials.txt --speakers data/test --training data/train --point vox-0.01
+      spkver check-trials trials.txt --speakers data/test --train-speakers data/train --point vox-0.01
     """
     listed = read_trials(trials)
     odd = check(
         listed,
         read_speakers(speakers) if speakers else None,
-        read_speakers(training) if training else None,
+        read_speakers(train_speakers) if train_speakers else None,
         {name: Cost(*rate_costs(operating_point(name))) for name in points},
     )
     for line in odd:

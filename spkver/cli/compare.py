@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from spkver import tables
-from spkver.cli import outputs
-from spkver.cli.named import named, speakers_option
+from spkver.cli import options
 from spkver.cli.terminal import to_stderr
 from spkver.files import write_json
 from spkver.metrics import OPERATING_POINTS
@@ -21,11 +20,11 @@ from spkver.trials import Scores, read_labelled, read_trials
 @click.command()
 @click.argument("systems", nargs=-1, required=True, metavar="NAME=SCORES...")
 @click.option("--trials", type=click.Path(path_type=Path), required=True, help="Trial list with the labels.")
-@speakers_option("Speakers of the ids: adds bootstrap intervals over speakers and p-values against the first NAME.")
+@options.speakers("Speakers of the ids: adds bootstrap intervals over speakers and p-values against the first NAME.")
 @click.option("--point", "points", multiple=True, help=f"minDCF at this point: {', '.join(OPERATING_POINTS)}.")
-@click.option("--replicates", type=click.IntRange(min=20), default=1000, show_default=True, help="Bootstrap draws.")
-@click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
-@click.option("--out", type=outputs.FILE, help="Also write the numbers to this JSON file.")
+@options.replicates
+@options.markdown
+@options.json_file
 def command(
     systems: tuple[str, ...],
     trials: Path,
@@ -45,7 +44,7 @@ def command(
     """
     listed = read_trials(trials)
     scores: dict[str, list[Scores]] = {}
-    for name, path in named(systems, "SCORES"):
+    for name, path in options.named(systems, "SCORES"):
         scores.setdefault(name, []).append(read_labelled(path, listed, name=trials, say=to_stderr))
     found = compare(
         scores,

@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from spkver import tables
-from spkver.cli import outputs
-from spkver.cli.named import named
+from spkver.cli import options, outputs
 from spkver.report.curves import Curve, last_values, read_curves
 from spkver.report.plots import write_training
 
@@ -24,7 +23,7 @@ from spkver.report.plots import write_training
     help="Name of a metric in metrics.jsonl (repeatable).",
 )
 @click.option("--out", type=outputs.FOLDER, help="Directory for the plots METRIC.svg.")
-@click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
+@options.markdown
 def command(systems: tuple[str, ...], metrics: tuple[str, ...], out: Path | None, markdown: bool) -> None:
     """Table of the last logged values of training runs, and plots of their curves. A repeated NAME is another run of
     that system, for example with another seed: the table then has the mean over runs and half its 95 % interval.
@@ -34,7 +33,7 @@ def command(systems: tuple[str, ...], metrics: tuple[str, ...], out: Path | None
       spkver curves LMCL=exp/lmcl BD-LMCL=exp/bd_lmcl --metric dev_eer --metric boundary_share --out exp/curves
     """
     runs: dict[str, list[dict[str, Curve]]] = {}
-    for name, path in named(systems, "EXPERIMENT"):
+    for name, path in options.named(systems, "EXPERIMENT"):
         runs.setdefault(name, []).append(read_curves(path))
     table = last_values(runs, metrics)
     if out:

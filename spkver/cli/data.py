@@ -7,12 +7,11 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import data_stats, data_verify, outputs
+from spkver.cli import data_stats, data_verify, options, outputs
 
 _DIR = click.Path(path_type=Path)
 _OUT = outputs.directory("wav.scp")
 _SEED = click.option("--seed", default=0, show_default=True, help="Seed of the random choice.")
-_PIPES = click.option("--allow-pipes", is_flag=True, help="Accept shell commands in wav.scp.")
 
 
 @click.group()
@@ -30,7 +29,7 @@ command.add_command(data_verify.command)
 
 @command.command()
 @click.argument("directory", metavar="DIR", type=_DIR)
-@_PIPES
+@options.accept_pipes
 @click.option("--quick", is_flag=True, help="Check the lists only, not the recordings.")
 def validate(directory: Path, allow_pipes: bool, quick: bool) -> None:
     """Check DIR: print each kind of problem with its count and first occurrence. Exit code 2 if any is an error.
@@ -57,7 +56,7 @@ def validate(directory: Path, allow_pipes: bool, quick: bool) -> None:
 @click.option("--share", type=click.FloatRange(0, 1), help="Share of the speakers for OUT_B.")
 @click.option("--list", "speaker_list", type=_DIR, help="File with the speakers for OUT_B, one per line.")
 @_SEED
-@_PIPES
+@options.accept_pipes
 def split(
     directory: Path,
     out_a: Path,
@@ -89,7 +88,7 @@ def split(
 @command.command()
 @click.argument("out", type=_OUT)
 @click.argument("directories", metavar="[NAME=]DIR...", nargs=-1, required=True)
-@_PIPES
+@options.accept_pipes
 def join(out: Path, directories: tuple[str, ...], allow_pipes: bool) -> None:
     """Join several data directories to OUT. No utterance may be in two of them; equal speaker ids are one speaker.
 
@@ -123,19 +122,21 @@ def join(out: Path, directories: tuple[str, ...], allow_pipes: bool) -> None:
 @click.argument("out", type=_OUT)
 @click.option("--seconds", type=float, required=True, help="Length of a piece.")
 @click.option("--hop", type=float, help="Seconds between the starts of two pieces.  [default: --seconds]")
-@click.option("--most", type=click.IntRange(min=1), help="Keep at most this many pieces of an utterance, the first.")
-@_PIPES
-def cut(directory: Path, out: Path, seconds: float, hop: float | None, most: int | None, allow_pipes: bool) -> None:
+@click.option("--per-utterance", type=click.IntRange(min=1), help="Largest number of pieces of an utterance.")
+@options.accept_pipes
+def cut(
+    directory: Path, out: Path, seconds: float, hop: float | None, per_utterance: int | None, allow_pipes: bool
+) -> None:
     """Cut all utterances into segments of equal length. Shorter utterances are left out.
 
     \b
-    Example: spkver data cut data/test data/test_3s --seconds 3 --most 5
+    Example: spkver data cut data/test data/test_3s --seconds 3 --per-utterance 5
     """
     from spkver.datadir import cut as cut_all
     from spkver.datadir import read_datadir, write_datadir
 
     whole = read_datadir(directory, allow_pipes=allow_pipes)
-    pieces = cut_all(whole, seconds, hop=hop, most=most)
+    pieces = cut_all(whole, seconds, hop=hop, most=per_utterance)
     write_datadir(out, pieces)
     click.echo(f"{out}: {len(pieces)} pieces of {len(set(pieces.speakers))} speakers")
 
@@ -143,12 +144,12 @@ def cut(directory: Path, out: Path, seconds: float, hop: float | None, most: int
 @command.command()
 @click.argument("directory", metavar="DIR", type=_DIR)
 @click.argument("out", type=_OUT)
-@click.option("--ids", "id_list", type=_DIR, help="File with the utterance ids to keep, one per line.")
+@click.option("--list", "id_list", type=_DIR, help="File with the utterance ids to keep, one per line.")
 @click.option("--speakers", type=int, help="Number of speakers.")
 @click.option("--per-speaker", type=int, help="Largest number of utterances of a speaker.")
 @click.option("--utterances", type=int, help="Total number of utterances.")
 @_SEED
-@_PIPES
+@options.accept_pipes
 def subset(
     directory: Path,
     out: Path,
@@ -182,7 +183,7 @@ def subset(
 @click.option("--same-gender", is_flag=True, help="Only non-target trials within one gender.")
 @click.option("--cross-session", is_flag=True, help="Only target trials across sessions.")
 @_SEED
-@_PIPES
+@options.accept_pipes
 def trials(
     directory: Path,
     out: Path,

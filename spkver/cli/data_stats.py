@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import outputs
+from spkver.cli import options, outputs
 
 _PATH = click.Path(path_type=Path)
 
@@ -14,16 +14,16 @@ _PATH = click.Path(path_type=Path)
 @click.command(name="stats")
 @click.argument("source", metavar="DIR|PACK", type=_PATH)
 @click.option("--audio", is_flag=True, help="Levels, SNR, clipping, duplicate audio. Decodes every recording.")
-@click.option("--page", type=outputs.FILE, help="Write an HTML page with histograms; implies --audio.")
+@click.option("--out", type=outputs.FILE, help="Also write an HTML page with histograms; implies --audio.")
 @click.option("--other", "others", type=_PATH, multiple=True, help="Set that must share no speaker (repeatable).")
 @click.option("--pitch", is_flag=True, help="Find speakers whose pitch contradicts their gender (extra: pitch).")
 @click.option("--model", type=_PATH, help="Find utterances closer to another speaker by this model.")
-@click.option("--jobs", default=2, show_default=True, help="Threads that decode recordings.")
-@click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp.")
+@options.threads
+@options.allow_pipes
 def command(
     source: Path,
     audio: bool,
-    page: Path | None,
+    out: Path | None,
     others: tuple[Path, ...],
     pitch: bool,
     model: Path | None,
@@ -34,7 +34,7 @@ def command(
 
     \b
     Example: spkver data stats data/train
-    Example: spkver data stats data/train --page train.html --other data/test --pitch --model exp/xvector/model
+    Example: spkver data stats data/train --out train.html --other data/test --pitch --model exp/xvector/model
     """
     from spkver.source import open_source
     from spkver.stats.counts import count
@@ -43,14 +43,14 @@ def command(
     corpus, *beside = (open_source(path, allow_pipes=allow_pipes) for path in (source, *others))
     for name, value in count(corpus).rows():
         click.echo(f"{name:<32}{value}")
-    if not (audio or page or others or pitch or model):
+    if not (audio or out or others or pitch or model):
         return
     encoder = None
     if model is not None:
         from spkver.encoder import Encoder
 
         encoder = Encoder.open(model, "auto")
-    for table in examine(corpus, others=beside, pitch=pitch, encoder=encoder, jobs=jobs, out=page):
+    for table in examine(corpus, others=beside, pitch=pitch, encoder=encoder, jobs=jobs, out=out):
         click.echo(f"\n{table.text()}")
-    if page is not None:
-        click.echo(f"\n{page}: written")
+    if out is not None:
+        click.echo(f"\n{out}: written")

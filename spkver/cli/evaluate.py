@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import outputs
+from spkver.cli import options, outputs
 from spkver.cli.terminal import to_stderr
 from spkver.files import write_json
 from spkver.metrics import OPERATING_POINTS, PRIMARY_COSTS, error_curve
@@ -17,7 +17,7 @@ from spkver.trials import check, read_labelled
 
 @click.command()
 @click.argument("scores", type=click.Path(path_type=Path))
-@click.option("--trials", type=click.Path(path_type=Path), help="Trial list with the labels, in any order.")
+@options.trials
 @click.option(
     "--point", "points", multiple=True, help=f"minDCF at this point: {', '.join([*OPERATING_POINTS, *PRIMARY_COSTS])}."
 )
@@ -31,8 +31,8 @@ from spkver.trials import check, read_labelled
 )
 @click.option("--llr", is_flag=True, help="The scores are natural-log likelihood ratios: add actDCF and Cllr.")
 @click.option("--curve", type=outputs.FILE, help="Write the error curve: threshold, false_alarm, miss (CSV).")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--out", type=outputs.FILE, help="Also write the numbers to this JSON file.")
+@options.as_json
+@options.json_file
 def command(
     scores: Path,
     trials: Path | None,

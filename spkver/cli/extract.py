@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from spkver.cli import outputs
+from spkver.cli import options, outputs
 from spkver.cli.terminal import to_stderr
 
 
@@ -33,8 +33,8 @@ from spkver.cli.terminal import to_stderr
     help="Precision of the network. fp16: for GPUs (very slow on CPUs). bf16: for GPUs and CPUs that support it.",
 )
 @click.option("--max-rejected", default=0.1, show_default=True, help="Stop if more than this share is rejected.")
-@click.option("--jobs", default=2, show_default=True, help="Number of decoding threads.")
-@click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp.")
+@options.threads
+@options.allow_pipes
 def command(
     source: str,
     out: str,

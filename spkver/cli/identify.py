@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spkver.cli import voices
+from spkver.cli import options, voices
 
 if TYPE_CHECKING:
     from spkver.verify.people import Identified
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @voices.threshold
 @click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many people to name.")
 @voices.channel
-@voices.as_json
+@options.as_json
 def command(
     files: tuple[Path, ...],
     model: Path | None,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from spkver.cli import options
+
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME...]")
@@ -20,7 +22,7 @@ import click
     type=click.Choice(["eager", "compiled", "onnxruntime", "onnxruntime-int8"]),
     help="Runtime to measure (repeatable).",
 )
-@click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
+@options.markdown
 def command(
     names: tuple[str, ...],
     seconds: float,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from spkver.cli import outputs
+from spkver.cli import options, outputs
 from spkver.cli.packing import jobs_option, show_summary, speed_option
 from spkver.errors import InputError
 
@@ -53,7 +53,7 @@ from spkver.errors import InputError
     "--simulate", type=click.Path(path_type=Path), help="Augment every recording as in this YAML file (see above)."
 )
 @click.option("--seed", type=click.IntRange(0), help="Seed of --simulate; overrides the file's.")
-@click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp.")
+@options.allow_pipes
 def command(
     data: Path,
     out: Path,

@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from spkver import tables
-from spkver.cli import outputs
-from spkver.cli.named import named
+from spkver.cli import options, outputs
 from spkver.cli.terminal import to_stderr
 from spkver.errors import InputError
 from spkver.files import file_place, folder_place, readable_size
@@ -27,7 +26,7 @@ def _place(path: Path) -> None:
 
 @click.command()
 @click.argument("systems", nargs=-1, required=True, metavar="NAME=SCORES...")
-@click.option("--trials", type=_FILE, help="Trial list with the labels of all score files.")
+@options.trials
 @click.option(
     "--out",
     type=outputs.Output(_place),
@@ -42,15 +41,16 @@ def _place(path: Path) -> None:
 @click.option(
     "--data",
     type=_FILE,
-    help="Table of the ids (a data directory, or CSV or Parquet with a column `id`). Adds intervals over "
-    "speakers, paired tests, groups, worst speakers.",
+    help="Data directory, pack, or .csv or .parquet file that describes the ids. Adds intervals over speakers, paired "
+    "tests, groups, worst speakers.",
 )
 @click.option("--by", multiple=True, help="Column of --data to group by.  [default: all suitable ones]")
 @click.option(
     "--replicates", type=click.IntRange(min=0), help="Bootstrap draws.  [default: 1000, fewer for long lists]"
 )
-@click.option("--embeddings", type=_FILE, help="Plot these embeddings by speaker.")
-@click.option("--projection", type=click.Choice(["tsne", "pca"]), help="Of --embeddings; t-SNE needs scikit-learn.")
+@click.option(
+    "--embeddings", type=_FILE, help="Map of these embeddings: by t-SNE if scikit-learn is installed, otherwise by PCA."
+)
 @click.option("--training", multiple=True, metavar="NAME=EXPERIMENT", help="Training curves (repeatable).")
 @click.option("--worst", type=click.IntRange(min=1), default=25, show_default=True, help="Number of errors listed.")
 @click.option("--audio", type=_FILE, help="Embed the recordings of the worst errors from this data directory.")
@@ -84,7 +84,7 @@ def command(
 
     listed = read_trials(trials) if trials else None
     scores: dict[str, Scores] = {}
-    for name, path in named(systems, "SCORES"):
+    for name, path in options.named(systems, "SCORES"):
         if name in scores:
             raise InputError(f"'{name}={path}': the name '{name}' is used twice")
         scores[name] = read_labelled(path, listed, name=trials, say=to_stderr)
@@ -95,7 +95,7 @@ def command(
         material=Material.read(
             data=data,
             embeddings=embeddings,
-            training=named(training, "EXPERIMENT"),
+            training=options.named(training, "EXPERIMENT"),
             audio=audio,
             allow_pipes=allow_pipes,
         ),

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import voices
+from spkver.cli import options, voices
 
 
 @click.command(name="speakers")
 @voices.book
-@voices.as_json
+@options.as_json
 def command(book: Path | None, as_json: bool) -> None:
     """List the people in the speaker book with their number of recordings.
 

@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from spkver import tables
-from spkver.cli import outputs
-from spkver.cli.named import speakers_option
+from spkver.cli import options
 from spkver.cli.terminal import to_stderr
 from spkver.errors import InputError
 from spkver.files import write_json
@@ -23,19 +22,19 @@ _FILE = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("scores", type=_FILE)
-@click.option("--trials", type=_FILE, help="Trial list with the labels, in any order.")
+@options.trials
 @click.option("--far", type=click.FloatRange(0, 1), help="Target false-accept rate (FAR).")
 @click.option("--frr", type=click.FloatRange(0, 1), help="Target false-reject rate (FRR).")
 @click.option("--cost", type=float, nargs=3, metavar="P_TARGET C_MISS C_FA", help="Minimise the expected cost.")
 @click.option("--eer", is_flag=True, help="Use the threshold of the equal error rate.")
-@speakers_option("Speakers of the ids; without, ids linked by target trials count as one speaker.")
+@options.speakers("Speakers of the ids; without, ids linked by target trials count as one speaker.")
 @click.option("--prior", type=float, default=0.5, show_default=True, help="Target prior of the calibration.")
 @click.option("--model", type=_FILE, help="Store threshold and calibration in this model directory.")
 @click.option("--cohort", type=_FILE, help="Cohort that SCORES were normalised by (S-norm); stored with the model.")
 @click.option("--top", type=click.IntRange(min=2), help="The --top of `spkver normalise`.")
-@click.option("--replicates", type=click.IntRange(min=20), default=1000, show_default=True, help="Bootstrap draws.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--out", type=outputs.FILE, help="Also write the numbers to this JSON file.")
+@options.replicates
+@options.as_json
+@options.json_file
 def command(
     scores: Path,
     far: float | None,

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import outputs
+from spkver.cli import options, outputs
 from spkver.errors import InputError
 
 
 @click.command(name="train-report")
 @click.argument("experiments", nargs=-1, required=True, metavar="EXPERIMENT...")
 @click.option("--out", type=outputs.FILE, help="Also write an HTML page with the curves: FILE.html.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.as_json
 def command(experiments: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Summarise training runs: curves, likely problems and what to change.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spkver.cli import voices
+from spkver.cli import options, voices
 from spkver.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ DIFFERENT = 3  # exit code for different speakers with --exit-code
 @click.option("--prior", type=float, default=0.5, show_default=True, help="Prior probability of the same speaker.")
 @voices.channel
 @click.option("--exit-code", is_flag=True, help=f"Exit code {DIFFERENT} for different speakers, 0 for the same.")
-@voices.as_json
+@options.as_json
 @click.pass_context
 def command(
     context: click.Context,

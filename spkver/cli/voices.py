@@ -19,7 +19,6 @@ threshold = click.option("--threshold", type=float, help="Threshold instead of t
 book = click.option(
     "--book", type=FILE, help="Directory of the book.  [default: spkver/book in your data directory, $XDG_DATA_HOME]"
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def load(path: Path | None) -> Verifier:

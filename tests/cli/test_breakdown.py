@@ -27,7 +27,7 @@ def test_breakdown(spkver, corpus):
     assert sum(row["targets"] for row in json.loads(out.read_text())) == 450
     done = spkver("breakdown", corpus / "scores", corpus / "t.csv", "--by", "seconds", "--edges", "10,50", "--json")
     assert json.loads(done.stdout)[0]["name"] == "under 10"
-    done = spkver("breakdown", corpus / "scores", corpus / "t.csv", "--trials", corpus / "trials", "--most", "3")
+    done = spkver("breakdown", corpus / "scores", corpus / "t.csv", "--trials", corpus / "trials", "--worst", "3")
     assert len(done.stdout.splitlines()) == 5
     assert "no column 'sex'" in spkver("breakdown", corpus / "scores", corpus / "t.csv", "--by", "sex", code=2).stderr
 
@@ -36,7 +36,7 @@ def test_check_trials(spkver, corpus):
     done = spkver("check-trials", corpus / "trials", "--speakers", corpus / "utt2spk")
     assert "950 trials, nothing odd" in done.stdout
     done = spkver(
-        "check-trials", corpus / "trials", "--speakers", corpus / "utt2spk", "--training", corpus / "utt2spk",
+        "check-trials", corpus / "trials", "--speakers", corpus / "utt2spk", "--train-speakers", corpus / "utt2spk",
         "--point", "vox-0.01",
     )  # fmt: skip
     assert "10 of 10 speakers, first 's0'" in done.stdout and "too few for vox-0.01" in done.stdout

@@ -48,7 +48,7 @@ def test_split_and_subset(spkver: Spkver, data: Path, tmp_path: Path) -> None:
     spkver("data", "split", data, tmp_path / "a", tmp_path / "b", "--list", tmp_path / "list")
     assert set(read_datadir(tmp_path / "b").speakers) == {"s1", "s4"}
     (tmp_path / "ids").write_text("s1/u1\ns4/u0\n")
-    spkver("data", "subset", data, tmp_path / "c", "--ids", tmp_path / "ids")
+    spkver("data", "subset", data, tmp_path / "c", "--list", tmp_path / "ids")
     assert read_datadir(tmp_path / "c").ids == ["s1/u1", "s4/u0"]
     done = spkver("data", "subset", data, tmp_path / "d", "--speakers", 99, code=2)
     assert done.stderr == "spkver: error: cannot choose 99 speakers: give a number from 1 to 6\n"
@@ -72,7 +72,7 @@ def test_join(spkver: Spkver, data: Path, tmp_path: Path) -> None:
 
 def test_cut(spkver: Spkver, data: Path, tmp_path: Path) -> None:
     seconds = durations(read_datadir(data)).min() / 3
-    done = spkver("data", "cut", data, tmp_path / "c", "--seconds", seconds, "--most", 2)
+    done = spkver("data", "cut", data, tmp_path / "c", "--seconds", seconds, "--per-utterance", 2)
     assert done.stdout == f"{tmp_path / 'c'}: 48 pieces of 6 speakers\n"
     done = spkver("data", "cut", data, tmp_path / "d", "--seconds", 1000, code=2)
     assert done.stderr == "spkver: error: no utterance is as long as 1000 s\n"

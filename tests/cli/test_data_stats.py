@@ -12,7 +12,7 @@ def test_stats_of_samples(spkver, tmp_path):
         audio.write(tmp_path / f"{number}.wav", samples, 16000)
     paths = [str(tmp_path / f"{number}.wav") for number in range(4)]
     write_datadir(tmp_path / "data", from_columns(list("abcd"), paths, ["s", "t", "t", "t"]))
-    done = spkver("data", "stats", tmp_path / "data", "--page", tmp_path / "page.html", "--other", tmp_path / "data")
+    done = spkver("data", "stats", tmp_path / "data", "--out", tmp_path / "page.html", "--other", tmp_path / "data")
     assert "the same audio under two speakers (1)\n  utterances  speakers\n  a b         s t\n" in done.stdout
     assert f"shared with {tmp_path / 'data'} (6)" in done.stdout
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")

@@ -18,7 +18,7 @@ COMMANDS = {
         "calibrate s o --train s --save OUT",
         "compare a=s b=s --trials t --out OUT",
         "convert e.npz OUT.npz",
-        "data stats d --page OUT",
+        "data stats d --out OUT",
         "data trials d OUT --nontargets 1",
         "evaluate s --out OUT",
         "evaluate s --curve OUT",
