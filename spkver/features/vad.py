@@ -14,9 +14,12 @@ from torch.nn import functional as F
 from spkver.config import Component
 from spkver.errors import InputError, load_optional
 from spkver.features.config import FrontEndConfig, SpectralConfig
-from spkver.features.fbank import EPSILON, cut_frames
+from spkver.features.fbank import cut_frames
+from spkver.features.silence import silent_frames
 
-INT16 = 32768.0
+QUIET, LOUD = 0.10, 0.98  # shares of frames below the levels of the background and of loud speech
+LEAST_DB = 10.0  # below the loud frames: those above are always kept
+FLOOR = 1e-20
 CHUNK = 512  # samples that Silero's network decides on at once, 32 ms at 16 kHz
 SILERO_RATE = 16000
 
@@ -34,27 +37,21 @@ class Detector(ABC):
 
 
 class EnergyVadConfig(Component):
-    """By energy, as in Kaldi; the defaults are those of its VoxCeleb recipe.
+    """By the energy of frames, relative to the loud and the quiet frames of the recording, so at any level.
 
-    Energies are natural logarithms at int16 scale.
+    Loud and quiet are the 98th and the 10th percentile of the log energy of frames that are not digital silence.
     """
 
     name: Literal["energy"] = "energy"
-    threshold: float = 5.5
-    """of the log energy"""
-    mean_scale: float = Field(
-        0.5, ge=0, description="this times the mean log energy of the recording is added to the threshold"
-    )
-    context: int = Field(2, ge=0, description="frames on either side that vote on a frame")
-    proportion: float = Field(0.12, gt=0, lt=1, description="minimum share of votes for speech")
+    range_db: float = Field(35.0, gt=LEAST_DB)
+    """frames this far below the loud ones are no speech"""
+    margin_db: float = Field(6.0, ge=0)
+    """frames less than this above the quiet ones are no speech, unless they are within 10 dB of the loud ones"""
+    context: int = Field(2, ge=0, description="frames on either side of speech that are kept")
 
 
 class EnergyVad(Detector):
-    """By energy, as in Kaldi (ivector/voice-activity-detection.cc).
-
-    A frame is speech if at least `proportion` of the frames around it have more energy than the threshold. Digital
-    silence does not count in the mean energy.
-    """
+    """By energy: speech is louder than the background, and not far below the loudest frames."""
 
     Config = EnergyVadConfig
 
@@ -63,27 +60,28 @@ class EnergyVad(Detector):
 
     def __call__(self, waveform: Tensor, frames: Tensor, silent: Tensor) -> Tensor:
         """See `Detector`."""
-        return self.decide(log_energy(frames), silent)
-
-    def decide(self, energy: Tensor, silent: Tensor) -> Tensor:
-        """The decisions for log energies (batch, frames)."""
-        config = self.config
-        counted = (~silent).to(energy.dtype)
-        mean = (energy * counted).sum(dim=-1, keepdim=True) / counted.sum(dim=-1, keepdim=True).clamp_min(1)
-        loud = ((energy > config.threshold + config.mean_scale * mean) & ~silent).to(energy.dtype)
-        # each a mean over the window, where the ends of the recording count as quiet and absent frames
-        votes, voters = (self._window_mean(one) for one in (loud, torch.ones_like(loud[:1])))
-        return votes >= config.proportion * voters
-
-    def _window_mean(self, values: Tensor) -> Tensor:
-        width = 2 * self.config.context + 1
-        return F.avg_pool1d(F.pad(values[:, None], (self.config.context,) * 2), width, 1)[:, 0]
+        config, energy = self.config, decibels(frames)
+        quiet, loud = percentiles(energy, silent, QUIET), percentiles(energy, silent, LOUD)
+        least = torch.maximum(loud - config.range_db, quiet + config.margin_db)
+        speech = (energy >= torch.minimum(least, loud - LEAST_DB)) & ~silent
+        if not config.context:
+            return speech
+        near = F.max_pool1d(speech.float()[:, None], 2 * config.context + 1, stride=1, padding=config.context)
+        return near[:, 0] > 0
 
 
-def log_energy(frames: Tensor) -> Tensor:
-    """Log energy (batch, frames) of frames (batch, frames, samples) in [-1, 1] after mean removal, at int16 scale."""
-    energy = frames.var(dim=-1, correction=0) * frames.shape[-1] * INT16**2
-    return energy.clamp_min(EPSILON).log()
+def decibels(frames: Tensor) -> Tensor:
+    """Energy in dB (batch, frames) of frames (batch, frames, samples) after mean removal."""
+    return 10 * frames.var(dim=-1, correction=0).clamp_min(FLOOR).log10()
+
+
+def percentiles(values: Tensor, without: Tensor, share: float) -> Tensor:
+    """The lower quantile of each row of (batch, frames), (batch, 1); `without`: bool, what does not count."""
+    rising = torch.where(without, -torch.inf, values).sort(dim=-1).values
+    left_out = without.sum(dim=-1, keepdim=True)
+    counted = values.shape[-1] - left_out
+    place = left_out + (share * (counted - 1).clamp_min(0)).long()
+    return rising.gather(-1, place.clamp_max(values.shape[-1] - 1))
 
 
 class SileroVadConfig(Component):
@@ -125,11 +123,11 @@ class SileroVad(Detector):
 
 
 def energy_vad(waveform: np.ndarray | Tensor, sample_rate: int, config: EnergyVadConfig | None = None) -> np.ndarray:
-    """Which frames of a waveform (time,) in [-1, 1] are speech: bool (frames,), of 25 ms every 10 ms.
+    """Which frames of a waveform (time,) are speech: bool (frames,), of 25 ms every 10 ms.
 
-    As Kaldi decides, in float64; digital silence counts in the mean energy. Raises ValueError for less than one frame.
+    Raises ValueError for less than one frame.
     """
     front_end = FrontEndConfig(sample_rate=sample_rate, low_hz=0, high_hz=sample_rate / 2)
-    samples = torch.as_tensor(waveform).double()[None]
-    energy = log_energy(cut_frames(samples, front_end.frame_length, front_end.frame_shift, snip_edges=False))
-    return EnergyVad(config or EnergyVadConfig()).decide(energy, torch.zeros_like(energy, dtype=torch.bool))[0].numpy()
+    samples = torch.as_tensor(waveform).float()[None]
+    frames = cut_frames(samples, front_end.frame_length, front_end.frame_shift, snip_edges=False)
+    return EnergyVad(config or EnergyVadConfig())(samples, frames, silent_frames(frames))[0].numpy()

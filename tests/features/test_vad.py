@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import kaldi_native_fbank as knf
 import numpy as np
 import pytest
 import torch
@@ -12,57 +11,40 @@ from hypothesis import strategies as st
 from spkver.config import validate
 from spkver.encoder import EncoderConfig
 from spkver.errors import InputError
-from spkver.features import FRONT_ENDS, EnergyVadConfig, energy_vad
-from spkver.features.fbank import cut_frames
-from spkver.features.vad import SileroVad, SileroVadConfig, log_energy
-
-
-def kaldi_vad(energy: np.ndarray, config: EnergyVadConfig) -> list[bool]:
-    """A transcription of ComputeVadEnergy in Kaldi's ivector/voice-activity-detection.cc."""
-    threshold = config.threshold
-    if config.mean_scale != 0.0:
-        threshold += config.mean_scale * energy.sum() / len(energy)
-    voiced = []
-    for t in range(len(energy)):
-        above = frames = 0
-        for t2 in range(t - config.context, t + config.context + 1):
-            if 0 <= t2 < len(energy):
-                frames += 1
-                if energy[t2] > threshold:
-                    above += 1
-        voiced.append(above >= frames * config.proportion)
-    return voiced
+from spkver.features import FRONT_ENDS, energy_vad
+from spkver.features.vad import SileroVad, SileroVadConfig, percentiles
 
 
 @given(
-    seed=st.integers(0, 1000),
-    frames=st.integers(3, 80),
-    context=st.integers(0, 6),
-    proportion=st.floats(0.05, 0.95),
-    mean_scale=st.floats(0, 1),
+    st.lists(st.tuples(st.floats(-80, 0), st.booleans()), min_size=1, max_size=40),
+    st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]),
 )
-def test_vad_equals_kaldi(seed, frames, context, proportion, mean_scale):
-    random = np.random.default_rng(seed)
-    level = 10 ** random.uniform(-4, 0, size=frames).repeat(160)
-    waveform = (level * random.uniform(-1, 1, size=len(level))).astype(np.float32)
-    config = EnergyVadConfig(context=context, proportion=proportion, mean_scale=mean_scale)
-    samples = torch.from_numpy(waveform).double()[None]
-    energy = log_energy(cut_frames(samples, 400, 160, snip_edges=False))[0].numpy()
-    assert energy_vad(waveform, 16000, config).tolist() == kaldi_vad(energy, config)
+def test_percentiles_equal_numpys_lower_quantile(rows, share):
+    values, without = np.array([value for value, _ in rows]), np.array([out for _, out in rows])
+    without[0] = False
+    expected = np.quantile(values[~without], share, method="lower")
+    found = percentiles(torch.from_numpy(values)[None], torch.from_numpy(without)[None], share)
+    assert found.shape == (1, 1) and found.item() == expected
 
 
-@pytest.mark.parametrize("snip_edges", [False, True])
-def test_energy_equals_kaldi(speech_like, snip_edges):
-    options = knf.FbankOptions()
-    options.frame_opts.dither, options.frame_opts.snip_edges = 0.0, snip_edges
-    options.use_energy, options.raw_energy, options.energy_floor = True, True, 0.0
-    waveform = speech_like()
-    computer = knf.OnlineFbank(options)
-    computer.accept_waveform(16000, (waveform * 32768).tolist())
-    computer.input_finished()
-    theirs = np.array([computer.get_frame(index)[0] for index in range(computer.num_frames_ready)])
-    frames = cut_frames(torch.from_numpy(waveform)[None], 400, 160, snip_edges=snip_edges)
-    np.testing.assert_allclose(log_energy(frames)[0], theirs, rtol=1e-4, atol=1e-3)
+@pytest.mark.parametrize("gain", [0.1, 1.9])
+def test_decisions_do_not_depend_on_the_level(speech_like, gain):
+    waveform = speech_like(seconds=4)
+    assert (energy_vad(gain * waveform, 16000) == energy_vad(waveform, 16000)).mean() > 0.99
+
+
+@pytest.mark.parametrize("snr_db", [50, 30, 20])
+def test_long_pauses_with_noise_are_left_out(speech_like, snr_db):
+    speech, random = speech_like(seconds=2), np.random.default_rng(0)
+    waveform = random.normal(size=10 * len(speech)) * np.sqrt(np.square(speech).mean()) * 10 ** (-snr_db / 20)
+    waveform[: len(speech)] += speech
+    found = energy_vad(waveform.astype(np.float32), 16000)
+    assert found[:200].mean() > 0.45 and found[210:].mean() < 0.1
+
+
+def test_steady_sound_is_kept():
+    time = np.arange(16000) / 16000
+    assert energy_vad(0.1 * np.sin(2 * np.pi * 200 * time).astype(np.float32), 16000).all()
 
 
 def test_vad_finds_pauses(speech_like):
