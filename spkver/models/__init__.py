@@ -1,7 +1,7 @@
 """Networks from features (batch, frames, bins) to embeddings (batch, dim), and the layers that pool over time.
 
-A network is `Model(config, bins)`; `spkver.models.base` states what networks and poolings promise.
-It is a trunk, a pooling and an affine layer; `spkver.models.pooling` states what trunk and pooling promise each other.
+A network is `Model(config, bins)`: a trunk, a pooling and an affine layer. `spkver.models.base` has the base classes of
+networks and poolings, and `spkver.models.pooling` defines the interface between trunk and pooling.
 `spkver.models.variants` names the published sizes: `model: resnet34` is `model: {name: resnet, depth: 34}`.
 """
 

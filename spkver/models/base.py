@@ -1,4 +1,4 @@
-"""The contracts of networks and poolings."""
+"""Base classes of networks and poolings."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from spkver.config import Component
 
 
 class Network(nn.Module, ABC):
-    """Base of the networks: `Network(config, bins)`."""
+    """Base class of networks: `Network(config, bins)`."""
 
     dim: int
-    """of the embedding"""
+    """dimension of the embedding"""
     min_frames: int
-    """the shortest input"""
+    """number of frames of the shortest input"""
     whole_seconds: float = 300.0
-    """what is longer is embedded window by window"""
+    """longer recordings are embedded in windows of at most this length"""
     fixed_precision: bool = False
-    """whether it computes in one precision whatever autocast says"""
+    """whether the precision is fixed and autocast has no effect"""
     resolved: Component | None = None
-    """its config where the given one pointed elsewhere, so that a model directory stands alone"""
+    """complete config to store in a model directory, if the given config refers to another source"""
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
@@ -29,10 +29,10 @@ class Network(nn.Module, ABC):
 
 
 class Pooling(nn.Module, ABC):
-    """Base of the poolings: `Pooling(config, channels)`."""
+    """Base class of poolings: `Pooling(config, channels)`."""
 
     size: int
-    """of what it gives"""
+    """number of output values"""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class CamPlusPlusConfig(Component):
 
 
 class FrontModule(nn.Module):
-    """Residual blocks that keep time and cut frequency to an eighth."""
+    """Residual blocks that keep the time axis and reduce frequency to an eighth."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -52,14 +52,14 @@ class FrontModule(nn.Module):
 
 
 def segment_means(x: Tensor) -> Tensor:
-    """Means over segments of (batch, channels, frames), of which the last may be shorter."""
-    # not by avg_pool1d's ceil_mode, which torch.export cannot take for lengths that vary
+    """Means over segments of (batch, channels, frames); the last segment may be shorter."""
+    # avg_pool1d with ceil_mode does not support dynamic lengths in torch.export
     sums, counts = (F.avg_pool1d(F.pad(part, (0, SEGMENT - 1)), SEGMENT) for part in (x, torch.ones_like(x[:1, :1])))
     return sums / counts
 
 
 class MaskedConv(nn.Module):
-    """A convolution whose output is scaled by a mask that sees the means of the utterance and of the segment."""
+    """A convolution whose output is scaled by a mask, computed from the means of the utterance and of the segment."""
 
     def __init__(self, before: int, after: int, dilation: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class MaskedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, before, frames) to (batch, after, frames)."""
         context = x.mean(dim=-1, keepdim=True) + segment_means(x)
-        # the mask is the same in all frames of a segment, so it is made once for each
+        # the mask is equal in all frames of a segment, so it is computed once per segment
         mask = torch.sigmoid(self.linear2(F.relu(self.linear1(context))))
         segment = torch.arange(x.shape[-1], device=x.device) // SEGMENT
         return self.linear_local(x) * mask.index_select(-1, segment)
@@ -93,7 +93,7 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """Batch norm, ReLU, and a 1 × 1 that halves the channels."""
+    """Batch norm, ReLU, and a 1 × 1 convolution that halves the channels."""
 
     def __init__(self, before: int) -> None:
         super().__init__()

@@ -14,34 +14,34 @@ from spkver.errors import InputError
 from spkver.models import POOLINGS
 from spkver.models.base import Network, Pooling
 
-KERNEL = 5  # of the first layer
+KERNEL = 5  # kernel size of the first layer
 DILATIONS = (2, 3, 4)
 Padding = Literal["zeros", "reflect"]
 
 
 class EcapaTdnnConfig(Component):
-    """The paper's network by default; the last five fields are where published implementations differ from it."""
+    """The defaults are the network of the paper. Published implementations differ from it in the last five fields."""
 
     name: Literal["ecapa_tdnn"] = "ecapa_tdnn"
-    channels: int = Field(512, gt=0, description="of the blocks; the scale must divide it")
+    channels: int = Field(512, gt=0, description="channels of the blocks, a multiple of the scale")
     aggregated: int = Field(1536, gt=0, description="channels after the aggregation of the blocks")
     scale: int = Field(8, gt=1, description="parts of the Res2Net convolution")
-    se_hidden: int = Field(128, gt=0, description="of squeeze and excitation")
-    dim: int = Field(192, gt=0, description="of the embedding")
+    se_hidden: int = Field(128, gt=0, description="hidden units of squeeze and excitation")
+    dim: int = Field(192, gt=0, description="dimension of the embedding")
     pooling: Annotated[Component, Of(POOLINGS)] = Field(
         default={"name": "attentive_statistics", "context": True}, validate_default=True
     )
     sum_inputs: bool = Field(
-        True, description="a block sees the sum of all before it; WeSpeaker, SpeechBrain: the last"
+        True, description="input of a block: the sum of all previous outputs; WeSpeaker, SpeechBrain: the last one"
     )
-    embedding_norm: bool = Field(True, description="a batch norm after the affine layer; WeSpeaker, SpeechBrain: none")
-    aggregation_norm: bool = Field(False, description="a batch norm after the aggregation, as SpeechBrain has")
+    embedding_norm: bool = Field(True, description="batch norm after the affine layer; WeSpeaker, SpeechBrain: none")
+    aggregation_norm: bool = Field(False, description="batch norm after the aggregation, as in SpeechBrain")
     padding: Padding = Field("zeros", description="SpeechBrain: reflect")
-    goes_by: Literal["first", "last"] = Field("first", description="the part without convolution; WeSpeaker: the last")
+    goes_by: Literal["first", "last"] = Field("first", description="part without a convolution; WeSpeaker: the last")
 
 
 class TimeDelay(nn.Module):
-    """A convolution over time that keeps the length, ReLU, batch norm."""
+    """Convolution over time that keeps the length, ReLU, batch norm."""
 
     def __init__(self, before: int, after: int, kernel: int, dilation: int, padding: Padding) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class TimeDelay(nn.Module):
 
 
 class Res2(nn.Module):
-    """All parts of the channels but one are convolved, each with the result before it added in."""
+    """Convolves all parts of the channels except one; each input is the part plus the previous result."""
 
     def __init__(self, config: EcapaTdnnConfig, dilation: int) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Res2(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Channels scaled by a gate that sees their means over time."""
+    """Squeeze and excitation: scales channels by a gate computed from their means over time."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class SqueezeExcitation(nn.Module):
 
 
 class Block(nn.Module):
-    """The SE-Res2Block of the paper's figure 1."""
+    """The SE-Res2Block (figure 1 of the paper)."""
 
     def __init__(self, config: EcapaTdnnConfig, dilation: int) -> None:
         super().__init__()
@@ -106,13 +106,13 @@ class Block(nn.Module):
 
 
 class EcapaTdnn(Network):
-    """First layer, three blocks, all three aggregated, pooling with a batch norm, affine embedding.
+    """First layer, three blocks and their aggregation, pooling with batch norm, affine embedding.
 
-    Raises InputError where the scale does not divide the channels.
+    Raises InputError if the channels are not a multiple of the scale.
     """
 
     Config = EcapaTdnnConfig
-    min_frames = KERNEL  # reflection needs one more than the widest margin, and that is 4
+    min_frames = KERNEL  # reflection needs one frame more than the largest padding, 4
 
     def __init__(self, config: EcapaTdnnConfig, bins: int) -> None:
         super().__init__()

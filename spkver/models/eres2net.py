@@ -1,6 +1,6 @@
 """ERes2Net (Chen et al., Interspeech 2023) and ERes2NetV2 (Chen et al., Interspeech 2024).
 
-Res2Net whose features are fused by attention: inside the blocks of the last two stages, and between the stages.
+Res2Net with attentive fusion of features in the blocks of the last two stages, and between the stages.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from spkver.models.res2net import Res2Config, Res2Network, Sum
 
 
 class ERes2NetConfig(Res2Config):
-    """ERes2Net, with a convolution for each part of a block; `fused: last` with its widths is ERes2NetV2."""
+    """ERes2Net, with a convolution for each part of a block. ERes2NetV2 has `fused: last` and other widths."""
 
     name: Literal["eres2net"] = "eres2net"
     fused: Literal["all", "last"] = Field("all", description="stages: all four from the first on, or the last two (V2)")
@@ -23,7 +23,7 @@ class ERes2NetConfig(Res2Config):
 
 
 class AttentiveFusion(nn.Module):
-    """x · (1 + a) + y · (1 - a), a = tanh of a local network of both."""
+    """x · (1 + a) + y · (1 - a), where a is the tanh of a local network of both."""
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class AttentiveFusion(nn.Module):
 
 
 class ERes2Net(Res2Network):
-    """Each fused stage is joined with what came before, brought to its size."""
+    """The trunk: the output of each fused stage is fused with the previous one, downsampled to its size."""
 
     Config = ERes2NetConfig
 
@@ -52,7 +52,7 @@ class ERes2Net(Res2Network):
             return AttentiveFusion(part) if stage > 2 else Sum()
 
         super().__init__(config, bins, convolved=config.scale, join=join)
-        self.first = 1 if config.fused == "all" else 3  # the first stage that is carried on to the next one
+        self.first = 1 if config.fused == "all" else 3  # the first stage whose output is passed to the next fusion
         width = config.channels * config.expansion
         for number in range(self.first, 4):
             before, after = width << (number - 1), width << number

@@ -1,4 +1,4 @@
-"""The baseline without parameters: the mean of the features over time."""
+"""A baseline without parameters: the mean of the features over time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class MeanFbankConfig(Component):
 
 
 class MeanFbank(Network):
-    """What a trained network has to beat."""
+    """A lower bound for trained networks."""
 
     Config = MeanFbankConfig
     min_frames = 1

@@ -1,8 +1,8 @@
-"""What the ResNet family shares: networks over the time-frequency plane.
+"""Base of the ResNet family: networks over the time-frequency plane.
 
-A stem of one 3 × 3 convolution, four stages whose width doubles and of which the last three halve time and frequency,
-pooling over time with frequency folded into the channels, an affine layer. Layers are named as WeSpeaker and 3D-Speaker
-name them, so that their checkpoints map onto ours one to one.
+A stem of one 3 × 3 convolution; four stages of doubling width, of which the last three halve time and frequency;
+pooling over time with frequency folded into the channels; an affine layer. Layers have the names of WeSpeaker and
+3D-Speaker, so that their checkpoints match.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ MakeBlock = Callable[[int, int, int | tuple[int, int], int], nn.Module]
 
 
 def halved(size: int, times: int = 1) -> int:
-    """What a padded convolution of stride 2 leaves of an axis, and one after it, and so on."""
+    """The size of an axis after each of several padded convolutions of stride 2."""
     for _ in range(times):
         size = (size - 1) // 2 + 1
     return size
 
 
 def doubled(channels: int) -> list[int]:
-    """The widths of four stages, each twice as wide as the one before."""
+    """The widths of four stages, each twice that of the previous one."""
     return [channels << number for number in range(4)]
 
 
 class PlaneNetwork(Network):
-    """Stem, four stages of blocks, pooling, affine embedding (`two_layers`: with ReLU and batch norm between two).
+    """Stem, four stages of blocks, pooling, affine embedding (`two_layers`: two, with ReLU and batch norm between).
 
-    widths: of the four stages; a block gives `expansion` times its stage's width.
+    widths: widths of the four stages; the output of a block has `expansion` times the width of its stage
     """
 
-    min_frames = 8  # three halvings of the time axis: one frame before pooling that is not mostly padding
+    min_frames = 8  # three halvings of the time axis leave one frame that is not mostly padding
 
     def __init__(
         self,
@@ -93,14 +93,14 @@ class PlaneNetwork(Network):
 
 
 def shortcut(before: int, after: int, stride: int | tuple[int, int]) -> nn.Sequential:
-    """The identity, or the affine map that makes the input of a block fit its output."""
+    """The identity, or a 1 × 1 convolution that maps the input of a block to the shape of its output."""
     if stride == 1 and before == after:
         return nn.Sequential()
     return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
 
 
 class SqueezeExcitation(nn.Module):
-    """Channels scaled by a gate that sees their means over the plane (Hu et al., CVPR 2018)."""
+    """Squeeze and excitation: scales channels by a gate computed from their means (Hu et al., CVPR 2018)."""
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class SqueezeExcitation(nn.Module):
 
 
 class SimAM(nn.Module):
-    """Each value scaled by how much it stands out in its channel; no parameters (Yang et al., ICML 2021, eq. 5)."""
+    """SimAM: scales each value by its distinctiveness in its channel; no parameters (Yang et al., ICML 2021, eq. 5)."""
 
     def __init__(self, regularisation: float = 1e-4) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class SimAM(nn.Module):
         """(batch, channels, bins, frames) to the same."""
         plane = x.float()  # squares
         deviations = (plane - plane.mean(dim=(2, 3), keepdim=True)).square()
-        # a tensor, so that an export keeps it variable
+        # a tensor, so that it stays dynamic in exports
         others = (torch.ones_like(plane[:, :1]).sum(dim=(2, 3), keepdim=True) - 1).clamp(min=1)
         variance = deviations.sum(dim=(2, 3), keepdim=True) / others
         return x * torch.sigmoid(deviations / (4 * (variance + self.regularisation)) + 0.5).to(x.dtype)

@@ -1,4 +1,4 @@
-"""A pooling and an affine layer: the least that makes an embedding of frames that are good already."""
+"""A pooling and an affine layer, the smallest network for frames of a self-supervised encoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spkver.models.base import Network, Pooling
 
 
 class PooledConfig(Component):
-    """For the frames of a self-supervised encoder: see `ssl`."""
+    """Pooling and affine layer on frames of a self-supervised encoder, see `ssl`."""
 
     name: Literal["pooled"] = "pooled"
     dim: int = Field(256, gt=0, description="of the embedding")

@@ -1,10 +1,10 @@
 """Pooling over time: `Pooling(config, channels)` maps (batch, channels, frames) to (batch, `size`).
 
-The contract with the trunks: a trunk gives real values (batch, channels, frames) with one frame or more; a trunk over
-the time-frequency plane folds bins into channels first, (batch, channels · bins, frames) with channels outermost. Every
-pooling takes any number of channels, except where it says that it splits them; building one that cannot is an
-InputError. All frames count, so utterances of a batch have equal lengths. The statistics are computed in float32
-whatever autocast says, and are finite for a single frame and for frames that are all the same.
+The interface with trunks: a trunk returns real values (batch, channels, frames) with at least one frame. A trunk over
+the time-frequency plane first folds bins into channels, (batch, channels · bins, frames) with channels outermost.
+Poolings accept any number of channels, except those that split them, which raise InputError if they cannot. All frames
+are used, so the utterances of a batch have equal lengths. Statistics are computed in float32, also under autocast, and
+are finite for a single frame and for constant frames.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from spkver.config import Component
 from spkver.errors import InputError
 from spkver.models.base import Pooling
 
-VARIANCE_FLOOR = 1e-7  # under the square root; keeps the gradient of a constant channel finite
+VARIANCE_FLOOR = 1e-7  # before the square root; keeps the gradient of a constant channel finite
 
 
 class MeanConfig(Component):
@@ -69,8 +69,8 @@ class Statistics(Pooling):
 def statistics(x: Tensor, unbiased: bool, floor: float = VARIANCE_FLOOR) -> Tensor:
     """Mean and deviation over the frames of (batch, channels, frames), as (batch, 2 channels)."""
     variance, mean = torch.var_mean(x, dim=-1, correction=0)
-    if unbiased:  # not by torch's correction, which divides by zero for one frame
-        frames = torch.ones_like(x[:, :1]).sum(dim=-1)  # a tensor, so that an export keeps it variable
+    if unbiased:  # without torch's correction, which divides by zero for one frame
+        frames = torch.ones_like(x[:, :1]).sum(dim=-1)  # a tensor, so that it stays dynamic in exports
         variance = variance * (frames / (frames - 1).clamp(min=1))
     return torch.cat([mean, (variance + floor).sqrt()], dim=-1)
 
@@ -78,7 +78,7 @@ def statistics(x: Tensor, unbiased: bool, floor: float = VARIANCE_FLOOR) -> Tens
 def weighted_statistics(x: Tensor, weights: Tensor, floor: float = VARIANCE_FLOOR) -> tuple[Tensor, Tensor]:
     """Mean and deviation over the last axis of x under weights that sum to 1 over it (Okabe et al., 2018)."""
     mean = (weights * x).sum(dim=-1)
-    # the formula's E[x²] - E[x]², without the cancellation
+    # equals E[x²] - E[x]², without cancellation
     variance = (weights * (x - mean[..., None]).square()).sum(dim=-1)
     return mean, variance.clamp(min=floor).sqrt()
 
@@ -88,15 +88,15 @@ class AttentiveStatisticsConfig(Component):
 
     name: Literal["attentive_statistics"] = "attentive_statistics"
     hidden: int = Field(128, gt=0)
-    """units of the attention's hidden layer"""
+    """units of the hidden layer of the attention"""
     context: bool = Field(
-        False, description="the attention sees mean and deviation of all frames too (Desplanques et al., 2020)"
+        False, description="also use mean and deviation of all frames in the attention (Desplanques et al., 2020)"
     )
     activation: Literal["tanh", "relu_norm", "relu_norm_tanh"] = Field(
-        "tanh", description="of the hidden layer; with a batch norm: SimAM-ResNet's, SpeechBrain's"
+        "tanh", description="activation of the hidden layer; SimAM-ResNet: relu_norm, SpeechBrain: relu_norm_tanh"
     )
-    unbiased: bool = Field(False, description="of the context's deviation")
-    floor: float = Field(VARIANCE_FLOOR, gt=0, description="of the variance; SpeechBrain's is 1e-12")
+    unbiased: bool = Field(False, description="whether the deviation of the context is unbiased")
+    floor: float = Field(VARIANCE_FLOOR, gt=0, description="floor of the variance; SpeechBrain: 1e-12")
 
 
 class AttentiveStatistics(Pooling):
@@ -126,7 +126,7 @@ class AttentiveStatistics(Pooling):
         return torch.cat(weighted_statistics(x.float(), weights, self.floor), dim=-1)
 
     def _with_context(self, x: Tensor) -> Tensor:
-        """The first layer on frames with the context appended; its share is the same in all frames: made once."""
+        """The first layer on frames with the context appended. The term of the context is computed only once."""
         first: Any = self.attention[0]
         channels = x.shape[1]
         context = F.linear(statistics(x.float(), self.unbiased), first.weight[:, channels:, 0], first.bias)
@@ -143,7 +143,7 @@ class SelfAttentiveConfig(Component):
 
 
 class SelfAttentive(Pooling):
-    """A = softmax over time of W₂ tanh(W₁ h): a row of weights, and a mean of all channels, per head."""
+    """A = softmax over time of W₂ tanh(W₁ h): each head has a row of weights and gives a mean of all channels."""
 
     Config = SelfAttentiveConfig
 
@@ -161,7 +161,7 @@ class SelfAttentive(Pooling):
 
 
 class MultiHeadConfig(Component):
-    """Channels split among heads with an attention each (India et al., Interspeech 2019), with deviations."""
+    """Channels are split into heads, each with its own attention (India et al., Interspeech 2019), with deviations."""
 
     name: Literal["multi_head"] = "multi_head"
     heads: int = Field(2, gt=0, description="must divide the channels")
@@ -182,9 +182,9 @@ class MultiQueryMultiHeadConfig(Component):
 
 
 class MultiQueryMultiHead(Pooling):
-    """Mean and deviation of every channel, once per query, under the weights of its head.
+    """Mean and deviation of every channel under the weights of its head, for each query.
 
-    Raises InputError where the heads do not divide the channels.
+    Raises InputError if the channels are not a multiple of the heads.
     """
 
     Config: type[Component] = MultiQueryMultiHeadConfig
@@ -209,7 +209,7 @@ class MultiQueryMultiHead(Pooling):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, frames) to (batch, 2 · queries · channels): of each query, means and then deviations."""
+        """(batch, channels, frames) to (batch, 2 · queries · channels): for each query means, then deviations."""
         weights = self.attention(x).float().softmax(dim=-1)
         weights = weights.unflatten(1, (self.heads, self.queries, -1))
         values = x.float().unflatten(1, (self.heads, 1, -1))
@@ -224,17 +224,17 @@ class MultiHead(MultiQueryMultiHead):
 
 
 class XiVectorConfig(Component):
-    """Posterior mean of a Gaussian whose frames come with their uncertainties (Lee et al., SPL 2021)."""
+    """Posterior mean of a Gaussian, from frames with estimated uncertainties (Lee et al., SPL 2021)."""
 
     name: Literal["xi_vector"] = "xi_vector"
-    hidden: int = Field(256, gt=0, description="of the network that estimates the precisions")
+    hidden: int = Field(256, gt=0, description="hidden units of the network that estimates the precisions")
     deviation: bool = Field(False, description="append the deviation under the same weights")
 
 
 class XiVector(Pooling):
     """φ = (Σ L_t z_t + L_p μ_p) / (Σ L_t + L_p): frames z_t of precision L_t, prior mean μ_p of precision L_p.
 
-    Precisions are diagonal, L_t = softplus(network(z_t))²; the prior is learnt and starts as a standard Gaussian.
+    Precisions are diagonal, L_t = softplus(network(z_t))². The prior is trained, starting from a standard Gaussian.
     """
 
     Config = XiVectorConfig
@@ -255,9 +255,9 @@ class XiVector(Pooling):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, frames) to (batch, channels), or (batch, 2 channels) with the deviation."""
         raw = self.precision(x).float()
-        # log softplus(v) is v itself far below zero, where softplus underflows and its logarithm with it
+        # far below zero, log softplus(v) equals v, but softplus underflows
         log_precision = 2 * torch.where(raw > -15, F.softplus(raw.clamp(min=-15)).log(), raw)
-        # the prior is one more frame; the weights L / ΣL are a softmax of log L
+        # the prior acts as an additional frame; the weights L / ΣL are a softmax of log L
         prior = [
             parameter.float().expand(x.shape[0], -1)[..., None] for parameter in (self.prior_mean, self.prior_logprec)
         ]

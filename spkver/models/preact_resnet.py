@@ -1,4 +1,4 @@
-"""ResNet whose blocks begin with norm and ReLU (He et al., ECCV 2016), as SpeechBrain's speaker ResNet is built."""
+"""ResNet with pre-activation blocks (He et al., ECCV 2016), as SpeechBrain's speaker ResNet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BLOCKS = (3, 4, 6, 3)
 
 
 class PreActResNetConfig(Component):
-    """SpeechBrain's network by default; squeeze and excitation in the first two stages."""
+    """The defaults are SpeechBrain's network, with squeeze and excitation in the first two stages."""
 
     name: Literal["preact_resnet"] = "preact_resnet"
     channels: tuple[int, int, int, int] = Field((128, 128, 256, 256), description="widths of the four stages")
@@ -27,7 +27,7 @@ class PreActResNetConfig(Component):
 
 
 class PreActBlock(nn.Module):
-    """Two 3 × 3 convolutions and a 1 × 1, each after norm and ReLU; gate; shortcut."""
+    """Two 3 × 3 convolutions and a 1 × 1 convolution, each after norm and ReLU; gate; shortcut."""
 
     def __init__(self, before: int, width: int, stride: int | tuple[int, int], gate: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Any network with an affine map after it: embeddings of fewer dimensions, `spkver export MODEL OUT --to model`."""
+"""A network followed by an affine layer, for embeddings of fewer dimensions: `spkver export MODEL OUT --to model`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spkver.models.base import Network
 
 
 class ProjectedConfig(Component):
-    """The network, and the dimension that its embeddings are brought to."""
+    """A network, and the dimension of the projected embeddings."""
 
     name: Literal["projected"] = "projected"
     network: Annotated[Component, Of(MODELS)] = Field(default="xvector", validate_default=True)
@@ -23,8 +23,8 @@ class ProjectedConfig(Component):
 class Projected(Network):
     """Network, affine layer.
 
-    A layer of its own, not multiplied into the network's last: so it is behind whatever that is (a batch norm, an
-    encoder of another package), for dim x dim multiplications an utterance.
+    The layer is separate instead of multiplied into the last layer of the network, so it works with any last layer (a
+    batch norm, an encoder of another package). It costs dim x dim multiplications per utterance.
     """
 
     Config = ProjectedConfig

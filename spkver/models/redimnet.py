@@ -1,7 +1,7 @@
-"""ReDimNet: a network that reshapes between the plane and the frames (Yakovlev et al., Interspeech 2024).
+"""ReDimNet: a network that alternates between two and one dimensions (Yakovlev et al., Interspeech 2024).
 
-Channels times bins stay the same throughout, so the output of every stage is a signal (batch, channels · bins, frames),
-and each stage starts from a weighted sum of all before it. The signal is laid out with bins outermost.
+The product of channels and bins is constant, so the output of every stage is a signal (batch, channels · bins, frames)
+with bins outermost. The input of each stage is a weighted sum of all previous outputs.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from spkver.errors import InputError
 from spkver.models import POOLINGS
 from spkver.models.base import Network, Pooling
 
-TIME_KERNELS = (7, 19, 31, 59)  # of the convolutions over time before the attention
+TIME_KERNELS = (7, 19, 31, 59)  # kernel sizes of the convolutions over time before the attention
 HEADS = 4
 EPSILON = 1e-6
 
 
 class ReDimNetConfig(Component):
-    """ReDimNet-B2 by default."""
+    """The defaults are ReDimNet-B2."""
 
     name: Literal["redimnet"] = "redimnet"
     channels: int = Field(16, gt=0, description="where frequency is whole; they grow as it shrinks")
@@ -47,7 +47,7 @@ class ChannelNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, ...) to the same."""
-        last = x.dim() - 1  # by its number: the ONNX exporter does not count from the end
+        last = x.dim() - 1  # the ONNX exporter does not support negative axes
         return super().forward(x.movedim(1, last)).movedim(last, 1)
 
 
@@ -80,7 +80,7 @@ class ConvNext2d(nn.Module):
 
 
 class FrequencyGate(nn.Module):
-    """Bins scaled by a gate that sees their means over channels and time (Thienpondt et al., Interspeech 2021)."""
+    """Scales bins by a gate computed from their means over channels and time (Thienpondt et al., Interspeech 2021)."""
 
     def __init__(self, bins: int, hidden: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class FrequencyGate(nn.Module):
 
 
 class SeparableBlock(nn.Module):
-    """A residual block of two grouped 3 × 3 convolutions, each with a 1 × 1 after it."""
+    """A residual block of two grouped 3 × 3 convolutions, each followed by a 1 × 1 convolution."""
 
     def __init__(self, channels: int, group: int, gate: nn.Module) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class SeparableBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Every frame attends to all frames of its utterance."""
+    """Multi-head self-attention over the frames of an utterance."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class SelfAttention(nn.Module):
 
 
 class Transformer(nn.Module):
-    """An encoder layer, norms after the sums."""
+    """A transformer encoder layer with norms after the sums."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class Transformer(nn.Module):
 
 
 class TimeBlock(nn.Module):
-    """x + convolutions over time and attention, in fewer channels."""
+    """x + convolutions over time and attention, computed in fewer channels."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -164,11 +164,11 @@ class TimeBlock(nn.Module):
 
 
 class WeightedSum(nn.Module):
-    """The sum of signals, weighted by a softmax over them in every channel."""
+    """A weighted sum of signals; the weights of each channel are a softmax over the signals."""
 
     def __init__(self, signals: int, channels: int) -> None:
         super().__init__()
-        # of a single signal the weight is 1
+        # with a single signal the weight is 1
         self.weights = nn.Parameter(torch.zeros(1, signals, channels, 1)) if signals > 1 else None
 
     def forward(self, signals: list[Tensor]) -> Tensor:
@@ -184,7 +184,7 @@ def to_signal(x: Tensor) -> Tensor:
 
 
 class Stage(nn.Module):
-    """Weighted sum, reshaping to the plane, a convolution that divides frequency, blocks; back, and the time block."""
+    """Weighted sum, reshaping to 2D, strided convolution over frequency, blocks, reshaping to 1D, time block."""
 
     def __init__(
         self, config: ReDimNetConfig, number: int, channels: int, bins: int, divisor: int, blocks: int, multiple: int
@@ -219,13 +219,13 @@ def _block(config: ReDimNetConfig, channels: int, bins: int) -> nn.Module:
 
 
 class ReDimNet(Network):
-    """Stem, stages, weighted sum of all of their outputs, pooling, affine embedding.
+    """Stem, stages, weighted sum of all their outputs, pooling, affine embedding.
 
-    Raises InputError for mel bins, groups or heads that do not divide.
+    Raises InputError if mel bins, groups or heads are not divisible as required.
     """
 
     Config = ReDimNetConfig
-    min_frames = 1  # no layer takes frames away
+    min_frames = 1  # no layer reduces the number of frames
 
     def __init__(self, config: ReDimNetConfig, bins: int) -> None:
         super().__init__()

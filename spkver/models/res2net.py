@@ -18,12 +18,12 @@ BLOCKS = (3, 4, 6, 3)
 
 
 def clipped_relu(x: Tensor) -> Tensor:
-    """ReLU, at most 20: what the blocks of the published networks of this kind use, but not the stems."""
+    """ReLU clipped at 20, as in the blocks of the published networks (but not in their stems)."""
     return F.hardtanh(x, 0.0, 20.0)
 
 
 class Res2Config(Component):
-    """What Res2Net and ERes2Net share."""
+    """Fields that Res2Net and ERes2Net share."""
 
     channels: int = Field(32, gt=0, description="width of the first stage, doubled by each of the next three")
     base_width: int = Field(32, gt=0, description="of a part, in 64ths of the stage's width")
@@ -35,13 +35,13 @@ class Res2Config(Component):
 
 
 class Res2NetConfig(Res2Config):
-    """A Res2Net of 34 layers: a block convolves its parts one after the other, all but the last."""
+    """A Res2Net of 34 layers: a block convolves all its parts except the last, in sequence."""
 
     name: Literal["res2net"] = "res2net"
 
 
 class Sum(nn.Module):
-    """How Res2Net joins a part with what came out of the part before."""
+    """The sum of a part and the result of the previous part, as in Res2Net."""
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Two tensors of one shape to their sum."""
@@ -49,10 +49,10 @@ class Sum(nn.Module):
 
 
 class Res2Block(nn.Module):
-    """1 × 1 to `scale` parts; a 3 × 3 convolution of each, with the result before it joined in; 1 × 1; a shortcut.
+    """1 × 1 convolution to `scale` parts; 3 × 3 of each, joined with the previous result; 1 × 1; shortcut.
 
-    convolved: how many parts have a convolution; the others go by. joins: for each but the first of these, what joins
-    (the result before, the part) to the convolution's input.
+    convolved: number of parts with a convolution; the others are passed on
+    joins: for each of these except the first, the module that joins (previous result, part)
     """
 
     def __init__(
@@ -89,8 +89,8 @@ class Res2Block(nn.Module):
 class Res2Network(PlaneNetwork):
     """Four stages of Res2Net blocks.
 
-    convolved: parts of a block that have a convolution; join: makes what joins two parts, from their width and the
-    number of the stage
+    convolved: number of parts with a convolution in a block
+    join: function that makes the module that joins two parts, from their width and the number of the stage
     """
 
     def __init__(self, config: Res2Config, bins: int, *, convolved: int, join: Callable[[int, int], nn.Module]) -> None:
@@ -112,7 +112,7 @@ class Res2Network(PlaneNetwork):
 
 
 class Res2Net(Res2Network):
-    """Parts are joined by their sum, and the last part of a block has no convolution."""
+    """Parts are joined by addition, and the last part of a block has no convolution."""
 
     Config = Res2NetConfig
 

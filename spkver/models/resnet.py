@@ -1,6 +1,6 @@
 """ResNet over the time-frequency plane (He et al., CVPR 2016; for speakers: Zeinali et al., 2019).
 
-With squeeze and excitation, or SimAM (Qin et al., ICASSP 2022), in its blocks on request.
+The blocks can have squeeze and excitation, or SimAM (Qin et al., ICASSP 2022).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from spkver.models.plane import PlaneNetwork, SimAM, SqueezeExcitation, doubled,
 
 
 class ResNetConfig(Component):
-    """A ResNet: basic blocks to depth 34 and at 100, bottlenecks at the other depths."""
+    """A ResNet: basic blocks for depths 18, 34 and 100, bottleneck blocks for the others."""
 
     name: Literal["resnet"] = "resnet"
     depth: Literal[18, 34, 50, 100, 101, 152, 221, 293] = 34
-    """layers with weights; sets the blocks of each stage"""
+    """number of layers with weights; determines the blocks of each stage"""
     channels: int = Field(32, gt=0, description="width of the first stage, doubled by each of the next three")
-    attention: Literal["none", "se", "simam"] = Field("none", description="at the end of every block")
-    reduction: int = Field(8, gt=0, description="of the channels inside squeeze and excitation")
-    dim: int = Field(256, gt=0, description="of the embedding")
+    attention: Literal["none", "se", "simam"] = Field("none", description="attention at the end of every block")
+    reduction: int = Field(8, gt=0, description="reduction of the channels inside squeeze and excitation")
+    dim: int = Field(256, gt=0, description="dimension of the embedding")
     pooling: Annotated[Component, Of(POOLINGS)] = Field(default="statistics", validate_default=True)
     order: Literal["norm_relu", "relu_norm"] = Field(
-        "norm_relu", description="after the stem and a block's first convolution; voxceleb_trainer: relu_norm"
+        "norm_relu", description="after the stem and the first convolution of a block; voxceleb_trainer: relu_norm"
     )
     layers_after_pooling: Literal[1, 2] = Field(1, description="2: with ReLU and batch norm between them")
 
@@ -112,7 +112,9 @@ class ResNet(PlaneNetwork):
         block, blocks = BLOCKS[config.depth]
         relu_first = config.order == "relu_norm"
         if relu_first and block is Bottleneck:
-            raise InputError(f"model resnet: order relu_norm is of basic blocks; depth {config.depth} has bottlenecks")
+            raise InputError(
+                f"model resnet: order relu_norm needs basic blocks, but depth {config.depth} has bottleneck blocks"
+            )
         super().__init__(
             bins,
             widths=doubled(config.channels),
@@ -124,7 +126,7 @@ class ResNet(PlaneNetwork):
             two_layers=config.layers_after_pooling == 2,
         )
         self.relu_first = relu_first
-        if relu_first:  # a bias before a batch norm would be lost, before the ReLU it is not
+        if relu_first:  # a batch norm would cancel a bias before it, a ReLU does not
             self.conv1 = nn.Conv2d(1, config.channels, 3, 1, 1)
 
     def stem(self, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Large self-supervised encoders (WavLM, wav2vec 2.0, HuBERT, w2v-BERT 2.0) by the package transformers.
+"""Large self-supervised encoders (WavLM, wav2vec 2.0, HuBERT, w2v-BERT 2.0) from the package transformers.
 
-The layers' outputs are summed with learnt weights (Yang et al., SUPERB, Interspeech 2021); any network of ours takes
-the sum as its features.
+The outputs of all layers are summed with trained weights (Yang et al., SUPERB, Interspeech 2021). The sum is the input
+of any other network.
 
     front_end: waveform
     model: {name: ssl, source: microsoft/wavlm-base-plus, tuned: [encoder.layers.10, encoder.layers.11]}
@@ -24,25 +24,25 @@ from spkver.errors import InputError
 from spkver.models import MODELS
 from spkver.models.base import Network
 
-# their name of a kind, and what it takes: one value per frame is the waveform
+# type in transformers, and the number of values per input frame; 1 is the waveform
 KINDS = {"wavlm": 1, "wav2vec2": 1, "hubert": 1, "wav2vec2-bert": 80}
 FRONT_ENDS = {1: "waveform", 80: "w2v_bert"}
 
 
 class SslConfig(Component):
-    """An encoder from a folder or a hub, and a network of ours on its layers' weighted sum.
+    """An encoder from a folder or the hub, and a network on the weighted sum of its layers.
 
-    In a model directory `encoder` says what the encoder is made of, and `source` is not asked again.
+    In a model directory, `encoder` is the configuration of the encoder, and `source` is not used.
     """
 
     name: Literal["ssl"] = "ssl"
     source: str = Field("", description="folder, or id on the hub (microsoft/wavlm-large, facebook/w2v-bert-2.0, ...)")
-    encoder: str = Field("", description="its configuration as JSON, instead of the source's; weights are then random")
+    encoder: str = Field("", description="configuration of the encoder as JSON, instead of a source; random weights")
     tuned: tuple[str, ...] = Field(
-        (), description="patterns of the names of its parameters, or modules, to train, * for all; the others stay"
+        (), description="name patterns of parameters or modules of the encoder to train, * for all; others are frozen"
     )
     network: Annotated[Component, Of(MODELS)] = Field(
-        default="pooled", description="on its frames", validate_default=True
+        default="pooled", description="network on the frames of the encoder", validate_default=True
     )
 
     @field_validator("tuned", mode="before")
@@ -54,12 +54,12 @@ class SslConfig(Component):
 class SslNetwork(Network):
     """Encoder, weighted sum of its layers, network.
 
-    Raises InputError for a source that cannot be read or is of another kind, for features that it does not take, and
-    for names in `tuned` that it does not have.
+    Raises InputError for a source that cannot be read or has an unsupported type, for unsuitable features, and for
+    patterns in `tuned` without a match.
     """
 
     Config = SslConfig
-    whole_seconds = 60.0  # attention keeps a number for each two frames, of which there are 50 a second
+    whole_seconds = 60.0  # the memory of the attention is quadratic in frames, 50 per second
 
     def __init__(self, config: SslConfig, bins: int) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class SslNetwork(Network):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> SslNetwork:
-        """As ever, but an encoder of which nothing is trained has no dropout either."""
+        """As in `nn.Module`, but an encoder without trained parameters stays in evaluation mode, without dropout."""
         super().train(mode)
         self.encoder.train(mode and self.tuned)
         return self
@@ -102,7 +102,7 @@ class SslNetwork(Network):
 
 
 def _encoder(config: SslConfig) -> tuple[nn.Module, dict[str, Any]]:
-    """The encoder, and its configuration as plain data."""
+    """Build the encoder; returns it and its configuration as plain data."""
     transformers = compat.transformers()
     if not config.encoder and not config.source:
         raise InputError("model ssl: give a source: a folder, or an id on the hub such as microsoft/wavlm-base-plus")
@@ -115,7 +115,7 @@ def _encoder(config: SslConfig) -> tuple[nn.Module, dict[str, Any]]:
             made = transformers.AutoConfig.from_pretrained(config.source)
         if made.model_type not in KINDS:
             raise InputError(f"{where}: a {made.model_type} is not one of {', '.join(KINDS)}")
-        # masks and left-out layers come from random numbers of their own, and the sum wants every layer
+        # masks and layer dropout use other random numbers, and the sum needs every layer
         made.apply_spec_augment, made.layerdrop, made.add_adapter = False, 0.0, False
         if config.encoder:
             encoder = transformers.AutoModel.from_config(made)
@@ -126,19 +126,19 @@ def _encoder(config: SslConfig) -> tuple[nn.Module, dict[str, Any]]:
         hint = (
             "" if config.encoder or Path(config.source).exists() else " (there is no such folder, so the hub was asked)"
         )
-        raise InputError(f"{where}: not an encoder that can be opened{hint}: {reason}") from error
+        raise InputError(f"{where}: the encoder cannot be opened{hint}: {reason}") from error
     return encoder, json.loads(made.to_json_string(use_diff=False))
 
 
 def _choose(encoder: nn.Module, tuned: tuple[str, ...]) -> bool:
-    """Let gradients reach the parameters whose names begin so, and no others. Returns whether there are any."""
+    """Enable gradients for the parameters that match the patterns only. Returns whether there are any."""
     names = [name for name, _ in encoder.named_parameters()]
     for pattern in tuned:
         if not any(_means(pattern, name) for name in names):
             parts = sorted({".".join(name.split(".")[:3]) for name in names})
-            raise InputError(f"model.tuned: '{pattern}' matches no parameter; there are {', '.join(parts)}")
+            raise InputError(f"model.tuned: '{pattern}' matches no parameter; known: {', '.join(parts)}")
     for name, parameter in encoder.named_parameters():
-        used = name != "masked_spec_embed"  # of the masks alone
+        used = name != "masked_spec_embed"  # only used for masks
         parameter.requires_grad_(used and any(_means(pattern, name) for pattern in tuned))
     return bool(tuned)
 
@@ -148,7 +148,7 @@ def _means(pattern: str, name: str) -> bool:
 
 
 def _least(settings: dict[str, Any], frames: int, stack: int) -> int:
-    """The fewest values over time that give that many frames."""
+    """The smallest number of values over time that gives that many frames."""
     if stack:
         return frames * stack
     for kernel, stride in reversed(list(zip(settings["conv_kernel"], settings["conv_stride"]))):

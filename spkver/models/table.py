@@ -1,7 +1,6 @@
-"""What the networks cost: parameters, multiply-adds, embeddings per second.
+"""The cost of networks: parameters, multiply-adds, embeddings per second.
 
-Parameters and multiply-adds are counted on torch's meta device: nothing is computed, and the largest network takes
-seconds.
+Parameters and multiply-adds are counted on torch's meta device, without computation; the largest network takes seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ FRAMES_PER_SECOND = 100
 
 
 class Cost(NamedTuple):
-    """Of one network: the size of its embedding, its parameters, and the multiply-adds of one embedding."""
+    """Cost of a network: dimension of the embedding, parameters, and multiply-adds of one embedding."""
 
     dim: int
     parameters: int
@@ -31,9 +30,9 @@ class Cost(NamedTuple):
 
 
 def build(name: str, device: torch.device | str = "cpu") -> Any:
-    """The network of that name (a variant's, or a network's with its defaults), with random weights, for inference.
+    """Build a network by name (a variant, or a network with its defaults) with random weights, for inference.
 
-    Raises InputError naming the nearest known one.
+    Raises InputError with the nearest known name.
     """
     config = validate(MODELS, name)
     with torch.device(device):
@@ -41,14 +40,14 @@ def build(name: str, device: torch.device | str = "cpu") -> Any:
 
 
 def variant(name: str) -> Variant:
-    """What is published about the network of that name."""
+    """The published parameter count of a network, by name."""
     return VARIANTS.get(name, Variant({}))
 
 
 def cost(name: str, seconds: float) -> Cost:
-    """Count for an utterance of that many seconds.
+    """Count for an utterance of the given duration in seconds.
 
-    Multiply-adds are those of convolutions, linear layers and attention, as the papers count them.
+    Multiply-adds include convolutions, linear layers and attention, as in the papers.
     """
     network = build(name, "meta")
     features = torch.empty(1, frames(seconds), variant(name).bins, device="meta")
@@ -59,12 +58,12 @@ def cost(name: str, seconds: float) -> Cost:
 
 
 def frames(seconds: float) -> int:
-    """How many frames features of that duration have."""
+    """The number of frames of features of the given duration in seconds."""
     return round(seconds * FRAMES_PER_SECOND)
 
 
 def threads() -> int:
-    """On how many threads a CPU computes; the environment variable OMP_NUM_THREADS sets it."""
+    """The number of CPU threads, which the environment variable OMP_NUM_THREADS sets."""
     return torch.get_num_threads()
 
 
@@ -78,16 +77,17 @@ def embeddings_per_second(
     at_least: float = 0.5,
     prepare: Callable[[nn.Module, Tensor], Callable[[Tensor], Tensor]] = lambda network, features: network,
 ) -> float:
-    """Features in, embeddings out: batches of that many utterances, timed for `at_least` seconds after a warm-up.
+    """Embeddings per second from features, in batches of `batch` utterances, measured for `at_least` seconds.
 
-    The fastest of three batches or more counts. prepare: gives what runs the network, of it and its input; runtime: its
-    name. Raises RunError where it cannot run here.
+    The result is that of the fastest of three or more batches after a warm-up.
+    prepare: function of the network and its input that returns the function to run; runtime: its name
+    Raises RunError if the network does not run here.
     """
     features = torch.randn(batch, frames(seconds), variant(name).bins, device=device)
     try:
         network = prepare(build(name).to(device), features)
         _timed(network, features)
-    except RuntimeError as error:  # too much for the memory; no compiler
+    except RuntimeError as error:  # for example out of memory, or no compiler
         reason = str(error).strip().splitlines()[0]
         raise RunError(f"{name} does not run ({runtime}, {batch} utterances at a time, {device}): {reason}") from error
     times = [_timed(network, features) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""The published sizes of the networks, by name, with the parameter counts that their publishers state."""
+"""Published sizes of the networks by name, with the published parameter counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Variant(NamedTuple):
-    """Fields of a network's config; million parameters as published, where they are, and by whom; mel bins."""
+    """Fields of the config; million parameters as published, if they are, and by whom; mel bins."""
 
     fields: Mapping[str, Any]
     published: float | None = None
@@ -16,7 +16,7 @@ class Variant(NamedTuple):
 
 
 WESPEAKER = "WeSpeaker"
-WESPEAKER_PORT = "WeSpeaker's port"  # whose settings are not the paper's: 1.0, 2.2, 4.7, 3.0, 6.3, 9.2, 15.0 M there
+WESPEAKER_PORT = "WeSpeaker's port"  # other settings than the paper (1.0, 2.2, 4.7, 3.0, 6.3, 9.2, 15.0 M)
 THREE_D = "3D-Speaker"
 SIMAM_POOLING = {"name": "attentive_statistics", "activation": "relu_norm", "floor": 1e-5}
 
@@ -67,7 +67,7 @@ REDIMNET: dict[str, tuple[int, str, int, tuple[tuple[int, int, int, int], ...], 
 }
 
 VARIANTS: dict[str, Variant] = {
-    # WeSpeaker's norms have no gains and offsets, ours have (9,144 parameters)
+    # our norms have gains and offsets (9,144 parameters), WeSpeaker's do not
     "tdnn": Variant({"name": "xvector", "layers_after_pooling": 2}, 4.61, WESPEAKER),
     "etdnn": Variant({"name": "xvector", "frame_layers": "extended", "layers_after_pooling": 2}),
     "ecapa_tdnn_512": Variant({"name": "ecapa_tdnn", "channels": 512}, 6.19, WESPEAKER),

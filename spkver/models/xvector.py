@@ -19,26 +19,28 @@ CONTEXTS = {
 
 
 class XVectorConfig(Component):
-    """Time-delay layers, pooling, and the affine layer that gives the embedding."""
+    """Time-delay layers, pooling, and the affine layer of the embedding."""
 
     name: Literal["xvector"] = "xvector"
-    frame_layers: Literal["tdnn", "extended"] = Field("tdnn", description="five, or the extended TDNN's ten")
+    frame_layers: Literal["tdnn", "extended"] = Field("tdnn", description="five layers, or ten of the extended TDNN")
     channels: int = Field(512, gt=0)
-    """of the frame layers but the last"""
-    pooled_channels: int = Field(1500, gt=0, description="of the last frame layer, before pooling")
-    dim: int = Field(512, gt=0, description="of the embedding")
+    """channels of the frame layers except the last"""
+    pooled_channels: int = Field(1500, gt=0, description="channels of the last frame layer, before pooling")
+    dim: int = Field(512, gt=0, description="dimension of the embedding")
     pooling: Annotated[Component, Of(POOLINGS)] = Field(default="statistics", validate_default=True)
-    layers_after_pooling: Literal[1, 2] = Field(1, description="2: the paper's segment6, ReLU, segment7")
-    between: Literal["norm_relu", "relu_norm"] = Field("norm_relu", description="the two; WeSpeaker: relu_norm")
-    embedding_norm: bool = Field(True, description="a batch norm after the last; WeSpeaker, SpeechBrain: none")
-    activation: Literal["relu", "leaky_relu"] = Field(
-        "relu", description="of the frame layers; SpeechBrain: leaky_relu"
+    layers_after_pooling: Literal[1, 2] = Field(1, description="2: segment6, ReLU and segment7 of the paper")
+    between: Literal["norm_relu", "relu_norm"] = Field(
+        "norm_relu", description="order between the two layers; WeSpeaker: relu_norm"
     )
-    padding: Literal["none", "reflect"] = Field("none", description="of the frame layers; SpeechBrain: reflect")
+    embedding_norm: bool = Field(True, description="batch norm after the last layer; WeSpeaker, SpeechBrain: none")
+    activation: Literal["relu", "leaky_relu"] = Field(
+        "relu", description="activation of the frame layers; SpeechBrain: leaky_relu"
+    )
+    padding: Literal["none", "reflect"] = Field("none", description="padding of the frame layers; SpeechBrain: reflect")
 
 
 class XVector(Network):
-    """Frame layers are affine, ReLU, batch norm; the embedding is affine and batch norm, no ReLU, by default."""
+    """Frame layers: affine, ReLU, batch norm. Embedding: affine and, by default, batch norm without ReLU."""
 
     Config = XVectorConfig
 
@@ -47,7 +49,7 @@ class XVector(Network):
         self.dim = config.dim
         contexts = CONTEXTS[config.frame_layers]
         spans = [(kernel - 1) * dilation for kernel, dilation in contexts]
-        padded = config.padding == "reflect"  # which needs one frame more than the widest margin
+        padded = config.padding == "reflect"  # needs one frame more than the largest padding
         self.min_frames = 1 + (max(spans) // 2 if padded else sum(spans))
         sizes = [bins, *[config.channels] * (len(contexts) - 1), config.pooled_channels]
         layers: list[nn.Module] = []

@@ -108,7 +108,7 @@ def test_every_network_is_tested():
 
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("bins", [80, 41])
-def test_shapes(name, bins):
+def test_network_gives_embeddings_of_its_dimension(name, bins):
     if name.startswith("redimnet") and bins % 2:
         bins += 39  # frequency is halved without remainder
     network = build(SMALL[name], bins)
@@ -118,7 +118,7 @@ def test_shapes(name, bins):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_gradient_of_a_single_pooled_frame_is_finite(name):
+def test_gradient_of_a_single_pooled_frame_is_finite(name):
     network = build(SMALL[name]).train()
     features = torch.randn(2, network.min_frames, 80, requires_grad=True)
     network(features).square().sum().backward()
@@ -127,18 +127,18 @@ def test_the_gradient_of_a_single_pooled_frame_is_finite(name):
         assert parameter.grad is None or parameter.grad.isfinite().all()
 
 
-def test_shortest_inputs():
+def test_min_frames_is_the_shortest_input():
     network = build(SMALL["xvector"])
     assert network.min_frames == 15  # the context of frame5
     with pytest.raises(RuntimeError):
         network(torch.randn(1, 14, 80))
     assert build(SMALL["etdnn"]).min_frames == 23
-    # a ResNet pads, so fewer frames would compute; eight are one frame before pooling that is not mostly padding
+    # ResNet pads, so fewer frames would work; eight leave one frame that is not mostly padding
     assert build(SMALL["resnet18"]).min_frames == 8
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_shortest_recording_is_embedded_and_a_shorter_one_is_an_error(name):
+def test_shortest_recording_is_embedded_and_a_shorter_one_rejected(name):
     encoder = Encoder(validate(EncoderConfig, {"model": SMALL[name]})).eval()
     noise = np.random.default_rng(0).normal(0, 0.1, encoder.min_samples).astype(np.float32)
     assert encoder.embed(noise).shape == (encoder.dim,)
@@ -157,7 +157,7 @@ def test_gradient_reaches_every_parameter(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_half_precision_and_channels_last(name):
+def test_half_precision_and_channels_last_are_close(name):
     network = randomise_norms(build(SMALL[name]))
     features = 5 * torch.randn(2, 60, 80)
     expected = network(features)
@@ -170,8 +170,8 @@ def test_half_precision_and_channels_last(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_traced_at_one_length_is_right_at_others(name):
-    """No number that depends on the frames is left in the graph: what an export by tracing needs."""
+def test_network_traced_at_one_length_works_at_others(name):
+    """The graph has no constant that depends on the number of frames, as export by tracing requires."""
     network = randomise_norms(build(SMALL[name]))
     traced = torch.jit.trace(network, torch.randn(2, 130, 80), check_trace=False)
     for batch, frames in ((1, network.min_frames), (3, 250)):
@@ -179,9 +179,9 @@ def test_traced_at_one_length_is_right_at_others(name):
         torch.testing.assert_close(traced(features), network(features), rtol=1e-4, atol=1e-5)
 
 
-# the fewest frames: where an axis of one frame, or one segment, does not broadcast
+# minimum frames, so that an axis of one frame, or of one segment, does not broadcast
 @pytest.mark.parametrize(("name", "least"), [("xvector", 16), ("ecapa_tdnn", 5), ("campplus", 203), ("redimnet", 2)])
-def test_exported_graph_has_no_control_flow_that_depends_on_data(name, least):
+def test_exported_graph_has_no_data_dependent_control_flow(name, least):
     network = randomise_norms(build(SMALL[name]))
     dynamic = {0: torch.export.Dim("batch"), 1: torch.export.Dim("frames", min=least)}
     program = torch.export.export(network, (torch.randn(2, 330, 80),), dynamic_shapes=(dynamic,)).module()
@@ -190,14 +190,14 @@ def test_exported_graph_has_no_control_flow_that_depends_on_data(name, least):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_batch_is_what_one_by_one_gives(name):
+def test_batch_gives_the_same_embeddings_as_single_inputs(name):
     network = build(SMALL[name])
     batch = torch.randn(4, 40, 80)
     one_by_one = torch.cat([network(row[None]) for row in batch])
     torch.testing.assert_close(network(batch), one_by_one, rtol=1e-4, atol=1e-5)
 
 
-def test_segments_of_cam_are_averaged_over_the_frames_they_have():
+def test_cam_averages_a_short_last_segment_over_its_frames():
     for frames in (1, 99, 100, 101, 250):
         x = torch.randn(2, 3, frames)
         expected = nn.functional.avg_pool1d(x, 100, 100, ceil_mode=True)
@@ -207,8 +207,8 @@ def test_segments_of_cam_are_averaged_over_the_frames_they_have():
 @pytest.mark.parametrize(
     ("offset", "expected"), [(20.0, "twice the first"), (0.0, "the sum"), (-20.0, "twice the second")]
 )
-def test_attention_weighs_the_first_against_the_second(offset, expected):
-    """ERes2Net's fusion: x (1 + a) + y (1 - a), the attention a being 1, 0 and -1 here."""
+def test_attentive_fusion_weights_both_inputs(offset, expected):
+    """ERes2Net's fusion: x (1 + a) + y (1 - a), with attention a of 1, 0 and -1."""
     fusion = AttentiveFusion(4).eval()
     nn.init.zeros_(fusion.local_att[-1].weight)
     nn.init.constant_(fusion.local_att[-1].bias, offset)
@@ -217,8 +217,8 @@ def test_attention_weighs_the_first_against_the_second(offset, expected):
     torch.testing.assert_close(fusion(x, y), wanted)
 
 
-def test_simam_is_the_papers_formula():
-    """Yang et al., ICML 2021, equation 5, as their code has it: the variance is over one value less than the plane."""
+def test_simam_equals_the_formula_of_the_paper():
+    """Yang et al., ICML 2021, equation 5; as in their code, the variance divides by the number of values minus one."""
     plane = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])  # mean 3, squares 4, 1, 0, 9, variance 14 / 3
     squares = torch.tensor([4.0, 1.0, 0.0, 9.0])
     gate = torch.sigmoid(squares / (4 * (14 / 3 + 1e-4)) + 0.5)
@@ -233,13 +233,13 @@ def test_simam_is_the_papers_formula():
 
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS if VARIANTS[name].published])
-def test_parameter_counts_are_the_published_ones(name):
+def test_parameter_counts_equal_the_published_ones(name):
     variant = VARIANTS[name]
     assert millions(name, variant.bins) == pytest.approx(variant.published, rel=0.01)
 
 
-def test_parameter_counts():
-    """To a thousandth, where they have been counted in the publishers' code, or by hand."""
+def test_parameter_counts_equal_those_of_the_code():
+    """To one thousandth, for networks counted in the code of their publishers, or by hand."""
     assert millions("resnet34") == pytest.approx(6.634, rel=1e-3)
     assert millions("resnet18") == pytest.approx(4.105, rel=1e-3)
     assert millions("cam++") == pytest.approx(7.176, rel=1e-3)
@@ -266,8 +266,8 @@ def test_parameter_counts():
     assert millions("etdnn") * 1e6 == sum(before * after + 3 * after for before, after in sizes)
 
 
-def test_tensor_counts_are_the_publishers():
-    """So that a checkpoint becomes ours by renaming its keys."""
+def test_tensor_counts_equal_those_of_the_publishers():
+    """So checkpoints can be imported by renaming keys."""
     variants = {"resnet34": 218, "ecapa_tdnn_speechbrain": 231, "cam++": 937, "eres2net_base": 587}
     assert {name: len(on_meta(name).state_dict()) for name in variants} == variants
 
@@ -280,11 +280,11 @@ def test_variants_are_saved_as_their_fields(name, tmp_path):
     assert load(EncoderConfig, tmp_path / "config.yaml") == config
 
 
-def test_variants_are_names_for_fields():
+def test_variants_set_fields():
     assert not set(VARIANTS) & set(MODELS)
     config = validate(EncoderConfig, {"model": "resnet34"}).model
     assert config == validate(EncoderConfig, {"model": {"name": "resnet", "depth": "34"}}).model
-    # keys go on top; those of a component inside leave its others alone
+    # keys override the preset; keys of a nested component keep its other keys
     changed = validate(
         EncoderConfig, {"model": {"name": "simam_resnet34", "dim": "8", "pooling": {"hidden": "9"}}}
     ).model
@@ -306,12 +306,12 @@ def test_variants_are_names_for_fields():
         ({"name": "redimnet", "channels": 6}, 72, "36 channels over time|do not divide"),
     ],
 )
-def test_what_does_not_divide(model, bins, said):
+def test_sizes_that_do_not_divide_are_rejected(model, bins, said):
     with pytest.raises(InputError, match=said):
         on_meta(model, bins)
 
 
-def test_ecapa_tdnn_is_speechbrains():
+def test_ecapa_tdnn_equals_speechbrain():
     try:
         compat.speechbrain()
         from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
@@ -346,7 +346,7 @@ def test_ecapa_tdnn_is_speechbrains():
     torch.testing.assert_close(ours(features), theirs(features)[:, 0], rtol=1e-5, atol=1e-5)
 
 
-def test_resnet_is_named_as_wespeaker_names_it():
+def test_resnet_has_the_tensor_names_of_wespeaker():
     norm = [f"{{}}.{part}" for part in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")]
 
     def normed(conv, bn):
@@ -365,8 +365,8 @@ def test_resnet_is_named_as_wespeaker_names_it():
     assert state["conv1.weight"].shape == (32, 1, 3, 3) and state["seg_1.weight"].shape == (256, 5120)
 
 
-def test_time_delay_layers_are_speechbrains():
-    """Its x-vector with our weights, a valid convolution where it pads: equal where no padding reaches."""
+def test_time_delay_layers_equal_speechbrain():
+    """SpeechBrain's x-vector with our weights; equal except in frames affected by its padding."""
     try:
         compat.speechbrain()
         from speechbrain.lobes.models.Xvector import Xvector

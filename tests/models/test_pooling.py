@@ -10,7 +10,7 @@ from spkver.encoder import EncoderConfig
 from spkver.errors import InputError
 from spkver.models import MODELS, POOLINGS
 
-# every pooling of the registry with its defaults, smaller for speed, and those with other settings
+# all registered poolings with their defaults, but smaller, and some with other settings
 CONFIGS = {name: {} for name in POOLINGS} | {
     "statistics, unbiased": {"unbiased": True},
     "attentive_statistics": {"hidden": 4},
@@ -46,12 +46,12 @@ def set_random_norms(module):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_size_order_and_batch(name):
+def test_pooling_size_and_independence_of_the_batch(name):
     pooling = set_random_norms(build(name))
     x = torch.randn(3, CHANNELS, 7)
     out = pooling(x)
     assert out.shape == (3, pooling.size) and out.dtype == torch.float32
-    torch.testing.assert_close(pooling(x.flip(-1)), out)  # frames in another order change nothing
+    torch.testing.assert_close(pooling(x.flip(-1)), out)  # the order of frames does not matter
     torch.testing.assert_close(torch.cat([pooling(row[None]) for row in x]), out)
 
 
@@ -78,7 +78,7 @@ def test_constant_input_is_finite_in_value_and_gradient(name, frames, value):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_under_autocast(name):
+def test_pooling_is_float32_under_autocast(name):
     pooling = set_random_norms(build(name))
     x = torch.randn(2, CHANNELS, 50) + 30
     with torch.autocast("cpu", torch.bfloat16):
@@ -103,7 +103,7 @@ def test_equal_weights_give_plain_statistics(name):
         assert parts.shape[1] == 2 * queries
 
 
-def test_statistics():
+def test_statistics_equal_mean_and_deviation():
     x = torch.randn(3, CHANNELS, 7)
     torch.testing.assert_close(build("mean")(x), x.mean(-1))
     torch.testing.assert_close(build("statistics")(x), torch.cat([x.mean(-1), x.std(-1, correction=0)], -1))
@@ -112,8 +112,8 @@ def test_statistics():
     torch.testing.assert_close(unbiased(x[..., :1])[:, CHANNELS:], torch.full((3, CHANNELS), 1e-7**0.5))
 
 
-def test_attention_sees_the_context():
-    """Equal to the plain formula on frames with mean and deviation appended, in float64."""
+def test_attention_uses_the_context():
+    """Equal to the formula in float64, on frames with mean and deviation appended."""
     pooling = build("attentive_statistics, context").double()
     x = torch.randn(2, CHANNELS, 7).double()
     mean, deviation = x.mean(-1, keepdim=True), x.std(-1, keepdim=True)
@@ -124,7 +124,7 @@ def test_attention_sees_the_context():
     torch.testing.assert_close(pooling(x.float()), torch.cat([expected, second], -1).float(), rtol=1e-4, atol=1e-5)
 
 
-def test_self_attention_is_its_formula():
+def test_self_attention_equals_its_formula():
     pooling = build("self_attentive, three heads")
     h = torch.randn(5, CHANNELS)  # one utterance, frames first as in the paper
     first, second = pooling.attention[0], pooling.attention[2]
@@ -133,8 +133,8 @@ def test_self_attention_is_its_formula():
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
-def test_heads_see_their_own_channels(per_channel):
-    """Equal to a loop over heads and queries, each an attentive network on the channels of its head."""
+def test_each_head_uses_its_own_channels(per_channel):
+    """Equal to a loop over heads and queries with attentive pooling on the channels of each head."""
     heads, queries, hidden = 3, 2, 4
     pooling = build("multi_query_multi_head", heads=heads, queries=queries, per_channel=per_channel)
     x = torch.randn(2, CHANNELS, 7)
@@ -155,8 +155,8 @@ def test_heads_see_their_own_channels(per_channel):
     torch.testing.assert_close(pooling(x), torch.cat([parts[key] for key in order], -1))
 
 
-def test_xi_vector_is_a_gaussian_posterior():
-    """The mean of p(φ | z₁ … z_T) ∝ N(φ; μ, 1/L) Π N(z_t; φ, 1/L_t), by the precisions themselves, in float64."""
+def test_xi_vector_equals_the_gaussian_posterior():
+    """The mean of p(φ | z₁ … z_T) ∝ N(φ; μ, 1/L) Π N(z_t; φ, 1/L_t), from the precisions, in float64."""
     pooling = set_random_norms(build("xi_vector"))
     nn.init.uniform_(pooling.prior_mean)
     nn.init.uniform_(pooling.prior_logprec)
@@ -165,14 +165,14 @@ def test_xi_vector_is_a_gaussian_posterior():
     prior = pooling.prior_logprec.double().exp()
     expected = ((precision * z).sum(-1) + prior * pooling.prior_mean) / (precision.sum(-1) + prior)
     torch.testing.assert_close(pooling(z).double(), expected, rtol=1e-5, atol=1e-6)
-    # a sure prior is all that counts, an unsure one does not
+    # a precise prior dominates, an imprecise one has no effect
     nn.init.constant_(pooling.prior_logprec, 60)
     torch.testing.assert_close(pooling(z), pooling.prior_mean.expand(2, -1))
     nn.init.constant_(pooling.prior_logprec, -60)
     torch.testing.assert_close(pooling(z).double(), (precision * z).sum(-1) / precision.sum(-1))
 
 
-def test_xi_vector_of_very_unsure_frames():
+def test_xi_vector_of_frames_with_tiny_precision_is_finite():
     pooling = build("xi_vector").eval()
     nn.init.constant_(pooling.precision[3].bias, -200.0)  # softplus is 0 there in float32
     x = torch.randn(2, CHANNELS, 7, requires_grad=True)
@@ -182,13 +182,13 @@ def test_xi_vector_of_very_unsure_frames():
 
 
 @pytest.mark.parametrize("model", [{"name": "xvector", "pooled_channels": 1500}, {"name": "resnet", "depth": 18}])
-def test_heads_that_do_not_fit_the_trunk(model):
+def test_heads_that_do_not_divide_the_channels_are_rejected(model):
     config = validate(EncoderConfig, {"model": {**model, "pooling": {"name": "multi_head", "heads": 7}}}).model
     with pytest.raises(InputError, match=r"pooling multi_head: the network gives it \d+ channels.*heads that do: 1, 2"):
         MODELS.build(config, 80)
 
 
-def test_attention_is_speechbrains():
+def test_attention_equals_speechbrain():
     try:
         compat.speechbrain()
         from speechbrain.lobes.models.ECAPA_TDNN import AttentiveStatisticsPooling

@@ -1,4 +1,4 @@
-"""Tiny encoders with random weights, made here, behind our networks."""
+"""Self-supervised encoders, tested with tiny ones with random weights."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def noise(samples=8000, seed=0):
 
 
 def published(folder, kind="wavlm", seed=3):
-    """A folder as the hub has them."""
+    """A folder in the format of the hub."""
     torch.manual_seed(seed)
     settings = transformers.AutoConfig.for_model(kind, **ENCODERS[kind][0])
     theirs = transformers.AutoModel.from_config(settings).eval()
@@ -59,8 +59,8 @@ def published(folder, kind="wavlm", seed=3):
     return theirs
 
 
-def test_a_projection_behind_it_stands_alone_too(tmp_path):
-    """The directory has the encoder's configuration, not the folder that it came from."""
+def test_projected_model_opens_without_the_source(tmp_path):
+    """The model directory contains the configuration of the encoder."""
     published(tmp_path / "theirs")
     inner = {"name": "ssl", "source": str(tmp_path / "theirs"), "network": {"name": "pooled", "dim": "6"}}
     tree = {"front_end": "waveform", "model": {"name": "projected", "network": inner, "dim": "3"}}
@@ -73,7 +73,7 @@ def test_a_projection_behind_it_stands_alone_too(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_the_shortest_recording_is_embedded_and_a_shorter_one_is_an_error(kind):
+def test_shortest_recording_is_embedded_and_a_shorter_one_rejected(kind):
     encoder = build(kind).eval()
     least = encoder.min_samples
     assert encoder.embed(noise(least)).shape == (6,)
@@ -87,8 +87,8 @@ def test_the_shortest_recording_is_embedded_and_a_shorter_one_is_an_error(kind):
 
 @pytest.mark.parametrize("kind", ["wavlm", "wav2vec2", "hubert"])
 @pytest.mark.parametrize("network", [{"name": "pooled", "dim": "6"}, {"name": "xvector", "channels": "8", "dim": "6"}])
-def test_the_least_is_no_sample_too_many(kind, network):
-    """By the encoder's own count of its frames: one sample less, and the network gets a frame too few."""
+def test_min_frames_is_exact(kind, network):
+    """With one sample less, the encoder returns one frame too few for the network."""
     encoder = build(kind, network=network)
     count, least = encoder.network.encoder._get_feat_extract_output_lengths, encoder.network.min_frames
     frames = encoder.network.network.min_frames
@@ -97,7 +97,7 @@ def test_the_least_is_no_sample_too_many(kind, network):
 
 @pytest.mark.parametrize("kind", ENCODERS)
 @pytest.mark.parametrize("tuned", [(), ("encoder.layers.2",), "*"])
-def test_gradients_reach_what_is_tuned_and_nothing_else(kind, tuned):
+def test_gradients_reach_only_tuned_parameters(kind, tuned):
     encoder = build(kind, tuned=tuned).train()
     out = encoder(torch.from_numpy(np.stack([noise(seed=seed) for seed in range(4)])))
     (out * torch.randn(out.shape)).sum().backward()
@@ -116,7 +116,7 @@ def test_gradients_reach_what_is_tuned_and_nothing_else(kind, tuned):
 
 
 @pytest.mark.parametrize("kind", ["wavlm", "wav2vec2-bert"])
-def test_a_folder_of_the_hubs(kind, tmp_path):
+def test_encoder_is_loaded_from_a_folder(kind, tmp_path):
     theirs = published(tmp_path / "theirs", kind)
     encoder = build(kind, source=str(tmp_path / "theirs")).eval()
     waveform = noise()
@@ -129,7 +129,7 @@ def test_a_folder_of_the_hubs(kind, tmp_path):
             layers = theirs(even.reshape(1, -1, 160), output_hidden_states=True).hidden_states
         expected = encoder.network.network(torch.stack(layers).mean(dim=0))[0]  # equal weights before training
     np.testing.assert_allclose(encoder.embed(waveform), expected.numpy(), rtol=1e-5, atol=1e-6)
-    # a model directory stands alone: it opens without the source
+    # a model directory opens without the source
     encoder.save(tmp_path / "model")
     for file in (tmp_path / "theirs").iterdir():
         file.unlink()
@@ -139,8 +139,8 @@ def test_a_folder_of_the_hubs(kind, tmp_path):
     assert load(EncoderConfig, tmp_path / "config.yaml") == again.config
 
 
-def test_features_are_those_that_w2v_bert_takes():
-    """Up to one factor for all values, which the layer norm after them takes out: it divides by frames - 1."""
+def test_front_end_gives_the_features_of_w2v_bert():
+    """Up to a constant factor, because it divides by frames - 1; the following layer norm removes the factor."""
     extractor = transformers.SeamlessM4TFeatureExtractor()
     waveform = noise(16000)
     theirs = np.asarray(extractor(waveform, sampling_rate=16000)["input_features"][0])
@@ -151,14 +151,14 @@ def test_features_are_those_that_w2v_bert_takes():
     np.testing.assert_allclose(mine, theirs[: frames // 2], atol=2e-3)
 
 
-def test_a_network_of_ours_on_the_frames():
+def test_other_network_on_the_frames_of_an_encoder():
     network = {"name": "ecapa_tdnn", "channels": "16", "aggregated": "12", "se_hidden": "4", "dim": "5"}
     encoder = build(network=network).eval()
     assert encoder.embed(noise()).shape == (5,) and encoder.network.min_frames > 5 * 5 * 4 * 4
     assert encoder.embed(noise(encoder.min_samples)).shape == (5,)
 
 
-def test_half_precision():
+def test_half_precision_is_close():
     encoder = build().eval()
     expected = torch.from_numpy(encoder.embed(noise()))
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -173,10 +173,10 @@ def test_half_precision():
         ({"source": "", "encoder": ""}, "give a source"),
         ({"encoder": '{"model_type": "bert"}'}, "a bert is not one of wavlm"),
         ({"encoder": "{"}, "model.encoder: not an encoder"),
-        ({"tuned": ("encoder.layer.2",)}, r"'encoder\.layer\.2' matches no parameter; there are .*encoder\.layers\.2"),
+        ({"tuned": ("encoder.layer.2",)}, r"'encoder\.layer\.2' matches no parameter; known: .*encoder\.layers\.2"),
     ],
 )
-def test_what_cannot_be_opened(fields, said, monkeypatch):
+def test_invalid_encoder_is_rejected(fields, said, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     if "encoder" in fields:
         fields = {"source": "", **fields}
@@ -184,7 +184,7 @@ def test_what_cannot_be_opened(fields, said, monkeypatch):
         build(**fields)
 
 
-def test_features_that_it_does_not_take():
+def test_unsuitable_front_end_is_rejected():
     encoder = json.dumps({"model_type": "wavlm", **WAVEFORM})
     with pytest.raises(InputError, match="a wavlm takes 1 values per frame, not 80: `front_end: waveform`"):
         Encoder(validate(EncoderConfig, {"model": {"name": "ssl", "encoder": encoder}}))
