@@ -87,10 +87,7 @@ def without_silence(waveform: np.ndarray, rate: int) -> np.ndarray:
 
 
 def speech_seconds(waveform: np.ndarray, rate: int) -> float:
-    """Seconds of speech in a waveform (time,) in [-1, 1], by the energy detector of features.vad.
-
-    The threshold of the detector depends on the mean energy, so remove digital silence first.
-    """
+    """Seconds of speech in a waveform (time,) in [-1, 1], by the energy detector of features.vad."""
     from spkver.features.vad import energy_vad  # imports torch, which the other functions do not need
 
     if len(waveform) < rate * FRAME_SECONDS:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from spkver import tables
 from spkver.cli import options
@@ -55,6 +56,9 @@ def command(
     of recordings that resemble later use and were not used in training. Cosines after `spkver normalise --top N` also
     work: give the same --cohort and --top. The cohort, without names, is then stored too and normalises later scores.
 
+    --audio makes the decision depend on the seconds of speech of both recordings: a correction of the score is fitted
+    together with the calibration, and stored. Scores of trials of several lengths are needed.
+
     \b
     Example:
       spkver threshold test.scores --trials trials.txt --far 0.001 --speakers data/test --model exp/my/model
@@ -98,7 +102,17 @@ def _table(decision: Decision) -> str:
     return (
         f"for {decision.wish}; intervals over {decision.speakers:,} speakers\n{tables.text(rows)}\n"
         f"log-likelihood ratio: {calibration.scale:.4f} x score {calibration.offset:+.4f}, "
-        f"from {calibration.least:.2f} to {calibration.most:.2f}"
+        f"from {calibration.least:.2f} to {calibration.most:.2f}" + _correction(decision)
+    )
+
+
+def _correction(decision: Decision) -> str:
+    if (found := decision.lengths) is None:
+        return ""
+    x = f"log(1/a + 1/b) {-np.log(2 / found.seconds):+.4f}, from {found.least:.2f} to {found.most:.2f}"
+    return (
+        f"\nscores are as of two recordings of {found.seconds:g} s of speech: "
+        f"score + ({x}) x ({found.shift:+.4f} {found.slope:+.4f} x score)"
     )
 
 

@@ -26,6 +26,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath, locked, recover
 from spkver.verify.cohort import Cohort, Voices, compare, compare_pairs
 from spkver.verify.decision import Rate
+from spkver.verify.lengths import Lengths
 
 VOICES = "voices.parquet"
 PATIENCE = 30.0  # seconds that a writer waits for other writers; a write takes a moment
@@ -47,12 +48,17 @@ class People:
     names: list[str]
     voices: Voices
     cohort: Cohort | None = None
+    lengths: Lengths | None = None
 
-    def rank(self, vector: np.ndarray, top: int = 1) -> list[Match]:
-        """The `top` people nearest to an embedding of length 1 (dim,), nearest first."""
+    def rank(self, vector: np.ndarray, top: int = 1, seconds: float = np.nan) -> list[Match]:
+        """The `top` people nearest to an embedding of length 1 (dim,), nearest first.
+
+        seconds: seconds of speech behind the embedding, if known
+        """
         if not self.names:
             return []
-        scores = compare(self.voices, Voices.of(vector[None], self.cohort))[:, 0]
+        test = Voices.of(vector[None], self.cohort, np.array([seconds]))
+        scores = compare(self.voices, test, self.lengths)[:, 0]
         most = min(top, len(scores))
         first = np.argpartition(-scores, most - 1)[:most] if most else np.empty(0, np.int64)
         return [Match(self.names[row], float(scores[row])) for row in first[np.argsort(-scores[first], kind="stable")]]
@@ -77,8 +83,8 @@ class Book:
         """The number of recordings of a person; 0 for a person who is not in the book."""
         return self._speakers.count(_normal(name))
 
-    def people(self, cohort: Cohort | None = None) -> People:
-        """All people in alphabetical order, for comparison with `cohort` if given."""
+    def people(self, cohort: Cohort | None = None, lengths: Lengths | None = None) -> People:
+        """All people in alphabetical order, for comparison with `cohort` and corrected for `lengths` if given."""
         if self.voices is None:
             return People([], Voices(np.empty((0, 0), np.float32)))
         from scipy.sparse import csr_matrix  # takes a while to load
@@ -88,7 +94,7 @@ class Book:
             (np.ones(len(rows), np.float32), (rows, np.arange(len(rows)))), shape=(len(names), len(rows))
         )
         means = unit(of_each @ self.voices.vectors, names, "mean embedding")
-        return People(names, Voices.of(means, cohort), cohort)
+        return People(names, Voices.of(means, cohort), cohort, lengths)
 
     def require(self, model: str) -> None:
         """Raises InputError if the book was made with another model than the one with this hash."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from spkver.errors import InputError
 from spkver.scoring.normalisation import normalised, top_statistics
+from spkver.verify.lengths import Lengths
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,22 @@ class Voices:
     """Embeddings of length 1, float32 (rows, dim).
 
     worth: mean and standard deviation of their highest cohort cosines, float64 (rows,) each; None without a cohort
+    seconds: seconds of speech behind each row, float64 (rows,); None if unknown
     """
 
     vectors: np.ndarray
     worth: tuple[np.ndarray, np.ndarray] | None = None
+    seconds: np.ndarray | None = None
 
     @classmethod
-    def of(cls, vectors: np.ndarray, cohort: Cohort | None) -> Voices:
+    def of(cls, vectors: np.ndarray, cohort: Cohort | None, seconds: np.ndarray | None = None) -> Voices:
         """One side of a comparison, with cohort statistics if a cohort is given."""
         if cohort is None:
-            return cls(vectors)
+            return cls(vectors, None, seconds)
         mean, deviation = top_statistics(vectors @ cohort.vectors.T, cohort.top)
         if not deviation.all():
             raise InputError("all cosines with the cohort are equal: use a larger cohort")
-        return cls(vectors, (mean, deviation))
+        return cls(vectors, (mean, deviation), seconds)
 
 
 def cosines(one: Voices, other: Voices) -> np.ndarray:
@@ -49,13 +52,19 @@ def cosines(one: Voices, other: Voices) -> np.ndarray:
     return (one.vectors @ other.vectors.T).clip(-1, 1)
 
 
-def compare(one: Voices, other: Voices) -> np.ndarray:
-    """Scores of all rows of `one` with all rows of `other`: cosines, after S-norm if there is a cohort."""
+def compare(one: Voices, other: Voices, lengths: Lengths | None = None) -> np.ndarray:
+    """Scores of all rows of `one` with all rows of `other`: cosines, after S-norm if there is a cohort.
+
+    lengths: the correction for seconds of speech, applied last
+    """
     scores = cosines(one, other)
-    if one.worth is None or other.worth is None:
+    if one.worth is not None and other.worth is not None:
+        mean, deviation = one.worth
+        scores = normalised(scores, [(mean[:, None], deviation[:, None]), other.worth])
+    if lengths is None:
         return scores
-    mean, deviation = one.worth
-    return normalised(scores, [(mean[:, None], deviation[:, None]), other.worth])
+    first, second = (np.nan if side.seconds is None else side.seconds for side in (one, other))
+    return lengths.corrected(scores, np.atleast_1d(first)[:, None], second)
 
 
 def compare_pairs(one: Voices, other: Voices) -> np.ndarray:

@@ -18,6 +18,7 @@ from spkver.embeddings import Embeddings, read_embeddings, unit, write_embedding
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.verify.cohort import Cohort
+from spkver.verify.lengths import Lengths
 
 DECISION = "decision.yaml"
 
@@ -68,6 +69,7 @@ class Decision(Config):
     wish: how the threshold was chosen, in words; far, frr: false-accept and false-reject rate at the threshold
     speakers: number of speakers in the list; scores, trials: names of the files; model: the model's hash, "" if not
         stored yet
+    lengths: the correction of scores for the seconds of speech, which threshold and calibration assume; or None
     """
 
     model: str = ""
@@ -82,6 +84,7 @@ class Decision(Config):
     scores: str = ""
     trials: str = ""
     cohort: KeptCohort | None = None
+    lengths: Lengths | None = None
 
 
 def log_odds(prior: float) -> float:

@@ -25,7 +25,7 @@ def doubts(waveform: np.ndarray, rate: int, model_rate: int) -> list[str]:
     waveform = quality.without_silence(whole, rate)
     if (silent := 1 - len(waveform) / len(whole)) > SILENT_SHARE:
         found.append(f"{100 * silent:.0f} % digital silence, as editors and noise gates produce it; it is ignored")
-    if (seconds := quality.speech_seconds(waveform, rate)) < SPEECH_SECONDS:
+    if (seconds := quality.speech_seconds(whole, rate)) < SPEECH_SECONDS:
         found.append(f"short: {seconds:.1f} s of speech; with {SPEECH_SECONDS:g} s or more, error rates are much lower")
     samples = waveform.astype(np.float64)
     if (snr := quality.snr(samples, rate)) < SNR_DB:

@@ -17,9 +17,11 @@ from spkver.encoder import SINGLE, Encoder, Recording
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.modeldir import default_model
+from spkver.quality import speech_seconds
 from spkver.verify.cohort import Cohort, Voices, compare, cosines
 from spkver.verify.decision import Decision, read_cohort, read_decision
-from spkver.verify.doubts import doubts
+from spkver.verify.doubts import MOST_SECONDS, doubts
+from spkver.verify.lengths import Lengths
 from spkver.verify.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
@@ -27,11 +29,16 @@ if TYPE_CHECKING:
 
 
 class Heard(NamedTuple):
-    """A recording: its embedding of length 1, float32 (dim,); a hash of its audio; warnings, one line each."""
+    """A recording.
+
+    vector: its embedding of length 1, float32 (dim,); digest: a hash of its audio; doubts: warnings, one line each;
+    seconds: seconds of speech
+    """
 
     vector: np.ndarray
     digest: str
     doubts: list[str]
+    seconds: float
 
 
 class Verifier(Encoder):
@@ -74,11 +81,18 @@ class Verifier(Encoder):
         if not several:
             raise InputError("the enrolment is an empty list: give at least one recording of the speaker")
         heard = [self.listen(one, sample_rate, channel) for one in [*several, test]]
-        sides = mean_direction([one.vector for one in heard[:-1]]), heard[-1].vector
-        one, other = (Voices.of(vector[None], self.cohort) for vector in sides)
-        found = verdict(float(compare(one, other)[0, 0]), self.decision, threshold, prior)
+        one, other = (
+            Voices.of(mean_direction([each.vector for each in side])[None], self.cohort, _seconds(side))
+            for side in (heard[:-1], heard[-1:])
+        )
+        found = verdict(float(compare(one, other, self.lengths)[0, 0]), self.decision, threshold, prior)
         doubts = [line for each in heard for line in each.doubts]
         return replace(found, cosine=float(cosines(one, other)[0, 0]), doubts=doubts)
+
+    @property
+    def lengths(self) -> Lengths | None:
+        """The correction for seconds of speech that the decision assumes, if any."""
+        return None if self.decision is None else self.decision.lengths
 
     def required_threshold(self, given: float | None = None) -> float:
         """The threshold that is given, or else the model's. Raises InputError if there is none."""
@@ -122,7 +136,12 @@ class Verifier(Encoder):
             vector=unit(self.embed_batch(waveform[None]), [name], "embedding")[0],
             digest=hashlib.blake2b(audio.to_int16(waveform).tobytes(), digest_size=16).hexdigest(),
             doubts=[f"{name}: {doubt}" for doubt in doubts(raw.reshape(-1), rate, self.sample_rate)],
+            seconds=speech_seconds(raw.reshape(-1)[: round(MOST_SECONDS * rate)], rate),
         )
+
+
+def _seconds(heard: Sequence[Heard]) -> np.ndarray:
+    return np.array([sum(one.seconds for one in heard)])
 
 
 def embeddings_of(verifier: Verifier, heard: Sequence[Heard]) -> Embeddings:

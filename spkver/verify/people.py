@@ -88,11 +88,11 @@ def identify(
         raise InputError(f"{book.folder}: the book is empty; add people with spkver enrol NAME FILES")
     book.require(verifier.model_id)
     least = verifier.required_threshold(threshold)
-    people = book.people(verifier.cohort)
+    people = book.people(verifier.cohort, verifier.lengths)
     found = []
     for file in bar(total=len(files), what="identify", unit="file", iterable=files):
         heard = verifier.listen(file, channel=channel)
-        matches = people.rank(heard.vector, top)
+        matches = people.rank(heard.vector, top, heard.seconds)
         name = matches[0].name if matches[0].score >= least else None
         found.append(Identified(str(file), name, least, matches, heard.doubts))
     return found

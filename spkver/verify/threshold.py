@@ -15,10 +15,14 @@ from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.formats.convert import read
 from spkver.metrics import ErrorCurve, OperatingPoint
+from spkver.progress import bar
+from spkver.quality import speech_seconds
 from spkver.scoring.calibration import fit_affine
 from spkver.scoring.metadata import read_speakers, speakers_of
+from spkver.source import open_source
 from spkver.trials import Scores, Trials, codes, falling, read_labelled
 from spkver.verify.decision import Calibration, Decision, Rate, write_decision
+from spkver.verify.lengths import fit_lengths
 
 ERRORS = 30  # give a rate to within 30 % at 90 % confidence: the "rule of 30" (Doddington et al., 2000)
 LEVEL = 0.95
@@ -74,6 +78,7 @@ def set_threshold(
     model: StrPath | None = None,
     cohort: StrPath | None = None,
     top: int | None = None,
+    audio: StrPath | None = None,
     prior: float = 0.5,
     replicates: int = 1000,
 ) -> tuple[Decision, list[str]]:
@@ -83,6 +88,7 @@ def set_threshold(
     speakers: files with the speakers of the ids, see `read_speakers`
     model: model directory; the scores must then be cosines of this model, or cosines after S-norm by the `top` highest
         scores of `cohort`, a file of embeddings, which is stored as well
+    audio: data directory or audio pack of the recordings; the decision then depends on their seconds of speech
     Raises InputError as `choose` and `write_decision` do, and for scores that a stored threshold cannot use.
     """
     if (cohort is None) != (top is None) or (cohort and not model):
@@ -93,7 +99,8 @@ def set_threshold(
         scored = replace(scored, values=scored.values.astype(np.float32))  # the type of the cosines in `verify`
     known = read_speakers(speakers) if speakers else None
     voices = read(cohort) if cohort else None  # before the long work
-    decision, doubts = choose(scored, criterion, known, prior=prior, replicates=replicates)
+    seconds = seconds_of(scored.trials, audio) if audio else None
+    decision, doubts = choose(scored, criterion, known, seconds=seconds, prior=prior, replicates=replicates)
     # names, not paths: the file may be published with the model
     names = {"scores": Path(scores).name, "trials": Path(trials).name if trials else ""}
     decision = decision.model_copy(update=names)
@@ -107,6 +114,7 @@ def choose(
     criterion: Criterion,
     speakers: Mapping[str, str] | None = None,
     *,
+    seconds: tuple[np.ndarray, np.ndarray] | None = None,
     prior: float = 0.5,
     replicates: int = 1000,
     seed: int = 0,
@@ -114,14 +122,20 @@ def choose(
     """Choose the threshold for an operating point from labelled scores; returns it with warnings, one line each.
 
     speakers: the speaker of every id, for the intervals; by default, ids linked by target trials count as one speaker
+    seconds: seconds of speech of both sides of every trial, for a correction that makes scores of different lengths
+        comparable; threshold and calibration are then of corrected scores
     prior: target prior of the calibration
     The intervals come from a bootstrap over speakers and are at least as wide as those of independent trials.
     Raises InputError for a list without targets or non-targets, if only rejecting all trials fulfils the operating
     point, and if targets do not score higher than non-targets.
     """
-    curve = metrics.error_curve(scores.values, scores.labels)
     if doubt := falling(scores):
         raise InputError(doubt)
+    lengths = None
+    if seconds is not None:
+        lengths = fit_lengths(scores.values, scores.labels, *seconds, prior)
+        scores = replace(scores, values=lengths.corrected(scores.values, *seconds))
+    curve = metrics.error_curve(scores.values, scores.labels)
     threshold = criterion.threshold(curve)
     if not np.isfinite(threshold):
         raise InputError(
@@ -161,9 +175,30 @@ def choose(
         frr=_rate(*misses, lows[1], highs[1]),
         calibration=_calibration(scores, prior),
         speakers=len(np.unique(np.concatenate([enrol, test]))),
+        lengths=lengths,
     )
     counted = {"non-targets": ("false accepts", decision.far), "targets": ("false rejects", decision.frr)}
     return decision, [line for kind in criterion.kinds if (line := _too_few(kind, *counted[kind], criterion.rate))]
+
+
+def seconds_of(trials: Trials, audio: StrPath) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds of speech of both sides of the trials, float64 (trials,) each; audio: data directory or audio pack.
+
+    Raises InputError for ids without a recording and for recordings that cannot be read.
+    """
+    source = open_source(audio).audio()
+    place = {name: row for row, name in enumerate(source.ids)}
+    known: dict[str, float] = {}
+    names = pc.unique(pa.concat_arrays([trials.enrol.dictionary, trials.test.dictionary])).to_pylist()
+    for name in bar(total=len(names), what="speech", unit="utt", iterable=names):
+        if name not in place:
+            raise InputError(f"{audio}: no recording '{name}', which is in the trials")
+        known[name] = speech_seconds(*source.read(place[name]))
+    one, other = (
+        np.array([known[name] for name in side.dictionary.to_pylist()])[codes(side)]
+        for side in (trials.enrol, trials.test)
+    )
+    return one, other
 
 
 def require_cosines(scores: Scores, name: str, *, normalised: bool = False) -> None:
