@@ -61,7 +61,7 @@ def test_each_parameter_keeps_its_factor_and_frozen_ones_are_left_out(net, name)
 def test_it_goes_down_the_gradient(net, name):
     x, y = torch.randn(8, 2, 4, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 4
     optimizer, losses = build(name, net, lr=0.05), []
-    for _ in range(30):
+    for _ in range(60):
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(net(x), y)
         loss.backward()
