@@ -33,6 +33,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--model", type=_FILE, help="Store threshold and calibration in this model directory.")
 @click.option("--cohort", type=_FILE, help="Cohort that SCORES were normalised by (S-norm); stored with the model.")
 @click.option("--top", type=click.IntRange(min=2), help="The --top of `spkver normalise`.")
+@click.option("--audio", type=_FILE, help="Data directory or pack of the recordings: correct for seconds of speech.")
 @options.replicates
 @options.as_json
 @options.json_file

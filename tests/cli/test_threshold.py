@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from spkver.cli.threshold import command
 from spkver.errors import InputError
+from spkver.packs import PackWriter
 from spkver.trials import Scores, read_trials, write_scores
 from spkver.verify.decision import read_decision
 
@@ -40,6 +41,21 @@ def test_a_table_and_what_is_kept_with_the_model(scores):
     assert kept.far.rate <= 0.01 and f"{kept.threshold:.4f}" in done.stdout
     assert (kept.scores, kept.trials) == ("scores", "trials")
     assert kept.threshold == float(np.float32(kept.threshold))  # a score as `verify` computes it, not as text rounds it
+
+
+def test_audio_stores_a_correction_for_seconds_of_speech(scores):
+    random = np.random.default_rng(0)
+    with PackWriter(scores.parent / "pack", kind="audio", sample_rate=16000) as pack:
+        for number in range(100):
+            samples = 3000 * random.normal(size=int(16000 * random.uniform(0.4, 3)))
+            pack.add(
+                f"s{number % 10}/{number:03}.wav", f"s{number % 10}", None, samples.clip(-30000, 30000).astype("<i2")
+            )
+    model, trials = scores.parent / "model", scores.parent / "trials"
+    done = invoke(scores, "--trials", trials, "--eer", "--model", model, "--audio", scores.parent / "pack")
+    kept = read_decision(model)
+    assert f"{kept.lengths.shift:+.4f} {kept.lengths.slope:+.4f} x score" in done.stdout
+    assert "as of two recordings of 4 s of speech" in done.stdout
 
 
 def test_json(scores):
