@@ -1,9 +1,9 @@
-# spkver on a CPU, run by a user who is not root. The image holds the model that comes with the package.
+# spkver on a CPU, as a non-root user. The image contains the packaged model.
 #
 #   docker build -t spkver .
 #   docker run --rm -v "$PWD:/data:ro" spkver verify a.wav b.wav
 #
-# Commands that write need the folder without :ro, and your own user: --user "$(id -u):$(id -g)".
+# For commands that write, omit :ro and add your own user: --user "$(id -u):$(id -g)".
 
 FROM python:3.12-slim AS build
 WORKDIR /src
@@ -18,7 +18,7 @@ FROM python:3.12-slim
 COPY --from=build /opt/spkver /opt/spkver
 RUN useradd --create-home --uid 1000 spkver
 USER 1000
-# the speaker book lies below the mounted folder, so that it outlives the container
+# the speaker book is in the mounted folder, so it is kept when the container is removed
 ENV PATH=/opt/spkver/bin:$PATH XDG_DATA_HOME=/data
 WORKDIR /data
 ENTRYPOINT ["spkver"]

@@ -43,7 +43,7 @@ def test_clone_in_the_current_folder_does_not_hide_the_package(tmp_path: Path) -
 def test_the_installation_page_says_what_every_package_is_for() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     needed = set(re.findall(r'^    "([\w-]+)', project.split("dependencies = [")[1].split("]")[0], re.MULTILINE))
-    table = (ROOT / "docs" / "quick-start.md").read_text().split("| package | does |")[1].split("\n\n")[0]
+    table = (ROOT / "docs" / "quick-start.md").read_text().split("| package | use |")[1].split("\n\n")[0]
     named = {name for row in re.findall(r"^\| (\w.+?) \|", table, re.MULTILINE) for name in row.split(", ")}
     assert needed == named
     modules = {"pyyaml": "yaml"}

@@ -4,7 +4,7 @@
 #   bash recipes/cnceleb/run.sh --cnceleb ROOT --musan ROOT --rirs ROOT                        all stages
 #   bash recipes/cnceleb/run.sh --stage 4 --stop-stage 4 --network xvector --loss aam          one training
 #
-# Its own options:
+# Options of this recipe:
 #
 #   --cnceleb ROOT          folder with CN-Celeb_flac and CN-Celeb2_flac
 #   --enrolment lst|map     one enrolment recording per speaker, or all the recordings that it was made from

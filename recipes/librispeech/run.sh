@@ -5,7 +5,7 @@
 #   bash recipes/librispeech/run.sh --librispeech ROOT                                         all stages
 #   bash recipes/librispeech/run.sh --stage 4 --stop-stage 4 --network xvector --loss aam      one training
 #
-# Its own options:
+# Options of this recipe:
 #
 #   --librispeech ROOT      the folder LibriSpeech, or the folder that contains it
 #   --train-parts "PART ...", --dev-part PART, --test-parts "PART ..."   parts of the corpus to use

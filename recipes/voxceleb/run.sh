@@ -4,7 +4,7 @@
 #   bash recipes/voxceleb/run.sh --voxceleb1 ROOT --voxceleb2 ROOT --musan ROOT --rirs ROOT    all stages
 #   bash recipes/voxceleb/run.sh --stage 4 --stop-stage 4 --network xvector --loss aam         one training
 #
-# Its own options:
+# Options of this recipe:
 #
 #   --voxceleb1 ROOT, --voxceleb2 ROOT   folders of the unpacked archives; the first also contains the trial lists
 #   --lists "O E H"         lists to score
