@@ -8,7 +8,7 @@ known one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, overload
 
@@ -191,6 +191,13 @@ def save(config: Config, path: StrPath) -> None:
 def flat(config: Config) -> dict[str, Any]:
     """The values of a config by their full keys, e.g. `train.optimizer.lr`."""
     return _flat(config.model_dump(mode="json"), "")
+
+
+def first_difference(one: Config, other: Config, ignored: Collection[str] = ()) -> tuple[str, Any, Any] | None:
+    """The first key, in alphabetical order, with different values in two configs, and both values; None if equal."""
+    before, after = flat(one), flat(other)
+    keys = (key for key in sorted((before | after).keys() - set(ignored)) if before.get(key) != after.get(key))
+    return next(((key, before.get(key), after.get(key)) for key in keys), None)
 
 
 def _flat(tree: Any, prefix: str) -> dict[str, Any]:

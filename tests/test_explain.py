@@ -156,4 +156,4 @@ def test_commented_recipe_fits_120_columns(tmp_path):
     (tmp_path / "c.yaml").write_text("data: {train: pack}")
     text = commented(load(Recipe, tmp_path / "c.yaml"))
     assert max(map(len, text.splitlines())) <= WIDTH
-    assert "s: 30.0  # the scale on the cosines" in text
+    assert "s: 30.0  # the scale of the cosines" in text

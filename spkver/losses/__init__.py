@@ -64,7 +64,7 @@ WEIGHTINGS = Registry(
 )
 
 _NO_BIAS = {"name": "linear", "bias": False}
-# λ from so large that the margin is not felt to where the authors stop; m itself stays
+# λ falls from a value at which the margin has no effect to that of the authors; m is constant
 _ANNEALED = {"m": "constant", "annealing": {"name": "exponential", "initial": 1000.0, "final": 5.0, "end": 0.4}}
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -84,7 +84,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "inter_top_k_aam": {"head": "normalised", "margin": "aam", "m": 0.2},
     "curricularface": {"head": "normalised", "margin": "aam", "m": 0.5},
 }
-"""The margin losses by the names that their papers gave them: the keys that `loss: NAME` sets."""
+"""Margin losses by their names in the literature: the keys that `loss: NAME` sets."""
 
 LOSSES = Registry(
     "loss",

@@ -1,12 +1,12 @@
-"""AdaFace (Kim et al., CVPR 2022): a margin that depends on the embedding's norm, a measure of the input's quality.
+"""AdaFace (Kim et al., CVPR 2022): a margin that depends on the norm of the embedding, as a measure of quality.
 
 With μ and σ the running mean and standard deviation of ‖x‖, and without gradient through ẑ,
 
     ẑ = clip(h·(‖x‖ - μ) / σ, -1, 1)
     ψ = s·(cos(θ_y - m·ẑ) - m·(1 + ẑ))
 
-Short embeddings get AAM's margin (ẑ = -1) and those of average length LMCL's (ẑ = 0); for long ones the gradient grows
-with the angle. θ_y - m·ẑ is kept at 0 or more, and beyond π the cosine goes on falling as AAM's does.
+Short embeddings get the margin of AAM (ẑ = -1) and those of average length that of LMCL (ẑ = 0); for long ones the
+gradient grows with the angle. θ_y - m·ẑ is at least 0, and beyond π the cosine falls as in AAM.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from spkver.losses.reductions.base import Target
 
 
 class AdaFaceConfig(MarginConfig):
-    """ψ = s·(cos(θ_y - m·ẑ) - m·(1 + ẑ)), ẑ the norm relative to that of other embeddings; 0 <= m < π."""
+    """ψ = s·(cos(θ_y - m·ẑ) - m·(1 + ẑ)) with the normalised norm ẑ; 0 <= m < π."""
 
     name: Literal["adaface"] = "adaface"
     h: float = Field(default=0.333, gt=0)
-    """how much of ẑ a standard deviation is: with 1/3, two thirds of the norms lie within a third of the range"""
+    """value of ẑ at one standard deviation; with 1/3, two thirds of the norms are in a third of the range"""
     momentum: float = Field(default=0.99, ge=0, lt=1)
-    """share of μ and σ that a batch leaves"""
+    """share of μ and σ that is kept at each batch"""
 
     def check(self, m: float) -> None:
         """See MarginConfig.check."""
@@ -38,12 +38,12 @@ class AdaFaceConfig(MarginConfig):
             raise refuse_m(self, "an m of at least 0 and less than π", m)
 
     def off_cosine(self, m: float) -> tuple[str, float]:
-        """See MarginConfig.off_cosine; that of the average norm."""
+        """See MarginConfig.off_cosine; the value for an average norm."""
         return "m", m
 
 
 class AdaFace(Margin):
-    """See the module. The first batch sets μ and σ; while σ is 0, every norm is an average one."""
+    """See the module. The first batch sets μ and σ; while σ is 0, ẑ is 0."""
 
     Config = AdaFaceConfig
     mean: Tensor
@@ -57,9 +57,9 @@ class AdaFace(Margin):
 
     @torch.no_grad()
     def observe(self, target: Target) -> None:
-        """See Margin.observe: the mean and the deviation are of the batch of all processes."""
+        """See Margin.observe; mean and deviation are those of the batch of all processes."""
         norm = over_processes(target.norm.detach()).to(self.mean.dtype)
-        if len(norm) < 2:  # has no deviation
+        if len(norm) < 2:  # no deviation
             return
         share = torch.where(self.deviation == 0, torch.ones_like(self.mean), 1 - self.config.momentum)
         self.mean.lerp_(norm.mean(), share)

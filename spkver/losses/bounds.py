@@ -1,7 +1,7 @@
-"""What scale s and margin m can be: the bounds of LMCL's paper (Wang et al., CVPR 2018, section 3.4), and warnings.
+"""Bounds on scale s and margin m from the LMCL paper (Wang et al., CVPR 2018, section 3.4), and warnings.
 
-They assume prototypes at the corners of a simplex and every embedding on its prototype, so they are necessary for a
-loss that can be learnt, not sufficient. They speak of LMCL's m and of m3, cosines, not of AAM's m, an angle.
+They assume prototypes at the corners of a simplex and embeddings equal to their prototypes, so they are necessary but
+not sufficient. They apply to margins on the cosine (m of LMCL, m3), not to angles (m of AAM).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 def smallest_scale(classes: int, posterior: float = 0.9, m: float = 0.0) -> float:
-    """The s below which no embedding can reach the posterior, with LMCL's margin m taken off its own logit.
+    """The smallest s with which an embedding can reach the posterior, with LMCL's margin m.
 
-    ln((C-1)P/(1-P)) / (1 - m + 1/(C-1)); without a margin that is (C-1)/C·ln((C-1)P/(1-P)). Infinite where the margin
-    is as large as two prototypes can be apart.
+    ln((C-1)P/(1-P)) / (1 - m + 1/(C-1)); without a margin, (C-1)/C·ln((C-1)P/(1-P)). Infinite if the margin is the
+    largest possible distance of two prototypes or more.
     """
     room = 1 - m + 1 / (classes - 1)
     return max(0.0, math.log((classes - 1) * posterior / (1 - posterior))) / room if room > 0 else math.inf
 
 
 def largest_margin(classes: int, dim: int) -> float:
-    """The largest m of LMCL that C classes in K dimensions leave room for.
+    """The largest possible m of LMCL for C classes in K dimensions.
 
-    1 - cos(2π/C) for K = 2; C/(C-1) for C <= K + 1; else 1, and in practice far less.
+    1 - cos(2π/C) for K = 2; C/(C-1) for C <= K + 1; otherwise 1, in practice much less.
     """
     if dim == 2:
         return 1 - math.cos(2 * math.pi / classes)
@@ -37,9 +37,9 @@ def largest_margin(classes: int, dim: int) -> float:
 
 
 def check(config: LossConfig, classes: int, dim: int, posterior: float = 0.9, run: Run | None = None) -> list[str]:
-    """Warnings, with their numbers, about a loss whose scale or margin ends beyond a bound; empty if none does.
+    """Warnings about a margin loss whose final scale or margin violates a bound.
 
-    Of margin losses; pair losses have no prototypes, SphereFace2 no softmax, and so no bounds.
+    There are no bounds for pair losses, which have no prototypes, and SphereFace2, which is not a softmax.
     """
     from spkver.losses.margin_loss import MarginLossConfig  # loads torch, which the bounds themselves do without
 
@@ -52,12 +52,12 @@ def check(config: LossConfig, classes: int, dim: int, posterior: float = 0.9, ru
         warnings.append(f"scale s = {s:g} is below {bound:.2f}: with {case} no posterior can reach {posterior:g}")
     if m > (limit := largest_margin(classes, dim)):
         case = f"{classes} speakers in {dim} dimensions"
-        warnings.append(f"margin {name} = {m:g} is above {limit:.3f}, the most that {case} leave room for")
+        warnings.append(f"margin {name} = {m:g} is above {limit:.3f}, the largest possible for {case}")
     return warnings
 
 
 def _final_margin(config: MarginLossConfig, run: Run | None) -> tuple[str, float]:
-    """What is taken off the cosine at the end of the run, annealing included, and its name in the config."""
+    """The key of the margin, and the value subtracted from the cosine at the end of the run, including annealing."""
     share = _final(config.schedules.m, run) / (1 + _final(config.schedules.annealing, run))
     return config.margin.off_cosine(config.m * share)
 

@@ -1,11 +1,11 @@
-"""CurricularFace (Huang et al., CVPR 2020): rivals count for more the further the training has come.
+"""CurricularFace (Huang et al., CVPR 2020): the weight of hard rivals grows during training.
 
-A rival that is harder than the own class with its margin, z_j > ψ, has its logit replaced, with c_j = z_j / s:
+The logit of a hard rival, with z_j > ψ, is replaced by the following, with c_j = z_j / s:
 
     z'_j = z_j·(t + c_j)
 
-t is a running mean of the batch's target cosines, from 0 at the start: hard rivals, made less of at first, are made
-more of as the embeddings come nearer to their own classes.
+t is a running mean of the target cosines, 0 at the start. So hard rivals have little weight at first, and more as the
+embeddings approach their own classes.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from spkver.schedules import Run
 
 
 class CurricularConfig(MarginLossConfig):
-    """A margin loss, with every key of one, that weighs each sample's hard rivals by the progress of the training."""
+    """A margin loss, with all its keys, that weights the hard rivals of each sample by the progress of training."""
 
     momentum: float = Field(default=0.99, ge=0, lt=1)
-    """share of t that a batch leaves"""
+    """share of t that is kept at each batch"""
 
     @model_validator(mode="after")
     def _head_fits(self) -> CurricularConfig:
         if self.head.scale is None:
-            raise ValueError(f"loss '{self.name}' is of cosines; set head.name to normalised, not '{self.head.name}'")
+            raise ValueError(f"loss '{self.name}' needs cosines; set head.name to normalised, not '{self.head.name}'")
         if not self.head.whole:
             raise ValueError(
-                f"loss '{self.name}' needs all speakers in one place; leave out head.split and head.sample"
+                f"loss '{self.name}' needs all classes on every process; remove head.split and head.sample"
             )
         return self
 
 
 class Curricular(MarginLoss):
-    """See the module. Accuracies, and selectors that count rivals, see the logits as they were."""
+    """See the module. Accuracies, and selectors that count rivals, use the original logits."""
 
     Config = CurricularConfig
     config: CurricularConfig
@@ -50,12 +50,12 @@ class Curricular(MarginLoss):
         self.register_buffer("t", torch.zeros(()))
 
     def observe(self, target: Target) -> None:
-        """See MarginLoss.observe: the mean is of the batch of all processes."""
+        """See MarginLoss.observe; the mean is that of the batch of all processes."""
         super().observe(target)
         self.t.lerp_(over_processes(target.cosine).mean().to(self.t.dtype), 1 - self.config.momentum)
 
     def others(self, x: Tensor, y: Tensor, thresholds: Thresholds, progress: float) -> tuple[Others, Thresholds]:
-        """See MarginLoss.others; L is that with the hard rivals' logits replaced."""
+        """See MarginLoss.others; L includes the replaced logits of hard rivals."""
         with torch.no_grad():
             others, counts = super().others(x, y, thresholds, progress)
         factor = self.at(progress).factor

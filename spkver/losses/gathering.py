@@ -1,4 +1,4 @@
-"""The global batch of a loss that compares or ranks samples: what the processes of torch.distributed have, together."""
+"""The global batch of all processes of torch.distributed, for losses that compare or rank samples."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from torch.autograd.function import once_differentiable
 
 
 def processes() -> int:
-    """How many there are; 1 without a process group."""
+    """The number of processes; 1 without a process group."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def over_processes(values: Tensor) -> Tensor:
-    """The values (N, ...) of all processes one after the other, every process with as many; of this one if alone."""
+    """The values (N, ...) of all processes, concatenated. Every process must have the same number."""
     return _Gather.apply(values) if processes() > 1 else values
 
 
 def own_part(values: Tensor) -> Tensor:
-    """Of values (processes·N, ...) those of this process."""
+    """The part of this process of values (processes·N, ...)."""
     return values.chunk(processes())[distributed.get_rank()] if processes() > 1 else values
 
 
 class _Gather(torch.autograd.Function):
-    """With a gradient for a loss that every process computes from the whole batch.
+    """Gather with a gradient, for a loss that every process computes from the whole batch.
 
-    So every process has the gradient of all samples, and takes that of its own; times their number, as gradients of
-    weights are averaged over processes afterwards.
+    Every process has the gradient of all samples and takes the part of its own, times the number of processes, because
+    gradients of weights are averaged over processes afterwards.
     """
 
     @staticmethod

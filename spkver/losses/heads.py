@@ -1,14 +1,14 @@
-"""Heads: the class weights W (one prototype a speaker, or a few), and the two steps by which every loss reads them.
+"""Heads: the class weights W (one or several prototypes per speaker), and the two steps in which losses use them.
 
-1. `target(x, y)`: each sample's own logit z_y, its cosine and scale, with gradient to the embedding and to W_y.
-2. `others(x, y, thresholds)`: one pass over the classes j != y: L = logsumexp of z_j, the largest z_j, and for
-   each threshold how many z_j exceed it.
+1. `target(x, y)`: the own logit z_y of each sample, with its cosine and scale, and with gradient to x and W_y.
+2. `others(x, y, thresholds)`: one pass over the classes j != y: L = logsumexp of z_j, the largest z_j, and for each
+   threshold the number of z_j above it.
 
-A head is a geometry: z_j = a·p_j + b_j with an operand a of the embedding and a prototype p_j of W_j. How the pass is
-computed is a reduction's business, over which classes that of `split` and `sample` (see spkver.losses.reductions); a
-loss never sees the (N, C) logits. One that needs to know more makes a pass of its own over `operands`.
+A head defines z_j = a·p_j + b_j, with an operand a computed from the embedding and a prototype p_j from W_j. The pass
+is computed by a reduction, over the classes selected by `split` and `sample` (see spkver.losses.reductions). A loss
+never gets the (N, C) logits; if it needs more, it makes its own pass over `operands`.
 
-Both steps run in float32 whatever autocast says; lower precisions are widened, float64 stays float64.
+Both steps are computed in float32 or float64, regardless of autocast.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ from spkver.losses.reductions.split import SHARD, Split, cut_rows
 
 
 class HeadConfig(Component):
-    """What all heads have."""
+    """Base class of the configs of heads."""
 
     reduction: Annotated[ReductionConfig, Of(REDUCTIONS)] = Field(default="dense", validate_default=True)
     """how the pass over the classes is computed"""
     split: bool = False
     """divide the classes over the processes of torch.distributed"""
     sample: SampleConfig | None = None
-    """draw a share of the classes in each step of training"""
+    """use a random share of the classes in each training step"""
 
     @property
     def whole(self) -> bool:
-        """Whether every process reads all classes at every step."""
+        """Whether every process uses all classes in every step."""
         return not self.split and self.sample is None
 
     @property
     def scale(self) -> float | None:
-        """s where z_j = s·c_j; None where the scale follows from the embedding."""
+        """s if z_j = s·c_j; None if the scale depends on the embedding."""
         return None
 
     @property
@@ -70,19 +70,18 @@ class HeadConfig(Component):
 
 
 class Head(nn.Module, ABC):
-    """Base of the heads: the weight (C·K, dim), class c having the rows c·K to c·K + K - 1, and how they are read.
+    """Base class of heads, with the weight (C·K, dim); class c has the rows c·K to c·K + K - 1.
 
-    Its rows are of length 1 on average at the start. With `split` it has the rows of this process's classes only, and
-    the state beside them says which; a state of all classes is loaded as well. Raises InputError for fewer than two
-    classes: with one there is nothing to tell it from.
+    Initial rows have length 1 on average. With `split`, the head has the rows of this process's classes, and its state
+    says which; it can also load the state of all classes. Raises InputError for fewer than two classes.
 
-    A `factor`, the schedule's of the moment, multiplies the scale of both steps: σ and every a·p_j, not the bias.
+    The argument `factor`, from the schedule of the scale, multiplies σ and every a·p_j, but not the bias.
     """
 
     unit: ClassVar[bool]
     """whether p_j is W_j / ‖W_j‖, or W_j"""
     bias: Tensor | None
-    """b (C·K,), not in every head"""
+    """b (C·K,), or None"""
 
     def __init__(self, config: HeadConfig, dim: int, classes: int, centres: int = 1) -> None:
         super().__init__()
@@ -107,10 +106,10 @@ class Head(nn.Module, ABC):
         """The Target, of shape (N, K) and without bias, of embeddings x (N, dim) and rows w (N, K, dim) of W."""
 
     def target(self, x: Tensor, y: Tensor, factor: float = 1.0) -> Target:
-        """The own logit of each embedding x (N, dim), its label y (N,) int64 in [0, C).
+        """The own logits of embeddings x (N, dim) with labels y (N,) int64 in [0, C).
 
-        Called with gradient after `others`, and not before, it spares a streaming reduction a second copy of W's
-        gradient: the backward pass runs in the reverse order, and adds many rows to few in place, not few to many.
+        Call it with gradient after `others`: the backward pass runs in reverse order, and can then add the gradient of
+        all rows of W to that of a few in-place. Otherwise a streaming reduction needs a second copy of the gradient.
         """
         with full_precision(x):
             x, _ = widen(x, self.weight)
@@ -118,24 +117,24 @@ class Head(nn.Module, ABC):
             return self.split.target(read, x, y) if self.split else read(x, y)
 
     def others(self, x: Tensor, y: Tensor, thresholds: Sequence[Tensor] = (), factor: float = 1.0) -> Others:
-        """The classes other than y, read once; thresholds are detached tensors of shape (N,)."""
+        """Reduce over the classes other than y; thresholds are detached tensors of shape (N,)."""
         with full_precision(x):
             x, _ = widen(x, self.weight)
             read = partial(self._others, factor=factor)
             return self.split.others(read, x, y, thresholds) if self.split else read(x, y, thresholds)
 
     def logits(self, x: Tensor, factor: float = 1.0) -> Tensor:
-        """All logits z (N, C); of the classes held here."""
+        """All logits z (N, C), of the classes of this process."""
         with full_precision(x):
             return all_logits(*self.operands(x, factor))
 
     def operands(self, x: Tensor, factor: float = 1.0) -> tuple[Tensor, Prototypes]:
-        """What a pass over the classes held here reads: a (N, dim), at least float32, and the prototypes."""
+        """The operands a (N, dim), at least float32, and the prototypes of this process's classes."""
         with full_precision(x):
             return factor * self.operand(widen(x, self.weight)[0]), self._prototypes()
 
     def mean_cosines(self, target: Target, largest: Tensor) -> dict[str, Tensor]:
-        """The means of c_y and of the largest c_j, from z_j = σ·c_j, where the head has one σ for all classes."""
+        """The means of c_y and of the largest c_j = z_j / σ, if the head has the same σ for all classes."""
         if not self.unit:
             return {}
         rival = largest / target.scale.detach().clamp_min(NORM_FLOOR)
@@ -162,7 +161,7 @@ class Head(nn.Module, ABC):
         return Prototypes(self.weight, self.bias, self.unit, self.centres)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """As nn.Module's, but a split head takes its part of a state of all classes, and no other's part."""
+        """As in nn.Module, but a split head takes its part of the state of all classes, and refuses other parts."""
         if self.split:
             own, key = self.get_buffer(SHARD), prefix + SHARD
             if key not in state:
@@ -171,20 +170,20 @@ class Head(nn.Module, ABC):
             elif state[key].tolist() != own.tolist():
                 first, stop, classes = state[key].tolist()
                 raise InputError(
-                    f"{prefix}weight: holds the speakers {first} to {stop - 1} of {classes}, and this process those of "
+                    f"{prefix}weight: has the speakers {first} to {stop - 1} of {classes}, but this process needs "
                     f"{self.held.start} to {self.held.stop - 1} of {self.classes}; join the parts first"
                 )
         super()._load_from_state_dict(state, prefix, *rest)
 
 
 class HeadLoss(Loss):
-    """Base of the losses that have class weights."""
+    """Base class of losses with class weights."""
 
     head: Head
 
 
 def _draw_rows(held: range, classes: int, centres: int, dim: int, block: int = 1 << 16) -> Tensor:
-    """The first weights of the classes held: what one process draws for all, of which the others' are let go."""
+    """Initial weights of this process's classes: the same as a single process draws for all classes."""
     kept = torch.empty(len(held) * centres, dim)
     if len(held) == classes:
         return nn.init.normal_(kept, std=dim**-0.5)
@@ -203,7 +202,7 @@ class LinearConfig(HeadConfig):
 
     name: Literal["linear"] = "linear"
     bias: bool = True
-    """add b_j; must be false with a margin"""
+    """add a bias b_j; must be false with a margin"""
 
     @property
     def biased(self) -> bool:
@@ -214,7 +213,7 @@ class LinearConfig(HeadConfig):
 class Linear(Head):
     """The head of softmax: z_j = W_j·x + b_j, with scale ‖W_j‖‖x‖.
 
-    The bias is part of the logit and not of scale and cosine.
+    The bias is part of the logit, but not of scale and cosine.
     """
 
     Config = LinearConfig
@@ -242,7 +241,7 @@ class UnitConfig(HeadConfig):
 
 
 class Unit(Head):
-    """The head of A-softmax: prototypes of length 1 and no bias, so that z_j = ‖x‖·cos(W_j, x)."""
+    """The head of A-softmax: z_j = ‖x‖·cos(W_j, x), without bias."""
 
     Config = UnitConfig
     unit = True
@@ -258,16 +257,16 @@ class Unit(Head):
 
 
 class NormalisedConfig(HeadConfig):
-    """z_j = s·c_j, as in NSL, LMCL and AAM; with `centres: K`, c_j the largest cosine to K prototypes of a speaker.
+    """z_j = s·c_j, as in NSL, LMCL and AAM. With `centres: K`, c_j is the largest cosine to K prototypes of a speaker.
 
-    Sub-centres (Deng et al., ECCV 2020) let a few of a speaker's prototypes take up what is labelled wrongly.
+    With sub-centres (Deng et al., ECCV 2020), some prototypes of a speaker can collect wrongly labelled utterances.
     """
 
     name: Literal["normalised"] = "normalised"
     s: float = Field(default=30.0, gt=0)
-    """the scale on the cosines: 10 to 15 for hundreds of speakers, 30 for thousands"""
+    """the scale of the cosines: 10 to 15 for hundreds of speakers, 30 for thousands"""
     centres: int = Field(default=1, ge=1)
-    """prototypes of each speaker"""
+    """number of prototypes per speaker"""
 
     @property
     def scale(self) -> float:

@@ -1,17 +1,17 @@
 """Inter-top-k: a margin loss that also raises the logits of each sample's nearest rivals.
 
-For a sample with label y let R be the k classes j != y of the largest z_j, and m' the penalty (Zhao et al., ICASSP
-2022). The loss is log(1 + e^{L' - ψ}), ψ as in any margin loss, and L' the log-sum of the others with z'_j in place of
-z_j for the rivals:
+For a sample with label y, let R be the k classes j != y with the largest z_j, and m' the penalty (Zhao et al., ICASSP
+2022). The loss is log(1 + e^{L' - ψ}), with ψ as in any margin loss, and L' the log-sum over the other classes with
+z'_j instead of z_j for the rivals:
 
     LMCL    z'_j = s·(c_j + m')
-    AAM     z'_j = s·cos(θ_j - m') for θ_j >= m', and s nearer to it, which never lowers a logit
+    AAM     z'_j = s·cos(θ_j - m') for θ_j >= m', otherwise s; this never lowers a logit
 
-The pass over the classes stays as it is. As no z'_j is below its z_j, with M the largest of L and all z'_j,
+The pass over the classes does not change. No z'_j is below its z_j, so with M the maximum of L and all z'_j, no term of
 
     L' = M + log( e^{L - M} + Σ_{j in R} e^{z'_j - M}·(1 - e^{z_j - z'_j}) )
 
-has no term that is negative or overflows: nothing is subtracted from a sum.
+is negative or overflows, and nothing is subtracted from a sum.
 """
 
 from __future__ import annotations
@@ -31,31 +31,33 @@ from spkver.schedules import Run
 
 
 class InterTopKConfig(MarginLossConfig):
-    """A margin loss, with every key of one, that also raises the k nearest rivals of each sample by a penalty.
+    """A margin loss, with all its keys, that also raises the logits of the k nearest rivals by a penalty.
 
-    `loss: inter_top_k_aam`, or with changes `loss: {name: inter_top_k_lmcl, m: 0.3, k: 10}`. The authors' sub-centres:
+    `loss: inter_top_k_aam`, or `loss: {name: inter_top_k_lmcl, m: 0.3, k: 10}`. With sub-centres, as in the paper:
     `head: {centres: 3}`.
     """
 
     k: int = Field(default=5, ge=1)
-    """the number of rivals, fewer than there are speakers"""
+    """number of rivals, less than the number of speakers"""
     penalty: float = Field(default=0.06, ge=0, lt=math.pi)
-    """m', of the margin's kind: a cosine for lmcl, radians for aam; the schedule of m is a factor on it as well"""
+    """m': a cosine for lmcl, radians for aam; the schedule of m also applies to it"""
 
     @model_validator(mode="after")
     def _can_raise(self) -> InterTopKConfig:
         if not self.margin.for_rivals:
             able = [name for name in MARGINS if MARGINS.get(name).Config.for_rivals]
-            raise ValueError(f"margin '{self.margin.name}' has no form for rivals; take {' or '.join(able)}")
+            raise ValueError(f"margin '{self.margin.name}' has no form for rivals; use {' or '.join(able)}")
         if not self.head.whole:
-            raise ValueError(f"loss '{self.name}' ranks speakers in one place; leave out head.split and head.sample")
+            raise ValueError(
+                f"loss '{self.name}' ranks all classes on every process; remove head.split and head.sample"
+            )
         return self
 
 
 class InterTopK(MarginLoss):
-    """See the module. Accuracies, and selectors that count rivals, see the logits before they are raised.
+    """See the module. Accuracies, and selectors that count rivals, use the original logits.
 
-    Raises InputError for as many rivals as there are speakers, or more.
+    Raises InputError if k is not less than the number of speakers.
     """
 
     Config = InterTopKConfig
@@ -64,7 +66,7 @@ class InterTopK(MarginLoss):
     def __init__(self, config: InterTopKConfig, dim: int, classes: int, run: Run | None = None) -> None:
         super().__init__(config, dim, classes, run)
         if config.k >= classes:
-            raise InputError(f"k = {config.k} rivals need more than {config.k} speakers, got {classes}; set loss.k")
+            raise InputError(f"k = {config.k} rivals need more than {config.k} speakers, got {classes}; lower loss.k")
 
     def penalty(self, progress: float) -> float:
         """m' at a progress of the run."""
@@ -76,7 +78,7 @@ class InterTopK(MarginLoss):
         return super().moving(progress) | penalty
 
     def others(self, x: Tensor, y: Tensor, thresholds: Thresholds, progress: float) -> tuple[Others, Thresholds]:
-        """See MarginLoss.others; L is that with the rivals raised."""
+        """See MarginLoss.others; L includes the raised logits of the rivals."""
         others, counts = super().others(x, y, thresholds, progress)
         penalty, k = self.penalty(progress), self.config.k
         if penalty == 0:
@@ -90,7 +92,7 @@ class InterTopK(MarginLoss):
 
 
 def _replaced(logsumexp: Tensor, plain: Tensor, raised: Tensor) -> Tensor:
-    """L' (N,) from L (N,), with raised (N, k) in place of plain (N, k); see the module."""
+    """L' (N,) from L (N,), with raised (N, k) instead of plain (N, k); see the module."""
     base = torch.maximum(logsumexp, raised.amax(dim=1)).detach()
     more = torch.exp(raised - base[:, None]) * -torch.expm1(plain - raised)
     return base + torch.log(torch.exp(logsumexp - base) + more.sum(dim=1))

@@ -1,11 +1,11 @@
-"""MagFace (Meng et al., CVPR 2021): a margin that grows with the embedding's norm, and a penalty that lets norms grow.
+"""MagFace (Meng et al., CVPR 2021): a margin that grows with the norm of the embedding, and a penalty on short norms.
 
-With a the norm ‖x‖ kept between l_a and u_a, and with gradient through it,
+With a = ‖x‖ clamped to l_a and u_a, and with gradient through it:
 
     ψ = s·cos(θ_y + m(a)),   m(a) = l_m + (u_m - l_m)·(a - l_a) / (u_a - l_a)
     loss = loss of ψ + λ_g·g(a),   g(a) = a / u_a² + 1 / a
 
-so that utterances that are easy to recognise get longer embeddings than those that are not.
+Utterances that are easy to recognise get longer embeddings than others.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from spkver.losses.reductions.base import Target
 class MagFaceConfig(MarginConfig):
     """ψ = s·cos(θ_y + m·m(‖x‖)) with the share m from 0 to 1, and a penalty on short embeddings.
 
-    The defaults are the paper's, for faces; l_a and u_a are to span the norms that the network gives.
+    The defaults are those of the paper for faces; l_a and u_a should span the norms of the network's embeddings.
     """
 
     name: Literal["magface"] = "magface"
     l_a: float = Field(default=10.0, gt=0)
-    """norms below it count as it"""
+    """lower limit of the norm"""
     u_a: float = Field(default=110.0, gt=0)
-    """norms above it count as it"""
+    """upper limit of the norm"""
     l_m: float = Field(default=0.45, ge=0)
     """the angle added at l_a, in radians"""
     u_m: float = Field(default=0.8, lt=math.pi)

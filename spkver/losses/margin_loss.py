@@ -1,6 +1,6 @@
-"""The loss that training uses: head, margin, selector, weighting and schedules put together.
+"""Margin losses, composed of a head, a margin, a selector, a weighting and schedules.
 
-For a sample with label y, its ψ from the margin and L = logsumexp over j != y of z_j from the head:
+For a sample with label y, with ψ from the margin and L = logsumexp over j != y of z_j from the head:
 
     loss = -log( e^ψ / (e^ψ + Σ_{j != y} e^{z_j}) ) = log(1 + e^{L - ψ})
 """
@@ -29,16 +29,16 @@ NO_ANNEALING = {"name": "constant", "value": 0.0}
 
 
 class SchedulesConfig(Config):
-    """How the numbers of a loss move over the run."""
+    """Schedules of the values of a loss."""
 
     m: Annotated[ScheduleConfig, Of(SCHEDULES)] = Field(default=MARGIN_WARM_UP, validate_default=True)
-    """factor on the loss's m"""
+    """factor on the margin m of the loss"""
     s: Annotated[ScheduleConfig, Of(SCHEDULES)] = Field(default="constant", validate_default=True)
-    """factor on the head's scale, and so on every logit (before its bias)"""
+    """factor on the scale of the head, and so on every logit (before its bias)"""
     annealing: Annotated[ScheduleConfig, Of(SCHEDULES)] = Field(default=NO_ANNEALING, validate_default=True)
-    """λ: the loss trains on (λ·z_y + ψ) / (1 + λ), so infinitely large is no margin and 0 the whole"""
+    """λ: the own logit is (λ·z_y + ψ) / (1 + λ); 0 is the full margin, a large λ almost none"""
     selection: Annotated[ScheduleConfig, Of(SCHEDULES)] = Field(default="constant", validate_default=True)
-    """from 0, where all samples get the margin, to 1, where those that the selector picks do"""
+    """0: all samples get the margin; 1: only those that the selector selects"""
 
     @model_validator(mode="after")
     def _in_range(self) -> SchedulesConfig:
@@ -58,11 +58,11 @@ def _values_within(name: str, schedule: ScheduleConfig, least: float, most: floa
 
 
 class MarginLossConfig(LossConfig):
-    """A loss, by the name of a preset and what differs from it.
+    """A margin loss: a preset, and keys that override it.
 
-    `loss: bd_lmcl`, or with changes `loss: {name: bd_lmcl, m: 0.3, head: {s: 40}, selector: {k: 2}}`. The preset gives
-    every key that is not written; a part that is named anew (`selector: all`) replaces the preset's. Selection that
-    sets in after 30 % of the run: `schedules: {selection: {name: warmup, start: 0.3, end: 0.3}}`.
+    `loss: bd_lmcl`, or `loss: {name: bd_lmcl, m: 0.3, head: {s: 40}, selector: {k: 2}}`. Keys that are not given are
+    those of the preset. A component with another name (`selector: all`) replaces the preset's. To start selection after
+    30 % of the run: `schedules: {selection: {name: warmup, start: 0.3, end: 0.3}}`.
     """
 
     name: str
@@ -71,15 +71,15 @@ class MarginLossConfig(LossConfig):
     margin: Annotated[MarginConfig, Of(MARGINS)]
     selector: Annotated[SelectorConfig, Of(SELECTORS)] = Field(default="all", validate_default=True)
     weighting: Annotated[WeightingConfig, Of(WEIGHTINGS)] = Field(default="equal", validate_default=True)
-    """how much each sample counts, by its loss"""
+    """weights of the samples, which depend on their losses"""
     schedules: SchedulesConfig = SchedulesConfig()
     m: float = Field(ge=0)
-    """the margin where its schedule is 1: a cosine for lmcl, radians for aam, the factor on the angle for a_softmax and
+    """the margin when its schedule is 1: a cosine for lmcl, radians for aam, the factor on the angle for a_softmax and
     l_softmax, the share of m1, m2 and m3 for combined"""
     others: Literal["unmargined", "ignored"] = "unmargined"
-    """samples that the selector leaves out: stay in the loss with m = 0, or get weight 0"""
+    """samples that are not selected: in the loss with m = 0, or with weight 0"""
     normalise_by: Literal["batch", "selected"] = "batch"
-    """with `others: ignored`, the sum of the losses is divided by N, or by the number selected (at least 1)"""
+    """with `others: ignored`: divide the sum of the losses by N, or by the number of selected samples (at least 1)"""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> MarginLossConfig:
@@ -104,33 +104,33 @@ class MarginLossConfig(LossConfig):
 
 
 class Thresholds(NamedTuple):
-    """Of three logits of each sample at which rivals are counted: the logits (N,), or the counts (N,) int64."""
+    """Three thresholds for counting rivals: the logits (N,), or the counts (N,) int64."""
 
     at_logit: Tensor
     """z_y, for the accuracy"""
     at_psi: Tensor
-    """ψ with the margin of the moment, for the accuracy with the margin"""
+    """ψ with the current margin, for the accuracy with the margin"""
     at_selector: Tensor | None = None
-    """where the selector asks for another; see Selector.threshold"""
+    """the threshold of the selector, if it has its own; see Selector.threshold"""
 
 
-class Moment(NamedTuple):
-    """The numbers of a loss at one moment of the run."""
+class Scheduled(NamedTuple):
+    """The scheduled values of a loss at one point of the run."""
 
     m: float
     """the margin"""
     factor: float
-    """on the head's scale"""
+    """factor on the scale of the head"""
     annealing: float
     """λ"""
     selection: float
-    """how far selection goes, from 0 (all samples get the margin) to 1"""
+    """from 0 (all samples get the margin) to 1 (only the selected ones)"""
 
 
 class MarginLoss(HeadLoss):
-    """The loss of a batch of embeddings of a given dimension against a number of classes.
+    """A margin loss of embeddings of size `dim` over a number of classes.
 
-    `run` is for schedules whose places are steps or epochs.
+    run: for schedules in steps or epochs
     """
 
     Config = MarginLossConfig
@@ -146,10 +146,10 @@ class MarginLoss(HeadLoss):
             name: SCHEDULES.build(schedule, run) for name, schedule in config.schedules
         }
 
-    def at(self, progress: float) -> Moment:
-        """The loss's numbers at a progress of the run in [0, 1]."""
+    def at(self, progress: float) -> Scheduled:
+        """The scheduled values at a progress of the run in [0, 1]."""
         now = {name: schedule.at(progress) for name, schedule in self.schedules.items()}
-        return Moment(self.config.m * now["m"], now["s"], now["annealing"], now["selection"])
+        return Scheduled(self.config.m * now["m"], now["s"], now["annealing"], now["selection"])
 
     def moving(self, progress: float) -> dict[str, float]:
         """See Loss.moving."""
@@ -179,7 +179,7 @@ class MarginLoss(HeadLoss):
                 selected = self.selector.select(target, others, psi, rivals=seen)
                 weight = 1 - now.selection * (1 - selected.to(psi.dtype))
 
-            # once more, with gradient, and not before `others`: see Head.target
+            # again with gradient, after `others`: see Head.target
             target = self.head.target(x, y, now.factor)
             z = target.logit
             loss = torch.logaddexp(z.new_zeros(()), others.logsumexp - torch.lerp(z, self._psi(target, now), weight))
@@ -198,18 +198,18 @@ class MarginLoss(HeadLoss):
             )
 
     def observe(self, target: Target) -> None:
-        """Take in the statistics of a batch in training, without gradient; see Margin.observe."""
+        """Update running statistics in training, without gradient; see Margin.observe."""
         self.margin.observe(target)
 
     def others(self, x: Tensor, y: Tensor, thresholds: Thresholds, progress: float) -> tuple[Others, Thresholds]:
-        """What the loss makes of the classes other than y, and how many of their logits exceed each threshold."""
+        """The reduction over the classes other than y, and the counts of logits above the thresholds."""
         asked = [threshold for threshold in thresholds if threshold is not None]
         others = self.head.others(x, y, asked, self.at(progress).factor)
         return others, Thresholds(*others.counts)
 
-    def _psi(self, target: Target, now: Moment) -> Tensor:
-        """ψ (N,) of the batch's own classes, with the margin of the moment."""
-        # lerp is exact at both ends: a margin in full is ψ, and no margin z, to the bit
+    def _psi(self, target: Target, now: Scheduled) -> Tensor:
+        """ψ (N,) with the current margin."""
+        # lerp is exact at both ends
         return torch.lerp(target.logit, self.margin(target, now.m), 1 / (1 + now.annealing))
 
     def _reduce(self, loss: Tensor, weight: Tensor) -> Tensor:
@@ -217,6 +217,6 @@ class MarginLoss(HeadLoss):
             return loss.mean()
         if self.config.normalise_by == "batch":
             return (loss * weight).sum() / len(loss)
-        # by the number that a process selected on average: gradients are averaged over processes
+        # divided by the mean number per process, because gradients are averaged over processes
         every = over_processes(weight)
         return (loss * weight).sum() / (every.sum().clamp_min(1) * (len(weight) / len(every)))

@@ -1,10 +1,10 @@
-"""Margins: from a sample's own cosine and scale to ψ, the logit that the loss trains on.
+"""Margins: functions from a sample's own cosine and scale to ψ, its own logit with the margin.
 
-A margin is called with the batch's Target and m, the margin of the moment. ψ never rises with the angle θ_y, and (but
-for combined margins with m1 < 1) never with m. Where m is 0, ψ is the plain logit, to the bit; a margin whose m is a
-whole number has 1 for that. Margins that depend on the embedding's norm have files of their own: adaface, magface.
+A margin is called with the Target of the batch and the current m. ψ never rises with the angle θ_y, nor with m (except
+for combined margins with m1 < 1). If m is 0, ψ is exactly the logit without margin; for multiplicative margins that is
+m = 1. Margins that depend on the norm of the embedding are in adaface and magface.
 
-Past the angle at which the cosine would rise again, the margins go on with one that falls:
+Beyond the angle at which the cosine would rise again, it is replaced by a function that falls:
 
     falling(φ) = (-1)^k cos φ - 2k   for φ in [kπ, (k+1)π]
 """
@@ -23,25 +23,25 @@ from spkver.config import Component
 from spkver.losses.reductions.base import Target
 
 LARGEST_COSINE = math.sqrt(1 - 1e-6)
-"""Where the derivative of a margin is infinite at 0 and π, angles within 1e-3 rad of them get no gradient."""
+"""For margins with an infinite derivative at 0 and π, angles within 1e-3 rad of these get no gradient."""
 
 
 class MarginConfig(Component):
-    """Base of the margins' configs."""
+    """Base class of the configs of margins."""
 
     for_rivals: ClassVar[bool] = False
     """whether the margin can also raise the logits of other classes, see Margin.raised"""
 
     def check(self, m: float) -> None:
-        """Raises ValueError for an m that this margin cannot have, with the m that it can."""
+        """Raise ValueError for an m that the margin does not allow."""
 
     def off_cosine(self, m: float) -> tuple[str, float]:
-        """What an m takes off the own cosine (an angle takes nothing), and the key that sets it; see `bounds`."""
+        """The key that sets it, and the value that is subtracted from the own cosine (0 for angles); see `bounds`."""
         return "m", 0.0
 
 
 class Margin(nn.Module, ABC):
-    """Base of the margins. One that keeps statistics of the training keeps them in buffers, changed in place."""
+    """Base class of margins. Running statistics are buffers, changed in-place."""
 
     Config: ClassVar[type[MarginConfig]]
 
@@ -50,22 +50,22 @@ class Margin(nn.Module, ABC):
         """ψ (N,)."""
 
     def observe(self, target: Target) -> None:
-        """Take in the statistics of a batch, before ψ is asked for: called once a step of training, without gradient.
+        """Update running statistics: called once per training step, before `forward`, without gradient.
 
-        A process sees its own samples; gathering.over_processes gives those of all.
+        The target has the samples of this process; gathering.over_processes gives those of all.
         """
 
     def penalty(self, target: Target) -> Tensor | None:
-        """(N,) what is added to each sample's loss, with gradient; None for nothing."""
+        """A term (N,) that is added to the losses of the samples, with gradient, or None."""
         return None
 
     def raised(self, rival: Target, m: float) -> Tensor:
-        """The logit (N,) of a class that is not the sample's, raised by the margin: it acts in the other direction."""
+        """The logit (N,) of another class, raised by the margin in the opposite direction."""
         raise NotImplementedError
 
 
 def refuse_m(config: MarginConfig, takes: str, m: float) -> ValueError:
-    """The error for an m that a margin cannot have."""
+    """The error for an m that a margin does not allow."""
     return ValueError(f"margin '{config.name}' takes {takes}, got m = {m:g}")
 
 
@@ -81,7 +81,7 @@ class NoMarginConfig(MarginConfig):
 
 
 class NoMargin(Margin):
-    """Softmax and NSL: ψ = z_y, whatever m is."""
+    """Softmax and NSL: ψ = z_y for any m."""
 
     Config = NoMarginConfig
 
@@ -129,14 +129,14 @@ class AdditiveCosine(Margin):
 class AdditiveAngleConfig(MarginConfig):
     """ψ = s·cos(θ_y + m): AAM (Deng et al., CVPR 2019), also called ArcFace; 0 <= m < π.
 
-    For θ_y > π - m, where the cosine would rise again, `falling` goes on with s·(-2 - cos(θ_y + m)), which is
-    continuous and falls to the end; `peers` with s·(c_y - m·sin m), which jumps, as most toolkits have it.
+    For θ_y > π - m, where the cosine would rise again, `falling` uses s·(-2 - cos(θ_y + m)), which is continuous and
+    falls; `peers` uses s·(c_y - m·sin m), which has a jump, as in most toolkits.
     """
 
     name: Literal["aam"] = "aam"
     for_rivals: ClassVar[bool] = True
     beyond: Literal["falling", "peers"] = "falling"
-    """what follows where θ_y + m passes π"""
+    """ψ for θ_y + m > π"""
 
     def check(self, m: float) -> None:
         """See MarginConfig.check."""
@@ -145,7 +145,7 @@ class AdditiveAngleConfig(MarginConfig):
 
 
 class AdditiveAngle(Margin):
-    """AAM: ψ = σ·cos(θ_y + m), continued beyond θ_y = π - m."""
+    """AAM: ψ = σ·cos(θ_y + m) up to θ_y = π - m; see AdditiveAngleConfig.beyond."""
 
     Config = AdditiveAngleConfig
 
@@ -171,7 +171,7 @@ class AdditiveAngle(Margin):
 class MultiplicativeAngleConfig(MarginConfig):
     """ψ = σ·falling(m·θ_y): L-softmax (Liu et al., ICML 2016) and A-softmax (Liu et al., CVPR 2017); m = 1, 2, ... 5.
 
-    They differ in their heads, and train with annealing: see the presets.
+    They differ in their heads, and are trained with annealing; see the presets.
     """
 
     name: Literal["multiplicative"] = "multiplicative"
@@ -185,8 +185,8 @@ class MultiplicativeAngleConfig(MarginConfig):
 class MultiplicativeAngle(Margin):
     """A- and L-softmax: ψ = σ·((-1)^k cos(mθ_y) - 2k) for θ_y in [kπ/m, (k+1)π/m].
 
-    By cos(mθ) = T_m(cos θ), Chebyshev's polynomial, so nothing is clamped and no gradient is infinite; k is the number
-    of the angles π/m ... (m-1)π/m that θ_y exceeds, told by their cosines.
+    Computed with cos(mθ) = T_m(cos θ), a Chebyshev polynomial, so no cosine is clamped and no gradient is infinite. k
+    is the number of angles π/m ... (m-1)π/m below θ_y, found by comparing cosines.
     """
 
     Config = MultiplicativeAngleConfig
@@ -202,9 +202,9 @@ class MultiplicativeAngle(Margin):
 
 
 class CombinedConfig(MarginConfig):
-    """ψ = σ·(falling(m1·θ_y + m2) - m3), the combined margin of ArcFace's paper; m is the share of it in force.
+    """ψ = σ·(falling(m1·θ_y + m2) - m3), the combined margin of the ArcFace paper; m scales it from 0 (none) to 1.
 
-    At a share m, m1 is 1 + m·(m1 - 1), m2 is m·m2 and m3 is m·m3: 0 is no margin, 1 the whole.
+    m replaces m1 by 1 + m·(m1 - 1), m2 by m·m2, and m3 by m·m3.
     """
 
     name: Literal["combined"] = "combined"
@@ -213,7 +213,7 @@ class CombinedConfig(MarginConfig):
     m2: float = Field(default=0.0, ge=0, lt=math.pi)
     """added to the angle, in radians"""
     m3: float = Field(default=0.0, ge=0, le=2)
-    """taken off the cosine"""
+    """subtracted from the cosine"""
 
     def check(self, m: float) -> None:
         """See MarginConfig.check."""
@@ -246,7 +246,7 @@ class Combined(Margin):
 
 
 def moved(c: Tensor, angle: Tensor) -> Tensor:
-    """cos φ for φ = θ + angle, c = cos θ, made to fall all the way: 1 where φ < 0, and -2 - cos φ where φ > π."""
+    """cos φ for φ = θ + angle and c = cos θ; 1 for φ < 0 and -2 - cos φ for φ > π, so that it falls everywhere."""
     inside = c.clamp(-LARGEST_COSINE, LARGEST_COSINE)
     turned = turn(inside, angle)
     before, beyond = (angle < 0) & (c > torch.cos(angle)), (angle > 0) & (inside < -torch.cos(angle))
@@ -254,7 +254,7 @@ def moved(c: Tensor, angle: Tensor) -> Tensor:
 
 
 def turn(c: Tensor, angle: Tensor) -> Tensor:
-    """cos(θ + angle) for c = cos θ, clamped to LARGEST_COSINE; the angle in radians."""
+    """cos(θ + angle) for c = cos θ, which must be clamped to LARGEST_COSINE; angle in radians."""
     sine = ((1 - c) * (1 + c)).sqrt()
     return c * torch.cos(angle) - sine * torch.sin(angle)
 
@@ -265,7 +265,7 @@ def nearer(c: Tensor, m: float) -> Tensor:
 
 
 def _fold(cosine: Tensor, k: Tensor) -> Tensor:
-    """(-1)^k cos φ - 2k: the cosine of an angle φ in [kπ, (k+1)π], made to fall all the way."""
+    """(-1)^k cos φ - 2k for φ in [kπ, (k+1)π]: a continuation of the cosine that falls everywhere."""
     return torch.where(k % 2 == 0, cosine, -cosine) - 2 * k
 
 

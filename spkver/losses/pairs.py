@@ -1,11 +1,10 @@
-"""Losses that compare the embeddings of a batch with each other instead of with prototypes, beside the margin losses.
+"""Losses that compare the embeddings of a batch with each other instead of with prototypes.
 
-They have the call and the output of MarginLoss; what they learn is at most two numbers. A batch is to hold several
-utterances of each of its speakers (`data.utterances_per_speaker`), in any order. A sample that has nothing to be
-compared with does not count; if none counts, the loss is 0. With several processes every one compares the samples of
-all, and `per_sample` has those of its own.
+They have the interface of MarginLoss and at most two parameters. A batch must have several utterances of each of its
+speakers (`data.utterances_per_speaker`), in any order. Samples without a pair are ignored; if there are no pairs, the
+loss is 0. With several processes, each compares the samples of all, and `per_sample` has those of its own.
 
-c is a matrix of cosines throughout; `same` (N, N) says which samples are of the same speaker.
+c is a matrix of cosines; `same` (N, N) is true for samples of the same speaker.
 """
 
 from __future__ import annotations
@@ -25,42 +24,42 @@ from spkver.losses.reductions.base import full_precision, normalise
 from spkver.schedules import Run
 
 SMALLEST_W = 1e-6
-"""The scale that a loss learns stays above it."""
+"""Lower limit of a learnt scale."""
 
 
 class Compared(NamedTuple):
-    """What came out of comparing the samples of a batch, each (N,)."""
+    """The comparison of the samples of a batch; tensors of shape (N,)."""
 
     loss: Tensor
     """with gradient"""
     counts: Tensor
-    """bool: whether the sample is in the means"""
+    """bool: whether the sample has a pair"""
     own: Tensor
-    """how near the sample is to its own speaker"""
+    """similarity to the own speaker"""
     rival: Tensor
-    """how near it is to the nearest other"""
+    """similarity to the nearest other speaker"""
 
 
 class PairOutput(LossOutput):
-    """What a batch gave; selected_share is the share of samples with a loss, as there is no selector."""
+    """See LossOutput; selected_share is the share of samples with a loss > 0, because there is no selector."""
 
     def logged(self) -> dict[str, Tensor]:
-        """See LossOutput.logged; that share has a name of its own."""
+        """See LossOutput.logged; the share is logged as active_share."""
         values = super().logged()
         return values | {"active_share": values.pop("boundary_share")}
 
 
 class PairConfig(LossConfig):
-    """Base of the configs of losses that need several utterances of each speaker of a batch."""
+    """Base class of the configs of pair losses."""
 
     @property
     def margin(self) -> float:
-        """By how much own is to exceed rival."""
+        """The margin between own and rival."""
         return 0.0
 
 
 class PairLoss(Loss):
-    """Base of the pair losses."""
+    """Base class of the pair losses."""
 
     def __init__(self, config: PairConfig, dim: int, classes: int, run: Run | None = None) -> None:
         super().__init__()
@@ -68,7 +67,7 @@ class PairLoss(Loss):
         self.config, self.classes = config, classes
 
     def forward(self, x: Tensor, y: Tensor, progress: float = 1.0) -> LossOutput:
-        """See Loss.forward. All shares are of the samples that count, selected_share that of those with a loss."""
+        """See Loss.forward. All shares are relative to the samples that have a pair."""
         check_batch(x, y, self.classes)
         with full_precision(x):
             x = over_processes(x.to(torch.promote_types(x.dtype, torch.float32)))
@@ -92,24 +91,24 @@ class PairLoss(Loss):
         """Compare embeddings x (N, dim), at least float32."""
 
     def cosine(self, nearness: Tensor) -> Tensor:
-        """The cosines that `own` and `rival` stand for."""
+        """The cosine of a similarity (`own` or `rival`)."""
         return nearness
 
 
 class TripletConfig(PairConfig):
-    """[m + c_an - c_ap]_+ of an anchor a, a positive p (the same speaker) and a negative n, by the cosine.
+    """[m + c_an - c_ap]_+ for an anchor a, a positive p (same speaker) and a negative n, with cosines c.
 
-    `batch_hard`: for each anchor its farthest positive and its nearest negative (Hermans et al., 2017, equation 5).
+    `batch_hard`: for each anchor the farthest positive and the nearest negative (Hermans et al., 2017, equation 5).
     `semi_hard`: for each anchor and positive the nearest of the negatives that are farther than the positive (Schroff
-    et al., CVPR 2015, section 3.2, whose squared distance is 2 - 2c, so that their margin is 2m), or the farthest of
-    all where none is farther, so that there is a way out of a collapse; an anchor's loss is the mean over its pairs.
+    et al., CVPR 2015, section 3.2; with their squared distance 2 - 2c, the margin is 2m). If there is none, the
+    farthest negative, so that the loss can leave a collapse. An anchor's loss is the mean over its positives.
     """
 
     name: Literal["triplet"] = "triplet"
     mining: Literal["batch_hard", "semi_hard"] = "batch_hard"
-    """which negative and positive an anchor is compared with"""
+    """choice of the positive and the negative of an anchor"""
     m: float = Field(default=0.2, ge=0, le=2)
-    """by how much the own cosine is to exceed the rival's"""
+    """margin between the two cosines"""
 
     @property
     def margin(self) -> float:
@@ -144,24 +143,24 @@ class Triplet(PairLoss):
 
 
 def _semi_hard_negative(c: Tensor, same: Tensor) -> Tensor:
-    """(N, N): for anchor i, positive j, the cosine of the nearest negative farther than j, or else of the farthest."""
+    """(N, N): for anchor i and positive j, the cosine of the nearest negative farther than j, or of the farthest."""
     negatives = c.masked_fill(same, torch.inf).sort(dim=1).values
-    farther = torch.searchsorted(negatives.detach(), c.detach())  # how many
+    farther = torch.searchsorted(negatives.detach(), c.detach())  # the number of negatives farther than each positive
     return negatives.gather(1, (farther - 1).clamp_min(0))
 
 
 class AngularPrototypicalConfig(PairConfig):
-    """The softmax over the speakers of a batch of w·cos + b, of one utterance of each to the mean of its others.
+    """Softmax over the speakers of a batch, with logits w·cos + b of a query and the mean of the other utterances.
 
-    Chung et al., Interspeech 2020, equations 9 to 11. Of each speaker the first utterance of the batch is the query.
-    w and b are learnt; b has no effect on a softmax, and is there because the paper has it.
+    Chung et al., Interspeech 2020, equations 9 to 11. The query of a speaker is its first utterance in the batch.
+    w and b are learnt. b has no effect on a softmax; it is there because the paper has it.
     """
 
     name: Literal["angular_prototypical"] = "angular_prototypical"
     w: float = Field(default=10.0, gt=0)
-    """scale on the cosines at the start"""
+    """initial scale of the cosines"""
     b: float = -5.0
-    """offset of the cosines at the start; other values are refused, as they would have no effect"""
+    """initial offset of the cosines; other values are refused, because they would have no effect"""
 
     @model_validator(mode="after")
     def _offset(self) -> AngularPrototypicalConfig:
@@ -183,7 +182,7 @@ class AngularPrototypical(PairLoss):
         return self.similarity.inverse(nearness)
 
     def compare(self, x: Tensor, same: Tensor) -> Compared:
-        """See PairLoss.compare: only queries count."""
+        """See PairLoss.compare; only queries count."""
         query = _first_of_its_speaker(same)
         support = same & ~query
         prototypes = support.to(x.dtype) @ x / support.sum(dim=1, keepdim=True).clamp_min(1)
@@ -193,19 +192,19 @@ class AngularPrototypical(PairLoss):
 
 
 class GE2EConfig(PairConfig):
-    """Every utterance against the centroids of the batch's speakers, its own taken without it: w·cos + b.
+    """Every utterance against the centroids of the speakers in the batch, with similarities w·cos + b.
 
-    Wan et al., ICASSP 2018: `softmax` by equation 6, `contrast` by equation 7, over the centroids of equations 1 and 8
-    of embeddings of length 1. w and b are learnt.
+    The own centroid excludes the utterance. Wan et al., ICASSP 2018: `softmax` is equation 6, `contrast` equation 7,
+    with the centroids of equations 1 and 8 of embeddings of length 1. w and b are learnt.
     """
 
     name: Literal["ge2e"] = "ge2e"
     form: Literal["softmax", "contrast"] = "softmax"
-    """softmax over all centroids, or the nearest rival's alone"""
+    """softmax over all centroids, or contrast with the nearest rival only"""
     w: float = Field(default=10.0, gt=0)
-    """scale on the cosines at the start"""
+    """initial scale of the cosines"""
     b: float = -5.0
-    """offset of the cosines at the start, for the form contrast"""
+    """initial offset of the cosines, for the form contrast"""
 
     @model_validator(mode="after")
     def _offset(self) -> GE2EConfig:
@@ -242,7 +241,7 @@ class GE2E(PairLoss):
 
 
 class _Similarity(nn.Module):
-    """w·c + b, with w > 0 and b learnt."""
+    """w·c + b with learnt w > 0 and b."""
 
     def __init__(self, w: float, b: float) -> None:
         super().__init__()
@@ -252,22 +251,22 @@ class _Similarity(nn.Module):
         return self.w.clamp_min(SMALLEST_W) * c + self.b
 
     def inverse(self, z: Tensor) -> Tensor:
-        """c of w·c + b."""
+        """The cosine c of a similarity w·c + b."""
         return (z - self.b.detach()) / self.w.detach().clamp_min(SMALLEST_W)
 
 
 def _first_of_its_speaker(same: Tensor) -> Tensor:
-    """(N,) bool: whether no earlier sample of the batch is of the same speaker."""
+    """(N,) bool: whether the sample is the first of its speaker in the batch."""
     return ~same.tril(diagonal=-1).any(dim=1)
 
 
 def _mean(values: Tensor, counts: Tensor) -> Tensor:
-    """The mean of those values that count, 0 if none does."""
+    """The mean of the values that count; 0 if there are none."""
     return torch.where(counts, values, 0).sum() / counts.sum().clamp_min(1)
 
 
 def _softmax(own: Tensor, logits: Tensor, others: Tensor, counts: Tensor) -> Compared:
-    """-log of the softmax of own (N,) among itself and the logits (N, N) that `others` (N, N) names."""
+    """-log softmax of own (N,) against the logits (N, N) for which `others` (N, N) is true."""
     rivals = logits.masked_fill(~others, -torch.inf)
     every = torch.cat([own[:, None], rivals], dim=1)
     return Compared(torch.logsumexp(every, dim=1) - own, counts, own, rivals.amax(dim=1))

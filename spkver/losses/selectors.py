@@ -1,7 +1,7 @@
 """Selectors: which samples of the batch get the margin, or how much of it.
 
-A selector first says at which ψ rivals are to be counted (before the pass over the classes), then makes its mask or
-weights from what the pass found. One that ranks samples against each other ranks the global batch, over all processes.
+A selector can give a threshold for counting rivals (before the reduction over the classes), and then computes a mask or
+weights from the result of the reduction. Selectors that rank samples use the global batch of all processes.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ Margin = Callable[[Target, float], Tensor]
 
 
 class SelectorConfig(Component):
-    """Base of the selectors' configs."""
+    """Base class of the configs of selectors."""
 
     @property
     def margins(self) -> tuple[float, ...]:
-        """The margins at which rivals are counted, other than that of the moment."""
+        """Margins for counting rivals, other than the current one."""
         return ()
 
 
 class Selector(ABC):
-    """Base of the selectors. Both methods run without gradient."""
+    """Base class of selectors. Both methods run without gradient."""
 
     def threshold(self, target: Target, margin: Margin) -> Tensor | None:
-        """Where rivals are counted, (N,); None: at ψ with the margin of the moment, which the loss counts anyhow."""
+        """The threshold for counting rivals, (N,); None: ψ with the current margin."""
         return None
 
     @abstractmethod
     def select(self, target: Target, others: Others, psi: Tensor, rivals: Tensor) -> Tensor:
-        """How much of the margin each sample gets: a mask (N,) bool, or weights from 0 to 1.
+        """The share of the margin for each sample: a mask (N,) bool, or weights from 0 to 1.
 
-        psi (N,): ψ of every sample with the margin of the moment; rivals (N,) int64: how many z_j exceed the threshold.
+        psi: ψ with the current margin, (N,); rivals: the number of z_j above the threshold, int64 (N,)
         """
 
 
@@ -67,15 +67,15 @@ class All(Selector):
 class BoundaryConfig(SelectorConfig):
     """Samples near a boundary between speakers, by the top-k zero-one loss (Li et al., ICASSP 2019: BD-LMCL).
 
-    A sample is selected when at least k rivals have z_j > ψ, strictly, with ψ at `select_margin`, or at the margin of
-    the moment where that is null.
+    A sample is selected if at least k rivals have z_j > ψ, with ψ for the margin `select_margin`, or for the current
+    margin.
     """
 
     name: Literal["boundary"] = "boundary"
     k: int = Field(default=1, ge=1)
-    """rivals above ψ that make a boundary sample"""
+    """minimum number of rivals above ψ"""
     select_margin: float | None = Field(default=None, ge=0)
-    """margin of the test; null for that of the moment"""
+    """margin for counting rivals; null: the current margin"""
 
     @property
     def margins(self) -> tuple[float, ...]:
@@ -84,7 +84,7 @@ class BoundaryConfig(SelectorConfig):
 
 
 class Boundary(Selector):
-    """BD-LMCL's selector: samples whose top-k zero-one loss is 1 once the margin is taken off."""
+    """The selector of BD-LMCL: samples whose top-k zero-one loss, with the margin, is 1."""
 
     Config = BoundaryConfig
 
@@ -102,18 +102,18 @@ class Boundary(Selector):
 
 
 class SoftBoundaryConfig(SelectorConfig):
-    """A boundary with a soft edge: a sample's weight is sigmoid((largest z_j - ψ) / width), width in units of logits.
+    """A soft boundary: the weight of a sample is sigmoid((largest z_j - ψ) / width).
 
-    1/2 where `boundary` with k = 1 jumps, and that selector as the width goes to 0.
+    In the limit of width 0, this is `boundary` with k = 1.
     """
 
     name: Literal["soft_boundary"] = "soft_boundary"
     width: float = Field(default=1.0, gt=0)
-    """of the edge, in units of logits"""
+    """width of the transition, in units of logits"""
 
 
 class SoftBoundary(Selector):
-    """The boundary selector without its jump."""
+    """A continuous version of the boundary selector."""
 
     Config = SoftBoundaryConfig
 
@@ -126,14 +126,14 @@ class SoftBoundary(Selector):
 
 
 class HardestConfig(SelectorConfig):
-    """The samples of greatest loss with the margin on them, L - ψ: a share of the batch, to the nearest whole number.
+    """The samples with the largest loss with the margin (L - ψ): a share of the batch, rounded, and at least one.
 
-    At least one; samples as hard as the last of them are selected with it.
+    Samples as hard as the last of them are selected, too.
     """
 
     name: Literal["hardest"] = "hardest"
     share: float = Field(default=0.5, gt=0, le=1)
-    """of the batch"""
+    """share of the batch"""
 
 
 class Hardest(Selector):
@@ -145,7 +145,7 @@ class Hardest(Selector):
         self.share = config.share
 
     def select(self, target: Target, others: Others, psi: Tensor, rivals: Tensor) -> Tensor:
-        """See Selector.select. A sample whose loss is not a number is the easiest."""
+        """See Selector.select. A sample with a NaN loss counts as the easiest."""
         hardness = torch.nan_to_num(others.logsumexp - psi, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
         batch = over_processes(hardness)
         number = max(1, round(self.share * len(batch)))
@@ -153,15 +153,15 @@ class Hardest(Selector):
 
 
 class CosineConfig(SelectorConfig):
-    """Samples far from their own prototype: those with c_y < below, strictly."""
+    """Samples far from their own prototype: those with c_y < below."""
 
     name: Literal["cosine"] = "cosine"
     below: float = Field(default=0.5, ge=-1, le=1)
-    """cosine to the own prototype under which a sample is selected"""
+    """threshold of the cosine to the own prototype"""
 
 
 class Cosine(Selector):
-    """Samples whose target cosine is under a threshold."""
+    """Samples whose target cosine is below a threshold."""
 
     Config = CosineConfig
 

@@ -1,15 +1,15 @@
-"""SphereFace2: one binary decision for each class, is this utterance of that speaker, in place of a softmax over all.
+"""SphereFace2: a binary classification for each class instead of a softmax over all classes.
 
-For a sample with label y, with the head's s, the similarity g(c) = 2·((c + 1)/2)^t - 1 and one bias b for all,
+For a sample with label y, with scale s, similarity g(c) = 2·((c + 1)/2)^t - 1, and a bias b shared by all classes:
 
     loss = λ·log(1 + e^{-u_y}) + (1 - λ)·Σ_{j != y} log(1 + e^{u_j})
 
     C    u_y = s·(g(c_y) - m) + b                    u_j = s·(g(c_j) + m) + b
     A    u_y = s·g(cos(min(θ_y + m, π))) + b         u_j = s·g(cos(max(θ_j - m, 0))) + b
 
-as Han et al., ICASSP 2023, have it for speakers in WeSpeaker. Wen et al., ICLR 2022, whose loss it is, divide it by s,
-so that it wants a learning rate s times as large; in their code A leaves u_j without a margin, and the gradient passes
-g and the margin by, as if u were s·c + b.
+This is the form of Han et al., ICASSP 2023, for speakers, in WeSpeaker. In the original of Wen et al., ICLR 2022, the
+loss is divided by s, which needs an s times larger learning rate; in their code, form A has no margin in u_j, and the
+gradient is that of u = s·c + b.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from spkver.schedules import SCHEDULES, Run, ScheduleConfig
 
 
 class SphereFace2Schedules(Config):
-    """How the numbers of the loss move over the run."""
+    """Schedules of the values of the loss."""
 
     m: Annotated[ScheduleConfig, Of(SCHEDULES)] = Field(default=MARGIN_WARM_UP, validate_default=True)
-    """factor on the loss's m"""
+    """factor on the margin m of the loss"""
 
     @model_validator(mode="after")
     def _in_range(self) -> SphereFace2Schedules:
@@ -48,39 +48,40 @@ class SphereFace2Schedules(Config):
 
 
 class SphereFace2Config(LossConfig):
-    """A binary decision for each speaker, with a margin on both sides of it; a bias b is learnt.
+    """A binary classification for each speaker, with margins on both sides and a learnt bias b.
 
-    Over a normalised head whose classes are all in one place; its reductions are `dense` and `chunked`.
+    The head must be normalised, with all classes on every process and the reduction `dense` or `chunked`.
     """
 
     name: Literal["sphereface2"] = "sphereface2"
     head: Annotated[HeadConfig, Of(HEADS)] = Field(default="normalised", validate_default=True)
     form: Literal["C", "A"] = "C"
-    """the margin is taken off the similarity (C) or added to the angle (A)"""
+    """the margin is subtracted from the similarity (C) or added to the angle (A)"""
     m: float = Field(default=0.2, ge=0, le=2)
-    """the margin where its schedule is 1: of g for C, radians for A (where WeSpeaker advises 0.15)"""
+    """the margin when its schedule is 1: a similarity for C, radians for A (WeSpeaker: 0.15)"""
     t: float = Field(default=3.0, ge=1)
-    """the larger, the more of the cosines g makes small; 1 leaves them as they are"""
+    """exponent of the similarity: larger values reduce more of the cosines; 1 gives the cosine"""
     balance: float = Field(default=0.7, gt=0, lt=1)
-    """λ, the share of the own class against that of the sum of all others"""
+    """λ, the weight of the own class; that of the sum over all others is 1 - λ"""
     schedules: SphereFace2Schedules = SphereFace2Schedules()
 
     @model_validator(mode="after")
     def _head_fits(self) -> SphereFace2Config:
         head = self.head
         if not isinstance(head, NormalisedConfig):
-            raise ValueError(f"loss '{self.name}' is of cosines; set head.name to normalised, not '{head.name}'")
+            raise ValueError(f"loss '{self.name}' needs cosines; set head.name to normalised, not '{head.name}'")
         if head.reduction.name not in ("dense", "chunked"):
             raise ValueError(
-                f"loss '{self.name}' is no softmax; set head.reduction to dense or chunked, not '{head.reduction.name}'"
+                f"loss '{self.name}' is not a softmax; set head.reduction to dense or chunked, not "
+                f"'{head.reduction.name}'"
             )
         if not head.whole:
-            raise ValueError(f"loss '{self.name}' adds up speakers in one place; leave out head.split and head.sample")
+            raise ValueError(f"loss '{self.name}' sums all classes on every process; remove head.split and head.sample")
         return self
 
     @property
     def s(self) -> float:
-        """The head's scale."""
+        """The scale of the head."""
         assert isinstance(self.head, NormalisedConfig)  # see _head_fits
         return self.head.s
 
@@ -91,9 +92,9 @@ class SphereFace2Config(LossConfig):
 
 
 class SphereFace2(HeadLoss):
-    """See the module. `run` is for schedules whose places are steps or epochs.
+    """See the module. run: for schedules in steps or epochs.
 
-    margin_accuracy is the share of samples for which no u_j exceeds u_y; selected_share is 1.
+    margin_accuracy is the share of samples with no u_j > u_y; selected_share is 1.
     """
 
     Config = SphereFace2Config
@@ -129,7 +130,7 @@ class SphereFace2(HeadLoss):
             own = _own(config, target.cosine, m, self.bias)
             loss = config.balance * _softplus(-own) + (1 - config.balance) * others
             loss = nan_where_not_finite(loss, x)
-            # u_j rises with z_j: the largest of one is that of the other
+            # u_j rises with z_j, so both have their maximum at the same class
             rival = other(largest / config.s)
             return LossOutput(
                 loss=loss.mean(),
@@ -141,9 +142,9 @@ class SphereFace2(HeadLoss):
             )
 
     def _balanced_bias(self) -> float:
-        """The b whose gradient is 0 where every cosine is 0, as at the start, so that neither side outweighs the other.
+        """The bias with gradient 0 if all cosines are 0, as at the start, so that both sides are balanced.
 
-        λ·σ(-u_y) = (1 - λ)(C - 1)·σ(u_j), a quadratic equation in e^{u_j}; it is what the authors' code has.
+        Solves λ·σ(-u_y) = (1 - λ)(C - 1)·σ(u_j), a quadratic equation in e^{u_j}, as in the authors' code.
         """
         u_y, u_j = (float(u(self.config, torch.zeros(()).double(), self.margin(0.0), 0.0)) for u in (_own, _other))
         ratio = self.config.balance / ((1 - self.config.balance) * (self.head.classes - 1))
@@ -172,5 +173,5 @@ def _similarity(c: Tensor, t: float) -> Tensor:
 
 
 def _softplus(u: Tensor) -> Tensor:
-    """log(1 + e^u), exact also where u is large, unlike functional.softplus."""
+    """log(1 + e^u), exact also for large u, unlike functional.softplus."""
     return -functional.logsigmoid(-u)

@@ -1,4 +1,4 @@
-"""The parts of a run, put together from its recipe."""
+"""Build the parts of a run from its recipe: data, network, loss, teacher, trainer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from spkver.training.step.learner import Learner
 
 
 def build(recipe: Recipe, out: Path, say: Callable[[str], None], world: World = ALONE) -> Trainer:
-    """The parts of a run, put together."""
+    """Build the trainer of a recipe. Raises InputError if the recipe and the data do not match."""
     torch.manual_seed(recipe.seed)
     if recipe.train.wandb is not None:
         load_optional("wandb", "wandb")
@@ -42,7 +42,7 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None], world: World = 
         speeds=recipe.augment.speeds,
         seed=recipe.seed,
         utterances_per_speaker=recipe.data.utterances_per_speaker,
-        one_voice=recipe.augment.speeds_as == "same",
+        same_speaker_at_all_speeds=recipe.augment.speeds_as == "same",
         share=_share(recipe, world),
     )
     if len(sampler.speakers) < 2:
@@ -70,7 +70,7 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None], world: World = 
     )
     teacher = _teacher(recipe, encoder, sampler)
     if teacher is not None:
-        say(f"learning from {teacher} too, of dimension {teacher.dim}")
+        say(f"also learning from {teacher}, of dimension {teacher.dim}")
     rate = recipe.front_end.sample_rate
     mixed_in: list[Pack] = []
 
@@ -117,8 +117,8 @@ def _open_training(recipe: Recipe) -> AnyPack:
     pack = join([_open(recipe, path) for path in ([named] if isinstance(named, str) else named)])
     if pack.kind == "features" and (recipe.augment.waveform or recipe.augment.speeds != (1.0,)):
         raise InputError(
-            f"{pack.path}: a feature pack, but augment.waveform and augment.speeds work on audio; "
-            "train from the audio pack, or make speeds with 'spkver features --speed'"
+            f"{pack.path}: a feature pack, but augment.waveform and augment.speeds need audio; "
+            "train from the audio pack, or make the speeds with 'spkver features --speed'"
         )
     most = recipe.data.max_utterances
     if most is None or most >= len(pack):
@@ -132,7 +132,7 @@ def _crop(recipe: Recipe, pack: AnyPack, seconds: float) -> int:
 
 
 def _crops(recipe: Recipe, pack: AnyPack) -> int | Callable[[int], int]:
-    """The crop, or with a schedule that of a step; in samples or frames."""
+    """The length of crops in samples or frames, or with a schedule a function from the step to it."""
     data, steps = recipe.data, recipe.train.steps
     if data.crop_schedule is None:
         return _crop(recipe, pack, data.crop_seconds)
@@ -141,7 +141,7 @@ def _crops(recipe: Recipe, pack: AnyPack) -> int | Callable[[int], int]:
 
 
 def _in_tenths(seconds: float) -> float:
-    """Few lengths: for each the device picks its algorithms, and a compiler may make a graph."""
+    """Rounded to 0.1 s: for every new length, kernels are selected and graphs compiled again."""
     return round(10 * seconds) / 10
 
 
@@ -163,7 +163,7 @@ def _card(recipe: Recipe, pack: AnyPack, hours: float, parameters: int) -> str:
         f"Trained by spkver {__version__} on {len(pack)} utterances of {len(set(pack.speakers))} speakers, "
         f"{hours:.2f} h at {recipe.front_end.sample_rate} Hz, with the loss {recipe.loss.summary} "
         f"for {recipe.train.steps} steps of {recipe.train.batch_size} crops of "
-        f"{recipe.data.crop_seconds:g} s{'' if recipe.start is None else f', from {recipe.start.model} on'}"
-        f"{'' if recipe.distil is None else f', and to be near the embeddings of {recipe.distil.teacher}'}."
+        f"{recipe.data.crop_seconds:g} s{'' if recipe.start is None else f', starting from {recipe.start.model}'}"
+        f"{'' if recipe.distil is None else f', and to resemble the embeddings of {recipe.distil.teacher}'}."
         "\n\nEmbeddings are not normalised; compare them by cosine.\n"
     )

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from spkver.config import flat, load, save
+from spkver.config import first_difference, load, save
 from spkver.encoder import Encoder, EncoderConfig, load_weights
 from spkver.errors import InputError
 from spkver.files import StrPath, locked, write_text
@@ -24,17 +24,19 @@ from spkver.training.state import checkpoint, provenance
 from spkver.training.state.head import SavedHead, head_file
 
 COMPLETE = "complete"
-# What may differ between a run and its resumption: where it computes and what it says, not what it is.
-FREE = ("device", "threads", "log_every", "wandb", "max_skipped", "timeout_minutes")
+# keys of `train` that may change when a run is resumed, because they do not affect its result
+MAY_CHANGE = ("device", "threads", "log_every", "wandb", "max_skipped", "timeout_minutes")
 
 
 def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[str], None] = print) -> None:
-    """Run a recipe in the experiment directory `out`: config.yaml, checkpoints, metrics.jsonl, events, model.
+    """Train the model of a recipe in the experiment directory `out`.
 
-    Where torchrun started this process with others, they train one model; the first writes, and the directory is to be
-    one that all see. With `resume` a run that was stopped goes on from its last whole checkpoint, and one that is
-    complete is left as it is; the number of processes may be another. Raises InputError when the recipe and the data do
-    not fit, or `out` holds another run or one that is at work; StoppedError when the run was asked to stop.
+    It gets config.yaml, checkpoints, metrics.jsonl, events and model. Processes started by torchrun train one model
+    together; the first one writes, and all must see the directory.
+    resume: continue a stopped run from its last intact checkpoint, also with another number of processes; a complete
+        run is left unchanged
+    Raises InputError if the recipe and the data do not match, and if `out` has another or a running experiment;
+    StoppedError if the run was stopped by a signal.
     """
     folder = Path(out)
     with joined(recipe.train.device, recipe.train.timeout_minutes) as world, contextlib.ExitStack() as held:
@@ -48,9 +50,9 @@ def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[
             if world.main:
                 say(f"already complete: {folder / 'model'}")
             return
-        log = provenance.Log(say, folder)
-        with world.together():  # before anything is written: a recipe that does not fit leaves no trace
-            trainer = build(recipe, folder, log if world.main else _nothing, world)
+        log = provenance.RunLog(say, folder)
+        with world.together():  # before anything is written, so that a wrong recipe leaves no files
+            trainer = build(recipe, folder, log if world.main else _silent, world)
         with world.together():
             if world.main:
                 save(recipe, folder / CONFIG)
@@ -58,7 +60,7 @@ def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[
             begun = resume and bool(checkpoint.saved(folder / CHECKPOINTS))
             sources = _sources(recipe, trainer)
             provenance.start(folder, world, trainer.learner.device, sources, recipe.seed, begun=begun)
-        with memory.as_error(), _noted(log, world):
+        with memory.as_error(), _errors_logged(log, world):
             trainer.run(interrupt, resume=resume)
         if world.main:
             write_text(folder / COMPLETE, "")
@@ -84,8 +86,8 @@ def _sources(recipe: Recipe, trainer: Trainer) -> provenance.Sources:
 
 
 @contextlib.contextmanager
-def _noted(log: provenance.Log, world: World) -> Iterator[None]:
-    """Why a run ended early, in its log; whoever calls says it."""
+def _errors_logged(log: provenance.RunLog, world: World) -> Iterator[None]:
+    """Write an error that ends the run to its log. It is printed by the caller."""
     try:
         yield
     except Exception as error:
@@ -94,24 +96,25 @@ def _noted(log: provenance.Log, world: World) -> Iterator[None]:
         raise
 
 
-def _nothing(text: str) -> None:
-    """Said by a process that does not speak."""
+def _silent(text: str) -> None:
+    """`say` of all processes but the first."""
 
 
 def dry_run(
     recipe: Recipe, out: StrPath, *, say: Callable[[str], None] = print, memory_limit: int | None = None
 ) -> None:
-    """One step of everything that a run does, in a temporary place beside `out`; says what the whole run will need.
+    """Try one step of everything in a temporary directory beside `out`, and print what the whole run will need.
 
-    memory_limit: bytes, by default what the device has. Raises memory.OutOfMemoryError, with the batch size that would
-    do, where it does not; InputError where the recipe and the data do not fit.
+    memory_limit: bytes; default: the memory of the device
+    Raises memory.OutOfMemoryError with a batch size that fits, if the recipe's does not; InputError if the recipe and
+    the data do not match.
     """
     if recipe.train.steps == 0:
-        raise InputError("train.steps is 0: there is no step to try")
+        raise InputError("train.steps is 0: there is no step to try; set it to 1 or more")
     if (size := World.from_environment().size) > 1:
         raise InputError(
-            f"--dry-run is of one process; leave torchrun out, and set train.batch_size to the share of one, "
-            f"{recipe.train.batch_size // size}"
+            f"--dry-run needs a single process; start it without torchrun, with train.batch_size="
+            f"{recipe.train.batch_size // size}, the part of one process"
         )
     beside = next(path for path in Path(out).resolve().parents if path.is_dir())
     with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=beside) as scratch:
@@ -121,10 +124,10 @@ def dry_run(
 
 
 def average(experiment: StrPath, out: StrPath, *, last: int, say: Callable[[str], None] = print) -> None:
-    """Write the mean of the last checkpoints of a run, complete or not, as the model directory `out`.
+    """Write the mean of the last checkpoints of a run as the model directory `out`. The run may be incomplete.
 
-    Of a run with `train.ema` it is the mean of the averages. A head goes beside it where the run has written one.
-    Raises InputError where there are not so many checkpoints, or the run cannot be read.
+    For a run with `train.ema`, the averages are used. If the run has saved a head, its mean is saved too.
+    Raises InputError if there are too few checkpoints, or the run cannot be read.
     """
     folder = Path(experiment)
     if not (folder / CONFIG).is_file():
@@ -133,7 +136,7 @@ def average(experiment: StrPath, out: StrPath, *, last: int, say: Callable[[str]
     paths = checkpoint.saved(folder / CHECKPOINTS)[-last:]
     if len(paths) < last:
         raise InputError(
-            f"{folder}: has {len(paths)} checkpoints, not {last}; train.keep_checkpoints says how many stay"
+            f"{folder}: has {len(paths)} checkpoints, not {last}; train.keep_checkpoints sets how many are kept"
         )
     weights = checkpoint.averaged(paths)
     encoder = Encoder(EncoderConfig(front_end=recipe.front_end, model=recipe.model))
@@ -147,13 +150,13 @@ def average(experiment: StrPath, out: StrPath, *, last: int, say: Callable[[str]
 
 
 def _check_out(recipe: Recipe, folder: Path, resume: bool) -> None:
-    """Refuse an experiment directory that is not for this run."""
+    """Raise InputError for an experiment directory that cannot be used for this run."""
     config = folder / CONFIG
     if config.is_file():
         if not resume:
-            raise InputError(f"{folder}: holds a run already; go on with --resume, or give another --out")
+            raise InputError(f"{folder}: already contains a run; continue it with --resume, or give another --out")
         _check_same(load(Recipe, config), recipe, config)
-    # a process killed at its first write leaves a hidden part
+    # a process killed during its first write leaves a hidden temporary file
     elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise InputError(f"{folder}: not empty, and not an experiment directory; give another --out")
     elif folder.exists() and not folder.is_dir():
@@ -161,10 +164,9 @@ def _check_out(recipe: Recipe, folder: Path, resume: bool) -> None:
 
 
 def _check_same(old: Recipe, new: Recipe, path: Path) -> None:
-    before, after = flat(old), flat(new)
-    for key in sorted(before | after):
-        if before.get(key) != after.get(key) and key not in {f"train.{name}" for name in FREE}:
-            raise InputError(
-                f"{path}: the run was started with {key} {before.get(key)}, not {after.get(key)}; "
-                "resume with the same config, or give another --out"
-            )
+    if (found := first_difference(old, new, {f"train.{name}" for name in MAY_CHANGE})) is not None:
+        key, before, after = found
+        raise InputError(
+            f"{path}: the run was started with {key} {before}, not {after}; resume with the same config, or give "
+            "another --out"
+        )

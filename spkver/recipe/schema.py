@@ -19,37 +19,37 @@ from spkver.training.config import DistilConfig, StartConfig, TrainingConfig
 
 
 class DataConfig(Config):
-    """Packs, of audio or of features: the choice between the two ways to train."""
+    """Training and dev data, as packs of audio or of features."""
 
     train: str | tuple[str, ...] = Field(
-        description="audio pack or feature pack; of several, speakers of one name are one speaker", min_length=1
+        description="audio pack or feature pack, or several; a speaker name is the same speaker in all", min_length=1
     )
-    dev: str | None = Field(None, description="pack of held-out speakers; null trains without dev EER")
-    dev_trials: str | None = Field(None, description="null makes them: all targets, random non-targets")
+    dev: str | None = Field(None, description="pack of held-out speakers; null: no dev EER")
+    dev_trials: str | None = Field(None, description="trial list; null: all target and random non-target trials")
     crop_seconds: float = Field(2.0, gt=0)
-    """length of a training sample"""
+    """length of the training samples"""
     crop_schedule: Annotated[ScheduleConfig, Of(SCHEDULES)] | None = None
     """factor on crop_seconds, in tenths of a second: `{name: piecewise, points: [[0, 0.5], [0.6, 1]], shape: step}`"""
     utterances_per_speaker: int | None = Field(
-        None, ge=2, description="batches of so many utterances of each of their speakers; null mixes them all"
+        None, ge=2, description="number of utterances of each speaker in a batch; null: any mix"
     )
-    max_utterances: int | None = Field(None, gt=0, description="a random part of the pack, for quick trials")
+    max_utterances: int | None = Field(None, gt=0, description="use a random part of the pack, for quick experiments")
     shards: Literal["all", "per_node"] = "all"
-    """per_node: on several machines each reads shards of its own (every n-th), and draws its part of every batch from
-    them; no utterance comes twice in a pass over them, but the order is another than on one machine"""
+    """per_node: each of several machines reads its own shards (every n-th) and draws its part of every batch from
+    them. Every utterance still comes once per epoch, but in another order than on one machine"""
 
 
 class AugmentConfig(Config):
-    """Waveform changes need an audio pack; a feature pack has its speeds made by `spkver features --speed`."""
+    """Augmentation. Speeds and waveform augmentations need an audio pack."""
 
     speeds: tuple[float, ...] = (1.0,)
-    """one is drawn for every crop"""
+    """speed factors, one of which is drawn for every crop"""
     speeds_as: Literal["new_speakers", "same"] = "new_speakers"
-    """pitch and formants move with the speed: whether a speaker at another speed is another class"""
+    """whether a speaker at another speed, with other pitch and formants, is a class of its own"""
     waveform: tuple[Annotated[Component, Of(WAVEFORM)], ...] = ()
-    """changes of the waveform, in their order"""
+    """waveform augmentations, in order"""
     features: tuple[Annotated[Component, Of(FEATURES)], ...] = ()
-    """changes of the features, in their order"""
+    """feature augmentations, in order"""
 
     @model_validator(mode="after")
     def _speeds(self) -> AugmentConfig:
@@ -66,7 +66,7 @@ class Recipe(Config):
     """Everything that a training run depends on."""
 
     seed: int = Field(1, ge=0)
-    """of everything random: the same seed gives the same run"""
+    """seed of all random numbers: the same seed gives the same run"""
     data: DataConfig
     front_end: Annotated[FrontEndBase, Of(FRONT_ENDS)] = Field(default="fbank", validate_default=True)
     model: Annotated[Component, Of(MODELS)] = Field(default="xvector", validate_default=True)
@@ -79,13 +79,13 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:
         if self.train.final == "best" and self.data.dev is None:
-            raise ValueError("train.final: best is chosen by dev EER; name a data.dev")
+            raise ValueError("train.final: best needs dev EER; set data.dev")
         if self.train.patience is not None and self.data.dev is None:
-            raise ValueError("train.patience counts dev measurements; name a data.dev")
+            raise ValueError("train.patience counts dev measurements; set data.dev")
         if self.data.dev_trials is not None and self.data.dev is None:
-            raise ValueError("data.dev_trials lists trials between recordings of data.dev; name a data.dev")
+            raise ValueError("data.dev_trials lists trials between recordings of data.dev; set data.dev")
         if self.model.name == "mean_fbank" and self.front_end.normalise != "none":
-            raise ValueError("model mean_fbank is all zeros over normalised features; set front_end.normalise to none")
+            raise ValueError("model mean_fbank gives zeros for normalised features; set front_end.normalise to none")
         self._check_batches()
         return self
 
@@ -99,8 +99,8 @@ class Recipe(Config):
         if isinstance(self.loss, PairConfig) and self.train.accumulate > 1:
             raise ValueError(f"loss '{self.loss.name}' compares utterances within a batch; set train.accumulate to 1")
         if each is not None and self.data.shards == "per_node":
-            raise ValueError("data.utterances_per_speaker looks for speakers in all shards; set data.shards to all")
+            raise ValueError("data.utterances_per_speaker draws speakers from all shards; set data.shards to all")
         if size % self.train.accumulate:
-            raise ValueError(f"train.batch_size {size} is no multiple of train.accumulate {self.train.accumulate}")
+            raise ValueError(f"train.batch_size {size} is not a multiple of train.accumulate {self.train.accumulate}")
         if each is not None and size % each:
-            raise ValueError(f"train.batch_size {size} is no multiple of data.utterances_per_speaker {each}")
+            raise ValueError(f"train.batch_size {size} is not a multiple of data.utterances_per_speaker {each}")

@@ -1,4 +1,4 @@
-"""What the YAML says about the training itself."""
+"""Configs of the training loop: start, distillation, average of the weights, and the loop itself."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ WARM_UP_AND_DECAY = {
 
 
 class StartConfig(Config):
-    """Start from a finished model: its encoder's weights, and the class weights of the speakers that both runs know."""
+    """Fine-tune a trained model: start from its encoder and from its class weights of known speakers."""
 
     model: str = Field(
         description="model directory, `exp/a/model`; the class weights are in `exp/a/model-head.safetensors`"
     )
     head: Literal["keep", "extend", "replace"] = "keep"
-    """class weights: those of the data's speakers (and speeds), all of which the model must know; those of all speakers
-    of the model, and new ones for the data's that it does not know; or new ones for all"""
+    """class weights. keep: the model's weights of the speakers (and speeds) in the data, all of which it must have.
+    extend: all the model's weights, and new ones for its unknown speakers in the data. replace: new ones for all"""
 
 
 class DistilConfig(Config):
-    """Learn from a larger model as well: the network's embeddings should resemble the teacher's.
+    """Also learn from a larger model: the network's embeddings should resemble the teacher's.
 
-    The teacher embeds every crop while the network trains (`model`), or it has embedded the whole recordings before
-    (`embeddings`), which costs nothing in training.
+    The teacher embeds every crop during training (`model`), or its embeddings of the whole recordings are read from
+    files (`embeddings`), which takes no time in training.
     """
 
-    model: str | None = Field(None, description="model directory of the teacher, `exp/big/model`; it stays as it is")
+    model: str | None = Field(None, description="model directory of the teacher, `exp/big/model`; it is not trained")
     embeddings: Paths = Field(
         (), description="the teacher's embeddings of all recordings, `spkver extract packs/train teacher.parquet`"
     )
-    weight: float = Field(1.0, ge=0, description="of 1 - cosine beside the loss; 0 only measures the cosine")
+    weight: float = Field(1.0, ge=0, description="factor on 1 - cosine, added to the loss; 0 only logs the cosine")
     relations: float = Field(
         0.0, ge=0, description="weight of the mean squared difference of the batch's pairwise cosines"
     )
-    clean: bool = Field(False, description="the teacher hears the crop as it was before augmentation")
+    clean: bool = Field(False, description="the teacher gets the crop without augmentation")
     centre: bool = False
     """subtract from the length-normalised `embeddings` the mean of their file. With one file for each corpus, the
     student does not learn what a whole corpus shares (language, microphones)"""
@@ -52,76 +52,78 @@ class DistilConfig(Config):
     @model_validator(mode="after")
     def _one_teacher(self) -> DistilConfig:
         if (self.model is None) == (not self.embeddings):
-            raise ValueError("give the teacher's model, or its embeddings")
+            raise ValueError("give the teacher's model or its embeddings, one of them")
         if self.clean and self.model is None:
-            raise ValueError("clean is for a teacher's model; embeddings are of whole recordings as they are")
+            raise ValueError("clean needs a teacher's model; embeddings are those of whole recordings")
         if self.centre and not self.embeddings:
-            raise ValueError("centre is for embeddings; a teacher's model has no corpus to take the mean of")
+            raise ValueError(
+                "centre needs the teacher's embeddings; a model has no corpus whose mean it could subtract"
+            )
         return self
 
     @property
     def teacher(self) -> str:
-        """The path of the model, or those of the embeddings."""
+        """The path of the model, or the paths of the embeddings."""
         return self.model or ", ".join(self.embeddings)
 
 
 class EMAConfig(Config):
-    """An exponential moving average of the weights, which dev EER and `model` are then of."""
+    """Exponential moving average of the weights, used for dev EER and the saved model."""
 
-    decay: float = Field(0.999, gt=0, lt=1, description="share of the average that a step leaves")
-    warm_up: bool = Field(True, description="lower at first: at most (1 + n) / (10 + n) after n steps")
+    decay: float = Field(0.999, gt=0, lt=1, description="share of the average that is kept at each step")
+    warm_up: bool = Field(True, description="a lower decay at first: at most (1 + n) / (10 + n) after n steps")
 
 
 class TrainingConfig(Config):
-    """Lengths are in steps; the numbers of the loss have schedules of their own."""
+    """The training loop. Durations are in steps; margin, scale and the like have schedules in `loss`."""
 
-    steps: int = Field(1000, ge=0, description="0 writes the untrained model")
-    batch_size: int = Field(64, gt=0, description="of all processes together")
+    steps: int = Field(1000, ge=0, description="optimizer steps; 0 saves the untrained model")
+    batch_size: int = Field(64, gt=0, description="utterances of a step, over all processes")
     accumulate: int = Field(1, gt=0)
-    """parts of a batch whose gradients are added up, when memory will not do; the loss is the mean over the batch all
-    the same, but batch norms and selectors that rank samples (hardest) see a part at a time"""
+    """parts into which a batch is split to save memory; their gradients are accumulated. The loss is still the mean
+    over the batch, but batch norms and selectors that rank samples (hardest) see one part at a time"""
     batch_norm: Literal["sync", "local"] = "sync"
-    """with several processes: statistics over all of them, or each its own (the first one's are kept)"""
+    """statistics over all processes, or of each process alone (those of the first are saved)"""
     optimizer: Annotated[OptimizerConfig, Of(OPTIMIZERS)] = Field(default="sgd", validate_default=True)
     lr_schedule: Annotated[ScheduleConfig, Of(SCHEDULES)] = Field(default=WARM_UP_AND_DECAY, validate_default=True)
     """factor on the optimizer's lr"""
     lr_factors: dict[str, Annotated[float, Field(gt=0)]] = {}
-    """a factor of their own for parameters by name, `{loss.head: 10, network.layer1: 0.1}`; the last fit holds"""
+    """factors on the learning rate by parameter name, `{loss.head: 10, network.layer1: 0.1}`; the last match wins"""
     freeze: tuple[str, ...] = ()
-    """parameters that stay as they are, by name, `[network.layer1, "network.*.norm"]`; a module stands for all in it"""
-    ema: EMAConfig | None = Field(None, description="null for none; `{}` for the defaults")
-    clip_norm: float | None = Field(5.0, gt=0, description="greatest norm of the gradient; null for no limit")
+    """parameters that are not trained: `[network.layer1, "network.*.norm"]`; the name of a module means all of it"""
+    ema: EMAConfig | None = Field(None, description="null: no average; `{}`: the defaults")
+    clip_norm: float | None = Field(5.0, gt=0, description="maximum norm of the gradient; null: no limit")
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """of the network's products; auto is bf16 where the device computes in it natively"""
+    """of the network; auto uses bf16 if the device supports it natively"""
     compile: bool | Literal["auto"] = "auto"
-    """the network by torch.compile; auto compiles runs that are long enough for it to pay, where it can be done"""
+    """compile the network with torch.compile; auto does so if it is available and the run is long enough"""
     device: str = "auto"
-    """cpu, cuda, cuda:1, or auto for the GPU where there is one"""
-    threads: int | None = Field(None, gt=0, description="CPU threads; null leaves PyTorch's choice")
+    """cpu, cuda, cuda:1, or auto (the GPU if there is one)"""
+    threads: int | None = Field(None, gt=0, description="CPU threads; null: PyTorch's choice")
     log_every: int = Field(50, gt=0)
-    """steps between lines of the log"""
+    """steps between log lines"""
     wandb: str | None = Field(
-        None, description="project of Weights & Biases to log to as well; WANDB_MODE=offline works"
+        None, description="project of Weights & Biases that also gets the log; WANDB_MODE=offline works"
     )
     dev_every: int = Field(500, gt=0)
     """steps between measurements of dev EER"""
-    patience: int | None = Field(None, gt=0, description="dev measurements without a lower EER that end the run")
+    patience: int | None = Field(None, gt=0, description="stop after this many dev measurements without a lower EER")
     checkpoint_every: int = Field(500, gt=0)
     """steps between checkpoints"""
     keep_checkpoints: int = Field(2, gt=0)
-    """how many stay, the newest"""
+    """number of newest checkpoints that are kept"""
     max_skipped: int = Field(10, ge=0)
-    """steps whose loss or gradient is not finite are left out; with more of them than this, in all, the run stops"""
-    timeout_minutes: float = Field(30.0, gt=0, description="how long a process waits for another")
+    """steps with a non-finite loss or gradient are skipped; the run ends if more than this many are skipped in total"""
+    timeout_minutes: float = Field(30.0, gt=0, description="how long a process waits for the others")
     final: Literal["last", "best", "average"] = "last"
-    """which weights become `model`: of the last step, of the best dev EER, or the mean of the last checkpoints"""
-    average_last: int = Field(5, gt=0, description="checkpoints in that mean")
+    """weights of `model`: the last step's, those of the best dev EER, or the mean of the last checkpoints"""
+    average_last: int = Field(5, gt=0, description="number of checkpoints in that mean")
 
     @model_validator(mode="after")
     def _enough_checkpoints(self) -> TrainingConfig:
         if self.final == "average" and self.keep_checkpoints < self.average_last:
             raise ValueError(
-                f"final: average over {self.average_last} checkpoints needs keep_checkpoints of at least as many, "
-                f"got {self.keep_checkpoints}"
+                f"final: average uses the last {self.average_last} checkpoints, but keep_checkpoints is "
+                f"{self.keep_checkpoints}; raise it, or lower average_last"
             )
         return self

@@ -1,4 +1,4 @@
-"""What a run will need: one step of everything, and the memory, time and disk of the whole from that."""
+"""Estimate the memory, time and disk space of a run from one step of everything (`spkver train --dry-run`)."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from spkver.training.state.checkpoint import Checkpoint
 from spkver.training.step.learner import Learner
 
 PARTS = (8, 4, 2)
-"""The step is tried with the batch divided by the first two of these that can be, before the whole is risked."""
+"""Smaller batches are tried first: the batch size divided by the first two of these that fit."""
 SPARE = 0.95
-"""The share of the memory there is that a batch size is advised to take."""
+"""Target memory use of the advised batch size, as a share of the available memory."""
 WARM_UP, MEASURED, SECONDS = 3, (5, 200), 5.0
-"""Steps before the clock runs, the least and most steps that it runs for, and how long at least between these."""
+"""Steps before timing; minimum and maximum number of timed steps; seconds after which timing may end."""
 DEV_RECORDINGS = 128
-"""Of a larger dev set only about so many recordings are embedded."""
+"""Approximate number of recordings to embed from a larger dev set."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Needs:
-    """What one step of everything took: bytes and seconds."""
+class Requirements:
+    """Measured bytes and seconds of one step of everything."""
 
     memory: int
     memory_limit: int | None
     step: float
     first_step: float
     waiting: float
-    """share of the time"""
+    """share of the time spent waiting for data"""
     dev: float
-    """estimated from `dev_share` of the dev set's audio"""
+    """seconds for the whole dev set, estimated from `dev_share` of its audio"""
     dev_share: float
     checkpoint: float
     checkpoint_bytes: int
@@ -56,38 +56,38 @@ class Needs:
     free_bytes: int
 
     def seconds(self, config: TrainingConfig) -> float:
-        """The time of the whole run."""
+        """Estimated seconds of the whole run."""
         times = math.ceil(config.steps / config.dev_every), math.ceil(config.steps / config.checkpoint_every)
         return config.steps * self.step + times[0] * self.dev + times[1] * self.checkpoint
 
     def disk(self, config: TrainingConfig) -> int:
-        """The most bytes that the run takes on disk at once: a checkpoint is written before an old one goes."""
+        """The peak number of bytes on disk: a checkpoint is written before an old one is deleted."""
         return (config.keep_checkpoints + 1) * self.checkpoint_bytes + 2 * self.model_bytes
 
     def lines(self, config: TrainingConfig) -> Iterator[str]:
-        """All of it in words."""
+        """The lines to print."""
         size = readable_size
         of = "" if self.memory_limit is None else f" of {size(self.memory_limit)}"
         yield f"memory: {size(self.memory)}{of} at the peak of a step"
         rate = config.batch_size / self.step
         first = f"; the first took {self.first_step:.1f} s" if self.first_step > 5 * self.step else ""
-        yield f"a step: {self.step:.3g} s, {rate:.0f} utterances/s, {self.waiting:.1%} of it waiting for data{first}"
+        yield f"step: {self.step:.3g} s, {rate:.0f} utterances/s, {self.waiting:.1%} of it waiting for data{first}"
         if self.dev:
-            part = "" if self.dev_share == 1 else f" (by {self.dev_share:.1%} of its audio)"
-            yield f"a look at the dev set: {self.dev:.3g} s{part}, every {config.dev_every} steps"
+            part = "" if self.dev_share == 1 else f" (estimated from {self.dev_share:.1%} of its audio)"
+            yield f"dev set: {self.dev:.3g} s{part}, every {config.dev_every} steps"
         every = f"every {config.checkpoint_every} steps, {config.keep_checkpoints} kept"
-        yield f"a checkpoint: {size(self.checkpoint_bytes)} in {self.checkpoint:.2g} s, {every}"
-        yield f"disk: {size(self.disk(config))} of {size(self.free_bytes)} that are free"
+        yield f"checkpoint: {size(self.checkpoint_bytes)} in {self.checkpoint:.2g} s, {every}"
+        yield f"disk: {size(self.disk(config))} of {size(self.free_bytes)} free"
         if self.disk(config) > self.free_bytes:
-            yield "warning: the disk is too small; lower train.keep_checkpoints, or make room"
-        yield f"the whole run: {config.steps} steps in about {duration(self.seconds(config))}"
+            yield "warning: not enough disk space; lower train.keep_checkpoints, or free some space"
+        yield f"whole run: {config.steps} steps in about {duration(self.seconds(config))}"
 
 
-def measure(trainer: Trainer, *, limit: int | None = None) -> Needs:
-    """One step of everything, into the trainer's directory. The trainer is of no use afterwards.
+def measure(trainer: Trainer, *, limit: int | None = None) -> Requirements:
+    """Run one step of everything in the trainer's directory. The trainer cannot be used afterwards.
 
-    limit: bytes of memory that are to do, by default those that there are. Raises OutOfMemoryError with the batch size
-    that would do where train.batch_size does not.
+    limit: bytes of memory; default: all that is available
+    Raises OutOfMemoryError with a batch size that fits, if train.batch_size does not.
     """
     learner, config, out = trainer.learner, trainer.config, trainer.out
     limit = memory.limit(learner.device) if limit is None else limit
@@ -102,7 +102,7 @@ def measure(trainer: Trainer, *, limit: int | None = None) -> Needs:
         learner.save(out / "model", "")
         model_bytes = _bytes_below(out)
         saving = _time(lambda: checkpoint.save(out / "checkpoints", Checkpoint(1, learner.state(), {}), keep=1))
-    return Needs(
+    return Requirements(
         memory=used,
         memory_limit=limit,
         step=step * relative,
@@ -118,14 +118,14 @@ def measure(trainer: Trainer, *, limit: int | None = None) -> Needs:
 
 
 def _crops(sampler: Sampler, steps: int) -> tuple[int, float]:
-    """A step with the longest crops of the run, and how long the run's are in the mean beside those."""
-    looks = np.unique(np.linspace(0, steps - 1, 1000).astype(int)).tolist()
-    crops = [sampler.crop_at(step) for step in looks]
-    return looks[int(np.argmax(crops))], float(np.mean(crops) / max(crops))
+    """A step with the longest crops of the run, and the mean length of the run's crops relative to these."""
+    sampled = np.unique(np.linspace(0, steps - 1, 1000).astype(int)).tolist()
+    crops = [sampler.crop_at(step) for step in sampled]
+    return sampled[int(np.argmax(crops))], float(np.mean(crops) / max(crops))
 
 
 def _memory_of_step(learner: Learner, step: int, limit: int | None) -> int:
-    """The peak of a step with a whole batch, tried with smaller ones first, so that little is risked."""
+    """The peak memory of a step with a whole batch. Smaller batches are tried first."""
 
     def peak(size: int) -> int:
         batch = _batch(learner, step, size)
@@ -135,11 +135,11 @@ def _memory_of_step(learner: Learner, step: int, limit: int | None) -> int:
     size = learner.config.batch_size
     try:
         for small in _smaller(learner):
-            if not tried:  # what the first step leaves behind, the optimizer's state, belongs to each
+            if not tried:  # the first step allocates the optimizer's state, which all later ones include
                 peak(small)
             tried.append((small, peak(small)))
         if limit is not None and len(tried) == 2 and memory.largest(tried, limit) < size:
-            raise OutOfMemoryError("by what smaller batches took")
+            raise OutOfMemoryError("estimated from smaller batches")
         used = peak(size)
         if limit is not None and used > limit:
             raise OutOfMemoryError("more than the limit")
@@ -149,20 +149,20 @@ def _memory_of_step(learner: Learner, step: int, limit: int | None) -> int:
 
 
 def _smaller(learner: Learner) -> list[int]:
-    """Two smaller batch sizes, or none where the batch is too small for that."""
+    """Two smaller batch sizes, or none if the batch is too small."""
     unit = _unit(learner)
     sizes = sorted({learner.config.batch_size // part // unit * unit for part in PARTS})
-    usable = [size for size in sizes if size >= 2 * unit]  # one speaker alone, or one utterance, is no batch
+    usable = [size for size in sizes if size >= 2 * unit]  # a batch needs two speakers, or two utterances
     return usable[:2] if len(usable) > 1 else []
 
 
 def _unit(learner: Learner) -> int:
-    """What a batch size is a multiple of."""
+    """The number that batch sizes are multiples of."""
     return math.lcm(learner.sampler.utterances_per_speaker or 1, learner.config.accumulate)
 
 
 def _batch(learner: Learner, step: int, size: int) -> Batch:
-    """The batch of a step, were its size another."""
+    """The batch of a step, with another size."""
     inputs, sampler = learner.inputs, copy.copy(learner.sampler)
     sampler.batch_size = size
     batch = Inputs(sampler, inputs.augmentations, inputs.front_end).batch(step)
@@ -171,15 +171,15 @@ def _batch(learner: Learner, step: int, size: int) -> Batch:
 
 def _advice(learner: Learner, tried: list[tuple[int, int]], limit: int | None) -> str:
     size, unit, accumulate = learner.config.batch_size, _unit(learner), learner.config.accumulate
-    what = f"train.batch_size {size} takes more memory than the {learner.device.type} has"
+    what = f"train.batch_size {size} needs more memory than the {learner.device.type} has"
     if limit is not None:
         what += f" ({readable_size(limit)})"
     if len(tried) < 2 or limit is None:
-        return f"{what}; take a smaller batch, a smaller network or shorter crops"
+        return f"{what}; use a smaller batch, a smaller network or shorter crops"
     fits = min(memory.largest(tried, int(SPARE * limit)), size - 1) // unit * unit
     if fits < 2 * unit:
-        return f"{what}, and so does any other; take a smaller network, shorter crops, or head.reduction: chunked"
-    advice = f"{what}; {fits} would do"
+        return f"{what}, and so does any other; use a smaller network, shorter crops, or head.reduction: chunked"
+    advice = f"{what}; {fits} fits"
     if isinstance(learner.loss, PairLoss):
         return advice
     parts = next(number for number in range(2, size + 1) if size % number == 0 and size * accumulate <= fits * number)
@@ -187,7 +187,7 @@ def _advice(learner: Learner, tried: list[tuple[int, int]], limit: int | None) -
 
 
 def _pace(learner: Learner, step: int) -> tuple[float, float]:
-    """Seconds of a step, and the share of them that is spent waiting for data."""
+    """Seconds per step, and the share of time spent waiting for data."""
     least, most = MEASURED
     batches = Prefetcher(learner.inputs.batch, step, step + WARM_UP + most, device=learner.device)
     clock, start, number = Clock(batches), 0.0, 0
@@ -214,17 +214,17 @@ def _wait(device: torch.device) -> None:
 
 
 def _dev(dev: DevSet, learner: Learner) -> tuple[float, float]:
-    """Seconds of a look at the dev set, and the share of its audio that was looked at."""
+    """Estimated seconds of a measurement on the dev set, and the share of its audio that was used for the estimate."""
     share = 1.0
     if len(dev.pack) > DEV_RECORDINGS:
         number = np.unique(dev.pack.speakers, return_inverse=True)[1]
         order = np.argsort(number, kind="stable")
-        # whole speakers, at least two, so that there are trials of both kinds
+        # all recordings of at least two speakers, so that there are trials of both kinds
         last = number[order[max(DEV_RECORDINGS - 1, int(np.searchsorted(number[order], 1)))]]
         rows = np.flatnonzero(number <= last)
         share = float(dev.pack.seconds[rows].sum() / dev.pack.seconds.sum())
         dev = DevSet.open(dev.pack.subset(rows), None, set())
-    with learner.judged():
+    with learner.averaged():
         return _time(lambda: dev.error_rates(learner.encoder)) / share, share
 
 

@@ -19,7 +19,7 @@ from spkver.training.data.batches import Prefetcher
 from spkver.training.monitoring.log import CHECKPOINTS
 from spkver.training.monitoring.monitor import Averages, Monitor
 from spkver.training.monitoring.pace import Clock, duration, fast_cpu
-from spkver.training.monitoring.stopping import Best
+from spkver.training.monitoring.stopping import EarlyStopping
 from spkver.training.monitoring.validation import DevSet
 from spkver.training.monitoring.writers import open_writers
 from spkver.training.parallel.interrupt import Interrupt
@@ -27,11 +27,11 @@ from spkver.training.state import checkpoint
 from spkver.training.state.checkpoint import Checkpoint
 from spkver.training.state.head import head_file
 from spkver.training.step.learner import Learner
-from spkver.training.step.outcome import Skips
+from spkver.training.step.outcome import SkippedSteps
 
 
 class Trainer:
-    """A run: parts in, an experiment directory out."""
+    """Trains a model and writes the experiment directory."""
 
     def __init__(
         self,
@@ -46,20 +46,20 @@ class Trainer:
         self.config, self.learner, self.dev, self.out, self.say, self.card = config, learner, dev, out, say, card
         self.world = learner.world
         self.averages = Averages()
-        self.skips = Skips(config.max_skipped, learner.sampler, self.world, say)
-        self.best = Best(config.patience)
+        self.skips = SkippedSteps(config.max_skipped, learner.sampler, self.world, say)
+        self.stopping = EarlyStopping(config.patience)
         self.done = 0
 
     def run(self, interrupt: Interrupt, *, resume: bool) -> None:
-        """Train to the last step and write `model`; with `resume`, from the last whole checkpoint if there is one.
+        """Train to the last step and write `model`. resume: continue from the last intact checkpoint, if any.
 
-        Raises RunError, naming the utterances of the batch, when too many steps had a loss or gradient that was not
-        finite; StoppedError, after a checkpoint, when the run was asked to stop.
+        Raises RunError, naming the utterances of the batch, if too many steps have a non-finite loss or gradient;
+        StoppedError, after writing a checkpoint, if the run was stopped by a signal.
         """
         learner, config = self.learner, self.config
         check_labels(torch.from_numpy(learner.sampler.labels), learner.sampler.classes)
         first = self.done = self._restore() if resume else 0
-        last = first if self.best.stops else config.steps
+        last = first if self.stopping.stops else config.steps
         writers = open_writers(self.out, first, self.say, config.wandb) if self.world.main else []
         monitor = Monitor(self.say, writers)
         batches = Prefetcher(learner.inputs.batch, first, last, device=learner.device)
@@ -69,7 +69,7 @@ class Trainer:
                 progress.bar(total=config.steps, initial=first, what="train", unit="step") as bar,
             ):
                 for done in self._steps(first, batches, monitor, bar):
-                    if interrupt.asked() and done < config.steps and not self.best.stops:
+                    if interrupt.asked() and done < config.steps and not self.stopping.stops:
                         self._leave(interrupt)
             interrupt.settle()
         finally:
@@ -92,7 +92,7 @@ class Trainer:
             log = last or done % config.log_every == 0
             validate = self.dev is not None and (last or done % config.dev_every == 0)
             keep = last or done % config.checkpoint_every == 0
-            # on a GPU a step is looked at during the next, unless something is made of it
+            # on a GPU the outcome of a step is checked during the next one, unless it is needed now
             self.skips.look(all_=log or validate or keep or learner.device.type == "cpu")
             if log:
                 rates = learner.moving(step) | self.skips.counted() | clock.rates(config.batch_size)
@@ -101,27 +101,27 @@ class Trainer:
             with clock.paused():
                 if validate:
                     self._validate(done, monitor)
-                if keep or self.best.stops:
+                if keep or self.stopping.stops:
                     self._checkpoint(done)
             if log or validate:
                 bar.set_postfix_str(monitor.glance(), refresh=False)
             yield done
-            if self.best.stops:
+            if self.stopping.stops:
                 break
 
     def _leave(self, interrupt: Interrupt) -> NoReturn:
         self._checkpoint(self.done)
         raise StoppedError(
-            f"stopped by {interrupt.signal or 'a signal'} after step {self.done} of {self.config.steps}, with a "
-            "checkpoint; go on with --resume"
+            f"stopped by {interrupt.signal or 'a signal'} after step {self.done} of {self.config.steps}; a checkpoint "
+            "was written: continue with --resume"
         )
 
     def _validate(self, step: int, monitor: Monitor) -> None:
         assert self.dev is not None
         self.learner.same_buffers()
-        with self.learner.judged():
+        with self.learner.averaged():
             rates = self.dev.error_rates(self.learner.encoder, self.world)
-        better = self.best.add(step, rates)
+        better = self.stopping.add(step, rates)
         if better:
             self.learner.save(self.out / "model-best", self._card(f"best dev EER, step {step}"))
         monitor.record(step, self.config.steps, rates, "best so far" if better else "")
@@ -129,8 +129,8 @@ class Trainer:
     def _checkpoint(self, step: int) -> None:
         self.skips.look(all_=True)
         averages = {f"averages.{name}": tensor for name, tensor in self.averages.state().items()}
-        numbers = self.best.state() | {"skipped": self.skips.count}
-        state = Checkpoint(step, self.learner.state() | averages, numbers, frozenset(self.learner.held()))
+        numbers = self.stopping.state() | {"skipped": self.skips.count}
+        state = Checkpoint(step, self.learner.state() | averages, numbers, frozenset(self.learner.own_names()))
         checkpoint.save(self._checkpoints, state, self.config.keep_checkpoints, self.world)
 
     def _restore(self) -> int:
@@ -143,16 +143,16 @@ class Trainer:
         with self.world.together():
             self.learner.restore(found.tensors, f"{self._checkpoints} step {found.step}")
         self.averages.restore(checkpoint.part(found.tensors, "averages."), self.learner.device)
-        self.best.restore(found.numbers)
+        self.stopping.restore(found.numbers)
         self.skips.count = found.numbers.get("skipped", 0)
         self.say(f"resuming after step {found.step} of {self.config.steps}")
         return found.step
 
     def _finish(self) -> None:
-        if self.best.stops:
-            self.say(f"stopping after step {self.done}: {self.best.reason()}")
+        if self.stopping.stops:
+            self.say(f"stopped early after step {self.done}: {self.stopping.reason()}")
         final = self.config.final
-        if final == "best" and self.best.rates:
+        if final == "best" and self.stopping.rates:
             if self.world.main:
                 self._best_as_model()
         else:
@@ -169,12 +169,12 @@ class Trainer:
         with atomic_directory(self.out / "model", holds=CONFIG) as part:
             shutil.copytree(self.out / "model-best", part, dirs_exist_ok=True)
         best_head = head_file(self.out / "model-best")
-        if best_head.is_file():  # not there if an older version wrote the best model
+        if best_head.is_file():  # missing if an older version wrote the best model
             with atomic_file(head_file(self.out / "model")) as file:
                 shutil.copyfile(best_head, file)
 
     def _card(self, which: str) -> str:
-        rows = "".join(f"- {name}: {value:.4g}\n" for name, value in self.best.rates.items())
+        rows = "".join(f"- {name}: {value:.4g}\n" for name, value in self.stopping.rates.items())
         return f"{self.card}\nWeights: {which}.\n" + (f"\nBest on the dev speakers:\n\n{rows}" if rows else "")
 
     @property

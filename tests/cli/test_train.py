@@ -85,5 +85,5 @@ def test_a_mistake_is_one_line_with_its_place(spkver, folder, tmp_path):
 
 def test_dry_run(spkver, folder, tmp_path):
     said = spkver("train", folder / "c.yaml", "--out", tmp_path / "exp", "--dry-run").stdout
-    assert "memory: " in said and "the whole run: 2 steps in about " in said
+    assert "memory: " in said and "whole run: 2 steps in about " in said
     assert list(tmp_path.iterdir()) == []

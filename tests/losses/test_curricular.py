@@ -126,9 +126,9 @@ def test_t_is_a_running_mean_of_training_and_is_in_the_state(make_loss, batch):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"head": "unit"}, "is of cosines; set head.name to normalised, not 'unit'"),
-        ({"head": {"split": True}}, "leave out head.split and head.sample"),
-        ({"head": {"sample": {"share": 0.5}}}, "leave out head.split and head.sample"),
+        ({"head": "unit"}, "needs cosines; set head.name to normalised, not 'unit'"),
+        ({"head": {"split": True}}, "remove head.split and head.sample"),
+        ({"head": {"sample": {"share": 0.5}}}, "remove head.split and head.sample"),
     ],
 )
 def test_a_wrong_config_is_one_clear_line(keys, message):

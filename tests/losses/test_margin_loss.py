@@ -451,7 +451,7 @@ def test_labels_out_of_range_are_named():
     [
         (torch.ones(2, 6), torch.tensor([3, 7]), "label 7 is out of range: the loss has 7 classes, 0 to 6"),
         (torch.ones(1, 6), torch.tensor([-1]), "label -1 is out of range"),
-        (torch.ones(0, 6), torch.ones(0, dtype=torch.long), "a batch without samples has no loss"),
+        (torch.ones(0, 6), torch.ones(0, dtype=torch.long), "an empty batch has no loss"),
         (torch.ones(2, 6), torch.tensor([0]), r"got \(2, 6\) and \(1,\)"),
         (torch.ones(6), torch.tensor([0]), r"got \(6,\) and \(1,\)"),
     ],

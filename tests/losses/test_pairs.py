@@ -286,7 +286,7 @@ def test_nothing_waits_for_the_gpu(keys, batch, unwaited):
 def test_what_does_not_fit_is_refused(keys):
     with pytest.raises(InputError, match="label 10 is out of range"):
         make(keys)(torch.ones(2, DIM).double(), torch.tensor([1, 10]))
-    with pytest.raises(InputError, match="without samples"):
+    with pytest.raises(InputError, match="an empty batch"):
         make(keys)(torch.ones(0, DIM).double(), torch.ones(0, dtype=torch.long))
     with pytest.raises(InputError, match="at least 2 speakers, got 1"):
         LOSSES.build(validate(LOSSES, keys), DIM, 1)

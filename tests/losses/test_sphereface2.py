@@ -242,10 +242,10 @@ def test_it_has_no_bounds():
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"head": "linear"}, "is of cosines; set head.name to normalised, not 'linear'"),
-        ({"head": {"reduction": "fused"}}, "is no softmax; set head.reduction to dense or chunked, not 'fused'"),
-        ({"head": {"split": "true"}}, "adds up speakers in one place; leave out head.split and head.sample"),
-        ({"head": {"sample": {"share": 0.1}}}, "adds up speakers in one place; leave out head.split and head.sample"),
+        ({"head": "linear"}, "needs cosines; set head.name to normalised, not 'linear'"),
+        ({"head": {"reduction": "fused"}}, "is not a softmax; set head.reduction to dense or chunked, not 'fused'"),
+        ({"head": {"split": "true"}}, "sums all classes on every process; remove head.split and head.sample"),
+        ({"head": {"sample": {"share": 0.1}}}, "sums all classes on every process; remove head.split and head.sample"),
         ({"form": "B"}, "form: Input should be 'C' or 'A', got 'B'"),
         ({"m": -1}, "m: Input should be greater than or equal to 0, got -1"),
         ({"t": 0.5}, "t: Input should be greater than or equal to 1, got 0.5"),

@@ -6,7 +6,7 @@ import torch
 from spkver.errors import InputError
 from spkver.recipe import build, dry_run
 from spkver.training import estimate
-from spkver.training.estimate import Needs, measure
+from spkver.training.estimate import Requirements, measure
 from spkver.training.monitoring import memory
 from spkver.training.monitoring.memory import OutOfMemoryError
 
@@ -45,11 +45,11 @@ def test_everything_is_tried_and_nothing_is_left(recipe, tmp_path, device):
     for word in (
         " at the peak of a step",
         " utterances/s, ",
-        "a look at the dev set: ",
-        "a checkpoint: ",
+        "dev set: ",
+        "checkpoint: ",
         "3 kept",
-        " that are free",
-        "the whole run: 1000 steps in about ",
+        " free",
+        "whole run: 1000 steps in about ",
     ):
         assert word in text
     assert [path.name for path in tmp_path.iterdir()] == ["recipe"]  # no new experiment, nothing hidden
@@ -59,14 +59,14 @@ def test_the_whole_run_from_one_step_of_everything(recipe, out):
     needs = measure(build(recipe(), out, **QUIET))
     assert needs.step > 0 and needs.checkpoint > 0 and needs.dev > 0 and needs.dev_share == 1
     assert needs.memory > 10**7 and 0 <= needs.waiting <= 1
-    needs = Needs(2**20, None, 0.5, 10.0, 0.01, 4.0, 0.25, 2.0, 1000, 300, 5000)
+    needs = Requirements(2**20, None, 0.5, 10.0, 0.01, 4.0, 0.25, 2.0, 1000, 300, 5000)
     config = recipe(train={"steps": 90, "dev_every": 30, "checkpoint_every": 40, "keep_checkpoints": 2}).train
     assert needs.seconds(config) == 90 * 0.5 + 3 * 4 + 3 * 2
     assert needs.disk(config) == 3 * 1000 + 2 * 300
     text = "\n".join(needs.lines(config))
     assert "memory: 1.0 MB at the peak" in text and "16 utterances/s" in text and "the first took 10.0 s" in text
-    assert "(by 25.0% of its audio)" in text and "about 1:03" in text and "warning" not in text
-    assert "the disk is too small" in "\n".join(Needs(1, 2, 1, 1, 0, 0, 1, 1, 1000, 300, 3599).lines(config))
+    assert "(estimated from 25.0% of its audio)" in text and "about 1:03" in text and "warning" not in text
+    assert "not enough disk space" in "\n".join(Requirements(1, 2, 1, 1, 0, 0, 1, 1, 1000, 300, 3599).lines(config))
 
 
 def test_a_batch_that_fits(recipe, out, line):
@@ -77,22 +77,22 @@ def test_a_batch_that_fits(recipe, out, line):
 @pytest.mark.parametrize(
     ("each", "limit", "advice"),
     [
-        (None, 4100, "28 would do, or 32 with train.accumulate 2"),  # 0.95 of it, less 1000, by 100 each
-        (4, 4100, "28 would do, or 32 with train.accumulate 2"),
-        (4, 3700, "24 would do"),
-        (None, 2000, "9 would do, or 32 with train.accumulate 4"),
-        (None, 1150, "and so does any other; take a smaller network"),
+        (None, 4100, "28 fits, or 32 with train.accumulate 2"),  # 0.95 of it, less 1000, by 100 each
+        (4, 4100, "28 fits, or 32 with train.accumulate 2"),
+        (4, 3700, "24 fits"),
+        (None, 2000, "9 fits, or 32 with train.accumulate 4"),
+        (None, 1150, "and so does any other; use a smaller network"),
     ],
 )
 def test_the_batch_size_that_would_do(recipe, out, line, each, limit, advice):
     parts = recipe(train={"batch_size": 32}, data={"utterances_per_speaker": each})
-    with pytest.raises(OutOfMemoryError, match=f"train.batch_size 32 takes more memory than the cpu has .*{advice}"):
+    with pytest.raises(OutOfMemoryError, match=f"train.batch_size 32 needs more memory than the cpu has .*{advice}"):
         measure(build(parts, out, **QUIET), limit=limit)
     assert 32 not in line  # it was not even tried
 
 
 def test_a_batch_too_small_to_try_smaller_ones(recipe, out, line):
-    with pytest.raises(OutOfMemoryError, match=r"train.batch_size 4 takes more memory .*; take a smaller batch"):
+    with pytest.raises(OutOfMemoryError, match=r"train.batch_size 4 needs more memory .*; use a smaller batch"):
         measure(build(recipe(train={"batch_size": 4}), out, **QUIET), limit=1100)
 
 
@@ -113,13 +113,13 @@ def test_a_part_of_a_large_dev_set(recipe, out, monkeypatch):
 def test_several_processes(recipe, out, monkeypatch):
     for name, value in {"RANK": 0, "WORLD_SIZE": 4, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 4}.items():
         monkeypatch.setenv(name, str(value))
-    with pytest.raises(InputError, match=r"leave torchrun out, and set train.batch_size to the share of one, 2"):
+    with pytest.raises(InputError, match=r"start it without torchrun, with train.batch_size=2"):
         dry_run(recipe(), out)
 
 
 def test_parts_of_a_step_take_their_part(recipe, out, line):
     parts = recipe(train={"batch_size": 32, "accumulate": 2})
-    with pytest.raises(OutOfMemoryError, match=r"28 would do, or 32 with train.accumulate 4"):
+    with pytest.raises(OutOfMemoryError, match=r"28 fits, or 32 with train.accumulate 4"):
         measure(build(parts, out, **QUIET), limit=4150)
     assert line == [4, 4, 8]
 
@@ -150,7 +150,7 @@ def test_peak_is_that_of_the_work():
     ],
 )
 def test_memory_that_does_not_do(work):
-    with pytest.raises(OutOfMemoryError, match=r"out of memory .*; 'spkver train ... --dry-run' says which train"):
+    with pytest.raises(OutOfMemoryError, match=r"out of memory .*; 'spkver train ... --dry-run' finds a train"):
         memory.peak(CPU, lambda: list(work()))
 
 

@@ -83,7 +83,7 @@ def test_asked_to_stop(arguments, run_jobs, tmp_path, processes, name):
     stopped, resumed = run_jobs([job | stop, job])
     assert stopped["codes"] == [[143]] * processes
     (line,) = "".join(stopped["said"]).splitlines()
-    assert f"of {STEPS}, with a checkpoint; go on with --resume" in line
+    assert f"of {STEPS}, with a checkpoint; continue with --resume" in line
     assert (name if processes == 1 else "a signal") in line
     step = int(line.split("step ")[1].split()[0])
     assert resumed["codes"] == [[0]] * processes

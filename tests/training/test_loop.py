@@ -190,7 +190,7 @@ def test_each_process_draws_for_itself(recipe, tmp_path, monkeypatch):
 
 def test_dev_trials_without_a_dev_pack(recipe, tmp_path):
     """They would be read by nobody, and a missing file would end the run after its directory was made."""
-    with pytest.raises(InputError, match=r"dev_trials lists trials between recordings of data.dev; name a data.dev"):
+    with pytest.raises(InputError, match=r"dev_trials lists trials between recordings of data.dev; set data.dev"):
         recipe(data={"dev": None, "dev_trials": str(tmp_path / "trials")})
 
 
@@ -427,7 +427,7 @@ def test_a_batch_in_parts(recipe, tmp_path, monkeypatch):
             torch.testing.assert_close(found[1][name], tensor, rtol=1e-5, atol=1e-5, msg=name)
     with pytest.raises(InputError, match=r"compares utterances within a batch; set train.accumulate to 1"):
         recipe(loss="ge2e", data={"utterances_per_speaker": 2}, train={"accumulate": 2})
-    with pytest.raises(InputError, match=r"batch_size 8 is no multiple of train.accumulate 3"):
+    with pytest.raises(InputError, match=r"batch_size 8 is not a multiple of train.accumulate 3"):
         recipe(train={"accumulate": 3})
 
 
@@ -478,7 +478,7 @@ def test_a_run_goes_on_with_the_data_that_it_had(recipe, packs, out, tmp_path):
     ):
         content = path.read_bytes()
         path.write_bytes(content + b"\n")
-        with pytest.raises(InputError, match=rf"^{name}: {tmp_path}.* is not what it was when the run was started on"):
+        with pytest.raises(InputError, match=rf"^{name}: {tmp_path}.* has changed since the run was started on"):
             start()
         path.write_bytes(content)
     start()

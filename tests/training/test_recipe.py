@@ -19,7 +19,7 @@ QUIET = {"say": lambda text: None}
     ("keys", "message"),
     [
         ({"data": {"train": "nowhere"}}, "nowhere: not a pack"),
-        ({"data": {"dev": "TRAIN"}}, "speaker s0 is in the training set too; hold dev speakers out"),
+        ({"data": {"dev": "TRAIN"}}, "speaker s0 is also in the training set; use other dev speakers"),
         ({"front_end": {"sample_rate": 16000}}, "audio at 8000 Hz, the front end takes 16000 Hz"),
         ({"data": {"crop_seconds": 0.1}}, "data.crop_seconds 0.1 is too short for xvector: at least 0.145"),
         (
@@ -49,7 +49,7 @@ def test_what_does_not_fit(recipe, packs, out, keys, message):
     ("keys", "message"),
     [
         ({"train": {"final": "average"}}, "keep_checkpoints"),
-        ({"train": {"final": "best"}, "data": {"dev": None}}, "name a data.dev"),
+        ({"train": {"final": "best"}, "data": {"dev": None}}, "set data.dev"),
         ({"model": "mean_fbank"}, "set front_end.normalise to none"),
         ({"augment": {"speeds": [1, 1]}}, "a speed is given twice"),
         ({"augment": {"speeds": []}}, "between 0.5 and 2"),
@@ -57,7 +57,7 @@ def test_what_does_not_fit(recipe, packs, out, keys, message):
         ({"train": {"steps": -1}}, "train.steps"),
         ({"loss": "ge2e"}, "loss 'ge2e' compares utterances within a batch; set data.utterances_per_speaker to 2"),
         ({"loss": "triplet", "data": {"utterances_per_speaker": 5}}, "and train.batch_size to twice that or more"),
-        ({"data": {"utterances_per_speaker": 3}}, "batch_size 8 is no multiple of data.utterances_per_speaker 3"),
+        ({"data": {"utterances_per_speaker": 3}}, "batch_size 8 is not a multiple of data.utterances_per_speaker 3"),
         ({"augment": {"speeds_as": "same"}}, "augment: speeds_as has no effect without other speeds"),
         ({"augment": {"waveform": [{"name": "reverb", "longest": 2}]}}, "longest has no effect without packs"),
         ({"loss": {"name": "ge2", "w": 1}}, "loss: unknown loss 'ge2'; did you mean 'ge2e'?"),
@@ -89,7 +89,7 @@ def test_experiment_directories(recipe, out):
             train(parts, out, resume=resume, **QUIET)
     (out / "notes.txt").rename(out / ".config.yaml.x1.part")  # what a process killed at its first write leaves
     train(parts, out, resume=True, **QUIET)
-    with pytest.raises(InputError, match="holds a run already"):
+    with pytest.raises(InputError, match="already contains a run"):
         train(parts, out, **QUIET)
     with locked(out), pytest.raises(InputError, match="in use by another run"):
         train(parts, out, resume=True, **QUIET)

@@ -1,6 +1,6 @@
-"""Reductions: how a head's pass over the other classes is computed, chosen by `head.reduction`; and over which classes.
+"""Reductions over the classes of a head, selected by `head.reduction`.
 
-`dense`, `chunked` and `fused` give the same numbers to rounding and differ in time and memory. `split` (the classes
-divided over processes) and `sample` (a share of them drawn each step) say which rows of W a reduction reads, and
-combine with each of them. `passes` are for losses that ask for more.
+`dense`, `chunked` and `fused` give the same result up to rounding, and differ in time and memory. `split` (classes
+divided over processes) and `sample` (a random share of the classes in each step) select the rows of W for a reduction,
+and work with all of them. `passes` has further reductions for some losses.
 """

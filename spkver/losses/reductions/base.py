@@ -1,4 +1,4 @@
-"""What heads and reductions share: the numbers' rules, and the form of a pass over the classes."""
+"""Shared by heads and reductions: numerical conventions, and the interface of a reduction."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from torch.autograd.function import once_differentiable
 from spkver.config import Component
 
 NORM_FLOOR = 1e-6
-"""Vectors shorter than this are divided by it instead of by their norm, and get no gradient."""
+"""Lower limit of norms: shorter vectors are divided by this instead of by their norm, and get no gradient."""
 
 
 class Prototypes(NamedTuple):
-    """The rows of W that a reduction reads, and what is made of them: z_c = max over the K rows of c of a·p + b."""
+    """The rows of W for a reduction. z_c is the maximum of a·p + b over the K rows of class c."""
 
     weight: Tensor
     """W (C·K, D); class c has the rows c·K to c·K + K - 1"""
     bias: Tensor | None = None
     """b (C·K,)"""
     unit: bool = False
-    """p = W / ‖W‖ by row, instead of W"""
+    """whether p is W / ‖W‖ by row, or W"""
     centres: int = 1
     """K"""
 
@@ -35,14 +35,14 @@ class Prototypes(NamedTuple):
         return len(self.weight) // self.centres
 
     def of(self, classes: Tensor) -> Prototypes:
-        """Those of some classes, (any number,) int64."""
+        """The prototypes of some classes, int64 (any number,)."""
         rows = (classes[:, None] * self.centres + torch.arange(self.centres, device=classes.device)).flatten()
         bias = None if self.bias is None else self.bias.index_select(0, rows)
         return self._replace(weight=self.weight.index_select(0, rows), bias=bias)
 
     def parts(self, classes: int) -> Iterator[tuple[int, Prototypes]]:
-        """Their rows in order, so many classes at a time, each part with the number of its first class."""
-        # not slices: of those each would give the gradient of all rows
+        """The prototypes in parts of at most this many classes, each with its first class."""
+        # not by slicing: the gradient of each slice would have all rows
         weights = self.weight.split(classes * self.centres)
         biases = [None] * len(weights) if self.bias is None else self.bias.split(classes * self.centres)
         for number, (weight, bias) in enumerate(zip(weights, biases)):
@@ -50,7 +50,7 @@ class Prototypes(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A batch's own classes: tensors of shape (N,), with gradient."""
+    """The own classes of a batch: tensors of shape (N,), with gradient."""
 
     logit: Tensor
     """z_y"""
@@ -63,10 +63,10 @@ class Target(NamedTuple):
 
 
 class Others(NamedTuple):
-    """What a batch needs to know about the classes j != y."""
+    """The result of a reduction over the classes j != y."""
 
     logsumexp: Tensor
-    """(N,) L = log Σ e^{z_j}, with gradient; -inf where there is no other class"""
+    """(N,) L = log Σ e^{z_j}, with gradient; -inf if there is no other class"""
     largest: Tensor
     """(N,) max z_j, detached"""
     counts: tuple[Tensor, ...]
@@ -74,31 +74,31 @@ class Others(NamedTuple):
 
 
 class ReductionConfig(Component):
-    """Base of the reductions' configs."""
+    """Base class of the configs of reductions."""
 
     @property
     def classes_at_once(self) -> int | None:
-        """The number of classes whose logits are in memory together; None for all."""
+        """The number of classes whose logits are in memory at the same time; None: all."""
         return None
 
 
 class Reduction(ABC):
-    """Base of the reductions: one pass over the classes other than a sample's own."""
+    """Base class of reductions: one pass over all classes but each sample's own."""
 
     sparse_own: ClassVar[bool] = True
-    """whether the rows W_y that `Head.target` reads give a sparse gradient, so that W's is held once and not twice"""
+    """whether the rows W_y in `Head.target` get a sparse gradient, so that the gradient of W is in memory only once"""
 
     @abstractmethod
     def __call__(self, a: Tensor, prototypes: Prototypes, y: Tensor, thresholds: Sequence[Tensor]) -> Others:
-        """The pass for operands a (N, D), at least float32.
+        """Reduce over the classes for operands a (N, D), at least float32.
 
-        y (N,) int64 is the row of classes to leave out, of no effect where it is outside [0, C): a slice of the
-        classes need not hold a sample's own. Thresholds (N,) are detached.
+        y: the class to leave out for each sample, int64 (N,); ignored outside of [0, C), if another process has it
+        thresholds: detached tensors (N,)
         """
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:
-    """A context in which autocast leaves the operations on x's device alone."""
+    """A context without autocast for the device of x."""
     return torch.autocast(x.device.type, enabled=False)
 
 
@@ -122,7 +122,7 @@ def unit_rows_gradient(gradient: Tensor, unit: Tensor, norm: Tensor, out: Tensor
 
 
 class _Normalise(torch.autograd.Function):
-    """By its closed gradient: half the passes over W that autograd would make."""
+    """With a closed-form gradient, which needs half the passes over W of autograd."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -142,16 +142,16 @@ def normalise(x: Tensor) -> Tensor:
 
 
 def mask_own(logits: Tensor, y: Tensor, first: int = 0) -> Tensor:
-    """Write -inf in place at each sample's own class, where it is among the columns first, first + 1, ... of logits.
+    """Set the logit of each sample's own class to -inf, in-place. first: the class of the first column.
 
-    y is masked out of the sum: subtracting e^{z_y} from it afterwards would cancel all digits of a sample learnt well.
-    Differentiable: what follows (a logsumexp, a maximum) has gradient 0 at -inf by itself.
+    Masking is exact; subtracting e^{z_y} from the sum afterwards would cancel for well-trained samples. Differentiable,
+    because logsumexp and max have gradient 0 at -inf.
     """
     return _MaskOwn.apply(logits, y, first)
 
 
 class _MaskOwn(torch.autograd.Function):
-    """In place, which autograd's own scatter_ would refuse for logits that the backward pass needs."""
+    """In-place; scatter_ would fail for logits that are saved for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, y: Tensor, first: int) -> Tensor:
@@ -168,16 +168,16 @@ class _MaskOwn(torch.autograd.Function):
 
 def log_sum(logits: Tensor) -> Tensor:
     """(N,) logsumexp over the classes of masked logits (N, C)."""
-    # of a single class: logsumexp of nothing but -inf has NaN for a gradient
+    # with a single class, the gradient of logsumexp at -inf would be NaN
     return logits[:, 0] if logits.shape[1] == 1 else torch.logsumexp(logits, dim=1)
 
 
 def count_above(logits: Tensor, threshold: Tensor, work: Tensor) -> Tensor:
     """(N,) the number of logits (N, C) strictly above each sample's threshold; `work` (N, C) is overwritten."""
-    # summed as floats, many times faster on a CPU than as integers, and exact up to 2^24 classes
+    # sums of floats are much faster on a CPU than those of integers, and exact up to 2^24 classes
     return torch.gt(logits, threshold[:, None], out=work).sum(dim=1)
 
 
 def finite(x: Tensor) -> Tensor:
-    """0 for -inf, the L and the largest logit of no classes: what exponents are taken relative to."""
+    """x with 0 instead of -inf (from reductions over no classes), for the base of exponents."""
     return torch.where(x == -torch.inf, 0, x)

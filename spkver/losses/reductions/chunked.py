@@ -1,8 +1,8 @@
-"""The chunked reduction: a range of classes at a time, on any device, in plain PyTorch.
+"""The chunked reduction: a range of classes at a time, on any device, in PyTorch.
 
-The logits of a chunk are made, summed up and overwritten by the next chunk's; the backward pass makes them again.
-Against `dense` that is one matrix product more, four instead of three, for memory that does not grow with C: beyond
-the weights and their gradient there are two buffers of (N, chunk), a few of (chunk, D) and what is as large as a batch.
+The logits of a chunk are computed, summed, and overwritten by those of the next one; the backward pass computes them
+again. This needs four matrix products instead of the three of `dense`, but memory does not grow with C: besides the
+weights and their gradient, there are two buffers (N, chunk), a few (chunk, D), and some of the size of the batch.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from spkver.losses.reductions.base import (
 
 
 class ChunkedConfig(ReductionConfig):
-    """A range of classes at a time: for memory that does not grow with the number of speakers."""
+    """A range of classes at a time: memory does not grow with the number of speakers."""
 
     name: Literal["chunked"] = "chunked"
     chunk: int = Field(default=4096, ge=1)
-    """rows of W at a time; on a CPU batch × chunk × 4 bytes are to fit its cache, a GPU likes more"""
+    """rows of W at a time; batch × chunk × 4 bytes should fit into the cache of a CPU; more is faster on a GPU"""
 
     @property
     def classes_at_once(self) -> int:
@@ -43,7 +43,7 @@ class ChunkedConfig(ReductionConfig):
 
 
 class Chunked(Reduction):
-    """One chunk of classes after the other, made again in the backward pass."""
+    """One chunk of classes after the other, computed again in the backward pass."""
 
     Config = ChunkedConfig
 
@@ -70,13 +70,13 @@ class _Chunk(NamedTuple):
     p: Tensor
     """(rows, D) the prototypes"""
     norm: Tensor | None
-    """(rows, 1) of W, where the prototypes are of length 1"""
+    """(rows, 1) norms of W, if the prototypes have length 1"""
     logits: Tensor
-    """(N, classes), the own class masked; to be overwritten"""
+    """(N, classes), with the own class masked; may be overwritten"""
     centre: Tensor | None
-    """(N, classes, 1) which of a class's centres gave its logit"""
+    """(N, classes, 1) the centre that gave the logit of a class"""
     work: Tensor
-    """(N, rows) of scratch"""
+    """(N, rows) scratch buffer"""
 
 
 class _Stream(torch.autograd.Function):
@@ -130,7 +130,7 @@ class _Stream(torch.autograd.Function):
 
 
 def _chunks(a: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, form: _Form) -> Iterator[_Chunk]:
-    """The classes in their order; a chunk is overwritten when the next is asked for."""
+    """The chunks in order. A chunk is overwritten by the next one."""
     step = form.classes * form.centres
     made, scratch = a.new_empty(2, len(a) * min(step, len(weight))).unbind()
     for start in range(0, len(weight), step):
@@ -152,7 +152,7 @@ def _chunks(a: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, form: _Fo
 
 
 def _to_rows(chunk: _Chunk, share: Tensor) -> Tensor:
-    """From (N, classes) to (N, rows): to the centre that gave the class its logit, 0 to its others."""
+    """Scatter (N, classes) to (N, rows): to the centre that gave the logit of the class; 0 for its other centres."""
     if chunk.centre is None:
         return share
     spread = chunk.work.zero_()

@@ -1,4 +1,4 @@
-"""The plain reduction: all (N, C) logits at once."""
+"""The dense reduction: all (N, C) logits at once."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from spkver.losses.reductions.base import (
 
 
 class DenseConfig(ReductionConfig):
-    """All logits at once: memory grows with the batch times the speakers."""
+    """All logits at once: memory grows with batch size times number of speakers."""
 
     name: Literal["dense"] = "dense"
 
 
 class Dense(Reduction):
-    """All (N, C) logits at once, by autograd."""
+    """All (N, C) logits at once, with autograd."""
 
     Config = DenseConfig
     sparse_own = False

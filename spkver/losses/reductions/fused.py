@@ -1,7 +1,7 @@
-"""The fused reduction: on a GPU, with Triton; the logits never leave the chip.
+"""The fused reduction: on a GPU, with Triton. Logits are never written to memory.
 
-The forward pass also sums up Σ softmax(z)·p, which is L's gradient to a: the backward pass makes the logits once more,
-for the gradient to W alone, four matrix products in all. Nothing is added up in an order that chance decides.
+The forward pass also computes Σ softmax(z)·p, the gradient of L with respect to a, so the backward pass computes the
+logits again only for the gradient to W: four matrix products in total. The order of all sums is deterministic.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from spkver.errors import InputError, load_optional
 from spkver.losses.reductions.base import NORM_FLOOR, Others, Prototypes, Reduction, ReductionConfig, finite
 
 SAMPLES = 64
-"""of a tile"""
+"""samples in a tile"""
 WARPS, STAGES = 8, 2
 MOST_VALUES = {"tf32x3": 256, "tf32": 512, "bf16": 512}
-"""of an embedding, by precision: a tile holds them all, in the shared memory of an H100"""
+"""maximum embedding size by precision, because a tile has whole embeddings in the shared memory (of an H100)"""
 
 
 class FusedConfig(ReductionConfig):
-    """On a GPU, with Triton: the least memory, and the fastest."""
+    """On a GPU, with Triton: fastest, with the least memory."""
 
     name: Literal["fused"] = "fused"
     precision: Literal["tf32x3", "tf32", "bf16"] = "tf32x3"
-    """of the matrix products' factors: float32's, by three products of tf32; tf32; bfloat16. Sums are in float32."""
+    """of the factors of matrix products: float32 by three tf32 products, tf32, or bfloat16. Sums are in float32."""
 
 
 class Fused(Reduction):
@@ -43,7 +43,7 @@ class Fused(Reduction):
         self.precision = config.precision
 
     def __call__(self, a: Tensor, prototypes: Prototypes, y: Tensor, thresholds: Sequence[Tensor]) -> Others:
-        """See Reduction.__call__. Raises InputError without Triton or a GPU, or for embeddings of too many values."""
+        """See Reduction.__call__. Raises InputError without Triton or a GPU, and for embeddings that are too large."""
         form = _Form.of(a.shape[1], prototypes, self.precision)
         at = torch.stack(list(thresholds)) if thresholds else a.new_empty(0, len(a))
         logsumexp, largest, counts = _Fused.apply(
@@ -53,7 +53,7 @@ class Fused(Reduction):
 
 
 class _Form(NamedTuple):
-    """What the kernels are compiled for, in the order of their arguments."""
+    """The constants that kernels are compiled for, in the order of their arguments."""
 
     centres: int
     unit: bool
@@ -65,7 +65,7 @@ class _Form(NamedTuple):
 
     @classmethod
     def of(cls, dim: int, prototypes: Prototypes, precision: str) -> _Form:
-        """Raises InputError for embeddings of too many values."""
+        """Raises InputError for embeddings that are too large."""
         if dim > MOST_VALUES[precision]:
             raise InputError(
                 f"the fused reduction takes embeddings of up to {MOST_VALUES[precision]} values in {precision}, got "
@@ -82,7 +82,7 @@ class _Fused(torch.autograd.Function):
     def forward(
         ctx: Any, a: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, thresholds: Tensor, form: _Form
     ) -> tuple[Tensor, Tensor, Tensor]:
-        # the kernels take their sums' type from norm
+        # the type of norm is that of the sums in the kernels
         norm = torch.linalg.vector_norm(weight, dim=1, dtype=a.dtype) if form.unit else a
         classes, summed = len(weight) // form.centres, ctx.needs_input_grad[0]
         tiles = -(-len(a) // form.block_n)
@@ -103,7 +103,7 @@ class _Fused(torch.autograd.Function):
         total = (scales * total).sum(dim=0)
         logsumexp = finite(largest) + total.log()
         to_a = None
-        if summed:  # a sample without other classes has 0 / 0
+        if summed:  # 0 / 0 for a sample without other classes
             to_a = torch.einsum("pn,pnd->nd", scales, weighted) / torch.where(total == 0, 1, total)[:, None]
         ctx.save_for_backward(a, weight, bias, y, norm, logsumexp, to_a)
         ctx.form = form
@@ -130,16 +130,16 @@ class _Fused(torch.autograd.Function):
 
 
 def _part(a: Tensor, classes: int, tiles: int, block: int) -> int:
-    """How many classes one program goes through: as many programs as fill the GPU a few times, however many classes."""
+    """The number of classes for one program, so that the programs fill the GPU a few times."""
     units = torch.cuda.get_device_properties(a.device).multi_processor_count if a.is_cuda else 1
     programs = max(1, -(-4 * units // tiles))
     return -(-classes // (programs * block)) * block
 
 
 def _kernels(a: Tensor) -> ModuleType:
-    """The kernels' module, where there is Triton and a GPU (or Triton's interpreter, which needs none)."""
+    """The module with the kernels, if there are Triton and a GPU (Triton's interpreter needs no GPU)."""
     if not a.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
-        raise InputError("the fused reduction needs a GPU; without one set head.reduction to chunked")
+        raise InputError("the fused reduction needs a GPU; without one, set head.reduction to chunked")
     load_optional("triton", "fused")
     return importlib.import_module("spkver.losses.reductions.kernels")
 

@@ -1,7 +1,7 @@
-"""The Triton kernels of the fused reduction, which alone imports this file, when it first runs.
+"""The Triton kernels of the fused reduction, imported when it is first used.
 
-Both go over tiles of samples × classes and keep their sums in registers, in float32 (float64 for float64 operands).
-Rows of W are counted in int64: 10^7 speakers of 256 values are more than 2^31.
+Both iterate over tiles of samples × classes, with sums in registers, in float32 (float64 for float64 operands).
+Indices of rows of W are int64: 10^7 speakers with 256 values are more than 2^31.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _product(x, y, total, precision: tl.constexpr):  # type: ignore[no-untyped-d
 
 @triton.jit
 def _prototypes(weight, norm, rows, inside, lanes, dim, floor, unit: tl.constexpr):  # type: ignore[no-untyped-def]
-    """P (rows, D) in the type of norm; zeros for rows that are not inside."""
+    """P (rows, D) in the type of norm; zeros for rows outside."""
     mask = inside[:, None] & (lanes < dim)[None, :]
     p = tl.load(weight + rows[:, None] * dim + lanes[None, :], mask=mask, other=0.0).to(norm.dtype.element_ty)
     if unit:
@@ -43,7 +43,7 @@ def _tile(  # type: ignore[no-untyped-def]
     a, weight, norm, bias, columns, inside, y, lanes, dim, floor,
     centres: tl.constexpr, unit: tl.constexpr, biased: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
-    """Logits (samples, classes), -inf for the own class and outside; which centre gave them; with one centre, its p."""
+    """Logits (samples, classes), -inf for the own class and outside; the centre of each logit; p with one centre."""
     p = _prototypes(weight, norm, columns * centres, inside, lanes, dim, floor, unit)
     z = _logits(a, p, bias, columns * centres, inside, biased, precision)
     centre = tl.zeros((a.shape[0], columns.shape[0]), dtype=tl.int32)
@@ -66,7 +66,7 @@ def forward(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """One tile of samples against one part of the classes.
 
-    Gives its largest logit (`top`), Σ e^{z - top}, Σ e^{z - top}·p if `summed`, and the counts above the thresholds.
+    Writes the largest logit (`top`), Σ e^{z - top}, if `summed` Σ e^{z - top}·p, and the counts above the thresholds.
     """
     n = tl.program_id(0) * block_n + tl.arange(0, block_n)
     lanes = tl.arange(0, block_d)

@@ -1,6 +1,6 @@
-"""Passes over the classes beside `Reduction`'s, for losses that ask for more than L: on any device, in plain PyTorch.
+"""Further reductions over the classes, for losses that need more than L: on any device, in PyTorch.
 
-They read a range of classes at a time, so that memory does not grow with their number.
+They read a range of classes at a time, so that memory does not grow with the number of classes.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from spkver.losses.reductions.dense import all_logits
 T = TypeVar("T")
 
 CHUNK = 4096
-"""classes at a time where the head's reduction does not say"""
+"""classes at a time, unless the reduction of the head sets it"""
 
 
 @torch.no_grad()
 def nearest(a: Tensor, prototypes: Prototypes, y: Tensor, k: int, chunk: int = CHUNK) -> Tensor:
     """The classes other than y (N,) with the k largest logits of operands a (N, D): (N, k) int64, largest first.
 
-    There are to be more than k classes.
+    There must be more than k classes.
     """
     best = a.new_full((len(a), k), -torch.inf)
     classes = y.new_zeros(len(a), k)
     for first, part in prototypes.parts(chunk):
         logits = mask_own(all_logits(a, part), y, first)
         found, column = logits.topk(min(k, logits.shape[1]), dim=1)
-        del logits  # before the next are made
+        del logits  # before the next ones are computed
         best, place = torch.cat([best, found], dim=1).topk(k, dim=1)
         classes = torch.cat([classes, first + column], dim=1).gather(1, place)
     return classes
@@ -41,10 +41,10 @@ def nearest(a: Tensor, prototypes: Prototypes, y: Tensor, k: int, chunk: int = C
 def total(
     term: Callable[[Tensor], Tensor], a: Tensor, prototypes: Prototypes, y: Tensor, chunk: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(N,) Σ over the classes other than y of term(z_j), with gradient, and (N,) the largest z_j, detached.
+    """(N,) Σ of term(z_j) over the classes other than y, with gradient, and (N,) the largest z_j, detached.
 
-    `term` makes (N, any number) of (N, any number), element by element. With a chunk, so many classes at a time, made
-    again in the backward pass; else all at once.
+    term: an elementwise function of logits (N, classes)
+    chunk: classes at a time, computed again in the backward pass; None: all at once
     """
 
     def one(first: int, part: Prototypes) -> tuple[Tensor, Tensor]:
@@ -60,7 +60,7 @@ def total(
 def log_total(
     term: Callable[[Tensor], Tensor], a: Tensor, prototypes: Prototypes, y: Tensor, chunk: int | None = None
 ) -> Tensor:
-    """(N,) log Σ over the classes other than y of e^{term(z_j)}, with gradient; term and chunk as in `total`."""
+    """(N,) log Σ of e^{term(z_j)} over the classes other than y, with gradient; term and chunk as in `total`."""
 
     def one(first: int, part: Prototypes) -> Tensor:
         return log_sum(mask_own(term(all_logits(a, part)), y, first))
@@ -69,7 +69,7 @@ def log_total(
 
 
 def _each(one: Callable[[int, Prototypes], T], prototypes: Prototypes, chunk: int | None) -> list[T]:
-    """What `one` makes of a chunk of classes at a time, made again in the backward pass; without a chunk, of all."""
+    """Apply a function to each chunk of classes, and again in the backward pass; without a chunk, to all at once."""
     if chunk is None:
         return [one(0, prototypes)]
     return [

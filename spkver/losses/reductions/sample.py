@@ -1,7 +1,7 @@
-"""A share of the other classes, drawn anew at each step: PartialFC (An et al., CVPR 2022).
+"""A random share of the classes in each step: PartialFC (An et al., CVPR 2022).
 
-The classes of the batch are always there, and the rest is drawn evenly among the others. The loss is then that of the
-drawn classes alone, with no correction for those left out, as in the paper; accuracies are over the drawn ones too.
+The classes of the batch are always included, the others are drawn uniformly. The loss and the accuracies are those of
+the drawn classes, without a correction for the others, as in the paper.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from spkver.config import Config
 
 
 class SampleConfig(Config):
-    """A share of the classes in each step of training; all of them in evaluation."""
+    """A random share of the classes in each training step; all classes in evaluation."""
 
     share: float = Field(gt=0, lt=1)
-    """of all classes, those of the batch among them; never fewer than a batch has samples, plus one"""
+    """share of all classes, including those of the batch; at least one class more than the batch has samples"""
     seed: int = Field(default=0, ge=0)
-    """of the draws"""
+    """seed of the random draws"""
 
 
 class Sample(nn.Module):
-    """Draws the classes of a step; what is drawn follows from the seed, the step and the classes it is drawn from.
+    """Draws the classes of a step, depending on the seed, the step and the range of classes only.
 
-    The step is the number of draws so far, which the state holds, so that a run that is resumed draws the same.
+    The step is the number of draws so far. It is part of the state, so that a resumed run draws the same classes.
     """
 
     def __init__(self, config: SampleConfig, held: range) -> None:
@@ -38,12 +38,12 @@ class Sample(nn.Module):
         self.step = 0
 
     def forward(self, y: Tensor) -> Tensor:
-        """The classes of a step, sorted, (K,) int64, counted from the first held; y outside of them is passed over."""
+        """The classes of a step, sorted, int64 (K,), relative to the first one held. Labels of others are ignored."""
         classes = len(self.held)
         entropy = [self.config.seed, self.step, self.held.start]
         generator = torch.Generator(y.device).manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
         self.step += 1
-        # the batch's own classes are above every draw; one column more takes what is not held
+        # classes of the batch are above all draws; an extra column takes labels outside of the range
         draws = torch.rand(classes + 1, generator=generator, device=y.device)
         draws[torch.where((y >= 0) & (y < classes), y, classes)] = 2.0
         number = min(classes, max(math.ceil(self.config.share * classes), len(y) + 1))
@@ -59,5 +59,5 @@ class Sample(nn.Module):
 
 
 def position(y: Tensor, drawn: Tensor, classes: int) -> Tensor:
-    """Where each class y of the batch is among those drawn; -1 for one that is not in [0, classes)."""
+    """The position of each class y among the drawn ones; -1 for classes outside of [0, classes)."""
     return torch.where((y >= 0) & (y < classes), torch.searchsorted(drawn, y), -1)

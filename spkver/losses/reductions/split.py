@@ -1,13 +1,13 @@
-"""The classes of a head divided over the processes of torch.distributed's default group.
+"""The classes of a head divided over the processes of the default group of torch.distributed.
 
-Every process has its range of classes and as many samples of the batch as every other. The embeddings and labels of
-all are gathered, each process reads the whole batch against its own classes, and what it found for a sample goes back
-to the sample's process, which puts the parts together: L by logsumexp, the largest by max, counts and the target by
-sum, since all but one process have zeros for it.
+Every process has a range of classes and the same number of samples. Embeddings and labels of all processes are
+gathered, each process compares the whole batch with its own classes, and the results go back to the process of the
+sample. It combines them: L by logsumexp, the largest logit by max, counts and the target by sum (the target is zero on
+all processes but one).
 
-Gradients are those of the mean of the processes' losses, each over its own samples, which is the loss of the whole
-batch. At an embedding the gradient is that of its own process's loss, as a network under DistributedDataParallel wants
-it, which averages over processes; at a process's weights it is of the mean already, and must not be averaged again.
+Gradients are those of the mean over the processes' losses, which is the loss of the whole batch. The gradient of an
+embedding is that of its own process's loss, as DistributedDataParallel expects, which averages over processes. The
+gradient of a process's weights is already that of the mean and must not be averaged again.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from spkver.errors import InputError
 from spkver.losses.reductions.base import Others, Target
 
 SHARD = "shard"
-"""The key, beside a head's weights, of the first and past-the-last class that they belong to, and of all classes."""
+"""Key, next to the weights of a head, of their range of classes (start, stop) and the number of all classes."""
 
 
 class Split:
-    """This process's range of classes, and the exchange with the others; `held` is the range.
+    """The range of classes of this process (`held`), and the exchange with the others.
 
-    Without a process group there is one process, which holds all. Raises InputError for fewer classes than processes.
+    Without a process group, one process has all classes. Raises InputError for fewer classes than processes.
     """
 
     def __init__(self, classes: int) -> None:
@@ -41,7 +41,7 @@ class Split:
         self.held = ranges(classes, self.processes)[self.rank]
 
     def target(self, read: Callable[[Tensor, Tensor], Target], x: Tensor, y: Tensor) -> Target:
-        """The Target of this process's samples; `read` gives that of samples whose class is held here."""
+        """The Target of this process's samples. read: computes that of samples whose class this process has."""
         y = _gather(y, self.processes) - self.held.start
         mine = (y >= 0) & (y < len(self.held))
         target = read(_Gather.apply(x, self.processes), y.clamp(0, len(self.held) - 1))
@@ -55,11 +55,11 @@ class Split:
         y: Tensor,
         thresholds: Sequence[Tensor],
     ) -> Others:
-        """The Others of this process's samples; `read` gives those of any samples over the classes held here."""
+        """The Others of this process's samples. read: computes that of any samples over the classes of this process."""
         y = _gather(y, self.processes) - self.held.start
         thresholds = [_gather(threshold, self.processes) for threshold in thresholds]
         part = read(_Gather.apply(x, self.processes), y, thresholds)
-        # float64 holds the counts exactly, and one exchange serves for all
+        # counts are exact in float64, so one exchange is enough for everything
         parts = torch.stack([part.logsumexp.double(), part.largest.double(), *(n.double() for n in part.counts)])
         found = _Exchange.apply(parts, self.processes)
         seen = found.detach()
@@ -71,14 +71,14 @@ class Split:
 
 
 def ranges(classes: int, processes: int) -> list[range]:
-    """The classes of each process, as even as can be: the first classes % processes hold one more."""
+    """The range of classes of each process; the first `classes % processes` have one more."""
     least, more = divmod(classes, processes)
     starts = (rank * least + min(rank, more) for rank in range(processes + 1))
     return [range(*ends) for ends in pairwise(starts)]
 
 
 def _gather(x: Tensor, processes: int) -> Tensor:
-    """(N, ...) of every process to (processes·N, ...), in the order of their ranks."""
+    """Gather (N, ...) from every process to (processes·N, ...), in the order of ranks."""
     if processes == 1:
         return x
     parts = [torch.empty_like(x) for _ in range(processes)]
@@ -87,9 +87,9 @@ def _gather(x: Tensor, processes: int) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """_gather; each process's gradient is the sum over all of what they made of its part, times their number.
+    """`_gather` with a gradient: the sum of the gradients from all processes, times their number.
 
-    The factor undoes _Exchange's: a sample's gradient is that of its own process's loss.
+    The factor cancels that of _Exchange: the gradient of a sample is that of its own process's loss.
     """
 
     @staticmethod
@@ -108,10 +108,10 @@ class _Gather(torch.autograd.Function):
 
 
 class _Exchange(torch.autograd.Function):
-    """What every process found for all samples, to the samples' processes.
+    """Send the results of every process for all samples to the processes of the samples.
 
-    (T, processes·N) to (processes, T, N): row r is what process r found. Gradients go back the same way, divided by the
-    number of processes: they are of the mean of the losses.
+    (T, processes·N) to (processes, T, N): row r has the results of process r. Gradients are sent back and divided by
+    the number of processes, because they are those of the mean of the losses.
     """
 
     @staticmethod
@@ -126,7 +126,7 @@ class _Exchange(torch.autograd.Function):
 
 
 def _all_to_all(x: Tensor) -> Tensor:
-    """(processes, ...): row r goes to process r, and comes from it."""
+    """(processes, ...): row r is sent to process r, and row r of the result comes from it."""
     if len(x) == 1:
         return x
     received = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -135,13 +135,13 @@ def _all_to_all(x: Tensor) -> Tensor:
 
 
 def join(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The state of a whole head from those that all processes' heads gave, in any order.
+    """The state of a whole head from the states of all processes, in any order.
 
-    A head, split or not, loads it; what is no row of classes is taken from the first. Raises InputError for states
-    that do not make up one head.
+    Any head can load it, split or not. Tensors without rows of classes are those of the first process. Raises
+    InputError if the states are not the parts of one head.
     """
     if any(SHARD not in state for state in states):
-        raise InputError("these are not the parts of a split head: they do not say which speakers they hold")
+        raise InputError("these are not the parts of a split head: they do not state their speakers")
     states = sorted(states, key=lambda state: int(state[SHARD][0]))
     return {
         key: join_rows([state[key] for state in states], [state[SHARD] for state in states]) if tensor.ndim else tensor
@@ -151,19 +151,19 @@ def join(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def join_rows(parts: Sequence[Tensor], shards: Sequence[Tensor]) -> Tensor:
-    """Rows of classes, such as an optimizer's momentum of a weight, from the parts of all processes, in any order.
+    """Join rows of classes, for example an optimizer's momentum, from the parts of all processes, in any order.
 
-    Raises InputError when parts are missing or overlap.
+    Raises InputError for missing or overlapping parts.
     """
     held = sorted(zip([shard.tolist() for shard in shards], parts), key=lambda pair: pair[0])
     ends = [0, *(stop for (_, stop, _), _ in held)]
     if [start for (start, _, _), _ in held] != ends[:-1] or {classes for (_, _, classes), _ in held} != {ends[-1]}:
         parts_held = ", ".join(f"{start} to {stop - 1} of {classes}" for (start, stop, classes), _ in held)
-        raise InputError(f"these parts do not make up one head: speakers {parts_held}")
+        raise InputError(f"these parts do not form one head: speakers {parts_held}")
     return torch.cat([part for _, part in held])
 
 
 def cut_rows(whole: Tensor, shard: Tensor) -> Tensor:
-    """The rows that a shard holds, of those of all classes."""
+    """The rows of a shard, from those of all classes."""
     start, stop, classes = shard.tolist()
     return whole.unflatten(0, (classes, -1))[start:stop].flatten(0, 1)

@@ -1,1 +1,1 @@
-"""The batches of a step: which utterances, which crops, how they are read and changed."""
+"""Training batches: which utterances and crops, how they are read and augmented."""

@@ -1,6 +1,6 @@
-"""Batches as a function of the step: the same seed and step give the same batch, whenever and wherever it is made.
+"""Batches as a function of the step: the same seed and step always give the same batch.
 
-So a resumed run needs no state of the data, and a thread can make batches ahead of the loop.
+So a resumed run needs no state of the data, and threads can prepare batches ahead of the loop.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ ORDER, CROPS, TURNS, AUGMENTATION = 0, 1, 2, 3  # what a random stream is for
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops as they lie in the pack, grouped by the speed at which they are to be played.
+    """Crops as stored in the pack, grouped by speed.
 
-    groups: (speed, payload int16 (rows, samples) or float16 (rows, frames, bins)); labels: int64 (batch,), in the
-    order of the groups; rows: of the pack, in the same order; first: the place of the first in the step's whole batch,
-    by which augmentations go. drawn: their choices, in their order. crop: samples or frames, as the network sees them.
+    groups: (speed, payload int16 (rows, samples) or float16 (rows, frames, bins))
+    labels: int64 (batch,), in the order of the groups; rows: rows of the pack, in the same order
+    crop: samples or frames that the network gets
+    first: position of the first sample in the step's whole batch, which augmentations depend on
+    drawn: the random choices of the augmentations, in their order
     """
 
     groups: list[tuple[float, Tensor]]
@@ -42,24 +44,23 @@ class Batch:
     drawn: tuple[Drawn, ...] = ()
 
     def each(self, change: Callable[[Tensor], Any]) -> Batch:
-        """The same with every tensor changed."""
+        """The batch with a function applied to every tensor."""
         groups = [(speed, change(payload)) for speed, payload in self.groups]
         drawn = tuple({name: change(tensor) for name, tensor in one.items()} for one in self.drawn)
         return replace(self, groups=groups, labels=change(self.labels), drawn=drawn)
 
     def to(self, device: torch.device) -> Batch:
-        """A copy on a GPU, which need not have arrived when this returns."""
+        """A copy on a GPU. The copy is asynchronous and may not be complete on return."""
         return self.each(lambda tensor: _pinned(tensor).to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of every batch a process makes, and from which shards: of `size` processes it is number `rank`.
+    """The part of every batch that process `rank` of `size` makes, and the shards it reads.
 
-    A batch is drawn as a whole by every process in the same way, and each reads the crops of its own part. With
-    `nodes` above 1 each node draws its part of the batch from shards of its own instead (numbers node, node + nodes,
-    ...), and its processes share that; the order of the utterances is then another one, each node goes through its own
-    shards at its own pace.
+    Every process draws the whole batch in the same way, and reads the crops of its own part. With `nodes` > 1 each
+    node draws its part of the batch from its own shards (numbers node, node + nodes, ...), and its processes divide
+    that part. The order of utterances then differs from that of one node, and an epoch is counted for each node.
     """
 
     rank: int = 0
@@ -72,17 +73,18 @@ ALL = Share()
 
 
 class Sampler:
-    """Random crops of a pack: every utterance once an epoch, in an order of the epoch's own.
+    """Random crops of a pack: every utterance once per epoch, in random order.
 
-    crop: samples or frames of the crop as the network sees it, or a function that says how many in a step; shorter
-    utterances are repeated to that length.
-    speeds: one is drawn for every crop; speaker i at speed k is the class i + k * speakers, or with `one_voice` i.
-    utterances_per_speaker: every batch holds so many utterances of each of its speakers, at one speed. Speakers take
-    turns, in an order of the round's own, however many utterances they have; a speaker's utterances take turns too,
-    and one who has too few gives them again, in other crops.
-    share: the part of each batch that `batch` gives.
-    Raises InputError for fewer speakers than a batch holds, a batch that cannot be shared evenly, or a node without
-    shards.
+    crop: samples or frames that the network gets, or a function from the step to that number; shorter utterances are
+        repeated
+    speeds: one is drawn for every crop; speaker i at speed k is class i + k * speakers, or i with
+        `same_speaker_at_all_speeds`
+    utterances_per_speaker: every batch has this many utterances of each of its speakers, at one speed. All speakers
+        come equally often, whatever their number of utterances, and so do the utterances of a speaker; a speaker with
+        too few utterances repeats them with other crops
+    share: the part of each batch that `batch` returns
+    Raises InputError if there are fewer speakers than a batch needs, if the batch cannot be divided evenly, and for a
+    node without shards.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class Sampler:
         speeds: tuple[float, ...],
         seed: int,
         utterances_per_speaker: int | None = None,
-        one_voice: bool = False,
+        same_speaker_at_all_speeds: bool = False,
         share: Share = ALL,
     ) -> None:
         self.pack, self.batch_size, self.speeds, self.seed = pack, batch_size, speeds, seed
@@ -103,10 +105,10 @@ class Sampler:
         if batch_size % share.size:
             below = batch_size - batch_size % share.size
             raise InputError(
-                f"train.batch_size {batch_size} cannot be shared evenly by {share.size} processes; "
-                f"take {below or share.size} or {below + share.size}"
+                f"train.batch_size {batch_size} cannot be divided evenly over {share.size} processes; "
+                f"set it to {below or share.size} or {below + share.size}"
             )
-        self.one_voice = one_voice
+        self.same_speaker_at_all_speeds = same_speaker_at_all_speeds
         self.utterances_per_speaker = utterances_per_speaker
         self.speakers = sorted(set(pack.speakers))
         number = {speaker: index for index, speaker in enumerate(self.speakers)}
@@ -117,17 +119,17 @@ class Sampler:
         if utterances_per_speaker and len(self.speakers) < (needed := batch_size // utterances_per_speaker):
             raise InputError(
                 f"{pack.path}: {len(self.speakers)} speakers, but a batch of {batch_size} with "
-                f"{utterances_per_speaker} utterances of each holds {needed}; lower train.batch_size"
+                f"{utterances_per_speaker} utterances of each needs {needed}; lower train.batch_size"
             )
 
     @property
     def classes(self) -> int:
-        """Number of classes: speakers times speeds, unless a speaker is one at every speed."""
-        return len(self.speakers) * (1 if self.one_voice else len(self.speeds))
+        """Number of classes: speakers times speeds, or speakers if a speaker is the same at all speeds."""
+        return len(self.speakers) * (1 if self.same_speaker_at_all_speeds else len(self.speeds))
 
     @property
     def steps_per_epoch(self) -> float:
-        """Batches that hold as many utterances as the pack."""
+        """Number of batches with as many utterances as the pack; not an integer."""
         return len(self.pack) / self.batch_size
 
     def crop_at(self, step: int) -> int:
@@ -135,7 +137,7 @@ class Sampler:
         return self._crop_of if isinstance(self._crop_of, int) else self._crop_of(step)
 
     def batch(self, step: int) -> Batch:
-        """This process's share of the batch of a step, counted from 0."""
+        """This process's part of the batch of a step (from 0)."""
         rows, drawn, starts = self._draw(step)
         groups, crop = [], self.crop_at(step)
         for index in np.unique(drawn).tolist():
@@ -143,15 +145,15 @@ class Sampler:
             length = _length(crop, self.speeds[index])
             crops = [self._crop(row, start, length) for row, start in zip(rows[mine].tolist(), starts[mine].tolist())]
             groups.append((self.speeds[index], torch.from_numpy(np.stack(crops))))
-        labels = self.labels[rows] + (0 if self.one_voice else drawn * len(self.speakers))
+        labels = self.labels[rows] + (0 if self.same_speaker_at_all_speeds else drawn * len(self.speakers))
         return Batch(groups, torch.from_numpy(labels), rows, crop, first=self.share.rank * len(rows))
 
     def rows(self, step: int) -> np.ndarray:
-        """The rows of the pack in this process's share of the batch of a step."""
+        """The rows of the pack in this process's part of the batch of a step."""
         return self._draw(step)[0]
 
     def _draw(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows, indices of speeds and first samples of the crops: drawn for all processes alike, then shared out."""
+        """Rows, indices of speeds and starts of the crops of this process, drawn for the batches of all processes."""
         each = self.utterances_per_speaker or 1
         rows = self._rows(step) if self.utterances_per_speaker is None else self._rows_by_speaker(step, each)
         random = np.random.default_rng([self.seed, CROPS, step, self.share.node])
@@ -181,7 +183,7 @@ class Sampler:
 
     def _rows_by_speaker(self, step: int, each: int) -> np.ndarray:
         number = self.batch_size // each
-        # in a round every speaker has at most one turn, so that no batch holds one twice
+        # each round uses a speaker at most once, so no batch contains a speaker twice
         turn, place = divmod(step, len(self.speakers) // number)
         order = np.random.default_rng([self.seed, ORDER, turn]).permutation(len(self.speakers))
         speakers = order[place * number : (place + 1) * number]
@@ -202,37 +204,38 @@ class Sampler:
 
 
 def _length(crop: int, speed: float) -> int:
-    """Of the crop that, played at the speed, is as long as the network sees it."""
+    """Length of the crop before the change of speed, enough for `crop` after it."""
     return crop if speed == 1.0 else int(np.ceil(crop * speed)) + 1
 
 
 def _rows_of_node(pack: AnyPack, share: Share) -> np.ndarray:
-    """The rows of the shards that a node reads; all where nodes do not divide them."""
+    """The rows of the shards that a node reads; all rows if the shards are not divided."""
     if share.nodes == 1:
         return np.arange(len(pack))
     if share.nodes > len(pack.shards):
         raise InputError(
             f"{pack.path}: {len(pack.shards)} shards cannot be divided over {share.nodes} nodes; "
-            "pack it in more shards, or set data.shards to all"
+            "use more shards, or set data.shards to all"
         )
     rows = np.concatenate([pack.rows_of_shard(number) for number in range(share.node, len(pack.shards), share.nodes)])
     if not len(rows):
-        raise InputError(f"{pack.path}: no utterance in the shards of node {share.node}; set data.shards to all")
+        raise InputError(f"{pack.path}: the shards of node {share.node} are empty; set data.shards to all")
     return np.sort(rows)
 
 
 def to_waveform(batch: Batch) -> Tensor:
-    """The crops of an audio batch, each at its speed: float32 (batch, batch.crop) in [-1, 1]."""
+    """The waveforms of an audio batch with their speeds applied: float32 (batch, batch.crop) in [-1, 1]."""
     played = (change_speed(payload.float() / 32768.0, speed) for speed, payload in batch.groups)
     return torch.cat([waveform[:, : batch.crop] for waveform in played])
 
 
 class Prefetcher:
-    """Makes the batches of the steps [first, last) in threads, a few ahead; counts the seconds spent waiting.
+    """Prepares the batches of the steps [first, last) in threads, a few ahead, and counts the seconds spent waiting.
 
-    make: the batch of a step, on the host; several threads call it. device: where the batches go. To a GPU they travel
-    from page-locked memory on a stream of their own, beside the work on those before them. threads: by default one, and
-    for a GPU four, which is faster than some networks.
+    make: makes the batch of a step on the host; called by several threads
+    device: where the batches go; they are copied to a GPU from page-locked memory on a separate stream, in parallel
+        with the computation
+    threads: default 1 for the CPU and 4 for a GPU
     """
 
     def __init__(
@@ -258,7 +261,7 @@ class Prefetcher:
             yield batch
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _start(self) -> None:
@@ -277,7 +280,7 @@ class Prefetcher:
 
 
 def _receive(batch: Batch, arrived: torch.cuda.Event, stream: torch.cuda.Stream) -> None:
-    """Let the stream go on when the batch is there; its memory serves others when the stream is done with it."""
+    """Let the stream wait for the copy, and keep the batch's memory until the stream has used it."""
     stream.wait_event(arrived)
     batch.each(lambda tensor: tensor.record_stream(stream))
 

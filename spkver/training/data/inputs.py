@@ -1,4 +1,4 @@
-"""What a step is fed: chosen and read on the host ahead of it, made on the device when it comes."""
+"""Inputs of the network: chosen and read ahead on the host, augmented and turned into features on the device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spkver.training.data.batches import AUGMENTATION, Batch, Sampler, to_wavefo
 
 @dataclass(frozen=True)
 class Augmentations:
-    """What is done to a batch, in order; and the packs that it is done with."""
+    """The augmentations, in order, and the packs that they read from."""
 
     waveform: Sequence[Augmentation] = ()
     features: Sequence[Augmentation] = ()
@@ -26,13 +26,13 @@ class Augmentations:
 
 
 class Inputs:
-    """From the step's number to the features of its batch. Everything random is a function of the seed and the step."""
+    """Makes the batch of a step and its features. All randomness depends on the seed and the step only."""
 
     def __init__(self, sampler: Sampler, augmentations: Augmentations, front_end: FrontEndModule) -> None:
         self.sampler, self.augmentations, self.front_end = sampler, augmentations, front_end
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, counted from 0, with what the augmentations chose and read for it; on the host."""
+        """The batch of a step (from 0) on the host, with the random choices of the augmentations."""
         batch = self.sampler.batch(step)
         crop = batch.crop
         random = np.random.default_rng([self.sampler.seed, AUGMENTATION, step])
@@ -43,15 +43,15 @@ class Inputs:
         return replace(batch, drawn=tuple(part.draw(size, places, length, random) for part, length in parts))
 
     def features(self, batch: Batch) -> Tensor:
-        """The batch, which is where the front end is, as the network gets it: float32 (batch, frames, bins)."""
+        """The network's input, float32 (batch, frames, bins), from a batch on the front end's device."""
         return self.pair(batch, None, clean=False)[0]
 
     @torch.no_grad()
     def pair(self, batch: Batch, other: FrontEndModule | None, *, clean: bool) -> tuple[Tensor, Tensor]:
-        """The features, and those that another network gets of the same crops.
+        """The features of the batch, and the features that a second network gets of the same crops.
 
-        other: its front end, which hears the waveform with its augmentations, or with `clean` without them. Where it
-        is None, or the crops are features, these are the first network's, or with `clean` as before augmentation.
+        other: the second network's front end, or None if it uses the same features. Only audio can be passed to it.
+        clean: the second network gets the crops without augmentation
         """
         split = len(self.augmentations.waveform)
         audio = self.sampler.pack.kind == "audio"
@@ -62,7 +62,7 @@ class Inputs:
             features = self.front_end(waveform)
         else:
             ((_, payload),) = batch.groups
-            # the pack's mean is over the utterance, the network is to see the crop's
+            # the pack is normalised over the utterance, the network expects it over the crop
             crop = features = normalise_again(payload.float(), self.front_end.config.normalise)
         for change, drawn in zip(self.augmentations.features, batch.drawn[split:]):
             features = change(features, drawn)

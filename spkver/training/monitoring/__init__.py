@@ -1,1 +1,1 @@
-"""What a run measures and reports: log, dev error rates, pace, memory."""
+"""Measurements during training: log, dev error rates, speed, memory."""

@@ -1,7 +1,4 @@
-"""The log of a run, `metrics.jsonl`: its name, beside those of what lies with it, and how its numbers are shown.
-
-Without torch, so it is read fast.
-"""
+"""Names of the files in an experiment directory, and how numbers of the log are printed. Does not import torch."""
 
 from __future__ import annotations
 
@@ -24,30 +21,30 @@ SHOWN = {
     "dev_eer": "dev EER {:.2%}",
     "dev_min_dcf": "dev minDCF {:.3f}",
 }
-"""Numbers with a form of their own; the rest are shares."""
+"""Formats of the numbers in the log; all others are shares in percent."""
 LINE = ("loss", "accuracy", "lr", "margin", "dev_eer", "dev_min_dcf", "skipped", "utterances_per_second")
-"""The numbers of a line of train.log, which is to fit 120 columns; metrics.jsonl has all of them."""
+"""The numbers in a line of train.log, which fits 120 columns; metrics.jsonl has all numbers."""
 GLANCE = ("loss", "accuracy", "margin_accuracy", "dev_eer", "utterances_per_second")
 """The numbers beside the progress bar."""
 TIMING = frozenset({"utterances_per_second", "waiting"})
-"""The numbers that measure time: they differ between two runs that are otherwise the same."""
+"""Measurements of time, which differ between otherwise identical runs."""
 
 
 def shown(name: str, value: float) -> str:
-    """A number of the log with its name, as a line for people has it."""
+    """A number of the log with its name, as printed."""
     return SHOWN.get(name, f"{name.replace('_', ' ')} {{:.1%}}").format(value)
 
 
 def is_share(name: str) -> bool:
-    """Whether a number of the log is read in percent."""
+    """Whether a number of the log is printed in percent."""
     return name not in SHOWN or "%}" in SHOWN[name]
 
 
 def line(values: Mapping[str, float]) -> list[str]:
-    """The numbers that matter most, as a line of train.log shows them."""
+    """The most important numbers, formatted for train.log."""
     return [shown(name, values[name]) for name in LINE if name in values]
 
 
 def glance(values: Mapping[str, float]) -> str:
-    """Those of the numbers that tell most, in one short line."""
+    """The most important numbers in a short line for the progress bar."""
     return ", ".join(shown(name, values[name]) for name in GLANCE if name in values)

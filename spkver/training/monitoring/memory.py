@@ -1,4 +1,4 @@
-"""How much memory a device has for a training, and how much of it something takes."""
+"""The memory of a device, and the memory that a computation needs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory
 
 
 class OutOfMemoryError(RunError):
-    """The device's memory did not do."""
+    """The memory of the device is too small."""
 
 
 def limit(device: torch.device) -> int | None:
-    """Bytes that this process can have at most on a device; None where that is not known."""
+    """The number of bytes available to this process on a device; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     available, own = _field(_MEMINFO, "MemAvailable"), _field(_STATUS, "VmRSS")
@@ -33,10 +33,10 @@ def limit(device: torch.device) -> int | None:
 
 
 def peak(device: torch.device, work: Callable[[], object]) -> int:
-    """The most bytes that this process had at once on a device during some work.
+    """The peak number of bytes of this process on a device during some work.
 
-    Raises OutOfMemoryError where they were too many. On a CPU it is the process's resident memory, which on Linux is
-    measured anew; elsewhere it is the peak since the process began.
+    On a CPU this is resident memory; on other systems than Linux, it is the peak since the process started.
+    Raises OutOfMemoryError if the memory is too small.
     """
     gc.collect()
     with as_error():
@@ -47,20 +47,20 @@ def peak(device: torch.device, work: Callable[[], object]) -> int:
             torch.cuda.synchronize(device)
             return torch.cuda.max_memory_reserved(device)
         if _PEAK_RESET.exists():
-            _PEAK_RESET.write_text("5")  # proc(5): the peak starts again at what is resident now
+            _PEAK_RESET.write_text("5")  # proc(5): resets the peak to the current size
         work()
         return _field(_STATUS, "VmHWM") or _peak_by_getrusage()
 
 
 @contextlib.contextmanager
 def as_error() -> Iterator[None]:
-    """Work whose memory may not do, which is then an OutOfMemoryError, wherever it was that it did not."""
+    """Turn all errors of exhausted memory within the context into an OutOfMemoryError."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise OutOfMemoryError(_in_words(error)) from error
     except RuntimeError as error:
-        if "allocate memory" not in str(error):  # what PyTorch's allocator for the CPU says
+        if "allocate memory" not in str(error):  # the message of PyTorch's CPU allocator
             raise
         raise OutOfMemoryError(_in_words(error)) from error
 
@@ -68,18 +68,18 @@ def as_error() -> Iterator[None]:
 def _in_words(error: BaseException) -> str:
     asked = re.search(r"tried to allocate [\d.]+ \w+", str(error), re.IGNORECASE)
     detail = f" ({asked[0].lower()})" if asked else ""
-    return f"out of memory{detail}; 'spkver train ... --dry-run' says which train.batch_size would do"
+    return f"out of memory{detail}; 'spkver train ... --dry-run' finds a train.batch_size that fits"
 
 
 def largest(sizes: Sequence[tuple[int, int]], most: int) -> int:
-    """The largest size whose bytes do not exceed `most`, on the line through two measured (size, bytes)."""
+    """The largest size that needs at most `most` bytes, by a line through two measurements (size, bytes)."""
     (small, few), (large, many) = sizes
     slope = max(many - few, 1) / (large - small)
     return int(small + (most - few) / slope) if most > 0 else 0
 
 
 def _field(path: Path, name: str) -> int | None:
-    """Bytes of a field that a file of /proc has in kB."""
+    """A field of a file in /proc that is given in kB, in bytes."""
     found = re.search(rf"^{name}:\s+(\d+) kB$", path.read_text(), re.MULTILINE) if path.is_file() else None
     return 1024 * int(found[1]) if found else None
 

@@ -1,4 +1,4 @@
-"""The numbers of a run: averaged on the device between log lines, then a line for people, and the writers'."""
+"""The numbers of a run: averaged on the device between log lines, then printed and passed to the writers."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from spkver.training.monitoring.writers import Writer
 
 
 class Averages:
-    """Means of named scalars over steps, kept on the device until they are read."""
+    """Means of named scalars over steps, computed on the device."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._steps: Tensor | None = None
 
     def add(self, finite: Tensor, values: dict[str, Tensor]) -> None:
-        """Add the scalars of one step, if it was made: finite is a bool scalar on their device."""
+        """Add the scalars of a step unless it was skipped. finite: bool scalar on their device."""
         made = {name: torch.where(finite, value.detach(), 0) for name, value in values.items()}
         rest = {name: total for name, total in self._sums.items() if name not in made}
-        # in the order of the step's values: a checkpoint keeps none
+        # in the order of the step's values, because a checkpoint does not keep the order
         self._sums = {name: self._sums.get(name, 0) + value for name, value in made.items()} | rest
         self._steps = finite.long() if self._steps is None else self._steps + finite
 
     def read(self) -> dict[str, float]:
-        """The means since the last reading; nothing if no step was made."""
+        """The means since the last call; empty if there were no steps."""
         steps = 0 if self._steps is None else int(self._steps)
         means = (torch.stack(list(self._sums.values())).double() / steps).tolist() if steps else []
         named = dict(zip(self._sums, means))
@@ -35,17 +35,17 @@ class Averages:
         return named
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps, so that a resumed run logs the same means."""
+        """The state for a checkpoint, so that a resumed run logs the same means."""
         return {} if self._steps is None else {**self._sums, "steps": self._steps}
 
     def restore(self, state: dict[str, Tensor], device: torch.device) -> None:
-        """Go on from a `state`."""
+        """Restore a `state`."""
         self._sums = {name: tensor.to(device) for name, tensor in state.items()}
         self._steps = self._sums.pop("steps", None)
 
 
 class Monitor:
-    """The records of a run: each a line for people and numbers for the writers, and the last of them at a glance."""
+    """Prints the records of a run and passes them to the writers."""
 
     def __init__(self, say: Callable[[str], None], writers: Sequence[Writer] = ()) -> None:
         self.say = say
@@ -53,17 +53,17 @@ class Monitor:
         self._latest: dict[str, float] = {}
 
     def record(self, step: int, steps: int, values: Mapping[str, float], remark: str = "") -> None:
-        """One record."""
+        """Print and write the numbers of a step."""
         for writer in self._writers:
             writer.write(step, values)
         self._latest.update(values)
         self.say("  ".join([f"step {step}/{steps}", *line(values), *([remark] if remark else [])]))
 
     def glance(self) -> str:
-        """What was last measured of the numbers that tell most, for a progress bar."""
+        """The latest values of the most important numbers, for the progress bar."""
         return glance(self._latest)
 
     def close(self) -> None:
-        """Flush what is open."""
+        """Close the writers."""
         for writer in self._writers:
             writer.close()

@@ -1,4 +1,4 @@
-"""The pace of a run: how fast it is, what it waits for, how long it will take."""
+"""The speed of a run: utterances per second, time spent waiting for data, remaining time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spkver.training.data.batches import Prefetcher
 
 @contextlib.contextmanager
 def fast_cpu(threads: int | None) -> Iterator[None]:
-    """That many threads, and no denormal numbers: they slow a CPU down many times and stand for nothing here."""
+    """Set the number of threads, and flush denormal numbers to zero, because they slow down a CPU."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     torch.set_flush_denormal(True)
@@ -25,9 +25,9 @@ def fast_cpu(threads: int | None) -> Iterator[None]:
 
 
 class Clock:
-    """Utterances per second and the share of time spent waiting for data, without what happens in `paused`.
+    """Utterances per second and the share of time spent waiting for data. Time in `paused` does not count.
 
-    steps: those made since the last reading, which the caller counts.
+    steps: number of steps since the last call of `rates`, counted by the caller
     """
 
     def __init__(self, batches: Prefetcher) -> None:
@@ -40,7 +40,7 @@ class Clock:
         self.steps, self._waited, self._start = 0, self._batches.waited, time.perf_counter()
 
     def rates(self, batch_size: int) -> dict[str, float]:
-        """The rates since the last reading."""
+        """The rates since the last call."""
         seconds = max(time.perf_counter() - self._start, 1e-9)
         self._made += self.steps
         self._per_step = seconds / max(self.steps, 1)
@@ -53,7 +53,7 @@ class Clock:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """A stretch of time that does not count."""
+        """Exclude the time within the context."""
         start = time.perf_counter()
         yield
         pause = time.perf_counter() - start
@@ -61,7 +61,7 @@ class Clock:
         self._pauses += pause
 
     def left(self, steps: int) -> float:
-        """Seconds that so many more steps take, at the pace of the last reading, with as much pause as so far."""
+        """Estimated seconds for more steps, at the rate of the last call and with the mean pause per step so far."""
         return steps * (self._per_step + self._pauses / max(self._made, 1))
 
 

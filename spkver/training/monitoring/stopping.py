@@ -1,4 +1,4 @@
-"""Which dev measurement was the best, and whether a run has gone on long enough without a better one."""
+"""Early stopping: the best dev measurement, and the number of measurements since."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class Best:
-    """The dev error rates of the best measurement so far, `step` among them, and how many were made since.
+class EarlyStopping:
+    """The best dev error rates so far (with their `step`), and the number of measurements since.
 
-    patience: so many measurements without a lower EER, and the run is to stop; None for never.
+    patience: number of measurements without a lower EER after which to stop; None: never
     """
 
     def __init__(self, patience: int | None = None) -> None:
@@ -18,7 +18,7 @@ class Best:
         self.since = 0
 
     def add(self, step: int, rates: Mapping[str, float]) -> bool:
-        """Take in a measurement; returns whether it is the best so far."""
+        """Add a measurement; return whether it is the best so far."""
         better = not self.rates or rates["dev_eer"] < self.rates["dev_eer"]
         if better:
             self.rates = {"step": step, **rates}
@@ -27,20 +27,20 @@ class Best:
 
     @property
     def stops(self) -> bool:
-        """Whether patience is at its end."""
+        """Whether to stop."""
         return self.patience is not None and self.since >= self.patience
 
     def reason(self) -> str:
-        """Why a run stops, in words."""
+        """The reason for stopping."""
         return (
-            f"no dev EER below {self.rates['dev_eer']:.2%} (step {self.rates['step']}) in {self.since} measurements, "
-            "which is train.patience"
+            f"no dev EER below {self.rates['dev_eer']:.2%} (step {self.rates['step']}) in {self.since} measurements "
+            "(train.patience)"
         )
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {"best": self.rates, "since_best": self.since}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`."""
+        """Restore a `state`."""
         self.rates, self.since = dict(state["best"]), int(state.get("since_best", 0))

@@ -1,4 +1,4 @@
-"""Error rates on held-out speakers during training, through the same encoder and metrics as at the end."""
+"""Error rates on held-out speakers during training, with the same encoder and metrics as in evaluation."""
 
 from __future__ import annotations
 
@@ -35,18 +35,21 @@ class DevSet:
 
     @classmethod
     def open(cls, pack: Pack, trials: str | None, training_speakers: set[str]) -> DevSet:
-        """With a trial list, or with all target pairs (across sessions where there are sessions) and random others."""
+        """Open a dev set with a trial list, or with all target pairs (across sessions if known) and random non-targets.
+
+        Raises InputError for a dev speaker that is in the training set.
+        """
         shared = sorted(training_speakers.intersection(pack.speakers))
         if shared:
-            raise InputError(f"{pack.path}: speaker {shared[0]} is in the training set too; hold dev speakers out")
+            raise InputError(f"{pack.path}: speaker {shared[0]} is also in the training set; use other dev speakers")
         return cls(pack, _make(pack) if trials is None else _read(pack, trials))
 
     def error_rates(self, encoder: Encoder, world: World = ALONE) -> dict[str, float]:
-        """EER and minDCF of the encoder as it is now; its training mode is left as it was.
+        """EER and minDCF of the encoder, whose training mode is restored.
 
-        The recordings are shared out over the processes, and all get the rates.
+        The recordings are divided over the processes, and all get the rates.
         """
-        mine = np.argsort(self.pack.lengths, kind="stable")[world.rank :: world.size]  # as much speech for each
+        mine = np.argsort(self.pack.lengths, kind="stable")[world.rank :: world.size]  # similar durations for all
         with world.together(), evaluating(encoder):
             try:
                 vectors, _ = embed(encoder, PackSource(self.pack.subset(mine)), jobs=1)
@@ -77,7 +80,7 @@ class DevSet:
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode; each module in it gets its own mode back."""
+    """Evaluation mode within the context; afterwards every submodule has its previous mode."""
     training = [one for one in module.modules() if one.training]
     module.eval()
     try:
@@ -89,7 +92,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 def _make(pack: Pack) -> Trials:
     pairs = set(zip(pack.speakers, pack.sessions))
-    across = all(pack.sessions) and len(pairs) > len(set(pack.speakers))  # somebody has two sessions
+    across = all(pack.sessions) and len(pairs) > len(set(pack.speakers))  # a speaker has two sessions
     per_speaker = np.unique(pack.speakers, return_counts=True)[1]
     if len(per_speaker) < 2:
         raise InputError(f"{pack.path}: dev trials need at least two speakers")
@@ -108,7 +111,7 @@ def _make(pack: Pack) -> Trials:
 def _read(pack: Pack, path: str) -> Trials:
     trials = read_trials(path)
     if trials.target is None:
-        raise InputError(f"{path}: no labels; give a dev trial list with target and nontarget")
+        raise InputError(f"{path}: no labels; dev trials need target and nontarget")
     known = pa.array(pack.ids)
     for side in (trials.enrol, trials.test):
         unknown = side.filter(pc.invert(pc.is_in(side, known)))
@@ -118,7 +121,7 @@ def _read(pack: Pack, path: str) -> Trials:
 
 
 def _between(trials: Trials, ids: list[str]) -> Trials:
-    """The trials whose two sides have embeddings (a dev recording too short for the network is left out)."""
+    """The trials with embeddings on both sides (dev recordings that are too short for the network have none)."""
     known = pa.array(ids)
     keep = pc.and_(pc.is_in(trials.enrol, known), pc.is_in(trials.test, known))
     assert trials.target is not None

@@ -1,4 +1,4 @@
-"""Where the numbers of a run are written, each place behind one interface: `metrics.jsonl`, TensorBoard, wandb."""
+"""Writers for the numbers of a run: `metrics.jsonl`, TensorBoard, Weights & Biases."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from spkver.files import append_text, full_disk_named, write_text
 from spkver.training.monitoring.log import CONFIG, METRICS
 
 WANDB_ID = "wandb-id"
-"""The file of a run that says which of wandb's it is, so that a resumed run goes on there."""
-_FLUSH = 30.0  # seconds after which events are seen in TensorBoard
+"""File with the wandb id of a run, so that a resumed run continues there."""
+_FLUSH = 30.0  # seconds until events appear in TensorBoard
 
 
 class Writer(ABC):
-    """One place to write to."""
+    """Base class of the writers."""
 
     @abstractmethod
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """The numbers of a step."""
+        """Write the numbers of a step."""
 
     def close(self) -> None:
-        """Flush what is open."""
+        """Flush and close."""
         return
 
 
 def open_writers(folder: Path, first_step: int, say: Callable[[str], None], wandb: str | None = None) -> list[Writer]:
-    """Every place for the numbers of the run in `folder`; what they have of steps after `first_step` is dropped.
+    """The writers of the run in `folder`. Records after `first_step` are removed from its files.
 
-    wandb: the project to write to, or None. Raises InputError where wandb is asked for and cannot be had.
+    wandb: project of Weights & Biases, or None. Raises InputError if it is requested but unavailable.
     """
     writers: list[Writer] = [JsonLines(folder, first_step)]
     try:
         writers.append(Events(folder, first_step))
     except ImportError:
-        say("no TensorBoard events: tensorboardX is not installed (pip install 'spkver[tensorboard]')")
+        say("no TensorBoard events are written: tensorboardX is missing (pip install 'spkver[tensorboard]')")
     if wandb is not None:
         writers.append(Wandb(folder, wandb, say))
     return writers
 
 
 class JsonLines(Writer):
-    """`metrics.jsonl`: a JSON object a line."""
+    """`metrics.jsonl`: one JSON object per line."""
 
     def __init__(self, folder: Path, first_step: int) -> None:
         self._path = folder / METRICS
@@ -64,8 +64,7 @@ class JsonLines(Writer):
 class Events(Writer):
     """TensorBoard's `events`. Raises ImportError without tensorboardX.
 
-    They are written here and now: tensorboardX's SummaryWriter has a thread for it, which dies when the disk is full,
-    and then the run waits for it without end.
+    Does not use tensorboardX's SummaryWriter: its thread dies when the disk is full, and then the run waits forever.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
@@ -77,7 +76,7 @@ class Events(Writer):
         self._folder.mkdir(parents=True, exist_ok=True)
         with full_disk_named(self._folder):
             self._file = event_file_writer.EventsWriter(str(self._folder / "events"))
-            if first_step:  # what earlier files have of later steps is not shown
+            if first_step:  # hides later steps in earlier files
                 begun = SessionLog(status=SessionLog.START)
                 self._file.write_event(Event(wall_time=time.time(), step=first_step + 1, session_log=begun))
             self._flush()
@@ -101,9 +100,9 @@ class Events(Writer):
 
 
 class Wandb(Writer):
-    """A run of Weights & Biases, online or, with WANDB_MODE=offline, below the experiment directory.
+    """A run of Weights & Biases, online, or in the experiment directory with WANDB_MODE=offline.
 
-    What it already has of a resumed run stays: wandb refuses steps that go back.
+    Records of a resumed run that are already there stay, because wandb refuses to go back in steps.
     """
 
     def __init__(self, folder: Path, project: str, say: Callable[[str], None]) -> None:
@@ -145,7 +144,7 @@ def _plain_config(folder: Path) -> Any:
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics file (a killed run may have left half a line)."""
+    """The complete lines of a metrics file; a killed run may have left an incomplete one."""
     records = []
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():

@@ -1,4 +1,4 @@
-"""Batch norm whose statistics are those of the global batch, over all processes."""
+"""Batch norm with the statistics of the global batch, over all processes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
-    """The module with every batch norm over the global batch: PyTorch's on a GPU, one written out on a CPU.
+    """Replace every batch norm by one over the global batch: PyTorch's on a GPU, `_GlobalBatchNorm` on a CPU.
 
-    Weights and buffers are the same objects under the same names. Every process is to have as many samples.
+    Parameters and buffers are kept, with their names. All processes must have the same number of samples.
     """
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
@@ -27,7 +27,7 @@ def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
 
 
 class _GlobalBatchNorm(_BatchNorm):
-    """(batch, channels, ...) on a CPU, where PyTorch's SyncBatchNorm has no form."""
+    """Batch norm of (batch, channels, ...) on a CPU, which PyTorch's SyncBatchNorm does not support."""
 
     @classmethod
     def of(cls, norm: _BatchNorm) -> _GlobalBatchNorm:
@@ -67,7 +67,7 @@ class _GlobalBatchNorm(_BatchNorm):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over the processes. Backwards too: a gradient is of the sum of all processes' losses."""
+    """The sum over all processes; so is its gradient, because the losses of all processes are summed."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Several processes that train one model: who they are, what they tell each other, and how they end together.
+"""Several processes that train one model: their ranks, their communication, and how they end together.
 
-`torchrun` starts the processes and says in their environment who they are; without it there is one, and nothing here
-does anything. Numbers travel through gloo between CPUs and NCCL between GPUs.
+`torchrun` starts the processes and sets their ranks in the environment. Without it there is a single process, and the
+functions here do nothing. Communication is by gloo between CPUs and NCCL between GPUs.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from spkver.errors import InputError, RunError, SpkverError, StoppedError
 
 T = TypeVar("T")
 
-FAILED = "spkver/failed"  # the key under which the first process that fails leaves its rank
+FAILED = "spkver/failed"  # key for the rank of the first process that fails
 
 
 @dataclass
 class World:
-    """The processes of a run, as this one of them sees it; by default it is alone."""
+    """The processes of a run, seen from one of them. By default there is only one."""
 
     rank: int = 0
     size: int = 1
@@ -39,7 +39,7 @@ class World:
 
     @classmethod
     def from_environment(cls) -> World:
-        """What torchrun has set. Raises InputError for an environment that is not whole."""
+        """Read the variables set by torchrun. Raises InputError if some are missing."""
         if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
             return cls()
         try:
@@ -47,19 +47,19 @@ class World:
             rank, size, local_rank, local_size = (int(os.environ[name]) for name in names)
         except (KeyError, ValueError) as error:
             raise InputError(
-                f"the environment has RANK and WORLD_SIZE, but not all that torchrun sets ({error}); "
+                f"RANK and WORLD_SIZE are set in the environment, but not all variables of torchrun ({error}); "
                 "start with torchrun, or unset them"
             ) from error
         return cls(rank, size, local_rank, local_size)
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that writes, locks and speaks."""
+        """Whether this process writes files, holds locks and prints."""
         return self.rank == 0
 
     @property
     def node(self) -> int:
-        """The number of this process's machine."""
+        """The index of this process's machine."""
         return self.rank // self.local_size
 
     @property
@@ -68,23 +68,23 @@ class World:
         return self.size // self.local_size
 
     def device(self, name: str) -> torch.device:
-        """The device of this process: of several on a machine each has a GPU of its own. Raises InputError."""
+        """The device of this process; each process on a machine has its own GPU. Raises InputError if unavailable."""
         if self.size == 1 or name == "cpu" or not torch.cuda.is_available():
             return pick_device(name)
         if name not in ("auto", "cuda"):
-            raise InputError(f"device '{name}' is one, and there are {self.size} processes; set train.device to auto")
+            raise InputError(f"device '{name}' cannot be used by {self.size} processes; set train.device to auto")
         device = pick_device(f"cuda:{self.local_rank}")
         torch.cuda.set_device(device)
         return device
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over the processes, in place."""
+        """The sum over all processes, in-place."""
         if self.size > 1:
             distributed.all_reduce(tensor)
         return tensor
 
     def gather(self, value: T) -> list[T]:
-        """The values of all processes, by rank."""
+        """The values of all processes, in the order of their ranks."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -92,7 +92,7 @@ class World:
         return values
 
     def broadcast(self, value: T) -> T:
-        """The value that the main process has."""
+        """The value of the main process."""
         if self.size == 1:
             return value
         values = [value]
@@ -101,7 +101,7 @@ class World:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Work that all processes do at the same place: where one fails, all end, and the main one says why."""
+        """Code that all processes run at the same point: if one fails, all end, and the main one gives the reason."""
         failure: Exception | None = None
         try:
             yield
@@ -126,18 +126,19 @@ class World:
         raise (InputError if code == InputError.exit_code else RunError)(message)
 
     def _named(self, error: Exception) -> Exception:
-        """The error with the process that it came from, where that is not the one that people look at."""
+        """The error, with the name of the process unless it is the main one."""
         if self.main:
             return error
         kind = type(error) if isinstance(error, SpkverError) else RunError
         return kind(f"process {self.rank} of {self.size} on {platform.node()}: {error}")
 
     def _fail(self, error: BaseException) -> BaseException:
-        """What a failure at a place where the others did not look for it makes of this process.
+        """The exception with which this process ends after an error outside of `together`.
 
-        The first to fail says why, before it ends and its connections close; the others, who then lose it, are silent.
+        The first process that fails gives the reason before its connections close; the others, which lose the
+        connection to it, end silently.
         """
-        if isinstance(error, StoppedError):  # all of them
+        if isinstance(error, StoppedError):  # all processes stop
             self._agreed = True
             return error if self.main else SystemExit(error.exit_code)
         if self._agreed or isinstance(error, SystemExit):
@@ -145,14 +146,14 @@ class World:
         try:
             assert self._store is not None
             first = self._store.compare_set(FAILED, "", str(self.rank)) == str(self.rank).encode()
-        except RuntimeError:  # the store went with its process
+        except RuntimeError:  # the process that has the store is gone
             first = True
         if not first:
             return SystemExit(getattr(error, "exit_code", 1))
         if isinstance(error, RuntimeError) and _is_lost(error):
             return RunError(
-                f"process {self.rank} of {self.size} on {platform.node()} lost another, which was killed, whose "
-                f"machine is gone, or which did not answer ({str(error).splitlines()[0][:200]}); go on with --resume"
+                f"process {self.rank} of {self.size} on {platform.node()} lost the connection to another, which was "
+                f"killed or does not answer ({str(error).splitlines()[0][:200]}); continue with --resume"
             )
         return self._named(error) if isinstance(error, SpkverError | OSError) else error
 
@@ -162,9 +163,10 @@ ALONE = World()
 
 @contextlib.contextmanager
 def joined(device: str, minutes: float) -> Iterator[World]:
-    """The world of a run, joined; `minutes` is how long a process waits for another before it gives up.
+    """Join the processes of a run.
 
-    An error of one process ends all: that one says why, the others leave without a word.
+    minutes: how long a process waits for the others before it gives up
+    An error in one process ends all. That process gives the reason, the others end silently.
     """
     world = World.from_environment()
     if world.size == 1:
@@ -194,10 +196,10 @@ def joined(device: str, minutes: float) -> Iterator[World]:
 
 
 def leave() -> None:
-    """End this process at once with exit code 0, if it is one of several and all is done; alone, go on.
+    """Exit at once with code 0 at the end of a run of several processes; with one process do nothing.
 
-    Threads of gloo outlive the group where DistributedDataParallel holds on to it, and may abort an interpreter that is
-    being taken down ("terminate called without an active exception"): torchrun would call a complete run a failed one.
+    DistributedDataParallel keeps threads of gloo alive, which may abort the interpreter at its exit ("terminate called
+    without an active exception"); torchrun would then report a complete run as failed.
     """
     if World.from_environment().size > 1:
         sys.stdout.flush()
@@ -206,6 +208,6 @@ def leave() -> None:
 
 
 def _is_lost(error: RuntimeError) -> bool:
-    """Whether an error says that another process does not answer; gloo has no class of its own for that."""
+    """Whether an error means that another process does not answer. gloo has no exception class for that."""
     words = ("gloo", "nccl", "connection", "timed out")
     return isinstance(error, distributed.DistError) or any(word in str(error).lower() for word in words)

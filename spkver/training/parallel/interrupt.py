@@ -1,4 +1,4 @@
-"""A run that is asked to stop: SIGTERM, or SIGUSR1 as Slurm sends it before the time is up."""
+"""Stop a run on SIGTERM, or on SIGUSR1, which Slurm sends before the time limit."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from spkver.training.parallel.distributed import World
 
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)
-)  # Windows has one of them
+)  # Windows has no SIGUSR1
 
 
 class Interrupt:
-    """Whether somebody asked this run to stop; all processes get the same answer at the same step."""
+    """Whether the run was asked to stop. All processes get the same answer at the same step."""
 
     def __init__(self, world: World) -> None:
         self.signal = ""
@@ -28,9 +28,9 @@ class Interrupt:
         self._told: Any = None
 
     def asked(self) -> bool:
-        """Whether to stop now. With several processes: whether one was asked by the time of the last call.
+        """Whether to stop now. With several processes: whether any was asked before the previous call.
 
-        So nobody waits: what the processes tell each other travels during the step.
+        The answer is exchanged during the step, so no process waits for it.
         """
         if self._world.size == 1:
             return bool(self.signal)
@@ -41,9 +41,9 @@ class Interrupt:
         return stop
 
     def settle(self) -> bool:
-        """Wait for what is on its way, and say what it told; before the end, as a thread of gloo works at it still.
+        """Wait for the pending all-reduce and return its result.
 
-        A thread that lets go of the flag while the interpreter ends takes the process down with it.
+        Call it before exit: a thread of gloo that releases the flag during interpreter shutdown aborts the process.
         """
         if self._told is None:
             return False
@@ -53,7 +53,7 @@ class Interrupt:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the signals instead of dying of them; from a thread that is not the main one nothing is taken."""
+        """Handle the signals within the context. Outside of the main thread, signals are not handled."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

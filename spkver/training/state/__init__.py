@@ -1,1 +1,1 @@
-"""What a run reads and writes beside its log: checkpoints, class weights, first weights, provenance."""
+"""Checkpoints, class weights, initial weights, and the record of what a run was started with."""

@@ -1,6 +1,6 @@
-"""Checkpoints: a directory with a manifest of hashes and one safetensors file per rank, complete or absent.
+"""Checkpoints: a directory with one safetensors file per rank and a manifest with their hashes, written atomically.
 
-The first rank's file holds what all have in common; each has in its own what it alone has.
+The file of rank 0 has the tensors that all ranks share; each file has the tensors of its own rank.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _NAME = re.compile(r"step-(\d{8})")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after a number of steps: tensors by name, and plain numbers (best error so far and the like).
+    """The state after a number of steps: tensors by name, and plain numbers, such as the best error so far.
 
-    own: the names of tensors that each process has for itself: `random.*`, and what belongs to a head whose classes
-    are divided over the processes (its rows, the optimizer's of them, and the shard that says which classes they are).
+    own: names of tensors that differ between processes: `random.*`, and for a head whose classes are divided over the
+        processes its rows, their optimizer state, and the shard that says which classes they are
     """
 
     step: int
@@ -45,9 +45,9 @@ class Checkpoint:
 
 
 def save(folder: Path, checkpoint: Checkpoint, keep: int, world: World = ALONE) -> None:
-    """Write `folder`/step-N, then remove all but the last `keep`; every process writes a file of its own.
+    """Write `folder`/step-N, then remove all checkpoints but the last `keep`. Every process writes its own file.
 
-    Raises RunError, leaving the earlier ones as they are, where it cannot be written; on all processes if on one.
+    Raises RunError on all processes if one of them cannot write; earlier checkpoints are then kept.
     """
     target, name = folder / f"step-{checkpoint.step:08d}", shard_name(world.rank)
     with _said_plainly(target), contextlib.ExitStack() as stack:
@@ -87,24 +87,24 @@ def _write_manifest(path: Path, checkpoint: Checkpoint, entries: list[tuple[str,
 
 @contextlib.contextmanager
 def _said_plainly(path: Path) -> Iterator[None]:
-    """A disk that is full, or a place that is gone, as one line."""
+    """Turn a full disk or a missing directory into a one-line error."""
     try:
         yield
     except (OSError, safetensors.SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RunError(
-            f"{path}: the checkpoint cannot be written ({reason}); the one before it is as it was: make room, and go "
-            "on with --resume"
+            f"{path}: the checkpoint cannot be written ({reason}); the previous one is intact: free some space, and "
+            "continue with --resume"
         ) from error
 
 
 def shard_name(rank: int) -> str:
-    """The file of a process."""
+    """The file name of a process."""
     return f"rank-{rank}.safetensors"
 
 
 def _classes(tensors: dict[str, Tensor]) -> list[int] | None:
-    """First, past-the-last and number of all classes of the rows held, if any are."""
+    """The range of the classes of a process (start, stop) and the number of all classes; None if not divided."""
     shard = next((tensor for name, tensor in tensors.items() if _is_shard(name)), None)
     return None if shard is None else shard.tolist()
 
@@ -119,9 +119,9 @@ def saved(folder: Path) -> list[Path]:
 
 
 def latest(folder: Path, say: Callable[[str], None], world: World = ALONE) -> Checkpoint | None:
-    """The newest checkpoint that is whole, as this process needs it; a damaged one is skipped with a word.
+    """The newest intact checkpoint, with the tensors of this process; damaged ones are skipped with a message.
 
-    The main process looks for it. Raises InputError for a checkpoint of a newer version.
+    The main process selects it. Raises InputError for a checkpoint of a newer version.
     """
     with world.together():
         found = _newest(folder, say) if world.main else None
@@ -137,7 +137,7 @@ def _newest(folder: Path, say: Callable[[str], None]) -> Path | None:
     for path in reversed(saved(folder)):
         try:
             _check(path)
-        except NewerFormatError:  # it is not damaged, and going on from an older one would lose the steps since
+        except NewerFormatError:  # not damaged; continuing from an older one would lose steps
             raise
         except InputError as error:
             say(f"skipping a damaged checkpoint: {error}")
@@ -147,9 +147,9 @@ def _newest(folder: Path, say: Callable[[str], None]) -> Path | None:
 
 
 def read(path: Path) -> Checkpoint:
-    """Read one checkpoint, the parts of a split head joined.
+    """Read a checkpoint, with the parts of a split head joined.
 
-    Raises InputError when a file is missing or its hash differs.
+    Raises InputError if a file is missing or its hash differs.
     """
     _check(path)
     return _read(path, ALONE)
@@ -160,7 +160,7 @@ def _check(path: Path) -> None:
     with _as_damage(path):
         for name, digest in manifest["files"].items():
             if sha256(path / name) != digest:
-                raise InputError(f"{path / name}: damaged, its hash differs from the manifest's")
+                raise InputError(f"{path / name}: damaged (its hash differs from the manifest)")
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path, world: World) -> Checkpoint:
-    """Without looking at the hashes again. Rows of classes are divided anew where there were other processes."""
+    """Read without checking hashes. Rows of classes are divided again if the number of processes has changed."""
     manifest = _manifest(path)
     with _as_damage(path):
         own, count = frozenset(manifest.get("own", ())), len(manifest["files"])
@@ -191,7 +191,7 @@ def _read(path: Path, world: World) -> Checkpoint:
 
 
 def _rows(path: Path, names: set[str], count: int, world: World) -> dict[str, Tensor]:
-    """This process's rows of classes, of `count` files that hold all of them."""
+    """This process's rows of classes, from `count` files that have all of them."""
     ranks = [world.rank] if count == world.size else range(count)
     parts = [_of_file(path / shard_name(rank), names) for rank in ranks]
     if len(parts) == 1 and count == world.size:
@@ -218,16 +218,16 @@ def _as_damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, AttributeError, ValueError, OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: not a whole checkpoint ({error!r})") from error
+        raise InputError(f"{path}: incomplete checkpoint ({error!r})") from error
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors below a prefix, without it."""
+    """The tensors whose names start with a prefix, by the rest of the name."""
     return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
-    """The optimizer's tensors by the name of the parameter that they belong to."""
+    """The optimizer's tensors by `parameter|key`."""
     return {
         f"{name}|{key}": torch.as_tensor(value)
         for name, parameter in parameters.items()
@@ -239,13 +239,13 @@ def optimizer_state(optimizer: torch.optim.Optimizer, parameters: dict[str, nn.P
 def load_optimizer_state(
     optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter], tensors: dict[str, Tensor]
 ) -> None:
-    """Give an optimizer the tensors of `optimizer_state`."""
+    """Load the output of `optimizer_state` into an optimizer."""
     for name, tensor in tensors.items():
         owner, _, key = name.partition("|")
         parameter = parameters[owner]
-        if key == "step":  # an optimizer that is not fused keeps its counter on the CPU
+        if key == "step":  # optimizers that are not fused keep it on the CPU
             here = tensor.to(parameter.device) if optimizer.defaults.get("fused") else tensor
-        elif tensor.shape == parameter.shape:  # in its memory layout, on which the order of rounding depends
+        elif tensor.shape == parameter.shape:  # with the parameter's memory layout, which affects rounding
             here = torch.empty_like(parameter).copy_(tensor)
         else:
             here = tensor.to(parameter.device)
@@ -253,7 +253,7 @@ def load_optimizer_state(
 
 
 def average(paths: Sequence[Path], prefix: str, world: World = ALONE) -> dict[str, Tensor]:
-    """The mean over checkpoints, oldest first, of the tensors below a prefix; integers from the newest."""
+    """The mean over checkpoints, oldest first, of the tensors with a prefix; integers are those of the newest."""
     states = [part(_read(path, world).tensors, prefix) for path in paths]
     return {
         name: torch.stack([state[name].double() for state in states]).mean(0).to(tensor.dtype)
@@ -264,9 +264,9 @@ def average(paths: Sequence[Path], prefix: str, world: World = ALONE) -> dict[st
 
 
 def averaged(paths: Sequence[Path], world: World = ALONE) -> dict[str, Tensor]:
-    """The mean over checkpoints of the weights, by their names; where a run keeps an average (EMA), of that.
+    """The mean weights of checkpoints by name; of a run with EMA, the mean of its averages.
 
-    Raises InputError for a checkpoint that is damaged.
+    Raises InputError for a damaged checkpoint.
     """
     if world.main:
         for path in paths:

@@ -1,7 +1,7 @@
-"""The class weights of a finished run, with the speakers that they are of, for runs that start from its model.
+"""The class weights of a finished run and their speakers, for fine-tuning.
 
-They lie beside the model directory, not in it: a model that is given away needs them not, and names no speakers.
-`exp/a/model` has `exp/a/model-head.safetensors`, the state of the loss, with the classes in the file's header.
+They are stored beside the model directory, not in it: a published model does not need them and reveals no speaker
+names. `exp/a/model` has `exp/a/model-head.safetensors`: the state of the loss, with the classes in the file's header.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from spkver.training.data.batches import Sampler
 
 
 class Class(NamedTuple):
-    """What a class of the loss stands for: a speaker at a speed."""
+    """A class of the loss: a speaker at a speed."""
 
     speaker: str
     speed: float = 1.0
 
     @classmethod
     def of(cls, speaker: str, speed: float) -> Class:
-        """The class of a speaker of a pack; those of features that were made at a speed are at it."""
+        """The class of a speaker of a pack, whose name may include the speed at which the pack was made."""
         name, made_at = of_speed(speaker)
         return cls(name, speed * made_at)
 
@@ -43,20 +43,20 @@ class Class(NamedTuple):
 
 
 def classes_of(sampler: Sampler) -> list[Class]:
-    """The classes that a sampler's labels name, in their order."""
-    speeds = (1.0,) if sampler.one_voice else sampler.speeds
+    """The classes of a sampler, in the order of its labels."""
+    speeds = (1.0,) if sampler.same_speaker_at_all_speeds else sampler.speeds
     return [Class.of(speaker, speed) for speed in speeds for speaker in sampler.speakers]
 
 
 def head_file(model: StrPath) -> Path:
-    """Where the head of a model directory lies."""
+    """The path of the head that belongs to a model directory."""
     path = Path(model)
     return path.with_name(f"{path.name}-head.safetensors")
 
 
 @dataclass(frozen=True)
 class SavedHead:
-    """A head on disk: the classes in order, and the loss's state by name."""
+    """A head on disk: the classes in order, and the state of the loss by name."""
 
     path: Path
     classes: Sequence[Class]
@@ -64,10 +64,10 @@ class SavedHead:
 
     @classmethod
     def read(cls, model: StrPath) -> SavedHead:
-        """The head beside a model directory. Raises InputError where there is none, or it cannot be read."""
+        """Read the head of a model directory. Raises InputError if it is missing or damaged."""
         path = head_file(model)
         if not path.is_file():
-            raise InputError(f"{path}: not there, so no class weights to go on from; set start.head to replace")
+            raise InputError(f"{path}: missing, so there are no class weights to start from; set start.head to replace")
         try:
             with safetensors.safe_open(path, framework="pt") as stream:
                 refuse_newer(path, stream.metadata())
@@ -80,17 +80,17 @@ class SavedHead:
             raise InputError(f"{path}: cannot be read ({error}); set start.head to replace") from error
 
     def write(self) -> None:
-        """Write it, whole or not at all."""
-        # which classes a process held is of no matter here
+        """Write the head atomically."""
+        # without the range of classes that this process held
         whole = {name: tensor for name, tensor in self.state.items() if name != f"head.{SHARD}"}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in whole.items()}
         with atomic_file(self.path) as part:
             safetensors.torch.save_file(tensors, part, {"classes": json.dumps(self.classes, ensure_ascii=False)})
 
     def give(self, loss: Loss, classes: Sequence[Class]) -> int:
-        """Set the loss's rows of the classes that are known here, and what the loss learns beside; returns how many.
+        """Copy the weights of known classes, and the loss's other parameters, to a loss; return the number of classes.
 
-        Rows of other classes stay as they were drawn. Raises InputError where the two heads differ in form.
+        Other classes keep their random weights. Raises InputError if the two heads differ in shape.
         """
         own = dict(loss.named_parameters())
         for name, parameter in own.items():
@@ -101,7 +101,7 @@ class SavedHead:
         head = loss.head
         number = {one: index for index, one in enumerate(self.classes)}
         known = [index for index, one in enumerate(classes) if one in number]
-        # a head that is split over processes holds a range of the classes
+        # a head that is split over processes has a range of the classes
         to = [index for index in known if index in head.held]
         source = torch.tensor([number[classes[index]] for index in to], dtype=torch.int64)
         target = torch.tensor(to, dtype=torch.int64) - head.held.start
@@ -109,7 +109,7 @@ class SavedHead:
             rows, here = self._rows(name), parameter.data.unflatten(0, (len(head.held), -1))
             if rows.shape[1:] != here.shape[1:]:
                 raise InputError(
-                    f"{self.path}: {name} of shape {tuple(rows.shape[1:])} a class, the loss has "
+                    f"{self.path}: {name} has shape {tuple(rows.shape[1:])} per class, that of the loss is "
                     f"{tuple(here.shape[1:])}; set start.head to replace"
                 )
             here[target.to(here.device)] = rows[source].to(here)
@@ -117,5 +117,5 @@ class SavedHead:
 
     def _rows(self, name: str) -> Tensor:
         if f"head.{name}" not in self.state:
-            raise InputError(f"{self.path}: has no {name} of classes, another kind of loss; set start.head to replace")
+            raise InputError(f"{self.path}: of another kind of loss (no class {name}); set start.head to replace")
         return self.state[f"head.{name}"].unflatten(0, (len(self.classes), -1))

@@ -1,4 +1,4 @@
-"""What a run was made with: a line for each time it was started, and what it said."""
+"""The record of a run: one line per start in `starts.jsonl`, and its messages in `train.log`."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ STARTS, LOG = "starts.jsonl", "train.log"
 
 
 class Sources(NamedTuple):
-    """What a run reads, by its name in the config: packs, model directories, files."""
+    """The inputs of a run, by their keys in the config: packs, model directories, files."""
 
     packs: Mapping[str, Sequence[Pack]]
     models: Mapping[str, str]
     files: Mapping[str, str]
 
     def record(self) -> dict[str, Any]:
-        """Paths and hashes; of a pack that of its index, which holds those of its shards."""
+        """Paths and hashes. The hash of a pack is that of its index, which contains the hashes of its shards."""
         return {
             "packs": {name: [_pack(one) for one in packs] for name, packs in self.packs.items()},
             "models": {name: [{"path": path, "identity": identity(path)}] for name, path in self.models.items()},
@@ -44,11 +44,11 @@ class Sources(NamedTuple):
 
 
 def start(folder: Path, world: World, device: torch.device, sources: Sources, seed: int, *, begun: bool) -> None:
-    """Add this start of a run to its `starts.jsonl`; all processes are to call it, the main one writes.
+    """Append this start of a run to its `starts.jsonl`. All processes must call it; the main one writes.
 
-    A line has the time, the command line, the directory, host and devices of every process, versions, the seed, the
-    state of git where the code lies in a clone, and what the run reads, see Sources.
-    begun: there is a checkpoint to go on from. Raises InputError where the run then reads other data than before it.
+    The line has the time, command line and directory, host and device of every process, versions, the seed, the git
+    state if the code is in a clone, and the inputs (see Sources).
+    begun: the run continues from a checkpoint. Raises InputError if its inputs have changed since.
     """
     devices = world.gather(f"{platform.node()}: {_device(device)}")
     if not world.main:
@@ -73,7 +73,7 @@ def start(folder: Path, world: World, device: torch.device, sources: Sources, se
 def _check_same(starts: Path, read: dict[str, Any]) -> None:
     try:
         last = json.loads(starts.read_text(encoding="utf-8").splitlines()[-1])
-    except (OSError, IndexError, ValueError):  # removed or cut short: nothing to compare with
+    except (OSError, IndexError, ValueError):  # removed or truncated: nothing to compare with
         return
     for kind, named in read.items():
         for name, now in named.items():
@@ -81,13 +81,13 @@ def _check_same(starts: Path, read: dict[str, Any]) -> None:
             if [one | {"path": ""} for one in before] != [one | {"path": ""} for one in now]:
                 paths = ", ".join(one["path"] for one in now)
                 raise InputError(
-                    f"{name}: {paths} is not what it was when the run was started on {last['time']}, and a run goes on "
-                    "with the data that it had; bring that back, or start another with another --out"
+                    f"{name}: {paths} has changed since the run was started on {last['time']}; restore it, or start a "
+                    "new run with another --out"
                 )
 
 
 def versions() -> dict[str, str]:
-    """Of everything that takes part in the arithmetic."""
+    """Versions of everything that can affect the results."""
     found = {
         "spkver": __version__,
         "python": platform.python_version(),
@@ -101,7 +101,7 @@ def versions() -> dict[str, str]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """The commit of a clone, and whether files that git knows differ from it; None outside a clone or without git."""
+    """The commit of a clone, and whether tracked files differ from it; None outside a clone or without git."""
     try:
         commit, changes = (_git(folder, *words) for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno")))
     except (OSError, subprocess.SubprocessError):
@@ -114,10 +114,10 @@ def _git(folder: Path, *words: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
 
 
-class Log:
-    """A `say` that also writes to the run's `train.log`, with the time; a log that cannot be written stops nothing.
+class RunLog:
+    """Prints messages and appends them to the run's `train.log` with the time. Errors in writing are ignored.
 
-    What is said before `open` is kept until then, so that a run that is refused leaves no file.
+    Messages before `open` are written by `open`, so that a refused run leaves no file.
     """
 
     def __init__(self, say: Callable[[str], None], folder: Path) -> None:
@@ -125,12 +125,12 @@ class Log:
         self._waiting: list[str] | None = []
 
     def __call__(self, text: str) -> None:
-        """Say it."""
+        """Print a message and write it to the log."""
         self._say(text)
         self.note(text)
 
     def note(self, text: str) -> None:
-        """Write it only."""
+        """Write a message to the log only."""
         line = f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {text}\n"
         if self._waiting is None:
             self._write(line)
@@ -138,7 +138,7 @@ class Log:
             self._waiting.append(line)
 
     def open(self) -> None:
-        """From now on everything is written as it is said."""
+        """Start writing, beginning with the messages so far."""
         waiting, self._waiting = self._waiting, None
         self._write("".join(waiting or ()))
 

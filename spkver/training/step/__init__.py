@@ -1,1 +1,1 @@
-"""One training step: network, loss, optimizer, and what belongs to them."""
+"""One training step: network, loss, gradient, optimizer."""

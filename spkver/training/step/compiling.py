@@ -1,4 +1,4 @@
-"""The network's forward pass by torch.compile, where that pays and works."""
+"""The forward pass of the network, compiled with torch.compile where possible and worthwhile."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from spkver.training.config import TrainingConfig
 
-PAYS_FROM = 3000  # steps: compiling takes from ten seconds to some minutes and saves 5 to 30 % of a step
+PAYS_FROM = 3000  # steps: compiling takes from 10 s to a few minutes and saves 5 to 30 % of the time of a step
 
 
 def forward_of(
     network: nn.Module, config: TrainingConfig, device: torch.device, say: Callable[[str], None]
 ) -> Callable[[Tensor], Tensor]:
-    """The forward pass that training uses: compiled where the config says so, or with `auto` where it pays.
+    """The forward pass for training: compiled if the config says so, or with `auto` if the run is long enough.
 
-    It is the network's own, with its parameters; what is validated and saved stays the network. Where compiling fails,
-    training goes on without, and `say` is told why.
+    It uses the network's parameters; validation and saving use the network itself. If compilation fails, training
+    continues without it, and the reason is passed to `say`.
     """
     if config.compile is False:
         return network
@@ -30,13 +30,13 @@ def forward_of(
     if config.compile == "auto" and (missing or config.steps < PAYS_FROM):
         return network
     if missing:
-        say(f"warning: train.compile needs {missing}, which is not here; training goes on uncompiled")
+        say(f"warning: train.compile needs {missing}, which is missing; training continues without it")
         return network
     return _Compiled(network, say)
 
 
 def _missing(device: torch.device) -> str | None:
-    """What torch.compile needs for the device and does not find, or None."""
+    """A program that torch.compile needs for the device and that is missing, or None."""
     if device.type == "cuda":
         return None if find_spec("triton") else "triton"
     named = os.environ.get("CXX", "g++")
@@ -44,7 +44,7 @@ def _missing(device: torch.device) -> str | None:
 
 
 class _Compiled:
-    """A compiled forward pass, or the plain one from the first call on if compiling does not work."""
+    """A compiled forward pass, which falls back to the plain one if compilation fails in the first call."""
 
     def __init__(self, network: nn.Module, say: Callable[[str], None]) -> None:
         self._network, self._say = network, say
@@ -56,9 +56,9 @@ class _Compiled:
             return self._forward(features)
         try:
             embeddings = self._forward(features)
-        except Exception as error:  # the compiler's errors have no common base; a fault of the network comes again
+        except Exception as error:  # compiler errors have no common base class; errors of the network occur again below
             reason = (str(error).strip() or repr(error)).splitlines()[0]
-            self._say(f"warning: torch.compile failed ({reason[:200]}); training goes on uncompiled")
+            self._say(f"warning: torch.compile failed ({reason[:200]}); training continues without it")
             self._forward = self._network
             embeddings = self._forward(features)
         self._works = True

@@ -1,4 +1,4 @@
-"""Distillation: a large model's embeddings, of each crop or of the whole recording, as targets of a small one's.
+"""Distillation: a small model learns from a large model's embeddings of the same crop or of the whole recording.
 
 Embeddings are compared by cosine, as in the embedding-level distillation of Wang, Yang, Wang, Qian & Yu, "Knowledge
 distillation for small foot-print deep speaker embedding", ICASSP 2019. The pairwise cosines of a batch are compared as
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spkver.config import flat
+from spkver.config import first_difference
 from spkver.embeddings import read_embeddings
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
@@ -22,57 +22,56 @@ from spkver.features.base import FrontEndModule
 from spkver.training.config import DistilConfig
 from spkver.training.data.batches import Batch, Sampler
 from spkver.training.data.inputs import Inputs
-
-FREE = {"front_end.dither"}
-"""What may differ between two front ends that hear the same: in evaluation there is none."""
+from spkver.training.state.start import IGNORED
 
 
 class Teacher:
-    """A finished model that stays as it is. Its network is no part of what is trained, saved or averaged.
+    """A trained model whose embeddings are targets. Its network is not trained, saved or averaged.
 
-    Raises InputError for what is not there, cannot be read, or cannot hear what the student hears: another front end
-    needs audio, at its own rate.
+    Raises InputError for a model that is missing or damaged, for another sample rate, and for another front end if the
+    student is trained from features.
     """
 
     def __init__(self, config: DistilConfig, student: EncoderConfig, kind: str) -> None:
-        """kind: of the packs that the student is trained from, audio or features."""
+        """kind: kind of the training packs, audio or features."""
         self.config = config
         assert config.model is not None
         if Path(config.model).is_file():
             raise InputError(f"distil.model: {config.model} is a file; give a model directory")
-        # the weights that a network is born with are drawn too: the run is to draw as it would without a teacher
+        # initial weights are random, too: the run must draw the same numbers as without a teacher
         with torch.random.fork_rng(devices=[]):
             self.encoder: Encoder = Encoder.open(config.model).requires_grad_(False)
-        before, after = (flat(EncoderConfig(front_end=one.front_end)) for one in (self.encoder.config, student))
-        other = [key for key in sorted((before | after).keys() - FREE) if before.get(key) != after.get(key)]
-        self.alike = not other
+        of_teacher, of_student = (EncoderConfig(front_end=one.front_end) for one in (self.encoder.config, student))
+        difference = first_difference(of_teacher, of_student, IGNORED)
+        self.alike = difference is None
         if self.encoder.sample_rate != student.front_end.sample_rate:
             raise InputError(
-                f"distil.model: {config.model} hears {self.encoder.sample_rate} Hz, the config has "
+                f"distil.model: {config.model} takes {self.encoder.sample_rate} Hz, the config has "
                 f"{student.front_end.sample_rate} Hz; they must be the same"
             )
-        if other and kind == "features":
+        if difference is not None and kind == "features":
+            key, before, after = difference
             raise InputError(
-                f"distil.model: {config.model} has {other[0]} {before.get(other[0])}, the config "
-                f"{after.get(other[0])}; train from an audio pack, where each has features of its own"
+                f"distil.model: {config.model} has {key} {before}, the config has {after}; train from an audio pack, "
+                "so that both get their own features"
             )
 
     @property
     def front_end(self) -> FrontEndModule | None:
-        """Its own, where it needs other features than the student, or those of the crop before augmentation."""
+        """The teacher's front end, or None if it uses the student's features."""
         return None if self.alike and not self.config.clean else self.encoder.front_end
 
     @property
     def dim(self) -> int:
-        """Size of its embeddings."""
+        """Size of the teacher's embeddings."""
         return self.encoder.dim
 
     def to(self, device: torch.device) -> None:
-        """Compute there from now on."""
+        """Move the teacher to a device."""
         self.encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def heard(self, inputs: Inputs, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The features of the student, and those that this is called with."""
+    def inputs(self, inputs: Inputs, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The features for the student, and those for the teacher."""
         return inputs.pair(batch, self.front_end, clean=self.config.clean)
 
     @torch.no_grad()
@@ -87,11 +86,11 @@ class Teacher:
 
 
 class Targets:
-    """A teacher's embeddings of whole recordings, made beforehand: long and clean, whatever crop the student hears.
+    """A teacher's embeddings of whole recordings, from files: the same target for every crop of a recording.
 
-    A copy of a recording through another channel has the recording's id, and so its embedding.
-    Raises InputError for recordings without an embedding, files of different models, and speeds drawn in training, at
-    which a recording is another voice.
+    Copies of a recording through another channel have the same id, and so the same target.
+    Raises InputError for recordings without an embedding, for files of different models, and for speeds drawn in
+    training, which would change the voice.
     """
 
     def __init__(self, config: DistilConfig, sampler: Sampler) -> None:
@@ -114,16 +113,16 @@ class Targets:
         self.dim = vectors.shape[1]
 
     def to(self, device: torch.device) -> None:
-        """Keep them there."""
+        """Move the embeddings to a device."""
         self._of_row = self._of_row.to(device)
 
-    def heard(self, inputs: Inputs, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The features of the student, and the targets (batch, dim)."""
+    def inputs(self, inputs: Inputs, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The features for the student, and the targets (batch, dim)."""
         rows = torch.from_numpy(batch.rows).to(self._of_row.device, non_blocking=True)
         return inputs.features(batch), self._of_row.index_select(0, rows)
 
     def __call__(self, targets: Tensor, *, bf16: bool) -> Tensor:
-        """The targets as they are."""
+        """Return the targets."""
         return targets
 
     def __str__(self) -> str:
@@ -146,11 +145,11 @@ class Distillation(nn.Module):
     def __init__(self, config: DistilConfig, dim: int, teacher_dim: int) -> None:
         super().__init__()
         self.config = config
-        with torch.random.fork_rng(devices=[]):  # so that all else is drawn as without it
+        with torch.random.fork_rng(devices=[]):  # so that other random numbers are the same as without distillation
             self.map = nn.Identity() if dim == teacher_dim else nn.Linear(dim, teacher_dim, bias=False)
 
     def forward(self, embeddings: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss, a scalar with gradient, and the mean cosine without."""
+        """The loss (scalar, with gradient) and the mean cosine (without gradient)."""
         embeddings = embeddings.float()
         cosine = functional.cosine_similarity(self.map(embeddings), targets, dim=1).mean()
         loss = self.config.weight * (1 - cosine)

@@ -1,4 +1,4 @@
-"""What is learnt and how: one step of training, from a batch as it lies in the pack to new weights."""
+"""One training step: from a batch of crops to new weights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from spkver.training.step.parameters import freeze, lr_factors
 
 
 class Objective(nn.Module):
-    """The network and its loss: what gradients are taken of, and what a checkpoint calls by these names."""
+    """The network and its loss as one module. Its parameter names are those of the checkpoint."""
 
     def __init__(
         self,
@@ -50,15 +50,15 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.loss, self.distil = network, loss, distil
-        # the network's own or compiled; as a function, for the network is there already
+        # a function, so that a compiled module is not registered as a second submodule
         self._forward, self._bf16 = functools.partial(forward), bf16
 
     def forward(
         self, features: Tensor, labels: Tensor, progress: float, targets: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of features (batch, frames, bins) with their labels (batch,), see Loss.forward, and what is logged.
+        """The loss of features (batch, frames, bins) with labels (batch,), see Loss.forward, and the values to log.
 
-        targets: a teacher's embeddings, where there is one.
+        targets: the teacher's embeddings, if there is one
         """
         with torch.autocast(features.device.type, torch.bfloat16, enabled=self._bf16):
             embeddings = self._forward(features)
@@ -71,11 +71,11 @@ class Objective(nn.Module):
 
 
 class Learner:
-    """Network, loss and optimizer. Everything random in a step is a function of the seed and the step.
+    """Network, loss and optimizer. All randomness of a step depends on the seed and the step only.
 
-    With several processes each has its share of every batch, and all make the same step: the gradient, and every
-    number that comes out, is that of the global batch. The classes of a split head are divided over the processes;
-    each makes the step of its own.
+    With several processes, each computes its part of the batch, and all make the same step: gradients and logged values
+    are those of the global batch. The classes of a split head are divided over the processes, and each process updates
+    its own classes.
     """
 
     def __init__(
@@ -95,11 +95,11 @@ class Learner:
         self.device = world.device(config.device)
         if config.batch_size % (world.size * config.accumulate):
             raise InputError(
-                f"train.batch_size {config.batch_size} is no multiple of {world.size} processes times "
+                f"train.batch_size {config.batch_size} is not a multiple of {world.size} processes times "
                 f"train.accumulate {config.accumulate}; change one of them"
             )
-        # channels-last is the layout in which convolutions over the plane run fastest, on CPU and GPU
         self.classes = classes
+        # 2-D convolutions are fastest in channels-last, on CPU and GPU
         self.encoder: Encoder = encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if world.size > 1 and config.batch_norm == "sync":
             self.encoder.network = synchronise(self.encoder.network, self.device)
@@ -112,7 +112,7 @@ class Learner:
             teacher.to(self.device)
             distil = Distillation(teacher.config, encoder.dim, teacher.dim).to(self.device)
         self.modules = Objective(self.encoder.network, self.loss, distil, forward, bf16=self.bf16)
-        self._still = freeze(self.modules, config.freeze)
+        self._frozen = freeze(self.modules, config.freeze)
         self.parameters = dict(self.modules.named_parameters())
         factors = lr_factors(self.parameters, config.lr_factors)
         scaled = [(parameter, factors[name]) for name, parameter in self.parameters.items()]
@@ -126,11 +126,11 @@ class Learner:
         if alone and config.batch_size == world.size * config.accumulate:
             self._refuse_one_at_a_time()
         self._parallel = self._over_processes()
-        if not world.main:  # dither and dropout; the first process draws what a process alone would
+        if not world.main:  # for dither and dropout; the first process draws the same numbers as a single process
             torch.manual_seed(int(np.random.SeedSequence([sampler.seed, world.rank]).generate_state(1)[0]))
 
     def _refuse_one_at_a_time(self) -> None:
-        """Raise InputError where a batch norm that learns sees one value of an utterance, which has no variance."""
+        """Raise InputError if a batch norm in training gets a single value per channel, which has no variance."""
         features = self.inputs.features(self.inputs.batch(0))[:1]
         self.train()
         norms = {norm: name for name, norm in self.encoder.network.named_modules() if isinstance(norm, _BatchNorm)}
@@ -149,27 +149,27 @@ class Learner:
             config, size = self.config, self.world.size
             raise InputError(
                 f"train.batch_size {config.batch_size} with {size} processes and train.accumulate {config.accumulate} "
-                f"is one utterance at a time, which the batch norm network.{lone[0]} cannot learn from; "
+                f"is one utterance at a time, which is too few for the batch norm network.{lone[0]}; "
                 f"set train.batch_size to {2 * config.batch_size} or more"
             )
 
     def train(self) -> None:
-        """Training mode, but for what is frozen."""
+        """Set training mode, except for frozen modules."""
         self.encoder.train()
         self.loss.train()
-        for module in self._still:
+        for module in self._frozen:
             module.eval()
 
     def step(self, step: int, batch: Batch) -> Outcome:
-        """Learn from this process's share of a batch; nothing here waits for the device."""
+        """Make a step on this process's part of a batch. Does not wait for the device."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr(step) * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
         self.guard.before()
         progress, number = step / self.config.steps, self.config.accumulate
-        features, heard = self._heard(batch)
-        parts = list(zip(features.chunk(number), heard.chunk(number), batch.labels.chunk(number)))
-        each = [self._gradient(*part, progress, travels=part is parts[-1]) for part in parts]
+        features, of_teacher = self._inputs(batch)
+        parts = list(zip(features.chunk(number), of_teacher.chunk(number), batch.labels.chunk(number)))
+        each = [self._gradient(*part, progress, synchronise=part is parts[-1]) for part in parts]
         values, norm = self._over_world({name: torch.stack([one[name] for one in each]).mean(0) for name in each[0]})
         finite = values["loss"].isfinite() & norm.isfinite()
         nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.clip_norm or float("inf"), norm)
@@ -178,26 +178,26 @@ class Learner:
             self.ema.update(step)
         return Outcome.of(step, values | {"gradient_norm": norm}, finite)
 
-    def _heard(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The features of the network, and what the teacher makes targets of; the same where there is none."""
+    def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The inputs of the network and of the teacher; twice the same without a teacher."""
         if self.teacher is None:
             features = self.inputs.features(batch)
             return features, features
-        return self.teacher.heard(self.inputs, batch)
+        return self.teacher.inputs(self.inputs, batch)
 
     def _gradient(
-        self, features: Tensor, heard: Tensor, labels: Tensor, progress: float, *, travels: bool
+        self, features: Tensor, of_teacher: Tensor, labels: Tensor, progress: float, *, synchronise: bool
     ) -> dict[str, Tensor]:
-        """Add the gradient of a part of the share; with the last it travels between processes."""
-        targets = None if self.teacher is None else self.teacher(heard, bf16=self.bf16)
-        alone = contextlib.nullcontext() if travels or self._parallel is None else self._parallel.no_sync()
+        """Add the gradient of a part of the batch. synchronise: average the gradients over the processes."""
+        targets = None if self.teacher is None else self.teacher(of_teacher, bf16=self.bf16)
+        alone = contextlib.nullcontext() if synchronise or self._parallel is None else self._parallel.no_sync()
         with alone:
             loss, values = (self._parallel or self.modules)(features, labels, progress, targets)
             (loss / self.config.accumulate).backward()
         return values
 
     def _over_world(self, values: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """The values as means over the processes, and the norm of the whole gradient."""
+        """The means of the values over the processes, and the norm of the whole gradient."""
         own = [parameter.grad for name, parameter in self.parameters.items() if name in self.own]
         common = [parameter.grad for name, parameter in self.parameters.items() if name not in self.own]
         if self.world.size == 1:
@@ -208,27 +208,27 @@ class Learner:
         return dict(zip(values, (sums[:-1] / self.world.size).float())), norm
 
     def _over_processes(self) -> DistributedDataParallel | None:
-        """The objective with its gradients averaged over the processes, all but those of split heads."""
+        """The objective with gradients averaged over the processes, except those of split heads."""
         learnt = [name for name, one in self.parameters.items() if one.requires_grad and name not in self.own]
         if self.world.size == 1 or not learnt:
             return None
-        # buffers are the same everywhere, or, with local batch norms, of no effect on a step: see same_buffers
+        # buffers are equal on all processes, or with local batch norms do not affect a step: see same_buffers
         buffers = [name for name, _ in self.modules.named_buffers()]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self.modules, [*self.own, *buffers])
         device_ids = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(self.modules, device_ids=device_ids, gradient_as_bucket_view=True)
 
     def lr(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
-        # the first of n steps is at 1/n of the run, so that a warm-up from 0 does not waste it
+        """The learning rate of a step (from 0)."""
+        # the first of n steps is at progress 1/n, so that it is not lost in a warm-up from 0
         return self.peak_lr * self.lr_schedule.at((step + 1) / self.config.steps)
 
     def moving(self, step: int) -> dict[str, float]:
-        """The numbers that schedules move, as they were in a step, by the names of the log."""
+        """The scheduled values in a step, by their names in the log."""
         return {"lr": self.lr(step)} | self.loss.moving(step / self.config.steps)
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that this process's next step depends on, by name; not copied."""
+        """Everything that the next step of this process depends on, by name; not copied."""
         tensors = {f"state.{name}": tensor for name, tensor in self.modules.state_dict().items()}
         optimizer = checkpoint.optimizer_state(self.optimizer, self.parameters)
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}
@@ -239,30 +239,30 @@ class Learner:
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         return tensors
 
-    def held(self) -> list[str]:
-        """The names in `state` of what every process has of its own."""
+    def own_names(self) -> list[str]:
+        """The names in `state` of tensors that differ between processes."""
         names = [f"{kind}.{name}" for name in self.own for kind in ("state", "optimizer", "ema")]
         return [key for key in self.state() if key.startswith("random.") or key.partition("|")[0] in names]
 
-    def judged(self) -> AbstractContextManager[None]:
-        """The weights that dev EER and the model are of: their average, where there is one."""
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within the context, the weights are those for dev EER and the saved model: the average, if there is one."""
         return contextlib.nullcontext() if self.ema is None else self.ema.applied()
 
     def adopt(self, weights: dict[str, Tensor], source: str) -> None:
-        """Take other weights as the last of the run, for `save`; source names them where they do not fit."""
+        """Replace the weights by the final ones, for `save`. source: their origin, for messages."""
         load_weights(self.modules, weights, source)
         self.ema = None
 
     def save(self, model: Path, card: str) -> None:
-        """Write the encoder as a model directory, and the head beside it; all processes are to call it."""
-        with self.judged():
+        """Write the encoder as a model directory, and the head beside it. All processes must call it."""
+        with self.averaged():
             head = self._whole_loss()
             if self.world.main:
                 SavedHead(head_file(model), self.classes, head).write()
                 self.encoder.save(model, card)
 
     def _whole_loss(self) -> dict[str, Tensor]:
-        """The state of the loss; on the main process with the classes of all."""
+        """The state of the loss; on the main process with the classes of all processes."""
         state = self.loss.state_dict()
         held = {name: state[name].cpu() for name in (own.removeprefix("loss.") for own in self.own)}
         if not held:
@@ -274,27 +274,27 @@ class Learner:
         return rest | {f"head.{name}": tensor for name, tensor in join(parts).items()}
 
     def restore(self, tensors: dict[str, Tensor], source: str) -> None:
-        """Go on from a `state`; source names it where it does not fit, which raises InputError."""
+        """Restore a `state`. source: its origin, for messages. Raises InputError if it does not match."""
         load_weights(self.modules, checkpoint.part(tensors, "state."), source)
         checkpoint.load_optimizer_state(self.optimizer, self.parameters, checkpoint.part(tensors, "optimizer."))
         if self.ema is not None:
             self.ema.restore(checkpoint.part(tensors, "ema."))
-        if "random.cpu" in tensors:  # not there for a process that the run did not have before
+        if "random.cpu" in tensors:  # missing if the run had fewer processes before
             torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
 
     def same_buffers(self) -> None:
-        """Give every process the first one's running statistics, where each has its own."""
+        """Copy the running statistics of the first process to all, if batch norms are local."""
         if self.world.size > 1 and self.config.batch_norm == "local":
             for buffer in self.encoder.network.buffers():
                 distributed.broadcast(buffer, src=0)
 
     def close(self) -> None:
-        """No step comes after this one.
+        """Release the gradient reducer after the last step.
 
-        The reducer of gradients has to go before the process group does: as the group's last owner it would wait for a
-        thread of gloo that waits for Python's lock.
+        It must be deleted before the process group: as the last owner of the group it would wait for a thread of gloo
+        that waits for the GIL.
         """
         if self._parallel is not None:
             del self._parallel.reducer, self._parallel.logger
@@ -317,7 +317,7 @@ def _norm(gradients: list[Tensor | None], device: torch.device) -> Tensor:
 
 
 def computes_in_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 natively (elsewhere it is slower than float32)."""
+    """Whether the device supports bfloat16 natively (otherwise it is slower than float32)."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None) or getattr(torch.cpu, "_is_avx512_bf16", None)

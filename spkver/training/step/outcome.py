@@ -1,4 +1,4 @@
-"""What a step gave, and what is done about one that did not stay finite, without stopping the device."""
+"""The outcome of a step, and the handling of non-finite losses and gradients without waiting for the device."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from spkver.training.parallel.distributed import World
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a step gave. Asking whether it stayed finite waits for that step, not for those given to the device later.
+    """The result of a step. `stayed_finite` waits for that step only, not for later ones.
 
-    values: scalars by the names of the log, of the global batch; finite: bool scalar, the same on all processes.
+    values: scalars of the global batch, by their names in the log; finite: bool scalar, the same on all processes
     """
 
     step: int
@@ -29,7 +29,7 @@ class Outcome:
 
     @classmethod
     def of(cls, step: int, values: dict[str, Tensor], finite: Tensor) -> Outcome:
-        """Of a step whose numbers are on their way."""
+        """The outcome of a step that may not be complete on the device."""
         if not finite.is_cuda:
             return cls(step, values, finite, finite, None)
         copied, event = finite.to("cpu", non_blocking=True), torch.cuda.Event()
@@ -37,17 +37,17 @@ class Outcome:
         return cls(step, values, finite, copied, event)
 
     def stayed_finite(self) -> bool:
-        """Whether loss and gradient were finite, that is, whether the step was made."""
+        """Whether loss and gradient were finite; if not, the step was skipped."""
         if self._event is not None:
             self._event.synchronize()
         return bool(self._copied)
 
 
 class Guard:
-    """Makes an optimizer's step where loss and gradient are finite, and leaves no trace of it where they are not.
+    """Skips the optimizer step if loss or gradient are not finite.
 
-    Weights, the optimizer's state and the running statistics of batch norms stay what they were. A fused optimizer
-    decides on its device, so that nobody waits; any other is asked here, which on a CPU costs nothing.
+    Then weights, optimizer state and running statistics of batch norms stay unchanged. A fused optimizer decides on its
+    device; for others, the host waits for the result, which costs nothing on a CPU.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
@@ -56,17 +56,17 @@ class Guard:
         self._buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
         self._kept = torch.empty(0)
         if self.fused and optimizer.defaults.get("momentum"):
-            # a first step that is skipped would leave the momentum's memory as it was found
+            # skipping the first step would leave the momentum buffer uninitialised
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
     def before(self) -> None:
-        """To be called before the forward pass, which moves the running statistics."""
+        """Call before the forward pass, which changes the running statistics."""
         self._kept = self._flat()
 
     def update(self, finite: Tensor) -> None:
-        """The optimizer's step, if it is to be."""
+        """Make the optimizer step if `finite`."""
         if self.fused:
             self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
             self.optimizer.step()
@@ -87,8 +87,8 @@ class Guard:
         return torch.cat([buffer.flatten() for buffer in self._buffers]) if self._buffers else torch.empty(0)
 
 
-class Skips:
-    """Counts the steps that were skipped, in all since the start of the run, and ends it when they are too many."""
+class SkippedSteps:
+    """Counts the skipped steps of the whole run, and ends it if there are too many."""
 
     def __init__(self, most: int, sampler: Sampler, world: World, say: Callable[[str], None]) -> None:
         self.count = 0
@@ -96,21 +96,21 @@ class Skips:
         self._pending: list[Outcome] = []
 
     def counted(self) -> dict[str, float]:
-        """The count, as the log has it; nothing while it is none."""
+        """The count for the log, if there are any."""
         return {"skipped": self.count} if self.count else {}
 
     def add(self, outcome: Outcome) -> None:
-        """A step that was given to the device."""
+        """Add a step that may not be complete on the device."""
         self._pending.append(outcome)
 
     def look(self, *, all_: bool) -> None:
-        """See what became of the steps added: of all, or of those before the last, which the device still works on.
+        """Check the outcomes of the added steps: of all, or of all but the last, which the device may still compute.
 
-        Raises RunError naming the utterances of the batch with which there are too many.
+        Raises RunError if too many were skipped, naming the utterances of the batch.
         """
         number = len(self._pending) if all_ else len(self._pending) - 1
-        looked_at, self._pending = self._pending[:number], self._pending[number:]
-        for outcome in looked_at:
+        complete, self._pending = self._pending[:number], self._pending[number:]
+        for outcome in complete:
             if not outcome.stayed_finite():
                 self._skipped(outcome.step)
 
@@ -120,9 +120,7 @@ class Skips:
         ids = " ".join(self._sampler.pack.ids[row] for row in rows.tolist())
         what = f"the loss or its gradient is not finite at step {step + 1}"
         if self.count > self._most:
-            before = f" ({self.count} steps in all, train.max_skipped is {self._most})" if self._most else ""
+            before = f" ({self.count} steps in total, train.max_skipped is {self._most})" if self._most else ""
             with self._world.together():
-                raise RunError(
-                    f"{what}{before}; lower the learning rate, or look at the utterances of its batch: {ids}"
-                )
+                raise RunError(f"{what}{before}; lower the learning rate, or check the utterances of its batch: {ids}")
         self._say(f"warning: {what}, which is skipped ({self.count} of at most {self._most}); its batch: {ids}")

@@ -1,7 +1,7 @@
-"""Parameters by their names: what a pattern means, what is frozen, and which learning rate a parameter has.
+"""Select parameters by name, to freeze them or to change their learning rate.
 
-Names are those of the checkpoint: `network.…` is the network, `loss.head` the class weights. A pattern is a name with
-`*`, `?` and `[…]` as in file names, of parameters or of a module, which stands for all that is in it.
+Names are those of the checkpoint: `network.…` for the network, `loss.head` for the class weights. A pattern is the name
+of a parameter or of a module, which means all of its parameters, with `*`, `?` and `[…]` as in file names.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from spkver.errors import InputError
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a pattern means the parameter or module of that name."""
+    """Whether a pattern matches the parameter or module of that name."""
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
 
 
 def named_by(pattern: str, names: Iterable[str], key: str) -> list[str]:
-    """The names that a pattern means. Raises InputError, with the key of the config and near names, if it is none."""
+    """The names that a pattern matches. Raises InputError with similar names if it matches none. key: for messages"""
     known = list(names)
     found = [name for name in known if matches(name, pattern)]
     if not found:
@@ -30,34 +30,33 @@ def named_by(pattern: str, names: Iterable[str], key: str) -> list[str]:
 
 
 def freeze(modules: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
-    """Take the parameters that patterns mean out of the training.
+    """Freeze the parameters that match the patterns.
 
-    Returns the modules that are to stay in evaluation mode, those of which nothing is left to train: else batch norm
-    would move with the batches, and dropout draw, in a layer that is meant to stay as it is. Raises InputError for a
-    pattern that means nothing, and where nothing is left to train at all.
+    Returns the modules without trainable parameters. They must stay in evaluation mode, so that batch norms and dropout
+    do not change them. Raises InputError for a pattern without a match, and if nothing is left to train.
     """
     parameters = dict(modules.named_parameters())
     for pattern in patterns:
         for name in named_by(pattern, parameters, "train.freeze"):
             parameters[name].requires_grad_(False)
     if parameters and not any(parameter.requires_grad for parameter in parameters.values()):
-        raise InputError(f"train.freeze: {', '.join(patterns)} leave nothing to train; freeze less")
-    return list(_still(modules, "", patterns)) if patterns else []
+        raise InputError(f"train.freeze: {', '.join(patterns)} leave nothing to train; remove some")
+    return list(_frozen(modules, "", patterns)) if patterns else []
 
 
-def _still(module: nn.Module, name: str, patterns: Sequence[str]) -> Iterator[nn.Module]:
+def _frozen(module: nn.Module, name: str, patterns: Sequence[str]) -> Iterator[nn.Module]:
     own = list(module.parameters())
     if (own and not any(one.requires_grad for one in own)) or any(matches(name, pattern) for pattern in patterns):
         yield module
         return
     for child_name, child in module.named_children():
-        yield from _still(child, f"{name}.{child_name}" if name else child_name, patterns)
+        yield from _frozen(child, f"{name}.{child_name}" if name else child_name, patterns)
 
 
 def lr_factors(names: Iterable[str], patterns: Mapping[str, float]) -> dict[str, float]:
-    """The factor on the learning rate of each parameter: that of the last pattern that means it, or 1.
+    """The factor on the learning rate of each parameter: that of the last matching pattern, or 1.
 
-    Raises InputError for a pattern that means nothing.
+    Raises InputError for a pattern without a match.
     """
     factors = dict.fromkeys(names, 1.0)
     for pattern, factor in patterns.items():
@@ -66,10 +65,10 @@ def lr_factors(names: Iterable[str], patterns: Mapping[str, float]) -> dict[str,
 
 
 def _near(pattern: str, names: Sequence[str]) -> str:
-    """A hint: parameters, or modules that hold some, whose names are like it; else the outermost modules."""
+    """A hint for a pattern without a match: similar names of parameters and modules, or the top-level modules."""
     modules = {name.rsplit(".", depth)[0] for name in names for depth in range(1, name.count(".") + 1)}
     close = difflib.get_close_matches(pattern, sorted({*names, *modules}), n=3, cutoff=0.6)
     if close:
         return f"; did you mean {' or '.join(repr(one) for one in close)}?"
     tops = dict.fromkeys(".".join(name.split(".")[:2]) for name in names)
-    return f"; known: {', '.join(tops)}, and what is in them"
+    return f"; known: {', '.join(tops)}, and their submodules"

@@ -95,7 +95,7 @@ def test_on_a_gpu(make_reduction, make_problem, form, precision, error):
 
 def test_without_a_gpu_the_error_says_what_to_do(make_reduction, make_problem, monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    with pytest.raises(InputError, match=r"needs a GPU; without one set head\.reduction to chunked"):
+    with pytest.raises(InputError, match=r"needs a GPU; without one, set head\.reduction to chunked"):
         make_reduction("fused")(*make_problem("unit"), [])
 
 

@@ -135,10 +135,10 @@ def test_parts_that_do_not_fit_are_refused():
     parts = [torch.zeros(4, 2), torch.zeros(3, 2)]
     assert join_rows(parts, [torch.tensor([3, 7, 7]), torch.tensor([0, 3, 7])]).shape == (7, 2)
     for shards in ([[0, 4, 7], [5, 8, 7]], [[0, 4, 7], [3, 6, 7]], [[0, 4, 9], [4, 7, 9]], [[0, 4, 7], [4, 7, 8]]):
-        with pytest.raises(InputError, match="do not make up one head: speakers 0 to 3 of"):
+        with pytest.raises(InputError, match="do not form one head: speakers 0 to 3 of"):
             join_rows(parts, list(map(torch.tensor, shards)))
-    with pytest.raises(InputError, match="do not say which speakers"):
+    with pytest.raises(InputError, match="do not state their speakers"):
         join([{"weight": parts[0]}])
     head = Normalised(NormalisedConfig(split=True), 2, 7)
-    with pytest.raises(InputError, match="holds the speakers 0 to 3 of 7, and this process those of 0 to 6 of 7"):
+    with pytest.raises(InputError, match="has the speakers 0 to 3 of 7, but this process needs 0 to 6 of 7"):
         head.load_state_dict({"weight": parts[0], "shard": torch.tensor([0, 4, 7])})

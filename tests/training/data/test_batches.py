@@ -80,8 +80,11 @@ def test_a_crop_at_any_speed_is_as_long_as_the_network_sees_it(make_sampler, cro
     assert len(batch.groups) == 6 and to_waveform(batch).shape == (36, crop)
 
 
-def test_speeds_of_one_voice(make_sampler):
-    other, one = make_sampler((0.9, 1.1), batch_size=36), make_sampler((0.9, 1.1), batch_size=36, one_voice=True)
+def test_speeds_can_keep_the_speaker(make_sampler):
+    other, one = (
+        make_sampler((0.9, 1.1), batch_size=36),
+        make_sampler((0.9, 1.1), batch_size=36, same_speaker_at_all_speeds=True),
+    )
     assert (other.classes, one.classes) == (24, 12)
     batch = one.batch(0)
     same(replace(batch, labels=other.batch(0).labels), other.batch(0))
@@ -143,7 +146,7 @@ def test_processes_share_the_batch_of_one(make_sampler, size, keys):
 
 
 def test_a_batch_that_cannot_be_shared(make_sampler):
-    with pytest.raises(InputError, match="batch_size 8 cannot be shared evenly by 3 processes; take 6 or 9"):
+    with pytest.raises(InputError, match="batch_size 8 cannot be divided evenly over 3 processes; set it to 6 or 9"):
         make_sampler(share=Share(0, 3))
 
 
@@ -184,7 +187,7 @@ def test_nodes_draw_crops_of_their_own(tmp_path):
 
 
 def test_a_batch_of_more_speakers_than_there_are(make_sampler):
-    with pytest.raises(InputError, match="12 speakers, but a batch of 26 with 2 utterances of each holds 13"):
+    with pytest.raises(InputError, match="12 speakers, but a batch of 26 with 2 utterances of each needs 13"):
         make_sampler(batch_size=26, utterances_per_speaker=2)
 
 

@@ -7,25 +7,25 @@ import pytest
 
 from spkver.errors import InputError
 from spkver.recipe import train
-from spkver.training.monitoring.stopping import Best
+from spkver.training.monitoring.stopping import EarlyStopping
 from spkver.training.monitoring.validation import DevSet
 
 QUIET = {"say": lambda text: None}
 
 
 def test_the_best_and_the_time_since():
-    best = Best(patience=2)
+    best = EarlyStopping(patience=2)
     assert [best.add(step, {"dev_eer": eer}) for step, eer in enumerate([0.3, 0.2, 0.2])] == [True, True, False]
     assert best.rates == {"step": 1, "dev_eer": 0.2} and not best.stops
-    again = Best(patience=2)
+    again = EarlyStopping(patience=2)
     again.restore(json.loads(json.dumps(best.state())))
     assert not again.add(3, {"dev_eer": 0.25}) and again.stops and not best.stops
-    assert again.reason() == "no dev EER below 20.00% (step 1) in 2 measurements, which is train.patience"
+    assert again.reason() == "no dev EER below 20.00% (step 1) in 2 measurements (train.patience)"
     assert again.add(4, {"dev_eer": 0.1}) and not again.stops
 
 
 def test_without_patience_nothing_stops():
-    best = Best()
+    best = EarlyStopping()
     for step in range(100):
         best.add(step, {"dev_eer": 0.5})
     assert best.since == 99 and not best.stops
@@ -51,7 +51,7 @@ def test_a_run_stops_early(recipe, out, rates, final):
     parts = recipe(train={"steps": 12, "dev_every": 2, "checkpoint_every": 12, "patience": 2, "final": final})
     train(parts, out, say=told.append)
     assert rates == [0.4, 0.3, 0.35, 0.3]
-    assert "stopping after step 8: no dev EER below 30.00% (step 4) in 2 measurements, which is train.patience" in told
+    assert "stopped early after step 8: no dev EER below 30.00% (step 4) in 2 measurements (train.patience)" in told
     which = "step 8." if final == "last" else "best dev EER, step 4."
     assert f"Weights: {which}" in (out / "model" / "card.md").read_text()
     # killed after its last checkpoint, before the model was written
@@ -64,5 +64,5 @@ def test_a_run_stops_early(recipe, out, rates, final):
 
 
 def test_patience_needs_dev_speakers(recipe):
-    with pytest.raises(InputError, match=r"train.patience counts dev measurements; name a data.dev"):
+    with pytest.raises(InputError, match=r"train.patience counts dev measurements; set data.dev"):
         recipe(data={"dev": None}, train={"patience": 3})

@@ -80,7 +80,7 @@ def test_trial_lists_that_do_not_fit(dev, tmp_path, lines, message):
 
 
 def test_held_out(dev):
-    with pytest.raises(InputError, match="speaker s13 is in the training set"):
+    with pytest.raises(InputError, match="speaker s13 is also in the training set"):
         DevSet.open(dev, None, {"s1", "s13"})
 
 

@@ -84,9 +84,9 @@ def others(packs, tmp_path):
 
 
 def test_keep_wants_speakers_that_are_known(trained, recipe, out, others):
-    with pytest.raises(InputError, match=r"model-head.safetensors does not know the speaker s20; set start.head to"):
+    with pytest.raises(InputError, match=r"model-head.safetensors does not have the speaker s20; set start.head to"):
         started(trained, recipe, out, "keep", data={"train": others, "dev": None})
-    with pytest.raises(InputError, match=r"does not know the speaker s0 at speed 1\.1"):
+    with pytest.raises(InputError, match=r"does not have the speaker s0 at speed 1\.1"):
         started(trained, recipe, out, "keep", augment={"speeds": [1.0, 1.1]})
 
 
@@ -110,7 +110,7 @@ def test_replace_draws_anew(trained, recipe, out, others, tmp_path):
     assert learner.loss.head.weight.shape == (3, 8) and any("0 of 3 classes" in text for text in told)
     shutil.copytree(trained / "model", tmp_path / "given")  # a model that was given away, without its head
     parts = recipe(start={"model": str(tmp_path / "given")})
-    with pytest.raises(InputError, match=r"given-head.safetensors: not there, .* set start.head to replace"):
+    with pytest.raises(InputError, match=r"given-head.safetensors: missing, .* set start.head to replace"):
         build(parts, out, print)
     build(parts.model_copy(update={"start": parts.start.model_copy(update={"head": "replace"})}), out, QUIET["say"])
 
@@ -118,10 +118,10 @@ def test_replace_draws_anew(trained, recipe, out, others, tmp_path):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"model": {"name": "xvector", "channels": 9}}, "has model.channels 8, the config 9; take front_end and model"),
-        ({"front_end": {"bins": 23}}, "has front_end.bins 24, the config 23"),
-        ({"loss": {"name": "sub_centre_aam"}}, r"weight of shape \(1, 8\) a class, the loss has \(3, 8\)"),
-        ({"loss": "softmax"}, "has no bias of classes, another kind of loss"),
+        ({"model": {"name": "xvector", "channels": 9}}, "has model.channels 8, the config has 9; take front_end"),
+        ({"front_end": {"bins": 23}}, "has front_end.bins 24, the config has 23"),
+        ({"loss": {"name": "sub_centre_aam"}}, r"weight has shape \(1, 8\) per class, that of the loss is \(3, 8\)"),
+        ({"loss": "softmax"}, r"of another kind of loss \(no class bias\)"),
     ],
 )
 def test_what_does_not_fit(trained, recipe, out, keys, message):
@@ -132,7 +132,7 @@ def test_what_does_not_fit(trained, recipe, out, keys, message):
 def test_files_that_cannot_be_read(trained, recipe, out, tmp_path):
     with pytest.raises(InputError, match="nowhere: not a model directory"):
         build(recipe(start={"model": "nowhere"}), out, print)
-    with pytest.raises(InputError, match="is a file, which cannot be trained on"):
+    with pytest.raises(InputError, match="is a file and cannot be trained further"):
         build(recipe(start={"model": str(trained / "model" / "config.yaml")}), out, print)
     shutil.copytree(trained, tmp_path / "a")
     file = head_file(tmp_path / "a" / "model")
@@ -213,7 +213,7 @@ def test_fine_tuning_resumes_exactly(trained, recipe, tmp_path):
     for name in ("model/model.safetensors", "model-head.safetensors"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert load(Recipe, tmp_path / "a" / "config.yaml") == parts
-    assert f"crops of 0.4 s, from {trained / 'model'} on." in (tmp_path / "a" / "model" / "card.md").read_text()
+    assert f"crops of 0.4 s, starting from {trained / 'model'}." in (tmp_path / "a" / "model" / "card.md").read_text()
 
 
 def test_a_speaker_who_is_one_at_every_speed(recipe, out):

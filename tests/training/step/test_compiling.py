@@ -58,7 +58,7 @@ def test_a_compiler_that_fails(network, compiler, monkeypatch):
     for _ in range(2):
         torch.testing.assert_close(forward(x), network(x))
     assert told == [
-        "warning: torch.compile failed (no rule to make a kernel); training goes on uncompiled",
+        "warning: torch.compile failed (no rule to make a kernel); training continues without it",
     ]
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # the network's own faults stay errors
         forward_of(network, "true")[0](torch.ones(4, 4))
@@ -71,7 +71,7 @@ def test_no_compiler(network, monkeypatch):
     forward, told = forward_of(network, "true")
     assert forward is network
     assert told == [
-        "warning: train.compile needs a C++ compiler (absent-c++), which is not here; training goes on uncompiled"
+        "warning: train.compile needs a C++ compiler (absent-c++), which is missing; training continues without it"
     ]
 
 

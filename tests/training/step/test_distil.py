@@ -103,25 +103,27 @@ def test_gradients_reach_the_student_and_the_map_alone(learning, out, teacher):
         ("other_bins", True, "clean"),
     ],
 )
-def test_what_the_teacher_hears(learning, out, teacher, clean, kind):
+def test_inputs_of_the_teacher(learning, out, teacher, clean, kind):
     learner = build(learning(teacher, clean=clean, augment=AUGMENT), out, **QUIET).learner
     batch = learner.inputs.batch(0)
-    features, heard = learner._heard(batch)
+    features, of_teacher = learner._inputs(batch)
     assert torch.equal(features, learner.inputs.features(batch))
     crop = batch.groups[0][1].float() / 32768
     waveform = learner.inputs.augmentations.waveform[0](crop, batch.drawn[0])
     front_end = learner.teacher.encoder.front_end
     expected = {"features": features, "clean": front_end(crop), "waveform": front_end(waveform)}
-    torch.testing.assert_close(heard, expected.pop(kind), atol=1e-4, rtol=1e-4)
-    assert not any(one.shape == heard.shape and torch.allclose(one, heard, atol=1e-3) for one in expected.values())
+    torch.testing.assert_close(of_teacher, expected.pop(kind), atol=1e-4, rtol=1e-4)
+    assert not any(
+        one.shape == of_teacher.shape and torch.allclose(one, of_teacher, atol=1e-3) for one in expected.values()
+    )
 
 
 @pytest.mark.parametrize("clean", [False, True])
 def test_from_a_feature_pack(learning, packs, out, clean):
     keys = {"data": {"train": str(packs / "features")}, "augment": {"features": ["spec_augment"]}}
     learner = build(learning("same_size", clean=clean, **keys), out, **QUIET).learner
-    features, heard = learner._heard(learner.inputs.batch(0))
-    assert torch.equal(features, heard) != clean
+    features, of_teacher = learner._inputs(learner.inputs.batch(0))
+    assert torch.equal(features, of_teacher) != clean
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -184,8 +186,8 @@ def test_resumes_exactly(learning, tmp_path, killed, precision):
     [
         ("nowhere", {}, "nowhere: not a model directory"),
         ("a.onnx", {}, r"distil\.model: .*a\.onnx is a file; give a model directory"),
-        ("other_rate", {}, "hears 16000 Hz, the config has 8000 Hz"),
-        ("other_bins", {"data": {"train": "features"}}, r"has front_end\.bins 20, the config 24; train from an audio"),
+        ("other_rate", {}, "takes 16000 Hz, the config has 8000 Hz"),
+        ("other_bins", {"data": {"train": "features"}}, r"has front_end\.bins 20, the config has 24; train from"),
     ],
 )
 def test_what_does_not_fit(learning, packs, out, teacher, keys, said):
@@ -218,7 +220,7 @@ def test_embeddings_made_beforehand(recipe, packs, embedded, out):
     """The target of a crop is the embedding of its whole recording, whatever was done to the crop."""
     learner = build(recipe(distil={"embeddings": str(embedded)}, augment=AUGMENT), out, **QUIET).learner
     batch = learner.inputs.batch(0)
-    features, targets = learner._heard(batch)
+    features, targets = learner._inputs(batch)
     assert torch.equal(features, learner.inputs.features(batch))
     known = read_embeddings(embedded)
     ids = [learner.sampler.pack.ids[row] for row in batch.rows]
@@ -240,7 +242,7 @@ def test_the_mean_of_each_file_is_subtracted(recipe, packs, embedded, out, tmp_p
     batch = learner.inputs.batch(0)
     ids = [learner.sampler.pack.ids[row] for row in batch.rows]
     expected = np.stack([centred[known.ids.index(name)] for name in ids])
-    np.testing.assert_allclose(learner._heard(batch)[1].numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(learner._inputs(batch)[1].numpy(), expected, atol=1e-6)
 
 
 def pair_cosines(vectors: torch.Tensor) -> np.ndarray:
@@ -293,10 +295,10 @@ def test_embeddings_that_do_not_fit(recipe, embedded, out, tmp_path):
         with pytest.raises(InputError, match=said):
             build(recipe(distil={"embeddings": list(map(str, files))}, **keys), out, **QUIET)
     for distil, said in (
-        ({}, "give the teacher's model, or its embeddings"),
-        ({"model": "m", "embeddings": "e"}, "give the teacher's model, or its embeddings"),
-        ({"embeddings": "e", "clean": "yes"}, "clean is for a teacher's model"),
-        ({"model": "m", "centre": "yes"}, "centre is for embeddings"),
+        ({}, "give the teacher's model or its embeddings"),
+        ({"model": "m", "embeddings": "e"}, "give the teacher's model or its embeddings"),
+        ({"embeddings": "e", "clean": "yes"}, "clean needs a teacher's model"),
+        ({"model": "m", "centre": "yes"}, "centre needs the teacher's embeddings"),
     ):
         with pytest.raises(InputError, match=said):
             validate(Recipe, {"data": {"train": "pack"}, "distil": distil})
