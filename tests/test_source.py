@@ -8,7 +8,7 @@ from spkver import audio
 from spkver.config import validate
 from spkver.datadir import from_columns, read_datadir, write_datadir
 from spkver.errors import InputError
-from spkver.features import FrontEndConfig
+from spkver.features import FRONT_ENDS, FrontEndConfig
 from spkver.packs import make_features, pack_audio
 from spkver.source import open_source
 
@@ -91,7 +91,7 @@ def test_table_of_every_kind_of_source(corpus, form):
 
 
 def test_recordings_are_resampled_to_the_front_end(corpus):
-    telephone = validate(FrontEndConfig, "telephone")
+    telephone = validate(FRONT_ENDS, "telephone")
     source = open_source(corpus / "data", front_end=telephone)
     waveform, rate = source.read(0)
     expected, _ = audio.read(corpus / "r.wav", 8000, start=0.0, end=2.0, channel=0)
@@ -104,7 +104,7 @@ def test_recordings_are_resampled_to_the_front_end(corpus):
 
 def test_pack_of_another_front_end_is_rejected(corpus):
     with pytest.raises(InputError, match="audio at 16000 Hz, the front end takes 8000 Hz"):
-        open_source(corpus / "audio", front_end=validate(FrontEndConfig, "telephone"))
+        open_source(corpus / "audio", front_end=validate(FRONT_ENDS, "telephone"))
     with pytest.raises(InputError, match="features made with window povey, the front end has window hamming"):
         open_source(corpus / "features", front_end=validate(FrontEndConfig, {"window": "hamming"}))
 

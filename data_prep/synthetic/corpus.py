@@ -29,7 +29,7 @@ VERSION = 1  # raise it with any change to the voices, sentences or channels tha
 MANIFEST = "corpus.json"
 TRIALS = "trials.txt"
 MAX_VOICES = 256  # per directory: libespeak-ng lists at most 350 voices, including its accents
-MAX_NONTARGETS = 20_000  # per trial list; those of the default plan hold all pairs
+MAX_NONTARGETS = 20_000  # per trial list; with the default plan, lists contain all pairs
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _check(plan: Plan) -> None:
 
 
 def _is_there(target: Path, plan: Plan) -> bool:
-    """Whether `target` holds the corpus of `plan`. Raises InputError if it holds anything else."""
+    """Whether `target` is the corpus of `plan`. Raises InputError if it is anything else."""
     if target.is_dir() and not any(target.iterdir()):
         return False
     if (target / MANIFEST).is_file():

@@ -136,9 +136,7 @@ def trace_network(network: nn.Module, example: Tensor, name: str = INPUTS["featu
     """
     buffer: Any = io.BytesIO()  # torch's annotation allows paths only
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter(
-            "ignore"
-        )  # of what is deprecated in the exporter, and of traces; what comes out is checked
+        warnings.simplefilter("ignore")  # about deprecation and tracing; the result is checked
         try:
             torch.onnx.export(
                 network,

@@ -67,7 +67,7 @@ class FrontEnd(FrontEndModule):
         if config.remove_dc:
             frames = frames - frames.mean(dim=-1, keepdim=True)
         if config.preemphasis:
-            # Kaldi: the first sample of a frame stands in for the one before it
+            # as in Kaldi, the first sample of a frame also replaces the sample before it
             before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
             frames = torch.sub(frames, before, alpha=config.preemphasis)
         return torch.matmul(self.power(frames), self.mel).clamp_min(EPSILON).log()

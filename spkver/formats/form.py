@@ -54,7 +54,7 @@ def from_arrays(
         raise InputError("no matrix of numbers 'vectors' in it")
     if scales is not None and (scales.shape != (len(vectors),) or scales.dtype.kind != "f"):
         raise InputError("'scales' are not one number for each vector")
-    with np.errstate(over="ignore"):  # what is too large for float32 is refused as not finite, by its id
+    with np.errstate(over="ignore"):  # values too large for float32 are refused as not finite, by id
         vectors = unpack_vectors(vectors, scales)
     if times is not None:
         times = times.astype(np.float64)
@@ -67,7 +67,7 @@ def from_arrays(
 
 
 def refuse_newer_form(path: Any, about: Mapping[str, Any]) -> None:
-    """Raise NewerFormatError for a file of embeddings of a newer spkver, by the `format` beside its model.
+    """Raise NewerFormatError for an embeddings file of a newer spkver, by its `format` if it names a model.
 
     Files of other toolkits may have another attribute `format`.
     """

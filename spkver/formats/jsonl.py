@@ -63,7 +63,7 @@ def read(path: StrPath) -> Embeddings:
 
 
 def lines(path: StrPath) -> Iterator[tuple[str, dict[str, Any]]]:
-    """`file:line` and the object of every line that is not empty. Raises InputError for what is not JSON."""
+    """`file:line` and the object of every non-empty line. Raises InputError for invalid JSON."""
     try:
         with open(path, "rb") as stream:
             for place, line in numbered(stream, path):

@@ -1,4 +1,4 @@
-"""A nearest-neighbour index (FAISS): the index file, and NAME.jsonl beside it with the id of each row.
+"""A nearest-neighbour index (FAISS): the index file, and NAME.jsonl with the id of each row.
 
 The index holds vectors of length 1 and searches by inner product, so what it finds is the nearest by cosine, without
 approximation. NAME.jsonl is a header line `{"spkver": ...}` and one line per row, `{"id", "speaker", "length"}`;

@@ -53,7 +53,7 @@ def enrol_recordings(
 
 @dataclass(frozen=True)
 class Identified:
-    """Who speaks in a recording.
+    """The result of an identification.
 
     name: the nearest person of the book, or None if the score is below the threshold
     candidates: the nearest people, nearest first; doubts: warnings, one line each
