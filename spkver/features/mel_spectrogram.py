@@ -1,8 +1,8 @@
 """Log mel spectrograms by the short-time Fourier transform, as in SpeechBrain, torchaudio and ReDimNet.
 
-The spectrogram and the filters are torchaudio's, the filters of SpeechBrain's models are SpeechBrain's. What stands
-around them is here once for all of them: pre-emphasis, digital silence, and the logarithm. Export needs the filters
-too, under a Fourier transform as a matrix product (see `graph`), so the libraries' whole front ends would not do.
+torchaudio computes the spectrogram and the filters; SpeechBrain computes the filters of its own models. Pre-emphasis,
+removal of digital silence and the logarithm are implemented here, once for all of them. The complete front ends of the
+libraries cannot be used, because export combines the filters with a Fourier transform as a matrix product (`graph`).
 
 Unlike Kaldi's (`fbank`): frames are centred on multiples of the shift, the window is periodic, pre-emphasis is
 applied to the waveform instead of to each frame, and filters are triangles over Hz.

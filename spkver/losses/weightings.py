@@ -1,6 +1,6 @@
-"""Weightings: how much the loss of each sample counts, by that loss.
+"""Weightings: a factor on the loss of each sample, computed from that loss.
 
-A weighting sees the losses alone, so it goes with every head, reduction, margin and selector.
+A weighting gets the losses only, so it can be combined with every head, reduction, margin and selector.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from spkver.config import Component
 
 
 class WeightingConfig(Component):
-    """Base of the weightings' configs."""
+    """Base class of the configs of weightings."""
 
 
 class Weighting(ABC):
-    """Base of the weightings: `Weighting(config)`."""
+    """Base class of weightings: `Weighting(config)`."""
 
     @abstractmethod
     def __call__(self, loss: Tensor) -> Tensor:
-        """The losses (N,) of the samples, weighted, with gradient also through the weights."""
+        """The weighted losses (N,); the gradient includes that of the weights."""
 
 
 class EqualConfig(WeightingConfig):
-    """Every sample counts alike."""
+    """All samples have the same weight."""
 
     name: Literal["equal"] = "equal"
 
 
 class Equal(Weighting):
-    """Every sample counts alike."""
+    """All samples have the same weight."""
 
     Config = EqualConfig
 
@@ -47,15 +47,15 @@ class Equal(Weighting):
 
 
 class FocalConfig(WeightingConfig):
-    """Focal loss (Lin et al., ICCV 2017): a sample's loss -log p counts (1 - p)^gamma, p with the margin."""
+    """Focal loss (Lin et al., ICCV 2017): the loss -log p has the weight (1 - p)^gamma; p includes the margin."""
 
     name: Literal["focal"] = "focal"
     gamma: float = Field(default=2.0, ge=0)
-    """0 weighs all samples alike; the larger, the less easy samples count"""
+    """0: equal weights; a larger value reduces the weight of easy samples"""
 
 
 class Focal(Weighting):
-    """Samples that the network has right count less."""
+    """Reduces the weight of samples that are classified well."""
 
     Config = FocalConfig
 
@@ -64,6 +64,6 @@ class Focal(Weighting):
 
     def __call__(self, loss: Tensor) -> Tensor:
         """See Weighting."""
-        # 1 - p of p = exp(-loss); above 0, where a power below 1 has no derivative
+        # 1 - p with p = exp(-loss); kept above 0, because there the derivative of a power below 1 is infinite
         wrong = (-torch.expm1(-loss)).clamp_min(torch.finfo(loss.dtype).tiny)
         return wrong.pow(self.gamma) * loss
