@@ -115,7 +115,8 @@ def parse(words: list[str]) -> None:
             return
         raise
     for parameter in given:
-        if isinstance(parameter, click.Option) and not isinstance(parameter.type, click.Path):
+        checked = isinstance(parameter, click.Option) and not parameter.is_eager  # --help exits
+        if checked and not isinstance(parameter.type, click.Path):
             parameter.process_value(context, values[parameter.name])
 
 
