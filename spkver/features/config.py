@@ -12,6 +12,11 @@ from spkver.registry import Registry
 
 VADS = Registry("vad", {"energy": "spkver.features.vad:EnergyVad", "silero": "spkver.features.vad:SileroVad"})
 
+
+class VadConfig(Component):
+    """Base class of the configs of voice activity detectors."""
+
+
 Normalise = Literal["none", "mean", "mean_variance", "instance_norm"]
 
 
@@ -46,7 +51,7 @@ class SpectralConfig(FrontEndBase):
     """upper end of the highest filter, at most half the sample rate"""
     normalise: Normalise = Field("mean", description="over the utterance (CMN, CMVN; as torch's InstanceNorm1d)")
     vad: Annotated[
-        Annotated[Component, Of(VADS)] | None, BeforeValidator(lambda value: None if value == "none" else value)
+        Annotated[VadConfig, Of(VADS)] | None, BeforeValidator(lambda value: None if value == "none" else value)
     ] = None
     """frames without speech are left out: energy, silero, or none (digital silence is always left out)"""
 

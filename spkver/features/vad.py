@@ -11,9 +11,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from spkver.config import Component
 from spkver.errors import InputError, load_optional
-from spkver.features.config import FrontEndConfig, SpectralConfig
+from spkver.features.config import FrontEndConfig, SpectralConfig, VadConfig
 from spkver.features.fbank import cut_frames
 from spkver.features.silence import silent_frames
 
@@ -36,7 +35,7 @@ class Detector(ABC):
         """
 
 
-class EnergyVadConfig(Component):
+class EnergyVadConfig(VadConfig):
     """By the energy of frames, relative to the loud and the quiet frames of the recording, so at any level.
 
     Loud and quiet are the 98th and the 10th percentile of the log energy of frames that are not digital silence.
@@ -84,7 +83,7 @@ def percentiles(values: Tensor, without: Tensor, share: float) -> Tensor:
     return rising.gather(-1, place.clamp_max(values.shape[-1] - 1))
 
 
-class SileroVadConfig(Component):
+class SileroVadConfig(VadConfig):
     """By Silero's neural network (https://github.com/snakers4/silero-vad), with the extra `vad`; 16 kHz only.
 
     It runs on the CPU, one recording after the other, some 20 times faster than real time, and cannot be exported.
