@@ -90,9 +90,7 @@ def unit(vectors: np.ndarray, ids: Sequence[str] | pa.Array, what: str, mean: np
         # divided by the largest value first, so that no square overflows or vanishes in float32
         size = np.maximum(block.max(axis=1, keepdims=True), -block.min(axis=1, keepdims=True))
         if not size.all():
-            raise InputError(
-                f"the {what} of '{ids[start + int(np.argmin(size))]}' has length zero: it has no direction"
-            )
+            raise InputError(f"the {what} of '{ids[start + int(np.argmin(size))]}' has norm zero")
         block /= size
         block /= np.sqrt(np.einsum("ij,ij->i", block, block))[:, None]
     return units

@@ -1,6 +1,8 @@
-"""Error rates and detection costs: numpy functions of (scores, target), exact under ties and in any order of trials."""
+"""Error rates and detection costs as numpy functions of (scores, target). The order of the trials does not matter, and
+trials of equal score are accepted or rejected together.
+"""
 
-from spkver.metrics.bootstrap import chance, interval, speaker_bootstrap, student_interval
+from spkver.metrics.bootstrap import interval, p_value, speaker_bootstrap, student_interval
 from spkver.metrics.calibration import cllr, cllr_of, isotonic_map, min_cllr, min_cllr_of
 from spkver.metrics.curve import (
     Decision,
@@ -49,7 +51,6 @@ __all__ = [
     "ErrorCurve",
     "OperatingPoint",
     "SortedTrials",
-    "chance",
     "eer",
     "eer_convex_hull",
     "equal_error",
@@ -59,6 +60,7 @@ __all__ = [
     "least_cost",
     "min_dcf",
     "operating_point",
+    "p_value",
     "speaker_bootstrap",
     "student_interval",
     "threshold_at_false_alarm",

@@ -1,9 +1,9 @@
-"""How far a metric may be off because other speakers could have been recorded: a bootstrap over speakers.
+"""Confidence intervals of metrics by a bootstrap over speakers.
 
-The trials of a list share its speakers, so they are not independent, and an interval that resamples trials is far too
-narrow. Here the speakers are drawn with replacement. A non-target trial weighs as often as its two speakers were drawn,
-the product of the two numbers, and a target trial as often as its one speaker was: the pigeonhole bootstrap (Owen, "The
-pigeonhole bootstrap", Annals of Applied Statistics 2007), with enrolment and test side drawn together.
+Trials that share a speaker are not independent, so a bootstrap over trials gives intervals that are too narrow. Here
+speakers are drawn with replacement. The weight of a target trial is the number of times its speaker was drawn, that of
+a non-target trial the product of these numbers for its two speakers: the pigeonhole bootstrap (Owen, "The pigeonhole
+bootstrap", Annals of Applied Statistics 2007), with the same draw for both sides.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def speaker_bootstrap(
     replicates: int = 1000,
     seed: int = 0,
 ) -> np.ndarray:
-    """What the measures of each system come to when the speakers are drawn anew: (replicates, systems, measures).
+    """Measures of each system in every bootstrap replicate, float64 (replicates, systems, measures).
 
-    All systems see the same draws, so that their differences are paired.
+    All systems get the same draws of speakers, so differences between systems are paired.
 
-    systems: the scores (trials,) of each, on the same trials
+    systems: the scores (trials,) of each system, on the same trials
     target: (trials,) true (or 1) where both sides are the same speaker
-    enrol, test: (trials,) the speakers of both sides, of any type that sorts
-    measures: such as `lambda curve: equal_error(curve).rate`
-    Raises InputError as `error_curve` does, for fewer than two speakers, and for target trials of two speakers.
+    enrol, test: (trials,) the speakers of both sides, of any sortable type
+    measures: functions of an error curve, for example `lambda curve: equal_error(curve).rate`
+    Raises InputError as `error_curve` does, for fewer than two speakers, and for a target trial of two speakers.
     """
     labels, *sides = (np.asarray(one) for one in (target, enrol, test))
     if not labels.shape == sides[0].shape == sides[1].shape:
@@ -50,7 +50,7 @@ def speaker_bootstrap(
     number = int(codes.max()) + 1
     labels = labels.astype(bool)
     if number < 2:
-        raise InputError("a bootstrap over speakers needs at least two of them")
+        raise InputError("a bootstrap over speakers needs at least two speakers")
     if (wrong := labels & (codes[0] != codes[1])).any():
         raise InputError(f"{wrong.sum()} target trials, the first in row {np.argmax(wrong) + 1}, have two speakers")
     found = np.empty((replicates, len(ordered), len(measures)))
@@ -64,30 +64,30 @@ def speaker_bootstrap(
 
 
 def interval(values: ArrayLike, level: float = 0.95, axis: int = 0) -> np.ndarray:
-    """The two percentiles between which a share `level` of bootstrapped values lies: (2, ...)."""
+    """The percentile interval of bootstrapped values at this confidence level: (2, ...)."""
     return np.quantile(np.asarray(values), [(1 - level) / 2, (1 + level) / 2], axis=axis)
 
 
 def student_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
-    """Where the mean of independent runs lies, by Student's t over their values (runs,); None for a single run."""
+    """The confidence interval of the mean of independent runs (runs,), by Student's t; None for a single run."""
     runs = np.asarray(values, np.float64)
     if len(runs) < 2:
         return None
-    from scipy.stats import t  # takes a while to load, and one run needs none of it
+    from scipy.stats import t  # slow to import; not needed for a single run
 
     half = t.ppf((1 + level) / 2, len(runs) - 1) * runs.std(ddof=1) / len(runs) ** 0.5
     return float(runs.mean() - half), float(runs.mean() + half)
 
 
-def chance(differences: ArrayLike) -> float:
-    """The two-sided p-value of no difference: twice the share of bootstrapped differences on the rarer side of 0."""
+def p_value(differences: ArrayLike) -> float:
+    """The two-sided p-value of no difference, from bootstrapped differences: twice the share on the rarer side of 0."""
     values = np.asarray(differences)
     rarer = min(np.count_nonzero(values <= 0), np.count_nonzero(values >= 0))
     return min(1.0, 2 * (rarer + 1) / (len(values) + 1))
 
 
 def _weights(labels: np.ndarray, codes: np.ndarray, number: int, replicates: int, seed: int) -> Iterator[np.ndarray]:
-    """The weight of each trial in each replicate, int64 (trials,); draws without a target or non-target are redrawn."""
+    """The weights of the trials in each replicate, int64 (trials,). Draws of one kind of trial are repeated."""
     random = np.random.default_rng(seed)
     left = replicates
     while left:

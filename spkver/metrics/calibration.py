@@ -1,9 +1,9 @@
-"""How good scores are as log-likelihood ratios, and the best that a rising map could make of them.
+"""Cllr and minimum Cllr: the quality of scores as log-likelihood ratios.
 
-Cllr is the mean cost of soft decisions over all operating points, in bits (Brümmer & du Preez, "Application-independent
-evaluation of speaker detection", Computer Speech & Language 2006): 0 is perfect, 1 what a system without a clue has.
-The best rising map is isotonic regression by pool-adjacent-violators, whose pools are the edges of the convex hull of
-the curve of misses against false alarms.
+Cllr is the detection cost integrated over all operating points, in bits (Brümmer & du Preez, "Application-independent
+evaluation of speaker detection", Computer Speech & Language 2006). It is 0 for perfect scores and 1 for scores that are
+all 0. Minimum Cllr is the Cllr after the best monotonic map: isotonic regression by pool-adjacent-violators, computed
+from the convex hull of misses against false alarms, whose edges are the pools.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BLOCK = 1 << 20  # trials at a time
 
 
 def cllr(scores: ArrayLike, target: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """The cost of scores as natural-log likelihood ratios, in bits; no less than 0, and not bounded above.
+    """Cllr of scores that are natural-log likelihood ratios, in bits: at least 0, without an upper bound.
 
     scores, target, weights: (trials,). Raises InputError as `error_curve` does.
     """
@@ -26,7 +26,7 @@ def cllr(scores: ArrayLike, target: ArrayLike, weights: ArrayLike | None = None)
 
 
 def min_cllr(scores: ArrayLike, target: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """The least Cllr over all rising maps of the scores, in [0, 1] bits: what calibration cannot mend.
+    """The least Cllr over all monotonic maps of the scores, in [0, 1] bits: the part that calibration cannot remove.
 
     scores, target, weights: (trials,). Raises InputError as `error_curve` does.
     """
@@ -34,7 +34,7 @@ def min_cllr(scores: ArrayLike, target: ArrayLike, weights: ArrayLike | None = N
 
 
 def cllr_of(curve: ErrorCurve) -> float:
-    """`cllr` of the trials of a curve."""
+    """Cllr of the trials of a curve, see `cllr`."""
     costs = 0.0
     for start in range(0, len(curve.misses) - 1, _BLOCK):
         points = slice(start, start + _BLOCK + 1)
@@ -46,7 +46,7 @@ def cllr_of(curve: ErrorCurve) -> float:
 
 
 def min_cllr_of(curve: ErrorCurve) -> float:
-    """`min_cllr` of the trials of a curve."""
+    """Minimum Cllr of the trials of a curve, see `min_cllr`."""
     hit, passed = _pools(curve, convex_hull(curve))
     with np.errstate(divide="ignore", invalid="ignore"):
         costs = hit * np.log2(1 + passed / hit), passed * np.log2(1 + hit / passed)
@@ -54,10 +54,10 @@ def min_cllr_of(curve: ErrorCurve) -> float:
 
 
 def isotonic_map(curve: ErrorCurve) -> tuple[np.ndarray, np.ndarray]:
-    """The best rising map from scores to natural-log likelihood ratios, a step function.
+    """The best monotonic map from scores to natural-log likelihood ratios, a step function.
 
-    Returns the lowest score of each step, rising, and the ratio that it gives; the first is minus infinity where the
-    lowest scores are all of non-targets, the last infinity where the highest are all of targets.
+    Returns the lowest score of each step and the ratio of each step, both float64 (steps,), ascending. The first ratio
+    is minus infinity if the lowest scores are non-targets only, the last infinity if the highest are targets only.
     """
     hull = convex_hull(curve)
     hit, passed = _pools(curve, hull)
@@ -66,5 +66,5 @@ def isotonic_map(curve: ErrorCurve) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pools(curve: ErrorCurve, hull: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The shares of the targets and of the non-targets between each two points of the hull."""
+    """The shares of all targets and of all non-targets in each pool, float64 (pools,)."""
     return np.diff(curve.misses[hull]) / curve.targets, -np.diff(curve.false_alarms[hull]) / curve.nontargets

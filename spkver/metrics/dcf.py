@@ -15,7 +15,7 @@ from spkver.metrics.curve import ErrorCurve, error_curve, errors_at
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """How likely a target is, in (0, 1), and what a miss and a false alarm cost, above 0."""
+    """The prior probability of a target, in (0, 1), and the costs of a miss and of a false alarm, above 0."""
 
     p_target: float
     c_miss: float = 1.0
@@ -23,10 +23,10 @@ class OperatingPoint:
 
     def __post_init__(self) -> None:
         if not (0 < self.p_target < 1 and 0 < self.c_miss < np.inf and 0 < self.c_fa < np.inf):
-            raise InputError(f"p_target lies in (0, 1), costs above 0: got {self}")
+            raise InputError(f"p_target must be in (0, 1) and costs above 0, got {self}")
 
 
-# VoxSRC and most VoxCeleb papers report p_target 0.01 or 0.05; NIST's plans of 2008, 2010 and 2016
+# p_target 0.01 or 0.05 of VoxSRC and most VoxCeleb papers; NIST's evaluation plans of 2008, 2010 and 2016
 OPERATING_POINTS = {
     "vox-0.01": OperatingPoint(0.01),
     "vox-0.05": OperatingPoint(0.05),
@@ -47,14 +47,14 @@ _BLOCK = 1 << 20  # points at a time
 
 
 class Cost(NamedTuple):
-    """A normalised detection cost and the threshold at which it is had (infinity: reject all)."""
+    """A normalised detection cost and its threshold (infinity: reject all trials)."""
 
     cost: float
     threshold: float
 
 
 def operating_point(name: str) -> OperatingPoint:
-    """The operating point of that name. Raises InputError naming the nearest known one."""
+    """The operating point of this name. Raises InputError naming the nearest known name."""
     if name not in OPERATING_POINTS:
         raise InputError(f"unknown operating point '{name}'{nearest(name, [*OPERATING_POINTS, *PRIMARY_COSTS])}")
     return OPERATING_POINTS[name]
@@ -71,7 +71,7 @@ def min_dcf(
 
 
 def least_cost(curve: ErrorCurve, point: OperatingPoint) -> Cost:
-    """The least cost over all thresholds, accept-all and reject-all included, over that of the better of these two."""
+    """The least normalised cost over all thresholds, including accept-all and reject-all."""
     miss_weight, alarm_weight = rate_costs(point)
     best = Cost(np.inf, np.inf)
     for start in range(0, len(curve.misses), _BLOCK):
@@ -85,26 +85,29 @@ def least_cost(curve: ErrorCurve, point: OperatingPoint) -> Cost:
 
 
 def actual_cost(curve: ErrorCurve, point: OperatingPoint) -> Cost:
-    """The normalised cost (actDCF) at the threshold that Bayes' rule gives for scores that are log-likelihood ratios.
+    """The normalised cost of scores that are natural-log likelihood ratios at the threshold of Bayes' rule (actDCF).
 
-    That threshold is log(c_fa (1 - p_target) / (c_miss p_target)), in natural logarithms.
+    The threshold is log(c_fa (1 - p_target) / (c_miss p_target)).
     """
     miss_weight, alarm_weight = rate_costs(point)
     threshold = float(np.log((1 - point.p_target) * point.c_fa / (point.p_target * point.c_miss)))
-    # searchsorted would make a float64 of every float32 first
+    # searchsorted would first convert all thresholds to float64
     decision = errors_at(curve, bisect_left(curve.thresholds, threshold, key=float))
     return Cost(miss_weight * decision.miss + alarm_weight * decision.false_alarm, threshold)
 
 
 def operating_points(name: str) -> tuple[OperatingPoint, ...]:
-    """The points over which the cost of that name is the mean: one, or those of a primary cost.
+    """The operating points of a cost, which is the mean over them: one, or those of a primary cost.
 
-    Raises InputError naming the nearest known one.
+    Raises InputError naming the nearest known name.
     """
     return PRIMARY_COSTS[name] if name in PRIMARY_COSTS else (operating_point(name),)
 
 
 def rate_costs(point: OperatingPoint) -> tuple[float, float]:
-    """What the miss and the false-alarm rate cost, over the cost of the better of accept-all and reject-all."""
+    """The normalised costs of a miss rate of 1 and of a false-alarm rate of 1.
+
+    A cost of 1 is that of accepting all trials or of rejecting all, whichever is lower.
+    """
     miss, alarm = point.p_target * point.c_miss, (1 - point.p_target) * point.c_fa
     return miss / min(miss, alarm), alarm / min(miss, alarm)

@@ -1,4 +1,4 @@
-"""The equal error rate, and its convex-hull form."""
+"""The equal error rate (EER), and the EER of the convex hull."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from spkver.metrics.hull import convex_hull
 
 
 class Crossing(NamedTuple):
-    """Where the miss rate meets the false-alarm rate.
+    """Where the miss and false-alarm rates are equal.
 
-    rate: both rates there, in [0, 1]
-    threshold: of the measured point nearest to the crossing (always one of the scores)
+    rate: the EER, in [0, 1]
+    threshold: the score at the point nearest to the crossing
     """
 
     rate: float
@@ -24,7 +24,7 @@ class Crossing(NamedTuple):
 
 
 def eer(scores: ArrayLike, target: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """The equal error rate, in [0, 1]: where miss and false-alarm rates cross, linear between two points.
+    """The equal error rate, in [0, 1]. Rates are interpolated linearly between the two points around the crossing.
 
     scores, target, weights: (trials,). Raises InputError as `error_curve` does.
     """
@@ -32,22 +32,22 @@ def eer(scores: ArrayLike, target: ArrayLike, weights: ArrayLike | None = None) 
 
 
 def eer_convex_hull(scores: ArrayLike, target: ArrayLike) -> float:
-    """The equal error rate of the convex hull of the curve, in [0, 1]; at most `eer`.
+    """The EER of the convex hull of the ROC curve (ROCCH-EER), in [0, 1]; at most `eer`.
 
-    It is what is reached by tossing a coin between two thresholds, and the largest Bayes error over all priors
+    It is reached by a random choice between two thresholds, and equals the largest Bayes error over all priors
     (Brümmer & de Villiers, "The BOSARIS Toolkit", 2011). scores, target: (trials,).
     """
     return equal_error_of_hull(error_curve(scores, target))
 
 
 def equal_error(curve: ErrorCurve) -> Crossing:
-    """The crossing of a curve's two rates."""
+    """The point of a curve where the two rates are equal."""
 
     def excess(point: int) -> Any:
-        """The sign of miss - false_alarm, in integers: exact."""
+        """A number with the sign of miss - false_alarm; exact, because it is an integer."""
         return curve.misses[point].item() * curve.nontargets - curve.false_alarms[point].item() * curve.targets
 
-    after = bisect_left(range(len(curve.misses)), 0, key=excess)  # never the first point, which accepts all
+    after = bisect_left(range(len(curve.misses)), 0, key=excess)  # not the first point, which accepts all trials
     before = after - 1
     nearest = before if -excess(before) <= excess(after) else after
     rate = _meeting(curve, before, after)
@@ -55,10 +55,10 @@ def equal_error(curve: ErrorCurve) -> Crossing:
 
 
 def equal_error_of_hull(curve: ErrorCurve) -> float:
-    """The rate at which the lower convex hull of (false_alarm, miss) meets the diagonal."""
+    """The rate at which the lower convex hull of (false_alarm, miss) crosses the diagonal."""
     hull = convex_hull(curve)
     excess = curve.misses[hull] * curve.nontargets - curve.false_alarms[hull] * curve.targets
-    after = int(np.argmax(excess >= 0))  # never the first point, which accepts all
+    after = int(np.argmax(excess >= 0))  # not the first point, which accepts all trials
     return _meeting(curve, int(hull[after - 1]), int(hull[after]))
 
 

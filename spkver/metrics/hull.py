@@ -1,4 +1,4 @@
-"""The convex hull of a curve: what tossing a coin between two thresholds, or isotonic regression, can reach."""
+"""The convex hull of an error curve, for the EER of the hull and isotonic regression."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from spkver.metrics.curve import ErrorCurve, corners
 
 
 def convex_hull(curve: ErrorCurve) -> np.ndarray:
-    """The points (rising) of the lower convex hull of a curve's misses against its false alarms.
+    """The indices (ascending) of the points of the lower convex hull of misses against false alarms.
 
-    Between two points, the one farthest below the line that joins them is on the hull, too. In integers where the curve
-    is: exact. Points on the line are left out.
+    Of the points between two points of the hull, the one farthest below their line is on the hull as well. Points on
+    the line are left out. Exact if the counts of the curve are integers.
     """
     candidates = corners(curve)
     misses, alarms = curve.misses[candidates], curve.false_alarms[candidates]

@@ -1,4 +1,4 @@
-"""HTML pages in one file: no server, no network, no library; readable on a phone, in print, and in the dark."""
+"""Self-contained HTML pages and SVG charts, for screens of any width, dark mode and print. They load nothing."""
 
 from spkver.page.chart import Axis, Chart, probit, span, ticks
 from spkver.page.document import (

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: lines, bands, areas, dots and thresholds over two axes, in the colours of the page's style."""
+"""SVG charts with lines, bands, histograms, dots and thresholds, for pages and as files."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from numpy.typing import ArrayLike
 
 from spkver.page.document import COLOURS, Html, asset, html, series
 
-_WIDTH = 480  # of the drawing, in units that are about a pixel on a phone
+_WIDTH = 480  # of the drawing, about the width of a phone in pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 18, 10, 44
-_MOST = 1000  # points of a line
+_MOST = 1000  # largest number of points of a line
 _ROW = 20  # height of a row of the legend of a drawing
 
 
 def probit(rates: ArrayLike) -> np.ndarray:
-    """The normal quantile; 0 and 1 become points far outside of any axis."""
-    from scipy.special import ndtri  # takes as long to import as everything else together
+    """The normal quantile. Rates of 0 and 1 get finite values far outside of any axis."""
+    from scipy.special import ndtri  # slow to import
 
     scale: np.ndarray = ndtri(np.clip(rates, 1e-9, 1 - 1e-9))
     return scale
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers in [low, high], at most one more than `most`, 1, 2 or 5 times a power of ten apart."""
+    """At most `most` + 1 round numbers in [low, high], with a step of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * times for times in (1, 2, 5, 10) if power * times >= rough * (1 - 1e-9))
@@ -37,7 +37,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def span(values: ArrayLike, share: float = 0.03) -> tuple[float, float]:
-    """From the least to the greatest value, and a little further; never empty."""
+    """The range of the finite values, extended by this share on both sides; never empty."""
     finite = np.asarray(values, np.float64)
     finite = finite[np.isfinite(finite)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
@@ -47,10 +47,11 @@ def span(values: ArrayLike, share: float = 0.03) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis shows, from `low` to `high`.
+    """An axis from `low` to `high`.
 
-    marks: where its ticks are, and what they say; round numbers without
-    scale: linear, or probit (values in (0, 1), said in per cent)
+    marks: positions and labels of the ticks; by default round numbers
+    scale: "linear", or "probit" for rates in (0, 1), which the readout shows in per cent
+    unit: shown behind values in the readout
     """
 
     name: str
@@ -61,19 +62,19 @@ class Axis:
     unit: str = ""
 
     def place(self, values: ArrayLike) -> np.ndarray:
-        """Where values lie: 0 at `low`, 1 at `high`."""
+        """Positions on the axis: 0 at `low`, 1 at `high`."""
         low, high, own = (self._scaled(one) for one in (self.low, self.high, values))
         placed: np.ndarray = (own - low) / (high - low)
         return placed
 
     def ticks(self) -> Sequence[tuple[float, str]]:
-        """Where its ticks are, and what they say."""
+        """Positions and labels of the ticks."""
         if self.marks is not None:
             return self.marks
         return [(tick, f"{tick:.10g}".replace("-", "−")) for tick in ticks(self.low, self.high)]
 
-    def said(self) -> str:
-        """Attributes from which the page's script reads values back."""
+    def attribute(self) -> str:
+        """The attribute from which the script of the page computes values for the readout."""
         low, high = float(self._scaled(self.low)), float(self._scaled(self.high))
         return html(f"{self.scale} {low:.9g} {high:.9g} {self.unit}")
 
@@ -83,40 +84,40 @@ class Axis:
 
 @dataclass
 class Chart:
-    """A chart to which marks are added, and which is then drawn.
+    """A chart: add lines and other marks, then draw it with `svg` or `drawing`.
 
-    height: of the drawing, in units of which it is 480 wide
+    height: of the drawing, relative to a width of 480
     """
 
     x: Axis
     y: Axis
     height: float = 320
     _marks: list[str] = field(default_factory=list)
-    _labels: list[str] = field(default_factory=list)  # above everything else
+    _labels: list[str] = field(default_factory=list)  # drawn above all marks
     _rules: int = 0
 
     def line(self, x: ArrayLike, y: ArrayLike, number: int, name: str, *, faint: bool = False) -> None:
-        """A line of the series of that number, which the page's script reads out by its name; at most 1,000 points."""
+        """Add a line, thinned to 1,000 points. number: of the series (colour, dashes); name: for the readout"""
         kind = f"line faint {series(number)}" if faint else f"line {series(number)}"
         self._marks.append(f'<path class="{kind}" data-name="{html(name)}" d="{self._path(*_thinned(x, y))}"/>')
 
     def guide(self, x: ArrayLike, y: ArrayLike) -> None:
-        """A thin line for the eye alone."""
+        """Add a thin dotted line without a readout."""
         self._marks.append(f'<path class="guide" d="{self._path(np.asarray(x), np.asarray(y))}"/>')
 
     def band(self, x: ArrayLike, low: ArrayLike, high: ArrayLike, number: int) -> None:
-        """The room between two lines."""
+        """Add a filled band between two lines."""
         outline = self._path(np.concatenate([x, np.asarray(x)[::-1]]), np.concatenate([low, np.asarray(high)[::-1]]))
         self._marks.append(f'<path class="band {series(number)}" d="{outline}Z"/>')
 
     def steps(self, edges: ArrayLike, values: ArrayLike, number: int, name: str) -> None:
-        """A histogram: values (bins,) between edges (bins + 1,), filled down to the axis."""
+        """Add a filled histogram: values (bins,) between edges (bins + 1,)."""
         x, y = np.repeat(np.asarray(edges), 2), np.concatenate([[0], np.repeat(np.asarray(values), 2), [0]])
         path = self._path(x, y)
         self._marks.append(f'<path class="area {series(number)}" data-name="{html(name)}" d="{path}"/>')
 
     def dots(self, x: ArrayLike, y: ArrayLike, number: int, titles: Sequence[str], *, size: float = 3) -> None:
-        """Dots of one series, each with the words that it shows when pointed at."""
+        """Add dots of one series, each with a tooltip."""
         across, up = self._across(x), self._up(y)
         circles = "".join(
             f'<circle cx="{_short(a)}" cy="{_short(b)}" r="{size:g}"><title>{html(title)}</title></circle>'
@@ -125,13 +126,13 @@ class Chart:
         self._marks.append(f'<g class="dots {series(number)}">{circles}</g>')
 
     def group(self, name: str, x: ArrayLike, y: ArrayLike, number: int, titles: Sequence[str]) -> None:
-        """Dots that the page's script can bring out by their name."""
+        """Add dots that the script of the page can highlight by name."""
         self._marks.append(f'<g data-group="{html(name)}">')
         self.dots(x, y, number, titles)
         self._marks.append("</g>")
 
     def rule(self, x: float, label: str) -> None:
-        """A labelled vertical line: a threshold."""
+        """Add a labelled vertical line, for example a threshold."""
         at = float(self._across(x))
         if not 0 <= at <= self._inner_width:
             return
@@ -143,7 +144,7 @@ class Chart:
         self._labels.append(f'<text class="label" {place}{anchor}>{html(label)}</text>')
 
     def text(self, x: float, y: float, words: str) -> None:
-        """A text label centred at (x, y)."""
+        """Add a text label centred at (x, y)."""
         place = f'x="{float(self._across(x)):.1f}" y="{float(self._up(y)):.1f}" text-anchor="middle"'
         self._labels.append(f'<text class="label" {place}>{html(words)}</text>')
 
@@ -151,17 +152,17 @@ class Chart:
         """The chart as SVG for a page; label: description for screen readers."""
         return Html(
             f'<svg class="chart" viewBox="0 0 {_WIDTH} {self.height:g}" role="img" aria-label="{html(label)}" '
-            f'data-x="{self.x.said()}" data-y="{self.y.said()}">{self._content()}</svg>\n'
+            f'data-x="{self.x.attribute()}" data-y="{self.y.attribute()}">{self._content()}</svg>\n'
         )
 
     def _content(self) -> str:
         width, height = self._inner_width, self._inner_height
         grid, words = [], []
-        free = -math.inf  # up to where the labels of the axis have come
+        free = -math.inf  # end of the last label; labels that would overlap it are left out
         for value, text in self.x.ticks():
             at = float(self._across(value))
             grid.append(f"M{at:.1f} 0V{height:g}")
-            half = 4.7 * len(text)  # of its width, about
+            half = 4.7 * len(text)  # half the width of the label, approximately
             if at - half < free:
                 continue
             free = at + half + 2
@@ -246,7 +247,7 @@ def _short(number: float) -> str:
 
 
 def _thinned(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """At most 1,000 of the points, evenly taken, with both ends."""
+    """At most 1,000 of the points, evenly spaced, with both ends."""
     across, up = np.asarray(x), np.asarray(y)
     kept = np.unique(np.linspace(0, len(across) - 1, min(_MOST, len(across))).round().astype(np.int64))
     return across[kept], up[kept]

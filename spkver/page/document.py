@@ -1,7 +1,7 @@
-"""The parts of a page: sections, tables, figures, and the document around them.
+"""HTML pages: the document, sections, tables and figures.
 
-Whatever is not markup already (`Html`) is escaped, so that an id or a name cannot become part of the page. The policy
-in the page's head lets it load nothing at all and run no script but the one that stands in it, by its hash.
+Text is escaped unless it is `Html`, so ids and names cannot inject markup. The content security policy of a page allows
+only its own style and script, by hash, and loads nothing.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _DASHES = 4
 
 
 class Html(str):
-    """Text that is markup already."""
+    """A string of markup, which is not escaped."""
 
     __slots__ = ()
 
 
 def html(text: str) -> Html:
-    """Text as markup: escaped, unless it is markup already."""
+    """Escape text; `Html` is returned as it is."""
     return text if isinstance(text, Html) else Html(escape(text))
 
 
 def document(title: str, *blocks: Html, data: Mapping[str, Any] | None = None) -> str:
-    """The whole page.
+    """A complete page.
 
-    data: the page's numbers by name, to be read by programs: JSON in `<script type="application/json" id=NAME>`
+    data: numbers for programs, by name, written as JSON to `<script type="application/json" id=NAME>`
     """
     style, script = asset("chart.css") + asset("style.css"), asset("script.js")
     policy = (
@@ -58,13 +58,13 @@ def document(title: str, *blocks: Html, data: Mapping[str, Any] | None = None) -
 
 
 def section(title: str, *blocks: Html, note: str = "") -> Html:
-    """A part of the page under a heading, with a note for the reader below it."""
+    """A section with a heading and an optional note."""
     words = f'<p class="note">{html(note)}</p>\n' if note else ""
     return Html(f'<section id="{_anchor(title)}">\n<h2>{html(title)}</h2>\n{words}{"".join(blocks)}</section>\n')
 
 
 def contents(titles: Sequence[str]) -> Html:
-    """Links to the sections of these titles."""
+    """A list of links to sections, by their titles."""
     items = "".join(f'<li><a href="#{_anchor(title)}">{html(title)}</a></li>' for title in titles)
     return Html(f'<nav aria-label="contents"><ul>{items}</ul></nav>\n')
 
@@ -75,7 +75,7 @@ def paragraph(words: str, kind: str = "") -> Html:
 
 
 def side_by_side(*figures: Html) -> Html:
-    """Figures in as many columns as there is room for."""
+    """Figures in columns, as many as fit."""
     return Html(f'<div class="plots">\n{"".join(figures)}</div>\n')
 
 
@@ -87,11 +87,11 @@ def table(
     sortable: bool = False,
     pick: Sequence[int] = (),
 ) -> Html:
-    """A table, its head the first of the rows; numbers to the right.
+    """A table. The first row is the head; numbers are aligned to the right.
 
-    words: so many columns, from the left, hold words
-    sortable: by any column, filtered by any words (with the page's script), and scrolled in a box of its own; pick:
-        columns to choose a value of
+    words: number of columns, from the left, that hold words
+    sortable: the script of the page adds sorting by column and a text filter; long tables scroll
+    pick: columns of a sortable table with a menu to choose one value
     """
     head, *body = rows
 
@@ -116,7 +116,7 @@ def table(
 
 
 def figure(drawing: Html, caption: str, *, key: str = "", numbers: str = "") -> Html:
-    """A drawing with a caption, its key and, folded away, the table of its numbers."""
+    """A drawing with a caption; key: legend; numbers: table of its values, folded."""
     behind = f"<details><summary>Numbers</summary>\n{numbers}</details>\n" if numbers else ""
     return Html(
         f"<figure>\n<figcaption>{html(caption)}</figcaption>\n{key}{drawing}"
@@ -125,7 +125,7 @@ def figure(drawing: Html, caption: str, *, key: str = "", numbers: str = "") -> 
 
 
 def legend(names: Sequence[str], numbers: Sequence[int] | None = None) -> Html:
-    """What the lines of a chart are; numbers: their series, 0, 1, 2, ... without."""
+    """The legend of a chart; numbers: the series of the names, by default 0, 1, 2, ..."""
     items = "".join(
         f'<li><svg class="key" viewBox="0 0 24 8" aria-hidden="true"><path class="line {series(number)}" '
         f'd="M0 4H24"/></svg>{html(name)}</li>'
@@ -135,7 +135,7 @@ def legend(names: Sequence[str], numbers: Sequence[int] | None = None) -> Html:
 
 
 def series(number: int) -> str:
-    """The classes of the line of that number: its colour and its dashes."""
+    """The CSS classes of a series: colour and dashes."""
     return f"s{number % COLOURS} d{number // COLOURS % _DASHES}"
 
 

@@ -1,5 +1,5 @@
 "use strict";
-// All of it is an addition: without it the page shows the same, but does not sort, filter, read out or play by itself.
+// Without the script, the page has the same content, but no sorting, filters, readouts or play buttons.
 
 const make = (tag, properties = {}, ...children) => {
   const element = Object.assign(document.createElement(tag), properties);
@@ -8,7 +8,7 @@ const make = (tag, properties = {}, ...children) => {
 };
 const labelled = (text, control) => make("label", {}, text, control);
 
-// --- tables: sorted by their heads, filtered by words and by choices
+// --- tables: sort by column, filter by text and by value
 
 function sortable(table) {
   const heads = [...table.tHead.rows[0].cells];
@@ -59,7 +59,7 @@ function sortable(table) {
   filter();
 }
 
-// --- charts: what the lines say below the pointer, or at the place chosen by the arrow keys
+// --- charts: readout of the lines at the pointer, or at the position set by the arrow keys
 
 function normal(z) { // the normal distribution: Abramowitz and Stegun 26.2.17
   const t = 1 / (1 + 0.2316419 * Math.abs(z));
@@ -122,7 +122,7 @@ function readable(chart) {
   chart.addEventListener("blur", clear);
 }
 
-// --- maps: one group brought out
+// --- maps: highlight one group
 
 function choosable(chart) {
   const groups = [...chart.querySelectorAll("[data-group]")];
@@ -141,7 +141,7 @@ function choosable(chart) {
   chart.before(make("div", { className: "controls" }, labelled("bring out", select)));
 }
 
-// --- recordings: links to them become buttons that play them
+// --- recordings: turn links to recordings into play buttons
 
 function playable(link) {
   const audio = document.getElementById(link.hash.slice(1));

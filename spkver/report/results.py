@@ -140,7 +140,7 @@ def _differences(compared: Comparison, labels: Sequence[str]) -> Html:
                         label,
                         f"{scale * gain.mean:+.{digits}f}{' %' if scale == 100 else ''}",
                         f"{scale * low:+.{digits}f} to {scale * high:+.{digits}f}",
-                        f"{gain.chance:.3f}",
+                        f"{gain.p_value:.3f}",
                     ]
                 )
     return table(rows, title=f"Differences from {first}, on the same draws of speakers", words=2)

@@ -1,1 +1,1 @@
-"""Scores of trial lists, and what they are worth."""
+"""Scoring of trial lists, and evaluation of scores."""

@@ -14,15 +14,15 @@ from spkver.errors import InputError, nearest
 from spkver.scoring.metadata import look_up, speakers_of
 from spkver.trials import Scores
 
-_BANDS = 4  # of numbers, where no edges are given
+_BANDS = 4  # bands of a numeric column without given edges
 
 
 @dataclass(frozen=True)
 class Group:
-    """The trials whose two sides are of these kinds.
+    """The errors of a group of trials.
 
-    miss, false_alarm: at the threshold of the whole list's equal error rate; None without such trials
-    eer: the group's own, None where it has only one kind of trial
+    miss, false_alarm: rates at the EER threshold of the whole list; None without targets or non-targets
+    eer: the EER of the group itself; None if it has only targets or only non-targets
     """
 
     name: str
@@ -35,10 +35,10 @@ class Group:
 
 @dataclass(frozen=True)
 class SpeakerErrors:
-    """The errors of a speaker's trials at one threshold, on either side.
+    """The errors of a speaker, over all trials with this speaker on either side.
 
-    misses, targets: of the trials of the speaker with itself; false_alarms, nontargets: with others
-    taken_for: the speaker that it is most often taken for, "" where there is none, and how often
+    misses, targets: of trials within the speaker; false_alarms, nontargets: of trials with other speakers
+    taken_for, times: the speaker it is most often confused with ("" if none), and how often
     """
 
     speaker: str
@@ -51,11 +51,11 @@ class SpeakerErrors:
 
 
 def break_down(scores: Scores, table: pa.Table, by: str, edges: Sequence[float] | None = None) -> list[Group]:
-    """Errors by the kinds of the two sides, in the order of the kinds.
+    """Errors by the values of a column on the two sides of a trial.
 
-    by: a column of the table. Numbers are put in bands: between `edges`, or else quarters of the table's values.
-    A trial of two kinds belongs to `one / other`, whichever side is which; ids without a value are of the kind `?`.
-    Raises InputError for scores without labels, and a column that is not there.
+    by: column of the table. Numbers are grouped in bands between `edges`, by default quartiles.
+    A trial with two different values belongs to the group `one / other`, in either order; ids without a value have `?`.
+    Raises InputError for scores without labels, and an unknown column.
     """
     kinds, names = _kinds(table, by, edges)
     sides = np.sort([look_up(side, table, kinds, len(names)) for side in (scores.trials.enrol, scores.trials.test)], 0)
@@ -73,10 +73,10 @@ def break_down(scores: Scores, table: pa.Table, by: str, edges: Sequence[float] 
 
 
 def worst_speakers(scores: Scores, table: pa.Table, threshold: float | None = None) -> list[SpeakerErrors]:
-    """The errors of every speaker, those with the largest share first: the mean of both rates.
+    """The errors of every speaker, sorted by the mean of miss and false-alarm rate, highest first.
 
-    table: with the column `speaker`; threshold: scores from it on are accepted, that of the equal error rate without
-    Raises InputError for scores without labels, and ids whose speaker is not known.
+    table: has the columns `id` and `speaker`; threshold: by default that of the EER
+    Raises InputError for scores without labels, and ids without a speaker.
     """
     if threshold is None:
         threshold = metrics.equal_error(metrics.error_curve(scores.values, scores.labels)).threshold
@@ -85,7 +85,7 @@ def worst_speakers(scores: Scores, table: pa.Table, threshold: float | None = No
     false = accepted & ~target
 
     def counted(rows: np.ndarray) -> np.ndarray:
-        """How many of these trials each speaker is in, once where it is on both sides."""
+        """The number of these trials with each speaker; a trial within one speaker counts once."""
         found = np.bincount(one[rows], minlength=len(names))
         rows = rows[one[rows] != other[rows]]
         total: np.ndarray = found + np.bincount(other[rows], minlength=len(names))
@@ -135,7 +135,7 @@ def _bands(column: pa.Array, by: str, edges: Sequence[float] | None) -> tuple[np
     known = np.isfinite(values)
     if edges is None:
         found = np.quantile(values[known], np.arange(1, _BANDS) / _BANDS).tolist() if known.any() else []
-        limits = np.unique([float(f"{limit:.3g}") for limit in found])  # to be read
+        limits = np.unique([float(f"{limit:.3g}") for limit in found])  # short numbers for the names
     else:
         limits = np.unique(np.asarray(edges, np.float64))
     texts = [f"{limit:g}" for limit in limits]

@@ -1,9 +1,9 @@
-"""From scores to log-likelihood ratios: calibration, and fusion of systems with measures of quality.
+"""Calibration of scores to natural-log likelihood ratios, and fusion of systems and quality measures.
 
-A calibrated score is the natural logarithm of how much likelier the two recordings are if they hold one speaker than if
-they hold two; the decision then follows from prior and costs alone. Two maps are learnt from labelled scores: an affine
-one by prior-weighted logistic regression, of one or more systems and of quality measures (Brümmer & de Villiers, "The
-BOSARIS Toolkit", 2011), and a rising step function by isotonic regression (pool adjacent violators).
+With log-likelihood ratios, the threshold follows from the prior and the costs (Bayes' rule). Two maps can be fitted on
+labelled scores: an affine map of one or more systems and quality measures by prior-weighted logistic regression
+(Brümmer & de Villiers, "The BOSARIS Toolkit", 2011), and a step function by isotonic regression (pool adjacent
+violators).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from spkver.files import StrPath, read_json, refuse_newer, write_json
 from spkver.scoring.metadata import read_speakers, read_table, speakers_of
 from spkver.trials import Scores, codes, read_labelled, write_scores
 
-_STEPS = 100  # of Newton's method, which needs about ten, more where scores separate
-_RIDGE = 1e-9  # keeps the weights of separable scores finite; of the standardised inputs
+_STEPS = 100  # limit for Newton's method, which takes about ten, and more if the scores are separable
+_RIDGE = 1e-9  # penalty on the weights of the standardised inputs; keeps them finite for separable scores
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Affine:
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         """Log-likelihood ratios, float64 (trials,), of inputs (trials, inputs). Raises InputError for other inputs."""
         if inputs.shape[1] != len(self.weights):
-            raise InputError(f"the calibration takes {len(self.weights)} inputs, there are {inputs.shape[1]}")
+            raise InputError(f"the calibration takes {len(self.weights)} inputs, got {inputs.shape[1]}")
         ratios: np.ndarray = inputs @ self.weights + self.offset
         return ratios
 
@@ -48,7 +48,7 @@ class Affine:
 
 @dataclass(frozen=True)
 class Steps:
-    """llr = ratios[i] for scores from lowest[i] on, below lowest[1] ratios[0]; both float64 (steps,), rising."""
+    """llr = ratios[i] for scores from lowest[i] to lowest[i + 1]; both float64 (steps,), ascending."""
 
     lowest: np.ndarray
     ratios: np.ndarray
@@ -56,7 +56,7 @@ class Steps:
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         """Log-likelihood ratios, float64 (trials,), of scores (trials, 1). Raises InputError for more inputs."""
         if inputs.shape[1] != 1:
-            raise InputError(f"an isotonic calibration takes one score, there are {inputs.shape[1]} inputs")
+            raise InputError(f"isotonic calibration takes one score, got {inputs.shape[1]} inputs")
         steps = np.searchsorted(self.lowest, inputs[:, 0], side="right") - 1
         ratios: np.ndarray = self.ratios[np.maximum(steps, 0)]
         return ratios
@@ -151,13 +151,13 @@ def _inputs(
 
 
 def fit_affine(inputs: np.ndarray, target: np.ndarray, prior: float = 0.5) -> Affine:
-    """The affine map of least prior-weighted logistic loss: that of the posteriors at P(target) = `prior`.
+    """Fit an affine map by prior-weighted logistic regression; prior: P(target) of the training objective.
 
     inputs: (trials, inputs) finite; target: bool (trials,)
-    Raises InputError for a prior outside (0, 1), lists with one kind of trial, and inputs that say nothing.
+    Raises InputError for a prior outside (0, 1), trials of one kind only, and a constant input.
     """
     if not 0 < prior < 1:
-        raise InputError(f"a prior lies between 0 and 1, got {prior}")
+        raise InputError(f"the prior must be between 0 and 1, got {prior}")
     _check_kinds(target)
     mean, spread = inputs.mean(axis=0, dtype=np.float64), inputs.std(axis=0, dtype=np.float64)
     if not (np.isfinite(spread) & (spread > 0)).all():
@@ -171,13 +171,13 @@ def fit_affine(inputs: np.ndarray, target: np.ndarray, prior: float = 0.5) -> Af
 
 
 def fit_isotonic(inputs: np.ndarray, target: np.ndarray) -> Steps:
-    """The rising step function of least Cllr.
+    """Fit the monotonic step function of least Cllr by isotonic regression.
 
-    One target and one non-target are added at the lowest and at the highest score (Laplace's rule), so that every ratio
-    is finite. inputs: (trials, 1) finite; target: bool (trials,). Raises InputError as `fit_affine` does.
+    A target and a non-target are added at the lowest and at the highest score (Laplace's rule of succession), so all
+    ratios are finite. inputs: (trials, 1) finite; target: bool (trials,). Raises InputError as `fit_affine` does.
     """
     if inputs.shape[1] != 1:
-        raise InputError(f"an isotonic calibration takes one score, there are {inputs.shape[1]} inputs")
+        raise InputError(f"isotonic calibration takes one score, got {inputs.shape[1]} inputs")
     scores = inputs[:, 0]
     _check_kinds(target)
     ends = np.array([scores.min(), scores.max()]).repeat(2).astype(scores.dtype)
@@ -188,17 +188,18 @@ def fit_isotonic(inputs: np.ndarray, target: np.ndarray) -> Steps:
 def cross_validated(
     inputs: np.ndarray, target: np.ndarray, enrol: np.ndarray, test: np.ndarray, fit: Fit, folds: int = 5, seed: int = 0
 ) -> np.ndarray:
-    """Log-likelihood ratios, float64 (trials,), each by a map that has seen neither of the trial's speakers.
+    """Cross-validated log-likelihood ratios, float64 (trials,): a trial's map is fitted without either of its speakers.
 
-    The speakers are dealt to `folds` parts. For each two parts, a map is learnt from the trials without a speaker of
-    either, and applied to the trials between them.
+    Speakers are divided at random into `folds` parts. For each pair of parts, a map is fitted on the trials without
+    their speakers and applied to the trials between them.
 
-    enrol, test: the speakers of both sides, codes from 0 (trials,)
-    Raises InputError for fewer than three folds, fewer speakers than folds, and folds that leave one kind of trial.
+    enrol, test: the speakers of both sides, as codes from 0 (trials,)
+    Raises InputError for fewer than three folds, fewer speakers than folds, and if trials of one kind only are left to
+    fit on.
     """
     speakers = np.unique(np.concatenate([enrol, test]))
     if not 3 <= folds <= len(speakers):
-        raise InputError(f"{folds} folds of {len(speakers)} speakers: take at least 3, and no more than speakers")
+        raise InputError(f"{folds} folds of {len(speakers)} speakers: give 3 or more, but no more than speakers")
     fold = np.empty(int(speakers.max()) + 1, np.int64)
     fold[np.random.default_rng(seed).permutation(speakers)] = np.arange(len(speakers)) % folds
     low, high = np.sort([fold[enrol], fold[test]], axis=0)
@@ -213,13 +214,13 @@ def cross_validated(
 
 
 def quality_of(scores: Scores, table: pa.Table, column: str) -> np.ndarray:
-    """What a table says of the quality of the two sides: the lower and the higher value, float64 (trials, 2).
+    """A quality measure of both sides: the lower and the higher value of each trial, float64 (trials, 2).
 
-    table: with columns `id` and `column`, of numbers; the logarithm is taken of `seconds`, which act by their ratio
-    Raises InputError for ids without a finite value.
+    table: has the columns `id` and `column`, which holds numbers; of `seconds`, the logarithm is used
+    Raises InputError for an id without a finite value.
     """
     if column not in table.column_names:
-        raise InputError(f"no column '{column}', there are {', '.join(table.column_names)}")
+        raise InputError(f"no column '{column}'; the columns are {', '.join(table.column_names)}")
     values = lists.cast(table[column], pa.float64(), f"the column '{column}'").to_numpy()
     if column == "seconds":
         values = np.log(np.maximum(values, 1e-3))
@@ -235,18 +236,18 @@ def quality_of(scores: Scores, table: pa.Table, column: str) -> np.ndarray:
 
 
 def stacked(systems: Sequence[Scores], measures: Sequence[np.ndarray] = ()) -> np.ndarray:
-    """The inputs of a calibration, float64 (trials, inputs): systems on the same trials, then quality measures."""
+    """The inputs of a calibration, float64 (trials, inputs): the scores of all systems, then the quality measures."""
     columns = [system.values[:, None].astype(np.float64) for system in systems]
     return np.concatenate([*columns, *measures], axis=1)
 
 
 def write_map(path: StrPath, learnt: Map) -> None:
-    """Write a map as JSON."""
+    """Write a calibration as JSON."""
     write_json(path, learnt.plain())
 
 
 def read_map(path: StrPath) -> Map:
-    """Read a map. Raises InputError for a file that is none."""
+    """Read a calibration. Raises InputError for an invalid file."""
     values = read_json(path)
     refuse_newer(path, values)
     try:
@@ -270,11 +271,11 @@ def _numbers(values: Any) -> np.ndarray:
 
 def _check_kinds(target: np.ndarray) -> None:
     if target.all() or not target.any():
-        raise InputError("a calibration needs targets and non-targets to learn from")
+        raise InputError("a calibration is fitted on targets and non-targets; one kind is missing")
 
 
 def _newton(design: np.ndarray, target: np.ndarray, share: np.ndarray, odds: float) -> np.ndarray:
-    """The weights of least logistic loss, float64 (inputs,), by Newton's method with halved steps."""
+    """The weights that minimise the logistic loss, float64 (inputs,), by Newton's method with step halving."""
     sign = np.where(target, -1.0, 1.0)
     ridge = np.full(design.shape[1], _RIDGE)
     ridge[-1] = 0
@@ -285,7 +286,7 @@ def _newton(design: np.ndarray, target: np.ndarray, share: np.ndarray, odds: flo
     weights = np.zeros(design.shape[1])
     value = loss(weights)
     for _ in range(_STEPS):
-        wrong = 1 / (1 + np.exp(np.clip(-sign * (design @ weights + odds), -700, 700)))  # of each trial's own kind
+        wrong = 1 / (1 + np.exp(np.clip(-sign * (design @ weights + odds), -700, 700)))  # 1 - P(true class)
         gradient = design.T @ (share * sign * wrong) + ridge * weights
         curvature = (design.T * (share * wrong * (1 - wrong))) @ design + np.diag(ridge)
         step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
@@ -295,4 +296,4 @@ def _newton(design: np.ndarray, target: np.ndarray, share: np.ndarray, odds: flo
         if value - lower <= 1e-15 * value:
             return weights
         weights, value = weights - size * step, lower
-    raise RunError("the logistic regression of the calibration does not settle")
+    raise RunError("the logistic regression of the calibration does not converge")

@@ -1,15 +1,15 @@
-"""Transforms of embeddings, one after the other, learnt on a training set and kept as a directory.
+"""Chains of transforms of embeddings, fitted on a training set and stored as a directory.
 
-| step     | does                                                                                                    |
+| step     | effect                                                                                                  |
 |----------|---------------------------------------------------------------------------------------------------------|
 | centre   | subtracts the mean                                                                                      |
-| whiten   | and makes the covariance the identity, by the principal axes                                            |
-| pca:K    | and keeps the K principal axes of most spread, as they are                                              |
-| lda:K    | and keeps the K directions of most spread between speakers per spread within them (Fisher), which is 1  |
-| wccn     | and makes the mean covariance within speakers the identity (Hatch et al. 2006)                          |
-| length   | divides by the length                                                                                   |
+| whiten   | subtracts the mean and makes the covariance the identity (PCA whitening)                                |
+| pca:K    | subtracts the mean and keeps the K principal components, not scaled                                     |
+| lda:K    | subtracts the mean and projects to K dimensions by Fisher's LDA; within-speaker covariance: identity    |
+| wccn     | subtracts the mean and makes the within-speaker covariance the identity (Hatch et al. 2006)             |
+| length   | scales to length 1                                                                                      |
 
-Each step is learnt on what the steps before it make of the training set. Covariances are float64.
+Each step is fitted on the training set as transformed by the steps before it. Covariances are float64.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from spkver.errors import InputError, nearest
 from spkver.files import StrPath, atomic_directory, refuse_newer, refuse_stand_in
 
 STEPS = ("centre", "whiten", "pca", "lda", "wccn", "length")
-_SIZED = ("pca", "lda")  # with how many directions they keep
+_SIZED = ("pca", "lda")  # steps with a number of dimensions
 _BLOCK = 1 << 12  # embeddings at a time
-_FLOOR = 1e-10  # of an eigenvalue over the largest: below it a direction has no spread to be divided by
+_FLOOR = 1e-10  # smallest eigenvalue that can be inverted, relative to the largest
 
 
 @dataclass(frozen=True)
 class Step:
-    """One transform: (x - mean) @ matrix, or division by the length where both are None.
+    """One transform: (x - mean) @ matrix; if both are None, scaling to length 1.
 
     mean: float64 (dim,); matrix: float64 (dim, new dim), or None for the identity
     """
@@ -60,15 +60,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Chain:
-    """Steps in their order, learnt on embeddings of the model whose hash is `model`."""
+    """A chain of steps. model: hash of the model of the embeddings it was fitted on."""
 
     steps: tuple[Step, ...]
     model: str = ""
 
     def __call__(self, embeddings: Embeddings) -> Embeddings:
-        """Transformed embeddings; their model is the old one with the chain's hash behind it.
+        """Transform embeddings. Their `model` becomes `result`, so they are not mixed with others.
 
-        Raises InputError for embeddings of another model or size, or of length zero.
+        Raises InputError for embeddings of another model or size, and for an embedding of norm zero.
         """
         if embeddings.model != self.model:
             raise InputError(f"the chain is of the model '{self.model}', the embeddings are of '{embeddings.model}'")
@@ -82,7 +82,7 @@ class Chain:
         return Embeddings(embeddings.ids, vectors, embeddings.speakers, self.result, embeddings.front_end)
 
     def affine(self, dim: int) -> tuple[np.ndarray, np.ndarray]:
-        """The chain as one map of vectors (rows, dim): x @ matrix + offset, float64 (dim, new dim) and (new dim,).
+        """The chain as one affine map x @ matrix + offset: float64 (dim, new dim) and (new dim,).
 
         Raises InputError for a step that is not affine (length), or vectors of another size.
         """
@@ -90,8 +90,8 @@ class Chain:
         for step in self.steps:
             if step.mean is None:
                 raise InputError(
-                    f"the step '{step.name}' is not affine; learn a chain without it: cosine scores are the same "
-                    "without it at the end"
+                    f"the step '{step.name}' is not affine; fit a chain without it (as a last step, it does not change "
+                    "cosine scores)"
                 )
             matrix = matrix if step.matrix is None else matrix @ step.matrix
             offset = step(offset[None], ())[0]
@@ -99,7 +99,7 @@ class Chain:
 
     @property
     def result(self) -> str:
-        """The model of embeddings that went through the chain."""
+        """The model of transformed embeddings: the model's hash, `+` and the hash of the chain."""
         digest = hashlib.sha256()
         for step in self.steps:
             for part in (step.name.encode(), step.mean, step.matrix):
@@ -108,9 +108,9 @@ class Chain:
 
 
 def fit_chain(embeddings: Embeddings, steps: Sequence[str]) -> Chain:
-    """Learn a chain on a training set, the steps by their names: ["centre", "lda:150", "length"].
+    """Fit a chain on a training set; steps: names, for example ["centre", "lda:150", "length"].
 
-    Raises InputError for unknown steps, lda and wccn without speakers, and a training set that is too small for them.
+    Raises InputError for an unknown step, for lda and wccn without speakers, and if the training set is too small.
     """
     vectors: np.ndarray = embeddings.vectors.astype(np.float64)
     found = []
@@ -128,13 +128,13 @@ def fit_chain(embeddings: Embeddings, steps: Sequence[str]) -> Chain:
 
 
 def speaker_covariances(embeddings: Embeddings, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The covariance within speakers, and between their means (each as often as it has embeddings); (dim, dim).
+    """The covariance within speakers and between speaker means, weighted by numbers of embeddings; (dim, dim) each.
 
-    Raises InputError where speakers are not all known, or where no speaker has two embeddings.
+    Raises InputError if the speaker of an embedding is unknown, or if no speaker has two embeddings.
     """
     codes, counts = speaker_codes(embeddings)
     if counts.max(initial=0) < 2:
-        raise InputError("no speaker has two embeddings: there is no spread within speakers to learn")
+        raise InputError("no speaker has two embeddings; they are needed for the covariance within speakers")
     sums = np.zeros((len(counts), vectors.shape[1]))
     np.add.at(sums, codes, vectors)
     means = sums / counts[:, None]
@@ -143,12 +143,12 @@ def speaker_covariances(embeddings: Embeddings, vectors: np.ndarray) -> tuple[np
 
 
 def speaker_codes(embeddings: Embeddings) -> tuple[np.ndarray, np.ndarray]:
-    """The number of each embedding's speaker, and how many embeddings each has.
+    """The speaker of each embedding as a code (rows,), and the number of embeddings of each speaker (speakers,).
 
-    Raises InputError where speakers are not all known.
+    Raises InputError if the speaker of an embedding is unknown.
     """
     if embeddings.speakers is None or "" in embeddings.speakers:
-        raise InputError("this is learnt from the speakers of the embeddings: give every embedding one")
+        raise InputError("an embedding has no speaker; lda, wccn and PLDA need the speaker of every embedding")
     names, codes = np.unique(np.array(embeddings.speakers, np.str_), return_inverse=True)
     return codes, np.bincount(codes, minlength=len(names))
 
@@ -168,7 +168,7 @@ def write_chain(path: StrPath, chain: Chain) -> None:
 
 
 def read_chain(path: StrPath) -> Chain:
-    """Read a chain. Raises InputError for a directory that holds none."""
+    """Read a chain. Raises InputError if the directory is not a chain."""
     arrays, about = read_arrays(path, "chain")
     try:
         if not isinstance(about["steps"], list) or not set(about["steps"]) <= set(STEPS):
@@ -183,17 +183,17 @@ def read_chain(path: StrPath) -> Chain:
 
 
 def read_arrays(path: StrPath, name: str) -> tuple[dict[str, np.ndarray], dict]:
-    """The arrays and the settings of a directory with NAME.safetensors and NAME.yaml; all finite, no code is run."""
+    """The arrays of NAME.safetensors, all finite, and the content of NAME.yaml in a directory. No code is run."""
     folder = Path(path)
     try:
         arrays = safetensors.numpy.load_file(folder / f"{name}.safetensors")
         about = read_yaml(folder / f"{name}.yaml")
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         refuse_stand_in(folder / f"{name}.safetensors")
-        raise InputError(f"{path}: it does not hold {name}.safetensors and {name}.yaml ({error})") from error
+        raise InputError(f"{path}: no {name}.safetensors and {name}.yaml in this directory ({error})") from error
     refuse_newer(folder / f"{name}.yaml", about)
     if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise InputError(f"{path}: {name}.safetensors holds values that are not finite")
+        raise InputError(f"{path}: {name}.safetensors has values that are not finite")
     return arrays, about
 
 
@@ -201,7 +201,7 @@ def _fit(name: str, size: int, vectors: np.ndarray, embeddings: Embeddings) -> S
     if name == "length":
         return Step(name)
     if not len(vectors):
-        raise InputError(f"the step '{name}' cannot be learnt from no embeddings")
+        raise InputError(f"the step '{name}' cannot be fitted: there are no embeddings")
     mean = vectors.mean(axis=0)
     if name == "centre":
         return Step(name, mean)
@@ -210,7 +210,7 @@ def _fit(name: str, size: int, vectors: np.ndarray, embeddings: Embeddings) -> S
         if name == "whiten":
             return Step(name, mean, _inverse_root(covariance, name))
         if not 1 <= size <= len(mean):
-            raise InputError(f"pca:{size}: these embeddings have between 1 and {len(mean)} directions")
+            raise InputError(f"pca:{size}: give a number from 1 to {len(mean)} for these embeddings")
         return Step(name, mean, _largest(covariance, size))
     within, between = speaker_covariances(embeddings, vectors)
     root = _inverse_root(within, name)
@@ -218,23 +218,25 @@ def _fit(name: str, size: int, vectors: np.ndarray, embeddings: Embeddings) -> S
         return Step(name, mean, root)
     most = min(len(mean), len(set(embeddings.speakers or ())) - 1)
     if not most:
-        raise InputError(f"lda:{size}: all embeddings are of one speaker: there is no other to separate it from")
+        raise InputError(f"lda:{size}: all embeddings are of one speaker; LDA needs at least two")
     if not 1 <= size <= most:
-        raise InputError(f"lda:{size}: between 1 and {most} directions separate these speakers")
+        raise InputError(f"lda:{size}: give a number from 1 to {most} for these speakers")
     return Step(name, mean, root @ _largest(root.T @ between @ root, size))
 
 
 def _largest(covariance: np.ndarray, size: int) -> np.ndarray:
-    """The axes (dim, size) of most spread, in falling order."""
-    axes: np.ndarray = np.linalg.eigh(covariance)[1]  # in rising order
+    """The eigenvectors (dim, size) of the largest eigenvalues, in descending order."""
+    axes: np.ndarray = np.linalg.eigh(covariance)[1]  # in ascending order
     return axes[:, ::-1][:, :size]
 
 
 def _inverse_root(covariance: np.ndarray, what: str) -> np.ndarray:
-    """R with R.T @ covariance @ R = 1. Raises InputError for a covariance that is singular."""
+    """R with R.T @ covariance @ R = identity. Raises InputError for a singular covariance."""
     values, axes = np.linalg.eigh(covariance)
     if values[0] <= _FLOOR * values[-1]:
         none = int(np.count_nonzero(values <= _FLOOR * values[-1]))
-        raise InputError(f"the step '{what}' needs spread in every direction, there is none in {none} of {len(values)}")
+        raise InputError(
+            f"the step '{what}' needs a covariance of full rank; {none} of {len(values)} eigenvalues are 0"
+        )
     root: np.ndarray = axes / np.sqrt(values)
     return root

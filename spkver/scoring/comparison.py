@@ -1,8 +1,8 @@
-"""Systems side by side on one trial list: what each is worth, and how sure that is.
+"""Comparison of systems on one trial list, with confidence intervals and paired tests.
 
-A system may have been trained several times, from several seeds. Two things then move its numbers: the seed, told by
-the spread over its runs, and the speakers that happen to be in the list, told by a bootstrap over speakers
-(spkver.metrics.bootstrap) that draws the same speakers for all systems, so that differences are paired.
+Intervals over runs show how results vary with the seed of training, for systems with several runs. Intervals over
+speakers show how they vary with the speakers of the list; they come from a bootstrap over speakers
+(spkver.metrics.bootstrap) with the same draws for all systems, so differences are paired.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Difference:
-    """Difference of the mean over runs from that of the first system."""
+    """The difference from the first system, of the means over runs."""
 
     mean: float
     speakers: Interval
-    chance: float
-    """p-value of no difference, over the speakers drawn"""
+    p_value: float
+    """p-value of no difference, from the bootstrap over speakers"""
 
 
 @dataclass(frozen=True)
 class Value:
-    """A measure of a system: an error rate or a cost, in [0, 1]."""
+    """A measure of a system, for example an error rate."""
 
     mean: float
-    """over runs"""
+    """mean over runs"""
     runs: tuple[float, ...]
     seeds: Interval | None
-    """of the mean, by Student's t over the runs; None for one run"""
+    """95 % interval of the mean over runs, by Student's t; None for one run"""
     speakers: Interval | None
-    """of the mean, by a bootstrap over speakers; None where speakers are not known"""
+    """95 % interval of the mean over speakers, by bootstrap; None if speakers are not known"""
     difference: Difference | None
-    """from the first system; None for itself, and where speakers are not known"""
+    """None for the first system, and if speakers are not known"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Comparison:
         return asdict(self)
 
     def rows(self) -> list[list[str]]:
-        """The cells of a table, the first row its head: a row for each measure of each system."""
+        """A table with a row for each measure of each system; the first row is the head."""
         first = next(iter(self.systems))
         head = [
             "system",
@@ -93,8 +93,8 @@ def compare(
 ) -> Comparison:
     """EER and minDCF of systems, each of one or more runs, on the same labelled trials in the same order.
 
-    speakers: the speaker of every id of the list, for intervals over speakers
-    more: further measures by their names
+    speakers: the speaker of each id, for intervals over speakers
+    more: further measures, by name
     Raises InputError for ids without a speaker, and as `evaluate` does.
     """
     (_, (scores, *_)), *_ = systems.items()
@@ -132,7 +132,11 @@ def _least_cost(points: Sequence[metrics.OperatingPoint], curve: metrics.ErrorCu
 
 
 def _value(found: np.ndarray, drawn: np.ndarray | None, own: np.ndarray, first: np.ndarray) -> Value:
-    """Of a measure of all runs (runs,) and of all draws (replicates, runs): that of one system's runs."""
+    """A measure of one system.
+
+    found: the measure of all runs (runs,); drawn: of all bootstrap replicates (replicates, runs), or None
+    own, first: the runs of this system and of the first system
+    """
     values = found[own]
     speakers = difference = None
     if drawn is not None:
@@ -141,7 +145,7 @@ def _value(found: np.ndarray, drawn: np.ndarray | None, own: np.ndarray, first: 
         if own[0] != first[0]:
             gain = mine - other
             mean = float(values.mean() - found[first].mean())
-            difference = Difference(mean, _interval(gain), metrics.chance(gain))
+            difference = Difference(mean, _interval(gain), metrics.p_value(gain))
     return Value(
         float(values.mean()), tuple(map(float, values)), metrics.student_interval(values, LEVEL), speakers, difference
     )
@@ -164,5 +168,5 @@ def _cells(measure: str, value: Value) -> list[str]:
         span(value.seeds),
         span(value.speakers),
         "" if gain is None else f"{scale * gain.mean:+.{digits}f} ({span(gain.speakers)})",
-        "" if gain is None else f"{gain.chance:.3f}",
+        "" if gain is None else f"{gain.p_value:.3f}",
     ]

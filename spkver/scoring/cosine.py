@@ -1,4 +1,4 @@
-"""Cosine scores."""
+"""Cosine scoring."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def score(
     mean: np.ndarray | None = None,
     test: Embeddings | None = None,
 ) -> np.ndarray:
-    """The cosine between the two embeddings of every trial, float32 (trials,) in [-1, 1].
+    """The cosine of the two embeddings of every trial, float32 (trials,) in [-1, 1].
 
-    Arguments and errors are those of `sides`; an id without embedding is an InputError, too.
+    Arguments and errors are those of `sides`. Raises InputError for an id without an embedding as well.
     """
     return sides(embeddings, enrolment=enrolment, mean=mean, test=test).score(trials)
 
@@ -36,14 +36,14 @@ def sides(
     test: Embeddings | None = None,
     device: str = "cpu",
 ) -> Sides:
-    """Embeddings made ready for cosine scores.
+    """Prepare embeddings for cosine scoring.
 
-    enrolment: utterances of each enrolment model; the trials' enrolment ids are then models, and a model is the mean of
-        its length-normalised embeddings
-    mean: (dim,) subtracted from every embedding before its length is normalised
-    test: embeddings of the test side, where they are not in `embeddings` (say, of the same recordings cut short)
-    device: where the products are made, see `Sides`
-    Raises InputError for embeddings of two models, and an embedding of length zero.
+    enrolment: the utterances of each enrolment model. Enrolment ids of trials are then names of models, and a model is
+        the mean of the length-normalised embeddings of its utterances.
+    mean: (dim,) subtracted from every embedding before length normalisation
+    test: embeddings of the test side; by default, those of both sides are in `embeddings`
+    device: device for the products, see `Sides`
+    Raises InputError for embeddings of different models, and for an embedding of norm zero.
     """
     check_same_model(embeddings, embeddings if test is None else test)
     own = _normalised(embeddings, mean, "enrolment utterances of the trials")
@@ -53,20 +53,20 @@ def sides(
 
 
 def mean_of(cohort: Embeddings, like: Embeddings) -> np.ndarray:
-    """The mean (dim,) of a file's embeddings, to be subtracted from those of the same model."""
+    """The mean (dim,) of embeddings. Raises InputError if there are none, or if `like` is of another model."""
     check_same_model(like, cohort)
     if not len(cohort):
-        raise InputError("the mean of no embeddings: the file of the mean is empty")
+        raise InputError("the file of the mean has no embeddings")
     return cohort.vectors.mean(axis=0, dtype=np.float64)
 
 
 def check_same_model(one: Embeddings, other: Embeddings) -> None:
-    """Raises InputError for embeddings that two models made, or that differ in size."""
+    """Raises InputError if two sets of embeddings are of different models or of different sizes."""
     if one.model != other.model:
         names = [f"'{side.model}'" if side.model else "unknown" for side in (one, other)]
-        raise InputError(f"embeddings of two models cannot be compared: the models are {names[0]} and {names[1]}")
+        raise InputError(f"embeddings of different models cannot be compared: the models are {names[0]} and {names[1]}")
     if one.dim != other.dim:
-        raise InputError(f"embeddings of two sizes cannot be compared: {one.dim} and {other.dim} values")
+        raise InputError(f"embeddings of different sizes cannot be compared: {one.dim} and {other.dim} values")
 
 
 def _normalised(embeddings: Embeddings, mean: np.ndarray | None, what: str) -> Side:
@@ -78,7 +78,7 @@ def _normalised(embeddings: Embeddings, mean: np.ndarray | None, what: str) -> S
 
 
 def _models(enrolment: Mapping[str, Sequence[str]], utterances: Side) -> Side:
-    """One vector of length 1 for each enrolment model."""
+    """The enrolment models, each a vector of length 1."""
     rows, starts = model_rows(enrolment, utterances)
     sums = np.add.reduceat(utterances.vectors[rows], starts, axis=0)
     ids = pa.array(list(enrolment), pa.string())
@@ -86,7 +86,7 @@ def _models(enrolment: Mapping[str, Sequence[str]], utterances: Side) -> Side:
 
 
 def model_rows(enrolment: Mapping[str, Sequence[str]], utterances: Side) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of the utterances of all enrolment models, one model after the other, and where each model starts."""
+    """The rows of the utterances of all enrolment models, model by model, and the index of the first of each model."""
     sizes = np.array([len(group) for group in enrolment.values()], np.int64)
     if not sizes.all():
         raise InputError(f"the enrolment model '{list(enrolment)[int(np.argmin(sizes))]}' has no utterance")

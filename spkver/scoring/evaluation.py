@@ -1,4 +1,4 @@
-"""What a score file is worth: error rates and costs of labelled scores."""
+"""Error rates and detection costs of labelled scores."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ DEFAULT_POINTS = ("vox-0.01", "vox-0.05")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Rates in [0, 1]; the costs normalised; Cllr in bits.
+    """Results: rates in [0, 1], normalised costs, Cllr in bits.
 
-    min_dcf: at the thresholds where each cost is least (not a number for the mean of several points)
-    targets, nontargets: how many, or the sums of their weights
-    frr: by false-alarm rate, the miss rate at the lowest threshold that keeps to it
-    act_dcf, cllr: of scores that are log-likelihood ratios; None where they are not said to be
+    min_dcf: with the threshold of the least cost; NaN for a primary cost, which is a mean over several points
+    targets, nontargets: numbers of trials, or the sums of their weights
+    frr: for each false-alarm rate, the miss rate at the lowest threshold with at most this rate
+    act_dcf, cllr: None if the scores are not log-likelihood ratios
     """
 
     trials: int
@@ -41,7 +41,7 @@ class Evaluation:
     cllr: float | None = None
 
     def plain(self) -> dict[str, Any]:
-        """As plain values for JSON; a threshold that rejects all, or that is none, is null."""
+        """As plain values for JSON. A threshold that is infinite or NaN becomes null."""
         costs = {
             name: {"cost": cost, "threshold": threshold if math.isfinite(threshold) else None}
             for name, (cost, threshold) in self.min_dcf.items()
@@ -53,7 +53,7 @@ class Evaluation:
         return asdict(self) | {"min_dcf": costs, "frr": rates}
 
     def table(self) -> str:
-        """As a small table to read."""
+        """As a table of text."""
         rows = [
             ("trials", f"{self.trials}", f"{_amount(self.targets)} targets, {_amount(self.nontargets)} non-targets"),
             ("EER", f"{100 * self.eer:.2f} %", f"at threshold {self.eer_threshold:.4f}"),
@@ -67,7 +67,7 @@ class Evaluation:
             for rate, found in self.frr.items()
         ]
         if self.cllr is not None:
-            rows += [("Cllr", f"{self.cllr:.4f}", f"bits, {self.min_cllr:.4f} at the least")]
+            rows += [("Cllr", f"{self.cllr:.4f}", f"bits, minimum {self.min_cllr:.4f}")]
         numbers = tables.columns([row[:2] for row in rows])
         return "\n".join(f"{line}  {note}".rstrip() for line, (*_, note) in zip(numbers, rows))
 
@@ -80,12 +80,12 @@ def evaluate(
     llr: bool = False,
     weights: np.ndarray | None = None,
 ) -> Evaluation:
-    """EER, min Cllr, and minDCF at named operating points (or primary costs).
+    """EER, minimum Cllr, and minDCF at operating points or primary costs, by name.
 
-    far: false-alarm rates in [0, 1] at which to give the miss rate, too
-    llr: the scores are natural-log likelihood ratios: actDCF and Cllr, too
-    weights: (trials,) how much each trial counts, at least 0
-    Raises InputError for scores without labels, lists without a target or a non-target, unknown points and rates.
+    far: false-alarm rates in [0, 1] at which to give the miss rate
+    llr: the scores are natural-log likelihood ratios; adds actDCF and Cllr
+    weights: (trials,) weight of each trial, at least 0
+    Raises InputError for scores without labels, for trials of one kind only, and for an unknown operating point.
     """
     curve = metrics.error_curve(scores.values, scores.labels, weights)
     return evaluate_curve(curve, len(scores), points, far=far, llr=llr)
@@ -99,7 +99,7 @@ def evaluate_curve(
     far: Sequence[float] = (),
     llr: bool = False,
 ) -> Evaluation:
-    """`evaluate` of a curve that is there already."""
+    """As `evaluate`, from an error curve; trials: number of trials."""
     wanted = {name: metrics.operating_points(name) for name in points}
     crossing = metrics.equal_error(curve)
     return Evaluation(
@@ -134,7 +134,7 @@ def read_weights(source: str, scores: Scores) -> np.ndarray:
 
 
 def write_curve(path: StrPath, curve: ErrorCurve) -> None:
-    """Write the points at which a curve turns (which draw all of it) as CSV: threshold, false_alarm, miss."""
+    """Write the corner points of an error curve, which draw all of it, as CSV: threshold, false_alarm, miss."""
     points = metrics.corners(curve)
     columns = curve.thresholds[points], curve.false_alarm[points], curve.miss[points]
     with atomic_file(path) as part, open(part, "w", encoding="utf-8") as stream:
@@ -154,5 +154,5 @@ def _amount(count: float) -> str:
 
 def _where(threshold: float) -> str:
     if math.isnan(threshold):
-        return "the mean of several points"
-    return f"at threshold {threshold:.4f}" if math.isfinite(threshold) else "rejecting all"
+        return "mean of several operating points"
+    return f"at threshold {threshold:.4f}" if math.isfinite(threshold) else "rejecting all trials"

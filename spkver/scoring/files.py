@@ -1,4 +1,4 @@
-"""From files to files: the scores of a list, or of every enrolment with every test utterance, in parts."""
+"""Score a trial list, or every enrolment with every test utterance, and write a score file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Item = TypeVar("Item")
 
 
 def score_list(trials: StrPath, sides: Sides, out: StrPath) -> int:
-    """Score a trial list of any length, file to file, with its labels; returns how many trials there are.
+    """Score a trial list of any length and write the scores with its labels to `out`; returns the number of trials.
 
-    Raises InputError for what cannot be read, ids without an embedding, and ids that `out` cannot hold.
+    Raises InputError if the list cannot be read, for ids without an embedding, and for ids that `out` cannot hold.
     """
     total = 0
     with bar(total=None, what="scoring", unit=" trials") as progress, score_writer(out) as write:
@@ -33,7 +33,7 @@ def score_list(trials: StrPath, sides: Sides, out: StrPath) -> int:
 
 
 def score_all(sides: Sides, out: StrPath) -> int:
-    """Write the scores of every enrolment with every test utterance; returns how many there are.
+    """Write the scores of every enrolment with every test utterance; returns their number.
 
     out: a score file (text, .csv, .parquet), or .npz with the arrays `enrol`, `test` (ids) and `scores`, float32
     (enrolments, tests)
@@ -45,7 +45,7 @@ def score_all(sides: Sides, out: StrPath) -> int:
 
 
 def _ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items; while one is used, the next is made in a thread."""
+    """The same items; a thread computes the next one ahead."""
     end = object()
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, items, end)
@@ -65,7 +65,7 @@ def _write_list(sides: Sides, out: StrPath, done: Callable[[int], object]) -> No
 
 
 def _write_matrix(sides: Sides, out: StrPath, done: Callable[[int], object]) -> None:
-    """An npz file as numpy.savez writes it, the matrix block by block."""
+    """Write an .npz file like numpy.savez, with the matrix block by block."""
     shape = (len(sides.enrol), len(sides.test))
     with atomic_file(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, side in (("enrol", sides.enrol), ("test", sides.test)):

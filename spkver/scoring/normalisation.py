@@ -1,9 +1,9 @@
-"""Normalisation of scores by a cohort of other speakers: Z-, T-, S- and adaptive S-norm.
+"""Score normalisation with a cohort of other speakers: Z-norm, T-norm, S-norm and adaptive S-norm.
 
-Each side of a trial is scored against the cohort; mean and standard deviation of these scores tell what a score of that
-side is worth. Z-norm takes the enrolment's (Reynolds 1997), T-norm the test's (Auckenthaler et al. 2000), S-norm the
-mean of both (Kenny 2010). The adaptive forms look at the `top` highest cohort scores of each side only (Sturim &
-Reynolds 2005; Matějka et al., "Analysis of score normalization in multilingual speaker recognition", 2017).
+Both sides of a trial are scored against the cohort. A score is normalised by the mean and the standard deviation of the
+cohort scores of the enrolment (Z-norm; Reynolds 1997) or of the test (T-norm; Auckenthaler et al. 2000); S-norm is the
+mean of both (Kenny 2010). The adaptive forms use only the `top` highest cohort scores of each side (Sturim & Reynolds
+2005; Matějka et al., "Analysis of score normalization in multilingual speaker recognition", 2017).
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ METHODS = ("z", "t", "s")
 
 @dataclass(frozen=True)
 class CohortStatistics:
-    """The mean and standard deviation (population) of each id's scores against a cohort; float64 (ids,)."""
+    """Mean and (population) standard deviation of the cohort scores of each id, float64 (ids,)."""
 
     ids: pa.StringArray
     mean: np.ndarray
     deviation: np.ndarray
 
     def of(self, column: pa.DictionaryArray, what: str) -> tuple[np.ndarray, np.ndarray]:
-        """Those of a column of ids, float64 (rows,). Raises InputError for an id that is not there."""
+        """Mean and standard deviation for a column of ids, float64 (rows,). Raises InputError for an unknown id."""
         found = pc.index_in(column.dictionary, value_set=self.ids).fill_null(-1).to_numpy()[codes(column)]
         if (found < 0).any():
-            raise InputError(f"no cohort scores of '{column[int(np.argmin(found))]}', an {what} of the scores")
+            raise InputError(f"no cohort scores of '{column[int(np.argmin(found))]}' ({what} side)")
         return self.mean[found], self.deviation[found]
 
 
 def cohort_statistics(sides: Sides, top: int | None = None) -> CohortStatistics:
-    """The statistics of each row of `sides.enrol` against the cohort, which is `sides.test`, in blocks.
+    """Statistics of the scores of each row of `sides.enrol` against the cohort `sides.test`.
 
-    top: only so many highest scores of each; all without it
-    Raises InputError for a cohort that is too small, shares an id with the rows, or gives a row equal scores only.
+    top: use only this many highest scores of each row; by default all
+    Raises InputError if the cohort is too small, has an id of the rows, or if all cohort scores of a row are equal.
     """
     size = len(sides.test)
     if top is not None and not 1 < top <= size:
-        raise InputError(f"the top {top} of a cohort of {size}: take between 2 and {size}")
+        raise InputError(f"top {top} with a cohort of {size}: give a number between 2 and {size}")
     shared = pc.index_in(sides.enrol.ids, value_set=sides.test.ids)
     if shared.null_count < len(shared):
         name = sides.enrol.ids[pc.index(pc.is_valid(shared), True).as_py()]
-        raise InputError(f"'{name}' is scored and in the cohort: take a cohort of other recordings")
+        raise InputError(f"'{name}' is in the cohort as well; the cohort must be of other recordings")
     mean, deviation = np.empty((2, len(sides.enrol)))
     with bar(total=len(sides.enrol), what="cohort", unit=" ids") as progress:
         for rows, block in sides.blocks():
@@ -64,9 +64,9 @@ def cohort_statistics(sides: Sides, top: int | None = None) -> CohortStatistics:
 
 
 def top_statistics(block: np.ndarray, top: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the `top` highest scores of each row (of all without it), float64 (rows,).
+    """Mean and standard deviation of the `top` highest scores of each row (None: of all), float64 (rows,).
 
-    The block (rows, cohort) is put in another order.
+    Changes the order of the values in `block` (rows, cohort).
     """
     size = block.shape[1]
     if top is not None and top < size:
@@ -76,19 +76,20 @@ def top_statistics(block: np.ndarray, top: int | None) -> tuple[np.ndarray, np.n
 
 
 def normalise(scores: Scores, enrol: CohortStatistics, test: CohortStatistics, method: str = "s") -> Scores:
-    """Normalised scores: "z" by the enrolment's statistics, "t" by the test's, "s" the mean of both.
+    """Normalise scores; method: "z" (by the enrolment side), "t" (by the test side) or "s" (the mean of both).
 
-    With statistics of the top of a cohort these are the adaptive forms. Raises InputError for ids without statistics.
+    With statistics of the highest cohort scores, these are the adaptive forms. Raises InputError for ids without
+    statistics.
     """
     if method not in METHODS:
         raise InputError(f"unknown normalisation '{method}'; known: {', '.join(METHODS)}")
     sides = [enrol.of(scores.trials.enrol, "enrolment")] if method in "zs" else []
-    sides += [test.of(scores.trials.test, "utterance")] if method in "ts" else []
+    sides += [test.of(scores.trials.test, "test")] if method in "ts" else []
     return Scores(scores.trials, normalised(scores.values, sides))
 
 
 def normalised(scores: np.ndarray, sides: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Scores by the mean and standard deviation of one side's cohort scores, or the mean over both sides', float64."""
+    """Scores normalised by mean and standard deviation of one side, or the mean over two sides; float64."""
     found: np.ndarray = np.mean([(scores - mean) / deviation for mean, deviation in sides], axis=0)
     return found
 
@@ -96,7 +97,7 @@ def normalised(scores: np.ndarray, sides: Sequence[tuple[np.ndarray, np.ndarray]
 def normalise_file(
     scores: StrPath, enrol: CohortStatistics, test: CohortStatistics, out: StrPath, method: str = "s"
 ) -> int:
-    """Normalise a score file of any length, in parts; returns how many scores there are."""
+    """Normalise a score file of any length and write the result to `out`; returns the number of scores."""
     total = 0
     with score_writer(out) as write:
         for part in stream_scores(scores):

@@ -1,10 +1,10 @@
-"""Probabilistic linear discriminant analysis: log-likelihood ratios from a model of speakers and of their recordings.
+"""Probabilistic linear discriminant analysis (PLDA).
 
-An embedding is its speaker's point y ~ N(mean, between) and what differs from one recording to the next ~ N(0, within).
-Two ways to learn it by expectation maximisation, in float64: with a full covariance between speakers (two-covariance
-model; Brümmer & de Villiers, "The speaker partitioning problem", 2010), or one of limited rank, F F' (simplified PLDA;
-Kenny, "Bayesian speaker verification with heavy-tailed priors", 2010). Every speaker counts with as many recordings as
-it has, in training and in enrolment.
+An embedding is the sum of a speaker variable y ~ N(mean, between) and a residual ~ N(0, within). The model is fitted by
+expectation maximisation in float64, either with a full between-speaker covariance (two-covariance model; Brümmer & de
+Villiers, "The speaker partitioning problem", 2010) or with one of limited rank, F F' (simplified PLDA; Kenny, "Bayesian
+speaker verification with heavy-tailed priors", 2010). The number of recordings of a speaker is taken into account in
+training and in enrolment.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from spkver.scoring.sides import Side, Sides
 
 @dataclass(frozen=True)
 class Plda:
-    """A model of embeddings of the model whose hash is `model`.
+    """A PLDA model.
 
-    mean: float64 (dim,); between, within: float64 (dim, dim), the latter positive definite
+    mean: float64 (dim,); between, within: covariances, float64 (dim, dim), the latter positive definite
+    model: hash of the model of the embeddings
     """
 
     mean: np.ndarray
@@ -46,9 +47,9 @@ class Plda:
         test: Embeddings | None = None,
         device: str = "cpu",
     ) -> Sides:
-        """Embeddings made ready for log-likelihood ratios (natural).
+        """Prepare embeddings for natural-log likelihood ratios.
 
-        A model of several utterances is scored as what it is: one speaker, of whom so many recordings are known.
+        An enrolment model of several utterances is scored exactly: its posterior depends on their number.
 
         enrolment, test, device: as for `spkver.scoring.cosine.sides`
         Raises InputError for embeddings of another model or size.
@@ -74,25 +75,26 @@ class Plda:
         return _sides(ids, means, counts, other, tests, spread, device)
 
     def _axes(self) -> tuple[np.ndarray, np.ndarray]:
-        """The axes (dim, dim) on which within is 1 and between is diagonal, and that diagonal."""
+        """The axes (dim, dim) that make `within` the identity and `between` diagonal, and the diagonal (dim,)."""
         root = np.linalg.inv(np.linalg.cholesky(self.within)).T
         spread, turn = np.linalg.eigh(root.T @ self.between @ root)
         return root @ turn, np.maximum(spread, 0)
 
 
 def fit_plda(embeddings: Embeddings, *, rank: int | None = None, iterations: int = 20) -> Plda:
-    """Learn a model from embeddings with speakers, by `iterations` of expectation maximisation.
+    """Fit a model on embeddings with speakers; iterations: of expectation maximisation.
 
-    rank: of the covariance between speakers, at most the dimension; full without it (the two-covariance model)
-    Raises InputError for unknown speakers, fewer than two, no speaker with two embeddings, and a rank that cannot be.
+    rank: rank of the between-speaker covariance; by default full rank (two-covariance model)
+    Raises InputError for an embedding without a speaker, fewer than two speakers, no speaker with two embeddings, and
+    an impossible rank.
     """
     if rank is not None and not 1 <= rank <= embeddings.dim:
-        raise InputError(f"the rank lies between 1 and {embeddings.dim}, got {rank}")
+        raise InputError(f"the rank must be between 1 and {embeddings.dim}, got {rank}")
     vectors = embeddings.vectors.astype(np.float64)
     codes, counts = speaker_codes(embeddings)
     within, between = speaker_covariances(embeddings, vectors)
     if not np.trace(between) > 1e-12 * np.trace(within):
-        raise InputError("there is no spread between speakers to learn: give embeddings of two speakers and more")
+        raise InputError("the speakers do not differ; PLDA needs embeddings of at least two speakers")
     sums = np.zeros((len(counts), embeddings.dim))
     np.add.at(sums, codes, vectors)
     model = Plda(vectors.mean(axis=0), between, within, embeddings.model)
@@ -112,19 +114,19 @@ def fit_plda(embeddings: Embeddings, *, rank: int | None = None, iterations: int
 
 def _refuse_singular(covariance: np.ndarray, where: str) -> None:
     if np.linalg.matrix_rank(covariance, hermitian=True) < len(covariance):
-        raise InputError(f"the spread {where} has directions without any: fewer values (lda), or more embeddings")
+        raise InputError(f"the covariance {where} is singular; reduce the dimension (lda), or give more embeddings")
 
 
 def interpolated(one: Plda, other: Plda, weight: float) -> Plda:
-    """Covariances and mean between two models of the same embeddings: (1 - weight) of the first, weight of the second.
+    """The weighted mean of two models of the same embeddings: weight 1 - `weight` for `one`, `weight` for `other`.
 
-    The supervised adaptation of Garcia-Romero & McCree (ICASSP 2014), `one` learnt out of the domain, `other` in it.
-    Raises InputError for models of other embeddings, and a weight outside [0, 1].
+    This is the supervised domain adaptation of Garcia-Romero & McCree (ICASSP 2014), with an out-of-domain model `one`
+    and an in-domain model `other`. Raises InputError for models of different embeddings, and a weight outside [0, 1].
     """
     if (one.model, one.mean.shape) != (other.model, other.mean.shape):
         raise InputError("only PLDA models of the same embeddings can be interpolated")
     if not 0 <= weight <= 1:
-        raise InputError(f"the weight lies between 0 and 1, got {weight}")
+        raise InputError(f"the weight must be between 0 and 1, got {weight}")
     mean, between, within = (
         (1 - weight) * a + weight * b
         for a, b in ((one.mean, other.mean), (one.between, other.between), (one.within, other.within))
@@ -133,11 +135,11 @@ def interpolated(one: Plda, other: Plda, weight: float) -> Plda:
 
 
 def coral(plda: Plda, domain: Embeddings) -> Plda:
-    """A model moved to another domain by embeddings without labels: correlation alignment (Sun et al., AAAI 2016).
+    """Adapt a model to the domain of unlabelled embeddings by correlation alignment (CORAL; Sun et al., AAAI 2016).
 
-    The mean becomes the domain's; both covariances are turned and stretched as embeddings would be that are whitened by
-    the model's total covariance and coloured by the domain's (Alam et al., Odyssey 2018).
-    Raises InputError for embeddings of another model or size, and too few of them.
+    The mean becomes that of the domain. Both covariances are transformed like embeddings that are whitened with the
+    total covariance of the model and recoloured with that of the domain (Alam et al., Odyssey 2018).
+    Raises InputError for embeddings of another model or size, and if there are too few.
     """
     if (domain.model, domain.dim) != (plda.model, len(plda.mean)):
         raise InputError(f"the PLDA is of the model '{plda.model}', the embeddings are of '{domain.model}'")
@@ -161,7 +163,7 @@ def write_plda(path: StrPath, plda: Plda) -> None:
 
 
 def read_plda(path: StrPath) -> Plda:
-    """Read a model. Raises InputError for a directory that holds none."""
+    """Read a model. Raises InputError if the directory is not a PLDA model."""
     arrays, about = read_arrays(path, "plda")
     try:
         mean, between, within = (arrays[name].astype(np.float64) for name in ("mean", "between", "within"))
@@ -185,10 +187,11 @@ def _sides(
     spread: np.ndarray,
     device: str,
 ) -> Sides:
-    """The ratio as a dot product, on axes where within is 1 and between is `spread`, one Gaussian for each.
+    """The log-likelihood ratio as a dot product, on axes with `within` the identity and `between` diagonal (`spread`).
 
-    Given the mean u of n recordings, the speaker's point is N(n s u / (n s + 1), s / (n s + 1)); the ratio is that of a
-    test at N(point, 1 + its variance) to one at N(0, 1 + s): a square in the test, whose terms are the vectors.
+    Given the mean u of n recordings, the posterior of the speaker variable is N(n s u / (n s + 1), s / (n s + 1)). The
+    ratio is that of the test under N(point, 1 + variance) to the test under N(0, 1 + s), a quadratic polynomial in the
+    test.
     """
     known = counts[:, None] * spread
     point, variance = means * known / (known + 1), 1 + spread / (known + 1)
@@ -196,7 +199,7 @@ def _sides(
     constant = (0.5 * np.log((1 + spread) / variance) - 0.5 * point**2 / variance).sum(axis=1)
     linear = point / variance
     offsets = None
-    if (counts == counts[:1]).all() and len(counts):  # the square term is the test's alone
+    if (counts == counts[:1]).all() and len(counts):  # the quadratic term depends on the test alone
         offsets = (tests**2 @ square[0]).astype(np.float32)
     else:
         linear, tests = np.concatenate([linear, square], axis=1), np.concatenate([tests, tests**2], axis=1)
@@ -207,15 +210,15 @@ def _sides(
     )
 
 
-# --- learning --------------------------------------------------------------------------------------------------------
+# --- training --------------------------------------------------------------------------------------------------------
 
 
 def _two_covariance(plda: Plda, sums: np.ndarray, counts: np.ndarray, total: np.ndarray, rank: int) -> Plda:
-    """One iteration. sums: of each speaker's embeddings (speakers, dim); total: of x x' over all embeddings."""
+    """One EM iteration. sums: sum of the embeddings of each speaker (speakers, dim); total: sum of x x' (dim, dim)."""
     precision, noise = np.linalg.inv(plda.between + _jitter(plda.between)), np.linalg.inv(plda.within)
     points = np.empty_like(sums)
-    covariances = np.zeros_like(plda.within)  # of the points, summed over speakers
-    weighted = np.zeros_like(plda.within)  # and over embeddings
+    covariances = np.zeros_like(plda.within)  # of the speaker variables, summed over speakers
+    weighted = np.zeros_like(plda.within)  # the same, summed over embeddings
     for count in np.unique(counts):
         of = counts == count
         posterior = np.linalg.inv(precision + count * noise)
@@ -231,15 +234,15 @@ def _two_covariance(plda: Plda, sums: np.ndarray, counts: np.ndarray, total: np.
 
 
 def _simplified(plda: Plda, sums: np.ndarray, counts: np.ndarray, total: np.ndarray, rank: int) -> Plda:
-    """One iteration with between = F F' of limited rank, followed by minimum divergence. The mean stays."""
+    """One EM iteration with between = F F' of limited rank, followed by minimum divergence. The mean is not changed."""
     values, axes = np.linalg.eigh(plda.between)
     factors = axes[:, ::-1][:, :rank] * np.sqrt(np.maximum(values[::-1][:rank], 0))
     noise = np.linalg.inv(plda.within)
     centred = sums - counts[:, None] * plda.mean
     projected = factors.T @ noise
     hidden = np.empty((len(counts), rank))
-    second = np.zeros((rank, rank))  # of the hidden, summed over embeddings
-    prior = np.zeros((rank, rank))  # and over speakers
+    second = np.zeros((rank, rank))  # second moments of the hidden variables, summed over embeddings
+    prior = np.zeros((rank, rank))  # the same, summed over speakers
     for count in np.unique(counts):
         of = counts == count
         posterior = np.linalg.inv(np.eye(rank) + count * projected @ factors)
@@ -262,7 +265,7 @@ def _symmetric(matrix: np.ndarray) -> np.ndarray:
 
 
 def _jitter(matrix: np.ndarray) -> np.ndarray:
-    """A little of the identity, so that a covariance of fewer speakers than dimensions can be inverted."""
+    """A small multiple of the identity, so that the covariance of fewer speakers than dimensions can be inverted."""
     small: np.ndarray = 1e-9 * np.trace(matrix) / len(matrix) * np.eye(len(matrix))
     return small
 

@@ -1,8 +1,8 @@
-"""Scores of pairs of rows: what every back end comes down to, on trial lists of any size and density.
+"""Scores of trial lists of any size, as dot products.
 
-A back end (cosine, PLDA) makes vectors and offsets of the embeddings of the two sides, so that a score is one dot
-product. How the products are made is settled here: gathered pair by pair, or as blocks of the matrix of all enrolments
-with all tests where a list asks for a good share of it.
+A back end (cosine, PLDA) computes vectors and offsets from the embeddings of both sides, so that a score is one dot
+product plus offsets. For sparse lists, the vectors of each pair are gathered. For dense lists, blocks of the matrix of
+all enrolments with all tests are computed.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ import pyarrow.compute as pc
 from spkver.errors import InputError, load_optional
 from spkver.trials import Scores, Trials, codes
 
-WINDOW = 1 << 22  # trials scored at a time: memory of about 30 bytes for each
-_GATHERED = 1 << 17  # values gathered at a time for each side: they stay in the cache
+WINDOW = 1 << 22  # trials scored at a time, about 30 bytes each
+_GATHERED = 1 << 17  # values of each side gathered at a time: they stay in the CPU's cache
 _WORKERS = os.cpu_count() or 1
-_PRODUCT = 1 << 24  # values of the matrix made at a time
-# a gathered pair costs about as much as this many cells of the matrix product (2 CPU cores, 256 dimensions)
+_PRODUCT = 1 << 24  # cells of the matrix computed at a time
+# cells of the matrix product that take as long as one gathered pair (measured on 2 CPU cores, 256 dimensions)
 _PAIR_IN_CELLS = 32
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of all trials.
+    """The enrolment side or the test side of trials.
 
-    ids: Arrow strings, distinct; vectors: float32 (rows, dim); offsets: float32 (rows,), added to every score, or None
-    what: words for several of the ids in messages
+    ids: distinct; vectors: float32 (rows, dim); offsets: float32 (rows,), added to the scores, or None
+    what: plural noun for the ids, for messages
     """
 
     ids: pa.StringArray
@@ -45,7 +45,7 @@ class Side:
         return len(self.ids)
 
     def rows(self, column: pa.DictionaryArray) -> np.ndarray:
-        """The row of each id of a column, int32. Raises InputError for ids without an embedding."""
+        """The row of each id, int32 (ids,). Raises InputError for ids without an embedding."""
         found = pc.index_in(column.dictionary, value_set=self.ids)
         rows: np.ndarray = found.fill_null(-1).to_numpy()[codes(column)]
         if found.null_count and (missing := np.unique(codes(column)[rows < 0])).size:
@@ -54,16 +54,16 @@ class Side:
         return rows
 
     def column(self, rows: np.ndarray) -> pa.DictionaryArray:
-        """The ids of these rows."""
+        """The ids of the rows."""
         return pa.DictionaryArray.from_arrays(pa.array(rows, pa.int32()), self.ids)
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Two sides that can be compared: the score of two rows is the dot product of their vectors, plus their offsets.
+    """Both sides of trials. The score of two rows is the dot product of their vectors plus their offsets.
 
-    bound: scores are clipped to [-bound, bound] (a cosine's rounding)
-    device: where the products are made: "cpu" (NumPy), or a device of torch
+    bound: scores are clipped to [-bound, bound], because rounding can make a cosine exceed 1
+    device: device for the products: "cpu" (NumPy), or a device of torch
     """
 
     enrol: Side
@@ -72,7 +72,7 @@ class Sides:
     device: str = "cpu"
 
     def score(self, trials: Trials) -> np.ndarray:
-        """The scores of a list, float32 (trials,). Raises InputError for ids without an embedding."""
+        """The scores of the trials, float32 (trials,). Raises InputError for ids without an embedding."""
         enrol, test = self.enrol.rows(trials.enrol), self.test.rows(trials.test)
         scores = np.empty(len(trials), np.float32)
         products = _products(self)
@@ -82,7 +82,7 @@ class Sides:
         return scores
 
     def stream(self, parts: Iterator[Trials]) -> Iterator[Scores]:
-        """The scores of a list that comes in parts, in parts of about `WINDOW` trials; ids are those of the sides."""
+        """The scores of a trial list that is read in parts, in parts of about `WINDOW` trials."""
         products = _products(self)
         for enrol, test, target in _windows(
             (self.enrol.rows(p.enrol), self.test.rows(p.test), p.target) for p in parts
@@ -91,7 +91,7 @@ class Sides:
             yield Scores(Trials(self.enrol.column(enrol), self.test.column(test), target), values)
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """The matrix of all scores, float32 (enrolments, tests), some enrolments at a time."""
+        """The scores of all enrolments with all tests: slices of enrolments with float32 (enrolments, tests)."""
         products = _products(self)
         every = np.arange(len(self.test))
         step = max(1, _PRODUCT // max(len(every), 1))
@@ -124,13 +124,13 @@ class Sides:
 
 
 class _Products:
-    """Dot products of rows of two matrices, by NumPy."""
+    """Dot products of rows of two matrices, in NumPy."""
 
     def __init__(self, left: np.ndarray, right: np.ndarray) -> None:
         self.left, self.right = left, right
 
     def pairs(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Of each two rows, float32 (pairs,)."""
+        """Dot products of pairs of rows, float32 (pairs,)."""
         dots = np.empty(len(left), np.float32)
         ends = np.linspace(0, len(dots), _WORKERS + 1).astype(int)
         shares = [slice(*ends[worker : worker + 2]) for worker in range(_WORKERS)]
@@ -144,19 +144,19 @@ class _Products:
         for start in range(0, len(dots), step):
             pairs = slice(start, min(start + step, len(dots)))
             size = pairs.stop - start
-            # np.take writes straight to `out` with any mode but "raise"; all indices are rows
+            # with mode "raise", np.take would use a buffer instead of writing to `out`
             np.take(self.left, left[pairs], axis=0, out=one[:size], mode="clip")
             np.take(self.right, right[pairs], axis=0, out=other[:size], mode="clip")
             np.einsum("ij,ij->i", one[:size], other[:size], out=dots[pairs])
 
     def matrix(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Of all these rows of the one with all these rows of the other, float32 (left, right)."""
+        """Dot products of all `left` rows with all `right` rows, float32 (left, right)."""
         product: np.ndarray = self.left[left] @ _rows(self.right, right).T
         return product
 
 
 class _TorchProducts:
-    """The same on a device of torch, where both matrices stay."""
+    """The same on a device of torch, which holds both matrices."""
 
     def __init__(self, left: np.ndarray, right: np.ndarray, device: str) -> None:
         self._torch: Any = load_optional("torch", "")
@@ -187,14 +187,14 @@ class _TorchProducts:
 
 def _products(sides: Sides) -> Any:
     if sides.enrol.vectors.shape[1] != sides.test.vectors.shape[1]:
-        raise InputError("the vectors of the two sides differ in size")
+        raise InputError("the vectors of the two sides have different sizes")
     if sides.device == "cpu":
         return _Products(sides.enrol.vectors, sides.test.vectors)
     return _TorchProducts(sides.enrol.vectors, sides.test.vectors, sides.device)
 
 
 def _pair_products(products: _Products, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Of each two rows: gathered, or taken from the matrix of the rows that occur, whichever touches less."""
+    """Dot products of pairs of rows: gathered, or taken from the matrix of all rows that occur, whichever is faster."""
     rows, row = _used(left, len(products.left))
     columns, column = _used(right, len(products.right))
     if len(rows) * len(columns) > _PAIR_IN_CELLS * len(left):
@@ -202,7 +202,7 @@ def _pair_products(products: _Products, left: np.ndarray, right: np.ndarray) -> 
     dots = np.empty(len(left), np.float32)
     step = max(1, _PRODUCT // len(columns))
     block = row // step
-    # a list is most often in order already
+    # most lists are in order already
     order = None if (block[1:] >= block[:-1]).all() else np.argsort(block.astype(np.uint16), kind="stable")
     ends = np.cumsum(np.bincount(block, minlength=-(-len(rows) // step)))
     start = 0
@@ -215,7 +215,7 @@ def _pair_products(products: _Products, left: np.ndarray, right: np.ndarray) -> 
 
 
 def _used(rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that occur, rising, and for each given one its place among them."""
+    """The distinct rows, ascending, and the position of each row among them."""
     there = np.zeros(size, bool)
     there[rows] = True
     return np.flatnonzero(there), (np.cumsum(there) - 1)[rows]
@@ -228,18 +228,18 @@ def _rows(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def _windows(
     parts: Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
-    """Parts put together until they hold a window's trials."""
+    """The parts, joined to parts of at least `WINDOW` trials."""
     kept: list[tuple[np.ndarray, np.ndarray, np.ndarray | None]] = []
     for part in parts:
         kept.append(part)
         if sum(len(rows) for rows, _, _ in kept) >= WINDOW:
-            yield _together(kept)
+            yield _joined(kept)
             kept = []
     if kept:
-        yield _together(kept)
+        yield _joined(kept)
 
 
-def _together(
+def _joined(
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     enrol, test, target = zip(*parts)

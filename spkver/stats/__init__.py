@@ -1,1 +1,1 @@
-"""What a corpus is like and what looks wrong with it: levels, noise, clipping, duplicates, suspicious speakers."""
+"""Statistics of a corpus, and likely problems: levels, noise, clipping, duplicates, wrong labels."""

@@ -1,4 +1,4 @@
-"""What every recording is like, from its samples."""
+"""Signal measures of every recording."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from spkver.source import Source
 
 @dataclass(frozen=True)
 class Measures:
-    """One value per utterance that could be read (row: its place in the source), and why the others could not.
+    """Measures of the utterances that could be read.
 
-    seconds; level and peak: dB below full scale; snr: dB, an estimate; clipped: share of samples; offset: mean, share
-    of full scale; rate: Hz; digest: equal for equal samples.
+    rows: row in the source of each measured utterance
+    seconds: duration; level, peak: dB relative to full scale; snr: estimate in dB; clipped: share of samples
+    offset: mean, relative to full scale; rate: Hz; digest: hash, equal for equal samples
+    failed: for the other rows, the reason
     """
 
     rows: np.ndarray
@@ -39,7 +41,7 @@ _NAMES = ("seconds", "level", "peak", "snr", "clipped", "offset", "rate", "diges
 
 
 def measure(source: Source, *, jobs: int = 1) -> Measures:
-    """Measure every utterance, in `jobs` threads (decoding and numpy leave the interpreter free)."""
+    """Measure every utterance in `jobs` threads (decoding and numpy release the GIL)."""
     total = len(source)
     found: dict[int, tuple] = {}
     failed: dict[int, str] = {}
@@ -64,7 +66,7 @@ def measure(source: Source, *, jobs: int = 1) -> Measures:
 
 
 def of_waveform(waveform: np.ndarray, rate: int) -> tuple[float, float, float, float, float, float, int, str]:
-    """The measures of one recording, in the order of `Measures`."""
+    """The measures of a waveform (time,) at this rate (Hz), in the order of `Measures`."""
     samples = waveform.astype(np.float64)
     offset = float(samples.mean())
     level = decibels(float(np.square(samples - offset).mean()))

@@ -1,4 +1,4 @@
-"""The statistics of a corpus as tables of text, and as one page that needs nothing else."""
+"""Statistics of a corpus as text tables and as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ SHOWN = 100  # rows of a table on the page
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a head."""
+    """A table with a title."""
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
 
     def text(self, most: int = 10) -> str:
-        """In columns, with the first rows."""
+        """The first `most` rows as text."""
         body = [line.rstrip() for line in tables.columns([self.head, *self.rows[:most]], words=len(self.head))]
         more = [f"... and {len(self.rows) - most} more"] if len(self.rows) > most else []
         return "\n".join([f"{self.title} ({len(self.rows)})", *(f"  {line}" for line in [*body, *more])])
 
 
 def quantities(source: Source, measures: Measures) -> dict[str, np.ndarray]:
-    """What is shown as numbers and as histograms, by name and unit."""
+    """Quantities for the summary and the histograms, by name and unit."""
     counts = Counter(source.speakers)
     return {
         "duration (s)": measures.seconds,
@@ -46,17 +46,17 @@ def quantities(source: Source, measures: Measures) -> dict[str, np.ndarray]:
 
 
 def summary(source: Source, measures: Measures) -> Table:
-    """The spread of every quantity."""
+    """Quantiles of every quantity."""
     rows = []
     for name, values in quantities(source, measures).items():
         if len(values):
             places = (values.min(), *np.percentile(values, (5, 50, 95)), values.max())
             rows.append([name, *(f"{place:.2f}" for place in places)])
-    return Table("spread", ["", "min", "5 %", "median", "95 %", "max"], rows)
+    return Table("distribution", ["", "min", "5 %", "median", "95 %", "max"], rows)
 
 
 def counts(source: Source, measures: Measures) -> list[Table]:
-    """How often sample rates, languages, genres, sessions and genders occur."""
+    """Numbers of utterances by sample rate, language, genre, session, gender and age."""
     words: dict[str, Sequence[str | None]] = {"sample rates": [f"{rate} Hz" for rate in measures.rate.tolist()]}
     words |= {f"{tag}s": values for tag, values in source.tags.items()}
     tables = []
@@ -68,7 +68,7 @@ def counts(source: Source, measures: Measures) -> list[Table]:
 
 
 def page(source: Source, measures: Measures, tables: Sequence[Table]) -> str:
-    """HTML with every table and a histogram of every quantity, in itself complete."""
+    """The HTML page with all tables and a histogram of every quantity."""
     pictures = [_histogram(name, values) for name, values in quantities(source, measures).items() if len(values)]
     hours = measures.seconds.sum() / 3600
     title = f"{source.name}: {len(source.ids)} utterances, {len(set(source.speakers))} speakers, {hours:.2f} h"
@@ -82,7 +82,7 @@ def _section(part: Table) -> Html:
 
 
 def _histogram(name: str, values: np.ndarray, bins: int = 40) -> Html:
-    """A chart; values beyond the outer thousandths are counted in the first and last bar."""
+    """A histogram. The lowest and highest 0.1 % of the values are counted in the first and last bin."""
     low, high = np.percentile(values, (0.1, 99.9))
     high = high if high > low else low + 1.0
     count, edges = np.histogram(np.clip(values, low, high), bins, (low, high))

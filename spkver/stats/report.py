@@ -1,4 +1,4 @@
-"""All that is looked at in a corpus, put together."""
+"""The report on a corpus."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ def examine(
     jobs: int = 1,
     out: StrPath | None = None,
 ) -> list[Table]:
-    """Measure a corpus and look for what is wrong with it; the tables go to the page `out`, too.
+    """Measure a corpus and find likely problems. Returns tables, and writes them to the HTML page `out` if given.
 
-    others: sets that should share no speaker with it. pitch: compare voices with gender tags. encoder: find utterances
-    that sound like another speaker.
+    others: sets that must not share speakers or utterances with it
+    pitch: find speakers whose pitch contradicts their gender
+    encoder: find utterances that are closer to another speaker
+    Raises InputError for a feature pack, and for `pitch` without genders.
     """
     measures = measure(source.audio(), jobs=jobs)
     tables = [page.summary(source, measures), *page.counts(source, measures)]
@@ -38,17 +40,15 @@ def examine(
     if pitch:
         voices = odd_voices(source)
         rows = [[one.speaker, one.gender, f"{one.pitch:.0f}"] for one in voices]
-        tables.append(
-            Table("speakers whose pitch does not fit their gender tag", ["speaker", "tag", "pitch (Hz)"], rows)
-        )
+        tables.append(Table("speakers whose pitch contradicts their gender", ["speaker", "gender", "pitch (Hz)"], rows))
     if encoder is not None:
         odd = strangers(source, encoder)
-        head = ["utterance", "speaker", "cosine", "nearer to", "cosine"]
+        head = ["utterance", "speaker", "cosine", "closer to", "cosine"]
         rows = [
             [source.ids[one.row], source.speakers[one.row], f"{one.own:.3f}", one.nearest, f"{one.other:.3f}"]
             for one in odd
         ]
-        tables.append(Table("utterances that sound like another speaker", head, rows))
+        tables.append(Table("utterances closer to another speaker", head, rows))
     if out is not None:
         write_text(Path(out), page.page(source, measures, tables))
     return tables

@@ -1,4 +1,4 @@
-"""What looks wrong with a corpus: audio twice, speakers in two sets, voices that do not fit their name."""
+"""Likely problems of a corpus: duplicate audio, speakers in two sets, wrong labels."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from spkver.stats.measure import Measures
 if TYPE_CHECKING:
     from spkver.encoder import Encoder
 
-# Median pitch of speech in Hz beyond which a voice is rarely of that gender: adult men speak at some 85 to 155, women
-# at 165 to 255 (Titze, Principles of Voice Production, 1994); medians between the two say nothing
+# Range of the median pitch in Hz that is plausible for a gender: adult men speak at about 85 to 155 Hz, women at 165 to
+# 255 Hz (Titze, Principles of Voice Production, 1994). The ranges overlap, since medians in between are inconclusive.
 PITCH_LIMITS = {"m": (0.0, 185.0), "f": (140.0, 400.0)}
-ADULT = 18  # years; younger voices are high whatever the tag says
-PITCH_RANGE = (60.0, 400.0)  # Hz, searched
+ADULT = 18  # years; children have high voices, whatever their gender
+PITCH_RANGE = (60.0, 400.0)  # search range, Hz
 PITCH_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
 class Twice:
-    """The same samples under several ids; rows of the source."""
+    """Utterances with the same samples: their rows, and whether their speakers differ."""
 
     rows: tuple[int, ...]
     across_speakers: bool
 
 
 def duplicates(source: Source, measures: Measures) -> list[Twice]:
-    """Groups of utterances with equal samples, those of different speakers first."""
+    """Groups of utterances with equal samples, groups of several speakers first."""
     order = np.argsort(measures.digest, kind="stable")
     edges = np.flatnonzero(measures.digest[order][1:] != measures.digest[order][:-1]) + 1
     groups = [measures.rows[same].tolist() for same in np.split(order, edges) if len(same) > 1]
@@ -43,14 +43,14 @@ def duplicates(source: Source, measures: Measures) -> list[Twice]:
 
 
 def shared(source: Source, others: Iterable[Source]) -> dict[str, tuple[list[str], list[str]]]:
-    """(speakers, utterance ids) that other sets have, too, by the name of the set."""
+    """The speakers and utterance ids that the source shares with each of the other sets, by name of the set."""
     speakers, ids = set(source.speakers), set(source.ids)
     return {one.name: (sorted(speakers & set(one.speakers)), sorted(ids & set(one.ids))) for one in others}
 
 
 @dataclass(frozen=True)
 class Voice:
-    """A speaker whose median pitch (Hz) is far from what the gender tag says."""
+    """A speaker whose median pitch (Hz) contradicts the gender."""
 
     speaker: str
     gender: str
@@ -58,16 +58,12 @@ class Voice:
 
 
 def odd_voices(source: Source, *, per_speaker: int = 3) -> list[Voice]:
-    """Speakers with a gender tag (m or f) whose pitch, by librosa over a few recordings, lies beyond PITCH_LIMITS.
+    """Speakers of known gender (m or f) whose median pitch over a few recordings is outside PITCH_LIMITS.
 
-    Children, where ages are known, are left out.
-
-    Raises InputError where the source has no gender tags.
+    Children are left out if ages are known. Raises InputError if the source has no genders.
     """
     if "gender" not in source.tags:
-        raise InputError(
-            f"{source.name}: no spk2gender; the pitch of a voice is compared with its speaker's gender tag"
-        )
+        raise InputError(f"{source.name}: no spk2gender; --pitch compares voices with the gender of their speakers")
     found = []
     groups = _rows_of_speakers(source, per_speaker)
     for speaker, rows in bar(total=len(groups), what="pitch", unit="spk", iterable=groups.items()):
@@ -114,13 +110,13 @@ def pitch(waveform: np.ndarray, rate: int) -> float | None:
     found = librosa.yin(waveform, fmin=PITCH_RANGE[0], fmax=PITCH_RANGE[1], sr=rate, frame_length=length)
     energy = librosa.feature.rms(y=waveform, frame_length=length, hop_length=length // 4)[0][: len(found)]
     loud = found[: len(energy)][energy >= np.median(energy)]
-    voiced = loud[(loud > 1.05 * PITCH_RANGE[0]) & (loud < 0.95 * PITCH_RANGE[1])]  # at the limits nothing was found
+    voiced = loud[(loud > 1.05 * PITCH_RANGE[0]) & (loud < 0.95 * PITCH_RANGE[1])]  # values at the limits are not pitch
     return float(np.median(voiced)) if len(voiced) else None
 
 
 @dataclass(frozen=True)
 class Stranger:
-    """An utterance that sounds more like another speaker than like its own: cosines to the means of both."""
+    """An utterance closer to another speaker: row, cosines to its own and to the nearest other speaker, its name."""
 
     row: int
     own: float
@@ -129,9 +125,9 @@ class Stranger:
 
 
 def strangers(source: Source, encoder: Encoder, *, per_speaker: int = 10) -> list[Stranger]:
-    """Of up to so many utterances of every speaker those that are nearer to another speaker's mean embedding.
+    """Utterances that are closer to the mean embedding of another speaker, of at most `per_speaker` of each speaker.
 
-    An utterance's own speaker is the mean of the others of that speaker; speakers with one utterance are left out.
+    The mean of the own speaker leaves out the utterance itself. Speakers with one utterance are left out.
     """
     groups = _rows_of_speakers(source, per_speaker)
     rows = [row for own in groups.values() if len(own) > 1 for row in own]
@@ -148,7 +144,10 @@ def strangers(source: Source, encoder: Encoder, *, per_speaker: int = 10) -> lis
 
 
 def compare(speakers: dict[int, str], vectors: dict[int, np.ndarray]) -> list[Stranger]:
-    """The strangers among embeddings (dim,) by row, the most striking first."""
+    """The utterances closer to another speaker, sorted by the difference of the cosines.
+
+    speakers, vectors: speaker and embedding (dim,) of each row
+    """
     rows = np.array(sorted(vectors), dtype=np.int64)
     if not len(rows):
         return []

@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def spkver():
-    """Run `spkver ARGUMENTS` as a process of its own."""
+    """Run `spkver ARGUMENTS` in a separate process."""
 
     def run(*arguments, code=0):
         done = subprocess.run([sys.executable, "-m", "spkver", *map(str, arguments)], capture_output=True, text=True)
@@ -25,7 +25,7 @@ def spkver():
 
 @pytest.fixture
 def scored_corpus(tmp_path):
-    """`trials` (500 of them), `emb.parquet` of 10 speakers, in a directory."""
+    """A directory with `trials` and `emb.parquet`, embeddings of 10 speakers."""
     from spkver.embeddings import Embeddings, write_embeddings
     from spkver.trials import make_trials, write_trials
 

@@ -66,7 +66,7 @@ def distances(systems):
     return systems / "distances"
 
 
-def test_every_command_says_that_scores_are_distances(spkver, systems, distances):
+def test_every_command_warns_of_distances(spkver, systems, distances):
     good, out, page = systems / "1.scores", systems / "out", systems / "page.html"
     words = f"warning: {distances}: targets do not score higher than non-targets"
     for command in (
@@ -84,8 +84,8 @@ def test_every_command_says_that_scores_are_distances(spkver, systems, distances
     assert "targets do not score higher than non-targets" in spkver("threshold", distances, "--eer", code=2).stderr
 
 
-def test_near_scores_stay_apart_from_file_to_file(spkver, systems):
-    """Scores that differ beyond float32: separated before, separated behind a calibration."""
+def test_near_scores_are_not_rounded_to_ties(spkver, systems):
+    """Scores that differ only in float64 stay distinct after calibration."""
     near, out = systems / "near", systems / "near.llr"
     near.write_text(
         "a b 0.99999999 target\na c 0.99999998 nontarget\nb c 0.99999997 nontarget\nc d 0.999999985 target\n"

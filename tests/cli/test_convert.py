@@ -16,7 +16,7 @@ def test_convert_there_and_back(spkver, scored_corpus):
     np.testing.assert_array_equal(one.vectors, other.vectors)
 
 
-def test_small_and_per_speaker(spkver, scored_corpus):
+def test_int8_and_means_per_speaker(spkver, scored_corpus):
     done = spkver("convert", scored_corpus / "emb.parquet", scored_corpus / "x.npz", "--dtype", "int8")
     assert float(done.stdout.split("cosine to the embeddings read: ")[1]) > 0.999
     done = spkver("convert", scored_corpus / "emb.parquet", scored_corpus / "s.jsonl", "--per", "speaker")

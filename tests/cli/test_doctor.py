@@ -9,13 +9,13 @@ from spkver.cli.doctor import command
 from spkver.errors import RunError
 
 
-def test_a_line_for_each_part(spkver):
+def test_one_line_per_part(spkver):
     lines = spkver("doctor").stdout.splitlines()
     assert lines[0].split()[:2] == ["spkver", __version__]
     assert {line.split()[0] for line in lines} >= {*doctor.REQUIRED, "device", "packs", "models"}
 
 
-def test_a_part_that_does_not_load_is_marked_and_is_a_failure(monkeypatch):
+def test_broken_required_part_is_a_failure(monkeypatch):
     found = [doctor.Finding("numpy", "2.0"), doctor.Finding("scipy", "does not load", broken=True)]
     monkeypatch.setattr(doctor, "examine", lambda: iter(found))
     done = CliRunner().invoke(command)

@@ -22,7 +22,7 @@ def score_file(scored_corpus):
     return scored_corpus / "scores"
 
 
-def test_numbers_do_not_depend_on_the_order_of_the_list(spkver, score_file):
+def test_numbers_do_not_depend_on_order_of_trials(spkver, score_file):
     own = read_scores(score_file)
     lines = (score_file.parent / "trials").read_text().splitlines()
     shuffled = score_file.parent / "shuffled"
@@ -42,7 +42,7 @@ def test_json(spkver, score_file):
     assert list(json.loads(done.stdout)["min_dcf"]) == ["sre10"]
 
 
-def test_what_is_odd_is_said(spkver, score_file):
+def test_warnings(spkver, score_file):
     score_file.write_text(score_file.read_text() + "a a 0.5 target\n")
     assert "warning: 1 of 951 trials, first 'a a', of a recording with itself" in spkver("evaluate", score_file).stderr
 
@@ -63,14 +63,14 @@ def test_bad_input(spkver, score_file):
 
 
 @pytest.mark.parametrize("command", ["score", "evaluate", "compare", "data"])
-def test_starts_without_the_heavy_packages(command):
+def test_start_imports_no_heavy_packages(command):
     heavy = {"torch", "torchaudio", "speechbrain", "librosa", "matplotlib", "scipy", "sklearn"}
     code = f"import spkver.cli.{command}, sys; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_more_numbers(spkver, score_file):
+def test_far_llr_and_curve(spkver, score_file):
     curve = score_file.parent / "curve.csv"
     done = spkver("evaluate", score_file, "--far", "0.05", "--llr", "--point", "sre16", "--curve", curve)
     assert "FRR at FAR 5 %" in done.stdout and "actDCF sre16" in done.stdout and "Cllr" in done.stdout
@@ -97,4 +97,6 @@ def test_weights(spkver, score_file, tmp_path):
         in spkver("evaluate", score_file, "--weights", f"{tmp_path / 'w'}:w", code=2).stderr
     )
     (tmp_path / "w").write_text((tmp_path / "w").read_text().replace(" 0.25", " -0.25"))
-    assert "weights are finite numbers" in spkver("evaluate", score_file, "--weights", tmp_path / "w", code=2).stderr
+    assert (
+        "weights must be finite numbers" in spkver("evaluate", score_file, "--weights", tmp_path / "w", code=2).stderr
+    )

@@ -28,7 +28,7 @@ def test_export_and_use(spkver, tmp_path):
 
 
 def test_options_of_a_format_are_the_fields_of_its_config(monkeypatch, tmp_path):
-    """Those that have no option of their own: of formats from other packages, say."""
+    """This also applies to fields without an option of this command, for example of formats of other packages."""
     from typing import Literal
 
     from click.testing import CliRunner

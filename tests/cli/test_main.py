@@ -32,7 +32,7 @@ finally:
 @pytest.mark.parametrize(
     "words", [[], ["data"], ["evaluate"], *([name] for name in COMMANDS if name not in ("data", "evaluate"))]
 )
-def test_help_loads_nothing_heavy(words):
+def test_help_imports_no_heavy_packages(words):
     script = CHECK.format(heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", script, *words, "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "loaded:"
@@ -87,7 +87,7 @@ def test_wrong_use(words):
         (["data", "join", "--nonsense"], "no such option '--nonsense' (see 'spkver data join --help')"),
     ],
 )
-def test_what_is_said_of_wrong_use(spkver, words, said):
+def test_messages_of_wrong_use(spkver, words, said):
     assert spkver(*words, code=2).stderr == f"spkver: error: {said}\n"
 
 
@@ -117,7 +117,7 @@ def test_exit_codes(capsys, failure, code, said):
     assert capsys.readouterr().err.strip().splitlines()[-1] == said
 
 
-def test_a_reader_that_has_seen_enough():
+def test_closed_pipe_ends_command_quietly():
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([sys.executable, "-m", "spkver", "--help"], stdout=writer, stderr=subprocess.PIPE, text=True)
@@ -125,8 +125,8 @@ def test_a_reader_that_has_seen_enough():
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
 
 
-def test_ctrl_c(tmp_path):
-    """While a command runs: one word, 130."""
+def test_ctrl_c_ends_with_130(tmp_path):
+    """Ctrl-C during a command prints one word; the exit code is 130."""
     script = "import signal, time, click\nfrom spkver.cli import run\n"
     # a shell's background jobs, and so their children, are started with the signal ignored
     script += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -145,13 +145,13 @@ STEERING = "a\x1b]0;title\x07b\x9bc\u202ed"
 SHOWN = r"a\x1b]0;title\x07b\x9bc\u202ed"
 
 
-def test_a_message_cannot_steer_the_terminal(spkver):
-    """Names of files and what is in them go into messages."""
+def test_messages_escape_control_characters(spkver):
+    """Messages contain file names and file contents."""
     assert f"{SHOWN}: " in spkver("verify", STEERING, STEERING, code=2).stderr
 
 
 @pytest.mark.parametrize(("terminal", "shown"), [(True, SHOWN), (False, STEERING)])
-def test_output_cannot_steer_the_terminal_and_stays_data_elsewhere(monkeypatch, terminal, shown):
+def test_output_escapes_control_characters_on_terminals_only(monkeypatch, terminal, shown):
     out = io.StringIO()
     out.isatty = lambda: terminal
     monkeypatch.setattr(sys, "stdout", out)
@@ -162,7 +162,7 @@ def test_output_cannot_steer_the_terminal_and_stays_data_elsewhere(monkeypatch, 
     assert out.getvalue() == f"{shown}\té\r\n\n\\udcff"
 
 
-def test_names_that_are_no_text_can_be_printed(tmp_path):
+def test_names_that_are_not_utf8_can_be_printed(tmp_path):
     name = os.fsdecode(bytes(tmp_path) + b"/\xff")
     script = "import sys, click\nfrom spkver.cli import run\n"
     script += "@click.command()\n@click.argument('name')\ndef c(name):\n    click.echo(name)\nrun(c, 'spkver')"

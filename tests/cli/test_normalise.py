@@ -28,8 +28,8 @@ def test_normalise(spkver, scored_corpus):
     )
 
 
-def test_normalise_ratios_of_a_plda(spkver, scored_corpus):
-    """Statistics are of the same back end as the scores."""
+def test_normalise_plda_scores(spkver, scored_corpus):
+    """Cohort scores come from the same back end as the scores."""
     vectors = np.random.default_rng(1).normal(size=(120, 8)).astype(np.float32)
     cohort, emb = scored_corpus / "cohort.parquet", scored_corpus / "emb.parquet"
     speakers = [f"c{i % 30}" for i in range(120)]

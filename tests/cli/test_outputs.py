@@ -56,7 +56,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize(("kind", "line"), [(kind, line) for kind, lines in COMMANDS.items() for line in lines])
-def test_an_output_that_cannot_be(tmp_path, monkeypatch, capsys, kind, line):
+def test_impossible_outputs_are_refused_early(tmp_path, monkeypatch, capsys, kind, line):
     from spkver.cli import root, run
 
     monkeypatch.chdir(tmp_path)
@@ -71,7 +71,7 @@ def test_an_output_that_cannot_be(tmp_path, monkeypatch, capsys, kind, line):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs Linux")  # noqa: PTH112
-def test_scores_to_standard_output_are_alone_there(tmp_path):
+def test_standard_output_has_only_the_scores(tmp_path):
     write_embeddings(tmp_path / "e.parquet", Embeddings(["a", "b", "c"], np.eye(3, dtype=np.float32) + 1))
     (tmp_path / "t").write_text("1 a b\n0 a c\n")
     (tmp_path / "out").symlink_to("/proc/self/fd/1")

@@ -7,8 +7,8 @@ from spkver.scoring.plda import read_plda
 from spkver.trials import read_scores
 
 
-def test_from_embeddings_to_ratios(spkver, scored_corpus):
-    """The corpus serves as its own training set: only the way is looked at."""
+def test_chain_and_plda(spkver, scored_corpus):
+    """The corpus is its own training set; only the commands are tested."""
     emb, trials = scored_corpus / "emb.parquet", scored_corpus / "trials"
     chain, plda, out = (scored_corpus / name for name in ("chain", "plda", "out"))
     done = spkver("transform", "fit", emb, chain, "--steps", "centre,lda:5,length")
@@ -34,7 +34,9 @@ def test_from_embeddings_to_ratios(spkver, scored_corpus):
 def test_mistakes(spkver, scored_corpus):
     emb, trials, out = scored_corpus / "emb.parquet", scored_corpus / "trials", scored_corpus / "out"
     assert "steps: centre" in spkver("transform", "fit", emb, out, "--steps", "lad:3", code=2).stderr
-    assert "does not hold" in spkver("score", trials, emb, out, "--plda", scored_corpus, code=2).stderr
+    assert (
+        "no plda.safetensors and plda.yaml" in spkver("score", trials, emb, out, "--plda", scored_corpus, code=2).stderr
+    )
     assert "a mean or PLDA, not both" in spkver("score", trials, emb, out, "--plda", out, "--mean", emb, code=2).stderr
     assert "either --coral or --with" in spkver("plda", "adapt", out, out, code=2).stderr
     assert not out.exists()

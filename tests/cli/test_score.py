@@ -43,7 +43,7 @@ def test_bad_input_is_one_line_and_leaves_no_file(spkver, scored_corpus):
     write_embeddings(scored_corpus / "other.parquet", Embeddings(embeddings.ids, embeddings.vectors, model="xyz"))
     arguments = (scored_corpus / "trials", scored_corpus / "emb.parquet", out)
     done = spkver("score", *arguments, "--test", scored_corpus / "other.parquet", code=2)
-    assert "two models" in done.stderr
+    assert "different models" in done.stderr
     done = spkver("score", scored_corpus / "trials", scored_corpus / "trials", out, code=2)
     assert "unknown format; use a name ending in" in done.stderr
     assert not out.exists()
@@ -57,7 +57,7 @@ def test_other_formats_of_embeddings(spkver, scored_corpus, kind):
     assert (scored_corpus / f"{kind}.scores").read_text() == (scored_corpus / "emb.parquet.scores").read_text()
 
 
-def test_all_with_all(spkver, scored_corpus):
+def test_score_all(spkver, scored_corpus):
     done = spkver("score-all", scored_corpus / "emb.parquet", scored_corpus / "all.npz")
     assert "10000 scores" in done.stdout
     embeddings = read_embeddings(scored_corpus / "emb.parquet")
@@ -65,6 +65,6 @@ def test_all_with_all(spkver, scored_corpus):
         np.testing.assert_allclose(found["scores"], cosine_similarity(embeddings.vectors), atol=1e-6)
 
 
-def test_a_device_that_is_not_there(spkver, scored_corpus):
+def test_missing_device(spkver, scored_corpus):
     arguments = (scored_corpus / "trials", scored_corpus / "emb.parquet", scored_corpus / "out")
     assert "device 'none'" in spkver("score", *arguments, "--device", "none", code=2).stderr

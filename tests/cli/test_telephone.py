@@ -8,7 +8,7 @@ from spkver.datadir import from_columns, write_datadir
 from spkver.packs import Pack
 
 
-def test_from_calls_to_a_verdict(spkver, tmp_path):
+def test_telephone_calls_from_packing_to_verify(spkver, tmp_path):
     random = np.random.default_rng(0)
     for call in range(4):
         sides = random.normal(scale=0.1, size=(9000, 2))

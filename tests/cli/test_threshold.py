@@ -27,11 +27,11 @@ def scores(scored_corpus):
 
 
 def invoke(*arguments):
-    """Click's runner; a mistake is raised as the error that `main` prints."""
+    """Run in click's runner; a user's mistake is raised as the error that `main` prints."""
     return CliRunner().invoke(command, [*map(str, arguments), "--replicates", "20"], catch_exceptions=False)
 
 
-def test_a_table_and_what_is_kept_with_the_model(scores):
+def test_table_and_stored_decision(scores):
     model = scores.parent / "model"
     done = invoke(scores, "--trials", scores.parent / "trials", "--far", "0.01", "--model", model)
     assert "for a false-accept rate of 0.01; intervals over 10 speakers" in done.stdout
@@ -73,7 +73,7 @@ def test_one_criterion_is_needed(scores, criteria):
         invoke(scores, *criteria)
 
 
-def test_only_cosines_are_kept_with_a_model(scores):
+def test_only_cosines_are_stored_with_a_model(scores):
     scores.write_text("a b 3.5 target\nc d -2 nontarget\n")
     with pytest.raises(InputError, match=r"a score of 3\.5"):
         invoke(scores, "--eer", "--model", scores.parent / "model")

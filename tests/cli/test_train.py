@@ -23,7 +23,7 @@ def write_pack(path, speakers):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """`train`, `dev`: packs; `c.yaml`: a recipe that runs in a moment."""
+    """`train`, `dev`: packs; `c.yaml`: a config of a short run."""
     folder = tmp_path_factory.mktemp("train")
     write_pack(folder / "train", range(3))
     write_pack(folder / "dev", range(3, 6))
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_from_packs_to_a_verdict(spkver, folder, tmp_path):
+def test_train_extract_verify(spkver, folder, tmp_path):
     out = tmp_path / "exp"
     done = spkver("train", folder / "c.yaml", "train.steps=3", "--out", out)
     assert "step 3/3  loss" in done.stdout and f"model: {out / 'model'}" in done.stdout
@@ -74,7 +74,7 @@ def test_show(spkver, folder, tmp_path):
     assert not (tmp_path / "exp").exists()
 
 
-def test_a_mistake_is_one_line_with_its_place(spkver, folder, tmp_path):
+def test_config_errors_have_file_and_line(spkver, folder, tmp_path):
     text = (folder / "c.yaml").read_text().replace("batch_size", "batchsize")
     (tmp_path / "c.yaml").write_text(text)
     number = 1 + [line.strip().startswith("batchsize") for line in text.splitlines()].index(True)

@@ -20,6 +20,6 @@ def test_train_report(spkver, tmp_path):
     assert "give an experiment directory" in spkver("train-report", tmp_path / "none", code=2).stderr
 
 
-def test_it_needs_no_torch():
+def test_train_report_needs_no_torch():
     code = "import sys, spkver.report.training; print({'torch', 'matplotlib', 'scipy'} & sys.modules.keys() or '')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "\n"

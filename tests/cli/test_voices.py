@@ -19,7 +19,7 @@ from spkver.verify.decision import Calibration, Decision, Rate, write_decision
 
 @pytest.fixture(scope="module")
 def folder(tiny_model, tmp_path_factory):
-    """`model`, with a threshold that tells the four recordings a0, a1 (alike), b, c apart; `short`, `stereo`."""
+    """`model`, whose threshold separates the recordings a0 and a1 (same speaker), b and c; `short`, `stereo`."""
     folder = tmp_path_factory.mktemp("voices")
     time = np.arange(4 * 16000) / 16000
     random = np.random.default_rng(0)
@@ -75,7 +75,7 @@ def test_verify(invoke):
     assert invoke("verify", "a0.wav", "b.wav", model="plain").stdout.count("\t") == 0
 
 
-def test_an_enrolment_of_several(invoke):
+def test_enrolment_of_several_recordings(invoke):
     assert "same speaker" in invoke("verify", "a0.wav", "a1.wav", "--test", "a0.wav").stdout
     assert "different speakers" in invoke("verify", "a0.wav", "a1.wav", "--test", "c.wav").stdout
     for words in (["a0.wav"], ["a0.wav", "a1.wav", "b.wav"]):
@@ -107,7 +107,7 @@ def test_channels(invoke):
     assert "same speaker" in invoke("verify", "stereo.wav", "stereo.wav", "--channel", "1").stdout
 
 
-def test_a_book_from_the_first_to_the_last(invoke, folder, tmp_path):
+def test_enrol_identify_speakers_forget(invoke, folder, tmp_path):
     book = ["--book", tmp_path / "book"]
     with pytest.raises(InputError, match="the book is empty"):
         invoke("identify", "a0.wav", *book)
@@ -130,7 +130,7 @@ def test_a_book_from_the_first_to_the_last(invoke, folder, tmp_path):
     assert invoke("speakers", *book, model=None).stdout == "Bob\t2\n"
 
 
-def test_identifying_needs_a_threshold_and_the_book_s_model(invoke, folder, tmp_path):
+def test_identify_needs_threshold_and_model_of_book(invoke, folder, tmp_path):
     book = ["--book", tmp_path / "book"]
     invoke("enrol", "Ada", "a0.wav", *book, model="plain")
     with pytest.raises(InputError, match="the model has no stored threshold"):
@@ -146,7 +146,7 @@ def test_identifying_needs_a_threshold_and_the_book_s_model(invoke, folder, tmp_
 
 
 @pytest.mark.parametrize("words", [["speakers"], ["forget", "Ada"]])
-def test_looking_at_a_book_needs_no_torch(words, tmp_path):
+def test_speakers_and_forget_need_no_torch(words, tmp_path):
     code = "import sys; from spkver.cli import root\ntry: root(sys.argv[1:], standalone_mode=False)\n"
     code += "except Exception: pass\nprint('torch' in sys.modules)"
     words = [*words, "--book", str(tmp_path / "book")]

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from spkver.errors import InputError
 from spkver.metrics import (
     SortedTrials,
-    chance,
     equal_error,
     error_curve,
     interval,
+    p_value,
     speaker_bootstrap,
     student_interval,
 )
@@ -33,7 +33,7 @@ def drawn_corpus(rng, speakers=40, utterances=4):
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 3)), min_size=2, max_size=40))
-def test_a_weight_is_a_number_of_copies(trials):
+def test_weights_equal_copies_of_trials(trials):
     scores, target, weights = (np.array(column) for column in zip(*trials))
     copies = np.repeat(np.arange(len(scores)), weights)
     if len(set(target[copies])) < 2:
@@ -45,8 +45,8 @@ def test_a_weight_is_a_number_of_copies(trials):
     assert rate(found) == pytest.approx(rate(wanted), abs=1e-12)
 
 
-def test_the_weight_of_a_trial_is_how_often_its_speakers_were_drawn():
-    """A target trial counts as often as its one speaker, a non-target trial as the product of its two."""
+def test_trial_weights_are_products_of_speaker_draws():
+    """The weight of a target trial is the draws of its speaker, of a non-target trial the product for both speakers."""
     enrol, test = np.array([0, 1, 2, 0, 1, 2]), np.array([0, 1, 2, 1, 2, 0])
     seen = []
 
@@ -65,7 +65,7 @@ def test_the_weight_of_a_trial_is_how_often_its_speakers_were_drawn():
     assert max(weights.get(0.0, 0) for weights in seen) == 2
 
 
-def test_students_interval_is_scipys():
+def test_student_interval_equals_scipy():
     values = [0.031, 0.027, 0.035, 0.030]
     mean, spread = np.mean(values), scipy.stats.sem(values)
     expected = scipy.stats.t.interval(0.9, 3, mean, spread)
@@ -74,7 +74,7 @@ def test_students_interval_is_scipys():
     assert student_interval([0.03]) is None
 
 
-def test_the_same_draws_for_all_systems_and_for_the_same_seed():
+def test_systems_and_seeds_share_draws():
     scores, target, enrol, test = drawn_corpus(np.random.default_rng(0))
     again = speaker_bootstrap([scores, scores], target, enrol, test, [rate], replicates=30, seed=3)
     np.testing.assert_array_equal(again[:, 0], again[:, 1])
@@ -86,8 +86,8 @@ def test_the_same_draws_for_all_systems_and_for_the_same_seed():
     assert named.shape == (30, 1, 1)
 
 
-def test_its_spread_is_that_over_other_speakers():
-    """The standard deviation told from one corpus, against that over corpora of other speakers."""
+def test_bootstrap_spread_matches_spread_over_corpora():
+    """The bootstrap standard deviation of one corpus, compared with that over corpora of other speakers."""
     rng = np.random.default_rng(1)
     corpora = [drawn_corpus(rng) for _ in range(120)]
     true = np.std([rate(error_curve(scores, target)) for scores, target, *_ in corpora])
@@ -107,16 +107,16 @@ def test_its_spread_is_that_over_other_speakers():
 
 @settings(max_examples=20)
 @given(st.integers(0, 2**31))
-def test_the_chance_of_a_difference(seed):
+def test_p_value(seed):
     values = np.random.default_rng(seed).normal(size=99)
-    assert chance(values) == chance(-values)
-    assert chance(np.abs(values) + 1e-9) == 2 / 100
-    assert chance(np.zeros(9)) == 1
+    assert p_value(values) == p_value(-values)
+    assert p_value(np.abs(values) + 1e-9) == 2 / 100
+    assert p_value(np.zeros(9)) == 1
     low, high = interval(values, 0.9)
     assert np.mean((values >= low) & (values <= high)) == pytest.approx(0.9, abs=0.02)
 
 
-def test_what_it_refuses():
+def test_invalid_inputs_are_refused():
     scores, target, enrol, test = drawn_corpus(np.random.default_rng(0), speakers=3)
     with pytest.raises(InputError, match="one label and two speakers"):
         speaker_bootstrap([scores], target, enrol[1:], test, [rate])

@@ -29,7 +29,7 @@ def by_formula(scores, target):
 
 
 @given(data=st.data())
-def test_cllr_is_the_formula_and_the_log_loss_at_even_odds(data, trial_lists):
+def test_cllr_equals_formula_and_log_loss(data, trial_lists):
     scores, target = data.draw(trial_lists())
     assert cllr(scores, target) == pytest.approx(by_formula(scores, target), abs=1e-12)
     weights = np.where(target, 1 / target.sum(), 1 / (~target).sum())
@@ -39,7 +39,7 @@ def test_cllr_is_the_formula_and_the_log_loss_at_even_odds(data, trial_lists):
 
 
 @given(data=st.data())
-def test_min_cllr_is_that_of_sklearns_isotonic_regression(data, trial_lists):
+def test_min_cllr_equals_sklearn_isotonic_regression(data, trial_lists):
     scores, target = data.draw(trial_lists())
     weights = np.where(target, 1 / target.sum(), 1 / (~target).sum())  # even odds
     ranks = np.unique(scores, return_inverse=True)[1]  # sklearn takes scores that are very near for equal
@@ -56,7 +56,7 @@ def test_min_cllr_is_that_of_sklearns_isotonic_regression(data, trial_lists):
 
 
 def weighted(data, trial_lists):
-    """A list with weights, of which some are 0; each kind has some weight."""
+    """Trials with weights, some of them 0; targets and non-targets have positive sums."""
     scores, target = data.draw(trial_lists())
     size = len(scores)
     weights = np.array(data.draw(st.lists(st.integers(0, 3), min_size=size, max_size=size)))
@@ -66,7 +66,7 @@ def weighted(data, trial_lists):
 
 
 @given(data=st.data())
-def test_weights_are_numbers_of_copies(data, trial_lists):
+def test_weights_equal_copies_of_trials(data, trial_lists):
     scores, target, weights = weighted(data, trial_lists)
     once = error_curve(np.repeat(scores, weights), np.repeat(target, weights))
     for unit in (1, 0.25):
@@ -80,7 +80,7 @@ def test_weights_are_numbers_of_copies(data, trial_lists):
 
 
 @given(data=st.data(), seed=st.integers(0, 99), decades=st.sampled_from([0, 1, 9]))
-def test_min_cllr_with_weights_is_that_of_weighted_isotonic_regression(data, trial_lists, seed, decades):
+def test_weighted_min_cllr_equals_weighted_isotonic_regression(data, trial_lists, seed, decades):
     scores, target, weights = weighted(data, trial_lists)
     weights = weights * 10.0 ** np.random.default_rng(seed).uniform(-decades, decades, len(weights))
     curve = error_curve(scores, target, weights)
@@ -100,7 +100,7 @@ def test_min_cllr_with_weights_is_that_of_weighted_isotonic_regression(data, tri
 
 
 @given(data=st.data(), block=st.integers(1, 6))
-def test_cllr_by_blocks(data, trial_lists, block):
+def test_cllr_does_not_depend_on_block_size(data, trial_lists, block):
     scores, target = data.draw(trial_lists())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("spkver.metrics.calibration._BLOCK", block)
@@ -108,14 +108,14 @@ def test_cllr_by_blocks(data, trial_lists, block):
 
 
 @given(data=st.data())
-def test_a_rising_map_changes_nothing(data, trial_lists):
+def test_min_cllr_is_invariant_to_monotonic_maps(data, trial_lists):
     scores, target = data.draw(trial_lists())
     ranks = np.unique(scores, return_inverse=True)[1]
     assert min_cllr(ranks, target) == min_cllr(scores, target)
 
 
 @given(data=st.data())
-def test_hull_is_scipys(data, trial_lists):
+def test_hull_equals_scipy(data, trial_lists):
     scores, target = data.draw(trial_lists())
     curve = error_curve(scores, target)
     hull = convex_hull(curve)
@@ -145,7 +145,7 @@ def test_large_lists():
     assert eer_convex_hull(scores, target) < min_cllr(scores, target)
 
 
-def test_by_hand():
+def test_values_by_hand():
     assert cllr([0.0, 0.0], [0, 1]) == pytest.approx(1)
     assert min_cllr([1.0, 0.0], [0, 1]) == pytest.approx(1)
     assert min_cllr([0.0, 1.0], [0, 1]) == 0

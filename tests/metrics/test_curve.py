@@ -19,7 +19,7 @@ from spkver.metrics import (
 
 
 def sweep(scores, target):
-    """Every threshold that can matter, each counted from scratch."""
+    """All distinct thresholds, with errors counted for each."""
     thresholds = [*sorted(set(scores.tolist())), np.inf]
     miss = [np.mean([s < t for s, y in zip(scores, target) if y]) for t in thresholds]
     alarm = [np.mean([s >= t for s, y in zip(scores, target) if not y]) for t in thresholds]
@@ -34,7 +34,7 @@ def test_counts_by_hand():
 
 
 @given(data=st.data())
-def test_equals_a_sweep_over_all_thresholds(data, trial_lists):
+def test_curve_equals_sweep_over_thresholds(data, trial_lists):
     scores, target = data.draw(trial_lists())
     curve = error_curve(scores, target)
     thresholds, miss, alarm = sweep(scores, target)
@@ -44,7 +44,7 @@ def test_equals_a_sweep_over_all_thresholds(data, trial_lists):
 
 
 @given(data=st.data())
-def test_equals_sklearn_roc(data, trial_lists):
+def test_curve_equals_sklearn_roc(data, trial_lists):
     scores, target = data.draw(trial_lists())
     curve = error_curve(scores, target)
     alarm, hit, thresholds = roc_curve(target, scores, drop_intermediate=False)  # from infinity down
@@ -53,7 +53,7 @@ def test_equals_sklearn_roc(data, trial_lists):
     np.testing.assert_allclose(curve.miss[::-1], 1 - hit, atol=1e-15)
 
 
-def test_equals_sklearn_det_where_it_has_points():
+def test_curve_equals_sklearn_det():
     rng = np.random.default_rng(1)
     target = rng.random(2000) < 0.3
     scores = (rng.normal(size=2000) + 2 * target).round(1)
@@ -65,7 +65,7 @@ def test_equals_sklearn_det_where_it_has_points():
 
 
 @given(data=st.data(), rate=st.floats(0, 1))
-def test_threshold_at_false_alarm_is_the_lowest_that_holds(data, trial_lists, rate):
+def test_threshold_at_false_alarm_is_lowest_possible(data, trial_lists, rate):
     scores, target = data.draw(trial_lists())
     threshold = threshold_at_false_alarm(error_curve(scores, target), rate)
     thresholds, _, alarm = sweep(scores, target)
@@ -73,7 +73,7 @@ def test_threshold_at_false_alarm_is_the_lowest_that_holds(data, trial_lists, ra
 
 
 @given(data=st.data(), rate=st.floats(0, 1) | st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 1.0]))
-def test_threshold_at_miss_is_the_highest_that_holds(data, trial_lists, rate):
+def test_threshold_at_miss_is_highest_possible(data, trial_lists, rate):
     scores, target = data.draw(trial_lists())
     threshold = threshold_at_miss(error_curve(scores, target), rate)
     thresholds, miss, _ = sweep(scores, target)
@@ -84,7 +84,7 @@ def test_threshold_at_miss_is_the_highest_that_holds(data, trial_lists, rate):
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
 @pytest.mark.parametrize("threshold", [threshold_at_false_alarm, threshold_at_miss])
-def test_threshold_at_an_impossible_rate(threshold, rate):
+def test_rates_outside_0_to_1_are_refused(threshold, rate):
     with pytest.raises(InputError, match="between 0 and 1"):
         threshold(error_curve([0, 1], [0, 1]), rate)
 
@@ -102,12 +102,12 @@ def test_threshold_at_an_impossible_rate(threshold, rate):
         ([1.0, 2.0], [1, 2], "true/false or 1/0"),
     ],
 )
-def test_what_cannot_be_counted(scores, target, message):
+def test_invalid_trials_are_refused(scores, target, message):
     with pytest.raises(InputError, match=message):
         error_curve(scores, target)
 
 
-def test_a_million_trials_in_float32_and_float64_agree():
+def test_float32_and_float64_agree():
     rng = np.random.default_rng(0)
     target = rng.random(1_000_000) < 0.1
     scores = (rng.normal(size=target.size) + target).astype(np.float32)
@@ -117,10 +117,10 @@ def test_a_million_trials_in_float32_and_float64_agree():
 
 
 @given(data=st.data(), doubles=st.booleans())
-def test_weights_count_trials_as_often(data, trial_lists, doubles):
+def test_weights_equal_copies_of_trials(data, trial_lists, doubles):
     scores, target = data.draw(trial_lists())
     weights = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(scores), max_size=len(scores))))
-    weights[:2] += 1
+    weights[[np.argmax(target), np.argmin(target)]] += 1  # a target and a non-target
     once = error_curve(np.repeat(scores, weights), np.repeat(target, weights))
     curve = error_curve(scores, target, weights.astype(float) / 4 if doubles else weights)
     at = np.searchsorted(curve.thresholds, once.thresholds)
@@ -129,7 +129,7 @@ def test_weights_count_trials_as_often(data, trial_lists, doubles):
     assert eer(scores, target, weights) == pytest.approx(eer(np.repeat(scores, weights), np.repeat(target, weights)))
 
 
-def test_weights_equal_sklearns():
+def test_weights_equal_sklearn():
     rng = np.random.default_rng(0)
     target, weights = rng.random(500) < 0.3, rng.random(500)
     scores = (rng.normal(size=500) + target).round(1)
@@ -143,13 +143,13 @@ def test_weights_equal_sklearns():
     ("weights", "message"),
     [([1, -1], "at least 0"), ([1, float("nan")], "at least 0"), (["a", "b"], "at least 0"), ([0, 1], "no non-target")],
 )
-def test_impossible_weights(weights, message):
+def test_invalid_weights_are_refused(weights, message):
     with pytest.raises(InputError, match=message):
         error_curve([0.0, 1.0], [0, 1], weights)
 
 
 @given(data=st.data(), rate=st.floats(0, 1))
-def test_errors_at_a_false_alarm_rate(data, trial_lists, rate):
+def test_miss_at_false_alarm(data, trial_lists, rate):
     scores, target = data.draw(trial_lists())
     found = miss_at_false_alarm(error_curve(scores, target), rate)
     accepted = scores >= found.threshold
@@ -159,7 +159,7 @@ def test_errors_at_a_false_alarm_rate(data, trial_lists, rate):
 
 
 @given(data=st.data())
-def test_corners_draw_the_whole_curve(data, trial_lists):
+def test_corners_draw_whole_curve(data, trial_lists):
     scores, target = data.draw(trial_lists())
     curve = error_curve(scores, target)
     kept = corners(curve)
@@ -171,7 +171,7 @@ def test_corners_draw_the_whole_curve(data, trial_lists):
 
 
 @given(data=st.data(), kind=st.sampled_from([np.float32, np.float64]))
-def test_without_weights_as_with_a_weight_of_one(data, trial_lists, kind):
+def test_default_weights_are_one(data, trial_lists, kind):
     scores, target = data.draw(trial_lists())
     scores = np.where(scores == 0, -0.0, scores).astype(kind)
     scores[0] = 0.0  # equals -0.0
@@ -184,7 +184,7 @@ def test_without_weights_as_with_a_weight_of_one(data, trial_lists, kind):
     assert (one.targets, one.nontargets) == (other.targets, other.nontargets)
 
 
-def test_scores_that_differ_beyond_float32_are_no_ties():
+def test_scores_that_differ_only_in_float64_are_not_ties():
     scores = np.array([0.99999999, 0.99999998, 0.99999997, 0.999999985])
     assert eer(scores, [1, 0, 0, 1]) == 0
     assert len(error_curve(scores, [1, 0, 0, 1]).thresholds) == 5

@@ -37,7 +37,7 @@ def brute_force(scores, target, p_target, c_miss, c_fa):
     c_miss=st.sampled_from([0.5, 1, 10]),
     c_fa=st.sampled_from([1, 3]),
 )
-def test_equals_a_brute_force_sweep(data, trial_lists, p_target, c_miss, c_fa):
+def test_min_dcf_equals_brute_force(data, trial_lists, p_target, c_miss, c_fa):
     scores, target = data.draw(trial_lists())
     expected = brute_force(scores, target, p_target, c_miss, c_fa)
     found = min_dcf(scores, target, p_target, c_miss, c_fa)
@@ -46,7 +46,7 @@ def test_equals_a_brute_force_sweep(data, trial_lists, p_target, c_miss, c_fa):
 
 
 @given(data=st.data())
-def test_threshold_gives_the_cost_and_order_changes_nothing(data, trial_lists):
+def test_threshold_gives_cost_in_any_order_of_trials(data, trial_lists):
     scores, target = data.draw(trial_lists())
     point = OperatingPoint(0.05)
     best = least_cost(error_curve(scores, target), point)
@@ -58,7 +58,7 @@ def test_threshold_gives_the_cost_and_order_changes_nothing(data, trial_lists):
 
 
 @given(data=st.data(), block=st.integers(1, 6), p_target=st.sampled_from([0.05, 0.5, 0.9]))
-def test_blocks_change_neither_cost_nor_threshold(data, trial_lists, block, p_target):
+def test_least_cost_does_not_depend_on_block_size(data, trial_lists, block, p_target):
     curve, point = error_curve(*data.draw(trial_lists())), OperatingPoint(p_target)
     whole = least_cost(curve, point)
     with pytest.MonkeyPatch.context() as patch:
@@ -67,7 +67,7 @@ def test_blocks_change_neither_cost_nor_threshold(data, trial_lists, block, p_ta
 
 
 @pytest.mark.parametrize("block", [1, 2, 3])
-def test_of_equal_costs_the_lowest_threshold(monkeypatch, block):
+def test_lowest_threshold_of_equal_costs(monkeypatch, block):
     monkeypatch.setattr("spkver.metrics.dcf._BLOCK", block)
     curve = error_curve([1.0, 1.0, 2.0, 2.0], [1, 0, 1, 0])  # at even odds, all three points cost 1
     assert least_cost(curve, OperatingPoint(0.5)) == (1.0, 1.0)
@@ -78,7 +78,7 @@ def test_actual_cost_accepts_a_score_at_the_threshold():
     assert actual_cost(error_curve([0.0, 1.0], [0, 1]), OperatingPoint(0.5)) == (1.0, 0.0)
 
 
-def test_by_hand():
+def test_values_by_hand():
     # one of four targets below the only false alarm: rejecting up to it costs a miss rate of 1/4
     scores, target = np.array([0.1, 0.2, 0.6, 0.7, 0.8, 0.9]), np.array([0, 1, 0, 1, 1, 1])
     assert min_dcf(scores, target, 0.01) == pytest.approx(0.25)
@@ -86,11 +86,11 @@ def test_by_hand():
     assert min_dcf(scores, target, 0.01, c_miss=1e4) == pytest.approx(0.5)
 
 
-def test_reject_all_bounds_a_hopeless_system():
+def test_rejecting_all_bounds_min_dcf():
     assert min_dcf([1.0, 0.0], [0, 1], 0.01) == 1.0
 
 
-def test_names():
+def test_operating_points_by_name():
     assert operating_point("vox-0.05").p_target == 0.05
     assert operating_point("vox-0.01") == OPERATING_POINTS["vox-0.01"] == OperatingPoint(0.01, 1.0, 1.0)
     with pytest.raises(InputError, match=r"did you mean 'vox-0\.01'"):
@@ -98,13 +98,13 @@ def test_names():
 
 
 @pytest.mark.parametrize("bad", [(0.0, 1, 1), (1.0, 1, 1), (0.1, 0, 1), (0.1, 1, -1), (float("nan"), 1, 1)])
-def test_impossible_points(bad):
+def test_invalid_operating_points_are_refused(bad):
     with pytest.raises(InputError, match="p_target"):
         min_dcf([0.0, 1.0], [0, 1], *bad)
 
 
 @given(data=st.data(), p_target=st.sampled_from([0.01, 0.5, 0.9]), c_miss=st.sampled_from([1, 10]))
-def test_actual_cost_by_its_definition(data, trial_lists, p_target, c_miss):
+def test_actual_cost_equals_definition(data, trial_lists, p_target, c_miss):
     scores, target = data.draw(trial_lists())
     threshold = -np.log(p_target / (1 - p_target) * c_miss)
     accepted = scores >= threshold

@@ -14,7 +14,7 @@ from spkver.metrics import eer, eer_convex_hull, equal_error, error_curve
 
 
 def sweep(scores, target):
-    """(miss, false alarm) at every threshold, each counted from scratch, from accept-all to reject-all."""
+    """(miss, false alarm) at every threshold, from accept-all to reject-all, counted for each."""
     points = []
     for threshold in [*sorted(set(scores.tolist())), np.inf]:
         accepted = scores >= threshold
@@ -23,7 +23,7 @@ def sweep(scores, target):
 
 
 def crossing(one, other):
-    """Where the segment between two points meets miss == false alarm, or None."""
+    """Where the line between two points crosses miss == false alarm, or None."""
     d0, d1 = one[0] - one[1], other[0] - other[1]
     if d0 * d1 > 0:
         return None
@@ -33,7 +33,7 @@ def crossing(one, other):
 
 
 @given(data=st.data())
-def test_equals_a_brute_force_sweep(data, trial_lists):
+def test_eer_equals_brute_force(data, trial_lists):
     scores, target = data.draw(trial_lists())
     points = sweep(scores, target)
     meetings = [m for m in map(crossing, points, points[1:]) if m is not None]
@@ -42,7 +42,7 @@ def test_equals_a_brute_force_sweep(data, trial_lists):
 
 
 @given(data=st.data())
-def test_hull_equals_the_lowest_chord_of_all_pairs(data, trial_lists):
+def test_hull_eer_equals_lowest_chord(data, trial_lists):
     scores, target = data.draw(trial_lists())
     chords = [crossing(a, b) for a, b in itertools.combinations(sweep(scores, target), 2)]
     expected = min(c for c in chords if c is not None)
@@ -51,7 +51,7 @@ def test_hull_equals_the_lowest_chord_of_all_pairs(data, trial_lists):
 
 
 @given(data=st.data())
-def test_order_and_rising_maps_change_nothing(data, trial_lists):
+def test_eer_is_invariant_to_order_and_monotonic_maps(data, trial_lists):
     scores, target = data.draw(trial_lists())
     order = data.draw(st.permutations(range(len(scores))))
     assert eer(scores[order], target[order]) == eer(scores, target)
@@ -61,14 +61,14 @@ def test_order_and_rising_maps_change_nothing(data, trial_lists):
 
 
 @given(data=st.data())
-def test_swapping_the_kinds_mirrors_the_curve(data, trial_lists):
+def test_eer_is_symmetric_in_targets_and_nontargets(data, trial_lists):
     # score >= t becomes score > t under negation, which is the same family of points
     scores, target = data.draw(trial_lists())
     assert eer(-scores, ~target) == pytest.approx(eer(scores, target), abs=1e-12)
 
 
 @given(data=st.data())
-def test_threshold_is_the_measured_point_nearest_to_the_crossing(data, trial_lists):
+def test_threshold_is_nearest_to_crossing(data, trial_lists):
     scores, target = data.draw(trial_lists())
     threshold = equal_error(error_curve(scores, target)).threshold
     assert threshold in scores
@@ -77,7 +77,7 @@ def test_threshold_is_the_measured_point_nearest_to_the_crossing(data, trial_lis
     assert gap == pytest.approx(min(abs(m - f) for m, f in sweep(scores, target)), abs=1e-12)
 
 
-def test_equals_the_usual_recipe_with_sklearn_and_scipy():
+def test_eer_equals_sklearn_and_scipy():
     rng = np.random.default_rng(0)
     target = rng.random(20_000) < 0.2
     scores = rng.normal(size=target.size) + 2 * target
@@ -96,11 +96,11 @@ def test_equals_the_usual_recipe_with_sklearn_and_scipy():
         ([0, 0, 0, 1], [0, 0, 1, 1], 1 / 3),  # half the targets tie with all the non-targets
     ],
 )
-def test_by_hand(scores, target, expected):
+def test_values_by_hand(scores, target, expected):
     assert eer(scores, target) == pytest.approx(expected)
 
 
-def test_hull_by_hand():
+def test_hull_eer_by_hand():
     # points (miss, alarm): (0,1) (0,1/2) (1/2,1/2) (1/2,0) (1,0): the chord from (0,1/2) to (1/2,0)
     assert eer([1, 2, 3, 4], [0, 1, 0, 1]) == 0.5
     assert eer_convex_hull([1, 2, 3, 4], [0, 1, 0, 1]) == pytest.approx(0.25)

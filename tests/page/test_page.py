@@ -16,7 +16,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)>\"'&"
 
 
 class Tags(HTMLParser):
-    """What a browser makes of a page: its tags with their attributes, and its text."""
+    """A parsed page: tags with attributes, and text."""
 
     def __init__(self, page):
         super().__init__()
@@ -30,7 +30,7 @@ class Tags(HTMLParser):
         self.text += data
 
 
-def test_hostile_words_stay_words():
+def test_markup_in_text_is_escaped():
     chart = Chart(Axis(HOSTILE, 0, 1, unit=HOSTILE), Axis(HOSTILE, 0, 1))
     chart.line([0, 1], [0, 1], 0, HOSTILE)
     chart.group(HOSTILE, [0.5], [0.5], 1, [HOSTILE])
@@ -47,14 +47,14 @@ def test_hostile_words_stay_words():
     assert json.loads(numbers[1]) == {HOSTILE: HOSTILE}
 
 
-def test_a_page_loads_nothing_and_runs_its_own_script_alone():
+def test_page_loads_nothing_and_runs_only_its_script():
     page = document("title", Html("<p>words</p>"))
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
     assert policy.startswith("default-src 'none'; ") and "unsafe" not in policy and policy.count("'sha256-") == 2
     assert "://" not in page and " style=" not in page and not re.search(r"\ssrc=", page)
 
 
-def test_a_table():
+def test_table():
     made = table([["who", "rate"], ["a", "1"], [Html("<b>b</b>"), "2"]], title="T", sortable=True, pick=[0])
     assert '<table class="sortable" data-pick="0">' in made and "<caption>T</caption>" in made
     assert '<th scope="row"><b>b</b></th><td class="number">2</td>' in made
@@ -66,7 +66,7 @@ def test_markup_is_escaped_once():
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e9), st.integers(2, 12))
-def test_ticks_are_round_within_and_not_too_many(low, width, most):
+def test_ticks_are_round_and_few(low, width, most):
     found = ticks(low, low + width, most)
     step = found[1] - found[0] if len(found) > 1 else None
     assert len(found) <= most + 1
@@ -83,7 +83,7 @@ def test_span():
     assert span([])[0] < span([])[1]
 
 
-def test_a_probit_axis_places_rates_as_the_normal_quantile_does():
+def test_probit_axis_uses_normal_quantiles():
     axis = Axis("miss", 0.001, 0.5, scale="probit")
     rates = np.array([0.001, 0.02, 0.5])
     expected = (norm.ppf(rates) - norm.ppf(0.001)) / (norm.ppf(0.5) - norm.ppf(0.001))
@@ -97,7 +97,7 @@ def points(drawing, name):
     return np.array([[float(number) for number in pair.split()] for pair in path.split("L")])
 
 
-def test_a_line_runs_where_its_numbers_are_and_is_thinned():
+def test_line_follows_its_numbers_and_is_thinned():
     chart = Chart(Axis("x", 0, 10), Axis("y", -1, 1), height=154)  # 404 by 100 inside
     chart.line([0, 5, 10], [-1, 0, 1], 0, "three")
     x = np.linspace(0, 10, 50_000)
@@ -109,7 +109,7 @@ def test_a_line_runs_where_its_numbers_are_and_is_thinned():
     np.testing.assert_allclose(1 - many[:, 1] / 50, np.sin(many[:, 0] / 40.4), atol=0.01)
 
 
-def test_a_histogram_and_thresholds():
+def test_histogram_and_thresholds():
     chart = Chart(Axis("x", 0, 2), Axis("y", 0, 4), height=154)
     chart.steps([0, 1, 2], [2, 4], 0, "bars")
     chart.rule(1, "inside")
@@ -119,7 +119,7 @@ def test_a_histogram_and_thresholds():
     assert "inside" in drawing and "outside" not in drawing
 
 
-def test_lines_can_be_told_apart():
+def test_lines_are_distinguishable():
     assert len({series(number) for number in range(28)}) == 28
 
 
@@ -128,8 +128,8 @@ def luminance(colour):
     return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
 
 
-def test_colours_stand_out_from_the_page():
-    """Text by 4.5, lines by 3, as the Web Content Accessibility Guidelines (1.4.3, 1.4.11) ask."""
+def test_colours_have_enough_contrast():
+    """Contrast of 4.5 for text and 3 for lines (Web Content Accessibility Guidelines 1.4.3 and 1.4.11)."""
     style = document("", Html(""))
     for scheme in re.findall(r":root \{(.*?)\}", style, re.DOTALL):
         colours = dict(re.findall(r"--(\w+): (#\w{6})", scheme))

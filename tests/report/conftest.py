@@ -14,7 +14,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)>\"'&.wav"
 
 @pytest.fixture(scope="session")
 def evaluation(tmp_path_factory):
-    """Everything that a page can be made of; one of the ids is hostile."""
+    """All material of a page; one id has markup in it."""
     from spkver import audio
     from spkver.datadir import from_columns
     from spkver.embeddings import Embeddings

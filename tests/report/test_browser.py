@@ -45,7 +45,7 @@ def path(evaluation, tmp_path_factory):
 
 
 def show(browser, path, *, width=1200, scheme="light", script=True):
-    """Open the page anew; returns the addresses of all requests it made."""
+    """Reload the page; returns the URLs of all requests."""
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.execute_cdp_cmd(
@@ -60,7 +60,7 @@ def show(browser, path, *, width=1200, scheme="light", script=True):
 
 
 def column(browser, heading, number, *, shown=True):
-    """The cells of a column of the first table below a heading, as they stand."""
+    """The cells of a column of the first table below a heading, in their order."""
     return browser.execute_script(
         """const rows = [...document.querySelectorAll(`#${arguments[0]} tbody`)[0].rows];
         return rows.filter((row) => !arguments[2] || !row.hidden)
@@ -71,14 +71,14 @@ def column(browser, heading, number, *, shown=True):
     )
 
 
-def test_it_loads_without_a_complaint_and_without_a_request(browser, path):
+def test_page_loads_without_errors_or_requests(browser, path):
     requests = show(browser, path)
     assert not browser.get_log("browser")
     assert [address for address in requests if not address.startswith("data:")] == [path.as_uri()]
 
 
 @pytest.mark.parametrize("script", [True, False])
-def test_everything_is_drawn(browser, path, script):
+def test_all_charts_are_drawn(browser, path, script):
     show(browser, path, script=script)
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})  # or nothing can be asked
     charts = browser.execute_script(
@@ -133,7 +133,7 @@ def test_tables_are_filtered(browser, path):
     assert all(name in " ".join(pair) for pair in pairs)
 
 
-def test_charts_are_read_out_by_keyboard_and_by_mouse(browser, path):
+def test_charts_have_readout_for_keyboard_and_mouse(browser, path):
     from selenium.webdriver import ActionChains
 
     show(browser, path)
@@ -152,8 +152,8 @@ def test_charts_are_read_out_by_keyboard_and_by_mouse(browser, path):
     assert min(ends) < at / 100 < max(ends)
 
 
-def test_the_readout_agrees_with_the_numbers(browser, path):
-    """A histogram's bar under the pointer is that of the table behind it."""
+def test_readout_equals_numbers(browser, path):
+    """The bin under the pointer has the values of the table."""
     show(browser, path)
     chart = browser.find_element("css selector", "#scores svg.chart")
     browser.execute_script("arguments[0].focus()", chart)
@@ -169,7 +169,7 @@ def test_the_readout_agrees_with_the_numbers(browser, path):
     assert any(abs(row[2] - targets) < 0.02 for row in near), (said, near)
 
 
-def test_one_speaker_is_brought_out(browser, path):
+def test_one_speaker_is_highlighted(browser, path):
     show(browser, path)
     browser.find_element("css selector", "#embeddings figure > .controls select").send_keys("s03")
     on = browser.find_elements("css selector", "#embeddings g.on")
@@ -192,14 +192,14 @@ def test_recordings_play_one_at_a_time(browser, path):
     assert paused <= 1 and not browser.get_log("browser")
 
 
-def test_it_fits_a_phone(browser, path):
+def test_page_fits_phone(browser, path):
     show(browser, path, width=390)
     assert browser.execute_script("return document.documentElement.scrollWidth") == 390
     narrow = browser.execute_script("return [...document.querySelectorAll('svg.chart')].map((c) => c.clientWidth)")
     assert min(narrow) > 330
 
 
-def test_it_is_dark_where_that_is_wished_and_prints_light(browser, path):
+def test_dark_mode_and_light_print(browser, path):
     def background():
         return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
 

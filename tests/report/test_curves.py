@@ -24,13 +24,13 @@ def run(tmp_path):
     return write
 
 
-def test_curves_of_a_run(run):
+def test_read_curves(run):
     curves = read_curves(run("a", [{"step": 10, "loss": 2.0}, {"step": 20, "loss": 1.0}, {"step": 20, "dev_eer": 0.1}]))
     np.testing.assert_array_equal(curves["loss"], [[10, 20], [2, 1]])
     np.testing.assert_array_equal(curves["dev_eer"], [[20], [0.1]])
 
 
-def test_the_table_has_the_mean_and_interval_over_runs(run):
+def test_table_has_mean_and_interval_over_runs(run):
     rates = [0.05, 0.06, 0.08]
     runs = [read_curves(run(str(i), [{"step": 1, "dev_eer": rate, "loss": 1.5}])) for i, rate in enumerate(rates)]
     head, many, one, none = last_values({"many": runs, "one": runs[:1], "none": [{}]}, ["dev_eer", "loss"])
@@ -52,7 +52,7 @@ def test_drawings_of_runs_of_different_lengths(run, tmp_path):
         write_training({"<x>": runs}, ["los"], tmp_path / "out")
 
 
-def test_what_it_refuses(run, tmp_path):
+def test_invalid_logs_are_refused(run, tmp_path):
     with pytest.raises(InputError, match="give an experiment directory"):
         read_curves(tmp_path / "none")
     with pytest.raises(InputError, match=r"metrics.jsonl:2: expected an object"):

@@ -21,7 +21,7 @@ def clusters(speakers=6, each=10, dim=12, noise=0.2):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), names
 
 
-def test_pca_keeps_the_distances_of_what_lies_in_a_plane():
+def test_pca_keeps_distances_of_plane():
     rng = np.random.default_rng(0)
     plane = np.linalg.qr(rng.normal(size=(9, 2)))[0]
     vectors = rng.normal(size=(40, 2)) @ plane.T
@@ -29,7 +29,7 @@ def test_pca_keeps_the_distances_of_what_lies_in_a_plane():
     assert pca(vectors[:1]).tolist() == [[0, 0]]
 
 
-def test_tsne_keeps_the_speakers_apart():
+def test_tsne_separates_speakers():
     pytest.importorskip("sklearn")
     vectors, names = clusters()
     places = tsne(vectors)
@@ -38,7 +38,7 @@ def test_tsne_keeps_the_speakers_apart():
     assert all(names[row] == names[nearest] for row, nearest in enumerate(distances.argmin(axis=1)))
 
 
-def test_a_sample_has_whole_speakers_and_no_more_than_wanted():
+def test_sample_has_whole_speakers_up_to_limit():
     names = [f"s{i % 50}" for i in range(5000)]
     rows = sample(names, 200)
     drawn = [names[row] for row in rows]
@@ -50,7 +50,7 @@ def test_a_sample_has_whole_speakers_and_no_more_than_wanted():
     assert len(sample([""] * 500, 200)) == 200 and sample(names, 200) == rows
 
 
-def test_a_map_and_its_table():
+def test_map_and_table():
     vectors, names = clusters()
     ids = [f"<{i}>" for i in range(len(names))]
     made = embedding_map(Embeddings(ids, (3 * vectors).astype(np.float32)), names, method="pca")

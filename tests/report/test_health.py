@@ -20,7 +20,7 @@ TIME = np.linspace(0, 1, LINES)
 
 
 def healthy(classes=1000, seed=0, **changed):
-    """A run of BD-LMCL as they go, with a margin that grows from a tenth on; `changed`: metrics of another course."""
+    """A typical run of BD-LMCL, whose margin grows after a tenth of it; `changed`: other metrics."""
     random = np.random.default_rng(seed)
     margin = 0.2 * np.clip((TIME - 0.1) / 0.2, 0, 1)
     accuracy = 0.95 - 0.9 * np.exp(-6 * TIME)
@@ -60,11 +60,11 @@ def rules(run):
 
 
 @given(st.integers(0, 10_000), st.sampled_from([2, 10, 125, 6000, 1_000_000]))
-def test_no_false_alarm(seed, classes):
+def test_healthy_runs_have_no_findings(seed, classes):
     assert findings(healthy(classes, seed)) == []
 
 
-def test_no_false_alarm_of_other_losses_and_beginnings():
+def test_other_healthy_runs_have_no_findings():
     run = healthy()
     plain = {name: curve for name, curve in run.curves.items() if name not in ("margin", "skipped")}
     everyone = {**plain, "boundary_share": (run.steps_of("loss"), np.ones(LINES))}
@@ -98,7 +98,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("rule", CASES)
-def test_each_rule_finds_its_case_and_no_other_does(rule):
+def test_each_rule_finds_its_case_only(rule):
     run = healthy(**CASES[rule])
     assert rules(run) == [rule]
     text = findings(run)[0].text
@@ -113,7 +113,7 @@ def test_every_rule_has_a_case():
     assert CASES.keys() == RULES.keys()
 
 
-def test_what_is_said():
+def test_messages():
     said = {rule: findings(healthy(**changed))[0].text for rule, changed in CASES.items()}
     assert (
         "the loss was 6.95 at first and is 6.95 (chance with 1000 classes is ln 1000 = 6.91)" in (said["no_learning"])
@@ -134,12 +134,12 @@ def test_what_is_said():
     assert "hold out some speakers" in findings(Run({}, dev=False))[0].text
 
 
-def test_a_margin_that_is_met_late_is_no_alarm():
+def test_margin_that_is_met_late_is_no_finding():
     rising = np.r_[ones(0.0)[:10], np.geomspace(1e-5, 2e-3, LINES - 10)]
     assert rules(healthy(margin_accuracy=rising, boundary_share=1 - rising)) == []
 
 
-def test_a_margin_that_is_not_in_the_log_is_in_the_config():
+def test_constant_margin_is_read_from_config():
     curves = {name: curve for name, curve in healthy(**CASES["margin_too_large"]).curves.items() if name != "margin"}
     assert rules(Run(curves, classes=1000, dev=True)) == []
     assert rules(Run(curves, classes=1000, dev=True, m=0.5)) == ["margin_too_large"]
@@ -148,14 +148,14 @@ def test_a_margin_that_is_not_in_the_log_is_in_the_config():
 @pytest.mark.parametrize(
     ("rule", "steps"), [("rate_never_decayed", 4001), ("margin_too_large", 8001), ("too_short", 4001)]
 )
-def test_what_is_not_wrong_yet_of_an_unfinished_run(rule, steps):
+def test_unfinished_runs_are_not_judged_yet(rule, steps):
     run = healthy(**CASES[rule])
     assert rules(Run(run.curves, steps=steps, classes=1000, dev=True)) == []
 
 
 @pytest.fixture
 def experiment(tmp_path):
-    """A run's directory, with its config and the index of the pack that it was trained on."""
+    """The directory of a run, with its config, and the index of its training pack."""
     run = healthy(**CASES["starved"])
     out, pack = tmp_path / "out", tmp_path / "pack"
     out.mkdir()
@@ -173,15 +173,15 @@ def experiment(tmp_path):
 
 
 def write_packs(folder, speakers):
-    """Packs with an utterance of each of these speakers."""
+    """Packs with one utterance of each of these speakers."""
     for name, own in speakers.items():
         with PackWriter(folder / name, kind="audio", sample_rate=8000) as pack:
             for speaker in own:
                 pack.add(f"{name}/{speaker}", speaker, "", np.zeros(9, "<i2"))
 
 
-def test_advice_of_a_pair_loss_names_keys_that_it_has():
-    """It has no head, no schedules and no selector; few triplets with a loss mean that it has learnt."""
+def test_advice_for_pair_losses_names_their_keys():
+    """Pair losses have no head, schedules or selector; few triplets with a loss above 0 are a good sign."""
     few = healthy(boundary_share=np.r_[0.9, ones(0.001)[1:]])
     assert rules(few) == ["boundary_empty"] and rules(replace(few, head=False, m=0.2)) == []
     for rule in ("no_learning", "collapsed", "margin_too_large"):
@@ -192,7 +192,7 @@ def test_advice_of_a_pair_loss_names_keys_that_it_has():
         assert "loss.schedules" not in plain and "loss.head" not in plain and plain.endswith(".")
 
 
-def test_a_run_from_its_directory(experiment, tmp_path):
+def test_read_run(experiment, tmp_path):
     run = read_run(experiment)
     assert (run.steps, run.classes, run.dev, run.m, run.last_step) == (8000, 21, False, 0.3, 4000)
     assert rules(run) == ["starved"]
@@ -217,7 +217,7 @@ def test_a_run_from_its_directory(experiment, tmp_path):
             read_run(experiment)
 
 
-def test_the_page(experiment, tmp_path):
+def test_page(experiment, tmp_path):
     runs = {"<a>": read_run(experiment), "b": healthy()}
     training.write_page(runs, tmp_path / "page.html", title="A & B")
     page = (tmp_path / "page.html").read_text()

@@ -23,13 +23,13 @@ def scores_of(values, labels):
 
 @pytest.fixture(scope="module")
 def llrs():
-    """Log-likelihood ratios of two normal distributions: calibrated."""
+    """Calibrated log-likelihood ratios of two normal distributions."""
     rng = np.random.default_rng(0)
     labels = rng.random(30_000) < 0.3
     return scores_of(rng.normal(size=30_000) * 2 + np.where(labels, 2, -2), labels)
 
 
-def test_bayes_errors_are_the_costs_of_every_prior(llrs):
+def test_bayes_errors_equal_costs_at_every_prior(llrs):
     found = bayes_errors(error_curve(llrs.values, llrs.labels))
     for place in range(0, len(LOG_ODDS), 7):
         p_target = expit(LOG_ODDS[place])
@@ -50,14 +50,14 @@ def test_histograms_count_every_trial(llrs):
     assert histogram(scores_of([1, 1], [True, False])).targets.sum() == 1
 
 
-def test_worst_errors_of_equal_scores_come_in_the_order_of_the_list():
+def test_worst_errors_of_equal_score_are_in_list_order():
     values, labels = [5, 5, 9, 1, 1, 0, 3, 3], [0, 0, 0, 1, 1, 1, 1, 0]
     found = measure(scores_of(values, np.array(labels, bool)), ["vox-0.05"], threshold=3, worst=2)
     assert found.false_accepts.tolist() == [2, 0] and found.false_rejects.tolist() == [5, 3]
 
 
 @pytest.mark.parametrize("size", [50, 5000, 100_000])
-def test_a_thinned_curve_is_the_curve(size):
+def test_thinned_curve_equals_curve(size):
     rng = np.random.default_rng(size)
     labels = rng.random(size) < 0.2
     curve = error_curve((rng.normal(size=size) + 2 * labels).astype(np.float32), labels)
@@ -83,8 +83,8 @@ def test_primary_costs_can_be_named(llrs):
     assert set(found.marks) == {"eer"} and np.isnan(found.evaluation.min_dcf["sre18-cts"].threshold)
 
 
-def test_operating_points_stand_at_their_log_odds(llrs):
-    """P(target) 0.01 at log(0.01 / 0.99), not at log(0.01)."""
+def test_operating_points_are_at_their_log_odds(llrs):
+    """P(target) 0.01 is at log(0.01 / 0.99), not at log(0.01)."""
     text = str(plots.bayes({"one": measure(llrs, ["vox-0.01"])}, llr=True))
     width = float(re.search(r'class="inside"[^>]* width="([\d.]+)"', text)[1])
     places = sorted(float(at) for at in re.findall(r'class="rule" d="M([\d.]+) ', text))
@@ -93,7 +93,7 @@ def test_operating_points_stand_at_their_log_odds(llrs):
     assert places == pytest.approx(expected, abs=0.06)
 
 
-def test_a_histogram_of_near_scores_has_room_for_them():
+def test_histogram_of_near_scores_has_bins_for_them():
     values = 0.99 + 1e-10 * np.arange(100)
     found = histogram(Scores(scores_of(values, np.arange(100) % 2 == 0).trials, values))
     assert found.edges[-1] - found.edges[0] == pytest.approx(1e-8, rel=0.05)

@@ -66,12 +66,12 @@ def html_of(*arguments, **named):
 
 @pytest.fixture(scope="module")
 def whole(evaluation, settings):
-    """The text of a page of everything."""
+    """The HTML of a page with all material."""
     material = Material(evaluation.known, evaluation.embeddings, evaluation.runs, evaluation.data)
     return html_of(evaluation.systems, title="A <title>", settings=settings, material=material)
 
 
-def test_the_numbers_are_those_of_evaluate_and_compare(evaluation, settings, whole):
+def test_numbers_equal_evaluate_and_compare(evaluation, settings, whole):
     shown = Page(whole)
     (head, *rows), differences = shown.tables["Results"]
     assert [row[0] for row in rows] == list(evaluation.systems)
@@ -91,10 +91,10 @@ def test_the_numbers_are_those_of_evaluate_and_compare(evaluation, settings, who
         assert cells["EER threshold"] == f"{found.eer_threshold:.4f}"
     gain = compared.systems["poor"]["EER"].difference
     assert differences[1][:3] == ["poor", "EER", f"{100 * gain.mean:+.2f} %"]
-    assert differences[1][4] == f"{gain.chance:.3f}"
+    assert differences[1][4] == f"{gain.p_value:.3f}"
 
 
-def test_the_miss_rates_behind_the_curve_are_exact(evaluation, whole):
+def test_miss_rates_in_table_are_exact(evaluation, whole):
     ((head, *rows),) = Page(whole).tables["Trade-off"]
     assert head == ["false alarms", "good <one>: misses %", "poor: misses %"]
     for row in rows:
@@ -106,7 +106,7 @@ def test_the_miss_rates_behind_the_curve_are_exact(evaluation, whole):
             )
 
 
-def test_the_worst_errors_are_the_worst(evaluation, whole):
+def test_worst_errors(evaluation, whole):
     ((_, *rows),) = Page(whole).tables["Worst errors"]
     for name, scores in evaluation.systems.items():
         threshold = evaluate(scores).eer_threshold
@@ -124,7 +124,7 @@ def test_the_worst_errors_are_the_worst(evaluation, whole):
     assert one != other and accepted[2].strip("▶ ").startswith(one) and accepted[3].strip("▶ ").startswith(other)
 
 
-def test_hostile_names_stay_words_and_nothing_is_loaded(whole):
+def test_markup_in_names_is_escaped_and_nothing_is_loaded(whole):
     shown = Page(whole)
     assert not shown.of("img") and "A &lt;title&gt;" in whole
     assert not [name for _, attributes in shown.tags for name in attributes if name.startswith("on")]
@@ -147,13 +147,13 @@ def test_recordings_are_embedded_once_and_play(evaluation, whole):
     assert pitch == pytest.approx(200 + 20 * int(name[1:3]), abs=3)
 
 
-def test_voices_are_left_out_unless_asked_for(evaluation, settings):
+def test_recordings_are_embedded_only_on_request(evaluation, settings):
     text = html_of(evaluation.systems, settings=settings, material=Material(evaluation.known))
     shown = Page(text)
     assert not shown.of("audio") and "Recordings" not in shown.tables and "audio/mpeg" not in text
 
 
-def test_parts_come_with_what_they_need(evaluation, whole):
+def test_sections_depend_on_material(evaluation, whole):
     def headings(text):
         return re.findall(r"<h2>(.*?)</h2>", text)
 
@@ -172,7 +172,7 @@ def test_parts_come_with_what_they_need(evaluation, whole):
     assert "–" in Page(by_embeddings).tables["Results"][0][1][1]
 
 
-def test_groups_take_numerals_for_numbers(evaluation, whole):
+def test_text_columns_of_numbers_are_grouped_in_bands(evaluation, whole):
     captions = re.findall(r"<caption>By (.*?)</caption>", whole)
     assert captions == ["seconds", "gender", "age"]
     ages = Page(whole).tables["Groups"][2]
@@ -181,7 +181,7 @@ def test_groups_take_numerals_for_numbers(evaluation, whole):
     )
 
 
-def test_a_given_threshold(evaluation):
+def test_given_threshold(evaluation):
     shown = Page(html_of(evaluation.systems, settings=Settings(threshold=2.5, worst=1000)))
     ((_, *rows),) = shown.tables["Worst errors"]
     for name, scores in evaluation.systems.items():
@@ -189,14 +189,14 @@ def test_a_given_threshold(evaluation):
         assert len([row for row in rows if row[0] == name]) == np.count_nonzero(wrong)
 
 
-def test_the_same_input_gives_the_same_file(evaluation, settings, whole, tmp_path):
+def test_same_input_gives_same_file(evaluation, settings, whole, tmp_path):
     material = Material(evaluation.known, evaluation.embeddings, evaluation.runs, evaluation.data)
     made = make_report(evaluation.systems, title="A <title>", settings=settings, material=material)
     assert made.write(tmp_path / "a.html") == tmp_path / "a.html"
     assert (tmp_path / "a.html").read_text() == whole
 
 
-def test_systems_in_another_order_of_trials_are_joined_and_others_refused(evaluation):
+def test_order_of_trials_may_differ_but_not_the_trials(evaluation):
     good, poor = evaluation.systems.values()
     turned = poor.take(np.arange(len(poor))[::-1])
     straight, joined = (Page(html_of({"a": good, "b": other})) for other in (poor, turned))
@@ -205,7 +205,7 @@ def test_systems_in_another_order_of_trials_are_joined_and_others_refused(evalua
         html_of({"a": good, "b": poor.take(np.arange(100))})
 
 
-def test_a_long_list_makes_a_small_page():
+def test_page_of_long_list_is_small():
     rng = np.random.default_rng(0)
     size = 400_000
     ids = pa.array([f"u{i}" for i in range(2000)])
@@ -228,7 +228,7 @@ def test_scores_without_labels_and_ids_without_a_speaker(evaluation):
         html_of(evaluation.systems, settings=Settings(by=["genre"], replicates=0), material=Material(evaluation.known))
 
 
-def test_recordings_that_cannot_be_read_are_said(evaluation, settings):
+def test_unreadable_recordings_are_named(evaluation, settings):
     from spkver.datadir import DataDir
 
     table = evaluation.data.table
@@ -239,7 +239,7 @@ def test_recordings_that_cannot_be_read_are_said(evaluation, settings):
         html_of(evaluation.systems, material=Material(recordings=DataDir(table.slice(0, 0))))
 
 
-def test_many_groups_and_long_lists_are_cut_and_it_is_said(evaluation, monkeypatch):
+def test_many_groups_and_long_lists_are_cut_with_a_note(evaluation, monkeypatch):
     known = evaluation.known.append_column("room", pa.array([f"r{i % 10}" for i in range(len(evaluation.known))]))
     settings = Settings(by=["room"])
     monkeypatch.setattr("spkver.report.page._AFFORDABLE", 1000)
@@ -261,7 +261,7 @@ def test_many_groups_and_long_lists_are_cut_and_it_is_said(evaluation, monkeypat
     ],
     ids=["two trials", "two wrong ones", "all equal", "no errors", "huge"],
 )
-def test_odd_scores_make_a_page_of_numbers(values, labels):
+def test_degenerate_scores_give_finite_numbers(values, labels):
     enrol = [f"a{i % 7}" for i in range(len(values))]
     test = [f"b{(i + 1 - label) % 7}" for i, label in enumerate(labels)]
     scores = Scores(Trials(pa.array(enrol), pa.array(test), np.array(labels, bool)), np.float32(values))

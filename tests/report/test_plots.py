@@ -9,8 +9,8 @@ import pytest
 from spkver.report import plots
 
 
-def test_the_last_step_of_the_reliability_curve_reaches_the_edge():
-    """Scores from the last step on have its ratio: the step is as wide as the rest of the chart."""
+def test_last_step_of_reliability_curve_reaches_edge():
+    """All scores above the last step have its ratio, so the step extends to the edge of the chart."""
     steps = np.array([-1.9, -1.0, 1.5]), np.array([-1.8, 0.2, 1.0])
     svg = str(plots.reliability({"a": SimpleNamespace(steps=steps)}))
 

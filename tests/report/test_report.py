@@ -24,7 +24,7 @@ def system(distance, size=2000, seed=0):
     return Scores(Trials(ids, ids, target), (rng.normal(size=size) + distance * target).astype(np.float32))
 
 
-def test_a_directory_has_the_page_the_table_the_numbers_and_the_drawing(tmp_path):
+def test_directory_has_page_table_numbers_and_drawing(tmp_path):
     systems = {"trained $x$": system(3), "a|b": system(0.2), "perfect": system(50), "wrong": system(-50)}
     out = tmp_path / "deep" / "report"
     report = make_report(systems, title="A test & more", settings=Settings(points=["vox-0.05"]))
@@ -42,7 +42,7 @@ def test_a_directory_has_the_page_the_table_the_numbers_and_the_drawing(tmp_path
     assert (out / "report.html").read_text() == report.html
 
 
-def test_the_drawing_needs_no_page(tmp_path):
+def test_drawing_has_legend_and_plain_colours(tmp_path):
     """It has a legend, and colours that programs without CSS variables know."""
     report = make_report({"one <system>": system(2), "two": system(1)})
     text, eers = report.det, [row[1] for row in report.rows[1:]]
@@ -53,7 +53,7 @@ def test_the_drawing_needs_no_page(tmp_path):
     assert "var(" not in text and "#0072b2" in text and "#d55e00" in text
 
 
-def test_same_scores_same_files_and_others_files_stay(tmp_path):
+def test_same_scores_give_same_files_and_other_files_stay(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     make_report({"one": system(2)}).write(tmp_path)
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -62,7 +62,7 @@ def test_same_scores_same_files_and_others_files_stay(tmp_path):
     assert first["notes.txt"] == b"mine"
 
 
-def test_many_trials_make_a_small_drawing_of_the_same_curve():
+def test_thinned_curve_of_many_trials_is_small():
     scores = system(2, size=300_000)
     curve = error_curve(scores.values, scores.labels)
     x, y = map(probit, det.thinned(curve, 1e-4, 0.4))
@@ -73,7 +73,7 @@ def test_many_trials_make_a_small_drawing_of_the_same_curve():
     assert drawn == pytest.approx(counted, abs=0.02)
 
 
-def test_two_normal_distributions_make_a_straight_line():
+def test_normal_distributions_give_straight_line():
     scores = system(2, size=300_000)
     x, y = map(probit, det.thinned(error_curve(scores.values, scores.labels), 1e-4, 0.4))
     inside = (x > -2.5) & (x < 0)
@@ -89,7 +89,7 @@ def test_marks():
     assert miss + 99 * alarm == pytest.approx(evaluate(scores).min_dcf["vox-0.01"].cost)
 
 
-def test_no_labels_names_the_system():
+def test_missing_labels_name_the_system():
     ids = pa.array(["a", "b"])
     with pytest.raises(InputError, match="one: the scores have no labels"):
         make_report({"one": Scores(Trials(ids, ids), np.float32([0, 1]))})

@@ -34,7 +34,7 @@ def table():
 
 
 def by_loop(scores, kind):
-    """(score, label) of the trials of each group of two kinds."""
+    """(score, label) of the trials of each group."""
     groups = collections.defaultdict(list)
     for e, t, value, target in zip(
         scores.trials.enrol.to_pylist(), scores.trials.test.to_pylist(), scores.values, scores.labels
@@ -48,7 +48,7 @@ ODD = {"list": pa.array([[1], [2]]), "bytes": pa.array([b"\xff", b"a"]), "struct
 
 
 @pytest.mark.parametrize("column", list(ODD.values()), ids=list(ODD))
-def test_columns_of_other_types(tmp_path, column):
+def test_columns_of_other_types_are_refused(tmp_path, column):
     scores = Scores(Trials(pa.array(["a", "b"]), pa.array(["b", "a"]), np.array([True, False])), np.arange(2.0))
     table = pa.table({"id": ["a", "b"], "odd": column, "speaker": column})
     pq.write_table(table, tmp_path / "t.parquet")
@@ -69,7 +69,7 @@ def test_columns_of_other_types(tmp_path, column):
         read_trials(tmp_path / "t.parquet")
 
 
-def test_by_gender_equals_a_loop(scores, table):
+def test_groups_equal_loop(scores, table):
     speaker = dict(zip(IDS, SPEAKERS))
     expected = by_loop(scores, lambda name: GENDER[speaker[name]])
     threshold = metrics.equal_error(metrics.error_curve(scores.values, scores.labels)).threshold
@@ -99,7 +99,7 @@ def test_bands_of_numbers(scores, table, edges):
     assert any(group.name.endswith("/ ?") for group in found)
 
 
-def test_worst_speakers_equal_a_loop(scores, table):
+def test_worst_speakers_equal_loop(scores, table):
     speaker = dict(zip(IDS, SPEAKERS))
     threshold = 1.0
     count, taken = collections.Counter(), collections.Counter()
@@ -124,7 +124,7 @@ def test_worst_speakers_equal_a_loop(scores, table):
     assert worst_speakers(scores, table)  # at the equal error rate's threshold
 
 
-def test_what_cannot_be_broken_down(scores, table):
+def test_invalid_inputs_are_refused(scores, table):
     with pytest.raises(InputError, match="no column 'sex'"):
         break_down(scores, table, "sex")
     with pytest.raises(InputError, match="'gender' is string, expected numbers"):

@@ -32,7 +32,7 @@ def drawn(count=3000, inputs=1, seed=0):
 
 @pytest.mark.parametrize("prior", [0.01, 0.5, 0.9])
 @pytest.mark.parametrize("inputs", [1, 3])
-def test_equals_sklearns_logistic_regression(prior, inputs):
+def test_affine_equals_sklearn_logistic_regression(prior, inputs):
     values, target = drawn(inputs=inputs)
     found = fit_affine(values, target, prior)
     share = np.where(target, prior / target.sum(), (1 - prior) / (~target).sum())
@@ -42,8 +42,8 @@ def test_equals_sklearns_logistic_regression(prior, inputs):
     assert found.offset == pytest.approx(theirs.intercept_[0] - np.log(prior / (1 - prior)), rel=1e-3)
 
 
-def test_ratios_of_two_normal_distributions():
-    """The ratio of N(d, 1) to N(0, 1) at x is d x - d²/2, whatever map the scores went through before."""
+def test_ratios_of_normal_distributions():
+    """The log-likelihood ratio of N(d, 1) to N(0, 1) at x is d x - d²/2; it is recovered from mapped scores."""
     rng = np.random.default_rng(0)
     target = np.arange(400_000) % 4 == 0
     x = rng.normal(size=target.size) + 2 * target
@@ -58,7 +58,7 @@ def test_ratios_of_two_normal_distributions():
 
 @settings(max_examples=30)
 @given(scale=st.floats(1e-3, 1e3), shift=st.floats(-100, 100), seed=st.integers(0, 20))
-def test_an_affine_map_before_changes_nothing(scale, shift, seed):
+def test_fit_is_invariant_to_affine_maps(scale, shift, seed):
     values, target = drawn(300, seed=seed)
     one, other = fit_affine(values, target), fit_affine(scale * values + shift, target)
     np.testing.assert_allclose(one(values), other(scale * values + shift), atol=2e-3)
@@ -71,7 +71,7 @@ def test_separable_scores_stay_finite():
     assert np.isfinite(fit_isotonic(values, target)(values)).all()
 
 
-def test_isotonic_is_sklearns():
+def test_isotonic_equals_sklearn():
     values, target = drawn(500)
     found = fit_isotonic(values, target)
     low, high = values.min(), values.max()
@@ -84,13 +84,13 @@ def test_isotonic_is_sklearns():
     assert found(np.array([[-9.0], [9.0]])).tolist() == [found(values).min(), found(values).max()]
 
 
-def test_fusion_is_better_than_either():
+def test_fusion_improves_on_each_system():
     values, target = drawn(20_000, inputs=2)
     fused = metrics.min_cllr(fit_affine(values, target)(values), target)
     assert fused < min(metrics.min_cllr(values[:, i], target) for i in range(2)) - 0.02
 
 
-def test_cross_validation_has_seen_neither_speaker():
+def test_cross_validation_leaves_out_both_speakers():
     rng = np.random.default_rng(0)
     enrol, test = rng.integers(12, size=(2, 2000))
     target = enrol == test
@@ -129,12 +129,12 @@ def test_quality_of_both_sides():
         quality_of(scores, table, "x")
 
 
-def test_maps_come_back(tmp_path):
+def test_calibrations_are_written_and_read(tmp_path):
     values, target = drawn(300)
     for learnt in (fit_affine(values, target), fit_isotonic(values, target)):
         write_map(tmp_path / "m.json", learnt)
         np.testing.assert_array_equal(read_map(tmp_path / "m.json")(values), learnt(values))
-        with pytest.raises(InputError, match="there are 2"):
+        with pytest.raises(InputError, match="got 2"):
             learnt(np.zeros((3, 2)))
     for text in ("{}", "[1]", '{"kind": "affine", "weights": [1, null], "offset": 0}', '{"kind": "steps"}'):
         (tmp_path / "m.json").write_text(text)
@@ -142,12 +142,12 @@ def test_maps_come_back(tmp_path):
             read_map(tmp_path / "m.json")
 
 
-def test_what_cannot_be_learnt():
+def test_invalid_inputs_are_refused():
     values, target = drawn(100)
     for prior in (0, 1, float("nan")):
-        with pytest.raises(InputError, match="a prior lies"):
+        with pytest.raises(InputError, match="the prior must be"):
             fit_affine(values, target, prior)
-    with pytest.raises(InputError, match="needs targets and non-targets"):
+    with pytest.raises(InputError, match="targets and non-targets; one kind is missing"):
         fit_affine(values, np.ones(100, bool))
     with pytest.raises(InputError, match="input 2 has the same value"):
         fit_affine(np.column_stack([values, np.ones(100)]), target)
@@ -155,7 +155,7 @@ def test_what_cannot_be_learnt():
         fit_isotonic(np.zeros((100, 2)), target)
 
 
-def test_ratios_of_near_scores_are_no_ties():
+def test_near_scores_keep_distinct_ratios():
     rng = np.random.default_rng(0)
     speakers = np.arange(300) % 10
     target = rng.random(300) < 0.5

@@ -23,7 +23,7 @@ def made(rows=400, dim=6, speakers=20, seed=0, model="m"):
 
 
 def covariances(vectors, codes):
-    """(within, total), by a loop, in float64."""
+    """Covariances (within, total) by a loop, in float64."""
     within = sum(
         (vectors[codes == c] - vectors[codes == c].mean(0)).T @ (vectors[codes == c] - vectors[codes == c].mean(0))
         for c in np.unique(codes)
@@ -41,7 +41,7 @@ def test_centre_and_length():
     np.testing.assert_allclose(vectors, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
 
 
-def test_whitening_is_sklearns_pca():
+def test_whitening_equals_sklearn_pca():
     vectors = fit_chain(EMBEDDINGS, ["whiten"])(EMBEDDINGS).vectors.astype(float)
     np.testing.assert_allclose(np.cov(vectors.T, bias=True), np.eye(6), atol=1e-4)
     theirs = PCA(whiten=True).fit_transform(EMBEDDINGS.vectors.astype(float))
@@ -49,7 +49,7 @@ def test_whitening_is_sklearns_pca():
     np.testing.assert_allclose(np.abs(vectors[:, ::-1]), np.abs(theirs) * np.sqrt(400 / 399), atol=1e-3)
 
 
-def test_pca_is_sklearns():
+def test_pca_equals_sklearn():
     vectors = fit_chain(EMBEDDINGS, ["pca:3"])(EMBEDDINGS).vectors
     theirs = PCA(n_components=3).fit_transform(EMBEDDINGS.vectors.astype(float))  # each axis up to its sign
     np.testing.assert_allclose(np.abs(vectors), np.abs(theirs), atol=1e-4)
@@ -57,7 +57,7 @@ def test_pca_is_sklearns():
 
 @settings(max_examples=20)
 @given(words=st.lists(st.sampled_from(["centre", "whiten", "pca:5", "lda:5", "wccn"]), max_size=4))
-def test_affine_steps_are_one_map(words):
+def test_affine_map_equals_steps(words):
     chain = fit_chain(EMBEDDINGS, words[: [*words, "lda:5"].index("lda:5") + 1])  # after lda there are fewer
     matrix, offset = chain.affine(6)
     expected = chain(EMBEDDINGS).vectors
@@ -65,15 +65,15 @@ def test_affine_steps_are_one_map(words):
     np.testing.assert_allclose(EMBEDDINGS.vectors @ matrix + offset, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_what_is_not_one_map():
+def test_length_is_not_affine():
     with pytest.raises(InputError, match="the step 'length' is not affine"):
         fit_chain(EMBEDDINGS, ["centre", "length"]).affine(6)
     with pytest.raises(InputError, match="the step 'centre' takes 6 values"):
         fit_chain(EMBEDDINGS, ["centre"]).affine(5)
 
 
-def test_covariances_weigh_a_speaker_by_its_embeddings():
-    """Within and between speakers add up to the covariance of all, also where speakers have unequal numbers."""
+def test_speaker_covariances_sum_to_total_covariance():
+    """The sum of within- and between-speaker covariance is the total covariance, also with unequal numbers."""
     rows = np.flatnonzero(np.arange(400) // 20 <= CODES)  # one of the first speaker, two of the second, ...
     codes = CODES[rows]
     some = Embeddings([str(row) for row in rows], EMBEDDINGS.vectors[rows], [f"s{code}" for code in codes])
@@ -85,12 +85,12 @@ def test_covariances_weigh_a_speaker_by_its_embeddings():
     np.testing.assert_allclose(within + between, total, atol=1e-10)
 
 
-def test_wccn_makes_the_spread_within_speakers_one():
+def test_wccn_makes_within_speaker_covariance_identity():
     vectors = fit_chain(EMBEDDINGS, ["wccn"])(EMBEDDINGS).vectors.astype(float)
     np.testing.assert_allclose(covariances(vectors, CODES)[0], np.eye(6), atol=1e-4)
 
 
-def test_lda_is_scipys_and_sklearns():
+def test_lda_equals_scipy_and_sklearn():
     vectors = fit_chain(EMBEDDINGS, ["lda:3"])(EMBEDDINGS).vectors.astype(float)
     given_ = EMBEDDINGS.vectors.astype(float)
     within, total = covariances(given_, CODES)
@@ -106,7 +106,7 @@ def test_lda_is_scipys_and_sklearns():
 
 @settings(max_examples=15)
 @given(seed=st.integers(0, 99))
-def test_lda_does_not_see_an_affine_map(seed):
+def test_lda_is_invariant_to_affine_maps(seed):
     mixing = np.random.default_rng(seed).normal(size=(6, 6)) + 2 * np.eye(6)
     moved = Embeddings(
         EMBEDDINGS.ids, (EMBEDDINGS.vectors @ mixing + 1).astype(np.float32), EMBEDDINGS.speakers, EMBEDDINGS.model
@@ -115,7 +115,7 @@ def test_lda_does_not_see_an_affine_map(seed):
     np.testing.assert_allclose(np.abs(one), np.abs(other), atol=0.02)
 
 
-def test_a_chain_is_its_steps_in_turn_and_comes_back(tmp_path):
+def test_chain_equals_its_steps_and_is_read_back(tmp_path):
     chain = fit_chain(EMBEDDINGS, ["centre", "lda:4", "length", "wccn"])
     others = made(50, seed=1)
     step_by_step = others
@@ -134,30 +134,30 @@ def test_a_chain_is_its_steps_in_turn_and_comes_back(tmp_path):
     assert chain(Embeddings([], np.zeros((0, 6), np.float32), None, "m")).ids == []
 
 
-def test_what_cannot_be_learnt_or_used(tmp_path):
+def test_invalid_inputs_are_refused(tmp_path):
     for words, message in [
         (["centr"], "did you mean 'centre'"),
         (["lda"], "unknown step 'lda'"),
         (["length:3"], "unknown step"),
-        (["lda:7"], "between 1 and 6"),
+        (["lda:7"], "from 1 to 6"),
         (["pca"], "unknown step 'pca'; .*pca:K"),
-        (["pca:0"], "between 1 and 6"),
-        (["pca:7"], "between 1 and 6"),
+        (["pca:0"], "from 1 to 6"),
+        (["pca:7"], "from 1 to 6"),
     ]:
         with pytest.raises(InputError, match=message):
             fit_chain(EMBEDDINGS, words)
     few = made(speakers=4)  # the means of 4 speakers differ in 3 directions
     assert fit_chain(few, ["lda:3"])(few).dim == 3
-    with pytest.raises(InputError, match="lda:4: between 1 and 3 directions separate these speakers"):
+    with pytest.raises(InputError, match="lda:4: give a number from 1 to 3 for these speakers"):
         fit_chain(few, ["lda:4"])
     alone = Embeddings(EMBEDDINGS.ids, EMBEDDINGS.vectors, ["one"] * len(EMBEDDINGS))
     with pytest.raises(InputError, match="lda:1: all embeddings are of one speaker"):
         fit_chain(alone, ["lda:1"])
-    with pytest.raises(InputError, match="give every embedding one"):
+    with pytest.raises(InputError, match="need the speaker of every embedding"):
         fit_chain(Embeddings(EMBEDDINGS.ids, EMBEDDINGS.vectors), ["wccn"])
     with pytest.raises(InputError, match="no speaker has two"):
         fit_chain(Embeddings(EMBEDDINGS.ids, EMBEDDINGS.vectors, EMBEDDINGS.ids), ["wccn"])
-    with pytest.raises(InputError, match="there is none in 2 of 6"):
+    with pytest.raises(InputError, match="2 of 6 eigenvalues are 0"):
         flat = EMBEDDINGS.vectors.copy()
         flat[:, :2] = 1
         fit_chain(Embeddings(EMBEDDINGS.ids, flat), ["whiten"])

@@ -39,14 +39,14 @@ def test_means_over_runs_and_paired_differences(corpus):
     assert value.seeds == pytest.approx((t.low, t.high))
     assert value.speakers[0] < value.mean < value.speakers[1]
     assert value.difference.mean == pytest.approx(value.mean - found.systems["good"]["EER"].mean)
-    assert value.difference.speakers[0] > 0 and value.difference.chance < 0.02
+    assert value.difference.speakers[0] > 0 and value.difference.p_value < 0.02
     same = found.systems["same"]["EER"].difference
-    assert same.mean == 0 and same.chance == 1
+    assert same.mean == 0 and same.p_value == 1
     assert found.systems["good"]["EER"].difference is None
     assert len({len(row) for row in found.rows()}) == 1 and len(found.rows()) == 1 + 3 * 3
 
 
-def test_without_speakers_and_with_one_run(corpus):
+def test_no_intervals_without_speakers_or_with_one_run(corpus):
     system, speakers = corpus
     found = compare({"one": [system(0.1, 1)]}, points=["vox-0.01"])
     assert found.systems["one"]["EER"].seeds is None and found.systems["one"]["EER"].speakers is None

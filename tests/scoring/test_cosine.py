@@ -24,7 +24,7 @@ def trials(pairs):
 
 
 @pytest.mark.parametrize("block", [1, 100, 1 << 18])
-def test_equals_sklearn(monkeypatch, block):
+def test_cosine_equals_sklearn(monkeypatch, block):
     monkeypatch.setattr(module, "_GATHERED", block)
     embeddings = made([f"u{i}" for i in range(50)])
     rng = np.random.default_rng(1)
@@ -36,7 +36,7 @@ def test_equals_sklearn(monkeypatch, block):
     assert np.abs(scores).max() <= 1
 
 
-def test_equals_scipy_with_mean_and_test_side():
+def test_mean_and_test_side_equal_scipy():
     enrol, test = made("abc"), made("abd", seed=1)
     mean = np.random.default_rng(2).normal(size=16)
     pairs = [("a", "a"), ("c", "d"), ("b", "a")]
@@ -59,7 +59,7 @@ def test_enrolment_of_several_utterances():
 
 
 @pytest.mark.parametrize("size", [1e-38, 1e-20, 1.0, 1e20, 3e38])
-def test_the_size_of_an_embedding_does_not_matter(size):
+def test_cosine_is_invariant_to_scale(size):
     vectors = np.array([[1, 0.5], [0.25, -1]], np.float32) * np.float32(size)
     scores = cosine.score(trials([("a", "b"), ("a", "a")]), Embeddings(["a", "b"], vectors))
     np.testing.assert_allclose(scores, [-0.25 / np.hypot(1, 0.5) / np.hypot(0.25, 1), 1], atol=1e-6)
@@ -68,9 +68,9 @@ def test_the_size_of_an_embedding_does_not_matter(size):
 def test_mean_of():
     cohort = made("abcd", model="x")
     np.testing.assert_allclose(cosine.mean_of(cohort, made("e", model="x")), cohort.vectors.mean(axis=0), atol=1e-6)
-    with pytest.raises(InputError, match="two models"):
+    with pytest.raises(InputError, match="different models"):
         cosine.mean_of(cohort, made("e", model="y"))
-    with pytest.raises(InputError, match="is empty"):
+    with pytest.raises(InputError, match="has no embeddings"):
         cosine.mean_of(made(""), made("e"))
 
 
@@ -89,14 +89,14 @@ def zero_at(row):
         ([("a", "b")], made("abc"), {"enrolment": {"m": ["a"]}}, "no embedding of 'a': 1 enrolment models"),
         ([("m", "b")], made("abc"), {"enrolment": {"m": ["z"]}}, "no embedding of 'z': 1 utterances of the enrolment"),
         ([("m", "b")], made("abc"), {"enrolment": {"m": ["a"], "n": []}}, "model 'n' has no utterance"),
-        ([("a", "b")], zero_at(2), {}, "the embedding of 'c' has length zero"),
-        ([("a", "b")], made("abc"), {"mean": made("abc").vectors[1]}, "the centred embedding of 'b' has length zero"),
+        ([("a", "b")], zero_at(2), {}, "the embedding of 'c' has norm zero"),
+        ([("a", "b")], made("abc"), {"mean": made("abc").vectors[1]}, "the centred embedding of 'b' has norm zero"),
         ([("a", "b")], made("abc"), {"mean": np.zeros(3)}, "the mean has shape"),
-        ([("a", "b")], made("abc", model="p"), {"test": made("abc", model="q")}, "two models .* 'p' and 'q'"),
-        ([("a", "b")], made("abc", model="p"), {"test": made("abc")}, "two models .* 'p' and unknown"),
-        ([("a", "b")], made("abc"), {"test": made("abc", dim=8)}, "two sizes .* 16 and 8"),
+        ([("a", "b")], made("abc", model="p"), {"test": made("abc", model="q")}, "different models .* 'p' and 'q'"),
+        ([("a", "b")], made("abc", model="p"), {"test": made("abc")}, "different models .* 'p' and unknown"),
+        ([("a", "b")], made("abc"), {"test": made("abc", dim=8)}, "different sizes .* 16 and 8"),
     ],
 )
-def test_what_cannot_be_scored(pairs, embeddings, more, message):
+def test_invalid_inputs_are_refused(pairs, embeddings, more, message):
     with pytest.raises(InputError, match=message):
         cosine.score(trials(pairs), embeddings, **more)

@@ -17,7 +17,7 @@ def scored(values, target):
     return Scores(Trials(names, names, target), np.asarray(values, np.float32))
 
 
-def test_gathers_the_metrics():
+def test_evaluation_equals_metrics():
     rng = np.random.default_rng(0)
     target = rng.random(500) < 0.3
     scores = scored(rng.normal(size=500) + 2 * target, target)
@@ -48,7 +48,7 @@ def test_reject_all_is_null_in_json():
     assert "rejecting all" in found.table()
 
 
-def test_no_labels_and_unknown_point():
+def test_invalid_inputs_are_refused():
     with pytest.raises(InputError, match="have no labels"):
         evaluate(scored([1, 2], None))
     with pytest.raises(InputError, match="unknown operating point 'vox'"):
@@ -68,7 +68,7 @@ def test_likelihood_ratios_rates_and_primary_costs():
     plain = json.loads(json.dumps(found.plain(), allow_nan=False))
     assert plain["frr"]["0.01"]["frr"] == found.frr[0.01].miss
     assert plain["min_dcf"]["sre16"]["threshold"] is None
-    for words in ("FRR at FAR 1 %", "actDCF sre10", "Cllr", "the mean of several points"):
+    for words in ("FRR at FAR 1 %", "actDCF sre10", "Cllr", "mean of several operating points"):
         assert words in found.table()
     assert all(found.act_dcf[name] >= found.min_dcf[name].cost for name in found.act_dcf)
 
@@ -85,8 +85,8 @@ def test_a_primary_cost_is_the_mean_of_its_points():
     assert abs(metrics.actual_cost(curve, one).cost - metrics.actual_cost(curve, other).cost) > 0.05
 
 
-def test_weights_of_zero(tmp_path):
-    """Numbers and the written curve are those of the trials that have a weight."""
+def test_trials_of_weight_zero_are_left_out(tmp_path):
+    """Numbers and the written curve equal those of the trials with positive weight."""
     rng = np.random.default_rng(0)
     target, weights = rng.random(300) < 0.3, rng.integers(0, 2, 300)
     scores = scored(rng.normal(size=300) + target, target)

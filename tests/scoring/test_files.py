@@ -19,7 +19,7 @@ def sides():
 
 @pytest.mark.parametrize("out", ["out", "out.csv", "out.parquet"])
 @pytest.mark.parametrize("name", ["t", "t.csv", "t.parquet"])
-def test_a_list_file_to_file(tmp_path, monkeypatch, sides, name, out):
+def test_score_list(tmp_path, monkeypatch, sides, name, out):
     monkeypatch.setattr(module, "WINDOW", 50)
     trials = make_trials(sides.enrol.ids.to_pylist(), [f"s{i % 5}" for i in range(30)], nontargets=200, seed=0)
     write_trials(tmp_path / name, trials)
@@ -32,7 +32,7 @@ def test_a_list_file_to_file(tmp_path, monkeypatch, sides, name, out):
 
 
 @pytest.mark.parametrize("out", ["out", "out.csv", "out.parquet", "out.npz"])
-def test_all_with_all(tmp_path, monkeypatch, sides, out):
+def test_score_all(tmp_path, monkeypatch, sides, out):
     monkeypatch.setattr(module, "_PRODUCT", 100)
     assert score_all(sides, tmp_path / out) == 900
     expected = sides.enrol.vectors @ sides.test.vectors.T
@@ -47,7 +47,7 @@ def test_all_with_all(tmp_path, monkeypatch, sides, out):
     assert found.trials.test.to_pylist()[:31] == [*sides.test.ids.to_pylist(), "u00"]
 
 
-def test_nothing_is_left_of_a_list_that_cannot_be_scored(tmp_path, sides):
+def test_no_output_if_an_id_has_no_embedding(tmp_path, sides):
     (tmp_path / "t").write_text("u00 u01\nu00 nobody\n")
     with pytest.raises(InputError, match="no embedding of 'nobody'"):
         score_list(tmp_path / "t", sides, tmp_path / "out")

@@ -29,7 +29,7 @@ def scores():
 @pytest.mark.parametrize("top", [None, 5, 70])
 @pytest.mark.parametrize("method", ["z", "t", "s"])
 @pytest.mark.parametrize("block", [100, 1 << 24])
-def test_equals_the_definition(monkeypatch, scores, top, method, block):
+def test_normalisation_equals_definition(monkeypatch, scores, top, method, block):
     monkeypatch.setattr(module, "_PRODUCT", block)
     statistics = cohort_statistics(cosine.sides(EMBEDDINGS, test=COHORT), top)
     found = normalise(scores, statistics, statistics, method)
@@ -58,7 +58,7 @@ def test_near_scores_stay_apart(scores):
     assert found[0] < found[1] and found[0].astype(np.float32) == found[1].astype(np.float32)
 
 
-def test_file_to_file(tmp_path, scores):
+def test_normalise_file(tmp_path, scores):
     statistics = cohort_statistics(cosine.sides(EMBEDDINGS, test=COHORT), 10)
     write_scores(tmp_path / "s", scores)
     assert normalise_file(tmp_path / "s", statistics, statistics, tmp_path / "n") == len(scores)
@@ -68,12 +68,12 @@ def test_file_to_file(tmp_path, scores):
     assert (found.trials.target == scores.trials.target).all()
 
 
-def test_what_cannot_be_normalised(scores):
+def test_invalid_inputs_are_refused(scores):
     sides = cosine.sides(EMBEDDINGS, test=COHORT)
     for top in (1, 71):
         with pytest.raises(InputError, match="between 2 and 70"):
             cohort_statistics(sides, top)
-    with pytest.raises(InputError, match="'u000' is scored and in the cohort"):
+    with pytest.raises(InputError, match="'u000' is in the cohort as well"):
         cohort_statistics(cosine.sides(EMBEDDINGS))
     alike = Embeddings(["a", "b"], np.ones((2, 8), np.float32))
     with pytest.raises(InputError, match="all cohort scores of 'u000' are equal"):

@@ -23,7 +23,7 @@ TRUE = Plda(np.arange(DIM) / 2.0, spd(0) + 0.1 * np.eye(DIM), 0.5 * spd(1) + 0.1
 
 
 def sampled(plda, counts, seed=0):
-    """Embeddings drawn from a model: so many of each speaker."""
+    """Embeddings drawn from a model, with this many of each speaker."""
     rng = np.random.default_rng(seed)
     codes = np.repeat(np.arange(len(counts)), counts)
     points = rng.multivariate_normal(plda.mean, plda.between, size=len(counts))
@@ -32,7 +32,7 @@ def sampled(plda, counts, seed=0):
 
 
 def log_likelihood(plda, embeddings):
-    """Of all embeddings, each speaker's jointly normal, by scipy."""
+    """The log-likelihood of all embeddings, jointly normal within a speaker, by scipy."""
     total = 0.0
     speakers = np.array(embeddings.speakers)
     for speaker in set(embeddings.speakers):
@@ -44,7 +44,7 @@ def log_likelihood(plda, embeddings):
 
 
 def ratio(plda, enrolments, test):
-    """The log-likelihood ratio from its definition: jointly normal, of one speaker or of two."""
+    """The log-likelihood ratio by definition: joint normal distributions of one speaker and of two."""
 
     def joint(*parts):
         n = len(parts)
@@ -54,7 +54,7 @@ def ratio(plda, enrolments, test):
     return joint(*enrolments, test) - joint(*enrolments) - joint(test)
 
 
-def test_ratios_of_single_utterances_by_definition():
+def test_ratios_of_single_utterances_equal_definition():
     embeddings = sampled(TRUE, [2] * 5)
     ids = pa.array(embeddings.ids)
     trials = Trials(ids.take(pa.array([0, 0, 3, 7])), ids.take(pa.array([1, 2, 9, 7])))
@@ -65,7 +65,7 @@ def test_ratios_of_single_utterances_by_definition():
 
 
 @pytest.mark.parametrize("sizes", [(2, 2), (1, 3)])  # of one size: the square term is the test's alone
-def test_ratios_of_several_enrolments_by_definition(sizes):
+def test_ratios_of_several_enrolments_equal_definition(sizes):
     embeddings, tests = sampled(TRUE, [2] * 5), sampled(TRUE, [2] * 3, seed=1)
     groups = {"a": list(range(sizes[0])), "b": list(range(4, 4 + sizes[1]))}
     enrolment = {name: [f"u{i}" for i in rows] for name, rows in groups.items()}
@@ -77,7 +77,7 @@ def test_ratios_of_several_enrolments_by_definition(sizes):
     assert sides.enrol.vectors.shape[1] == (DIM if len(set(sizes)) == 1 else 2 * DIM)
 
 
-def test_ratios_are_speechbrains():
+def test_ratios_equal_speechbrain():
     compat.speechbrain()
     from speechbrain.processing.PLDA_LDA import Ndx, StatObject_SB, fast_PLDA_scoring
 
@@ -100,7 +100,7 @@ def test_ratios_are_speechbrains():
 
 
 @pytest.mark.parametrize("rank", [None, DIM])
-def test_the_parameters_of_a_known_model_are_found(rank):
+def test_fit_recovers_known_parameters(rank):
     counts = np.random.default_rng(0).integers(2, 12, size=3000)
     found = fit_plda(sampled(TRUE, counts), rank=rank, iterations=30)
     np.testing.assert_allclose(found.mean, TRUE.mean, atol=0.06)
@@ -109,7 +109,7 @@ def test_the_parameters_of_a_known_model_are_found(rank):
 
 
 @pytest.mark.parametrize("rank", [None, 2])
-def test_every_iteration_raises_the_likelihood(rank):
+def test_em_increases_likelihood(rank):
     embeddings = sampled(TRUE, [1, 2, 3, 4, 5, 6] * 3)
     values = [log_likelihood(fit_plda(embeddings, rank=rank, iterations=n), embeddings) for n in (0, 1, 2, 4, 8, 16)]
     assert (np.diff(values) > -1e-6 * np.abs(values[0])).all(), values
@@ -129,17 +129,17 @@ def test_interpolation_and_coral():
     x = domain.vectors.astype(float)
     np.testing.assert_allclose(moved.between + moved.within, np.cov(x.T, bias=True), atol=1e-6)
     np.testing.assert_allclose(moved.mean, x.mean(axis=0), atol=1e-6)
-    with pytest.raises(InputError, match="weight lies"):
+    with pytest.raises(InputError, match="weight must be"):
         interpolated(TRUE, other, 2)
     with pytest.raises(InputError, match="of the same embeddings"):
         interpolated(TRUE, Plda(TRUE.mean, TRUE.between, TRUE.within, "x"), 0.5)
     with pytest.raises(InputError, match="too few"):
         coral(TRUE, sampled(other, [1] * 4))
-    with pytest.raises(InputError, match="the spread of the domain has directions without any"):
+    with pytest.raises(InputError, match="the covariance of the domain is singular"):
         coral(TRUE, Embeddings([str(i) for i in range(20)], np.ones((20, 4), np.float32), model="m"))
 
 
-def test_adaptation_helps_where_the_domain_has_moved():
+def test_adaptation_lowers_eer_on_shifted_domain():
     from spkver.metrics import cllr
 
     moved = Plda(TRUE.mean + 3, 4 * TRUE.between, 4 * TRUE.within, "m")
@@ -155,7 +155,7 @@ def test_adaptation_helps_where_the_domain_has_moved():
     assert cost(moved) < 1
 
 
-def test_files_and_mistakes(tmp_path):
+def test_models_are_read_back_and_invalid_ones_refused(tmp_path):
     write_plda(tmp_path / "p", TRUE)
     found = read_plda(tmp_path / "p")
     for name in ("mean", "between", "within", "model"):
@@ -168,17 +168,17 @@ def test_files_and_mistakes(tmp_path):
     embeddings = sampled(TRUE, [2] * 5)
     with pytest.raises(InputError, match="of the model 'm', the embeddings"):
         TRUE.sides(Embeddings(embeddings.ids, embeddings.vectors))
-    with pytest.raises(InputError, match="the rank lies"):
+    with pytest.raises(InputError, match="the rank must be"):
         fit_plda(embeddings, rank=9)
-    with pytest.raises(InputError, match="give every embedding one"):
+    with pytest.raises(InputError, match="need the speaker of every embedding"):
         fit_plda(Embeddings(embeddings.ids, embeddings.vectors))
-    with pytest.raises(InputError, match="without any"):
+    with pytest.raises(InputError, match="within speakers is singular"):
         fit_plda(sampled(TRUE, [2, 1, 1]))
     for rank in (None, 2):
-        with pytest.raises(InputError, match="no spread between speakers"):
+        with pytest.raises(InputError, match="the speakers do not differ"):
             fit_plda(sampled(TRUE, [30]), rank=rank)
         twins = sampled(TRUE, [30])
         ids = [*twins.ids, *(f"other {name}" for name in twins.ids)]
         twice = Embeddings(ids, np.tile(twins.vectors, (2, 1)), ["a"] * 30 + ["b"] * 30)
-        with pytest.raises(InputError, match="no spread between speakers"):
+        with pytest.raises(InputError, match="the speakers do not differ"):
             fit_plda(twice, rank=rank)

@@ -38,7 +38,7 @@ def listed(pairs, target=None):
     device=st.sampled_from(["cpu", "cpu:0"]),  # NumPy and torch
     ordered=st.booleans(),
 )
-def test_every_way_gives_the_same_scores(size, seed, cells, product, window, device, ordered):
+def test_gathering_and_matrix_give_same_scores(size, seed, cells, product, window, device, ordered):
     rng = np.random.default_rng(seed)
     sides = Sides(side("e", 13, offsets=True), side("t", 17, seed=1, offsets=True), device=device)
     pairs = rng.integers([[13], [17]], size=(2, size))
@@ -64,7 +64,7 @@ def test_every_way_gives_the_same_scores(size, seed, cells, product, window, dev
 
 
 @pytest.mark.parametrize("cells", [0, 1e9])
-def test_scores_of_every_device(device, cells, monkeypatch):
+def test_devices_give_same_scores(device, cells, monkeypatch):
     monkeypatch.setattr(module, "_PAIR_IN_CELLS", cells)
     rng = np.random.default_rng(0)
     pairs = rng.integers([[300], [400]], size=(2, 5000))
@@ -75,7 +75,7 @@ def test_scores_of_every_device(device, cells, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_matrix_of_cosines_is_sklearns():
+def test_matrix_of_cosines_equals_sklearn():
     vectors = np.random.default_rng(0).normal(size=(40, 16)).astype(np.float32)
     sides = cosine.sides(Embeddings([f"u{i}" for i in range(40)], vectors))
     found = np.concatenate([block for _, block in sides.blocks()])
@@ -83,8 +83,8 @@ def test_matrix_of_cosines_is_sklearns():
     assert found.max() <= 1
 
 
-def test_what_cannot_be_compared():
-    with pytest.raises(InputError, match="differ in size"):
+def test_invalid_inputs_are_refused():
+    with pytest.raises(InputError, match="have different sizes"):
         Sides(side("e", 3), side("t", 3, dim=5)).score(listed([[0], [0]]))
     with pytest.raises(InputError, match="device 'nonsense' cannot be used"):
         Sides(side("e", 3), side("t", 3), device="nonsense").score(listed([[0], [0]]))

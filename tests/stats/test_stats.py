@@ -26,7 +26,7 @@ def noise(seconds: float, seed: int = 0, level: float = 0.05) -> np.ndarray:
 
 
 def voice(hz: float, seconds: float = 2.0, seed: int = 0) -> np.ndarray:
-    """A pulse train of that pitch through a resonance, with pauses."""
+    """A harmonic tone of this pitch with pauses and noise."""
     time = np.arange(round(seconds * RATE)) / RATE
     wave = sum(np.sin(2 * np.pi * hz * k * time) / k for k in range(1, 20)) * (time % 1 < 0.7)
     return (0.1 * wave + noise(seconds, seed, 0.001)).astype(np.float32)
@@ -36,8 +36,8 @@ def voice(hz: float, seconds: float = 2.0, seed: int = 0) -> np.ndarray:
 
 
 @given(wanted=st.floats(0, 40), share=st.floats(0.3, 0.8), seed=st.integers(0, 99))
-def test_snr_is_that_of_speech_over_noise(wanted: float, share: float, seed: int) -> None:
-    """Noise as loud as speech for some of the time, over a noise of its own for all of it."""
+def test_snr_of_speech_over_noise(wanted: float, share: float, seed: int) -> None:
+    """Noise at speech level for a share of the time, plus background noise throughout."""
     background = noise(10, seed, 0.01)
     loud = noise(10, seed + 100, 0.01 * 10 ** (wanted / 20))
     mixed = background + loud * (np.arange(len(loud)) < share * len(loud))
@@ -68,7 +68,7 @@ def test_clipping_is_found_at_any_level(limit: float, gain: float, hz: float) ->
 @pytest.mark.parametrize(
     "waveform", [np.zeros(RATE), np.ones(RATE), np.ones(1), np.eye(1, RATE)[0], np.full(500, -1.0)]
 )
-def test_strange_recordings_have_finite_measures(waveform: np.ndarray) -> None:
+def test_degenerate_recordings_have_finite_measures(waveform: np.ndarray) -> None:
     assert np.isfinite(measure.of_waveform(waveform.astype(np.float32), RATE)[:6]).all()
 
 
@@ -113,7 +113,7 @@ class Voices(Source):
         raise NotImplementedError
 
 
-def test_voices_that_do_not_fit_their_tag() -> None:
+def test_speakers_whose_pitch_contradicts_gender() -> None:
     genders = ["m", "f", "f", "female", None]
     source = Voices(["a", "b", "b", "c", "d"], [230, 100, 110, 220, 90], gender=genders)
     found = suspects.odd_voices(source)
@@ -125,7 +125,7 @@ def test_voices_that_do_not_fit_their_tag() -> None:
         suspects.odd_voices(Voices(["s"], [100]))
 
 
-def test_strangers() -> None:
+def test_utterances_nearer_to_another_speaker() -> None:
     random = np.random.default_rng(0)
     centres = random.normal(size=(4, 16))
     speakers = {row: f"s{row % 4}" for row in range(40)} | {40: "alone"}
@@ -141,7 +141,7 @@ def test_strangers() -> None:
 
 
 class Ear:
-    """Stands for a model that hears pitch alone."""
+    """An encoder whose embeddings depend on pitch alone."""
 
     sample_rate = 8000
 
@@ -154,7 +154,7 @@ class Ear:
         return np.array([[np.cos(angle), np.sin(angle)]], np.float32)
 
 
-def test_strangers_of_a_corpus() -> None:
+def test_utterances_nearer_to_another_speaker_in_a_corpus() -> None:
     pitches = [100.0, 102, 98, 150, 153, 147, 101]
     source = Voices(["a", "a", "a", "b", "b", "b", "b"], pitches)
     found = suspects.strangers(source, Ear())  # type: ignore[arg-type]
@@ -165,7 +165,7 @@ def test_strangers_of_a_corpus() -> None:
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_page_of_a_corpus_and_of_its_pack(tmp_path: Path) -> None:
+def test_page_of_data_directory_and_pack(tmp_path: Path) -> None:
     ids = [f"<{number}>" for number in range(6)]
     for number in range(6):
         audio.write(tmp_path / f"{number}.wav", noise(0.5 + number / 10, number // 2), RATE)
@@ -185,23 +185,23 @@ def test_a_page_of_a_corpus_and_of_its_pack(tmp_path: Path) -> None:
         source, other = open_source(tmp_path / place), open_source(tmp_path / "other")
         tables = {table.title: table for table in examine(source, others=[other], out=tmp_path / "page.html")}
         assert tables[f"shared with {tmp_path / 'other'}"].rows == [["b", "speaker"], ["<0>", "utterance"]]
-        assert ["duration (s)", "0.50", "0.52", "0.70", "0.88", "0.90"] in tables["spread"].rows
+        assert ["duration (s)", "0.50", "0.52", "0.70", "0.88", "0.90"] in tables["distribution"].rows
         unread = tables["recordings that cannot be read"].rows
         assert [name for name, _ in unread] == (["<5>"] if place == "data" else [])
         html = (tmp_path / "page.html").read_text()
         assert html.count('class="chart"') == 7 and "&lt;0&gt;" in html and "<0>" not in html
         assert "://" not in html  # nothing from elsewhere
-        assert "spread (7)" in tables["spread"].text()
+        assert "distribution (7)" in tables["distribution"].text()
 
 
-def test_features_have_no_levels(tmp_path: Path) -> None:
+def test_feature_packs_are_refused(tmp_path: Path) -> None:
     with PackWriter(tmp_path / "f", kind="features", sample_rate=RATE, front_end={"bins": 4, "frame_shift_ms": 10}):
         pass
     with pytest.raises(InputError, match="a feature pack; give the audio pack"):
         examine(open_source(tmp_path / "f"))
 
 
-def test_counts_of_a_corpus_and_of_its_packs(tmp_path: Path) -> None:
+def test_counts_of_data_directory_and_packs(tmp_path: Path) -> None:
     for number in range(3):
         audio.write(tmp_path / f"{number}.wav", noise(0.5 + number), RATE)
     data = from_columns(
@@ -223,7 +223,7 @@ def test_counts_of_a_corpus_and_of_its_packs(tmp_path: Path) -> None:
         assert found.genders == ({"f": 1, "m": 1} if place == "data" else {})
 
 
-def test_an_empty_pack_has_no_counts(tmp_path: Path) -> None:
+def test_empty_pack_is_refused(tmp_path: Path) -> None:
     with PackWriter(tmp_path / "p", kind="audio", sample_rate=RATE):
         pass
     with pytest.raises(InputError, match="p: no utterances"):
