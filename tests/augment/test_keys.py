@@ -1,4 +1,4 @@
-"""Every key of an augmentation changes what is drawn or done, or is refused where it has no effect."""
+"""Every key of an augmentation changes its result, or is rejected if it has no effect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARTS = [
 
 @pytest.fixture
 def outcome(recordings, voice):
-    """What a part makes of a batch of speech."""
+    """The result of an augmentation for a batch of speech."""
     random = np.random.default_rng(0)
     noises = [(3000 * random.normal(size=size)).astype(np.int16) for size in (300, 9000, 20000)]
     opened = {name: recordings(*noises) for name in "nmb"} | {"r": recordings(*noises[1:])}
@@ -45,7 +45,7 @@ def outcome(recordings, voice):
 
 
 @pytest.mark.parametrize(("registry", "keys"), PARTS, ids=str)
-def test_every_key_has_an_effect_or_is_refused(registry, keys, alternatives, outcome):
+def test_every_key_has_an_effect_or_is_rejected(registry, keys, alternatives, outcome):
     config = validate(registry, keys)
     plain = outcome(registry, config)
     for key, changed in alternatives(config):
@@ -69,7 +69,7 @@ def test_every_key_has_an_effect_or_is_refused(registry, keys, alternatives, out
         ({"name": "noise", "shares": {"music": 2}}, "shares.music has no effect without packs.music"),
     ],
 )
-def test_a_key_without_effect_is_named(keys, message):
+def test_key_without_effect_is_named(keys, message):
     with pytest.raises(InputError, match=message):
         validate(WAVEFORM, keys)
 

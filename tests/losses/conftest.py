@@ -20,7 +20,7 @@ DIM, CLASSES = 6, 7
 
 @pytest.fixture(scope="session")
 def make_loss() -> Callable[..., Loss]:
-    """A loss by its name, `make_loss("lmcl", m=0.3, head={"s": 10})`, its weights the same at every call."""
+    """Make a loss by name, `make_loss("lmcl", m=0.3, head={"s": 10})`, always with the same weights."""
 
     def make(name: str, dim: int = DIM, classes: int = CLASSES, dtype: torch.dtype = torch.float64, **keys: Any) -> Any:
         torch.manual_seed(1)
@@ -47,7 +47,7 @@ def unwaited() -> Callable[[], AbstractContextManager[None]]:
 
 @pytest.fixture
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
-    """Embeddings (N, dim) float64 of several lengths, with gradient, and labels that leave one class out."""
+    """Embeddings (N, dim) float64 of different lengths, with gradient, and labels of all classes but one."""
     random = torch.Generator().manual_seed(0)
     x = torch.randn(16, DIM, generator=random, dtype=torch.float64) * torch.linspace(0.1, 4, 16)[:, None].double()
     return x.requires_grad_(), torch.randint(CLASSES - 1, (16,), generator=random)
@@ -55,7 +55,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.fixture(scope="session")
 def compare() -> Callable[[Loss, torch.Tensor, torch.Tensor, torch.Tensor], None]:
-    """`compare(loss, expected, x, y)`: the value, and the gradients to the embeddings and to all that is learnt."""
+    """`compare(loss, expected, x, y)`: compare the value and the gradients to embeddings and parameters."""
 
     def check(loss: Loss, expected: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> None:
         parameters = [x, *loss.parameters()]

@@ -1,4 +1,4 @@
-"""The mean cosines to the own class and to the hardest other, against all cosines in float64."""
+"""The logged mean cosines to the own class and to the hardest other, compared with all cosines in float64."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def hardest(c, y):
         ("sphereface2", {}),
     ],
 )
-def test_of_prototypes(make_loss, batch, name, keys):
+def test_cosines_to_prototypes(make_loss, batch, name, keys):
     x, y = batch
     loss = make_loss(name, **keys)
     c = functional.normalize(x.detach()) @ functional.normalize(loss.head.weight.detach()).T
@@ -33,20 +33,20 @@ def test_of_prototypes(make_loss, batch, name, keys):
     assert list(out.logged())[-2:] == ["target_cosine", "hardest_cosine"]
 
 
-def test_of_a_zero_embedding(make_loss):
+def test_cosines_of_a_zero_embedding(make_loss):
     out = make_loss("a_softmax")(torch.zeros(2, 6).double(), torch.tensor([0, 1]))
     assert out.target_cosine == 0 and out.hardest_cosine == 0
 
 
 @pytest.mark.parametrize("name", ["softmax", "l_softmax"])
-def test_logits_that_are_no_cosines_have_none(make_loss, batch, name):
+def test_no_cosines_without_cosine_logits(make_loss, batch, name):
     out = make_loss(name)(*batch)
     assert out.hardest_cosine is None and "hardest_cosine" not in out.logged()
 
 
-def test_of_triplets(make_loss):
+def test_cosines_of_triplets(make_loss):
     x = functional.normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(0)).double())
-    y = torch.tensor([0, 0, 0, 1, 1, 2])  # the last has nobody to be compared with
+    y = torch.tensor([0, 0, 0, 1, 1, 2])  # the last sample has no pair
     c, same = x @ x.T, y[:, None] == y
     out = make_loss("triplet")(x, y)
     assert float(out.target_cosine) == pytest.approx(float(c.masked_fill(~same, 2).amin(1)[:5].mean()))
@@ -54,7 +54,7 @@ def test_of_triplets(make_loss):
 
 
 @pytest.mark.parametrize("form", ["softmax", "contrast"])
-def test_of_ge2e(make_loss, form):
+def test_cosines_of_ge2e(make_loss, form):
     x = functional.normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(0)).double())
     y = torch.tensor([0, 0, 0, 1, 1, 1])
     centres = functional.normalize(torch.stack([x[:3].sum(0), x[3:].sum(0)]))

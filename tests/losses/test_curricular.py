@@ -1,4 +1,4 @@
-"""CurricularFace against a plain float64 version of its formula, the authors' code, its laws and its refusals."""
+"""CurricularFace: comparison with its formula in float64 and the authors' code, properties, configs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cosine(a, b):
 
 
 def reference(x, y, W, t, s=S, centres=1):
-    """The mean loss, sample by sample, nothing shared with the package; and how many rivals are hard."""
+    """The mean loss, sample by sample, independent of the package, and the number of hard rivals."""
     losses, hard = [], 0
     for x_i, y_i in zip(x, y.tolist()):
         c = [max(cosine(w, x_i) for w in W[j : j + centres]) for j in range(0, len(W), centres)]
@@ -53,7 +53,7 @@ def test_formula(make_loss, batch, compare, chunk, momentum):
     compare(loss, expected, x, y)
 
 
-def test_the_scale_of_the_moment(make_loss, batch, compare):
+def test_scheduled_scale(make_loss, batch, compare):
     x, y = batch
     half = {"s": {"name": "constant", "value": 0.5}}
     loss = make_loss(NAME, m=M, head={"s": 2 * S}, schedules=half).eval()
@@ -68,8 +68,8 @@ def test_with_sub_centres(make_loss, batch, compare):
     compare(loss, reference(x, y, loss.head.weight, 0.3, centres=3)[0], x, y)
 
 
-def test_it_is_the_authors_code(make_loss, batch):
-    """As CurricularFace/head/metrics.py computes its logits, over two batches; no sample is beyond π - m."""
+def test_equals_the_authors_code(make_loss, batch):
+    """As in CurricularFace/head/metrics.py, over two batches; no sample is beyond π - m."""
     x, y = batch
     loss = make_loss(NAME, m=M, head={"s": S})
     t = torch.zeros(1, dtype=torch.float64)
@@ -100,7 +100,7 @@ def test_without_hard_rivals_it_is_aam(make_loss):
     torch.testing.assert_close(loss(x, y).loss, plain(x, y).loss)
 
 
-def test_hard_rivals_count_for_more_as_t_grows(make_loss, batch):
+def test_weight_of_hard_rivals_grows_with_t(make_loss, batch):
     x, y = batch
     loss = make_loss(NAME, m=M).eval()
     loss.head.weight.data.abs_()  # no cosine below 0
@@ -112,7 +112,7 @@ def test_hard_rivals_count_for_more_as_t_grows(make_loss, batch):
     assert (values[2] - values[0]).max() > 0.1
 
 
-def test_t_is_a_running_mean_of_training_and_is_in_the_state(make_loss, batch):
+def test_t_is_a_running_mean_and_part_of_the_state(make_loss, batch):
     x, y = batch
     loss = make_loss(NAME, momentum=0.9)
     c = target_cosine(x, y, loss.head.weight)
@@ -131,6 +131,6 @@ def test_t_is_a_running_mean_of_training_and_is_in_the_state(make_loss, batch):
         ({"head": {"sample": {"share": 0.5}}}, "remove head.split and head.sample"),
     ],
 )
-def test_a_wrong_config_is_one_clear_line(keys, message):
+def test_invalid_config_is_rejected_in_one_line(keys, message):
     with pytest.raises(InputError, match=message):
         validate(LOSSES, {"name": NAME} | keys)

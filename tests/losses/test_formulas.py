@@ -82,7 +82,7 @@ HEADS = {
 
 
 def margin_losses(x, y, W, scale, psi, share=lambda c, rest, own: 1.0):
-    """The loss of each sample; share(c_y, other cosines, ψ) is how much of the margin it gets."""
+    """The loss of each sample; share(c_y, other cosines, ψ) is its share of the margin."""
     losses = []
     for x_i, y_i in zip(x, y.tolist()):
         c = [cosine(W_j, x_i) for W_j in W]
@@ -99,7 +99,7 @@ def violated(c: Tensor, rest: list[Tensor], m: float, k: int) -> bool:
 
 
 def compare(loss, reference, x, y):
-    """Value and gradients to x and to every weight."""
+    """Compare the value and the gradients to x and to all weights."""
     parameters = [x, *loss.parameters()]
     got = loss(x, y).loss
     torch.testing.assert_close(got, reference, rtol=1e-12, atol=1e-12)
@@ -145,7 +145,7 @@ def test_annealing(make_loss, batch, name, head, annealing):
 
 
 def test_sub_centres(make_loss, batch):
-    """Each class by the nearest of its three prototypes, which lie one after the other in W."""
+    """Each class has three consecutive rows of W; the nearest one counts."""
     x, y = batch
     loss = make_loss("sub_centre_aam", m=0.5, head={"s": 12})
     W = loss.head.weight.view(7, 3, -1)
@@ -204,7 +204,7 @@ def test_every_selector_with_every_margin(make_loss, batch, selector, margin, ot
     losses = margin_losses(x, y, W, SCALES["normalised"], psi, lambda *_: next(shares))
     reference = losses.mean()
     if others == "ignored":
-        # a sample that is left out counts for as much as it still has of the margin
+        # the weight of an unselected sample is its share of the margin
         reference = (weight * losses).sum() / (len(x) if normalise_by == "batch" else weight.sum())
     compare(loss, reference, x, y)
 
@@ -214,7 +214,7 @@ def test_every_selector_with_every_margin(make_loss, batch, selector, margin, ot
 
 @pytest.mark.parametrize("m", [0.0, 0.35])
 def test_closed_gradient(make_loss, batch, m):
-    """d loss_i / d z_j = p_j - [j = y], with p of the margined logits: here through x and W of length 1."""
+    """d loss_i / d z_j = p_j - [j = y], with p for logits with the margin, for x and W of length 1."""
     x, y = batch
     x = (x / x.norm(dim=1, keepdim=True)).detach().requires_grad_()
     loss = make_loss("lmcl", m=m, head={"s": 12})
@@ -223,7 +223,7 @@ def test_closed_gradient(make_loss, batch, m):
     loss(x, y).loss.backward()
 
     one = torch.eye(len(W), dtype=x.dtype)[y]
-    g = 12 / len(x) * (torch.softmax(12 * (x.detach() @ W.T - m * one), dim=1) - one)  # to the cosines
+    g = 12 / len(x) * (torch.softmax(12 * (x.detach() @ W.T - m * one), dim=1) - one)  # gradient to the cosines
     to_x, to_W = g @ W, g.T @ x.detach()
     tangent = lambda v, g: g - (g * v).sum(1, keepdim=True) * v  # noqa: E731
     torch.testing.assert_close(x.grad, tangent(x.detach(), to_x))

@@ -35,7 +35,7 @@ every_head = pytest.mark.parametrize("head", HEADS, ids=NAMES)
 
 
 @every_head
-def test_the_two_steps_agree_with_all_logits(head, batch):
+def test_target_and_others_agree_with_all_logits(head, batch):
     x, y = batch
     z = head.logits(x)
     own = torch.arange(len(y)), y
@@ -55,7 +55,7 @@ def test_the_two_steps_agree_with_all_logits(head, batch):
 
 
 @every_head
-def test_all_logits_are_those_of_the_formula(head, batch):
+def test_logits_equal_the_formula(head, batch):
     x, _ = batch
     W = head.weight.detach()
     if isinstance(head, Linear):
@@ -67,7 +67,7 @@ def test_all_logits_are_those_of_the_formula(head, batch):
 
 
 @every_head
-def test_a_factor_on_the_scale(head, batch):
+def test_factor_multiplies_the_scale(head, batch):
     x, y = batch
     plain, target = head.target(x, y), head.target(x, y, 0.25)
     bias = 0 if head.bias is None else head.bias[y]
@@ -81,7 +81,7 @@ def test_a_factor_on_the_scale(head, batch):
 
 
 @pytest.mark.parametrize(("own", "other"), zip(HEADS[:5], HEADS[5:]), ids=NAMES[:5])
-def test_the_reduction_changes_no_gradient(own, other, batch):
+def test_gradient_does_not_depend_on_the_reduction(own, other, batch):
     x, y = batch
     gradients = []
     for head in (own, other):
@@ -92,7 +92,7 @@ def test_the_reduction_changes_no_gradient(own, other, batch):
     torch.testing.assert_close(*gradients)
 
 
-def test_a_speaker_is_as_near_as_its_nearest_centre():
+def test_logit_is_that_of_the_nearest_centre():
     head = Normalised(NormalisedConfig(s=2, centres=2), 2, 2)
     head.weight.data = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
     x = torch.tensor([[3.0, 0.1], [0.1, 3.0], [-3.0, 0.1], [0.1, -3.0]])
@@ -102,12 +102,12 @@ def test_a_speaker_is_as_near_as_its_nearest_centre():
     assert gradient.any(1).tolist() == [False, True, False, False]
 
 
-def test_one_class_is_refused():
+def test_one_class_is_rejected():
     with pytest.raises(InputError, match="at least 2 speakers, got 1"):
         Unit(UnitConfig(), 6, 1)
 
 
-def test_rivals_are_counted_strictly():
+def test_equal_logits_are_not_counted():
     head = Normalised(NormalisedConfig(s=8), 4, 4)
     head.weight.data = torch.eye(4)
     x = torch.tensor([[1.0, 1.0, 0.0, 0.0], [1.0, 2.0, 0.0, 0.0]])
@@ -115,11 +115,11 @@ def test_rivals_are_counted_strictly():
     own = head.target(x, y).logit.detach()
     nudged = torch.nextafter(own, torch.tensor(-torch.inf))
     counts = head.others(x, y, [own, nudged, torch.full((2,), -1.0)]).counts
-    # a tie is no rival; the own class is none either, however low the threshold
+    # neither ties nor the own class count as rivals
     assert [count.tolist() for count in counts] == [[0, 1], [1, 1], [3, 3]]
 
 
-def test_the_own_class_is_no_part_of_the_sum_however_large_the_logits():
+def test_own_class_is_excluded_exactly():
     head = Linear(LinearConfig(), 1, 3)
     head.weight.data = torch.tensor([[1.0], [-1.0], [-2.0]])
     others = head.others(torch.tensor([[1e6]]), torch.tensor([0]))
@@ -131,7 +131,7 @@ def test_thresholds_are_optional(batch):
     assert Normalised(NormalisedConfig(), 6, 7).others(x, y).counts == ()
 
 
-def test_normalise_at_its_floor():
+def test_normalise_at_the_norm_floor():
     x = torch.tensor([[3.0, 4.0], [0.0, 0.0], [NORM_FLOOR / 2, 0.0], [1e-30, 0.0]], requires_grad=True)
     unit = normalise(x)
     torch.testing.assert_close(unit[0], torch.tensor([0.6, 0.8]))
@@ -140,13 +140,13 @@ def test_normalise_at_its_floor():
     assert (x.grad[1:] == 0).all() and (x.grad[0] != 0).all()
 
 
-def test_weights_start_at_length_one():
+def test_initial_weights_have_length_one():
     torch.manual_seed(0)
     lengths = Normalised(NormalisedConfig(), 256, 500).weight.detach().norm(dim=1)
     assert float(lengths.mean()) == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("label", [-1, 7])
-def test_a_label_out_of_range_is_not_wrapped_around(label):
+def test_negative_labels_do_not_wrap_around(label):
     with pytest.raises(IndexError):
         Normalised(NormalisedConfig(), 6, 7).target(torch.ones(1, 6), torch.tensor([label]))

@@ -1,4 +1,4 @@
-"""Inter-top-k against a plain float64 version of its formula, WeSpeaker's form of it, its laws and its refusals."""
+"""Inter-top-k: comparison with a float64 version of its formula and with WeSpeaker, properties, invalid configs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def rival(name, c, penalty):
 
 
 def reference(name, x, y, W, k, penalty, s=S, centres=1):
-    """The mean loss, sample by sample, nothing shared with the package."""
+    """The mean loss, sample by sample, independent of the package."""
     losses = []
     for x_i, y_i in zip(x, y.tolist()):
         c = [max(cosine(w, x_i) for w in W[j : j + centres]) for j in range(0, len(W), centres)]
@@ -62,13 +62,13 @@ def test_formula(make_loss, batch, compare, name, reduction, k, penalty):
 
 @every_name
 def test_with_sub_centres(make_loss, batch, compare, name):
-    """As the authors have it: the penalty is for the nearest centre of a rival."""
+    """As in the paper, the penalty applies to the nearest centre of a rival."""
     x, y = batch
     loss = make_loss(name, m=M, k=2, penalty=0.2, head={"s": S, "centres": 3})
     compare(loss, reference(name, x, y, loss.head.weight, 2, 0.2, centres=3), x, y)
 
 
-def test_wespeaker_raises_the_same_and_lowers_those_that_are_nearer_than_half_the_penalty(make_loss, batch):
+def test_wespeaker_differs_only_for_rivals_nearer_than_the_penalty(make_loss, batch):
     """Its z'_j is s·cos(θ_j - m') for every θ_j; below m' the angle turns back, and below m'/2 the logit is lowered.
 
     Its m' rises with m, as ours does by the one schedule; its own class jumps at θ_y = π - m, which `falling` does not.
@@ -80,7 +80,7 @@ def test_wespeaker_raises_the_same_and_lowers_those_that_are_nearer_than_half_th
         c = torch.nn.functional.linear(
             torch.nn.functional.normalize(x), torch.nn.functional.normalize(loss.head.weight)
         )
-        sine = (1 - c**2).clamp(min=0).sqrt()  # as it stands there, rounding can make this NaN
+        sine = (1 - c**2).clamp(min=0).sqrt()  # in the original, rounding can give NaN
         one = torch.nn.functional.one_hot(y, 7).bool()
         top = (c - 2 * one.double()).topk(k).indices
         raised = torch.zeros_like(one).scatter(1, top, True)
@@ -109,7 +109,7 @@ def test_wespeaker_raises_the_same_and_lowers_those_that_are_nearer_than_half_th
 
 
 @every_name
-def test_without_penalty_it_is_the_margin_loss_to_the_bit(make_loss, batch, name):
+def test_without_penalty_it_equals_the_margin_loss(make_loss, batch, name):
     x, y = batch
     one, other = make_loss(name, penalty=0), make_loss(name.removeprefix("inter_top_k_"))
     first, second = one(x, y), other(x, y)
@@ -119,8 +119,8 @@ def test_without_penalty_it_is_the_margin_loss_to_the_bit(make_loss, batch, name
 
 
 @every_name
-def test_a_vanishing_penalty_vanishes(make_loss, batch, name):
-    """In value and gradient: at no difference at all the formula has no corner."""
+def test_penalty_near_0_is_continuous(make_loss, batch, name):
+    """Value and gradient are continuous in the penalty at 0."""
     x, y = batch
     one, other = make_loss(name, penalty=1e-13), make_loss(name.removeprefix("inter_top_k_"))
     first, second = one(x, y).loss, other(x, y).loss
@@ -130,7 +130,7 @@ def test_a_vanishing_penalty_vanishes(make_loss, batch, name):
     )
 
 
-def test_all_raised_is_the_margin_raised(make_loss, batch):
+def test_raising_all_rivals_equals_a_larger_margin(make_loss, batch):
     x, y = batch
     raised, lmcl = make_loss("inter_top_k_lmcl", m=0.2, k=6, penalty=0.15), make_loss("lmcl", m=0.35)
     torch.testing.assert_close(raised(x, y).per_sample, lmcl(x, y).per_sample)
@@ -143,14 +143,14 @@ def test_all_raised_is_the_margin_raised(make_loss, batch):
     penalties=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     ks=st.tuples(st.integers(1, 6), st.integers(1, 6)),
 )
-def test_the_loss_of_every_sample_rises_with_penalty_and_k(make_loss, name, seed, penalties, ks):
+def test_loss_of_every_sample_rises_with_penalty_and_k(make_loss, name, seed, penalties, ks):
     less, more = (make_loss(name, penalty=penalty, k=k) for penalty, k in zip(sorted(penalties), sorted(ks)))
     random = torch.Generator().manual_seed(seed)
     x, y = torch.randn(5, 6, generator=random).double(), torch.randint(7, (5,), generator=random)
     assert (less(x, y).per_sample <= more(x, y).per_sample + 1e-12).all()
 
 
-def test_accuracies_and_boundary_are_of_the_logits_as_they_are(make_loss, batch):
+def test_accuracies_and_selection_use_the_original_logits(make_loss, batch):
     x, y = batch
     raised = make_loss("inter_top_k_aam", selector="boundary", penalty=1.0)(x, y)
     plain = make_loss("bd_aam")(x, y)
@@ -162,7 +162,7 @@ def test_accuracies_and_boundary_are_of_the_logits_as_they_are(make_loss, batch)
 
 
 @every_name
-def test_a_penalty_so_large_that_powers_of_e_overflow(make_loss, batch, name):
+def test_large_penalty_does_not_overflow(make_loss, batch, name):
     x, y = batch
     keys = {"k": 6, "penalty": 3.0, "head": {"s": 64}}
     rounded, exact = make_loss(name, dtype=torch.float32, **keys), make_loss(name, **keys)
@@ -173,7 +173,7 @@ def test_a_penalty_so_large_that_powers_of_e_overflow(make_loss, batch, name):
 
 
 @every_name
-def test_rivals_that_are_the_same(make_loss, name):
+def test_equal_rivals(make_loss, name):
     loss = make_loss(name, k=2)
     loss.head.weight.data[1:4] = loss.head.weight.data[1]
     x = loss.head.weight.detach()[[1, 0]].clone().requires_grad_()
@@ -185,7 +185,7 @@ def test_rivals_that_are_the_same(make_loss, name):
 # ---- schedules, config and bad input ----
 
 
-def test_penalty_and_margin_move_together(make_loss, batch):
+def test_penalty_and_margin_share_a_schedule(make_loss, batch):
     x, y = batch
     loss = make_loss("inter_top_k_aam", m=0.3, penalty=0.1, k=2)
     assert loss.moving(0.25) == pytest.approx({"margin": 0.15, "penalty": 0.05})
@@ -197,13 +197,13 @@ def test_penalty_and_margin_move_together(make_loss, batch):
 
 
 @every_name
-def test_a_config_comes_back_from_its_own_file(tmp_path, name):
+def test_saved_config_is_read(tmp_path, name):
     config = validate(LOSSES, {"name": name, "k": "3"})
     (tmp_path / "loss.yaml").write_text(dump(config))
     assert load(LOSSES, tmp_path / "loss.yaml") == config
 
 
-def test_bounds_are_those_of_the_margin():
+def test_bounds_of_the_margin():
     config = validate(LOSSES, {"name": "inter_top_k_lmcl", "m": 1.2, "head": {"s": 5}})
     scale, margin = bounds.check(config, 1000, 128)
     assert "s = 5" in scale and "m = 1.2 is above 1.000" in margin
@@ -225,13 +225,13 @@ def test_bounds_are_those_of_the_margin():
         ({"top": 3}, "unknown key 'top'"),
     ],
 )
-def test_a_wrong_config_is_one_clear_line(keys, message):
+def test_invalid_config_is_rejected_in_one_line(keys, message):
     with pytest.raises(InputError) as caught:
         validate(LOSSES, {"name": "inter_top_k_aam", **keys})
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("k", [7, 8])
-def test_as_many_rivals_as_speakers_are_refused(make_loss, k):
+def test_too_many_rivals_are_rejected(make_loss, k):
     with pytest.raises(InputError, match=f"k = {k} rivals need more than {k} speakers, got 7"):
         make_loss("inter_top_k_aam", k=k)

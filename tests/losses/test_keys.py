@@ -1,4 +1,4 @@
-"""Every key of a loss changes the loss, or is refused where it has no effect."""
+"""Every key of a loss changes the loss, or is rejected if it has no effect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spkver.losses.heads import HeadLoss
 from spkver.schedules import SCHEDULES, Run
 
 FREE = {"reduction", "split"}
-"""how a loss is computed, not what it is"""
+"""keys for the method of computation, which do not change the result"""
 M = {
     "multiplicative": {"m": 2, "schedules": {"m": "constant"}},
     "none": {"m": 0},
@@ -35,7 +35,7 @@ COMBINATIONS = [
 
 @pytest.fixture
 def outcome(batch):
-    """What a loss gives at several places of a run, with all gradients, as one vector."""
+    """The losses at several points of a run, with all gradients, as one vector."""
     x, _ = batch
     y = torch.arange(len(x)) % 6
 
@@ -49,7 +49,7 @@ def outcome(batch):
             near[:3] = -own[:3]
         near.requires_grad_()
         places = (0.0, 0.15, 0.25, 0.7, 0.9, 1.0)
-        found = [loss(near * (1 + place), y, place) for place in places]  # norms move
+        found = [loss(near * (1 + place), y, place) for place in places]  # with changing norms
         gradients = torch.autograd.grad(sum(one.loss for one in found), [near, *loss.parameters()], allow_unused=True)
         parts = [one.per_sample for one in found] + [one.selected_share for one in found]
         parts += [one for one in gradients if one is not None]
@@ -64,7 +64,7 @@ def test_every_head_and_schedule_is_in_a_combination():
 
 
 @pytest.mark.parametrize("keys", COMBINATIONS, ids=str)
-def test_every_key_has_an_effect_or_is_refused(keys, alternatives, outcome):
+def test_every_key_has_an_effect_or_is_rejected(keys, alternatives, outcome):
     config = validate(LOSSES, keys)
     plain = outcome(config)
     for key, changed in alternatives(config):
@@ -89,7 +89,7 @@ def test_every_key_has_an_effect_or_is_refused(keys, alternatives, outcome):
     ],
     ids=lambda schedule: schedule["name"],
 )
-def test_every_key_of_a_schedule_has_an_effect_or_is_refused(schedule, alternatives):
+def test_every_key_of_a_schedule_has_an_effect_or_is_rejected(schedule, alternatives):
     def values(config):
         return [SCHEDULES.build(config, Run(20, 3.0)).at(place / 20) for place in range(21)]
 
@@ -116,12 +116,12 @@ def test_every_key_of_a_schedule_has_an_effect_or_is_refused(schedule, alternati
         ({"name": "ge2e", "b": 0}, "b has no effect on a softmax"),
     ],
 )
-def test_a_key_without_effect_is_named(keys, message):
+def test_key_without_effect_is_named(keys, message):
     with pytest.raises(InputError, match=message):
         validate(LOSSES, keys)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_complete_config_is_accepted(name):
+def test_complete_config_is_accepted(name):
     config = validate(LOSSES, name)
     assert validate(LOSSES, config.model_dump(mode="json")) == config

@@ -1,4 +1,4 @@
-"""The laws that the losses obey, what they do at the edge of numbers, and what their configs refuse."""
+"""Properties of the margin losses, their behaviour at numerical limits, and invalid configs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from spkver.schedules import Run
 MARGIN = [*PRESETS]
 INTER_TOP_K = ["inter_top_k_lmcl", "inter_top_k_aam"]
 EVERY = [*MARGIN, "sphereface2"]
-"""the losses with a head"""
+"""losses with a head"""
 RISING = ["lmcl", "bd_lmcl", "aam", "bd_aam", "sub_centre_aam", "combined", *INTER_TOP_K, "sphereface2"]
 NORMALISED = ["nsl", *RISING, "curricularface"]
-"""those for which the length of an embedding does not matter; without the first and the last they rise with m"""
+"""losses that do not depend on the length of embeddings; all but the first and the last rise with m"""
 WEIGHS = "soft_boundary"
-"""the selector that gives weights from 0 to 1; the others pick"""
+"""the selector with weights from 0 to 1; the others have masks"""
 
 # ---- numbers at the edge ----
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_float32_is_the_float64_value_rounded(make_loss, batch, name):
+def test_float32_equals_float64_up_to_rounding(make_loss, batch, name):
     x, y = batch
     exact, rounded = make_loss(name), make_loss(name, dtype=torch.float32)
     exact.load_state_dict(rounded.state_dict())
@@ -48,7 +48,7 @@ def test_gradcheck(make_loss, batch, name):
     x, y = (part[::3].detach() for part in batch)
     x.requires_grad_()
     loss = make_loss(name, head={"s": 5} if name in NORMALISED else {})
-    loss.eval()  # in training some move running means with every call
+    loss.eval()  # in training, some losses update running means
     torch.autograd.gradcheck(
         lambda x, W: torch.func.functional_call(loss, {"head.weight": W}, (x, y)).loss, (x, loss.head.weight)
     )
@@ -59,7 +59,7 @@ def test_gradcheck(make_loss, batch, name):
 def test_aligned_opposite_and_zero_embeddings(make_loss, name, dtype):
     loss = make_loss(name, dtype=torch.float32)
     with torch.no_grad():
-        # prototypes that the narrow types hold exactly
+        # prototypes that are exact in narrow types
         loss.head.weight.copy_(loss.head.weight.to(dtype))
         W = loss.head.weight
         x = torch.stack([W[0], -W[1], torch.zeros_like(W[2]), 1e4 * W[3], 1e-3 * W[4]]).to(dtype)
@@ -69,7 +69,7 @@ def test_aligned_opposite_and_zero_embeddings(make_loss, name, dtype):
     assert out.loss.dtype == torch.float32
     assert out.per_sample.isfinite().all()
     assert x.grad.isfinite().all() and loss.head.weight.grad.isfinite().all()
-    if name in NORMALISED:  # elsewhere the gradient to x does not turn on x's direction
+    if name in NORMALISED:  # for other losses the gradient is not orthogonal to x
         assert (x.grad[2] == 0).all()
     if name == "lmcl":
         aligned, opposite, zero, *_ = out.per_sample.double()
@@ -88,7 +88,7 @@ def test_zero_prototype_gets_no_gradient(make_loss, batch):
 @pytest.mark.parametrize("others", ["unmargined", "ignored"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e30])
 @pytest.mark.parametrize("name", ["softmax", "bd_lmcl", *INTER_TOP_K])
-def test_a_non_finite_embedding_makes_the_loss_non_finite(make_loss, batch, name, bad, others):
+def test_non_finite_embedding_gives_a_non_finite_loss(make_loss, batch, name, bad, others):
     x, y = batch
     x = x.detach().float()
     x[3, 1] = bad
@@ -97,8 +97,8 @@ def test_a_non_finite_embedding_makes_the_loss_non_finite(make_loss, batch, name
     assert out.per_sample.isfinite().tolist() == [i != 3 for i in range(len(x))]
 
 
-def test_a_sample_learnt_well_keeps_its_digits(make_loss):
-    """The loss far below float32's epsilon: 1 - p would be 0."""
+def test_small_losses_are_accurate(make_loss):
+    """The loss is far below the epsilon of float32, where 1 - p would be 0."""
     loss = make_loss("nsl", dim=2, classes=2, dtype=torch.float32, head={"s": 30})
     loss.head.weight.data = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     out = loss(torch.tensor([[2.0, 0.0]]), torch.tensor([0]))
@@ -109,7 +109,7 @@ def test_a_sample_learnt_well_keeps_its_digits(make_loss):
 def test_autocast_changes_nothing(make_loss, batch, name):
     x, y = batch
     x = x.detach().bfloat16().requires_grad_()
-    loss = make_loss(name, dtype=torch.float32).eval()  # in training some move running means with every call
+    loss = make_loss(name, dtype=torch.float32).eval()  # in training, some losses update running means
     plain = loss(x, y)
     with torch.autocast("cpu", torch.bfloat16):
         cast = loss(x, y)
@@ -127,7 +127,7 @@ SELECTIONS = [(name, others) for name in SELECTORS for others in OTHERS if name 
 
 @pytest.mark.parametrize(("selector", "others"), SELECTIONS)
 @pytest.mark.parametrize("name", MARGIN)
-def test_a_batch_of_one(make_loss, name, selector, others):
+def test_batch_of_one(make_loss, name, selector, others):
     loss = make_loss(name, selector=selector, others=others[0], normalise_by=others[1])
     for x in (loss.head.weight.detach()[:1], -loss.head.weight.detach()[:1], torch.zeros(1, 6).double()):
         out = loss(x.clone().requires_grad_(), torch.tensor([0]))
@@ -164,7 +164,7 @@ def test_nothing_selected_and_a_batch_of_one(make_loss):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", EVERY)
-def test_nothing_waits_for_the_gpu(make_loss, batch, unwaited, name):
+def test_loss_does_not_wait_for_the_gpu(make_loss, batch, unwaited, name):
     x, y = batch
     here = make_loss(name, dtype=torch.float32)
     expected = here(x.detach().float(), y)
@@ -179,7 +179,7 @@ def test_nothing_waits_for_the_gpu(make_loss, batch, unwaited, name):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("head", [{"reduction": "chunked"}, {"reduction": "fused"}, {"sample": {"share": 0.9}}])
-def test_no_head_waits_for_the_gpu(make_loss, batch, unwaited, head):
+def test_heads_do_not_wait_for_the_gpu(make_loss, batch, unwaited, head):
     x, y = batch[0].detach().float().cuda().requires_grad_(), batch[1].cuda()
     loss = make_loss("bd_lmcl", dtype=torch.float32, head=head).cuda()
     loss(x, y).loss.backward()  # compiles
@@ -203,7 +203,7 @@ def same_to_the_bit(a, b, x, y):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("margin", ["lmcl", "aam"])
-def test_bd_with_all_selected_is_the_margin_and_with_none_is_nsl(make_loss, batch, margin, dtype):
+def test_bd_with_all_selected_is_lmcl_and_with_none_nsl(make_loss, batch, margin, dtype):
     x, y = batch
     x = x.detach().to(dtype).requires_grad_()
     every = make_loss("bd_lmcl", dtype=dtype, margin=margin, selector={"select_margin": 1.999})
@@ -235,7 +235,7 @@ def test_l_softmax_with_m_1_is_softmax_without_bias(make_loss, batch, annealing)
         torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-12)
 
 
-def test_annealed_so_far_that_nothing_is_left_of_the_margin(make_loss, batch):
+def test_large_annealing_removes_the_margin(make_loss, batch):
     x, y = batch
     loss = make_loss("l_softmax", m=4, schedules={"annealing": {"name": "constant", "value": 1e12}})
     torch.testing.assert_close(loss(x, y).loss, make_loss("softmax", head={"bias": False})(x, y).loss)
@@ -252,12 +252,12 @@ def test_before_selection_starts_all_samples_get_the_margin(make_loss, batch, se
     before, after = loss(x, y, 0.4), loss(x, y, 0.5)
     assert torch.equal(before.loss, plain(x, y).loss) and torch.equal(before.per_sample, plain(x, y).per_sample)
     assert torch.equal(after.loss, selective(x, y).loss)
-    # what the selector would pick is known before it counts
+    # the selection is reported before it has an effect
     assert before.selected_share == after.selected_share and 0 < float(after.selected_share) < 1
     assert loss.moving(0.4) == {"selection": 0} and loss.moving(0.5) == {"selection": 1}
 
 
-def test_ignored_differs_from_unmargined_by_the_others_alone(make_loss, batch):
+def test_ignored_differs_from_unmargined_in_unselected_samples_only(make_loss, batch):
     x, y = batch
     kept, ignored = make_loss("bd_lmcl")(x, y), make_loss("bd_lmcl", others="ignored")(x, y)
     assert torch.equal(kept.per_sample, ignored.per_sample)
@@ -268,7 +268,7 @@ def test_ignored_differs_from_unmargined_by_the_others_alone(make_loss, batch):
 @pytest.mark.parametrize("name", MARGIN)
 def test_order_of_batch_and_classes_does_not_matter(make_loss, batch, name, selector):
     x, y = batch
-    loss = make_loss(name, selector=selector).eval()  # in training some move running means with every call
+    loss = make_loss(name, selector=selector).eval()  # in training, some losses update running means
     out = loss(x, y)
     order = torch.randperm(len(x))
     shuffled = loss(x[order], y[order])
@@ -290,7 +290,7 @@ def test_order_of_batch_and_classes_does_not_matter(make_loss, batch, name, sele
     low=st.floats(0, 1),
     high=st.floats(0, 1),
 )
-def test_the_loss_of_every_sample_rises_with_m(make_loss, name, seed, low, high):
+def test_loss_of_every_sample_rises_with_m(make_loss, name, seed, low, high):
     low, high = sorted((low, high))
     if name.endswith("softmax"):
         low, high = 1 + round(4 * low), 1 + round(4 * high)
@@ -303,8 +303,8 @@ def test_the_loss_of_every_sample_rises_with_m(make_loss, name, seed, low, high)
 
 @settings(max_examples=25, deadline=None)
 @given(name=st.sampled_from(NORMALISED), seed=st.integers(0, 1000), length=st.floats(1e-4, 1e4))
-def test_the_length_of_embeddings_does_not_matter(make_loss, name, seed, length):
-    loss = make_loss(name).eval()  # in training some move running means with every call
+def test_length_of_embeddings_does_not_matter(make_loss, name, seed, length):
+    loss = make_loss(name).eval()  # in training, some losses update running means
     random = torch.Generator().manual_seed(seed)
     x = torch.randn(5, loss.head.weight.shape[1], generator=random, dtype=torch.float64)
     y = torch.randint(loss.head.classes, (5,), generator=random)
@@ -327,7 +327,7 @@ def test_accuracies_and_share(make_loss, batch):
     assert all(value.shape == () for value in out[2:])
 
 
-def test_the_margin_of_the_moment_moves_the_selection(make_loss, batch):
+def test_selection_uses_the_current_margin(make_loss, batch):
     x, y = batch
     loss = make_loss("bd_lmcl", m=1.999, schedules={"m": {"name": "linear", "initial": 0, "final": 1}})
     shares = [float(loss(x, y, progress).selected_share) for progress in (0.0, 0.15, 1.0)]
@@ -338,7 +338,7 @@ def test_the_margin_of_the_moment_moves_the_selection(make_loss, batch):
 # ---- schedules ----
 
 
-def test_the_numbers_of_the_moment(make_loss, batch):
+def test_scheduled_values(make_loss, batch):
     x, y = batch
     loss = make_loss(
         "lmcl",
@@ -360,7 +360,7 @@ def test_the_numbers_of_the_moment(make_loss, batch):
 
 
 @pytest.mark.parametrize("head", [{"name": "linear", "bias": "false"}, "unit", "normalised"])
-def test_the_scale_of_every_head_can_move(make_loss, batch, head):
+def test_scale_of_every_head_can_be_scheduled(make_loss, batch, head):
     x, y = batch
     loss = make_loss("lmcl", head=head, schedules={"s": {"name": "constant", "value": 3}})
     z = 3 * loss.head.logits(x)
@@ -369,7 +369,7 @@ def test_the_scale_of_every_head_can_move(make_loss, batch, head):
     torch.testing.assert_close(loss(x, y).loss, torch.nn.functional.cross_entropy(psi, y))
 
 
-def test_the_margin_warms_up_by_default_and_is_logged(make_loss):
+def test_margin_warms_up_by_default_and_is_logged(make_loss):
     loss = make_loss("lmcl", m=0.3)
     assert [loss.at(progress).m for progress in (0, 0.1, 0.25, 0.4, 1)] == pytest.approx([0, 0, 0.15, 0.3, 0.3])
     assert loss.moving(0.25) == pytest.approx({"margin": 0.15})
@@ -393,7 +393,7 @@ def test_schedules_by_step_and_epoch(make_loss, batch):
 # ---- config and bad input ----
 
 
-def test_a_preset_is_the_rest_of_what_is_written():
+def test_keys_override_the_preset():
     config = validate(LOSSES, {"name": "bd_lmcl", "m": "3e-1", "head": {"s": "40"}, "selector": {"k": "2"}})
     assert (config.m, config.head.s, config.selector.name, config.selector.k) == (0.3, 40.0, "boundary", 2)
     assert validate(LOSSES, {"name": "bd_lmcl", "selector": "all"}).selector.name == "all"
@@ -403,7 +403,7 @@ def test_a_preset_is_the_rest_of_what_is_written():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_config_comes_back_from_its_own_file(tmp_path, name):
+def test_saved_config_is_read(tmp_path, name):
     config = validate(LOSSES, name)
     (tmp_path / "loss.yaml").write_text(dump(config))
     assert load(LOSSES, tmp_path / "loss.yaml") == config
@@ -432,7 +432,7 @@ def test_a_config_comes_back_from_its_own_file(tmp_path, name):
         (["bd_lmcl"], "expected the name of a loss, or its keys, got ['bd_lmcl']"),
     ],
 )
-def test_a_wrong_config_is_one_clear_line(tree, message):
+def test_invalid_config_is_rejected_in_one_line(tree, message):
     with pytest.raises(InputError) as caught:
         validate(LOSSES, {"name": "bd_lmcl", **tree} if isinstance(tree, dict) else tree)
     assert message in str(caught.value) and "\n" not in str(caught.value)
@@ -456,12 +456,12 @@ def test_labels_out_of_range_are_named():
         (torch.ones(6), torch.tensor([0]), r"got \(6,\) and \(1,\)"),
     ],
 )
-def test_a_batch_that_does_not_fit_is_refused(make_loss, name, x, y, message):
+def test_mismatching_batch_is_rejected(make_loss, name, x, y, message):
     with pytest.raises(InputError, match=message):
         make_loss(name, dtype=torch.float32)(x, y)
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_one_class_is_refused(make_loss, name):
+def test_one_class_is_rejected(make_loss, name):
     with pytest.raises(InputError, match="at least 2"):
         make_loss(name, classes=1)

@@ -1,4 +1,4 @@
-"""ψ of every margin: its shape on [0, π], its gradients, and which margins are the same."""
+"""ψ of every margin: its shape on [0, π], its gradients, and equal special cases."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_psi_falls_with_m(name, low, high):
     assert (psi(target(theta), high) <= psi(target(theta), low) + 1e-9).all()
 
 
-def test_psi_falls_with_a_whole_m():
+def test_psi_falls_with_an_integer_m():
     theta = torch.linspace(0, math.pi, 1001, dtype=torch.float64)
     values = torch.stack([margin("multiplicative")(target(theta), m) for m in range(1, 6)])
     assert (values.diff(dim=0) <= 1e-12).all()
@@ -76,7 +76,7 @@ GRADCHECKED = {
 
 @pytest.mark.parametrize("name", GRADCHECKED)
 def test_gradcheck(name):
-    # away from where the derivative of ψ has a kink
+    # away from discontinuities of the derivative
     theta = torch.tensor([0.05, 0.3, 0.9, 1.2, 1.9, 2.5, 3.0], dtype=torch.float64)
     c = torch.cos(theta).requires_grad_()
     scale = torch.linspace(0.5, 30, len(theta), dtype=torch.float64).requires_grad_()
@@ -93,7 +93,7 @@ def test_gradcheck(name):
         *[("multiplicative", {}, m) for m in range(1, 6)],
     ],
 )
-def test_at_both_ends_and_beyond_by_rounding_values_and_gradients_are_finite(name, keys, m, dtype):
+def test_values_and_gradients_are_finite_at_the_ends(name, keys, m, dtype):
     c = torch.tensor([1 + 1e-7, 1, 1 - 1e-7, 0, -1 + 1e-7, -1, -1 - 1e-7], dtype=dtype, requires_grad=True)
     psi = margin(name, **keys)(Target(S * c, c, torch.full_like(c, S), torch.ones_like(c)), m)
     (gradient,) = torch.autograd.grad(psi.sum(), c)
@@ -101,14 +101,14 @@ def test_at_both_ends_and_beyond_by_rounding_values_and_gradients_are_finite(nam
 
 
 @pytest.mark.parametrize("name", ["none", "lmcl", "aam", "combined"])
-def test_without_margin_psi_is_the_logit_even_of_a_cosine_rounded_beyond_one(name):
+def test_psi_without_margin_is_the_logit_even_for_cosines_above_one(name):
     c = torch.tensor([1 + 1e-7, 1.0, 0.3, -1.0, -1 - 1e-7], dtype=torch.float64)
     keys, _ = GRADCHECKED[name]
-    z = S * c + 1e-9  # as rounding, or a head that computes it otherwise, may leave it
+    z = S * c + 1e-9  # as rounding may change it
     assert torch.equal(margin(name, **keys)(Target(z, c, torch.full_like(c, S), torch.ones_like(c)), 0.0), z)
 
 
-def test_aam_beyond():
+def test_aam_beyond_pi():
     m = 0.5
     theta = torch.tensor([1.0, math.pi - m - 1e-9, math.pi - m + 1e-9, 3.0], dtype=torch.float64)
     falling = margin("aam")(target(theta), m) / S
@@ -121,7 +121,7 @@ def test_aam_beyond():
 
 @pytest.mark.parametrize("m", range(1, 6))
 def test_psi_of_a_and_l_softmax(m):
-    # at the joints kπ/m, where two values of k give the same, it is 1 - 2k
+    # at kπ/m, where two values of k agree, ψ is 1 - 2k
     joints = torch.arange(m + 1, dtype=torch.float64)
     torch.testing.assert_close(margin("multiplicative")(target(joints * math.pi / m), m), S * (1 - 2 * joints))
     theta = torch.linspace(0.001, math.pi - 0.001, 999, dtype=torch.float64)
@@ -131,7 +131,7 @@ def test_psi_of_a_and_l_softmax(m):
 
 
 @given(st.floats(0, 2), st.floats(0, 3), st.integers(1, 5), st.floats(0, math.pi))
-def test_the_combined_margin_holds_the_others(cosine, angle, times, theta):
+def test_combined_margin_includes_the_others(cosine, angle, times, theta):
     assume(CLAMPED < theta < math.pi - CLAMPED)
     at = target(torch.tensor([theta], dtype=torch.float64))
     close = {"rtol": 1e-9, "atol": 1e-9}
@@ -160,7 +160,7 @@ def test_the_combined_margin_holds_the_others(cosine, angle, times, theta):
         ({"name": "l_softmax", "head": {"bias": "true"}}, "not defined with a bias; set head.bias to false"),
     ],
 )
-def test_a_margin_that_makes_no_sense(tree, message):
+def test_invalid_margin_is_rejected(tree, message):
     with pytest.raises(InputError) as caught:
         validate(LOSSES, tree)
     assert message in str(caught.value) and "\n" not in str(caught.value)

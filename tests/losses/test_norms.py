@@ -34,7 +34,7 @@ def nll(psi, others):
 
 
 def mean_loss(x, y, W, psi, beside=lambda x_i: 0.0):
-    """The mean over the batch of the loss with ψ / s = psi(sample, cosine)."""
+    """The mean loss of the batch with ψ / s = psi(sample, cosine)."""
     losses = []
     for number, (x_i, y_i) in enumerate(zip(x, y.tolist())):
         c = [cosine(W_j, x_i) for W_j in W]
@@ -44,7 +44,7 @@ def mean_loss(x, y, W, psi, beside=lambda x_i: 0.0):
 
 
 def fallen(phi):
-    """cos φ, made to fall before 0 and beyond π."""
+    """cos φ, continued so that it falls below 0 and above π."""
     if phi < 0:
         return torch.ones_like(phi)
     return torch.cos(phi) if phi <= math.pi else -2 - torch.cos(phi)
@@ -84,8 +84,8 @@ def test_magface(make_loss, batch, compare, reduction):
 
 
 @pytest.mark.parametrize("name", ["adaface", "magface"])
-def test_over_classes_in_two_halves_the_norm_has_its_gradient(name):
-    """Target.norm of a head that is split comes through an exchange; alone there is one process, and the same path."""
+def test_gradient_of_the_norm_with_a_split_head(name):
+    """Target.norm of a split head comes through an exchange; with one process, the code path is the same."""
     from spkver.losses.margin_loss import MarginLoss
 
     margin = {"magface": MAG, "adaface": {}}[name]
@@ -104,8 +104,8 @@ def test_over_classes_in_two_halves_the_norm_has_its_gradient(name):
 # ---- the authors' code ----
 
 
-def test_adaface_is_the_authors_code(make_loss, batch):
-    """As AdaFace/head.py computes its logits; norms are far from its clip to [0.001, 100]."""
+def test_adaface_equals_the_authors_code(make_loss, batch):
+    """As in AdaFace/head.py; no norm reaches its limits of 0.001 and 100."""
     x, y = batch
     loss = make_loss("adaface", m=M, margin={"momentum": 0}, head={"s": S})
     norms = x.detach().norm(dim=1, keepdim=True)
@@ -115,12 +115,12 @@ def test_adaface_is_the_authors_code(make_loss, batch):
     theta = (c.acos() - one * M * scaler).clip(1e-3, math.pi - 1e-3)
     z = S * (theta.cos() - one * (M + M * scaler))
     expected = functional.cross_entropy(z, y)
-    # its 1e-3 beside the deviation
+    # their 1e-3, added to the deviation
     torch.testing.assert_close(loss(x, y).loss, expected, rtol=1e-3, atol=0)
 
 
-def test_magface_is_the_authors_code(make_loss, batch):
-    """As MagFace/models/magface.py computes it, with easy_margin off; it jumps beyond π - m, where no sample is."""
+def test_magface_equals_the_authors_code(make_loss, batch):
+    """As in MagFace/models/magface.py, with easy_margin off; it has a jump at π - m, where there is no sample."""
     x, y = batch
     loss = make_loss("magface", margin=MAG, head={"s": S})
     norms = x.norm(dim=1, keepdim=True).clamp(MAG["l_a"], MAG["u_a"])
@@ -172,15 +172,15 @@ def test_psi_falls_with_the_angle_at_every_norm(name, norm, share):
     assert (made(target(ANGLES, norm), share).diff() < 1e-9).all()
 
 
-def test_magface_is_least_where_the_norm_is_largest():
-    """g falls up to u_a, so that the penalty pulls norms up, and what is outside l_a and u_a has no gradient."""
+def test_magface_penalty_is_lowest_at_the_largest_norm():
+    """g falls up to u_a, so the penalty increases norms; outside of l_a and u_a there is no gradient."""
     norm = torch.tensor([0.5, 2.0, 5.9, 7.0], dtype=torch.float64, requires_grad=True)
     own = Target(*(torch.zeros(4),) * 3, norm)
     (gradient,) = torch.autograd.grad(margin("magface", **MAG).penalty(own).sum(), norm)
     assert gradient[0] == gradient[3] == 0 and gradient[1] < gradient[2] < 0
 
 
-def test_the_penalty_is_in_every_sample_and_does_not_move_with_m(make_loss, batch):
+def test_penalty_is_in_every_loss_and_independent_of_m(make_loss, batch):
     x, y = batch
     with_, without = (make_loss("magface", margin=MAG | {"lambda_g": g}, m=0.0) for g in (3.0, 0.0))
     norm = x.norm(dim=1).clamp(MAG["l_a"], MAG["u_a"])
@@ -192,7 +192,7 @@ def test_the_penalty_is_in_every_sample_and_does_not_move_with_m(make_loss, batc
 # ---- the running statistics ----
 
 
-def test_adaface_takes_in_the_first_batch_whole_and_a_share_of_the_next(make_loss, batch):
+def test_adaface_running_statistics(make_loss, batch):
     x, y = batch
     loss = make_loss("adaface", margin={"momentum": 0.9})
     first, second = x.detach().norm(dim=1), 3 * x.detach().norm(dim=1)
@@ -206,7 +206,7 @@ def test_adaface_takes_in_the_first_batch_whole_and_a_share_of_the_next(make_los
     assert all(torch.equal(loss.state_dict()[name], tensor) for name, tensor in before.items())
 
 
-def test_before_any_batch_every_norm_is_an_average_one():
+def test_adaface_before_the_first_batch():
     assert (margin("adaface").quality(torch.tensor([0.0, 1.0, 1e4])) == 0).all()
 
 
@@ -219,6 +219,6 @@ def test_before_any_batch_every_norm_is_an_average_one():
         ({"name": "magface", "margin": {"l_m": 0.9}}, "l_m not above u_m.* angles from 0.9 to 0.8"),
     ],
 )
-def test_a_margin_that_makes_no_sense(keys, message):
+def test_invalid_margin_is_rejected(keys, message):
     with pytest.raises(InputError, match=message):
         validate(LOSSES, keys)

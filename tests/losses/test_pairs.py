@@ -1,4 +1,4 @@
-"""The pair losses against plain float64 versions of their formulas, a second opinion, and at the edge of numbers."""
+"""Pair losses: comparison with float64 versions of their formulas and pytorch-metric-learning, numerical limits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make(keys, dtype=torch.float64):
 
 @pytest.fixture
 def batch():
-    """P speakers of K utterances, some far from their own and one opposite to them, in no order."""
+    """P speakers with K utterances in random order, some far from their speaker and one opposite to it."""
     random = torch.Generator().manual_seed(2)
     y = torch.arange(P).repeat_interleave(K)[torch.randperm(P * K, generator=random)]
     centres = torch.randn(P, DIM, generator=random, dtype=torch.float64)
@@ -58,7 +58,7 @@ def mean(values):
 
 
 def triplets(x, y):
-    """For each anchor the cosines to its positives and to its negatives."""
+    """The cosines of each anchor to its positives and to its negatives."""
     for i in range(len(y)):
         positives = [cosine(x[i], x[j]) for j in range(len(y)) if j != i and y[j] == y[i]]
         yield positives, [cosine(x[i], x[j]) for j in range(len(y)) if y[j] != y[i]]
@@ -127,7 +127,7 @@ def test_gradcheck(keys, batch):
     torch.autograd.gradcheck(lambda x: make(keys)(x, y).loss, (x,))
 
 
-def test_pytorch_metric_learning_mines_the_same_hardest_triplets(batch):
+def test_hardest_triplets_equal_pytorch_metric_learning(batch):
     x, y = batch
     cosines = distances.CosineSimilarity()
     mined = miners.BatchHardMiner(distance=cosines)(x, y)
@@ -135,8 +135,8 @@ def test_pytorch_metric_learning_mines_the_same_hardest_triplets(batch):
     compare(make(ALL["batch hard"]), theirs(x, y, mined), x, y)
 
 
-def test_pytorch_metric_learning_mines_the_same_semi_hard_triplets(batch):
-    """They give all negatives within the margin, and no pair that has none farther; the nearest of them is ours."""
+def test_semi_hard_triplets_equal_pytorch_metric_learning(batch):
+    """They return all negatives within the margin, and no pairs without a farther one; ours is the nearest."""
     x, y = batch
     cosines = distances.CosineSimilarity()
     mined = miners.TripletMarginMiner(margin=0.3, distance=cosines, type_of_triplets="semihard")(x, y)
@@ -157,11 +157,11 @@ def test_pytorch_metric_learning_mines_the_same_semi_hard_triplets(batch):
 
 
 @every_loss
-def test_the_order_of_the_batch_and_the_names_of_speakers_do_not_matter(keys, batch):
+def test_order_of_batch_and_labels_do_not_matter(keys, batch):
     x, y = batch
     out = make(keys)(x, y)
     torch.testing.assert_close(make(keys)(x, 9 - y), out)
-    if keys["name"] == "angular_prototypical":  # its query is the first utterance: whole speakers may change places
+    if keys["name"] == "angular_prototypical":  # the query is the first utterance, so only speakers are permuted
         order = torch.cat([(y == speaker).nonzero()[:, 0] for speaker in (5, 1, 7, 3)])
     else:
         order = torch.randperm(len(y))
@@ -173,16 +173,16 @@ def test_the_order_of_the_batch_and_the_names_of_speakers_do_not_matter(keys, ba
 
 
 @every_loss
-def test_the_length_of_embeddings_does_not_matter(keys, batch):
+def test_length_of_embeddings_does_not_matter(keys, batch):
     x, y = batch
     lengths = torch.linspace(0.1, 10, len(y))[:, None].double()
-    if keys["name"] == "angular_prototypical":  # a prototype is a mean of embeddings as they are
+    if keys["name"] == "angular_prototypical":  # a prototype is the mean of unnormalised embeddings
         lengths = lengths[:1]
     torch.testing.assert_close(make(keys)(lengths * x, y), make(keys)(x, y))
 
 
 @every_loss
-def test_speakers_apart_and_together(keys):
+def test_separate_and_equal_speakers(keys):
     y = torch.arange(P).repeat_interleave(K)
     apart, together = torch.eye(DIM)[y].double(), torch.ones(P * K, DIM).double()
     good, bad = make(keys)(apart, y), make(keys)(together, y)
@@ -207,7 +207,7 @@ def test_shares_of_a_triplet_loss(batch):
     assert 0 < out.margin_accuracy < out.accuracy < 1
 
 
-def test_two_numbers_are_learnt(batch):
+def test_scale_and_offset_are_learnt(batch):
     loss = make(ALL["contrast"])
     loss(*batch).loss.backward()
     assert {name: value.item() for name, value in loss.named_parameters()} == {"similarity.w": 10, "similarity.b": -5}
@@ -222,7 +222,7 @@ def test_two_numbers_are_learnt(batch):
 
 @every_loss
 @pytest.mark.parametrize("y", [[3], [3, 3], [1, 2], [1, 2, 3, 4, 5], [4, 4, 4, 4], [1, 1, 2]])
-def test_batches_with_little_to_compare(keys, y):
+def test_batches_with_few_pairs(keys, y):
     random = torch.Generator().manual_seed(0)
     x = torch.randn(len(y), DIM, generator=random, dtype=torch.float64).requires_grad_()
     loss = make(keys)
@@ -230,7 +230,7 @@ def test_batches_with_little_to_compare(keys, y):
     gradients = torch.autograd.grad(out.loss, [x, *loss.parameters()], allow_unused=True)
     assert all(value.isfinite().all() for value in out)
     assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
-    if len(set(y)) == len(y):  # nobody has two utterances
+    if len(set(y)) == len(y):  # no speaker has two utterances
         assert out.loss == 0 and out.accuracy == 0
 
 
@@ -243,13 +243,13 @@ def test_zero_embeddings_are_finite_and_get_no_gradient(keys, batch):
     out = make(keys)(x, y)
     out.loss.backward()
     assert all(value.isfinite().all() for value in out) and x.grad.isfinite().all()
-    if keys["name"] != "angular_prototypical":  # there they are part of a mean
+    if keys["name"] != "angular_prototypical":  # there, they are part of a mean
         assert (x.grad[2:5] == 0).all()
 
 
 @every_loss
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 1e30])
-def test_a_non_finite_embedding_makes_the_loss_non_finite(keys, batch, bad):
+def test_non_finite_embedding_gives_a_non_finite_loss(keys, batch, bad):
     x, y = batch
     x = x.detach().float()
     x[3, 1] = bad
@@ -272,7 +272,7 @@ def test_autocast_changes_nothing(keys, batch):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @every_loss
-def test_nothing_waits_for_the_gpu(keys, batch, unwaited):
+def test_loss_does_not_wait_for_the_gpu(keys, batch, unwaited):
     x, y = batch
     expected = make(keys)(x, y)
     loss, x, y = make(keys).cuda(), x.detach().cuda().requires_grad_(), y.cuda()
@@ -283,7 +283,7 @@ def test_nothing_waits_for_the_gpu(keys, batch, unwaited):
 
 
 @every_loss
-def test_what_does_not_fit_is_refused(keys):
+def test_mismatching_batch_is_rejected(keys):
     with pytest.raises(InputError, match="label 10 is out of range"):
         make(keys)(torch.ones(2, DIM).double(), torch.tensor([1, 10]))
     with pytest.raises(InputError, match="an empty batch"):
@@ -302,7 +302,7 @@ def test_what_does_not_fit_is_refused(keys):
         ("tripplet", "unknown loss 'tripplet'; did you mean 'triplet'?"),
     ],
 )
-def test_a_config_that_makes_no_sense(keys, message):
+def test_invalid_config_is_rejected(keys, message):
     with pytest.raises(InputError) as caught:
         validate(LOSSES, keys)
     assert message in str(caught.value) and "\n" not in str(caught.value)

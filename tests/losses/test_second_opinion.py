@@ -1,4 +1,4 @@
-"""What others made of the same formulas: pytorch-metric-learning and speechbrain, in value and gradient.
+"""Comparison with pytorch-metric-learning and speechbrain, in value and gradient.
 
 Where they differ from us by intent, the test says how: in AAM both let ψ jump at θ = π - m (as our `beyond: peers`
 does too), and neither knows annealing, which is set to 0 here.
@@ -47,7 +47,7 @@ def test_arcface(make_loss, batch, m):
     ours = make_loss("aam", m=m, margin={"beyond": "peers"})
     theirs = losses.ArcFaceLoss(**SIZE, margin=math.degrees(m), scale=30)
     compare(ours, theirs, *batch)
-    if m > 1:  # the batch has samples beyond π - m, where our default falls on
+    if m > 1:  # the batch has samples beyond π - m, where our default differs
         x, y = batch
         assert not torch.isclose(make_loss("aam", m=m)(x, y).loss, theirs(x, y))
 
@@ -59,7 +59,7 @@ def test_sub_center_arcface(make_loss, batch):
 
 @pytest.mark.parametrize("m", range(1, 6))
 def test_large_margin_softmax(make_loss, batch, m):
-    """They take cos(mθ) from the paper's binomial formula and k from the angle, by acos."""
+    """They compute cos(mθ) with the binomial formula of the paper, and k from acos."""
     x, y = batch
     ours = make_loss("l_softmax", m=m, schedules=NO_ANNEALING)
     compare(ours, losses.LargeMarginSoftmaxLoss(**SIZE, margin=m, scale=1), x, y)

@@ -41,7 +41,7 @@ def select(selector):
 
 
 def hardest(hardness, share):
-    """Which of samples with these L - ψ are selected."""
+    """The selection for samples with these values of L - ψ."""
     hardness = torch.as_tensor(hardness)
     others = Others(hardness, torch.zeros_like(hardness), ())
     return Hardest(HardestConfig(share=share)).select(TARGET, others, torch.zeros_like(hardness), RIVALS).tolist()
@@ -49,7 +49,7 @@ def hardest(hardness, share):
 
 @pytest.fixture
 def processes(monkeypatch):
-    """As if this were the first of several processes, the others' samples being `processes.others`."""
+    """Act as the first of several processes; the samples of the others are `processes.others`."""
 
     class Processes:
         others: list[torch.Tensor] = []
@@ -76,13 +76,13 @@ def test_boundary_needs_k_rivals():
         assert select(Boundary(BoundaryConfig(k=k))) == expected
 
 
-def test_boundary_tests_at_its_own_margin():
+def test_boundary_uses_select_margin():
     assert Boundary(BoundaryConfig()).threshold(TARGET, LMCL) is None
     threshold = Boundary(BoundaryConfig(select_margin=0.3)).threshold(TARGET, LMCL)
     torch.testing.assert_close(threshold, 10 * (ROWS - 0.3))
 
 
-def test_a_rival_at_psi_exactly_does_not_select(make_loss):
+def test_rival_equal_to_psi_does_not_count(make_loss):
     x = torch.tensor([[1.0, 0.0, 0.0, 0.0]])  # ψ = s(1 - 1) = 0 = every other logit
     y = torch.tensor([0])
     for m, share in ((1.0, 0), (1.0001, 1)):
@@ -91,7 +91,7 @@ def test_a_rival_at_psi_exactly_does_not_select(make_loss):
         assert loss(x, y).selected_share == share
 
 
-def test_cosine_is_strictly_under_its_threshold():
+def test_cosine_must_be_below_its_threshold():
     for below, expected in [(-0.5, [False] * 3), (0.0, [False, False, True]), (0.1, [False, True, True])]:
         assert select(Cosine(CosineConfig(below=below))) == expected
     assert select(Cosine(CosineConfig(below=1))) == [True] * 3
@@ -109,13 +109,13 @@ def test_ties_are_selected_together():
     assert hardest([1.0] * 5, 0.2) == [True] * 5
 
 
-def test_what_is_not_a_number_is_no_hard_sample():
+def test_nan_is_not_a_hard_sample():
     assert hardest([math.nan, 1.0, 2.0, math.inf], 0.5) == [False, False, True, True]
     assert hardest([math.nan, -math.inf, 2.0, 1.0], 0.5) == [False, False, True, True]
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=20), st.floats(0.01, 1))
-def test_hardest_is_the_share_and_its_ties(hardness, share):
+def test_hardest_share_includes_ties(hardness, share):
     picked = hardest(hardness, share)
     number = max(1, round(share * len(hardness)))
     last = sorted(torch.tensor(hardness).tolist())[-number]
@@ -131,7 +131,7 @@ def test_hardest_of_the_global_batch(processes):
     assert hardest([3.0, 1.0, 2.0, 0.0], 4 / 12) == [False] * 4
 
 
-def test_the_number_selected_is_of_the_global_batch(make_loss, batch, processes):
+def test_number_of_selected_samples_is_that_of_the_global_batch(make_loss, batch, processes):
     x, y = batch
     keys = {"selector": {"name": "cosine", "below": 0.1}, "others": "ignored"}
     by_batch = make_loss("lmcl", **keys)(x, y)
@@ -143,7 +143,7 @@ def test_the_number_selected_is_of_the_global_batch(make_loss, batch, processes)
     torch.testing.assert_close(by_selected(x, y).loss, by_batch.loss * 16 / here)
 
 
-def test_of_one_process_nothing_is_gathered():
+def test_one_process_gathers_nothing():
     values = torch.arange(3.0)
     assert over_processes(values) is values
 
@@ -159,13 +159,13 @@ def test_of_one_process_nothing_is_gathered():
         ({"k": 2}, "selector: unknown key 'k'"),
     ],
 )
-def test_a_selector_that_makes_no_sense(selector, message):
+def test_invalid_selector_is_rejected(selector, message):
     with pytest.raises(InputError) as caught:
         validate(LOSSES, {"name": "lmcl", "selector": selector})
     assert message in str(caught.value)
 
 
-def test_a_soft_boundary_is_half_at_the_jump_and_a_mask_in_the_limit():
+def test_soft_boundary_is_half_at_the_boundary_and_a_mask_in_the_limit():
     largest = torch.tensor([3.1, 3.0, 2.9, -torch.inf, torch.nan])
     others = Others(largest, largest, ())
     psi, rivals = torch.full((5,), 3.0), (largest > 3).long()
@@ -179,7 +179,7 @@ def test_a_soft_boundary_is_half_at_the_jump_and_a_mask_in_the_limit():
     assert weights(1e-6)[[0, 2, 3]].tolist() == [1, 0, 0] and weights(1e-6)[1] == 0.5
 
 
-def test_a_soft_boundary_lies_between_all_and_none():
+def test_soft_boundary_is_between_all_and_none():
     torch.manual_seed(0)
     x, y = torch.randn(32, 8), torch.randint(20, (32,))
 

@@ -1,4 +1,4 @@
-"""SphereFace2 against plain float64 versions of its papers' formulas, its laws and its refusals."""
+"""SphereFace2: comparison with float64 versions of the published formulas, properties, invalid configs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def logits(form, c, target, m=M, t=T, s=S):
 
 
 def reference(form, x, y, W, b, balance=BALANCE, **keys):
-    """The mean loss, class by class, nothing shared with the package."""
+    """The mean loss, class by class, independent of the package."""
     losses = []
     for x_i, y_i in zip(x, y.tolist()):
         for j, W_j in enumerate(W):
@@ -69,7 +69,7 @@ def test_gradcheck(make_loss, batch, form):
     torch.autograd.gradcheck(value, (x.requires_grad_(), loss.bias))
 
 
-def test_the_face_paper_divides_by_the_scale(make_loss, batch):
+def test_original_form_is_divided_by_the_scale(make_loss, batch):
     """Wen et al.: λ/r·log(1 + e^{-r(g(c_y) - m) - b}) + (1 - λ)/r·Σ log(1 + e^{r(g(c_j) + m) + b})."""
     x, y = batch
     loss = make_loss("sphereface2", m=M, head={"s": S})
@@ -80,8 +80,8 @@ def test_the_face_paper_divides_by_the_scale(make_loss, batch):
     torch.testing.assert_close(loss(x, y).loss, S * terms.sum(dim=1).mean())
 
 
-def test_without_margin_and_adjustment_it_is_binary_cross_entropy(make_loss, batch, compare):
-    """Per class, half and half, on the plain logits: torch's own."""
+def test_without_margin_it_is_binary_cross_entropy(make_loss, batch, compare):
+    """Equal weights for both sides, on the logits: torch's binary cross-entropy."""
     x, y = batch
     loss = make_loss("sphereface2", m=0, t=1, balance=0.5)
     labels = one_hot(y, 7).double()
@@ -89,8 +89,8 @@ def test_without_margin_and_adjustment_it_is_binary_cross_entropy(make_loss, bat
     compare(loss, expected.sum(dim=1).mean() / 2, x, y)
 
 
-def test_wespeaker_is_the_same_but_where_the_angle_ends(make_loss, batch, compare):
-    """Its A turns back below θ_j = m, and puts c_y - 1 + cos m for θ_y > π - m, of which g falls below -1."""
+def test_wespeaker_differs_only_at_the_ends_of_the_angle(make_loss, batch, compare):
+    """Its form A is not clamped for θ_j < m, and uses c_y - 1 + cos m for θ_y > π - m, where g is below -1."""
     x, y = batch
     m = 0.15
     loss = make_loss("sphereface2", form="A", m=m)
@@ -105,7 +105,7 @@ def test_wespeaker_is_the_same_but_where_the_angle_ends(make_loss, batch, compar
 
 
 @pytest.mark.parametrize("m", [0.0, 0.15, 2.0])
-def test_the_angle_ends_at_0(m):
+def test_angle_is_clamped_at_0(m):
     theta = torch.linspace(2e-3, math.pi - 2e-3, 1001, dtype=torch.float64)
     got = nearer(torch.cos(theta), m)
     torch.testing.assert_close(got, torch.cos(torch.clamp(theta - m, min=0)))
@@ -118,7 +118,7 @@ def test_the_angle_ends_at_0(m):
 @every_form
 @pytest.mark.parametrize("classes", [2, 3, 4, 100, 100_000])
 @pytest.mark.parametrize(("m", "s"), [(0.0, 30.0), (0.2, 30.0), (1.0, 64.0)])
-def test_at_the_start_neither_side_outweighs_the_other(make_loss, form, classes, m, s):
+def test_initial_bias_balances_both_sides(make_loss, form, classes, m, s):
     loss = make_loss("sphereface2", classes=classes, form=form, m=m, head={"s": s}, schedules={"m": "constant"})
     positive, negative = (float(logits(form, torch.zeros(()).double(), own, m, s=s)) for own in (True, False))
 
@@ -132,7 +132,7 @@ def test_at_the_start_neither_side_outweighs_the_other(make_loss, form, classes,
         assert torch.autograd.grad(out.loss, loss.bias)[0].abs() < 1e-9
 
 
-def test_the_bias_starts_with_the_margin_of_the_start(make_loss):
+def test_initial_bias_uses_the_initial_margin(make_loss):
     warming = make_loss("sphereface2", m=0.4)
     assert torch.equal(warming.bias, make_loss("sphereface2", m=0.0).bias)
     assert not torch.equal(warming.bias, make_loss("sphereface2", m=0.4, schedules={"m": "constant"}).bias)
@@ -141,7 +141,7 @@ def test_the_bias_starts_with_the_margin_of_the_start(make_loss):
 # ---- laws ----
 
 
-def test_the_forms_meet_where_there_is_no_margin(make_loss, batch):
+def test_forms_agree_without_a_margin(make_loss, batch):
     x, y = batch
     one, other = (make_loss("sphereface2", form=form, m=0)(x, y) for form in "CA")
     assert all(torch.equal(*pair) for pair in zip(one, other))
@@ -182,7 +182,7 @@ def test_accuracies(make_loss, batch, form):
 @every_form
 @pytest.mark.parametrize("t", [1.0, 2.5, 3.0])
 @pytest.mark.parametrize("reduction", ["dense", {"name": "chunked", "chunk": 2}], ids=["dense", "chunked"])
-def test_aligned_opposite_and_zero(make_loss, form, t, reduction):
+def test_aligned_opposite_and_zero_embeddings(make_loss, form, t, reduction):
     loss = make_loss("sphereface2", dtype=torch.float32, form=form, t=t, head={"s": 200, "reduction": reduction})
     W = loss.head.weight.detach()
     W[5], W[6] = -W[0], 0
@@ -196,7 +196,7 @@ def test_aligned_opposite_and_zero(make_loss, form, t, reduction):
 
 @every_form
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e30])
-def test_a_non_finite_embedding_makes_the_loss_non_finite(make_loss, batch, form, bad):
+def test_non_finite_embedding_gives_a_non_finite_loss(make_loss, batch, form, bad):
     x, y = batch
     x = x.detach().float()
     x[3, 1] = bad
@@ -206,7 +206,7 @@ def test_a_non_finite_embedding_makes_the_loss_non_finite(make_loss, batch, form
 
 
 @every_form
-def test_a_batch_of_one(make_loss, form):
+def test_batch_of_one(make_loss, form):
     loss = make_loss("sphereface2", form=form, classes=2)
     for x in (loss.head.weight.detach()[:1], -loss.head.weight.detach()[:1], torch.zeros(1, 6).double()):
         out = loss(x.clone().requires_grad_(), torch.tensor([0]))
@@ -217,7 +217,7 @@ def test_a_batch_of_one(make_loss, form):
 # ---- schedules, config and bad input ----
 
 
-def test_the_margin_warms_up_and_is_logged(make_loss, batch):
+def test_margin_warms_up_and_is_logged(make_loss, batch):
     x, y = batch
     loss = make_loss("sphereface2", m=0.3)
     assert [loss.moving(at)["margin"] for at in (0, 0.1, 0.25, 0.4, 1)] == pytest.approx([0, 0, 0.15, 0.3, 0.3])
@@ -228,14 +228,14 @@ def test_the_margin_warms_up_and_is_logged(make_loss, batch):
         make_loss("sphereface2", schedules={"m": {"name": "warmup", "unit": "epoch", "end": 2}})
 
 
-def test_a_config_comes_back_from_its_own_file(tmp_path):
+def test_saved_config_is_read(tmp_path):
     config = validate(SphereFace2Config, {"name": "sphereface2", "head": {"s": "40"}, "form": "A"})
     assert config.head.s == 40
     (tmp_path / "loss.yaml").write_text(dump(config))
     assert load(SphereFace2Config, tmp_path / "loss.yaml") == config
 
 
-def test_it_has_no_bounds():
+def test_no_bounds():
     assert bounds.check(validate(SphereFace2Config, {"head": {"s": 1}}), 1000, 128, run=Run(20, 5.0)) == []
 
 
@@ -255,7 +255,7 @@ def test_it_has_no_bounds():
         ({"selector": "boundary"}, "unknown key 'selector'"),
     ],
 )
-def test_a_wrong_config_is_one_clear_line(keys, message):
+def test_invalid_config_is_rejected_in_one_line(keys, message):
     with pytest.raises(InputError) as caught:
         validate(SphereFace2Config, keys)
     assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -93,7 +93,7 @@ def test_losses_without_weightings(name):
         validate(LOSSES, {"name": name, "weighting": "focal"})
 
 
-def test_settings_that_make_no_sense(make_loss):
+def test_invalid_settings_are_rejected(make_loss):
     with pytest.raises(InputError, match="gamma"):
         make_loss("lmcl", weighting=focal(-1.0))
     with pytest.raises(InputError, match=r"unknown weighting 'focl'; did you mean 'focal'"):

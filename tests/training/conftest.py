@@ -1,4 +1,4 @@
-"""A corpus that a tiny network learns in seconds: every speaker beeps at a pitch of its own."""
+"""A corpus that a tiny network learns in seconds: every speaker is a tone of its own pitch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def write_pack(path: Path, speakers: range, utterances: int) -> Path:
                 random = np.random.default_rng([speaker, number])
                 time = np.arange(int(RATE * random.uniform(0.45, 0.8))) / RATE
                 note = 200 + 190 * (7 * speaker % 17)
-                on = np.sin(2 * np.pi * 6 * time + random.uniform(0, 6)) > 0  # what is steady goes with the mean
+                on = (
+                    np.sin(2 * np.pi * 6 * time + random.uniform(0, 6)) > 0
+                )  # a steady tone would be removed with the mean
                 tone = on * (np.sin(2 * np.pi * note * time) + np.sin(2 * np.pi * 1.3 * note * time))
                 samples = 5000 * tone + 300 * random.normal(size=len(time))
                 pack.add(f"s{speaker}/{number}", f"s{speaker}", f"day{number % 2}", samples.astype("<i2"))
@@ -51,7 +53,7 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def write_recipe(packs: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Write a recipe as YAML: `write_recipe(train={"steps": 4})`; given keys go over those of a small one."""
+    """Write a recipe as YAML: `write_recipe(train={"steps": 4})`; keys override those of a small recipe."""
 
     def write(**keys: Any) -> Path:
         tree: dict[str, Any] = {
@@ -81,19 +83,19 @@ def write_recipe(packs: Path, tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def recipe(write_recipe: Callable[..., Path]) -> Callable[..., Recipe]:
-    """The same, read."""
+    """The recipe of `write_recipe`, loaded."""
     return lambda **keys: load(Recipe, write_recipe(**keys))
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """An experiment directory that is not there yet."""
+    """The path of a new experiment directory."""
     return tmp_path / "out"
 
 
 @pytest.fixture
 def killed(tmp_path: Path) -> Callable[[], None]:
-    """Make tmp_path/b what tmp_path/a, a run of 6 steps with a checkpoint every 2, was when it had the first alone."""
+    """Copy tmp_path/a, a run of 6 steps with a checkpoint every 2, to tmp_path/b, as it was after the first one."""
 
     def make() -> None:
         shutil.copytree(tmp_path / "a", tmp_path / "b")
@@ -106,7 +108,7 @@ def killed(tmp_path: Path) -> Callable[[], None]:
 
 @pytest.fixture(scope="session")
 def run_jobs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[dict]], list[dict]]:
-    """Run the jobs of `worker.py`, and give back what they came to."""
+    """Run jobs with `worker.py` and return their results."""
 
     def run(jobs: list[dict]) -> list[dict]:
         path = tmp_path_factory.mktemp("jobs") / "jobs.json"

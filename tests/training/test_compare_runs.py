@@ -1,4 +1,4 @@
-"""tests/benchmarks/compare_runs.py: whether two runs logged the same numbers."""
+"""tests/benchmarks/compare_runs.py compares the numbers logged by two runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def compare(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("values", [{}, {"waiting": 0.1, "utterances_per_second": 1.0}, {"loss": float("nan")}])
-def test_the_same(compare, values):
+def test_equal_runs(compare, values):
     one = LINE | ({"loss": float("nan")} if "loss" in values else {})
     assert compare([one, LINE | {"step": 4}], [one | values, LINE | {"step": 4}]) == (0, ["the same"])
 
@@ -37,15 +37,15 @@ def test_the_same(compare, values):
         ({"dev_eer": 0.1}, "dev_eer: in one run only"),
     ],
 )
-def test_what_differs(compare, values, said):
+def test_differences_are_named(compare, values, said):
     assert compare([LINE, LINE | {"step": 4}], [LINE, LINE | {"step": 4} | values]) == (1, [said])
 
 
-def test_other_steps(compare):
+def test_runs_with_different_steps(compare):
     code, said = compare([LINE], [LINE | {"step": 3}])
     assert (code, said) == (1, ["accuracy: logged at other steps", "loss: logged at other steps"])
 
 
-def test_no_run(compare, capsys, tmp_path):
+def test_missing_run(compare, capsys, tmp_path):
     assert main([str(tmp_path), str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("compare_runs: error: ")

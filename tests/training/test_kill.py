@@ -1,4 +1,4 @@
-"""A run that is killed at any moment, again and again, on one process or two, ends as if nothing had been."""
+"""A run that is killed repeatedly, with one process or two, gives the result of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def records(out):
 
 @pytest.fixture
 def arguments(write_recipe, tmp_path):
-    """The arguments of a run with everything that a step can depend on, and a checkpoint at every step."""
-    # a checkpoint at every step: a kill is likely to fall into the writing of one
+    """The arguments of a run with all kinds of state, and a checkpoint at every step."""
+    # a checkpoint at every step, so that a kill is likely to interrupt one
     settings = {"steps": STEPS, "log_every": 1, "dev_every": 5, "checkpoint_every": 1, "optimizer": "adamw", "ema": {}}
     recipe = write_recipe(
         loss={"name": "bd_lmcl", "head": {"split": True}},
@@ -33,12 +33,12 @@ def arguments(write_recipe, tmp_path):
 
 
 @pytest.mark.parametrize(("processes", "kills"), [(1, 8), (2, 2)])
-def test_killed_and_resumed(arguments, run_jobs, tmp_path, processes, kills):
+def test_run_killed_repeatedly_gives_the_same_result(arguments, run_jobs, tmp_path, processes, kills):
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     random = np.random.default_rng()
     jobs = [{"processes": processes, "runs": [arguments("undisturbed")]}]
     for kill in range(kills):
-        whom = [kill % processes] if kill % 2 else list(range(processes))  # one, whom the others miss, or all
+        whom = [kill % processes] if kill % 2 else list(range(processes))  # one process, or all of them
         jobs.append(
             {
                 "processes": processes,
@@ -52,12 +52,12 @@ def test_killed_and_resumed(arguments, run_jobs, tmp_path, processes, kills):
     jobs.append({"processes": processes, "runs": [arguments("killed")]})
     first, *told, last = run_jobs(jobs)
     assert first["codes"] == last["codes"] == [[0]] * processes
-    done = [[0]] * processes  # a fast machine may be through before the last kills come
+    done = [[0]] * processes  # on a fast machine, the run may end before the last kill
     landed = [one for one in told if one["codes"] != done]
     for one in landed:
         assert [-9] in one["codes"]
         assert [0] not in one["codes"]
-        # whoever is left says in a line that it lost another; PyTorch has its own words beside it
+        # the remaining processes report the lost connection in one line, besides PyTorch's messages
         said = "".join(one["said"])
         assert said.count("error:") == ([1] in one["codes"]) and "Traceback" not in said, said
     assert (killed / "train.log").read_text().count("resuming after step") >= 1
@@ -75,8 +75,8 @@ def test_killed_and_resumed(arguments, run_jobs, tmp_path, processes, kills):
 
 
 @pytest.mark.parametrize(("processes", "name"), [(1, "SIGTERM"), (2, "SIGUSR1")])
-def test_asked_to_stop(arguments, run_jobs, tmp_path, processes, name):
-    """A checkpoint at the next step, a code of its own, and the run goes on."""
+def test_signal_stops_the_run_after_a_checkpoint(arguments, run_jobs, tmp_path, processes, name):
+    """A checkpoint at the next step, exit code 143, and the run can be resumed."""
     out = tmp_path / "out"
     job = {"processes": processes, "runs": [[*arguments("out"), "train.checkpoint_every=1000"]]}
     stop = {"signal": name, "grows": str(out / "metrics.jsonl"), "after": 0.02, "ranks": [processes - 1]}
@@ -91,8 +91,8 @@ def test_asked_to_stop(arguments, run_jobs, tmp_path, processes, name):
     assert (out / "complete").exists()
 
 
-def test_the_one_that_fails_says_why(arguments, run_jobs, tmp_path):
-    """Not the first, and not at a place where the others look for it."""
+def test_failing_process_gives_the_reason(arguments, run_jobs, tmp_path):
+    """Not the main process, and not at a point where the others check for errors."""
     (told,) = run_jobs([{"processes": 2, "runs": [arguments("out")], "fails": 1}])
     assert told["codes"] == [[1], [1]]
     first, second = ([line for line in said.splitlines() if "rror" in line] for said in told["said"])

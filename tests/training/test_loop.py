@@ -1,4 +1,4 @@
-"""Runs: what they learn, what they write, and that a stopped one goes on as if nothing had been."""
+"""Training runs: what they learn and write, and that resumed runs are identical to undisturbed ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def weights(out: Path) -> bytes:
     return (out / "model" / "model.safetensors").read_bytes()
 
 
-def test_learns(recipe, out):
+def test_run_learns(recipe, out):
     schedule = {"name": "constant"}
     train(
         recipe(
@@ -68,13 +68,13 @@ def test_learns(recipe, out):
         ({"batch_size": 2, "batch_norm": "local"}, World(1, 2, 1, 2)),
     ],
 )
-def test_one_utterance_at_a_time(recipe, out, train, world):
-    """A batch norm after the pooling has nothing to learn from: said before the first step."""
+def test_batch_of_one_is_rejected_for_batch_norms_after_pooling(recipe, out, train, world):
+    """A batch norm after pooling would get a single value per channel; rejected before the first step."""
     with pytest.raises(InputError, match=r"is one utterance at a time, which the batch norm network\.segment\.1 "):
         build(recipe(train=train), out, QUIET["say"], world)
 
 
-def test_one_utterance_is_enough_where_every_batch_norm_sees_frames(recipe, out):
+def test_batch_of_one_trains_if_batch_norms_see_frames(recipe, out):
     model = {"name": "resnet18", "channels": 2, "dim": 4}
     train(recipe(model=model, data={"dev": None}, train={"steps": 2, "batch_size": 4, "accumulate": 4}), out, **QUIET)
     assert math.isfinite(metrics(out)[-1]["loss"])
@@ -90,7 +90,7 @@ def test_every_loss_with_a_head_trains(recipe, out, loss):
 
 
 @pytest.mark.parametrize("loss", ["inter_top_k_aam", "sphereface2", "adaface", "curricularface"])
-def test_learns_with_more_than_a_margin(recipe, out, loss):
+def test_other_losses_learn(recipe, out, loss):
     told = []
     keys = {"steps": 40, "log_every": 10, "batch_size": 16, "lr_schedule": "constant"}
     of_one_piece = {"name": loss, "schedules": {"m": "constant"}}
@@ -101,7 +101,7 @@ def test_learns_with_more_than_a_margin(recipe, out, loss):
 
 
 @pytest.mark.parametrize("loss", ["triplet", SEMI_HARD, "angular_prototypical", "ge2e"])
-def test_learns_from_pairs(recipe, out, loss):
+def test_pair_losses_learn(recipe, out, loss):
     told = []
     train(
         recipe(
@@ -119,7 +119,7 @@ def test_learns_from_pairs(recipe, out, loss):
     assert f"with the loss {name}" in (out / "model" / "card.md").read_text()
 
 
-def test_what_is_written(recipe, out):
+def test_files_of_a_run(recipe, out):
     told = []
     parts = recipe(
         loss={
@@ -139,7 +139,7 @@ def test_what_is_written(recipe, out):
     train(parts, out, say=told.append)
     trained = [one for one in metrics(out) if "loss" in one]
     assert [one["step"] for one in trained] == [2, 4, 6, 8]
-    # the step before the record's, counted from 0: lr after (step + 1) / 8 of the run, margin after step / 8
+    # for the step before the record (from 0): lr at progress (step + 1) / 8, margin at step / 8
     assert [one["lr"] for one in trained] == pytest.approx([0.005, 0.01, 0.005, 0.0])
     assert [one["margin"] for one in trained] == pytest.approx([0.0, 0.05, 0.15, 0.2])
     assert [one["scale"] for one in trained] == pytest.approx([30 * (1 + step / 8) for step in (1, 3, 5, 7)])
@@ -168,8 +168,8 @@ def test_what_is_written(recipe, out):
     assert "36 utterances of 12 speakers" in (out / "model" / "card.md").read_text()
 
 
-def test_the_loss_gets_the_progress_before_the_step(recipe, tmp_path):
-    """The first step has progress 0, as `moving` logs it; the learning rate counts from the end of the step."""
+def test_progress_of_the_first_step_is_0(recipe, tmp_path):
+    """The first step has progress 0, as logged by `moving`; the learning rate is that of the end of the step."""
     learner = build(recipe(train={"steps": 4}), tmp_path, lambda text: None).learner
     seen = []
     learner.loss.register_forward_pre_hook(lambda module, given: seen.append(given[2]))
@@ -178,9 +178,9 @@ def test_the_loss_gets_the_progress_before_the_step(recipe, tmp_path):
     assert seen == [0.0, 0.25, 0.5, 0.75]
 
 
-def test_each_process_draws_for_itself(recipe, tmp_path, monkeypatch):
-    """Dither and dropout: the first draws what a process alone would, the others each something else."""
-    monkeypatch.setattr(Learner, "_over_processes", lambda self: None)  # no others are there
+def test_processes_draw_different_random_numbers(recipe, tmp_path, monkeypatch):
+    """Dither and dropout: the first process draws the numbers of a single process, the others different ones."""
+    monkeypatch.setattr(Learner, "_over_processes", lambda self: None)  # there are no other processes
     drawn = []
     for world in (World(), World(0, 3, 0, 3), World(1, 3, 1, 3), World(2, 3, 2, 3)):
         build(recipe(train={"batch_size": 12}), tmp_path, lambda text: None, world)
@@ -188,20 +188,20 @@ def test_each_process_draws_for_itself(recipe, tmp_path, monkeypatch):
     assert drawn[0] == drawn[1] and len(set(drawn)) == 3
 
 
-def test_dev_trials_without_a_dev_pack(recipe, tmp_path):
-    """They would be read by nobody, and a missing file would end the run after its directory was made."""
+def test_dev_trials_without_a_dev_pack_are_rejected(recipe, tmp_path):
+    """They would not be used, and a missing file would end the run after its directory was created."""
     with pytest.raises(InputError, match=r"dev_trials lists trials between recordings of data.dev; set data.dev"):
         recipe(data={"dev": None, "dev_trials": str(tmp_path / "trials")})
 
 
-def test_events(recipe, out):
+def test_tensorboard_events(recipe, out):
     pytest.importorskip("tensorboardX")
     train(recipe(train={"steps": 2}), out, **QUIET)
     assert any(path.stat().st_size > 100 for path in (out / "events").iterdir())
 
 
 def test_without_tensorboard(recipe, out, monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("tensorboardX.")]:  # of runs before this one
+    for name in [name for name in sys.modules if name.startswith("tensorboardX.")]:  # imported by earlier runs
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     told = []
@@ -229,14 +229,14 @@ RUNNING_MEANS = {"name": "curricularface", "margin": "adaface"}
         ("sgd", "xvector", RUNNING_MEANS),
     ],
 )
-def test_resumes_exactly(recipe, tmp_path, optimizer, network, loss):
-    """As if cut off after step 3, halfway between two log lines: later checkpoints, records and the model are gone."""
+def test_resumed_run_is_identical(recipe, tmp_path, optimizer, network, loss):
+    """Stopped after step 3, between two log lines: later checkpoints, records and the model are removed."""
     model = {"name": "resnet", "depth": 18, "channels": 4, "dim": 8} if network == "resnet" else "xvector"
     model = {"name": "xvector", "channels": 8, "pooled_channels": 16, "dim": 8} if model == "xvector" else model
     parts = recipe(
         model=model,
         loss=loss,
-        front_end={"dither": 1.0},  # drawn from torch's own random state
+        front_end={"dither": 1.0},  # drawn from torch's global random state
         augment={"speeds": [0.9, 1.0], "features": ["spec_augment"]},
         train={"steps": 5, "optimizer": optimizer, "keep_checkpoints": 5, "precision": "fp32"},
     )
@@ -258,7 +258,7 @@ def test_resumes_exactly(recipe, tmp_path, optimizer, network, loss):
         assert torch.equal(tensor, last[1].tensors[name]), name
 
 
-def test_a_damaged_checkpoint_is_skipped(recipe, tmp_path, out):
+def test_damaged_checkpoint_is_skipped(recipe, tmp_path, out):
     parts = recipe()
     train(parts, out, **QUIET)
     before = weights(out)
@@ -273,7 +273,7 @@ def test_a_damaged_checkpoint_is_skipped(recipe, tmp_path, out):
     checkpoint.read(newest.parent)
 
 
-def test_a_complete_run_is_left_alone(recipe, out):
+def test_complete_run_is_not_changed(recipe, out):
     parts = recipe(train={"steps": 2})
     train(parts, out, **QUIET)
     stamp = (out / "model").stat().st_mtime_ns
@@ -283,14 +283,14 @@ def test_a_complete_run_is_left_alone(recipe, out):
     assert (out / "model").stat().st_mtime_ns == stamp
 
 
-def test_resume_before_there_is_anything(recipe, tmp_path):
+def test_resume_without_a_run(recipe, tmp_path):
     train(recipe(train={"steps": 1}), tmp_path / "new", resume=True, **QUIET)
     assert (tmp_path / "new" / "model").is_dir()
 
 
 @pytest.fixture
 def broken(recipe, tmp_path):
-    """A recipe over 40 utterances, of which u30 has features that are no numbers; a checkpoint at every step."""
+    """A recipe with 40 utterances, of which u30 has NaN features, and a checkpoint at every step."""
     path, front_end = tmp_path / "pack", recipe().front_end
     with PackWriter(
         path, kind="features", sample_rate=8000, front_end=front_end.model_dump(mode="json"), rows_per_shard=99
@@ -305,8 +305,8 @@ def broken(recipe, tmp_path):
     return lambda **train: recipe(data={"train": str(path), "dev": None}, train=keys | train)
 
 
-def test_too_many_steps_that_are_not_finite(broken, out):
-    """At a step that is neither logged nor kept, and after a checkpoint that stays the last."""
+def test_too_many_non_finite_steps_end_the_run(broken, out):
+    """At a step without log line and checkpoint; the previous checkpoint remains the last."""
     with pytest.raises(RunError, match=r"not finite at step (\d+); .*\bu30\b") as caught:
         train(broken(max_skipped=0), out, **QUIET)
     step = int(str(caught.value).split("step ")[1].split(";")[0])
@@ -316,7 +316,7 @@ def test_too_many_steps_that_are_not_finite(broken, out):
         assert all(tensor.isfinite().all() for tensor in checkpoint.read(kept[-1]).tensors.values())
     assert not (out / "model").exists()
     assert (out / "train.log").read_text().splitlines()[-1].endswith(f"ended: {caught.value}")
-    # the limit may be raised for the rest of the run: 20 steps are two and a half passes over the 40 utterances
+    # resumed with a higher limit; 20 steps are 2.5 epochs of the 40 utterances
     told = []
     train(broken(max_skipped=3), out, resume=True, say=told.append)
     skips = [text for text in told if text.startswith("warning: the loss or its gradient is not finite")]
@@ -326,7 +326,7 @@ def test_too_many_steps_that_are_not_finite(broken, out):
     assert all(math.isfinite(value) for value in record.values()) and record["skipped"] == len(skips)
 
 
-def test_a_step_that_is_not_finite_leaves_no_trace(broken, out, device):
+def test_non_finite_step_is_skipped_completely(broken, out, device):
     told = []
     train(broken(device=device), out, say=told.append)
     step = int(next(text for text in told if "is skipped" in text).split("step ")[1].split(",")[0])
@@ -340,7 +340,7 @@ def test_a_step_that_is_not_finite_leaves_no_trace(broken, out, device):
 
 
 @pytest.mark.parametrize("dev", [True, False])
-def test_diverging(recipe, out, dev):
+def test_diverging_run_ends_with_an_error(recipe, out, dev):
     keys = {"lr_schedule": {"name": "constant"}, "clip_norm": None, "max_skipped": 4}
     diverging = keys | {"optimizer": {"name": "sgd", "lr": 1e30}}
     why = "non-finite embedding .* diverged" if dev else r"not finite at step \d \(5 steps in all"
@@ -350,7 +350,7 @@ def test_diverging(recipe, out, dev):
 
 
 @pytest.mark.parametrize("final", ["last", "best", "average"])
-def test_final(recipe, tmp_path, out, final):
+def test_final_weights(recipe, tmp_path, out, final):
     parts = recipe(
         train={"final": final, "average_last": 3, "keep_checkpoints": 3, "checkpoint_every": 2, "dev_every": 3}
     )
@@ -371,41 +371,43 @@ def test_final(recipe, tmp_path, out, final):
             torch.testing.assert_close(tensor, sum(state[name] for state in states) / 3)
 
 
-def test_no_steps_is_an_untrained_model(recipe, tmp_path):
+def test_zero_steps_give_the_untrained_model(recipe, tmp_path):
     train(recipe(train={"steps": 0}), tmp_path / "a", **QUIET)
     train(recipe(train={"steps": 1}), tmp_path / "b", **QUIET)
     assert weights(tmp_path / "a") != weights(tmp_path / "b")
     assert load_model(tmp_path / "a" / "model").dim == 8
 
 
-def test_baseline_without_parameters(recipe, out):
+def test_network_without_parameters(recipe, out):
     parts = recipe(model="mean_fbank", front_end={"normalise": "none"}, data={"dev": None}, train={"steps": 0})
     train(parts, out, **QUIET)
     assert load_model(out / "model").dim == 24
 
 
-def test_trains_from_features(recipe, packs, out):
+def test_training_from_features(recipe, packs, out):
     parts = recipe(data={"train": str(packs / "features")}, loss="nsl", train={"steps": 20})
     train(parts, out, **QUIET)
     losses = [one["loss"] for one in metrics(out) if "loss" in one]
     assert losses[-1] < losses[0]
 
 
-def test_bf16(recipe, tmp_path, out):
+def test_training_in_bf16(recipe, tmp_path, out):
     train(recipe(train={"steps": 2, "precision": "bf16"}), out, **QUIET)
     assert all(math.isfinite(one["loss"]) for one in metrics(out) if "loss" in one)
     assert isinstance(computes_in_bf16(torch.device("cpu")), bool)
 
 
-def test_the_process_is_left_as_it_was(recipe, out):
+def test_process_settings_are_restored(recipe, out):
     threads = torch.get_num_threads()
     train(recipe(train={"steps": 1}), out, **QUIET)
     assert torch.get_num_threads() == threads
-    assert np.finfo(np.float32).smallest_subnormal > 0 and (torch.tensor(1e-40) * 1).item() > 0  # still there
+    assert (
+        np.finfo(np.float32).smallest_subnormal > 0 and (torch.tensor(1e-40) * 1).item() > 0
+    )  # denormals are not flushed
 
 
-def test_a_batch_in_parts(recipe, tmp_path, monkeypatch):
-    """With batch norms that do not look at the batch, the weights are those of a batch in one piece.
+def test_accumulated_gradients_equal_those_of_the_batch(recipe, tmp_path, monkeypatch):
+    """With batch norms that do not depend on the batch, the weights equal those without accumulation.
 
     Gradients are not clipped: clipping to one norm would hide a gradient that is not divided by the number of parts.
     """
@@ -431,7 +433,7 @@ def test_a_batch_in_parts(recipe, tmp_path, monkeypatch):
         recipe(train={"accumulate": 3})
 
 
-def test_a_folder_tells_what_made_it(recipe, packs, out):
+def test_starts_and_log_are_recorded(recipe, packs, out):
     parts = recipe(train={"steps": 2})
     train(parts, out, **QUIET)
     (out / "complete").unlink()
@@ -448,7 +450,7 @@ def test_a_folder_tells_what_made_it(recipe, packs, out):
     )
 
 
-def test_a_run_goes_on_with_the_data_that_it_had(recipe, packs, out, tmp_path):
+def test_resuming_with_changed_data_is_rejected(recipe, packs, out, tmp_path):
     for name in ("first", "teacher"):
         train(recipe(train={"steps": 0}), tmp_path / name, **QUIET)
     for name, source in (("train", "train"), ("noise", "dev")):
@@ -483,12 +485,12 @@ def test_a_run_goes_on_with_the_data_that_it_had(recipe, packs, out, tmp_path):
         path.write_bytes(content)
     start()
     trials.write_text(trials.read_text() + "0 s12/0 s13/1\n")
-    shutil.rmtree(out / "checkpoints")  # nothing is gone on with
+    shutil.rmtree(out / "checkpoints")  # nothing to resume
     start()
 
 
-def test_every_device_learns_the_same(recipe, packs, tmp_path, killed, device):
-    """But for rounding; also from a checkpoint on."""
+def test_devices_give_the_same_result(recipe, packs, tmp_path, killed, device):
+    """Up to rounding; also when resumed from a checkpoint."""
     dev = str(packs / "dev")
     noises = {"name": "noise", "packs": {"noise": dev, "babble": dev}}
     ways = [("cpu", "fp32", False), (device, "auto", False)]
@@ -524,15 +526,15 @@ def test_duration():
     assert [duration(seconds) for seconds in (0, 61, 3599.6, 7322)] == ["0:00", "1:01", "1:00:00", "2:02:02"]
 
 
-def test_a_device_that_is_not_here(recipe, out):
+def test_missing_device_is_rejected(recipe, out):
     absent = "cuda:63" if torch.cuda.is_available() else "cuda"
     with pytest.raises(InputError, match=r"cannot be used here .*; try cpu or auto"):
         train(recipe(train={"device": absent}), out, **QUIET)
     assert not out.exists()
 
 
-def test_noise_and_rooms_from_packs(recipe, packs, tmp_path):
-    """Read ahead of the step as a function of seed and step; a pack of features or of another rate is refused."""
+def test_augmentation_from_packs(recipe, packs, tmp_path):
+    """Read ahead, depending on seed and step; packs of features or of another sample rate are rejected."""
     noise, rooms = {"noise": "dev", "babble": "dev", "music": "dev"}, str(packs / "dev")
     waveform = [
         {"name": "noise", "probability": 0.8, "packs": {kind: str(packs / name) for kind, name in noise.items()}},

@@ -1,4 +1,4 @@
-"""What every optimizer of the registry does with the parameters that it is given."""
+"""Parameter groups and steps of every registered optimizer."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def groups_of(optimizer, net):
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
-def test_vectors_do_not_decay(net, name):
-    """Biases and the gains of norms: without a gradient to follow they stay, and weights shrink."""
+def test_vectors_have_no_weight_decay(net, name):
+    """With zero gradients, biases and gains of norms do not change, while weights shrink."""
     before = {key: parameter.clone() for key, parameter in net.named_parameters()}
     optimizer = build(name, net, lr=0.1, weight_decay=0.5)
     for parameter in net.parameters():
@@ -44,7 +44,7 @@ def test_vectors_do_not_decay(net, name):
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
-def test_each_parameter_keeps_its_factor_and_frozen_ones_are_left_out(net, name):
+def test_learning_rate_factors_and_frozen_parameters(net, name):
     net[0].requires_grad_(False)
     groups = groups_of(build(name, net, lambda key: 3.0 if key.startswith("3.") else 1.0, lr=0.1), net)
     assert {key: group["factor"] for key, group in groups.items()} == {
@@ -58,7 +58,7 @@ def test_each_parameter_keeps_its_factor_and_frozen_ones_are_left_out(net, name)
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
-def test_it_goes_down_the_gradient(net, name):
+def test_step_reduces_the_loss(net, name):
     x, y = torch.randn(8, 2, 4, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 4
     optimizer, losses = build(name, net, lr=0.05), []
     for _ in range(60):

@@ -1,4 +1,4 @@
-"""The configs that the README of the training room shows."""
+"""The configs in the README of spkver/training are valid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEYS = re.findall(r"^\| `((?:train|data)\..*?)` \|", README.read_text(encoding="
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_blocks(block, tmp_path):
+def test_config_blocks_are_valid(block, tmp_path):
     (tmp_path / "c.yaml").write_text(block if "data:" in block else "data: {train: pack}\n" + block)
     recipe = load(Recipe, tmp_path / "c.yaml")
     source = recipe.start or recipe.distil
@@ -27,7 +27,7 @@ def test_blocks(block, tmp_path):
 
 
 @pytest.mark.parametrize("keys", KEYS)
-def test_keys(keys, tmp_path):
+def test_keys_in_tables_are_valid(keys, tmp_path):
     (tmp_path / "c.yaml").write_text("data: {train: pack, dev: dev}\ntrain: {keep_checkpoints: 9}\n")
     overrides = [key.strip("` ").replace(": ", "=", 1) for key in re.split(r"`, `", keys)]
     recipe = load(Recipe, tmp_path / "c.yaml", overrides)

@@ -1,4 +1,4 @@
-"""Recipes that do not fit their data are refused before anything is written."""
+"""Recipes that do not match their data are rejected before anything is written."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QUIET = {"say": lambda text: None}
         ({"data": {"utterances_per_speaker": 2}, "train": {"batch_size": 26}}, "12 speakers, but a batch of 26 with 2"),
     ],
 )
-def test_what_does_not_fit(recipe, packs, out, keys, message):
+def test_mismatch_is_rejected(recipe, packs, out, keys, message):
     paths = {"TRAIN": str(packs / "train"), "FEATURES": str(packs / "features")}
     if "data" in keys:
         keys = keys | {"data": {key: paths.get(value, value) for key, value in keys["data"].items()}}
@@ -66,12 +66,12 @@ def test_what_does_not_fit(recipe, packs, out, keys, message):
         ({"train": {"margin_schedule": "constant"}}, "train: unknown key 'margin_schedule'"),
     ],
 )
-def test_what_cannot_be_meant(recipe, keys, message):
+def test_invalid_recipe_is_rejected(recipe, keys, message):
     with pytest.raises(InputError, match=message):
         recipe(**keys)
 
 
-def test_dev_features_beside_training_audio_with_augmentation(recipe, packs, out):
+def test_dev_features_with_training_audio_and_augmentation(recipe, packs, out):
     from spkver.packs import make_features
 
     parts = recipe(train={"steps": 1}, augment={"waveform": ["noise"]})
@@ -87,7 +87,7 @@ def test_experiment_directories(recipe, out):
     for resume in (False, True):
         with pytest.raises(InputError, match="not empty, and not an experiment directory"):
             train(parts, out, resume=resume, **QUIET)
-    (out / "notes.txt").rename(out / ".config.yaml.x1.part")  # what a process killed at its first write leaves
+    (out / "notes.txt").rename(out / ".config.yaml.x1.part")  # left by a process killed during its first write
     train(parts, out, resume=True, **QUIET)
     with pytest.raises(InputError, match="already contains a run"):
         train(parts, out, **QUIET)
@@ -104,19 +104,19 @@ def test_experiment_directories(recipe, out):
         ({"seed": 5}, "started with seed 1, not 5"),
     ],
 )
-def test_resumed_with_another_recipe(recipe, out, keys, message):
+def test_resuming_with_a_changed_recipe_is_rejected(recipe, out, keys, message):
     train(recipe(train={"steps": 1}), out, **QUIET)
     keys = keys | {"train": {"steps": 1, **keys.get("train", {})}}
     with pytest.raises(InputError, match=message):
         train(recipe(**keys), out, resume=True, **QUIET)
 
 
-def test_what_a_resumed_run_may_change(recipe, out):
+def test_resuming_with_allowed_changes(recipe, out):
     train(recipe(train={"steps": 1}), out, **QUIET)
     train(recipe(train={"steps": 1, "log_every": 7, "threads": None}), out, resume=True, **QUIET)
 
 
-def test_dump_is_complete(recipe, out):
+def test_saved_config_is_complete(recipe, out):
     parts = recipe(
         loss={"name": "bd_lmcl", "selector": {"k": 2}},
         augment={"speeds": [0.9, 1.0], "waveform": ["noise", {"name": "reverb", "rt60": [0.2, 0.3]}]},
@@ -126,27 +126,27 @@ def test_dump_is_complete(recipe, out):
     assert load(Recipe, out / "config.yaml") == parts
 
 
-def test_a_bound_that_is_broken_is_said(recipe, out):
+def test_violated_bound_is_a_warning(recipe, out):
     told = []
     train(recipe(loss={"name": "lmcl", "head": {"s": 1}}, train={"steps": 1}), out, say=told.append)
     assert any(text.startswith("warning: scale s = 1 is below") for text in told)
 
 
-def test_a_part_of_the_pack(recipe, out):
+def test_max_utterances(recipe, out):
     told = []
     train(recipe(data={"max_utterances": 10}, train={"steps": 1}), out, say=told.append)
     assert any(text.startswith("10 utterances, ") for text in told)
 
 
-def test_an_empty_pack(recipe, tmp_path, out):
+def test_empty_pack_is_rejected(recipe, tmp_path, out):
     with PackWriter(tmp_path / "empty", kind="audio", sample_rate=8000):
         pass
     with pytest.raises(InputError, match="at least two speakers, got 0"):
         train(recipe(data={"train": str(tmp_path / "empty")}), out, **QUIET)
 
 
-def test_several_packs(recipe, packs, out):
-    """Speakers of one name are one speaker, whichever pack they are in."""
+def test_several_packs_share_speakers(recipe, packs, out):
+    """A speaker name means the same speaker in all packs."""
     told = []
     parts = recipe(data={"train": [str(packs / "train")] * 2}, train={"steps": 1})
     train(parts, out, say=told.append)
@@ -156,8 +156,8 @@ def test_several_packs(recipe, packs, out):
         recipe(data={"train": []})
 
 
-def test_a_schedule_of_crops(recipe, tmp_path):
-    """In seconds, in tenths; and a run that is resumed has the same lengths."""
+def test_crop_schedule(recipe, tmp_path):
+    """Lengths are rounded to 0.1 s, and are the same in a resumed run."""
     grows = {"name": "piecewise", "unit": "step", "points": [[0, 0.5], [4, 1]]}
     parts = recipe(data={"crop_seconds": 0.6, "crop_schedule": grows}, train={"steps": 6})
     sampler = build(parts, tmp_path, QUIET["say"]).learner.sampler
@@ -174,7 +174,7 @@ def test_a_schedule_of_crops(recipe, tmp_path):
         train(other_lengths, tmp_path / "a", resume=True, **QUIET)
 
 
-def test_a_schedule_that_begins_too_short(recipe, out):
+def test_crop_schedule_that_starts_too_short_is_rejected(recipe, out):
     short = {"name": "linear", "initial": 0.1, "final": 1}
     with pytest.raises(InputError, match=r"data.crop_seconds 0 is too short for xvector: at least 0.145"):
         train(recipe(data={"crop_schedule": short}), out, **QUIET)

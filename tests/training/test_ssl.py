@@ -1,4 +1,4 @@
-"""Training on a self-supervised encoder: frozen, and with one of its layers tuned."""
+"""Training with a self-supervised encoder: frozen, and with one of its layers trained."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WAVLM = {
 
 
 @pytest.mark.parametrize("tuned", [(), ("encoder.layers.1.feed_forward",)])
-def test_only_what_is_tuned_moves(tuned: tuple[str, ...], recipe: Callable[..., Recipe], out: Path) -> None:
+def test_only_tuned_layers_change(tuned: tuple[str, ...], recipe: Callable[..., Recipe], out: Path) -> None:
     model = SslConfig(encoder=json.dumps(WAVLM), tuned=tuned, network={"name": "pooled", "dim": "6"})
     settings = recipe().model_copy(update={"model": model, "front_end": WaveformConfig(sample_rate=8000)})
     torch.manual_seed(settings.seed)

@@ -19,12 +19,12 @@ from spkver.training.parallel.distributed import World
 
 META = torch.device("meta")
 COPIES = {torch.ops.aten._to_copy.default: 0, torch.ops.aten.copy_.default: 1}
-"""What may move data between devices, and which argument it comes from."""
-NETWORKS = [name for name in MODELS if name not in ("mean_fbank", "ssl")]  # nothing to learn; needs transformers
+"""Operations that can copy data between devices, with the argument that is the source."""
+NETWORKS = [name for name in MODELS if name not in ("mean_fbank", "ssl")]  # no parameters; needs transformers
 
 
 class Waits(TorchDispatchMode):
-    """Counts the copies between devices that the host would wait for."""
+    """Counts copies between devices for which the host would wait."""
 
     def __init__(self):
         super().__init__()
@@ -40,14 +40,16 @@ class Waits(TorchDispatchMode):
 
 @pytest.fixture
 def waits(recipe, monkeypatch):
-    """Count the waits of a step of the recipe with these keys, after two that may fill tables."""
+    """Count the waits in a step of a recipe, after two steps that may fill tables."""
 
     def count(**keys):
         monkeypatch.setattr(World, "device", lambda self, name: META)
-        monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext())  # meta has none
+        monkeypatch.setattr(
+            torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext()
+        )  # not available on meta
         parts = recipe(**keys, train={"device": "cpu", "precision": "fp32", "ema": {"decay": 0.9}})
         learner = build(parts, Path("unused"), lambda text: None).learner
-        # on a GPU the optimizer is fused, and decides for itself
+        # on a GPU, the optimizer is fused and skips steps itself
         monkeypatch.setattr(learner.guard, "update", lambda finite: learner.optimizer.step())
         learner.train()
         batches = [learner.inputs.batch(step).each(lambda tensor: tensor.to(META)) for step in range(3)]
@@ -61,7 +63,7 @@ def waits(recipe, monkeypatch):
     return count
 
 
-def test_it_notices():
+def test_waits_are_counted():
     with Waits() as waits:
         torch.ones(3).to(META)
         torch.ones(3).to(META, non_blocking=True)
@@ -76,31 +78,31 @@ def test_it_notices():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_losses(waits, loss):
+def test_losses_do_not_wait(waits, loss):
     assert not waits(loss=loss, data={"utterances_per_speaker": 2})
 
 
 @pytest.mark.parametrize("selector", SELECTORS)
-def test_selectors(waits, selector):
+def test_selectors_do_not_wait(waits, selector):
     assert not waits(loss={"name": "lmcl", "selector": selector})
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
-def test_weightings(waits, weighting):
+def test_weightings_do_not_wait(waits, weighting):
     assert not waits(loss={"name": "bd_lmcl", "weighting": weighting})
 
 
-def test_a_chunked_head(waits, monkeypatch):
+def test_chunked_head_does_not_wait(waits, monkeypatch):
     monkeypatch.setattr(Reduction, "sparse_own", False)  # meta has no sparse tensors
     assert not waits(loss={"name": "bd_lmcl", "head": {"reduction": "chunked"}})
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_networks(waits, name):
+def test_networks_do_not_wait(waits, name):
     assert not waits(model=name, data={"crop_seconds": 0.5})
 
 
-def test_augmentations(waits, packs):
+def test_augmentations_do_not_wait(waits, packs):
     dev = str(packs / "dev")
     measured = [
         {"name": "reverb", "packs": dev, "longest": 0.2, "probability": 0.6},
@@ -111,11 +113,11 @@ def test_augmentations(waits, packs):
     assert not waits(augment={"waveform": ["reverb", "noise"]})
 
 
-def test_feature_packs(waits, packs):
+def test_feature_packs_do_not_wait(waits, packs):
     assert not waits(data={"train": str(packs / "features")}, augment={"features": ["spec_augment"]})
 
 
-def test_distillation(waits, recipe, tmp_path):
+def test_distillation_does_not_wait(waits, recipe, tmp_path):
     train(recipe(train={"steps": 0}), tmp_path / "teacher", say=lambda text: None)
     teacher = {"model": str(tmp_path / "teacher" / "model"), "clean": True}
     assert not waits(distil=teacher, augment={"waveform": ["noise"]})

@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 import torch
-import torch._dynamo  # which DistributedDataParallel imports: once here, not in every process
+import torch._dynamo  # imported by DistributedDataParallel; here only once for all processes
 
 import spkver.recipe  # noqa: F401  imported before the processes are forked
 from spkver.cli import main
@@ -61,7 +61,7 @@ def child(job: dict, rank: int, ports: list[int], place: Path) -> None:
 
 
 def free_ports(number: int) -> list[int]:
-    """Below those that the system gives to whoever asks, for it may give them away before the last run starts."""
+    """Ports below the range that the system assigns, which could be taken before the last run starts."""
     found: list[int] = []
     for port in random.SystemRandom().sample(range(12000, 32000), 100 * number):
         with contextlib.suppress(OSError), socket.create_server(("localhost", port)):

@@ -17,7 +17,7 @@ def make_reduction():
 
 @pytest.fixture(scope="session")
 def make_problem():
-    """Operands, prototypes and labels (of every class, and of none of these: -1 and C), float64, with gradient."""
+    """Operands, prototypes and labels (of every class, and -1 and C for none), float64, with gradient."""
 
     def make(form: str, classes: int = 11, n: int = 13, dim: int = 4, dtype: torch.dtype = torch.float64):
         random = torch.Generator().manual_seed(classes)
@@ -36,7 +36,7 @@ def make_problem():
 
 @pytest.fixture(scope="session")
 def reference():
-    """L, largest and counts, sample by sample from the definition, nothing shared with the package."""
+    """L, largest and counts by definition, sample by sample, independent of the package."""
 
     def compute(a: Tensor, prototypes: Prototypes, y: Tensor, thresholds: list[Tensor]):
         weight, bias, unit, centres = prototypes

@@ -1,4 +1,4 @@
-"""What test_fused.py runs with TRITON_INTERPRET=1: prints each case's name once it agrees with dense."""
+"""Run by test_fused.py with TRITON_INTERPRET=1: prints the name of each case that agrees with dense."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def labels(n, classes):
 
 
 def main() -> None:
-    # more samples and classes than a tile has, and neither a multiple of it; a dimension that is no power of two
+    # more samples and classes than in a tile, not multiples of it; a dimension that is not a power of two
     a, y, thresholds = draw(70, 20), labels(70, 150), [torch.zeros(70).double(), torch.full((70,), -99.0).double()]
     agree(a, Prototypes(draw(150, 20)), y, thresholds)
     print("plain")

@@ -1,4 +1,4 @@
-"""The fused reduction: by Triton's interpreter against dense, compiled for an H100 without one, and on a GPU if any."""
+"""The fused reduction: in Triton's interpreter compared with dense, compiled for an H100, and on a GPU if available."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spkver.losses.reductions import fused
 from spkver.losses.reductions.base import Prototypes
 
 REPOSITORY = Path(__file__).parents[3]
-SHARED_OF_H100 = 227 * 1024  # bytes a block of threads can have
+SHARED_OF_H100 = 227 * 1024  # bytes per thread block
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
@@ -27,8 +27,8 @@ def triton():
 
 
 @pytest.mark.usefixtures("triton")
-def test_in_the_interpreter_it_is_dense(tmp_path):
-    """In a process of its own: Triton reads the variable when it is imported."""
+def test_interpreter_equals_dense(tmp_path):
+    """In a separate process, because Triton reads the variable when it is imported."""
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     worker = Path(__file__).with_name("fused_worker.py")
     done = subprocess.run(
@@ -39,7 +39,7 @@ def test_in_the_interpreter_it_is_dense(tmp_path):
 
 
 def signature(kernel, form: fused._Form, **more):
-    """The types that a launch with float32 tensors gives, and what is constant in it."""
+    """The types and constants of a launch with float32 tensors."""
     constants = {**form._asdict(), "bias": None, "to_bias": None, "counted": 2, "summed": True, "block_t": 2, **more}
     integers = {"samples": "i32", "classes": "i32", "dim": "i32", "part": "i32", "floor": "fp32"}
     pointers = {"y_in": "*i64", "counts_out": "*i32"}
@@ -74,7 +74,7 @@ def test_it_compiles_for_an_h100(triton, tmp_path, monkeypatch, name, precision,
 @pytest.mark.usefixtures("triton")
 @pytest.mark.parametrize(("precision", "error"), [("tf32x3", 1e-5), ("tf32", 2e-2), ("bf16", 2e-1)])
 @pytest.mark.parametrize("form", ["unit", "bias", "unit centres"])
-def test_on_a_gpu(make_reduction, make_problem, form, precision, error):
+def test_gpu_equals_cpu_without_waiting(make_reduction, make_problem, form, precision, error):
     a, prototypes, y = make_problem(form, classes=1500, n=200, dim=192, dtype=torch.float32)
     a, weight = (each.detach().cuda().requires_grad_() for each in (a, prototypes.weight))
     bias = None if prototypes.bias is None else prototypes.bias.detach().cuda().requires_grad_()
@@ -93,25 +93,25 @@ def test_on_a_gpu(make_reduction, make_problem, form, precision, error):
         assert (left - right).norm() <= error * right.norm()
 
 
-def test_without_a_gpu_the_error_says_what_to_do(make_reduction, make_problem, monkeypatch):
+def test_missing_gpu_is_named(make_reduction, make_problem, monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(InputError, match=r"needs a GPU; without one, set head\.reduction to chunked"):
         make_reduction("fused")(*make_problem("unit"), [])
 
 
-def test_without_triton_the_error_says_what_to_install(make_reduction, make_problem, monkeypatch):
+def test_missing_triton_is_named(make_reduction, make_problem, monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setitem(sys.modules, "triton", None)
     with pytest.raises(InputError, match=r"this needs triton: pip install 'spkver\[fused\]'"):
         make_reduction("fused")(*make_problem("unit"), [])
 
 
-def test_embeddings_of_too_many_values(make_reduction, make_problem):
+def test_large_embeddings_are_rejected(make_reduction, make_problem):
     with pytest.raises(InputError, match="up to 256 values in tf32x3, got 257"):
         make_reduction("fused")(*make_problem("unit", dim=257), [])
 
 
-def test_triton_is_not_imported_before_it_runs():
+def test_triton_is_imported_when_used():
     assert (
         validate(NormalisedConfig, {"reduction": {"name": "fused", "precision": "bf16"}}).reduction.precision == "bf16"
     )

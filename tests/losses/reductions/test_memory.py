@@ -1,4 +1,4 @@
-"""The chunked reduction's memory, from the profiler's record of torch's allocations on the CPU."""
+"""Memory of the chunked reduction, from the allocations recorded by the profiler on the CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BATCH, DIM = 64, 8
 
 @pytest.fixture
 def beyond_gradients(tmp_path, make_loss):
-    """The most bytes that a forward and backward pass holds at once, less those of the gradients."""
+    """The peak number of bytes in a forward and backward pass, without the gradients."""
 
     def measure(classes: int, name: str = "bd_lmcl", **head) -> int:
         loss = make_loss(name, DIM, classes, torch.float32, head=head)
@@ -31,19 +31,19 @@ def beyond_gradients(tmp_path, make_loss):
     return measure
 
 
-def test_it_does_not_grow_with_the_number_of_speakers(beyond_gradients):
+def test_memory_does_not_grow_with_the_number_of_speakers(beyond_gradients):
     chunked = {"reduction": {"name": "chunked", "chunk": 256}}
     few, many = beyond_gradients(5_000, **chunked), beyond_gradients(20_000, **chunked)
-    assert few > 2 * 4 * BATCH * 256  # the two buffers, so that something was measured
+    assert few > 2 * 4 * BATCH * 256  # at least the two buffers were measured
     assert many < 1.05 * few
-    # not even by a second copy of the weights' gradient
+    # including no second copy of the gradient of the weights
     assert many < 4 * DIM * 20_000
     assert many < 0.1 * beyond_gradients(20_000)
 
 
 @pytest.mark.parametrize("name", ["inter_top_k_aam", "sphereface2"])
-def test_nor_do_the_losses_that_ask_for_more(beyond_gradients, name):
+def test_memory_of_losses_with_further_passes(beyond_gradients, name):
     chunked = {"reduction": {"name": "chunked", "chunk": 256}}
     few, many = (beyond_gradients(classes, name, **chunked) for classes in (5_000, 20_000))
-    assert many < 1.25 * few  # of every chunk a sum is kept
+    assert many < 1.25 * few  # one sum per chunk is kept
     assert many < 0.05 * beyond_gradients(20_000, name)

@@ -1,4 +1,4 @@
-"""The passes beside `others` against their definitions: the nearest rivals, and a sum over the other classes."""
+"""Further passes compared with their definitions: the nearest rivals, and sums over the other classes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_total(make_problem, form, chunk):
 
 
 @pytest.mark.parametrize("chunk", [None, 3])
-def test_total_of_a_term_that_learns(make_problem, chunk):
+def test_total_with_a_trainable_term(make_problem, chunk):
     a, prototypes, y = make_problem("unit", classes=5, n=6)
     b = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
 

@@ -1,4 +1,4 @@
-"""Every reduction against its definition in float64, and against `dense` where floating point is at its edges."""
+"""Every reduction compared with its definition in float64, and with `dense` at numerical limits."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_gradcheck(make_reduction, make_problem, keys, form):
 @every_reduction
 @pytest.mark.parametrize("s", [1.0, 64.0])
 def test_aligned_and_opposite(make_reduction, reference, keys, s):
-    """In float32, where every logit is s or -s and e^{2s} overflows, the own class an aligned one or none of them."""
+    """In float32, with all logits s or -s, so that e^{2s} overflows; the own class is an aligned one or none."""
     axes = torch.cat([torch.eye(8), -torch.eye(8)])
     y = torch.arange(16)
     for labels in (y, (y + 1) % 16, torch.full_like(y, -1)):
@@ -83,13 +83,13 @@ def test_zero_rows_and_zero_operands(make_reduction, make_problem, keys, form):
 
 
 @every_reduction
-def test_a_slice_that_holds_the_own_class_alone(make_reduction, make_problem, keys):
+def test_only_the_own_class(make_reduction, make_problem, keys):
     a, prototypes, _ = make_problem("unit", classes=1, n=3)
     y = torch.tensor([0, -1, 0])
     got = make_reduction(keys)(a, prototypes, y, [torch.zeros(3).double()])
     assert got.logsumexp.isneginf().tolist() == [True, False, True]
     assert got.largest.isneginf().tolist() == [True, False, True] and got.counts[0][[0, 2]].tolist() == [0, 0]
-    merged = torch.logaddexp(got.logsumexp, torch.zeros(3))  # as with the other classes, which are elsewhere
+    merged = torch.logaddexp(got.logsumexp, torch.zeros(3))  # merged with other classes of other processes
     to_a, to_weight = torch.autograd.grad(merged.sum(), [a, prototypes.weight])
     assert (to_a[[0, 2]] == 0).all() and (to_a[1] != 0).all() and to_weight.isfinite().all()
 
@@ -115,7 +115,7 @@ def test_backward_inside_autocast(make_reduction, make_problem):
     assert all(map(torch.equal, plain, cast))
 
 
-def test_a_frozen_weight_or_operand(make_reduction, make_problem):
+def test_frozen_weight_or_operand(make_reduction, make_problem):
     a, prototypes, y = make_problem("unit")
     reduction = make_reduction({"name": "chunked", "chunk": 4})
     both = torch.autograd.grad(reduction(a, prototypes, y, []).logsumexp.sum(), leaves(a, prototypes))

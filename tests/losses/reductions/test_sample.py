@@ -19,7 +19,7 @@ def draw(y, share=0.1, seed=0, step=0, held=range(1000)):
 
 @pytest.mark.parametrize("reduction", REDUCTIONS, ids=["dense", "chunked"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_step_reads_the_drawn_classes_alone(batch, reduction, bias):
+def test_only_drawn_classes_are_used(batch, reduction, bias):
     x, y = batch
     torch.manual_seed(0)
     sampled = Linear(LinearConfig(bias=bias, sample=SampleConfig(share=0.1), reduction=reduction), 6, 60).double()
@@ -46,7 +46,7 @@ def test_sub_centres_are_drawn_together(batch):
     torch.testing.assert_close(head.others(x, y).logsumexp, z.logsumexp(1))
 
 
-def test_in_evaluation_all_classes_are_read(batch):
+def test_evaluation_uses_all_classes(batch):
     x, y = batch
     head = Normalised(NormalisedConfig(sample=SampleConfig(share=0.1)), 6, 60).double()
     whole = Normalised(NormalisedConfig(), 6, 60).double()
@@ -55,8 +55,8 @@ def test_in_evaluation_all_classes_are_read(batch):
     assert head.sample.step == 0
 
 
-def test_what_is_drawn():
-    y = torch.tensor([3, 999, 3, 500, -1, 1000])  # the last two held by others
+def test_drawn_classes():
+    y = torch.tensor([3, 999, 3, 500, -1, 1000])  # the last two belong to other processes
     drawn = draw(y)
     assert len(drawn) == 100 and torch.isin(torch.tensor([3, 500, 999]), drawn).all()
     assert (drawn.diff() > 0).all() and drawn[0] >= 0 and drawn[-1] == 999
@@ -65,7 +65,7 @@ def test_what_is_drawn():
         assert not torch.equal(drawn, other)
 
 
-def test_the_draw_is_even():
+def test_draw_is_uniform():
     hits = torch.zeros(1000)
     for step in range(300):
         hits[draw([7], share=0.2, step=step)] += 1
@@ -75,11 +75,11 @@ def test_the_draw_is_even():
 
 
 @pytest.mark.parametrize(("classes", "labels", "number"), [(2, [0, 0], 2), (50, [4], 2), (3, [0, 1, 2, 2], 3)])
-def test_there_is_another_class_for_every_sample(classes, labels, number):
+def test_at_least_one_class_more_than_samples(classes, labels, number):
     assert len(draw(labels, share=0.01, held=range(classes))) == number
 
 
-def test_a_run_that_is_resumed_draws_the_same(batch):
+def test_resumed_run_draws_the_same_classes(batch):
     x, y = batch
     config = NormalisedConfig(sample=SampleConfig(share=0.1, seed=3))
     first, second = (Normalised(config, 6, 60).double() for _ in range(2))
@@ -89,6 +89,6 @@ def test_a_run_that_is_resumed_draws_the_same(batch):
 
 
 @pytest.mark.parametrize("share", [0, 1, "all"])
-def test_a_share_that_makes_no_sense(share):
+def test_invalid_share_is_rejected(share):
     with pytest.raises(InputError, match="share"):
         validate(SampleConfig, {"share": share})

@@ -1,4 +1,4 @@
-"""Classes divided over two and three gloo processes, against one process: values, gradients, checkpoints."""
+"""Classes divided over two and three gloo processes, compared with one: values, gradients, checkpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spkver.losses.heads import Normalised, NormalisedConfig
 from spkver.losses.margin_loss import MarginLoss
 from spkver.losses.reductions.split import join, join_rows
 
-CLASSES = 11  # uneven over both
+CLASSES = 11  # not divisible by 2 or 3
 REPOSITORY = Path(__file__).parents[3]
 CHUNKED = {"name": "chunked", "chunk": 3}
 LOSSES = {
@@ -41,9 +41,9 @@ def unsplit(tree):
 
 @pytest.fixture(scope="module")
 def one():
-    """Of one process, by the loss's name: the loss after its backward pass, its output, the batch."""
+    """The results of one process by loss: the loss after its backward pass, its output, the batch."""
     random = torch.Generator().manual_seed(0)
-    # labels of the first classes alone: the last process of each number holds none of them
+    # labels of the first classes only, so the last process has none of them
     y = torch.randint(5, (12,), generator=random)
     found = {}
     for name, tree in LOSSES.items():
@@ -58,7 +58,7 @@ def one():
 
 @pytest.fixture(scope="module")
 def found(one, tmp_path_factory):
-    """What process r of n found: found[n][r]."""
+    """The results of process r of n: found[n][r]."""
     folder = tmp_path_factory.mktemp("split")
     _, _, x, y = next(iter(one.values()))
     losses = {name: (tree, one[name][0].state_dict()) for name, tree in LOSSES.items()}
@@ -71,34 +71,34 @@ def found(one, tmp_path_factory):
 
 @every_loss
 @every_number
-def test_values_and_gradients_are_those_of_one_process(one, found, name, processes):
+def test_values_and_gradients_equal_those_of_one_process(one, found, name, processes):
     loss, out, x, _ = one[name]
     parts = [each[name] for each in found[processes]]
     mean = [torch.stack(values).mean(0) for values in zip(*([value.double() for value in p["out"]] for p in parts))]
     for got, expected in zip([mean[0], *mean[2:]], [out.loss, *out[2:]]):
         torch.testing.assert_close(got, expected.detach().double(), check_dtype=False)
     torch.testing.assert_close(torch.cat([part["out"][1] for part in parts]), out.per_sample)
-    # of each process's own loss: what DistributedDataParallel averages
+    # the gradient of each process's own loss, which DistributedDataParallel averages
     torch.testing.assert_close(torch.cat([part["x"] for part in parts]) / processes, x.grad)
     for key, parameter in loss.named_parameters():
         torch.testing.assert_close(torch.cat([part["weights"][key] for part in parts]), parameter.grad)
 
 
 @every_number
-def test_the_split_is_uneven_and_some_hold_no_label(found, processes):
+def test_split_is_uneven_and_some_processes_have_no_label(found, processes):
     shards = [each["bd_lmcl"]["state"]["shard"].tolist() for each in found[processes]]
     assert shards == {2: [[0, 6, 11], [6, 11, 11]], 3: [[0, 4, 11], [4, 8, 11], [8, 11, 11]]}[processes]
 
 
 @every_number
-def test_the_first_weights_do_not_depend_on_the_number_of_processes(found, processes):
+def test_initial_weights_do_not_depend_on_the_number_of_processes(found, processes):
     started = torch.cat([each["centres"]["started"] for each in found[processes]]).float()
     torch.manual_seed(5)
     assert torch.equal(started, unsplit(LOSSES["centres"]).head.weight.float())
 
 
 @every_loss
-def test_a_checkpoint_moves_between_numbers_of_processes(one, found, name):
+def test_checkpoint_loads_with_another_number_of_processes(one, found, name):
     loss = one[name][0]
     expected = {key: p.detach() - 0.1 * p.grad for key, p in loss.head.named_parameters()}
     for processes in (2, 3):
@@ -107,19 +107,19 @@ def test_a_checkpoint_moves_between_numbers_of_processes(one, found, name):
         unsplit(LOSSES[name]).head.load_state_dict(whole)
 
 
-def test_three_processes_load_what_two_saved(found):
+def test_three_processes_load_the_state_of_two(found):
     saved = join([each[list(LOSSES)[-1]]["state"] for each in found[2]])
     assert torch.equal(join([each["loaded"] for each in found[3]])["weight"], saved["weight"])
 
 
-def test_fewer_speakers_than_processes_are_refused(found):
+def test_fewer_speakers_than_processes_are_rejected(found):
     assert "2 speakers cannot be split over 3 processes" in found[3][0]["refused"]
 
 
 # ---- in one process ----
 
 
-def test_alone_it_is_the_head_itself(batch):
+def test_one_process_equals_the_plain_head(batch):
     x, y = batch
     torch.manual_seed(0)
     whole = Normalised(NormalisedConfig(), 6, 7).double()
@@ -131,7 +131,7 @@ def test_alone_it_is_the_head_itself(batch):
     assert torch.equal(join([alone.state_dict()])["weight"], whole.weight)
 
 
-def test_parts_that_do_not_fit_are_refused():
+def test_mismatching_parts_are_rejected():
     parts = [torch.zeros(4, 2), torch.zeros(3, 2)]
     assert join_rows(parts, [torch.tensor([3, 7, 7]), torch.tensor([0, 3, 7])]).shape == (7, 2)
     for shards in ([[0, 4, 7], [5, 8, 7]], [[0, 4, 7], [3, 6, 7]], [[0, 4, 9], [4, 7, 9]], [[0, 4, 7], [4, 7, 8]]):

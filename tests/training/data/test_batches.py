@@ -29,7 +29,7 @@ def same(one, other):
     assert torch.equal(one.labels, other.labels) and np.array_equal(one.rows, other.rows)
 
 
-def test_a_batch_is_a_function_of_seed_and_step(make_sampler):
+def test_batch_depends_on_seed_and_step_only(make_sampler):
     first, second = make_sampler((0.9, 1.0)), make_sampler((0.9, 1.0))
     later = second.batch(7)
     second.batch(0)
@@ -38,14 +38,14 @@ def test_a_batch_is_a_function_of_seed_and_step(make_sampler):
     assert not np.array_equal(make_sampler(seed=4).batch(7).rows, make_sampler().batch(7).rows)
 
 
-def test_every_utterance_once_an_epoch(make_sampler):
+def test_every_utterance_once_per_epoch(make_sampler):
     sampler = make_sampler(batch_size=5)
     rows = np.concatenate([sampler.batch(step).rows for step in range(36 * 2 // 5 + 1)])
     assert sorted(rows[:36]) == sorted(rows[36:72]) == list(range(36))
     assert not np.array_equal(rows[:36], rows[36:72])
 
 
-def test_crops_lie_in_their_utterances(make_sampler):
+def test_crops_are_parts_of_their_utterances(make_sampler):
     sampler = make_sampler()
     batch = sampler.batch(0)
     ((_, payload),) = batch.groups
@@ -63,7 +63,7 @@ def test_short_utterances_are_repeated(make_sampler):
     np.testing.assert_array_equal(batch.groups[0][1][0].numpy(), np.resize(whole, 20000))
 
 
-def test_speeds_are_classes_of_their_own(make_sampler):
+def test_speeds_are_separate_classes(make_sampler):
     sampler = make_sampler((0.9, 1.0, 1.1), batch_size=36)
     assert sampler.classes == 3 * 12
     batch = sampler.batch(0)
@@ -74,8 +74,8 @@ def test_speeds_are_classes_of_their_own(make_sampler):
 
 
 @pytest.mark.parametrize("crop", range(2000, 2012))
-def test_a_crop_at_any_speed_is_as_long_as_the_network_sees_it(make_sampler, crop):
-    """1800 samples at speed 0.9 are 2000, but 2001 need 1801."""
+def test_crop_length_after_a_change_of_speed(make_sampler, crop):
+    """1800 samples at speed 0.9 give 2000, but 2001 need 1801."""
     batch = make_sampler((0.5, 0.83, 0.9, 1.0, 1.1, 1.37), batch_size=36, crop=crop).batch(0)
     assert len(batch.groups) == 6 and to_waveform(batch).shape == (36, crop)
 
@@ -108,20 +108,20 @@ def test_batches_by_speaker(make_sampler, each):
     assert sampler.steps_per_epoch == 36 / (4 * each)
 
 
-def test_a_speaker_s_utterances_take_turns(make_sampler):
+def test_utterances_of_a_speaker_come_equally_often(make_sampler):
     sampler = make_sampler(batch_size=12, utterances_per_speaker=1)
     rows = np.concatenate([sampler.batch(step).rows for step in range(6)])
     assert sorted(rows[:36]) == sorted(rows[36:]) == list(range(36))
 
 
-def test_too_few_utterances_are_given_again(make_sampler):
+def test_too_few_utterances_are_repeated(make_sampler):
     sampler = make_sampler(batch_size=10, utterances_per_speaker=5)
     rows = sampler.batch(0).rows
     for speaker in np.unique(sampler.labels[rows]):
         assert sorted(np.unique(rows[sampler.labels[rows] == speaker], return_counts=True)[1]) == [1, 2, 2]
 
 
-def test_a_speaker_has_one_speed_in_a_batch(make_sampler):
+def test_speaker_has_one_speed_in_a_batch(make_sampler):
     sampler = make_sampler((0.9, 1.0, 1.1), batch_size=24, utterances_per_speaker=2)
     batch = sampler.batch(0)
     labels, counts = np.unique(batch.labels.numpy(), return_counts=True)
@@ -131,7 +131,7 @@ def test_a_speaker_has_one_speed_in_a_batch(make_sampler):
 
 @pytest.mark.parametrize("keys", [{}, {"utterances_per_speaker": 3}, {"speeds": (0.9, 1.0, 1.1)}])
 @pytest.mark.parametrize("size", [2, 3, 12])
-def test_processes_share_the_batch_of_one(make_sampler, size, keys):
+def test_processes_divide_the_batch(make_sampler, size, keys):
     alone = make_sampler(batch_size=12, **keys)
     shares = [make_sampler(batch_size=12, share=Share(rank, size), **keys) for rank in range(size)]
     for step in (0, 2, 7):
@@ -145,7 +145,7 @@ def test_processes_share_the_batch_of_one(make_sampler, size, keys):
         assert np.array_equal(shares[1].rows(step), parts[1].rows)
 
 
-def test_a_batch_that_cannot_be_shared(make_sampler):
+def test_indivisible_batch_is_rejected(make_sampler):
     with pytest.raises(InputError, match="batch_size 8 cannot be divided evenly over 3 processes; set it to 6 or 9"):
         make_sampler(share=Share(0, 3))
 
@@ -169,13 +169,13 @@ def test_nodes_read_their_own_shards(packs, tmp_path, processes):
     for node in (0, 1):
         own = np.concatenate([pack.rows_of_shard(number) for number in range(node, len(pack.shards), 2)])
         assert set(seen[node]) <= set(own.tolist())
-        assert len(set(seen[node][: len(own)])) == min(len(own), 18)  # none twice in a pass
+        assert len(set(seen[node][: len(own)])) == min(len(own), 18)  # no utterance twice per epoch
     with pytest.raises(InputError, match="8 shards cannot be divided over 9 nodes"):
         Sampler(pack, batch_size=9, crop=CROP, speeds=(1.0,), seed=3, share=Share(0, 9, node=0, nodes=9))
 
 
-def test_nodes_draw_crops_of_their_own(tmp_path):
-    """Utterances of one length whose samples count from 0: the first sample of a crop is where it starts."""
+def test_nodes_draw_different_crops(tmp_path):
+    """Utterances of equal length with samples 0, 1, 2, ...: the first sample of a crop is its start."""
     with PackWriter(tmp_path / "p", kind="audio", sample_rate=8000, rows_per_shard=4) as writer:
         for number in range(16):
             writer.add(f"u{number}", f"s{number % 4}", "", np.arange(9000, dtype="<i2"))
@@ -186,12 +186,12 @@ def test_nodes_draw_crops_of_their_own(tmp_path):
     assert not np.isin(*starts).any()
 
 
-def test_a_batch_of_more_speakers_than_there_are(make_sampler):
+def test_batch_with_too_many_speakers_is_rejected(make_sampler):
     with pytest.raises(InputError, match="12 speakers, but a batch of 26 with 2 utterances of each needs 13"):
         make_sampler(batch_size=26, utterances_per_speaker=2)
 
 
-def test_features(make_sampler):
+def test_feature_crops(make_sampler):
     batch = make_sampler(name="features", crop=30).batch(0)
     assert batch.groups[0][1].shape == (8, 30, 24) and batch.groups[0][1].dtype == torch.float16
 
@@ -207,7 +207,7 @@ def test_prefetcher(make_sampler):
     assert list(Prefetcher(sampler.batch, 5, 5, device=CPU)) == []
 
 
-def test_prefetcher_ends_early_and_hands_on_errors(make_sampler):
+def test_prefetcher_closes_early_and_raises_errors(make_sampler):
     sampler = make_sampler()
     before = threading.active_count()
     made = Prefetcher(sampler.batch, 0, 1000, device=CPU)
@@ -224,11 +224,11 @@ def test_prefetcher_ends_early_and_hands_on_errors(make_sampler):
 
 
 @pytest.mark.parametrize("name", ["train", "features"])
-def test_crops_that_grow(make_sampler, name):
+def test_growing_crops(make_sampler, name):
     lengths = {"train": [1000, 2000], "features": [10, 30]}[name]
     sampler = make_sampler(name=name, crop=lambda step: lengths[step >= 3])
     for step in (0, 2, 3, 9):
         batch = sampler.batch(step)
         assert batch.crop == lengths[step >= 3] == batch.groups[0][1].shape[1]
-        # which utterances a step has does not depend on how long its crops are
+        # the utterances of a step do not depend on the length of crops
         assert np.array_equal(batch.rows, make_sampler(name=name, crop=lengths[0]).batch(step).rows)

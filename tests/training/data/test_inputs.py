@@ -1,4 +1,4 @@
-"""What a step is fed: the same for a part of a batch as in the whole, on a GPU as on the CPU."""
+"""Inputs of a step: equal for a part of a batch and for the whole, and on GPU and CPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RATE, CROP = 8000, 3000
 
 @pytest.fixture
 def make_inputs(packs):
-    """Everything at once, from packs."""
+    """All augmentations, with packs."""
 
     def make(speeds=(0.9, 1.0), seed=0):
         dev = str(packs / "dev")
@@ -37,7 +37,7 @@ def make_inputs(packs):
     return make
 
 
-def test_a_function_of_seed_and_step(make_inputs):
+def test_inputs_depend_on_seed_and_step_only(make_inputs):
     one, other = make_inputs(), make_inputs()
     other.batch(3)
     features = one.features(one.batch(7))
@@ -47,8 +47,8 @@ def test_a_function_of_seed_and_step(make_inputs):
     assert not torch.equal(features, make_inputs(seed=1).features(make_inputs(seed=1).batch(7)))
 
 
-def test_a_part_is_augmented_as_in_the_whole(make_inputs, monkeypatch):
-    """As several processes do: each has rows of the batch, and from where in the batch they are."""
+def test_part_of_a_batch_gets_the_same_augmentation(make_inputs, monkeypatch):
+    """As with several processes: each has some rows of the batch and their position."""
     inputs = make_inputs(speeds=(1.0,))
     whole, sample = inputs.features(inputs.batch(5)), inputs.sampler.batch
 
@@ -62,8 +62,8 @@ def test_a_part_is_augmented_as_in_the_whole(make_inputs, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["mean", "mean_variance", "none"])
-def test_crops_of_feature_packs_are_normalised_as_crops(packs, how):
-    """The pack's features have the mean of the utterance; the network sees those of its crop, as from audio."""
+def test_crops_of_feature_packs_are_normalised_again(packs, how):
+    """The pack is normalised over utterances; the network gets features normalised over the crop, as from audio."""
     sampler = Sampler(Pack.open(packs / "features"), batch_size=12, crop=30, speeds=(1.0,), seed=0)
     front_end = FrontEnd(FrontEndConfig(sample_rate=RATE, bins=24, high_hz=3600.0, normalise=how))
     inputs = Inputs(sampler, Augmentations(), front_end)
@@ -80,8 +80,8 @@ def test_crops_of_feature_packs_are_normalised_as_crops(packs, how):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_on_a_gpu(make_inputs):
-    """The features of the CPU but for rounding, from batches that travelled ahead; the host never waits."""
+def test_gpu_equals_cpu_without_waiting(make_inputs):
+    """Features equal those of the CPU up to rounding, from prefetched batches, and the host never waits."""
     here, there = make_inputs(), make_inputs()
     device = torch.device("cuda")
     there.front_end.to(device)
@@ -89,10 +89,10 @@ def test_on_a_gpu(make_inputs):
     try:
         for step, batch in enumerate(batches):
             assert batch.labels.device.type == "cuda"
-            torch.cuda.set_sync_debug_mode("error" if step > 5 else "default")  # tables are made at their first use
+            torch.cuda.set_sync_debug_mode("error" if step > 5 else "default")  # tables are created at their first use
             features = there.features(batch)
             torch.cuda.set_sync_debug_mode("default")
-            assert (features.cpu() - here.features(here.batch(step))).abs().mean() < 1e-3  # of logs
+            assert (features.cpu() - here.features(here.batch(step))).abs().mean() < 1e-3  # log energies
             assert np.array_equal(batch.rows, here.batch(step).rows)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -9,8 +9,8 @@ from spkver.training.monitoring.monitor import Averages
 CPU = torch.device("cpu")
 
 
-def test_means_are_over_the_steps_that_were_made():
-    """One that was skipped counts for nothing, whatever its numbers are; a reading starts anew."""
+def test_skipped_steps_are_not_averaged():
+    """Skipped steps have no effect on the means, which start again after each call."""
     averages = Averages()
     assert averages.read() == {}
     for loss, finite in ((1.0, True), (math.nan, False), (4.0, True)):
@@ -21,9 +21,9 @@ def test_means_are_over_the_steps_that_were_made():
     assert averages.read() == {}
 
 
-def test_a_resumed_run_logs_the_same_means():
+def test_resumed_run_logs_the_same_means():
     whole, again = Averages(), Averages()
-    again.restore(whole.state(), CPU)  # nothing yet
+    again.restore(whole.state(), CPU)  # an empty state
     whole.add(torch.tensor(True), {"loss": torch.tensor(1.0)})
     whole.add(torch.tensor(False), {"loss": torch.tensor(9.0)})
     again.restore({name: tensor.clone() for name, tensor in whole.state().items()}, CPU)

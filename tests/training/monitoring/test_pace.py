@@ -8,7 +8,7 @@ from spkver.training.monitoring import pace
 from spkver.training.monitoring.pace import Clock
 
 
-def test_rates_and_the_time_left(monkeypatch):
+def test_rates_and_remaining_time(monkeypatch):
     now, batches = [0.0], SimpleNamespace(waited=0.0)
     monkeypatch.setattr(pace.time, "perf_counter", lambda: now[0])
     clock = Clock(batches)
@@ -16,7 +16,7 @@ def test_rates_and_the_time_left(monkeypatch):
     assert clock.rates(8) == {"utterances_per_second": 4.0, "waiting": 0.25}
     assert clock.left(30) == 60
     with clock.paused():
-        now[0] += 100  # a look at the dev set
+        now[0] += 100  # a pause for validation
     clock.steps, now[0] = 10, now[0] + 10
     assert clock.rates(8) == {"utterances_per_second": 8.0, "waiting": 0.0}
-    assert clock.left(20) == pytest.approx(20 * (1 + 100 / 20))  # at the pace of the last, with as many looks
+    assert clock.left(20) == pytest.approx(20 * (1 + 100 / 20))  # rate of the last call, with the mean pause

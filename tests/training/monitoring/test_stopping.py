@@ -13,7 +13,7 @@ from spkver.training.monitoring.validation import DevSet
 QUIET = {"say": lambda text: None}
 
 
-def test_the_best_and_the_time_since():
+def test_best_measurement_and_patience():
     best = EarlyStopping(patience=2)
     assert [best.add(step, {"dev_eer": eer}) for step, eer in enumerate([0.3, 0.2, 0.2])] == [True, True, False]
     assert best.rates == {"step": 1, "dev_eer": 0.2} and not best.stops
@@ -24,7 +24,7 @@ def test_the_best_and_the_time_since():
     assert again.add(4, {"dev_eer": 0.1}) and not again.stops
 
 
-def test_without_patience_nothing_stops():
+def test_no_patience_never_stops():
     best = EarlyStopping()
     for step in range(100):
         best.add(step, {"dev_eer": 0.5})
@@ -33,7 +33,7 @@ def test_without_patience_nothing_stops():
 
 @pytest.fixture
 def rates(monkeypatch):
-    """Dev EERs by step, 2, 4, ...: best at 4."""
+    """Dev EERs of the steps 2, 4, ...; the best one is that of step 4."""
     given = [0.4, 0.3, 0.35, 0.3, 0.1, 0.1]
     seen = []
 
@@ -46,7 +46,7 @@ def rates(monkeypatch):
 
 
 @pytest.mark.parametrize("final", ["last", "best"])
-def test_a_run_stops_early(recipe, out, rates, final):
+def test_run_stops_early(recipe, out, rates, final):
     told = []
     parts = recipe(train={"steps": 12, "dev_every": 2, "checkpoint_every": 12, "patience": 2, "final": final})
     train(parts, out, say=told.append)

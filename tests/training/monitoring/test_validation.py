@@ -29,14 +29,14 @@ def write_trials(path, lines):
     return str(path)
 
 
-def test_made_trials_cross_sessions(dev):
+def test_made_trials_are_across_sessions(dev):
     trials = DevSet.open(dev, None, {"somebody"}).trials
-    # 5 speakers of 2 + 2 utterances: 4 pairs across sessions each; every other pair is a non-target
+    # 5 speakers with 2 + 2 utterances: 4 pairs across sessions each; the non-targets are all other pairs
     assert trials.target.sum() == 5 * 4
     assert len(trials.target) == 5 * 4 + min(4 * 5 * 6, 20 * 19 // 2 - 5 * 6)
 
 
-def test_sessions_that_nobody_has_two_of(tmp_path):
+def test_speakers_with_a_single_session(tmp_path):
     with PackWriter(tmp_path / "p", kind="audio", sample_rate=8000) as pack:
         for speaker in range(3):
             for number in range(2):
@@ -53,12 +53,12 @@ def test_error_rates(dev, encoder, tmp_path):
     assert DevSet.open(dev, trials, set()).error_rates(encoder)["dev_eer"] == 0
 
 
-def test_error_rates_are_those_of_the_scores(dev, encoder):
+def test_error_rates_equal_those_of_the_scores(dev, encoder):
     """minDCF at P(target) 0.01, which differs here from that at 0.05."""
     held = DevSet.open(dev, None, set())
     encoder.eval()
     vectors = np.stack([encoder.embed(dev[row]) for row in range(len(dev))])
-    noise = np.random.default_rng(4).normal(scale=1.2, size=vectors.shape)  # so that some are confused
+    noise = np.random.default_rng(4).normal(scale=1.2, size=vectors.shape)  # so that there are errors
     vectors = (vectors + noise).astype(np.float32)
     rates = held._rates(dict(enumerate(vectors)))
     scores, target = cosine.score(held.trials, Embeddings(dev.ids, vectors)), held.trials.target
@@ -74,16 +74,16 @@ def test_error_rates_are_those_of_the_scores(dev, encoder):
         (["1 s12/0 s12/1", "0 s12/0 s99/1"], "'s99/1' is not in the dev pack"),
     ],
 )
-def test_trial_lists_that_do_not_fit(dev, tmp_path, lines, message):
+def test_mismatching_trial_lists_are_rejected(dev, tmp_path, lines, message):
     with pytest.raises(InputError, match=message):
         DevSet.open(dev, write_trials(tmp_path / "t", lines), set())
 
 
-def test_held_out(dev):
+def test_dev_speakers_in_the_training_set_are_rejected(dev):
     with pytest.raises(InputError, match="speaker s13 is also in the training set"):
         DevSet.open(dev, None, {"s1", "s13"})
 
 
-def test_one_speaker(dev):
+def test_single_dev_speaker_is_rejected(dev):
     with pytest.raises(InputError, match="at least two speakers"):
         DevSet.open(dev.subset([0, 1]), None, set())

@@ -15,7 +15,7 @@ from spkver.training.monitoring.writers import WANDB_ID, Events, open_writers
 
 
 class FakeWandb:
-    """What of wandb is used."""
+    """A stand-in for the parts of wandb that are used."""
 
     class Error(Exception):
         pass
@@ -41,7 +41,7 @@ def wandb(monkeypatch):
     return fake
 
 
-def test_wandb_gets_the_records_and_is_the_same_run_when_resumed(wandb, tmp_path):
+def test_wandb_gets_records_and_resumes_the_same_run(wandb, tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 3\n")
     told = []
     for first in (0, 2):
@@ -55,7 +55,7 @@ def test_wandb_gets_the_records_and_is_the_same_run_when_resumed(wandb, tmp_path
     assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [2, 4]
 
 
-def test_wandb_that_cannot_be_had(wandb, tmp_path, monkeypatch):
+def test_unavailable_wandb_is_rejected(wandb, tmp_path, monkeypatch):
     wandb.failure = "api_key not\nconfigured"
     with pytest.raises(
         InputError, match="api_key not configured; log in with 'wandb login', or set WANDB_MODE=offline"
@@ -76,7 +76,7 @@ def test_wandb_offline(tmp_path, monkeypatch):
     assert any(path.stat().st_size for path in tmp_path.rglob("*.wandb"))
 
 
-def test_a_glance_at_the_last_of_each():
+def test_progress_bar_text():
     told = []
     monitor = Monitor(told.append)
     assert monitor.glance() == ""
@@ -87,8 +87,8 @@ def test_a_glance_at_the_last_of_each():
     assert monitor.glance() == "loss 1.000, dev EER 5.12%"
 
 
-def test_a_line_of_the_log_fits_120_columns():
-    """With the largest numbers of a long run; what the line leaves out is in metrics.jsonl."""
+def test_log_line_fits_120_columns():
+    """With the largest numbers of a long run; metrics.jsonl has the numbers that the line omits."""
     told = []
     values = {"loss": 12.345, "accuracy": 1.0, "margin_accuracy": 1.0, "boundary_share": 1.0, "target_cosine": -0.123}
     values |= {"hardest_cosine": -0.123, "distil_cosine": 0.123, "penalty": 1.234, "gradient_norm": 1234.56}
@@ -101,7 +101,7 @@ def test_a_line_of_the_log_fits_120_columns():
 
 
 def events(folder):
-    """What the only file of events holds: (step, tag, value), or (step, status) where a session begins."""
+    """The events in the only file: (step, tag, value), or (step, status) at the start of a session."""
     from tensorboardX.proto.event_pb2 import Event
 
     (path,) = (folder / "events").iterdir()
@@ -116,7 +116,7 @@ def events(folder):
     return found
 
 
-def test_events_of_a_run_and_of_its_resumption(tmp_path):
+def test_events_of_a_resumed_run(tmp_path):
     pytest.importorskip("tensorboardX")
     for name, first, session in (("new", 0, []), ("resumed", 2, [(3, 1)])):
         writer = Events(tmp_path / name, first)
@@ -126,11 +126,11 @@ def test_events_of_a_run_and_of_its_resumption(tmp_path):
         assert events(tmp_path / name) == [*session, (step, "loss", 1.5), (step, "accuracy", 0.25)]
 
 
-def test_events_on_a_full_disk_stop_the_run(tmp_path, monkeypatch):
+def test_events_on_a_full_disk_end_the_run(tmp_path, monkeypatch):
     record_writer = pytest.importorskip("tensorboardX.record_writer")
     before = threading.enumerate()
     writer = Events(tmp_path, 0)
-    assert threading.enumerate() == before  # one that dies of it would be waited for without end
+    assert threading.enumerate() == before  # a writer thread would die, and the run would wait forever
 
     def full(self, data):
         raise OSError(errno.ENOSPC, "No space left on device")

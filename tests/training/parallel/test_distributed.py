@@ -1,4 +1,4 @@
-"""One run on one, two and three processes (gloo, on a CPU): the same mathematics, and one end for all."""
+"""A run on one, two and three processes (gloo, on a CPU) gives the same result, and all processes end together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from spkver.training.state import checkpoint
 BATCH, BROKEN = 12, "s3/1"
 FRONT_END = {"sample_rate": 8000, "bins": 24, "high_hz": 3600.0}
 SPLIT = {"name": "normalised", "split": True, "s": 20}
-# all but babble made of the batch, of which a process has only its share
+# without babble from the batch, because a process has only a part of the batch
 AUGMENT = {
     "waveform": [{"name": "noise", "shares": {"babble": 0}}, "reverb"],
     "features": ["spec_augment"],
@@ -40,12 +40,12 @@ RUNS = {
         "augment": {"speeds": [0.9, 1.0, 1.1], **AUGMENT},
     },
 }
-ON = {1: list(RUNS), 2: ["plain", "split", "distil"], 3: list(RUNS)}  # how many processes what runs on
+ON = {1: list(RUNS), 2: ["plain", "split", "distil"], 3: list(RUNS)}  # the runs for each number of processes
 
 
 @pytest.fixture(scope="module")
 def write(tmp_path_factory, packs):
-    """Write a recipe; its path and the experiment directory."""
+    """Write a recipe; return its path and the experiment directory."""
     folder, number = tmp_path_factory.mktemp("runs"), itertools.count()
 
     teacher = {"model": {"name": "xvector", "channels": 8, "pooled_channels": 16, "dim": 5}, "front_end": FRONT_END}
@@ -85,7 +85,7 @@ def write(tmp_path_factory, packs):
 
 @pytest.fixture(scope="module")
 def broken(packs):
-    """The training set's features, of which one utterance has some that are no numbers."""
+    """The features of the training set, with NaN in one utterance."""
     source = Pack.open(packs / "features")
     path, front_end = packs / "broken", FrontEndConfig(**FRONT_END).model_dump(mode="json")
     with PackWriter(path, kind="features", sample_rate=8000, front_end=front_end) as pack:
@@ -97,19 +97,19 @@ def broken(packs):
 
 @pytest.fixture(scope="module")
 def found(write, broken, run_jobs):
-    """The experiment directories of every run on every number of processes; and of the runs that stop or go on."""
+    """The experiment directories of all runs and numbers of processes, and of the runs that stop or are resumed."""
     outs, jobs = {}, []
     recipes = {name: write(**keys) for name, keys in RUNS.items()}
     local = {"batch_norm": "local", "augment": AUGMENT}
     recipes |= {"local": write(**local), "parts": write(**local, accumulate=2), "odd": write(batch_size=11)}
-    more = {1: ["parts"], 2: ["local", "odd"], 3: []}  # the odd is refused by all, before anything is written
+    more = {1: ["parts"], 2: ["local", "odd"], 3: []}  # `odd` is rejected by all processes before anything is written
     for size in ON:
         runs = []
         for name in ON[size] + more[size]:
             path, out = recipes[name]
             outs[name, size] = out.with_name(f"{name}-{size}")
             runs.append([path, "--out", str(outs[name, size])])
-        if size == 3:  # what two began: its last checkpoint and all that came after it are not there
+        if size == 3:  # resumes the run of two processes, without its last checkpoint and later files
             runs.append([recipes["split"][0], "--out", str(outs["split", 2]), "--resume"])
         jobs.append({"processes": size, "runs": runs})
     told = run_jobs(jobs[:2])
@@ -119,7 +119,7 @@ def found(write, broken, run_jobs):
 
 
 def half_way(out):
-    """As if the run had been killed after its first checkpoint."""
+    """Restore the state after the first checkpoint."""
     for path in (out / "model", out / "checkpoints" / "step-00000006"):
         path.rename(path.with_name(f"was-{path.name}"))
     (out / "complete").unlink()
@@ -135,7 +135,7 @@ def records(out):
 
 
 @pytest.mark.parametrize(("size", "name"), [(size, name) for size in (2, 3) for name in ON[size]])
-def test_the_same_mathematics(found, name, size):
+def test_result_does_not_depend_on_the_number_of_processes(found, name, size):
     outs, told = found
     assert [codes[: len(ON[size])] for codes in told[size - 1]["codes"]] == [[0] * len(ON[size])] * size
     alone, together = (checkpoint.read(outs[name, n] / "checkpoints" / "step-00000003") for n in (1, size))
@@ -143,7 +143,7 @@ def test_the_same_mathematics(found, name, size):
     assert set(shared) == {k for k in together.tensors if not k.startswith("random.") and not k.endswith("shard")}
     momentum = max(float(one.abs().max()) for key, one in alone.tensors.items() if key.endswith("momentum_buffer"))
     for key in shared:
-        # biases before a batch norm have gradients that are nothing but rounding of those of others
+        # gradients of biases before a batch norm are only rounding errors
         atol = 1e-5 if key.startswith("state.") else 1e-4 * momentum
         torch.testing.assert_close(together.tensors[key], alone.tensors[key], rtol=1e-5, atol=atol, msg=key)
     for key, value in network(outs[name, 1]).items():
@@ -151,12 +151,12 @@ def test_the_same_mathematics(found, name, size):
     assert len(records(outs[name, 1])) == len(records(outs[name, size])) == 4
     for one, other in zip(records(outs[name, 1]), records(outs[name, size])):
         assert one.keys() == other.keys()
-        for key, value in other.items():  # of the few dev trials one may change places where scores all but tie
+        for key, value in other.items():  # among few dev trials, two with nearly equal scores may be swapped
             assert one[key] == pytest.approx(value, rel=1e-3, abs=0.05 if key.startswith("dev_") else 1e-6), key
 
 
-def test_two_processes_are_one_that_takes_a_batch_in_two_parts(found):
-    """With batch norms of their own; augmentation and all."""
+def test_two_processes_equal_one_with_two_accumulated_parts(found):
+    """With local batch norms and augmentation."""
     outs, _ = found
     parts, together = (outs[key] / "checkpoints" / "step-00000003" for key in (("parts", 1), ("local", 2)))
     one, other = (checkpoint.read(path).tensors for path in (parts, together))
@@ -165,7 +165,7 @@ def test_two_processes_are_one_that_takes_a_batch_in_two_parts(found):
             torch.testing.assert_close(other[key], value, rtol=1e-5, atol=1e-5, msg=key)
 
 
-def test_what_is_on_the_disk(found):
+def test_files_of_a_distributed_run(found):
     outs, _ = found
     manifest = json.loads((outs["split", 3] / "checkpoints" / "step-00000006" / "manifest.json").read_text())
     assert list(manifest["files"]) == [f"rank-{rank}.safetensors" for rank in range(3)]
@@ -177,18 +177,18 @@ def test_what_is_on_the_disk(found):
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_a_step_that_is_not_finite_on_one_is_skipped_by_all(found, size):
-    """Six steps of a third of the utterances are two passes, in each of which the broken one comes once."""
+def test_non_finite_step_of_one_process_is_skipped_by_all(found, size):
+    """Six steps with a third of the utterances are two epochs, each with one broken utterance."""
     outs, _ = found
     said = [line for line in (outs["skips", size] / "train.log").read_text().splitlines() if "is skipped" in line]
     assert len(said) == 2 and "(2 of at most 10)" in said[1]
     for line in said:
         ids = line.split("its batch: ")[1].split()
-        assert BROKEN in ids and len(ids) == BATCH  # of all processes
+        assert BROKEN in ids and len(ids) == BATCH  # the utterances of all processes
 
 
-def test_another_number_of_processes_goes_on(found):
-    """Two began, three went on: the test of the mathematics has looked at the end; here, that it was so."""
+def test_run_resumes_with_another_number_of_processes(found):
+    """Started with two processes and resumed with three. The result is compared in another test."""
     outs, told = found
     assert [codes[-1] for codes in told[2]["codes"]] == [0, 0, 0]
     starts = [json.loads(line)["processes"] for line in (outs["split", 2] / "starts.jsonl").read_text().splitlines()]
@@ -196,7 +196,7 @@ def test_another_number_of_processes_goes_on(found):
     assert "resuming after step 3 of 6" in (outs["split", 2] / "train.log").read_text()
 
 
-def test_one_error_ends_all_and_the_first_says_why(found):
+def test_error_of_one_process_ends_all(found):
     outs, told = found
     assert [codes[-1] for codes in told[1]["codes"]] == [2, 2]
     first, second = told[1]["said"]

@@ -9,7 +9,7 @@ from spkver.training.parallel.interrupt import Interrupt
 
 
 class Told:
-    """What is on its way to the others; one of them was asked to stop."""
+    """A pending all-reduce with a process that was asked to stop."""
 
     def __init__(self, flag):
         self.flag, self.waited = flag, 0
@@ -19,7 +19,7 @@ class Told:
         self.flag.fill_(1.0)
 
 
-def test_nothing_is_on_its_way_when_a_run_ends(monkeypatch):
+def test_no_all_reduce_is_pending_at_the_end(monkeypatch):
     sent = []
 
     def all_reduce(flag, async_op):
@@ -29,14 +29,14 @@ def test_nothing_is_on_its_way_when_a_run_ends(monkeypatch):
     monkeypatch.setattr(distributed, "all_reduce", all_reduce)
     interrupt = Interrupt(World(rank=0, size=2))
     assert not interrupt.settle()  # nothing was sent
-    assert not interrupt.asked()  # told at the next call
-    assert interrupt.asked() and [one.waited for one in sent] == [1]  # and nothing sent after that
+    assert not interrupt.asked()  # the answer comes at the next call
+    assert interrupt.asked() and [one.waited for one in sent] == [1]  # no further all-reduce
     assert not interrupt.settle()
     assert not interrupt.asked()
     assert interrupt.settle() and [one.waited for one in sent] == [1, 1]
 
 
-def test_one_of_several_processes_leaves_at_once_and_one_alone_goes_on(monkeypatch):
+def test_leave_exits_only_with_several_processes(monkeypatch):
     left = []
     monkeypatch.setattr(os, "_exit", left.append)
     for name in ("RANK", "WORLD_SIZE"):

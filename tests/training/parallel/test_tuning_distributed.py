@@ -1,4 +1,4 @@
-"""Averages of weights, kept heads, frozen layers: two processes, over which the head is split, do what one does."""
+"""EMA, kept heads and frozen layers: two processes with a split head give the result of one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETTINGS = {
 
 @pytest.fixture
 def runs(write_recipe, run_jobs, tmp_path):
-    """By the number of processes: a run, and one that starts from it (from that of two processes)."""
+    """By the number of processes: a run, and one that starts from the run of two processes."""
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     outs = {(name, size): tmp_path / f"{name}-{size}" for name in ("first", "second") for size in (1, 2)}
     write_recipe(loss=SPLIT, train=SETTINGS | {"ema": {"decay": 0.5}, "final": "best"}).rename(first)
@@ -41,7 +41,7 @@ def runs(write_recipe, run_jobs, tmp_path):
     return outs
 
 
-def test_two_processes_do_what_one_does(runs):
+def test_two_processes_equal_one(runs):
     for name in ("first", "second"):
         one, two = (runs[name, size] for size in (1, 2))
         heads = [SavedHead.read(out / "model") for out in (one, two)]
@@ -50,7 +50,7 @@ def test_two_processes_do_what_one_does(runs):
         models = [load_model(out / "model").network.state_dict() for out in (one, two)]
         for got, expected in ((heads[1].state, heads[0].state), (models[1], models[0])):
             torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
-    # what the second started from is what the first ended with, and of that the frozen layers are left
+    # the second run starts from the result of the first, and its frozen layers do not change
     began = load_model(runs["first", 2] / "model").network.state_dict()
     last = checkpoint.read(checkpoint.saved(runs["second", 2] / "checkpoints")[-1]).tensors
     for key, tensor in began.items():

@@ -22,14 +22,14 @@ def state(step):
     return Checkpoint(step, {"w": torch.full((2, 3), float(step)), "n": torch.tensor(step)}, {"best": {"eer": 0.1}})
 
 
-def test_what_is_saved_is_read(tmp_path):
+def test_round_trip(tmp_path):
     checkpoint.save(tmp_path, state(5), keep=2)
     found = checkpoint.latest(tmp_path, print)
     assert (found.step, found.numbers) == (5, {"best": {"eer": 0.1}})
     assert torch.equal(found.tensors["w"], state(5).tensors["w"])
 
 
-def test_the_last_are_kept(tmp_path):
+def test_only_the_last_checkpoints_are_kept(tmp_path):
     for step in (1, 9, 10, 100):
         checkpoint.save(tmp_path, state(step), keep=2)
     assert [path.name for path in checkpoint.saved(tmp_path)] == ["step-00000010", "step-00000100"]
@@ -56,7 +56,7 @@ def _manifest(path, **changes):
         lambda at: _manifest(at / "manifest.json", step=None),
     ],
 )
-def test_damage_is_passed_over_with_a_word(tmp_path, damage):
+def test_damaged_checkpoint_is_skipped_with_a_message(tmp_path, damage):
     for step in (1, 2):
         checkpoint.save(tmp_path, state(step), keep=2)
     damage(tmp_path / "step-00000002")
@@ -69,7 +69,7 @@ def test_damage_is_passed_over_with_a_word(tmp_path, damage):
 
 @contextlib.contextmanager
 def files_up_to(size):
-    """The system refuses to write more than so many bytes to a file: what a full disk does, without one."""
+    """Limit the size of files, which has the same effect as a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -79,7 +79,7 @@ def files_up_to(size):
 
 
 @pytest.mark.parametrize("room", [0, 10, 200])
-def test_what_cannot_be_written(tmp_path, room):
+def test_write_error_keeps_the_previous_checkpoint(tmp_path, room):
     checkpoint.save(tmp_path, state(1), keep=1)
     message = r"step-00000002: the checkpoint cannot be written .*--resume"
     with files_up_to(room), pytest.raises(RunError, match=message):
@@ -88,8 +88,8 @@ def test_what_cannot_be_written(tmp_path, room):
     assert checkpoint.latest(tmp_path, print).step == 1
 
 
-def test_a_full_disk_at_each_place(tmp_path, monkeypatch):
-    """Wherever the error comes from: the file, its syncing, the manifest, the renaming."""
+def test_full_disk_at_every_stage(tmp_path, monkeypatch):
+    """Errors from writing the file, syncing it, writing the manifest, and renaming."""
     full = OSError(errno.ENOSPC, "No space left on device")
     checkpoint.save(tmp_path, state(1), keep=1)
     for target in (
@@ -105,7 +105,7 @@ def test_a_full_disk_at_each_place(tmp_path, monkeypatch):
 
 
 def split_state(rank, size):
-    """11 classes, two rows each, of which a process has its own."""
+    """11 classes with two rows each, divided over the processes."""
     held = ranges(11, size)[rank]
     rows = torch.arange(44.0).view(22, 2)[2 * held.start : 2 * held.stop]
     own = {
@@ -119,7 +119,7 @@ def split_state(rank, size):
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("saved_by", [2, 3])
-def test_a_split_head_is_divided_anew(tmp_path, size, saved_by):
+def test_split_head_is_divided_again(tmp_path, size, saved_by):
     write_ranks(tmp_path / "step-00000003", saved_by)
     for rank in range(size):
         found = checkpoint._read(tmp_path / "step-00000003", World(rank, size))
@@ -133,7 +133,7 @@ def test_a_split_head_is_divided_anew(tmp_path, size, saved_by):
 
 
 def write_ranks(path, size):
-    """What so many processes would write, by one."""
+    """Write the files of several processes from one."""
     path.mkdir()
     entries = []
     for rank in range(size):
@@ -144,11 +144,11 @@ def write_ranks(path, size):
     checkpoint._write_manifest(path / "manifest.json", one, entries)
 
 
-def test_nothing_there(tmp_path):
+def test_no_checkpoint(tmp_path):
     assert checkpoint.latest(tmp_path / "none", print) is None
 
 
-def test_optimizer_state_keeps_the_layout_of_its_parameter():
+def test_optimizer_state_has_the_layout_of_its_parameter():
     parameter = torch.nn.Parameter(torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last))
     scalar = torch.nn.Parameter(torch.tensor(1.0))
     names = {"a": parameter, "b": scalar}
@@ -165,8 +165,8 @@ def test_optimizer_state_keeps_the_layout_of_its_parameter():
 
 
 @pytest.mark.parametrize("kind", [torch.optim.RAdam, torch.optim.Adafactor])
-def test_optimizers_of_another_kind_resume(kind):
-    """Those without a fused form, and those whose state has not the shape of the parameter."""
+def test_other_optimizers_resume(kind):
+    """Optimizers without a fused form, and with state of other shapes than the parameter."""
 
     def net():
         torch.manual_seed(0)

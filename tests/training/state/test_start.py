@@ -1,4 +1,4 @@
-"""Runs that start from a model: large-margin fine-tuning, other speakers, frozen layers, learning rates by name."""
+"""Fine-tuning: larger margin, other speakers, frozen layers, learning rates by parameter name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUIET = {"say": lambda text: None}
 
 @pytest.fixture(scope="module")
 def trained(packs, tmp_path_factory):
-    """A run over the 12 speakers at two speeds, for other runs to start from."""
+    """A run with 12 speakers at two speeds, from which other runs start."""
     tree = {
         "data": {"train": str(packs / "train"), "dev": str(packs / "dev"), "crop_seconds": "0.4"},
         "front_end": {"sample_rate": "8000", "bins": "24", "high_hz": "3600"},
@@ -35,12 +35,12 @@ def trained(packs, tmp_path_factory):
     return out
 
 
-def test_a_run_keeps_its_head_beside_the_model(trained):
+def test_head_is_saved_beside_the_model(trained):
     saved = SavedHead.read(trained / "model")
     assert len(saved.classes) == 24 and saved.classes[0] == Class("s0", 0.9) and saved.classes[12] == Class("s0")
     assert saved.state["head.weight"].shape == (24, 8)
     assert {path.name for path in (trained / "model").iterdir()} == {"model.safetensors", "config.yaml", "card.md"}
-    # the best model with the head of its own step, not of the last
+    # the best model has the head of its own step, not that of the last
     best = SavedHead.read(trained / "model-best")
     assert torch.equal(best.state["head.weight"], saved.state["head.weight"])
 
@@ -53,7 +53,7 @@ def started(trained, recipe, out, head, **keys):
 
 
 def test_large_margin_fine_tuning(trained, recipe, out):
-    """Longer crops, a larger margin, no speed change: the rows of the speakers at their own speed stay."""
+    """Longer crops, a larger margin, no speeds: class weights at speed 1 are kept."""
     learner, saved, told = started(
         trained, recipe, out, "keep", loss={"name": "aam", "m": 0.5}, data={"crop_seconds": 0.6}
     )
@@ -63,7 +63,7 @@ def test_large_margin_fine_tuning(trained, recipe, out):
     assert all(torch.equal(tensor, network[name]) for name, tensor in learner.encoder.network.state_dict().items())
 
 
-def test_features_made_at_a_speed_are_of_the_same_classes(trained, recipe, out, packs, tmp_path):
+def test_features_at_a_speed_belong_to_the_same_classes(trained, recipe, out, packs, tmp_path):
     front_end = load_model(trained / "model").config.front_end
     make_features(packs / "train", tmp_path / "feats", front_end, speeds=[0.9])
     learner, saved, told = started(trained, recipe, out, "keep", data={"train": str(tmp_path / "feats"), "dev": None})
@@ -74,7 +74,7 @@ def test_features_made_at_a_speed_are_of_the_same_classes(trained, recipe, out, 
 
 @pytest.fixture
 def others(packs, tmp_path):
-    """A pack of the speakers s10, s11 (known) and s20 (not known)."""
+    """A pack with the speakers s10 and s11 (known) and s20 (unknown)."""
     source = Pack.open(packs / "train")
     with PackWriter(tmp_path / "others", kind="audio", sample_rate=8000) as pack:
         for row, (name, speaker) in enumerate(zip(source.ids, source.speakers)):
@@ -83,7 +83,7 @@ def others(packs, tmp_path):
     return str(tmp_path / "others")
 
 
-def test_keep_wants_speakers_that_are_known(trained, recipe, out, others):
+def test_keep_rejects_unknown_speakers(trained, recipe, out, others):
     with pytest.raises(InputError, match=r"model-head.safetensors does not have the speaker s20; set start.head to"):
         started(trained, recipe, out, "keep", data={"train": others, "dev": None})
     with pytest.raises(InputError, match=r"does not have the speaker s0 at speed 1\.1"):
@@ -93,7 +93,9 @@ def test_keep_wants_speakers_that_are_known(trained, recipe, out, others):
 def test_extend_adds_speakers(trained, recipe, out, others):
     learner, saved, _ = started(trained, recipe, out, "extend", data={"train": others, "dev": None})
     names = [str(one) for one in learner.classes]
-    assert names[:3] == ["s10", "s11", "s20"] and len(names) == 1 + 24  # the data's, then the model's others
+    assert (
+        names[:3] == ["s10", "s11", "s20"] and len(names) == 1 + 24
+    )  # speakers of the data, then the others of the model
     rows = dict(zip(saved.classes, saved.state["head.weight"]))
     for one, row in zip(learner.classes, learner.loss.head.weight):
         assert one == Class("s20") or torch.equal(row, rows[one])
@@ -105,10 +107,10 @@ def test_extend_adds_speakers(trained, recipe, out, others):
     assert len(SavedHead.read(out / "model").classes) == 25
 
 
-def test_replace_draws_anew(trained, recipe, out, others, tmp_path):
+def test_replace_draws_new_weights(trained, recipe, out, others, tmp_path):
     learner, _, told = started(trained, recipe, out, "replace", data={"train": others, "dev": None})
     assert learner.loss.head.weight.shape == (3, 8) and any("0 of 3 classes" in text for text in told)
-    shutil.copytree(trained / "model", tmp_path / "given")  # a model that was given away, without its head
+    shutil.copytree(trained / "model", tmp_path / "given")  # a model without its head
     parts = recipe(start={"model": str(tmp_path / "given")})
     with pytest.raises(InputError, match=r"given-head.safetensors: missing, .* set start.head to replace"):
         build(parts, out, print)
@@ -124,12 +126,12 @@ def test_replace_draws_anew(trained, recipe, out, others, tmp_path):
         ({"loss": "softmax"}, r"of another kind of loss \(no class bias\)"),
     ],
 )
-def test_what_does_not_fit(trained, recipe, out, keys, message):
+def test_mismatch_is_rejected(trained, recipe, out, keys, message):
     with pytest.raises(InputError, match=message):
         started(trained, recipe, out, "keep", **keys)
 
 
-def test_files_that_cannot_be_read(trained, recipe, out, tmp_path):
+def test_unreadable_files_are_rejected(trained, recipe, out, tmp_path):
     with pytest.raises(InputError, match="nowhere: not a model directory"):
         build(recipe(start={"model": "nowhere"}), out, print)
     with pytest.raises(InputError, match="is a file and cannot be trained further"):
@@ -145,7 +147,7 @@ def test_files_that_cannot_be_read(trained, recipe, out, tmp_path):
         SavedHead.read(tmp_path / "a" / "model")
 
 
-def test_what_a_loss_learns_beside_its_rows_goes_along(recipe, tmp_path):
+def test_other_parameters_of_the_loss_are_copied(recipe, tmp_path):
     parts = recipe(loss="sphereface2", data={"dev": None}, train={"steps": 3})
     train(parts, tmp_path / "a", **QUIET)
     told = []
@@ -162,15 +164,15 @@ PLAIN = {
     "lr_schedule": "constant",
     "precision": "fp32",
 }
-"""One step along the gradient."""
+"""One step of gradient descent."""
 
 
 def state(out):
     return checkpoint.read(checkpoint.saved(out / "checkpoints")[-1]).tensors
 
 
-def test_frozen_layers_stay(trained, recipe, tmp_path):
-    """Running statistics included, also after a look at the dev speakers."""
+def test_frozen_layers_do_not_change(trained, recipe, tmp_path):
+    """Including running statistics, also after validation."""
     start, before = {"model": str(trained / "model")}, load_model(trained / "model").network.state_dict()
     few = {"steps": 3, "dev_every": 1}
     for name, freeze in {"all": [], "some": ["network.frame"]}.items():
@@ -216,7 +218,7 @@ def test_fine_tuning_resumes_exactly(trained, recipe, tmp_path):
     assert f"crops of 0.4 s, starting from {trained / 'model'}." in (tmp_path / "a" / "model" / "card.md").read_text()
 
 
-def test_a_speaker_who_is_one_at_every_speed(recipe, out):
+def test_same_speaker_at_all_speeds(recipe, out):
     parts = recipe(augment={"speeds": [0.9, 1.0], "speeds_as": "same"}, data={"dev": None}, train={"steps": 1})
     train(parts, out, **QUIET)
     assert [str(one) for one in SavedHead.read(out / "model").classes] == sorted(f"s{n}" for n in range(12))

@@ -1,4 +1,4 @@
-"""Which forward pass training uses, and that a compiler that fails costs nothing but a word."""
+"""When the network is compiled, and that a failing compiler only causes a warning."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def network():
 
 @pytest.fixture
 def compiler(monkeypatch):
-    """A compiler that doubles, so that its work is seen; gives the list of what it was given."""
+    """A stand-in for the compiler that doubles the output; returns the list of compiled functions."""
     given = []
     monkeypatch.setattr(torch, "compile", lambda forward: given.append(forward) or (lambda x: 2 * forward(x)))
     monkeypatch.setattr(compiling, "_missing", lambda device: None)
@@ -37,7 +37,7 @@ def compiler(monkeypatch):
     ("compile", "steps", "compiled"),
     [("auto", 10, False), ("auto", compiling.PAYS_FROM, True), ("true", 10, True), ("false", 10**6, False)],
 )
-def test_where_it_pays(network, compiler, compile, steps, compiled):
+def test_when_the_network_is_compiled(network, compiler, compile, steps, compiled):
     forward, told = forward_of(network, compile, steps)
     x = torch.ones(4, 3)
     for _ in range(2):
@@ -45,7 +45,7 @@ def test_where_it_pays(network, compiler, compile, steps, compiled):
     assert len(compiler) == compiled and not told
 
 
-def test_a_compiler_that_fails(network, compiler, monkeypatch):
+def test_failing_compiler_is_a_warning(network, compiler, monkeypatch):
     def broken(forward):
         def call(x):
             raise RuntimeError("no rule to make a kernel\nTraceback ...")
@@ -60,11 +60,11 @@ def test_a_compiler_that_fails(network, compiler, monkeypatch):
     assert told == [
         "warning: torch.compile failed (no rule to make a kernel); training continues without it",
     ]
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # the network's own faults stay errors
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # errors of the network itself are raised
         forward_of(network, "true")[0](torch.ones(4, 4))
 
 
-def test_no_compiler(network, monkeypatch):
+def test_missing_compiler_is_a_warning(network, monkeypatch):
     monkeypatch.setenv("CXX", "absent-c++")
     monkeypatch.setenv("PATH", "")
     assert forward_of(network, "auto", 10**6) == (network, [])
@@ -75,8 +75,8 @@ def test_no_compiler(network, monkeypatch):
     ]
 
 
-def test_compiled_is_the_network(device):
-    """With the real compiler, if there is one: the same output, gradients and batch norm but for rounding."""
+def test_compiled_network_gives_the_same_result(device):
+    """With the real compiler, if available: the same output, gradients and batch norms up to rounding."""
     if compiling._missing(torch.device(device)):
         pytest.skip("no compiler")
     x, seen = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).to(device), []

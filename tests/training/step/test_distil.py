@@ -1,4 +1,4 @@
-"""A small network that learns from a large one's embeddings."""
+"""A small network learns from the embeddings of a large one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AUGMENT = {"waveform": ["noise"], "features": ["spec_augment"]}
 
 @pytest.fixture(scope="module")
 def teachers(packs, tmp_path_factory):
-    """Models with random weights, by what is said of them; their norms have seen the data."""
+    """Models with random weights by name, with batch norm statistics of the data."""
     folder, source = tmp_path_factory.mktemp("teachers"), Pack.open(packs / "train")
     waveforms = torch.from_numpy(np.stack([source[row][:3200] for row in range(len(source))])).float() / 32768
 
@@ -68,7 +68,7 @@ def state(out):
 
 
 @pytest.mark.parametrize(("dim", "teacher_dim"), [(8, 8), (8, 12)])
-def test_the_loss_is_scipys_distance(dim, teacher_dim):
+def test_loss_equals_scipys_cosine_distance(dim, teacher_dim):
     distil = Distillation(DistilConfig(model="m", weight=0.7), dim, teacher_dim)
     own, targets = torch.randn(5, dim, dtype=torch.float32), torch.randn(5, teacher_dim)
     loss, mean = distil(own, targets)
@@ -79,7 +79,7 @@ def test_the_loss_is_scipys_distance(dim, teacher_dim):
 
 
 @pytest.mark.parametrize("teacher", ["same_size", "other_size", "other_bins"])
-def test_gradients_reach_the_student_and_the_map_alone(learning, out, teacher):
+def test_only_student_and_map_get_gradients(learning, out, teacher):
     learner = build(learning(teacher), out, **QUIET).learner
     learner.train()
     before = {name: tensor.clone() for name, tensor in learner.teacher.encoder.state_dict().items()}
@@ -119,7 +119,7 @@ def test_inputs_of_the_teacher(learning, out, teacher, clean, kind):
 
 
 @pytest.mark.parametrize("clean", [False, True])
-def test_from_a_feature_pack(learning, packs, out, clean):
+def test_teacher_with_a_feature_pack(learning, packs, out, clean):
     keys = {"data": {"train": str(packs / "features")}, "augment": {"features": ["spec_augment"]}}
     learner = build(learning("same_size", clean=clean, **keys), out, **QUIET).learner
     features, of_teacher = learner._inputs(learner.inputs.batch(0))
@@ -127,8 +127,8 @@ def test_from_a_feature_pack(learning, packs, out, clean):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_weight_zero_changes_no_bit(learning, recipe, tmp_path, optimizer):
-    """Though all is computed, and a map is there: nothing is drawn, or added up, in another way."""
+def test_weight_zero_changes_nothing(learning, recipe, tmp_path, optimizer):
+    """Although everything is computed, including a map: random numbers and sums are the same."""
     keys = {"train": {"steps": 4, "optimizer": optimizer, "ema": {}}, "augment": AUGMENT}
     keys["front_end"] = {"dither": 0.1}
     train(recipe(**keys), tmp_path / "a", **QUIET)
@@ -141,7 +141,7 @@ def test_weight_zero_changes_no_bit(learning, recipe, tmp_path, optimizer):
 
 
 @pytest.mark.parametrize("teacher", ["same_size", "other_bins"])
-def test_a_student_comes_nearer(learning, teachers, tmp_path, teacher):
+def test_student_approaches_the_teacher(learning, teachers, tmp_path, teacher):
     settings = {"steps": 40, "log_every": 8, "dev_every": 40, "optimizer": {"name": "adamw", "lr": 0.01}}
     settings["lr_schedule"] = "constant"
     cosines = {}
@@ -151,12 +151,12 @@ def test_a_student_comes_nearer(learning, teachers, tmp_path, teacher):
         records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         cosines[weight] = [one["distil_cosine"] for one in records if "distil_cosine" in one]
     assert cosines[100][-1] > max(cosines[100][0], cosines[0][-1]) + 0.2, cosines
-    model = Encoder.open(out / "model")  # opens: neither the teacher nor the map is in it
+    model = Encoder.open(out / "model")  # contains neither the teacher nor the map
     assert model.dim == 8 and str(teachers / teacher) in (out / "model" / "card.md").read_text()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_resumes_exactly(learning, tmp_path, killed, precision):
+def test_resumed_run_is_identical(learning, tmp_path, killed, precision):
     told = []
     many = {
         "precision": precision,
@@ -190,7 +190,7 @@ def test_resumes_exactly(learning, tmp_path, killed, precision):
         ("other_bins", {"data": {"train": "features"}}, r"has front_end\.bins 20, the config has 24; train from"),
     ],
 )
-def test_what_does_not_fit(learning, packs, out, teacher, keys, said):
+def test_mismatch_is_rejected(learning, packs, out, teacher, keys, said):
     if "data" in keys:
         keys = {"data": {"train": str(packs / keys["data"]["train"])}}
     with pytest.raises(InputError, match=said) as caught:
@@ -198,7 +198,7 @@ def test_what_does_not_fit(learning, packs, out, teacher, keys, said):
     assert "\n" not in str(caught.value)
 
 
-def test_crops_too_short_for_the_teacher(learning, teachers, out, tmp_path):
+def test_crops_too_short_for_the_teacher_are_rejected(learning, teachers, out, tmp_path):
     model = {"name": "xvector", "channels": "8", "pooled_channels": "16", "dim": "8"}
     encoder = Encoder(validate(EncoderConfig, {"front_end": FRONT_END, "model": model}))
     least = encoder.min_samples / 8000
@@ -216,8 +216,8 @@ def embedded(packs, teachers, tmp_path_factory):
     return path
 
 
-def test_embeddings_made_beforehand(recipe, packs, embedded, out):
-    """The target of a crop is the embedding of its whole recording, whatever was done to the crop."""
+def test_embeddings_from_files(recipe, packs, embedded, out):
+    """The target of a crop is the embedding of its whole recording, regardless of augmentation."""
     learner = build(recipe(distil={"embeddings": str(embedded)}, augment=AUGMENT), out, **QUIET).learner
     batch = learner.inputs.batch(0)
     features, targets = learner._inputs(batch)
@@ -262,7 +262,7 @@ def test_pairwise_cosines_of_the_batch():
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_student_of_embeddings_comes_nearer(recipe, embedded, tmp_path):
+def test_student_approaches_embeddings_from_files(recipe, embedded, tmp_path):
     settings = {"steps": 40, "log_every": 8, "optimizer": {"name": "adamw", "lr": 0.01}, "lr_schedule": "constant"}
     train(recipe(distil={"embeddings": str(embedded), "weight": 100}, train=settings), tmp_path / "a", **QUIET)
     lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
@@ -271,7 +271,7 @@ def test_a_student_of_embeddings_comes_nearer(recipe, embedded, tmp_path):
     assert str(embedded) in (tmp_path / "a" / "model" / "card.md").read_text()
 
 
-def test_a_student_of_embeddings_resumes_exactly(recipe, embedded, tmp_path, killed):
+def test_resumed_run_with_embeddings_is_identical(recipe, embedded, tmp_path, killed):
     settings = {"steps": 6, "checkpoint_every": 2, "keep_checkpoints": 5, "accumulate": 2}
     parts = recipe(distil={"embeddings": [str(embedded)]}, train=settings, augment=AUGMENT)
     train(parts, tmp_path / "a", **QUIET)
@@ -281,7 +281,7 @@ def test_a_student_of_embeddings_resumes_exactly(recipe, embedded, tmp_path, kil
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_embeddings_that_do_not_fit(recipe, embedded, out, tmp_path):
+def test_mismatching_embeddings_are_rejected(recipe, embedded, out, tmp_path):
     known = read_embeddings(embedded)
     fewer, other = tmp_path / "fewer.parquet", tmp_path / "other.parquet"
     write_embeddings(fewer, dataclasses.replace(known, ids=["x", *known.ids[1:]]))
@@ -304,6 +304,6 @@ def test_embeddings_that_do_not_fit(recipe, embedded, out, tmp_path):
             validate(Recipe, {"data": {"train": "pack"}, "distil": distil})
 
 
-def test_a_weight_below_zero():
+def test_negative_weight_is_rejected():
     with pytest.raises(InputError, match=r"distil\.weight"):
         validate(Recipe, {"data": {"train": "pack"}, "distil": {"model": "m", "weight": "-1"}})

@@ -18,7 +18,7 @@ from spkver.training.step.ema import EMA
 QUIET = {"say": lambda text: None}
 
 
-def test_the_average_is_that_of_the_formula():
+def test_average_equals_the_formula():
     module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).double()
     ema = EMA(EMAConfig(decay=0.6), module)
     expected = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -38,12 +38,12 @@ def test_the_average_is_that_of_the_formula():
     assert "1.num_batches_tracked" not in ema.state() and "1.running_var" in ema.state()
 
 
-def test_no_warm_up():
+def test_constant_decay():
     assert EMA(EMAConfig(decay=0.9, warm_up=False), nn.Linear(1, 1)).decay(0) == 0.9
 
 
-def test_dev_error_and_model_are_of_the_average(recipe, packs, tmp_path):
-    """And the training itself is what it is without one."""
+def test_dev_error_and_model_use_the_average(recipe, packs, tmp_path):
+    """The training itself does not change."""
     told = []
     settings = {"steps": 6, "dev_every": 6, "precision": "fp32"}
     parts = recipe(train=settings | {"ema": {"decay": 0.5}})
@@ -62,7 +62,7 @@ def test_dev_error_and_model_are_of_the_average(recipe, packs, tmp_path):
 
 
 @pytest.mark.parametrize("final", ["last", "best", "average"])
-def test_resumes_exactly(recipe, tmp_path, killed, final):
+def test_resumed_run_is_identical(recipe, tmp_path, killed, final):
     many = {"keep_checkpoints": 5, "average_last": 2, "checkpoint_every": 2, "dev_every": 2, "final": final}
     parts = recipe(train={"steps": 6, "ema": {}, "optimizer": "adamw", **many})
     train(parts, tmp_path / "a", **QUIET)
@@ -82,8 +82,8 @@ def test_resumes_exactly(recipe, tmp_path, killed, final):
 
 
 @pytest.mark.parametrize("ema", [None, {}])
-def test_the_mean_of_checkpoints_of_a_run_that_is_there(recipe, tmp_path, ema):
-    """What `final: average` makes, made afterwards."""
+def test_mean_of_the_checkpoints_of_a_finished_run(recipe, tmp_path, ema):
+    """Equal to the result of `final: average`."""
     many = {"keep_checkpoints": 3, "average_last": 2, "checkpoint_every": 2, "steps": 6, "ema": ema}
     told = []
     for name, final in (("a", "average"), ("b", "last")):

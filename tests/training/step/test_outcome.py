@@ -1,4 +1,4 @@
-"""Steps that are not finite leave no trace, with optimizers that ask and with those that decide by themselves."""
+"""Non-finite steps change nothing, with plain and with fused optimizers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def state(net, optimizer):
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 @pytest.mark.parametrize("first", [True, False])
-def test_no_trace(name, fused, first, device):
+def test_non_finite_step_changes_nothing(name, fused, first, device):
     parts, x = make(name, fused, device), torch.randn(5, 3, 7).to(device)
     if not first:
         step(*parts, x)
@@ -53,7 +53,7 @@ def test_no_trace(name, fused, first, device):
     after = state(*parts[:2])
     for key, value in before.items():
         assert torch.equal(after[key], value), key
-    # and the next step is that of a run in which the bad one was not
+    # the next step equals that of a run without the bad one
     clean = make(name, fused, device)
     if not first:
         step(*clean, x)
@@ -63,7 +63,7 @@ def test_no_trace(name, fused, first, device):
         assert torch.equal(value, other), key
 
 
-def test_fused_and_asked_agree():
+def test_fused_and_plain_optimizers_agree():
     fused, asked = make("sgd", True), make("sgd", False)
     random = torch.Generator().manual_seed(1)
     for _ in range(3):

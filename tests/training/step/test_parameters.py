@@ -23,7 +23,7 @@ def still(modules, found):
     return {names[module] for module in found}
 
 
-def test_a_module_stands_for_all_in_it(modules):
+def test_module_name_matches_all_its_parameters(modules):
     found = freeze(modules, ["network.layer1"])
     assert learnt(modules) == {"network.layer2.weight", "network.layer2.bias", "loss.head.weight", "loss.head.bias"}
     assert still(modules, found) == {"network.layer1"}
@@ -32,20 +32,20 @@ def test_a_module_stands_for_all_in_it(modules):
 @pytest.mark.parametrize(
     ("patterns", "expected"),
     [
-        (["network.*.weight"], set()),  # the biases learn on
+        (["network.*.weight"], set()),  # biases are still trained
         (["network.layer1.1"], {"network.layer1.1"}),
         (["network.layer1.0", "network.layer1.1.[wb]*"], {"network.layer1"}),
         (["network"], {"network"}),
-        (["network.layer?"], {"network"}),  # nothing of it is left to learn
+        (["network.layer?"], {"network"}),  # nothing of it is trained
         (["*.bias", "network.layer1", "loss"], {"network.layer1", "loss"}),
         ([], set()),
     ],
 )
-def test_what_stays_in_evaluation_mode(modules, patterns, expected):
+def test_modules_in_evaluation_mode(modules, patterns, expected):
     assert still(modules, freeze(modules, patterns)) == expected
 
 
-def test_patterns_that_mean_nothing_name_what_is_near(modules):
+def test_patterns_without_a_match_name_similar_parameters(modules):
     for wrong, near in (
         ("network.layer3", "did you mean 'network.layer2' or 'network.layer1'"),
         ("network.layer1.0.weigth", "did you mean 'network.layer1.0.weight'"),
@@ -59,7 +59,7 @@ def test_patterns_that_mean_nothing_name_what_is_near(modules):
         freeze(modules, ["*"])
 
 
-def test_the_last_pattern_that_fits_holds(modules):
+def test_last_matching_pattern_wins(modules):
     factors = lr_factors(dict(modules.named_parameters()), {"network": 0.1, "network.layer2": 0.5, "*.head.bias": 2.0})
     assert factors["network.layer1.0.weight"] == 0.1 and factors["network.layer2.bias"] == 0.5
     assert factors["loss.head.bias"] == 2.0 and factors["loss.head.weight"] == 1.0
