@@ -83,7 +83,7 @@ def test_signal_stops_the_run_after_a_checkpoint(arguments, run_jobs, tmp_path, 
     stopped, resumed = run_jobs([job | stop, job])
     assert stopped["codes"] == [[143]] * processes
     (line,) = "".join(stopped["said"]).splitlines()
-    assert f"of {STEPS}, with a checkpoint; continue with --resume" in line
+    assert f"of {STEPS}; a checkpoint was written: continue with --resume" in line
     assert (name if processes == 1 else "a signal") in line
     step = int(line.split("step ")[1].split()[0])
     assert resumed["codes"] == [[0]] * processes

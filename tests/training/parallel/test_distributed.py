@@ -200,6 +200,6 @@ def test_error_of_one_process_ends_all(found):
     outs, told = found
     assert [codes[-1] for codes in told[1]["codes"]] == [2, 2]
     first, second = told[1]["said"]
-    assert first.count("\n") == 1 and "train.batch_size 11 cannot be shared evenly by 2 processes" in first
+    assert first.count("\n") == 1 and "train.batch_size 11 cannot be divided evenly over 2 processes" in first
     assert second == ""
     assert not outs["odd", 2].exists()
