@@ -1,6 +1,6 @@
-"""Optimizers. Biases, norms' gains and other vectors get no weight decay.
+"""Optimizers. Weight decay does not apply to biases, gains of norms and other vectors.
 
-They are built from parameters, each with a factor on the learning rate, which the group's `factor` keeps.
+They are built from parameters with factors on the learning rate; the factor is stored in the group as `factor`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ OPTIMIZERS = Registry(
 )
 
 Scaled = tuple[nn.Parameter, float]
-"""A parameter, and the factor on its learning rate."""
+"""A parameter and the factor on its learning rate."""
 
 
 class OptimizerConfig(Component):
-    """Base of the optimizers' configs."""
+    """Base class of the configs of optimizers."""
 
     lr: float = Field(gt=0)
     """peak learning rate, see train.lr_schedule"""
@@ -41,15 +41,15 @@ class SGDConfig(OptimizerConfig):
     lr: float = Field(0.1, gt=0)
     """peak learning rate, see train.lr_schedule"""
     momentum: float = Field(0.9, ge=0, lt=1)
-    """share of the last direction that is kept"""
+    """momentum factor"""
     nesterov: bool = True
-    """look ahead along the momentum"""
+    """use Nesterov momentum"""
     weight_decay: float = Field(1e-4, ge=0)
-    """of matrices and kernels, not of biases and norms"""
+    """for matrices and kernels, not for biases and norms"""
 
 
 class SGD(torch.optim.SGD):
-    """torch's, from a config."""
+    """PyTorch's implementation, with parameter groups."""
 
     Config = SGDConfig
 
@@ -71,13 +71,13 @@ class AdamWConfig(OptimizerConfig):
     lr: float = Field(1e-3, gt=0)
     """peak learning rate, see train.lr_schedule"""
     betas: tuple[float, float] = (0.9, 0.999)
-    """decay of the running means of the gradient and of its square"""
+    """decay rates of the running means of the gradient and its square"""
     weight_decay: float = Field(1e-2, ge=0)
-    """of matrices and kernels, not of biases and norms"""
+    """for matrices and kernels, not for biases and norms"""
 
 
 class AdamW(torch.optim.AdamW):
-    """torch's, from a config."""
+    """PyTorch's implementation, with parameter groups."""
 
     Config = AdamWConfig
 
@@ -87,7 +87,7 @@ class AdamW(torch.optim.AdamW):
 
 
 def parameter_groups(parameters: Sequence[Scaled], weight_decay: float) -> list[dict]:
-    """Parameters that are learnt, by their factor and whether they decay."""
+    """Groups of trainable parameters with the same factor and weight decay."""
     groups = [
         {
             "params": [
@@ -103,5 +103,5 @@ def parameter_groups(parameters: Sequence[Scaled], weight_decay: float) -> list[
 
 
 def _on_gpu(groups: list[dict]) -> bool:
-    """Whether one kernel can make the whole step, and skip it without asking the CPU."""
+    """Whether a fused optimizer can be used, which can also skip a step without waiting."""
     return all(parameter.is_cuda for group in groups for parameter in group["params"])

@@ -70,7 +70,9 @@ def test_run_learns(recipe, out):
 )
 def test_batch_of_one_is_rejected_for_batch_norms_after_pooling(recipe, out, train, world):
     """A batch norm after pooling would get a single value per channel; rejected before the first step."""
-    with pytest.raises(InputError, match=r"is one utterance at a time, which is too few for the batch norm network\.segment\.1;"):
+    with pytest.raises(
+        InputError, match=r"is one utterance at a time, which is too few for the batch norm network\.segment\.1;"
+    ):
         build(recipe(train=train), out, QUIET["say"], world)
 
 
