@@ -47,7 +47,7 @@ def test_run_learns(recipe, out):
         recipe(
             loss={"name": "bd_lmcl", "m": 0.1},
             augment={"speeds": [0.9, 1.0], "waveform": ["noise"], "features": [{"name": "spec_augment"}]},
-            train={"steps": 60, "log_every": 10, "dev_every": 30, "batch_size": 16, "lr_schedule": schedule},
+            train={"steps": 90, "log_every": 10, "dev_every": 30, "batch_size": 16, "lr_schedule": schedule},
         ),
         out,
         **QUIET,
@@ -345,7 +345,7 @@ def test_non_finite_step_is_skipped_completely(broken, out, device):
 def test_diverging_run_ends_with_an_error(recipe, out, dev):
     keys = {"lr_schedule": {"name": "constant"}, "clip_norm": None, "max_skipped": 4}
     diverging = keys | {"optimizer": {"name": "sgd", "lr": 1e30}}
-    why = "non-finite embedding .* diverged" if dev else r"not finite at step \d \(5 steps in all"
+    why = "non-finite embedding .* diverged" if dev else r"not finite at step \d \(5 steps in total"
     with pytest.raises(RunError, match=f"{why}.*lower the learning rate"):
         train(recipe(loss="softmax", train=diverging, **({} if dev else {"data": {"dev": None}})), out, **QUIET)
     assert not (out / "model").exists()
@@ -506,6 +506,7 @@ def test_devices_give_the_same_result(recipe, packs, tmp_path, killed, device):
                 "device": where,
                 "precision": precision,
                 "compile": compiled,
+                "optimizer": {"name": "sgd", "lr": 0.02},  # at larger rates, rounding grows in six steps
                 "steps": 6,
                 "log_every": 2,
                 "checkpoint_every": 2,
