@@ -13,7 +13,7 @@ from spkver.cli.terminal import visible_streams
 from spkver.errors import SpkverError, nearest
 from spkver.files import NO_ROOM
 
-# section of the help: {command: (module that holds a click command named `command`, one line of help)}
+# section of the help: {command: (module with a click command named `command`, one line of help)}
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "First commands": {
         "data": ("spkver.cli.data", "Check, split, join, cut and describe data directories."),
@@ -72,7 +72,7 @@ class _LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            if ctx.resilient_parsing:  # a shell completes a line
+            if ctx.resilient_parsing:  # completion in a shell
                 return None
             raise click.UsageError(f"unknown command '{cmd_name}'{nearest(cmd_name, COMMANDS)}", ctx)
         command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
@@ -109,7 +109,7 @@ def _run(command: click.Command, name: str) -> NoReturn:
     try:
         code = command(prog_name=name, standalone_mode=False)
     except click.UsageError as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2: no error, help was asked for by saying nothing
+        if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2: a group without a command prints its help
             error.show()
             sys.exit(2)
         where = error.ctx.command_path if error.ctx else name
@@ -122,10 +122,10 @@ def _run(command: click.Command, name: str) -> NoReturn:
         sys.exit(130)
     except SpkverError as error:
         _fail(name, str(error), error.exit_code)
-    except OSError as error:  # a disk that is full, a place that is not ours to write to
+    except OSError as error:  # for example a full disk, or no permission to write
         said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
         _fail(name, f"{said}; make room, and run again" if error.errno in NO_ROOM else said, 1)
-    sys.exit(code if isinstance(code, int) else 0)  # click gives back the code of ctx.exit()
+    sys.exit(code if isinstance(code, int) else 0)  # click returns the code of ctx.exit()
 
 
 def _fail(name: str, message: str, code: int) -> NoReturn:

@@ -105,7 +105,7 @@ def join(out: Path, directories: tuple[str, ...], allow_pipes: bool) -> None:
     parts = []
     for directory in directories:
         name, _, path = directory.partition("=")
-        name, path = (name, path) if re.fullmatch(r"[\w.-]+", name) else ("", directory)  # a folder may have = in it
+        name, path = (name, path) if re.fullmatch(r"[\w.-]+", name) else ("", directory)  # a path may contain =
         part = read_datadir(path, allow_pipes=allow_pipes)
         parts.append(prefixed(part, f"{name}-") if name else part)
     whole = join_all(parts)

@@ -11,7 +11,7 @@ from spkver.cli import outputs
 from spkver.export import EXPORTS
 from spkver.files import directory_place, file_place
 
-FORMS = {".onnx": "onnx"}  # suffix of OUT: form
+FORMS = {".onnx": "onnx"}  # suffix of OUT: format
 WEIGHTS = {"half": "float16", "int8": "int8"}  # option: type of the stored weights
 OWN = "options of the format"
 
