@@ -16,10 +16,8 @@ from spkver.files import StrPath
 from spkver.formats.convert import read
 from spkver.metrics import ErrorCurve, OperatingPoint
 from spkver.progress import bar
-from spkver.quality import speech_seconds
 from spkver.scoring.calibration import fit_affine
 from spkver.scoring.metadata import read_speakers, speakers_of
-from spkver.source import open_source
 from spkver.trials import Scores, Trials, codes, falling, read_labelled
 from spkver.verify.decision import Calibration, Decision, Rate, write_decision
 from spkver.verify.lengths import fit_lengths
@@ -186,6 +184,9 @@ def seconds_of(trials: Trials, audio: StrPath) -> tuple[np.ndarray, np.ndarray]:
 
     Raises InputError for ids without a recording and for recordings that cannot be read.
     """
+    from spkver.quality import speech_seconds  # loads soundfile, which plain thresholds do not need
+    from spkver.source import open_source
+
     source = open_source(audio).audio()
     place = {name: row for row, name in enumerate(source.ids)}
     known: dict[str, float] = {}
