@@ -81,6 +81,19 @@ def power(waveform: Tensor) -> Tensor:
     return waveform.square().mean(dim=-1, keepdim=True).clamp_min(1e-10)
 
 
+def convolve(waveform: Tensor, response: Tensor) -> Tensor:
+    """Linear convolution of rows (rows, time) by FFT, cut to the waveform's length.
+
+    torchaudio's fftconvolve is several times slower, because it does not choose the size of the FFT.
+    """
+    from scipy.fft import next_fast_len
+
+    samples = waveform.shape[-1]
+    size = next_fast_len(samples + response.shape[-1] - 1, real=True)
+    product = torch.fft.rfft(waveform, n=size) * torch.fft.rfft(response, n=size)
+    return torch.fft.irfft(product, n=size)[..., :samples]
+
+
 @functools.lru_cache(maxsize=4)
 def _white(device: torch.device) -> Tensor:
     values = np.random.default_rng(0).standard_normal(WHITE, dtype=np.float32)

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from spkver import compat
-from spkver.augment.draw import Drawn, IntRange, Open, Range
+from spkver.augment.draw import Drawn, IntRange, Open, Range, convolve
 from spkver.config import Component
 
 TAPS = 101  # length of SpeechBrain's notch filters
@@ -117,8 +118,8 @@ class DropFreq(_Drop):
 
     def apply(self, waveform: Tensor, what: Tensor) -> Tensor:
         """Filter (rows, time) by responses (rows, taps)."""
-        filtered: Tensor = compat.torchaudio().functional.fftconvolve(waveform, what, mode="same")
-        return filtered
+        delay = TAPS // 2
+        return convolve(F.pad(waveform, (0, delay)), what)[:, delay:]
 
 
 class DropChunk(_Drop):

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from spkver.augment.draw import WHITE, Crops, Drawn, Open, Paths, Range, floats, power, white
+from spkver.augment.draw import WHITE, Crops, Drawn, Open, Paths, Range, convolve, floats, power, white
 from spkver.config import Component, refuse_unused
 
 FIRST_REFLECTION = 0.002  # seconds after the direct path
@@ -103,13 +103,3 @@ class Reverb:
         tail = tail / (tail.square().sum(dim=-1, keepdim=True) * ratio).sqrt()
         tail[:, 0] = 1.0
         return tail
-
-
-def convolve(waveform: Tensor, response: Tensor) -> Tensor:
-    """Linear convolution by FFT, cut to the waveform's length."""
-    from scipy.fft import next_fast_len
-
-    samples = waveform.shape[-1]
-    size = next_fast_len(samples + response.shape[-1] - 1, real=True)
-    product = torch.fft.rfft(waveform, n=size) * torch.fft.rfft(response, n=size)
-    return torch.fft.irfft(product, n=size)[..., :samples]
