@@ -107,7 +107,7 @@ def test_augmentations_do_not_wait(waits, packs):
     measured = [
         {"name": "reverb", "packs": dev, "longest": 0.2, "probability": 0.6},
         {"name": "noise", "packs": {"noise": dev, "babble": dev}},
-        "equaliser",
+        *("equaliser", "drop_freq", "drop_chunk"),
     ]
     assert not waits(augment={"speeds": [0.9, 1.0], "waveform": measured, "features": ["spec_augment"]})
     assert not waits(augment={"waveform": ["reverb", "noise"]})
