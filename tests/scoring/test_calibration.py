@@ -13,6 +13,7 @@ from spkver.errors import InputError
 from spkver.scoring.calibration import (
     Affine,
     Steps,
+    calibrate,
     cross_validated,
     fit_affine,
     fit_isotonic,
@@ -21,7 +22,7 @@ from spkver.scoring.calibration import (
     stacked,
     write_map,
 )
-from spkver.trials import Scores, Trials
+from spkver.trials import Scores, Trials, read_labelled, read_scores, write_scores, write_trials
 
 
 def drawn(count=3000, inputs=1, seed=0):
@@ -166,3 +167,42 @@ def test_near_scores_keep_distinct_ratios():
     assert len(np.unique(Steps(np.sort(near[:, 0]), np.sort(near[:, 0]))(near))) == 300
     folded = cross_validated(near, target, speakers, speakers, lambda *_: Affine(np.array([1.0]), 0.0), folds=3)
     assert len(np.unique(folded)) == 300
+
+
+@pytest.fixture
+def score_files(tmp_path):
+    """Two systems on two lists, without labels, and the lists with labels."""
+    for name, seed in (("dev", 0), ("test", 1)):
+        values, target = drawn(400, inputs=2, seed=seed)
+        trials = Trials(pa.array([f"e{i}" for i in range(400)]), pa.array([f"t{i}" for i in range(400)]), target)
+        write_trials(tmp_path / f"{name}.trials", trials)
+        for system in range(2):
+            write_scores(tmp_path / f"{name}{system}", Scores(Trials(trials.enrol, trials.test), values[:, system]))
+    return tmp_path
+
+
+def test_files_are_fused_and_the_calibration_is_stored(score_files):
+    systems, train = ([score_files / f"{name}{system}" for system in range(2)] for name in ("test", "dev"))
+    out, saved = score_files / "out", score_files / "map.json"
+    count = calibrate(systems, out, train=train, train_trials=score_files / "dev.trials", prior=0.2, save=saved)
+    dev = [read_labelled(path, score_files / "dev.trials") for path in train]
+    expected = fit_affine(stacked(dev), dev[0].labels, prior=0.2)(stacked([read_scores(path) for path in systems]))
+    assert count == 400
+    np.testing.assert_allclose(read_scores(out).values, expected, rtol=1e-6)
+    first = out.read_text()
+    calibrate(systems, out, load=saved)
+    assert out.read_text() == first
+
+
+def test_arguments_of_calibrate_that_do_not_fit_together(score_files):
+    systems, out = [score_files / "test0"], score_files / "out"
+    for arguments, message in (
+        ({}, "one of train, load and folds"),
+        ({"folds": 3, "load": score_files / "x"}, "one of train, load and folds"),
+        ({"folds": 3}, "add speakers"),
+        ({"train": [score_files / "dev0"] * 2}, "one train file for each score file"),
+        ({"train": [score_files / "dev0"], "quality": ["x"], "train_quality": ["x"]}, "expected TABLE:COLUMN"),
+    ):
+        with pytest.raises(InputError, match=message):
+            calibrate(systems, out, **arguments)
+    assert not out.exists()
