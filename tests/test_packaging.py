@@ -52,6 +52,14 @@ def test_the_installation_page_says_what_every_package_is_for() -> None:
     assert {modules.get(name, name) for name in needed} <= imported
 
 
+def test_the_installation_page_has_every_extra() -> None:
+    project = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]\n")[1].split("\n\n")[0]
+    extras = set(re.findall(r"^(\w+) = ", project, re.MULTILINE))
+    table = (ROOT / "docs" / "quick-start.md").read_text().split("| extra | adds |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == extras
+
+
 def test_version_is_the_same_everywhere() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert str(citation["version"]) == spkver.__version__

@@ -25,6 +25,7 @@ from spkver.errors import InputError, RunError, load_optional
 from spkver.export import sherpa
 from spkver.export.checking import Agreement, agreement
 from spkver.export.weights import WAYS
+from spkver.features.config import SpectralConfig
 from spkver.features.graph import FromKaldi, graph
 from spkver.files import StrPath, atomic_file, readable_size
 from spkver.runtime import ABOUT, session
@@ -106,7 +107,8 @@ def running(model: bytes, threads: int) -> Callable[[Tensor], np.ndarray]:
 
 def _refuse_vad(encoder: Encoder, kind: str, path: StrPath) -> None:
     """Raises InputError if the file could not leave pauses out as the encoder does."""
-    vad = getattr(encoder.config.front_end, "vad", None)
+    front_end = encoder.config.front_end
+    vad = front_end.vad if isinstance(front_end, SpectralConfig) else None
     if vad is not None and vad.name == "silero":
         raise InputError(f"{path}: front_end.vad silero cannot be exported; train with `vad: energy` or none")
     if vad is not None and kind == "features":
