@@ -72,7 +72,7 @@ def place(folder: StrPath, name: str, archive: str) -> Path:
 def put(content: IO[bytes], target: Path, size: int) -> None:
     """Write a member atomically. An existing file of the same size is kept.
 
-    Raises InputError if the target is a folder, or if a file stands where a parent folder is needed.
+    Raises InputError if the target is a folder, or if a file has the path of a parent folder.
     """
     if target.is_file() and target.stat().st_size == size:
         return

@@ -1,4 +1,5 @@
-"""What the site has beyond docs/: README.md as its first page, the READMEs that pages link to, a page for each command.
+"""What the site has beyond docs/: README.md as its first page, the READMEs that pages link to, a page for each command,
+and one with all keys of a config.
 
 Links are written as they work in the repository; here they are pointed at the pages of the site.
 """
@@ -14,12 +15,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from spkver.augment import CODECS, FEATURES, WAVEFORM
 from spkver.cli import COMMANDS, SECTIONS
+from spkver.config import Config
+from spkver.explain import keys, summary
+from spkver.features import FRONT_ENDS, VADS
+from spkver.losses import HEADS, LOSSES, MARGINS, REDUCTIONS, SELECTORS, WEIGHTINGS
+from spkver.models import MODELS, POOLINGS
+from spkver.recipe.schema import Recipe
+from spkver.registry import Registry
+from spkver.schedules import SCHEDULES
+from spkver.training.optim import OPTIMIZERS
 
+COMPONENTS = (
+    *(FRONT_ENDS, VADS, MODELS, POOLINGS, LOSSES, HEADS, REDUCTIONS, MARGINS, SELECTORS, WEIGHTINGS),
+    *(WAVEFORM, CODECS, FEATURES, OPTIMIZERS, SCHEDULES),
+)
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")  # the target of a link within the repository, without its anchor
 
@@ -31,11 +47,12 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """Add what lies outside docs/."""
+    """Add the pages from outside docs/."""
     for name in COMMANDS:
         command = importlib.import_module(COMMANDS[name][0]).command
         content = "\n\n".join([f"---\ntitle: {name}\n---", *_help(f"spkver {name}", command)])
         files.append(File.generated(config, f"commands/{name}.md", content=content))
+    files.append(File.generated(config, "keys.md", content="\n\n".join(_keys())))
     files.append(_outside(config, "README.md"))
     for path in _linked_from("README.md", *(f"docs/{file.src_uri}" for file in files.documentation_pages())):
         files.append(_outside(config, path))
@@ -73,6 +90,44 @@ def _help(name: str, command: click.Command, level: str = "#") -> Iterator[str]:
     if isinstance(command, click.Group):
         for subcommand in command.commands.values():
             yield from _help(f"{name} {subcommand.name}", subcommand, level + "#")
+
+
+def _keys() -> Iterator[str]:
+    """All keys of a training config and of its components, as blocks of Markdown."""
+    yield "# Keys of a config"
+    yield "`spkver train CONFIG --explain KEY` explains a key in a terminal. The components follow below."
+    yield from _keys_of(Recipe)
+    for registry in COMPONENTS:
+        yield f"## {registry.kind}"
+        configs: dict[type[Config], list[str]] = {}
+        for name in registry:
+            configs.setdefault(registry.get(name).Config, []).append(name)
+        for schema, names in configs.items():
+            yield f"### {', '.join(names)}"
+            yield _plain(summary(schema))
+            yield from _keys_of(schema)
+        yield from _presets_of(registry)
+
+
+def _keys_of(schema: type[Config]) -> Iterator[str]:
+    rows = [
+        _row(key, "; ".join(filter(None, [text.rstrip("."), facts])))
+        for key, text, facts in keys(schema)
+        if key != "name"
+    ]
+    if rows:
+        yield "\n".join(["| key | meaning |", "|---|---|", *rows])
+
+
+def _presets_of(registry: Registry) -> Iterator[str]:
+    rows = [_row(name, f"`{_flow(preset)}`") for name, preset in registry.presets.items()]
+    if rows:
+        yield "\n".join(["| preset | sets |", "|---|---|", *rows])
+
+
+def _flow(value: object) -> str:
+    """A value as YAML on one line."""
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()
 
 
 def _plain(text: str) -> str:

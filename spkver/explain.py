@@ -58,6 +58,19 @@ def explain(config: Config, key: str) -> str:
     return "\n".join([*lines, ""])
 
 
+def keys(schema: type[Config], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Each key of a config class with its description, and its possible values and default.
+
+    Keys of components are not listed, because they depend on the name of the component.
+    """
+    for name, field in schema.model_fields.items():
+        component = _registry(field.annotation, field.metadata) is not None
+        text = field.description or "" if component else _text(field, None)
+        yield prefix + name, text, "; ".join(_facts(field, field.default))
+        if not component and (below := _nested(field)) is not None:
+            yield from keys(below, f"{prefix}{name}.")
+
+
 @dataclasses.dataclass(frozen=True)
 class _Place:
     """A value in the tree of a config."""
@@ -108,9 +121,19 @@ def _text(field: FieldInfo | None, value: Any) -> str:
     """The description of a field, or else the first paragraph of the docstring of its config class."""
     if field is not None and field.description:
         return " ".join(field.description.split())
-    kinds = [type(value), *(get_args(field.annotation) if field is not None else ())]
-    config = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Config)), None)
-    return " ".join((config.__doc__ or "").split("\n\n")[0].split()) if config is not None else ""
+    config = type(value) if isinstance(value, Config) else _nested(field) if field is not None else None
+    return summary(config) if config is not None else ""
+
+
+def summary(schema: type[Config]) -> str:
+    """The first paragraph of the docstring of a config class."""
+    return " ".join((schema.__doc__ or "").split("\n\n")[0].split())
+
+
+def _nested(field: FieldInfo) -> type[Config] | None:
+    """The config class that the values of a field have, or None."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Config)), None)
 
 
 def _facts(field: FieldInfo, default: Any) -> Iterator[str]:

@@ -71,7 +71,7 @@ def bandwidth(samples: np.ndarray, rate: int, drop: float = 50.0) -> float:
 def without_silence(waveform: np.ndarray, rate: int) -> np.ndarray:
     """A waveform (time,) in [-1, 1] without pieces of 10 ms of digital silence; see features.silence.
 
-    A waveform of nothing but silence is returned unchanged.
+    A waveform of silence only is returned unchanged.
     """
     import torch
 

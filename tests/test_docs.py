@@ -1,6 +1,6 @@
 """README.md and docs/: the commands run, one page after the other, and the site builds.
 
-A block of `sh` or `python` runs as it stands, in a folder with recordings of a few voices; a block of YAML whose first
+A block of `sh` or `python` runs unchanged, in a folder with recordings of a few voices; a block of YAML whose first
 line is `# NAME.yaml` is written there first. A block after `<!-- not run: REASON -->` does not run. The commands of all
 blocks, and of the READMEs of rooms and recipes, must be accepted by the parsers of the commands.
 """
@@ -201,4 +201,10 @@ def test_site_builds_without_warnings(tmp_path: Path) -> None:
     for name in COMMANDS:
         page = (tmp_path / "commands" / f"{name}.html").read_text(encoding="utf-8")
         assert f"spkver {name}" in page
+    keys = (tmp_path / "keys.html").read_text(encoding="utf-8")
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "spkver").rglob("*.py"))
+    kinds = set(re.findall(r'Registry\(\s*"([\w ]+)"', code)) - {"toolkit", "form"}  # these have no keys in a config
+    assert len(kinds) > 10
+    assert {kind for kind in kinds if f'{kind}<a class="headerlink"' not in keys} == set()
+    assert "train.optimizer" in keys and "share of the average that is kept at each step" in keys
     assert "--max-rejected" in (tmp_path / "commands" / "pack.html").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from spkver.config import Component, Config, Of, load
 from spkver.errors import InputError
-from spkver.explain import WIDTH, commented, explain
+from spkver.explain import WIDTH, commented, explain, keys
 from spkver.recipe import Recipe
 from spkver.registry import Registry
 
@@ -35,8 +35,8 @@ class Inner(Config):
     """Of the inside."""
 
     kind: Literal["round", "square"] = "round"
-    """a text that is long enough to need a line of its own above the key, since a line of this file has but a hundred
-    and twenty columns"""
+    """a description that does not fit on the line of the key, because it has more than a hundred and twenty characters
+    with the key and the value"""
 
 
 class Tree(Config):
@@ -54,8 +54,8 @@ TREE = Tree(seed=1, nets=({"name": "small", "width": 5},))
 SHOWN = """\
 seed: 1  # of everything random
 inner:  # Of the inside.
-  # a text that is long enough to need a line of its own above the key, since a line of this file has but a hundred and
-  # twenty columns
+  # a description that does not fit on the line of the key, because it has more than a hundred and twenty characters
+  # with the key and the value
   kind: round
 maybe: null  # Of the inside.
 net:  # A small net.
@@ -101,6 +101,17 @@ def test_explain_shows_value_description_and_choices(key, text):
 def test_explain_of_an_unknown_key_suggests_the_nearest(key, message):
     with pytest.raises(InputError, match=message):
         explain(TREE, key)
+
+
+def test_keys_lists_nested_keys_but_not_those_of_components():
+    listed = {key: (text, facts) for key, text, facts in keys(Tree)}
+    assert list(listed) == ["seed", "inner", "inner.kind", "maybe", "maybe.kind", "net", "nets"]
+    assert listed["seed"] == ("of everything random", "required")
+    assert listed["inner"] == ("Of the inside.", "")
+    assert listed["maybe"] == ("Of the inside.", "default: null")
+    assert listed["maybe.kind"][1] == "one of: round, square; default: round"
+    assert listed["net"] == ("", "one of: small; default: small")
+    assert {key: facts for key, _, facts in keys(SmallConfig)}["width"] == "allowed: > 0; default: 3"
 
 
 @pytest.mark.parametrize(

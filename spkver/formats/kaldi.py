@@ -65,7 +65,7 @@ def read_scp(path: StrPath) -> Iterator[tuple[str, np.ndarray]]:
         if ark not in arks:
             arks[ark] = _map(ark)
         if len(offset) > _DIGITS:
-            raise InputError(f"{path}:{number}: the offset {offset[:_DIGITS]}... lies beyond any file")
+            raise InputError(f"{path}:{number}: the offset {offset[:_DIGITS]}... is larger than any file")
         yield key, _vector(ark, arks[ark], int(offset))[0]
 
 

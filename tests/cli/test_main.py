@@ -63,7 +63,7 @@ def test_every_command_can_be_imported():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_sentences_of_the_help_wrap(name):
-    r"""Only examples, tables and files stand after \b, which keeps click from wrapping a paragraph."""
+    r"""Only examples, tables and files come after \b, which keeps click from wrapping a paragraph."""
     command = cli.root.get_command(click.Context(cli.root), name)
     for one in [command, *(command.commands.values() if isinstance(command, click.Group) else [])]:
         for paragraph in inspect.cleandoc(one.help).split("\n\n"):

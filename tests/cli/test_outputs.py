@@ -1,4 +1,4 @@
-"""Outputs that cannot be are refused by every command before it looks at its inputs, none of which exist here."""
+"""Every command refuses an impossible output before it reads its inputs, none of which exist here."""
 
 from __future__ import annotations
 
