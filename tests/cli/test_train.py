@@ -41,7 +41,7 @@ def test_train_extract_verify(spkver, folder, tmp_path):
     out = tmp_path / "exp"
     done = spkver("train", folder / "c.yaml", "train.steps=3", "--out", out)
     assert "step 3/3  loss" in done.stdout and f"model: {out / 'model'}" in done.stdout
-    # the config that is kept is complete, and is the one that was asked for
+    # the stored config is complete and equals the given one
     kept = load(Recipe, out / "config.yaml")
     assert kept == load(Recipe, folder / "c.yaml", ["train.steps=3"])
     spkver("extract", folder / "dev", tmp_path / "e.parquet", "--model", out / "model", "--device", "cpu")

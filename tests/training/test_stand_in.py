@@ -1,5 +1,5 @@
-"""A step where there is no GPU to try it on: torch's meta device has shapes and no data, so that what would make the
-host wait for a GPU (a value asked for, a size that depends on values) and what mixes devices raises there.
+"""A training step without a GPU: torch's meta device has shapes but no data. So an operation that would make the host
+wait for a GPU (it reads a value, or its output size depends on values) or that mixes devices raises an error there.
 """
 
 from __future__ import annotations
