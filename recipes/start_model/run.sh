@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # Train the packaged model (spkver/start). It should also work on speech unlike its training speech.
 #
-#   bash recipes/start_model/run.sh --speechocean ROOT --cohort ROOT --trials DIR     all stages
+#   bash recipes/start_model/run.sh --speechocean ROOT --cohort ROOT --trials DIR --unheard "ROOT ..."     all stages
 #   bash recipes/start_model/run.sh --trials DIR --stage 5 --stop-stage 5             test the final model again
 #
 # Options:
 #
 #   --speechocean ROOT      speechocean762, as published or as an opus tree
 #   --cohort ROOT           ROOT/SPEAKER/FILE: one recording of each of 248 speakers of LibriSpeech's train-clean-100
+#   --unheard "ROOT ..."    corpora for the threshold, ROOT/SPEAKER/FILE, that the model is not trained on
 #   --trials DIR            folder with speechocean762_test.txt and speechocean762_test_hard.txt
 #   --data DIR, --exp DIR   output folders; default: in this folder
 #   --overrides "KEY=VALUE ..."   changes to the config of both trainings
 #   --dev-speakers N        speakers of speechocean762 held out for development
-#   --nontargets N          non-target trials of each development list
+#   --nontargets N          non-target trials of each development list; half as many of each corpus for the threshold
 #   --far RATE              false-accept rate of the threshold
 #   --top N                 number of nearest cohort recordings that S-norm uses
 #   --stage N, --stop-stage M   run stages N to M only
@@ -24,6 +25,7 @@ here=recipes/start_model
 speechocean=
 cohort=
 trials=
+unheard=
 data=$here/data
 exp=$here/exp
 overrides=
@@ -120,9 +122,20 @@ if stage 5 "the final model on the test lists: whole, cut to 2 s, one side throu
   done
 fi
 
-if stage 6 "its threshold: false-accept rate $far with one side through another channel"; then
-  [[ -n $trials ]] || die "--trials is needed: the folder with $lists"
-  spkver threshold "$exp/scores/speechocean762_test_mild.snorm" --trials "$trials/speechocean762_test.txt" \
-    --far "$far" --speakers "$data/so/test/utt2spk" \
-    --model "$exp/start" --cohort "$exp/scores/cohort.parquet" --top "$top"
+if stage 6 "threshold and calibration, on corpora unlike the training speech"; then
+  [[ -n $unheard ]] || die "--unheard is needed: folders of corpora that the model was not trained on"
+  data=$data/unheard out=$exp/scores parts=()
+  for corpus in $unheard; do
+    name=$(basename "$corpus")
+    python -m data_prep.folder "$corpus" "$data/$name"
+    spkver data trials "$data/$name" "$data/$name.trials" --targets 3000 --nontargets $((nontargets / 2))
+    parts+=("$name")
+  done
+  spkver data join "$data/all" "${parts[@]/#/$data/}"
+  (cd "$data" && cat "${parts[@]/%/.trials}" > all.trials)
+  spkver extract "$data/all" "$out/unheard.parquet" --model "$exp/start"
+  spkver score "$data/all.trials" "$out/unheard.parquet" "$out/unheard.scores"
+  spkver normalise "$out/unheard.scores" "$out/unheard.parquet" "$out/cohort.parquet" "$out/unheard.snorm" --top "$top"
+  spkver threshold "$out/unheard.snorm" --trials "$data/all.trials" --far "$far" --speakers "$data/all/utt2spk" \
+    --audio "$data/all" --model "$exp/start" --cohort "$out/cohort.parquet" --top "$top"
 fi

@@ -180,6 +180,7 @@ def subset(
 @click.argument("directory", metavar="DIR", type=_DIR)
 @click.argument("out", type=outputs.FILE)
 @click.option("--nontargets", type=int, required=True, help="Number of non-target trials, drawn at random.")
+@click.option("--targets", type=click.IntRange(1), help="Largest number of target trials, drawn at random.")
 @click.option("--same-gender", is_flag=True, help="Only non-target trials within one gender.")
 @click.option("--cross-session", is_flag=True, help="Only target trials across sessions.")
 @_SEED
@@ -188,12 +189,13 @@ def trials(
     directory: Path,
     out: Path,
     nontargets: int,
+    targets: int | None,
     same_gender: bool,
     cross_session: bool,
     seed: int,
     allow_pipes: bool,
 ) -> None:
-    """Write a trial list: all target pairs of DIR and random non-target pairs.
+    """Write a trial list: the target pairs of DIR, by default all, and random non-target pairs.
 
     \b
     Example: spkver data trials data/dev trials/dev.txt --nontargets 10000 --same-gender
@@ -207,6 +209,7 @@ def trials(
         data.speakers,
         data.required("session", "--cross-session") if cross_session else None,
         nontargets=nontargets,
+        targets=targets,
         seed=seed,
         across_sessions=cross_session,
         groups=data.required("gender", "--same-gender") if same_gender else None,

@@ -20,13 +20,15 @@ def make_trials(
     *,
     nontargets: int,
     seed: int,
+    targets: int | None = None,
     across_sessions: bool = False,
     groups: Sequence[str] | None = None,
 ) -> Trials:
-    """Make a list of all target pairs and a random sample of non-target pairs of a set of utterances.
+    """Make a list of target pairs and a random sample of non-target pairs of a set of utterances.
 
     ids, speakers, sessions, groups: one per utterance; the list does not depend on their order
     nontargets: number of non-target pairs, drawn without replacement
+    targets: largest number of target pairs, drawn without replacement; None for all
     across_sessions: use only target pairs from different sessions
     groups: use only non-target pairs within one group (for example gender); a speaker belongs to one group
     The list is sorted. In each pair, enrol comes before test in byte order; no utterance is paired with itself.
@@ -40,7 +42,13 @@ def make_trials(
     if not count:
         across = " across sessions" if across_sessions else ""
         raise InputError(f"no speaker has two utterances{across}: there are no target trials")
-    same = _pairs(partner, speaker_end, np.arange(count))
+    which = np.arange(count)
+    if targets is not None:
+        if targets < 1:
+            raise InputError(f"cannot make {targets} target trials: give a number of at least 1")
+        count = min(count, targets)
+        which = np.random.default_rng([seed, 1]).permutation(which)[:count]
+    same = _pairs(partner, speaker_end, which)
     group_end = _run_ends(table["group"])
     available = int((group_end - speaker_end).sum())
     if not 0 < nontargets <= available:

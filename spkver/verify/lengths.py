@@ -59,17 +59,17 @@ def fit_lengths(scores: np.ndarray, target: np.ndarray, one: np.ndarray, other: 
     """The correction of least prior-weighted logistic loss.
 
     scores, one, other: (trials,); one, other: seconds of speech; target: bool (trials,)
-    Raises InputError if all trials are of the same length, and if corrected scores would not rise with the score.
+    If corrected scores would not rise with the score at all lengths, as can happen with few trials, `slope` is 0.
+    Raises InputError if all trials are of the same length, and if targets do not score higher than non-targets.
     """
     x = shortness(one, other)
     if np.ptp(x) < 1e-6:
         raise InputError("all trials have the same seconds of speech: a correction for lengths needs different ones")
-    found = fit_affine(np.column_stack([scores, x, x * scores]).astype(np.float64), target, prior)
-    scale, shift, slope = found.weights
     least, most = float(x.min()), float(x.max())
+    inputs = np.column_stack([scores, x, x * scores]).astype(np.float64)
+    scale, shift, slope = fit_affine(inputs, target, prior).weights
     if not min(scale + slope * least, scale + slope * most) > 0:
-        raise InputError(
-            "scores of some lengths do not separate the speakers, so they cannot be corrected: give more trials, or "
-            "leave very short recordings out"
-        )
+        (scale, shift), slope = fit_affine(inputs[:, :2], target, prior).weights, 0.0
+    if not scale > 0:
+        raise InputError("targets do not score higher than non-targets of the same length")
     return Lengths(shift=float(shift / scale), slope=float(slope / scale), least=least, most=most)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 
 import numpy as np
 import pytest
 
 import spkver
-from spkver.trials import Scores, read_trials, write_scores
+from spkver.embeddings import Embeddings, write_embeddings
 
 TINY = (
     "model.channels=8 model.pooled_channels=16 model.dim=8 train.batch_size=4 train.log_every=1 train.precision=fp32 "
@@ -47,16 +48,31 @@ def test_start_model_runs_all_stages(recipe, corpora, tmp_path):
     assert done.stdout.count("EER ") == 2 * len(expected)  # plain and normalised
     trained = (tmp_path / "exp" / "final" / "train.log").read_text()
     assert "8 speakers" in trained and "24 classes" in trained  # equal ids of two corpora are different speakers
-    # two training steps separate no speakers, so replace the scores before the threshold is set
-    trials = read_trials(tmp_path / "speechocean762_test.txt")
-    scores = np.where(trials.target, 9, 1) - np.arange(len(trials)) / 100
-    scored = Scores(trials, scores.astype(np.float32))
-    write_scores(tmp_path / "exp" / "scores" / "speechocean762_test_mild.snorm", scored)
-    recipe("start_model", *corpora, "--stage", 6, small=SMALL)
-    start = spkver.load_model(tmp_path / "exp" / "start")
-    assert 0.7 < start.decision.threshold < 1 and start.cohort.top == 6  # half of the others are below
+
+
+def test_start_model_chooses_its_threshold_on_other_corpora(recipe, record, tiny_model, tmp_path):
+    """Stage 6 alone, with the model and the cohort that stages 4 and 5 would have made."""
+    # speakers whose digits have the same sum have the same voice, so that scores overlap
+    for corpus, numbers in (("words", (12, 21, 13, 14, 15, 16)), ("sentences", (24, 42, 27, 28, 29, 39))):
+        for number in numbers:
+            for take in range(4):
+                record(tmp_path / corpus, f"{number:04d}/{take}.wav", seconds=1.0 + take / 2)
+    shutil.copytree(tiny_model, tmp_path / "exp" / "start")
+    random, identity = np.random.default_rng(0), spkver.load_model(tiny_model).model_id
+    vectors = random.normal(size=(40, spkver.load_model(tiny_model).dim)).astype(np.float32)
+    cohort = Embeddings([str(number) for number in range(40)], vectors, model=identity)
+    (tmp_path / "exp" / "scores").mkdir()
+    write_embeddings(tmp_path / "exp" / "scores" / "cohort.parquet", cohort)
+    unheard = f"{tmp_path / 'words'} {tmp_path / 'sentences'}"
+    small = [*SMALL, "--nontargets", "80"]
+    done = recipe("start_model", "--stage", 6, "--unheard", unheard, small=small)
+    decision = spkver.load_model(tmp_path / "exp" / "start").decision
+    assert decision.cohort.top == 6 and decision.lengths is not None and decision.speakers == 12
+    assert decision.far.trials == 80 and decision.frr.trials == 72
+    assert "as of two recordings of 4 s of speech" in done.stdout
 
 
 def test_missing_option_is_named_in_the_error(recipe):
     assert "--speechocean and --cohort are needed" in recipe("start_model", small=[], code=2).stderr
+    assert "--unheard is needed" in recipe("start_model", "--stage", 6, small=[], code=2).stderr
     assert "--trials is needed" in recipe("start_model", "--stage", 5, small=[], code=2).stderr

@@ -98,3 +98,21 @@ def test_impossible_requests_are_rejected(change, message):
     given_ = {"ids": ["a", "b", "c"], "speakers": ["p", "p", "q"], "nontargets": 1, "seed": 0} | change
     with pytest.raises(InputError, match=message):
         make_trials(**given_)
+
+
+def test_targets_limits_the_target_trials_to_a_random_sample():
+    ids = [f"s{row % 3}-{row}" for row in range(12)]
+    speakers = [name.split("-")[0] for name in ids]
+    whole = make_trials(ids, speakers, nontargets=20, seed=0)
+    some, other = (make_trials(ids, speakers, nontargets=20, seed=seed, targets=5) for seed in (0, 1))
+
+    def pairs(made, target):
+        rows = [(*row, kind) for *row, kind in zip(made.enrol.to_pylist(), made.test.to_pylist(), made.target)]
+        return {row for row in rows if row[2] == target}
+
+    assert len(pairs(some, True)) == 5 and pairs(some, True) < pairs(whole, True)
+    assert pairs(some, True) != pairs(other, True)
+    assert pairs(some, False) == pairs(whole, False)  # the non-targets are as without the limit
+    assert pairs(make_trials(ids, speakers, nontargets=20, seed=0, targets=99), True) == pairs(whole, True)
+    with pytest.raises(InputError, match="cannot make 0 target trials"):
+        make_trials(ids, speakers, nontargets=20, seed=0, targets=0)
