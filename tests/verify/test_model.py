@@ -102,7 +102,7 @@ def test_cosine_is_clipped_to_its_bounds():
     own = Voices(vectors)
     assert all(np.abs(cosines(own, Voices(sign * vectors))).max() <= 1 for sign in (-1, 1))
     assert mean_direction([vectors[0]]) == pytest.approx(vectors[0], abs=1e-6)
-    with pytest.raises(InputError, match="no direction"):
+    with pytest.raises(InputError, match="norm zero"):
         mean_direction([vectors[0], -vectors[0]])
 
 
