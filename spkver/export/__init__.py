@@ -27,7 +27,7 @@ class Export(Protocol):
 
 
 EXPORTS = Registry(
-    "form",
+    "export format",
     {
         "onnx": "spkver.export.onnx:OnnxExport",
         "wespeaker": "spkver.export.wespeaker:WeSpeakerExport",

@@ -74,4 +74,4 @@ def test_options_of_a_format_are_the_fields_of_its_config(monkeypatch, tmp_path)
         run(model, tmp_path / "a.toy", "--to", "toy", "--waveform").exception
     )
     assert run(model, tmp_path / "b.onnx", "--times", "2").exit_code == 2
-    assert "unknown form 'toi'; did you mean 'toy'" in str(run(model, tmp_path / "a", "--to", "toi").exception)
+    assert "unknown export format 'toi'; did you mean 'toy'" in str(run(model, tmp_path / "a", "--to", "toi").exception)
