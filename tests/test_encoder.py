@@ -241,7 +241,7 @@ def test_identity_is_a_hash_of_config_and_weights(model):
     assert identity(model) == hashlib.sha256(content).hexdigest()[:32]
 
 
-# --- lists, long recordings, and waveforms that are not what they should be -------------------------------------------
+# --- lists, long recordings, unusual and invalid waveforms ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("network", [XVECTOR, RESNET])

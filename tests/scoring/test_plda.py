@@ -64,7 +64,7 @@ def test_ratios_of_single_utterances_equal_definition():
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("sizes", [(2, 2), (1, 3)])  # of one size: the square term is the test's alone
+@pytest.mark.parametrize("sizes", [(2, 2), (1, 3)])  # sizes are all equal, or not: two ways to compute
 def test_ratios_of_several_enrolments_equal_definition(sizes):
     embeddings, tests = sampled(TRUE, [2] * 5), sampled(TRUE, [2] * 3, seed=1)
     groups = {"a": list(range(sizes[0])), "b": list(range(4, 4 + sizes[1]))}
@@ -123,7 +123,7 @@ def test_interpolation_and_coral():
     np.testing.assert_allclose(middle.between, 1.25 * TRUE.between)
     np.testing.assert_allclose(middle.within, 1.5 * TRUE.within)
     np.testing.assert_allclose(middle.mean, TRUE.mean + 0.25)
-    # after the move the model's total covariance and mean are the domain's
+    # CORAL gives the model the mean and total covariance of the domain
     domain = sampled(other, [1] * 500, seed=5)
     moved = coral(TRUE, domain)
     x = domain.vectors.astype(float)
