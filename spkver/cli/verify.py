@@ -41,8 +41,9 @@ def command(
     """Verify that two recordings, or an enrolment of several and a test recording, have the same speaker.
 
     Prints the cosine of the embeddings, from -1 to 1. A model with a stored threshold (`spkver threshold --model`) adds
-    the decision and the probability of the same speaker. With a stored cohort, the score is the cosine after S-norm,
-    and the cosine is printed last. `below the threshold` means a probability above 0.5 but a score below the threshold.
+    the threshold, the decision and the probability of the same speaker. With a stored cohort, as in the packaged model,
+    the first number is the score, which is the cosine after S-norm; the cosine is printed last. `below the threshold`
+    means a probability above 0.5 but a score below the threshold.
     Warnings about short speech, noise, clipping or another sample rate go to standard error.
 
     \b
@@ -67,12 +68,20 @@ def command(
 
 
 def _line(found: Verdict) -> str:
-    words = [f"{found.score:.4f}"]
+    normalised = found.cosine is not None and found.cosine != found.score
+    words = [f"{'score' if normalised else 'cosine'} {found.score:.4f}"]
+    if found.threshold is not None:
+        words[0] += f" (threshold {found.threshold:.4f})"
     if found.same is not None:
         likely = found.probability is not None and found.probability > 0.5
         words.append("same speaker" if found.same else "below the threshold" if likely else "different speakers")
     if found.probability is not None:
-        words.append(f"probability {found.probability:.3g} at a prior of {found.prior:g}")
-    if found.cosine is not None and found.cosine != found.score:
+        words.append(f"probability {_rounded(found.probability)} at a prior of {found.prior:g}")
+    if normalised:
         words.append(f"cosine {found.cosine:.4f}")
     return "\t".join(words)
+
+
+def _rounded(probability: float) -> str:
+    """A probability with three digits; never 1, because no comparison is certain."""
+    return "above 0.999" if probability > 0.999 else f"{probability:.3g}"

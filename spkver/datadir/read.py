@@ -69,6 +69,8 @@ class _Raw:
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
             raise InputError(f"{root}: no such data directory")
+        if not (root / "wav.scp").exists():
+            raise InputError(f"{root}: not a data directory (no wav.scp); make one with 'python -m data_prep.folder'")
         self.root = root
         self.wav = self._read("wav.scp", "recording", "path", rest=True)
         self.speakers = self._read("utt2spk", "id", "speaker")

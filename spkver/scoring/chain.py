@@ -236,7 +236,8 @@ def _inverse_root(covariance: np.ndarray, what: str) -> np.ndarray:
     if values[0] <= _FLOOR * values[-1]:
         none = int(np.count_nonzero(values <= _FLOOR * values[-1]))
         raise InputError(
-            f"the step '{what}' needs a covariance of full rank; {none} of {len(values)} eigenvalues are 0"
+            f"the step '{what}' needs a covariance of full rank; {none} of {len(values)} eigenvalues are 0; put pca:N "
+            f"before it, with N at most {len(values) - none}, or give more recordings"
         )
     root: np.ndarray = axes / np.sqrt(values)
     return root

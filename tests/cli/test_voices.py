@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 
@@ -12,9 +13,11 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
+from spkver.cli.verify import _line
 from spkver.encoder import Encoder
 from spkver.errors import InputError
 from spkver.verify.decision import Calibration, Decision, Rate, write_decision
+from spkver.verify.verdict import Verdict
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +70,21 @@ def invoke(folder):
 def test_verify(invoke):
     done = invoke("verify", "a0.wav", "a1.wav")
     score, decision, probability = done.stdout.rstrip("\n").split("\t")
-    assert -1 <= float(score) <= 1 and decision == "same speaker"
+    cosine, threshold = re.fullmatch(r"cosine (\S+) \(threshold (\S+)\)", score).groups()
+    assert -1 <= float(threshold) <= float(cosine) <= 1 and decision == "same speaker"
     assert probability.startswith("probability 0.") and probability.endswith(" at a prior of 0.5")
     assert done.stderr == ""
     assert "different speakers" in invoke("verify", "a0.wav", "b.wav").stdout
     assert "below the threshold" in invoke("verify", "a0.wav", "a1.wav", "--threshold", "1").stdout
-    assert invoke("verify", "a0.wav", "b.wav", model="plain").stdout.count("\t") == 0
+    assert re.fullmatch(r"cosine -?\d\.\d{4}\n", invoke("verify", "a0.wav", "b.wav", model="plain").stdout)
+
+
+@pytest.mark.parametrize("probability", [0.99951, 0.9999999, 1.0])
+def test_no_probability_is_printed_as_1(probability):
+    line = _line(Verdict(score=6.0, threshold=2.3, same=True, probability=probability, cosine=0.9))
+    first, _, found, last = line.split("\t")
+    assert (first, last) == ("score 6.0000 (threshold 2.3000)", "cosine 0.9000")
+    assert found == "probability above 0.999 at a prior of 0.5"
 
 
 def test_enrolment_of_several_recordings(invoke):

@@ -243,6 +243,8 @@ def test_write_rejects_invalid_times(tmp_path: Path, times: dict[str, list]) -> 
 def test_read_rejects_a_path_that_is_no_data_directory(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such data directory"):
         read_datadir(tmp_path / "none")
+    with pytest.raises(InputError, match=r"not a data directory \(no wav.scp\); make one with"):
+        read_datadir(tmp_path)
 
 
 @pytest.mark.parametrize(

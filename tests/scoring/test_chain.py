@@ -157,7 +157,7 @@ def test_invalid_inputs_are_refused(tmp_path):
         fit_chain(Embeddings(EMBEDDINGS.ids, EMBEDDINGS.vectors), ["wccn"])
     with pytest.raises(InputError, match="no speaker has two"):
         fit_chain(Embeddings(EMBEDDINGS.ids, EMBEDDINGS.vectors, EMBEDDINGS.ids), ["wccn"])
-    with pytest.raises(InputError, match="2 of 6 eigenvalues are 0"):
+    with pytest.raises(InputError, match="2 of 6 eigenvalues are 0; put pca:N before it, with N at most 4"):
         flat = EMBEDDINGS.vectors.copy()
         flat[:, :2] = 1
         fit_chain(Embeddings(EMBEDDINGS.ids, flat), ["whiten"])
