@@ -89,12 +89,12 @@ fit() {
   ((gpus == 1)) || launch=(torchrun --standalone --nproc-per-node "$gpus" -m spkver)
   shift 2
   if [[ $source == packs ]]; then
-    [[ ! -d $noises ]] || set -- "$@" "augment.waveform.1.packs.noise=$noises/noise" \
-      "augment.waveform.1.packs.music=$noises/music" "augment.waveform.1.packs.babble=$noises/speech"
+    [[ ! -d $noises ]] || set -- "$@" "augment.waveform.noise.packs.noise=$noises/noise" \
+      "augment.waveform.noise.packs.music=$noises/music" "augment.waveform.noise.packs.babble=$noises/speech"
     for room in "$exp"/packs/rirs/*; do
       [[ ! -d $room ]] || rooms+=${rooms:+,}$room
     done
-    [[ -z $rooms ]] || set -- "$@" "augment.waveform.0.packs=[$rooms]"
+    [[ -z $rooms ]] || set -- "$@" "augment.waveform.reverb.packs=[$rooms]"
   else
     set -- "$@" "augment.speeds=[1.0]" "augment.waveform=[]"
   fi

@@ -142,9 +142,8 @@ def load(schema: type[Config] | Registry, path: StrPath | None = None, overrides
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected keys and values (`key: value`), got {str(tree)[:80]!r}")
     refuse_newer(path or "", tree)
-    for override in overrides:
-        _override(tree, override)
-    return validate(schema, tree, where=lambda at: _place(path, text, overrides, at))
+    given = [(override, _override(tree, override)) for override in overrides]
+    return validate(schema, tree, where=lambda at: _place(path, text, given, at))
 
 
 def read_yaml(path: StrPath) -> Any:
@@ -244,14 +243,17 @@ def _plain(node: yaml.Node, source: str) -> Any:
     return None if node.style is None and node.value in ("null", "~", "") else node.value
 
 
-def _override(tree: Any, text: str) -> None:
+def _override(tree: Any, text: str) -> list[str]:
+    """Set a value in the tree. Returns the path of its key, with the numbers of list items."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise InputError(f"override {text!r}: expected key=value, for example train.steps=100")
     *parents, last = key.split(".")
     node: Any = tree
+    path = []
     for parent in parents:
         at = _key(node, parent, text)
+        path.append(str(at))
         child = node[at] if isinstance(node, list) else node.get(at)
         if isinstance(child, str):  # `model: xvector` and then `model.channels=64`
             child = {"name": child}
@@ -259,22 +261,30 @@ def _override(tree: Any, text: str) -> None:
         if not isinstance(child, dict | list):
             raise InputError(f"override {text!r}: {parent} has no keys")
         node = child
-    node[_key(node, last, text)] = _parse(value, f"override {text!r}")
+    at = _key(node, last, text)
+    node[at] = _parse(value, f"override {text!r}")
+    return [*path, str(at)]
 
 
 def _key(node: dict[str, Any] | list[Any], key: str, text: str) -> Any:
-    """A key of a mapping, or the index of an item of a list: `augment.waveform.0.probability=0.2`."""
+    """A key of a mapping, or the index of an item of a list, given by number or name.
+
+    `augment.waveform.1.probability=0.2` or `augment.waveform.noise.probability=0.2`
+    """
     if isinstance(node, dict):
         return key
-    if not key.isdecimal() or int(key) >= len(node):
-        raise InputError(f"override {text!r}: no item {key} in a list of {len(node)} items, numbered from 0")
-    return int(key)
+    if key.isdecimal() and int(key) < len(node):
+        return int(key)
+    names = [item.get("name") if isinstance(item, dict) else item for item in node]
+    if names.count(key) != 1:
+        number = "several items" if key in names else "no item"
+        raise InputError(f"override {text!r}: {number} {key} in a list of {len(node)} items, numbered from 0")
+    return names.index(key)
 
 
-def _place(path: StrPath | None, text: str, overrides: Sequence[str], at: Sequence[str]) -> str:
+def _place(path: StrPath | None, text: str, overrides: Sequence[tuple[str, list[str]]], at: Sequence[str]) -> str:
     """The source of a key: `override 'key=value': `, or `file:line: ` of its deepest part in the file."""
-    for override in reversed(overrides):
-        parts = override.partition("=")[0].split(".")
+    for override, parts in reversed(overrides):
         if parts[: len(at)] == list(at)[: len(parts)]:
             return f"override {override!r}: "
     if path is None:

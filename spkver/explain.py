@@ -89,9 +89,10 @@ class _Place:
             value, field = dict(self.value)[part], type(self.value).model_fields[part]
             registry = _registry(field.annotation, field.metadata)
             return _Place(value, field, registry, _preset(value, registry, self.preset.get(part)))
-        if isinstance(self.value, tuple) and part.isdecimal() and int(part) < len(self.value):
-            value = self.value[int(part)]
-            return _Place(value, None, self.registry, _preset(value, self.registry))
+        if isinstance(self.value, tuple):
+            for number, item in enumerate(self.value):
+                if part in (str(number), item.name if isinstance(item, Component) else None):
+                    return _Place(item, None, self.registry, _preset(item, self.registry))
         known = type(self.value).model_fields if isinstance(self.value, Config) else ()
         raise InputError(f"unknown key '{key}'{nearest(part, known)}")
 

@@ -149,6 +149,15 @@ def test_override_changes_an_item_of_a_list(read):
     assert [net.width for net in tree.nets] == [5, Small.Config().width] and tree.inner.ways == (1.0, 3.0)
 
 
+def test_override_names_an_item_of_a_list(read):
+    text = "nets: [small, {name: large}]\n"
+    assert read(text, "nets.small.width=5").nets[0] == Small.Config(width=5)
+    with pytest.raises(InputError, match=r"override 'nets.small.width=x': nets.0.width"):
+        read(text, "nets.small.width=x", "nets.1=small")
+    with pytest.raises(InputError, match="several items small in a list of 2 items"):
+        read("nets: [small, small]\n", "nets.small.width=5")
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -82,6 +82,7 @@ def test_commented_shows_each_description_as_a_comment(tmp_path):
         ("nets", "nets: [{name: small, width: 5}]\nin their order\none of: small\ndefault: []\n"),
         ("nets.0", "nets.0: small\nA small net.\n\nname: small\nwidth: 5  # of a layer\n"),
         ("nets.0.width", "nets.0.width: 5\nof a layer\nallowed: > 0\ndefault: 3\n"),
+        ("nets.small.width", "nets.small.width: 5\nof a layer\nallowed: > 0\ndefault: 3\n"),
         ("maybe", "maybe: null\nOf the inside.\ndefault: null\n"),
     ],
 )
