@@ -11,7 +11,7 @@ from spkver.cli import options
 from spkver.cli.terminal import to_stderr
 from spkver.files import write_json
 from spkver.metrics import OPERATING_POINTS
-from spkver.scoring.comparison import compare
+from spkver.scoring.comparison import TOO_FEW, compare
 from spkver.scoring.evaluation import DEFAULT_POINTS
 from spkver.scoring.metadata import read_speakers
 from spkver.trials import Scores, read_labelled, read_trials
@@ -52,6 +52,8 @@ def command(
         points=points or DEFAULT_POINTS,
         replicates=replicates,
     )
+    if speakers and not found.has_intervals:
+        to_stderr(TOO_FEW)
     if out:
         write_json(out, found.plain())
     click.echo((tables.markdown if markdown else tables.text)(found.rows()))

@@ -20,6 +20,7 @@ from spkver.report.curves import Curve, read_curves
 from spkver.report.embedding_map import embedding_map
 from spkver.report.measured import Measured, measure
 from spkver.report.results import Settings
+from spkver.scoring.comparison import FEWEST_SPEAKERS, TOO_FEW
 from spkver.scoring.metadata import read_table
 from spkver.tables import markdown
 from spkver.trials import Scores, check, join
@@ -213,8 +214,10 @@ def _columns(known: pa.Table, settings: Settings) -> Sequence[str]:
 
 def _draws(systems: Mapping[str, Scores], known: pa.Table | None, settings: Settings) -> tuple[int, str]:
     """The number of bootstrap draws, and the reason if it is 0."""
-    if not _has_speakers(known):
+    if known is None or not _has_speakers(known):
         return 0, "No intervals: they need the speakers of the ids (--data)."
+    if len(known["speaker"].unique()) < FEWEST_SPEAKERS:
+        return 0, f"{TOO_FEW}."
     if settings.replicates is not None:
         return settings.replicates, ""
     affordable = min(_DRAWS, _AFFORDABLE // sum(map(len, systems.values())))

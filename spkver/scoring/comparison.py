@@ -21,6 +21,8 @@ from spkver.scoring.metadata import speakers_of
 from spkver.trials import Scores
 
 LEVEL = 0.95
+FEWEST_SPEAKERS = 3  # of two speakers, every draw with trials of both kinds is the list itself
+TOO_FEW = f"No intervals: they need at least {FEWEST_SPEAKERS} speakers"
 Interval = tuple[float, float]
 
 
@@ -44,9 +46,9 @@ class Value:
     seeds: Interval | None
     """95 % interval of the mean over runs, by Student's t; None for one run"""
     speakers: Interval | None
-    """95 % interval of the mean over speakers, by bootstrap; None if speakers are not known"""
+    """95 % interval of the mean over speakers, by bootstrap; None if speakers are not known or too few"""
     difference: Difference | None
-    """None for the first system, and if speakers are not known"""
+    """None for the first system, and if speakers are not known or too few"""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Comparison:
 
     trials: int
     systems: dict[str, dict[str, Value]]
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether there are intervals over speakers."""
+        return any(value.speakers is not None for values in self.systems.values() for value in values.values())
 
     def plain(self) -> dict[str, Any]:
         """As plain values for JSON."""
@@ -93,7 +100,7 @@ def compare(
 ) -> Comparison:
     """EER and minDCF of systems, each of one or more runs, on the same labelled trials in the same order.
 
-    speakers: the speaker of each id, for intervals over speakers
+    speakers: the speaker of each id, for intervals over speakers; there are none for fewer than FEWEST_SPEAKERS
     more: further measures, by name
     Raises InputError for ids without a speaker, and as `evaluate` does.
     """
@@ -107,9 +114,10 @@ def compare(
     drawn = None
     if speakers is not None:
         enrol, test, _ = speakers_of(scores.trials, speakers)
-        drawn = metrics.speaker_bootstrap(
-            runs, scores.labels, enrol, test, list(measures.values()), replicates=replicates, seed=seed
-        )
+        if len(np.unique(np.concatenate([enrol, test]))) >= FEWEST_SPEAKERS:
+            drawn = metrics.speaker_bootstrap(
+                runs, scores.labels, enrol, test, list(measures.values()), replicates=replicates, seed=seed
+            )
     rows = np.split(np.arange(len(runs)), np.cumsum([len(own) for own in systems.values()])[:-1])
     return Comparison(
         trials=len(scores),

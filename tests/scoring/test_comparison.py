@@ -46,11 +46,24 @@ def test_means_over_runs_and_paired_differences(corpus):
     assert len({len(row) for row in found.rows()}) == 1 and len(found.rows()) == 1 + 3 * 3
 
 
+def compare_first(scores, speakers, number):
+    """Two equal systems on the trials of the first speakers."""
+    trials = scores.trials
+    sides = [[int(speakers[name.as_py()][1:]) for name in side] for side in (trials.enrol, trials.test)]
+    kept = np.max(sides, axis=0) < number
+    of_these = Trials(trials.enrol.filter(pa.array(kept)), trials.test.filter(pa.array(kept)), scores.labels[kept])
+    part = Scores(of_these, scores.values[kept])
+    return compare({"a": [part], "b": [part]}, speakers, replicates=20)
+
+
 def test_no_intervals_without_speakers_or_with_one_run(corpus):
     system, speakers = corpus
     found = compare({"one": [system(0.1, 1)]}, points=["vox-0.01"])
     assert found.systems["one"]["EER"].seeds is None and found.systems["one"]["EER"].speakers is None
     assert found.rows()[0] == ["system", "runs", "measure", "mean"]
+    few = compare_first(system(0.1, 1), speakers, 2)
+    assert not few.has_intervals and few.systems["b"]["EER"].difference is None
+    assert compare_first(system(0.1, 1), speakers, 3).has_intervals
     del speakers["s3/17"]
     with pytest.raises(InputError, match="the speaker of 's3/17' is not known"):
         compare({"one": [system(0.1, 1)]}, speakers, replicates=20)
