@@ -44,7 +44,7 @@ def validate(directory: Path, allow_pipes: bool, quick: bool) -> None:
     for problem in problems:
         click.echo(f"{'error' if problem.fatal else 'warning'}: {problem}")
     if fatal := sum(problem.fatal for problem in problems):
-        raise InputError(f"{directory}: {fatal} kinds of errors")
+        raise InputError(f"{directory}: errors of {fatal} kind{'s' if fatal > 1 else ''}")
     click.echo(f"{directory}: sound" if not problems else f"{directory}: usable")
 
 

@@ -35,7 +35,7 @@ def test_validate(spkver: Spkver, data: Path) -> None:
     done = spkver("data", "validate", data, "--quick", code=2)
     assert f"error: {data}/wav.scp:2: 's0/u1': has no speaker in utt2spk (23 times)" in done.stdout
     assert f"error: {data}/utt2spk:2: 's9/u9': is not in wav.scp" in done.stdout
-    assert done.stderr == f"spkver: error: {data}: 2 kinds of errors\n"
+    assert done.stderr == f"spkver: error: {data}: errors of 2 kinds\n"
     spkver("data", "stats", data, code=2)
 
 
