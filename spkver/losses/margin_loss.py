@@ -100,7 +100,7 @@ class MarginLossConfig(LossConfig):
     @property
     def summary(self) -> str:
         """See LossConfig.summary."""
-        return f"{self.name} (m {self.m:g})"
+        return f"{self.name} (margin {self.margin.name}, m {self.m:g})"
 
 
 class Thresholds(NamedTuple):

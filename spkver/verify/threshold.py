@@ -17,6 +17,7 @@ from spkver.formats.convert import read
 from spkver.metrics import ErrorCurve, OperatingPoint
 from spkver.progress import bar
 from spkver.scoring.calibration import fit_affine
+from spkver.scoring.comparison import FEWEST_SPEAKERS
 from spkver.scoring.metadata import read_speakers, speakers_of
 from spkver.trials import Scores, Trials, codes, falling, read_labelled
 from spkver.verify.decision import Calibration, Decision, Rate, write_decision
@@ -175,8 +176,12 @@ def choose(
         speakers=len(np.unique(np.concatenate([enrol, test]))),
         lengths=lengths,
     )
+    warnings = []
+    if decision.speakers < FEWEST_SPEAKERS:
+        warnings.append(f"the intervals are too narrow: they need at least {FEWEST_SPEAKERS} speakers, here are 2")
     counted = {"non-targets": ("false accepts", decision.far), "targets": ("false rejects", decision.frr)}
-    return decision, [line for kind in criterion.kinds if (line := _too_few(kind, *counted[kind], criterion.rate))]
+    few = (_too_few(kind, *counted[kind], criterion.rate) for kind in criterion.kinds)
+    return decision, [*warnings, *filter(None, few)]
 
 
 def seconds_of(trials: Trials, audio: StrPath) -> tuple[np.ndarray, np.ndarray]:

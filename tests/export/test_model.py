@@ -75,7 +75,7 @@ def test_model_export_rejects_invalid_options(tmp_path):
     for chain, out, said in [
         ("long", "out", "the step 'length' is not affine"),
         ("others", "out", f"fitted on embeddings of the model '{other.model_id}', but this is '{encoder.model_id}'"),
-        ("nowhere", "out", r"does not hold chain\.safetensors"),
+        ("nowhere", "out", r"nowhere: no chain\.safetensors and chain\.yaml"),
         ("good", "full", "exists already"),
     ]:
         with pytest.raises(InputError, match=said):

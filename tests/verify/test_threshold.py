@@ -109,6 +109,14 @@ def test_choose_warns_of_few_errors():
     assert "false rejects among 72 targets" in th.choose(scores, th.at_eer(), names, replicates=20)[1][-1]
 
 
+def test_choose_warns_of_intervals_over_two_speakers():
+    """Every draw of two speakers with trials of both kinds is the list itself, so that the interval has no width."""
+    scores, names = make(speakers=2, each=6)
+    assert "at least 3 speakers, here are 2" in th.choose(scores, th.at_eer(), names, replicates=20)[1][0]
+    scores, names = make(speakers=3, each=6)
+    assert not any("speakers" in line for line in th.choose(scores, th.at_eer(), names, replicates=20)[1])
+
+
 def test_calibration_is_balanced_logistic_regression():
     scores, names = make(shift=1.5)
     found = th.choose(scores, th.at_eer(), names, replicates=20)[0].calibration
