@@ -52,7 +52,8 @@ def test_train_extract_verify(spkver, folder, tmp_path):
         "verify", tmp_path / "a.wav", tmp_path / "b.wav", "--model", out / "model", "--threshold", "-1"
     ).stdout
     score, decision = said.split("\t")
-    assert -1 <= float(score) <= 1 and decision == "same speaker\n"
+    assert score.startswith("cosine ") and score.endswith(" (threshold -1.0000)") and decision == "same speaker\n"
+    assert -1 <= float(score.split()[1]) <= 1
     (tmp_path / "c.wav").write_bytes(b"")
     done = spkver("verify", tmp_path / "a.wav", tmp_path / "c.wav", "--model", out / "model", code=2)
     assert "c.wav" in done.stderr

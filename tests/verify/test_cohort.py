@@ -162,4 +162,6 @@ def test_cohort_by_the_commands(model, cohort, tmp_path, voice):
     words = [str(tmp_path / "a.wav"), str(tmp_path / "b.wav"), "--model", str(model)]
     line = CliRunner().invoke(cli_verify.command, words, catch_exceptions=False).stdout
     told = json.loads(CliRunner().invoke(cli_verify.command, [*words, "--json"], catch_exceptions=False).stdout)
-    assert line.startswith(f"{told['score']:.4f}\t") and line.endswith(f"\tcosine {told['cosine']:.4f}\n")
+    assert line.startswith(f"score {told['score']:.4f} (threshold ") and line.endswith(
+        f"\tcosine {told['cosine']:.4f}\n"
+    )
