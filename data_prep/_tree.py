@@ -178,7 +178,11 @@ def as_words(data: DataDir) -> DataDir:
 
 
 def _refuse_merged(kind: str, names: Any, made: Any) -> None:
-    pairs = pa.table({"name": names, "word": made}).group_by("word").aggregate([("name", "count_distinct")])
+    pairs = (
+        pa.table({"name": names, "word": made})
+        .group_by("word", use_threads=False)
+        .aggregate([("name", "count_distinct")])
+    )
     merged = pairs.filter(pc.greater(pairs["name_count_distinct"], 1))
     if len(merged):
         word = merged["word"][0].as_py()

@@ -77,5 +77,5 @@ def _nontargets(speakers: list[str], groups: list[str] | None) -> int:
 
 def has_targets(data: DataDir) -> bool:
     """Whether any speaker has at least two sessions."""
-    pairs = data.table.group_by(["speaker", "session"]).aggregate([])
+    pairs = data.table.group_by(["speaker", "session"], use_threads=False).aggregate([])
     return int(pairs.num_rows) > len(data.table["speaker"].unique())

@@ -163,7 +163,7 @@ def _parsed_fast(block: bytes, fields: list[tuple[str, str]]) -> Columns | None:
     types = {name: pa.float64() if name == "score" else text for name in names}
     try:
         table = pyarrow.csv.read_csv(
-            pa.BufferReader(block),
+            _source(block),
             pyarrow.csv.ReadOptions(column_names=names, block_size=len(block) + 1),
             pyarrow.csv.ParseOptions(delimiter=" ", quote_char=False, ignore_empty_lines=False),
             pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=False),
@@ -181,6 +181,17 @@ def _parsed_fast(block: bytes, fields: list[tuple[str, str]]) -> Columns | None:
         if not good:
             return None
     return columns
+
+
+def _source(block: bytes) -> pa.NativeFile:
+    """The bytes in memory of Arrow's own.
+
+    Arrow's threads may drop the last reference to a buffer while the process ends. For memory of a Python object they
+    would need the interpreter, which then ends the thread, and the process aborts.
+    """
+    copy = pa.BufferOutputStream()
+    copy.write(block)
+    return pa.BufferReader(copy.getvalue())
 
 
 def _parsed_exactly(block: bytes, fields: list[tuple[str, str]], form: str, path: StrPath, line: int) -> Columns:

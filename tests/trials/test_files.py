@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -379,3 +381,11 @@ def test_text_that_is_not_utf_8_is_rejected(tmp_path):
         pq.write_table(pa.table(columns), tmp_path / "t.parquet")
         with pytest.raises(InputError, match=r"t\.parquet: not a Parquet file"):
             read_trials(tmp_path / "t.parquet")
+
+
+def test_arrow_threads_get_no_memory_of_python_objects():
+    """A thread of Arrow that drops the last reference to such memory while the process ends aborts the process."""
+    block = b"a b 0.5\n" * 1000
+    before = sys.getrefcount(block)
+    source = files._source(block)
+    assert sys.getrefcount(block) == before and source.read() == block
