@@ -15,17 +15,24 @@ SILENT_SHARE = 0.3  # a noise gate removes most pauses: a third of read speech
 MOST_SECONDS = 300.0  # length examined, which limits memory
 
 
-def doubts(waveform: np.ndarray, rate: int, model_rate: int) -> list[str]:
+def speech_seconds(waveform: np.ndarray, rate: int) -> float:
+    """Seconds of speech in the first five minutes of a waveform (time,) in [-1, 1]."""
+    return quality.speech_seconds(waveform[: round(MOST_SECONDS * rate)], rate)
+
+
+def doubts(waveform: np.ndarray, rate: int, model_rate: int, seconds: float | None = None) -> list[str]:
     """Warnings, one line each, about the first five minutes of a recording for a model of `model_rate` Hz.
 
     waveform: float32 (time,) in [-1, 1], as recorded at `rate` Hz
+    seconds: its `speech_seconds`, if they are known already
     """
     found = []
     whole = waveform[: round(MOST_SECONDS * rate)]
     waveform = quality.without_silence(whole, rate)
     if (silent := 1 - len(waveform) / len(whole)) > SILENT_SHARE:
         found.append(f"{100 * silent:.0f} % digital silence, as editors and noise gates produce it; it is ignored")
-    if (seconds := quality.speech_seconds(whole, rate)) < SPEECH_SECONDS:
+    seconds = speech_seconds(whole, rate) if seconds is None else seconds
+    if seconds < SPEECH_SECONDS:
         found.append(f"short: {seconds:.1f} s of speech; with {SPEECH_SECONDS:g} s or more, error rates are much lower")
     samples = waveform.astype(np.float64)
     if (snr := quality.snr(samples, rate)) < SNR_DB:

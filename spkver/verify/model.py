@@ -17,10 +17,9 @@ from spkver.encoder import SINGLE, Encoder, Recording
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.modeldir import default_model
-from spkver.quality import speech_seconds
 from spkver.verify.cohort import Cohort, Voices, compare, cosines
 from spkver.verify.decision import Decision, read_cohort, read_decision
-from spkver.verify.doubts import MOST_SECONDS, doubts
+from spkver.verify.doubts import doubts, speech_seconds
 from spkver.verify.lengths import Lengths
 from spkver.verify.verdict import Verdict, verdict
 
@@ -132,11 +131,13 @@ class Verifier(Encoder):
         waveform = self.waveform(samples, rate, name)
         raw = samples.detach().cpu().numpy() if isinstance(samples, Tensor) else samples
         raw = audio.from_int16(raw) if raw.dtype == np.int16 else raw.astype(np.float32)
+        raw = raw.reshape(-1)
+        seconds = speech_seconds(raw, rate)
         return Heard(
             vector=unit(self.embed_batch(waveform[None]), [name], "embedding")[0],
             digest=hashlib.blake2b(audio.to_int16(waveform).tobytes(), digest_size=16).hexdigest(),
-            doubts=[f"{name}: {doubt}" for doubt in doubts(raw.reshape(-1), rate, self.sample_rate)],
-            seconds=speech_seconds(raw.reshape(-1)[: round(MOST_SECONDS * rate)], rate),
+            doubts=[f"{name}: {doubt}" for doubt in doubts(raw, rate, self.sample_rate, seconds)],
+            seconds=seconds,
         )
 
 
