@@ -7,7 +7,10 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 
 def available_cpus() -> int:
@@ -21,9 +24,21 @@ def process_pool(jobs: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_live_with_parent)
 
 
-def _live_with_parent() -> None:
-    """Exit at once on Ctrl-C and when the parent ends; otherwise workers of a killed parent wait forever."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def start(work: Callable[..., None], *args: Any) -> BaseProcess:
+    """Start a spawned process that calls `work(*args)` and ends with this one. On Ctrl-C only this one is told."""
+    process = multiprocessing.get_context("spawn").Process(target=_begin, args=(work, *args))
+    process.start()
+    return process
+
+
+def _begin(work: Callable[..., None], *args: Any) -> None:
+    _live_with_parent(signal.SIG_IGN)
+    work(*args)
+
+
+def _live_with_parent(on_interrupt: signal.Handlers = signal.SIG_DFL) -> None:
+    """Exit when the parent ends, and by default at once on Ctrl-C; workers of a killed parent would wait forever."""
+    signal.signal(signal.SIGINT, on_interrupt)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()

@@ -32,6 +32,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "check-trials": ("spkver.cli.check_trials", "Check a trial list for errors and oddities."),
     },
     "Train": {
+        "sweep": ("spkver.cli.sweep", "Train and compare several systems with several seeds."),
         "models": ("spkver.cli.models", "List networks: parameters, multiply-adds, speed."),
         "train-report": ("spkver.cli.train_report", "Show training curves, what looks wrong, and what to change."),
         "curves": ("spkver.cli.curves", "Tabulate and plot what training runs logged."),

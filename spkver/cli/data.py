@@ -1,4 +1,4 @@
-"""`spkver data`: check, split, join, reduce and describe data directories."""
+"""`spkver data`: check, split, join, reduce, relabel and describe data directories."""
 
 from __future__ import annotations
 
@@ -147,6 +147,7 @@ def cut(
 @click.option("--list", "id_list", type=_DIR, help="File with the utterance ids to keep, one per line.")
 @click.option("--speakers", type=int, help="Number of speakers.")
 @click.option("--per-speaker", type=int, help="Largest number of utterances of a speaker.")
+@click.option("--least", type=int, help="A long tail: --per-speaker of one speaker, falling to this of another.")
 @click.option("--utterances", type=int, help="Total number of utterances.")
 @_SEED
 @options.accept_pipes
@@ -156,6 +157,7 @@ def subset(
     id_list: Path | None,
     speakers: int | None,
     per_speaker: int | None,
+    least: int | None,
     utterances: int | None,
     seed: int,
     allow_pipes: bool,
@@ -164,6 +166,7 @@ def subset(
 
     \b
     Example: spkver data subset data/train data/small --speakers 100 --per-speaker 10
+             spkver data subset data/train data/long_tailed --per-speaker 40 --least 1
     """
     from spkver.datadir import read_datadir, write_datadir
     from spkver.datadir import subset as cut_down
@@ -171,9 +174,35 @@ def subset(
 
     ids = read_columns(id_list, ["id"])["id"].to_pylist() if id_list else None
     data = read_datadir(directory, allow_pipes=allow_pipes)
-    part = cut_down(data, ids=ids, speakers=speakers, per_speaker=per_speaker, utterances=utterances, seed=seed)
+    part = cut_down(
+        data, ids=ids, speakers=speakers, per_speaker=per_speaker, least=least, utterances=utterances, seed=seed
+    )
     write_datadir(out, part)
     click.echo(f"{out}: {len(part)} utterances, {len(set(part.speakers))} speakers")
+
+
+@command.command()
+@click.argument("directory", metavar="DIR", type=_DIR)
+@click.argument("out", type=_OUT)
+@click.option("--share", type=click.FloatRange(0, 1), required=True, help="Share of the utterances.")
+@_SEED
+@options.accept_pipes
+def relabel(directory: Path, out: Path, share: float, seed: int, allow_pipes: bool) -> None:
+    """Give a random share of the utterances a wrong speaker, to find out how training copes with wrong labels.
+
+    With the same seed, the wrong labels of a smaller share are among those of a larger one.
+
+    \b
+    Example: spkver data relabel data/train data/train_noisy --share 0.05
+    """
+    from spkver.datadir import read_datadir, write_datadir
+    from spkver.datadir import relabel as give_others
+
+    data = read_datadir(directory, allow_pipes=allow_pipes)
+    changed = give_others(data, share, seed=seed)
+    write_datadir(out, changed)
+    wrong = sum(one != other for one, other in zip(data.speakers, changed.speakers))
+    click.echo(f"{out}: {wrong} of {len(data)} utterances have a wrong speaker")
 
 
 @command.command()

@@ -9,7 +9,7 @@ Ids of utterances, speakers and sessions are UTF-8 without blanks or control cha
 there. There is no other rule, because ids are never used as file names.
 """
 
-from spkver.datadir.choose import cut, join, prefixed, split, subset
+from spkver.datadir.choose import cut, join, prefixed, relabel, split, subset
 from spkver.datadir.read import Problem, read_datadir, validate
 from spkver.datadir.seconds import durations, read_seconds
 from spkver.datadir.table import DataDir, Place, from_columns
@@ -26,6 +26,7 @@ __all__ = [
     "prefixed",
     "read_datadir",
     "read_seconds",
+    "relabel",
     "split",
     "subset",
     "validate",

@@ -72,14 +72,18 @@ def subset(
     ids: Sequence[str] | None = None,
     speakers: int | None = None,
     per_speaker: int | None = None,
+    least: int | None = None,
     utterances: int | None = None,
     seed: int = 0,
 ) -> DataDir:
     """Reduce to the given ids, then to `speakers`, `per_speaker` utterances of each, and `utterances` in total.
 
+    least: a long tail: the number of utterances falls exponentially over the speakers, from `per_speaker` to this
     The choice is random; the same seed gives the same choice. Raises InputError for an unknown id, and if there are too
     few speakers or utterances.
     """
+    if least is not None and not (per_speaker is not None and 0 < least <= per_speaker):
+        raise InputError(f"a long tail falls from a number of utterances per speaker to at most that, got {least}")
     if ids is not None:
         wanted = pa.array(ids, pa.string())
         unknown = wanted.filter(absent(wanted, flat(data.table["id"])))
@@ -91,11 +95,48 @@ def subset(
         data = data.filter(pc.is_in(data.table["speaker"], value_set=pa.array(chosen, pa.string())))
     random = np.random.default_rng(seed)
     if per_speaker is not None:
-        data = data.filter(_rank_in_group(data.speakers, random) < per_speaker)
+        most = per_speaker if least is None else _long_tail(data.speakers, per_speaker, least, random)
+        data = data.filter(_rank_in_group(data.speakers, random) < most)
     if utterances is not None:
         chosen_rows = _draw(range(len(data)), utterances, "utterances", seed)
         data = DataDir(data.table.take(pa.array(sorted(chosen_rows))))
     return data
+
+
+def _long_tail(speakers: Sequence[str], most: int, least: int, random: np.random.Generator) -> np.ndarray:
+    """The largest number of utterances of each utterance's speaker. Speakers with more utterances get more."""
+    _, code, count = np.unique(np.asarray(speakers, dtype=str), return_inverse=True, return_counts=True)
+    sizes = np.round(np.geomspace(most, least, len(count))).astype(np.int64)
+    allowed = np.empty_like(sizes)
+    allowed[np.lexsort((random.random(len(count)), -count))] = sizes
+    return allowed[code]
+
+
+def relabel(data: DataDir, share: float, *, seed: int = 0) -> DataDir:
+    """Give a random share of the utterances the label of another speaker, each speaker with equal probability.
+
+    With the same seed, the wrong labels of a smaller share are among those of a larger one.
+    Raises InputError for a share outside [0, 1], and for fewer than two speakers.
+    """
+    names = _speakers(data)
+    if not 0 <= share <= 1:
+        raise InputError(f"the share of wrong labels must be from 0 to 1, got {share:g}")
+    if len(names) < 2:
+        raise InputError("wrong labels need at least two speakers")
+    random = np.random.default_rng(seed)
+    own = np.searchsorted(np.array(names), np.asarray(data.speakers, dtype=str))
+    other = random.integers(len(names) - 1, size=len(own))
+    other += other >= own
+    wrong = random.permutation(len(own))[: round(share * len(own))]
+    label = own.copy()
+    label[wrong] = other[wrong]
+    first = np.unique(own, return_index=True)[1]  # an utterance of each speaker, for what is known of the speaker
+    table = data.table
+    for name in ("speaker", "gender"):
+        if name in table.column_names:
+            at = table.schema.get_field_index(name)
+            table = table.set_column(at, name, table[name].take(pa.array(first[label])))
+    return DataDir(table)
 
 
 def cut(data: DataDir, seconds: float, *, hop: float | None = None, most: int | None = None) -> DataDir:

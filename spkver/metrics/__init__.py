@@ -2,7 +2,7 @@
 trials of equal score are accepted or rejected together.
 """
 
-from spkver.metrics.bootstrap import interval, p_value, speaker_bootstrap, student_interval
+from spkver.metrics.bootstrap import holm, interval, p_value, speaker_bootstrap, student_interval
 from spkver.metrics.calibration import cllr, cllr_of, isotonic_map, min_cllr, min_cllr_of
 from spkver.metrics.curve import (
     Decision,
@@ -56,6 +56,7 @@ __all__ = [
     "equal_error",
     "equal_error_of_hull",
     "error_curve",
+    "holm",
     "interval",
     "least_cost",
     "min_dcf",

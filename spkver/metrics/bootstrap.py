@@ -86,6 +86,15 @@ def p_value(differences: ArrayLike) -> float:
     return min(1.0, 2 * (rarer + 1) / (len(values) + 1))
 
 
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """p-values (tests,) corrected for the number of tests (Holm, Scandinavian Journal of Statistics, 1979)."""
+    values = np.asarray(p_values, np.float64)
+    order = np.argsort(values, kind="stable")
+    corrected = np.empty_like(values)
+    corrected[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)), 1)
+    return corrected
+
+
 def _weights(labels: np.ndarray, codes: np.ndarray, number: int, replicates: int, seed: int) -> Iterator[np.ndarray]:
     """The weights of the trials in each replicate, int64 (trials,). Draws of one kind of trial are repeated."""
     random = np.random.default_rng(seed)

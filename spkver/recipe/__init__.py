@@ -7,7 +7,7 @@ train(load(Recipe, "conf.yaml"), "exp/my")
 """
 
 from spkver.recipe.parts import build
-from spkver.recipe.run import average, dry_run, train
+from spkver.recipe.run import average, dry_run, is_complete, train
 from spkver.recipe.schema import AugmentConfig, DataConfig, Recipe
 
-__all__ = ["AugmentConfig", "DataConfig", "Recipe", "average", "build", "dry_run", "train"]
+__all__ = ["AugmentConfig", "DataConfig", "Recipe", "average", "build", "dry_run", "is_complete", "train"]

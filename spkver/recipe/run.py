@@ -46,7 +46,7 @@ def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[
             if world.main:
                 held.enter_context(locked(folder))
                 _check_out(recipe, folder, resume)
-        if world.broadcast((folder / COMPLETE).is_file() and (folder / "model").is_dir()):
+        if world.broadcast(_has_ended(folder)):
             if world.main:
                 say(f"already complete: {folder / 'model'}")
             return
@@ -64,6 +64,20 @@ def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[
             trainer.run(interrupt, resume=resume)
         if world.main:
             write_text(folder / COMPLETE, "")
+
+
+def is_complete(recipe: Recipe, out: StrPath) -> bool:
+    """Whether the experiment directory `out` has the complete run of a recipe.
+
+    Raises InputError if it has a run of another recipe, or something else.
+    """
+    folder = Path(out)
+    _check_out(recipe, folder, resume=True)
+    return _has_ended(folder)
+
+
+def _has_ended(folder: Path) -> bool:
+    return (folder / COMPLETE).is_file() and (folder / "model").is_dir()
 
 
 def _sources(recipe: Recipe, trainer: Trainer) -> provenance.Sources:

@@ -8,7 +8,7 @@ speakers show how they vary with the speakers of the list; they come from a boot
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from statistics import fmean
 from typing import Any
@@ -34,6 +34,8 @@ class Difference:
     speakers: Interval
     p_value: float
     """p-value of no difference, from the bootstrap over speakers"""
+    p_holm: float
+    """the same, corrected for the number of systems that are compared with the first"""
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,11 @@ class Comparison:
             "95 % over speakers",
             f"difference from {first}",
             "p",
+            "p (Holm)",
         ]
+        several = len(self.systems) > 2
         rows = [
-            [name, str(len(value.runs)), measure, *_cells(measure, value)]
+            [name, str(len(value.runs)), measure, *_cells(measure, value, several=several)]
             for name, values in self.systems.items()
             for measure, value in values.items()
         ]
@@ -119,15 +123,16 @@ def compare(
                 runs, scores.labels, enrol, test, list(measures.values()), replicates=replicates, seed=seed
             )
     rows = np.split(np.arange(len(runs)), np.cumsum([len(own) for own in systems.values()])[:-1])
+    values = {
+        measure: [
+            _value(found[:, column], None if drawn is None else drawn[:, :, column], own, rows[0]) for own in rows
+        ]
+        for column, measure in enumerate(measures)
+    }
+    corrected = {measure: _corrected(own) for measure, own in values.items()}
     return Comparison(
         trials=len(scores),
-        systems={
-            name: {
-                measure: _value(found[:, column], None if drawn is None else drawn[:, :, column], own, rows[0])
-                for column, measure in enumerate(measures)
-            }
-            for name, own in zip(systems, rows)
-        },
+        systems={name: {measure: own[at] for measure, own in corrected.items()} for at, name in enumerate(systems)},
     )
 
 
@@ -153,10 +158,20 @@ def _value(found: np.ndarray, drawn: np.ndarray | None, own: np.ndarray, first: 
         if own[0] != first[0]:
             gain = mine - other
             mean = float(values.mean() - found[first].mean())
-            difference = Difference(mean, _interval(gain), metrics.p_value(gain))
+            p_value = metrics.p_value(gain)
+            difference = Difference(mean, _interval(gain), p_value, p_holm=p_value)
     return Value(
         float(values.mean()), tuple(map(float, values)), metrics.student_interval(values, LEVEL), speakers, difference
     )
+
+
+def _corrected(values: Sequence[Value]) -> list[Value]:
+    """The values of all systems with corrected p-values."""
+    found = list(values)
+    compared = [(at, value.difference) for at, value in enumerate(values) if value.difference is not None]
+    for (at, gain), p_holm in zip(compared, metrics.holm([gain.p_value for _, gain in compared])):
+        found[at] = replace(found[at], difference=replace(gain, p_holm=float(p_holm)))
+    return found
 
 
 def _interval(values: np.ndarray) -> Interval:
@@ -164,7 +179,7 @@ def _interval(values: np.ndarray) -> Interval:
     return float(low), float(high)
 
 
-def _cells(measure: str, value: Value) -> list[str]:
+def _cells(measure: str, value: Value, *, several: bool) -> list[str]:
     scale, digits, unit = (100, 2, " %") if measure == "EER" else (1, 4, "")
 
     def span(pair: Interval | None) -> str:
@@ -177,4 +192,5 @@ def _cells(measure: str, value: Value) -> list[str]:
         span(value.speakers),
         "" if gain is None else f"{scale * gain.mean:+.{digits}f} ({span(gain.speakers)})",
         "" if gain is None else f"{gain.p_value:.3f}",
+        "" if gain is None or not several else f"{gain.p_holm:.3f}",
     ]

@@ -10,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spkver import audio
-from spkver.datadir import DataDir, cut, from_columns, join, read_datadir, split, subset, validate, write_datadir
+from spkver.datadir import (
+    DataDir,
+    cut,
+    from_columns,
+    join,
+    read_datadir,
+    relabel,
+    split,
+    subset,
+    validate,
+    write_datadir,
+)
 from spkver.datadir.seconds import durations
 from spkver.errors import InputError
 
@@ -353,6 +364,43 @@ def test_subset_by_count_and_ids() -> None:
         subset(many(), ids=["s03/u1", "s99/u1"])
     with pytest.raises(InputError, match="cannot choose 99 speakers: give a number from 1 to 12"):
         subset(many(), speakers=99)
+
+
+def test_long_tail_falls_from_the_first_speaker_to_the_last() -> None:
+    data = many(speakers=40, each=20)
+    counts = sorted(collections.Counter(subset(data, per_speaker=20, least=1).speakers).values(), reverse=True)
+    assert counts[0] == 20 and counts[-1] == 1 and len(counts) == 40
+    assert counts[20] == pytest.approx(20**0.5, abs=1), "in the middle the geometric mean"
+    few = from_columns(["x/u"], ["/x/u.wav"], ["x"])
+    assert collections.Counter(subset(join([data, few]), per_speaker=20, least=2).speakers)["x"] == 1
+    assert subset(data, per_speaker=20, least=1, seed=1).ids != subset(data, per_speaker=20, least=1, seed=2).ids
+    for per_speaker, least in ((None, 1), (2, 3), (2, 0)):
+        with pytest.raises(InputError, match="a long tail falls"):
+            subset(data, per_speaker=per_speaker, least=least)
+
+
+@given(share=st.floats(0, 1), seed=st.integers(0, 3))
+def test_relabel_gives_a_share_another_speaker(share: float, seed: int) -> None:
+    data = many(speakers=6, each=30)
+    genders = [{"s00": "f", "s01": "f"}.get(one, "m") for one in data.speakers]
+    data = from_columns(data.ids, data.paths, data.speakers, genders=genders)
+    changed = relabel(data, share, seed=seed)
+    wrong = {name for name, one, other in zip(data.ids, data.speakers, changed.speakers) if one != other}
+    assert len(wrong) == round(share * 180)
+    assert changed.ids == data.ids and set(changed.speakers) <= set(data.speakers)
+    assert changed.column("gender") == [{"s00": "f", "s01": "f"}.get(one, "m") for one in changed.speakers]
+    smaller = relabel(data, share / 2, seed=seed)
+    assert {name for name, one, other in zip(data.ids, data.speakers, smaller.speakers) if one != other} <= wrong
+
+
+def test_wrong_labels_are_spread_over_the_other_speakers() -> None:
+    data = many(speakers=4, each=3000)
+    pairs = collections.Counter(zip(data.speakers, relabel(data, 1.0).speakers))
+    assert len(pairs) == 12 and all(count == pytest.approx(1000, abs=120) for count in pairs.values())
+    with pytest.raises(InputError, match="at least two speakers"):
+        relabel(many(speakers=1), 0.5)
+    with pytest.raises(InputError, match="from 0 to 1, got"):
+        relabel(data, 1.5)
 
 
 def test_durations_are_read_from_headers_when_unknown(tmp_path: Path) -> None:
