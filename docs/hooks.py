@@ -30,6 +30,7 @@ from spkver.models import MODELS, POOLINGS
 from spkver.recipe.schema import Recipe
 from spkver.registry import Registry
 from spkver.schedules import SCHEDULES
+from spkver.sweep.schema import SearchConfig, Sweep, SystemConfig, TestConfig
 from spkver.training.optim import OPTIMIZERS
 
 COMPONENTS = (
@@ -107,6 +108,11 @@ def _keys() -> Iterator[str]:
             yield _plain(summary(schema))
             yield from _keys_of(schema)
         yield from _presets_of(registry)
+    yield "## sweep"
+    for schema in (Sweep, SystemConfig, SearchConfig, TestConfig):
+        yield f"### {schema.__name__}"
+        yield _plain(summary(schema))
+        yield from _keys_of(schema)
 
 
 def _keys_of(schema: type[Config]) -> Iterator[str]:

@@ -35,6 +35,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "sweep": ("spkver.cli.sweep", "Train and compare several systems with several seeds."),
         "models": ("spkver.cli.models", "List networks: parameters, multiply-adds, speed."),
         "train-report": ("spkver.cli.train_report", "Show training curves, what looks wrong, and what to change."),
+        "train-samples": ("spkver.cli.train_samples", "Show which training samples are hard, selected, mislabelled."),
         "curves": ("spkver.cli.curves", "Tabulate and plot what training runs logged."),
         "average": ("spkver.cli.average", "Average the last checkpoints of a run."),
     },

@@ -194,6 +194,7 @@ class MarginLoss(HeadLoss):
                 accuracy=share(rivals.at_logit == 0),
                 margin_accuracy=share(rivals.at_psi == 0),
                 selected_share=share(selected),
+                selected=selected,
                 **self.head.mean_cosines(target, others.largest),
             )
 

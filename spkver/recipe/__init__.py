@@ -8,6 +8,17 @@ train(load(Recipe, "conf.yaml"), "exp/my")
 
 from spkver.recipe.parts import build
 from spkver.recipe.run import average, dry_run, is_complete, train
+from spkver.recipe.samples import describe_samples
 from spkver.recipe.schema import AugmentConfig, DataConfig, Recipe
 
-__all__ = ["AugmentConfig", "DataConfig", "Recipe", "average", "build", "dry_run", "is_complete", "train"]
+__all__ = [
+    "AugmentConfig",
+    "DataConfig",
+    "Recipe",
+    "average",
+    "build",
+    "describe_samples",
+    "dry_run",
+    "is_complete",
+    "train",
+]
