@@ -29,8 +29,6 @@ class LossOutput(NamedTuple):
     """mean cosine to the own class; None if logits are not multiples of cosines (softmax, L-softmax)"""
     hardest_cosine: Tensor | None = None
     """mean of the largest cosine to another class"""
-    selected: Tensor | None = None
-    """(N,) what the selector gave: a mask, or weights; None if there is no selector"""
 
     def logged(self) -> dict[str, Tensor]:
         """The scalars to log, by name, without gradient."""

@@ -171,13 +171,11 @@ class MarginLoss(HeadLoss):
                 target = self.head.target(x, y, now.factor)
                 if self.training:
                     self.observe(target)
-                psi = self._psi(target, now)
-                asked = Thresholds(target.logit, psi, self.selector.threshold(target, self.margin))
+                asked = self._asked(target, now)
             others, rivals = self.others(x, y, asked, progress)
             with torch.no_grad():
-                seen = rivals.at_psi if rivals.at_selector is None else rivals.at_selector
-                selected = self.selector.select(target, others, psi, rivals=seen)
-                weight = 1 - now.selection * (1 - selected.to(psi.dtype))
+                selected = self._select(target, others, rivals, asked.at_psi)
+                weight = 1 - now.selection * (1 - selected.to(target.logit.dtype))
 
             # again with gradient, after `others`: see Head.target
             target = self.head.target(x, y, now.factor)
@@ -194,9 +192,25 @@ class MarginLoss(HeadLoss):
                 accuracy=share(rivals.at_logit == 0),
                 margin_accuracy=share(rivals.at_psi == 0),
                 selected_share=share(selected),
-                selected=selected,
                 **self.head.mean_cosines(target, others.largest),
             )
+
+    @torch.no_grad()
+    def selected(self, x: Tensor, y: Tensor, progress: float = 1.0) -> Tensor:
+        """What the selector gives to each sample of a batch, (N,): a mask, or weights. Arguments as for `forward`."""
+        now = self.at(progress)
+        with full_precision(x):
+            target = self.head.target(x, y, now.factor)
+            asked = self._asked(target, now)
+            return self._select(target, *self.others(x, y, asked, progress), psi=asked.at_psi)
+
+    def _asked(self, target: Target, now: Scheduled) -> Thresholds:
+        """The thresholds for counting rivals."""
+        return Thresholds(target.logit, self._psi(target, now), self.selector.threshold(target, self.margin))
+
+    def _select(self, target: Target, others: Others, rivals: Thresholds, psi: Tensor) -> Tensor:
+        seen = rivals.at_psi if rivals.at_selector is None else rivals.at_selector
+        return self.selector.select(target, others, psi, rivals=seen)
 
     def observe(self, target: Target) -> None:
         """Update running statistics in training, without gradient; see Margin.observe."""

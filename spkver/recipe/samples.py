@@ -20,6 +20,7 @@ from spkver.extraction import embed
 from spkver.files import StrPath, atomic_file
 from spkver.losses.heads import Head, HeadLoss
 from spkver.losses.loss import Loss
+from spkver.losses.margin_loss import MarginLoss
 from spkver.losses.reductions.base import normalise
 from spkver.packs.reader import Pack
 from spkver.recipe.parts import build
@@ -137,9 +138,10 @@ def _of_loss(loss: Loss, x: Tensor, y: Tensor, at: float, batch_size: int) -> di
             here = x[rows].requires_grad_()
             output = loss(here, y[rows], at)
             (gradient,) = torch.autograd.grad(output.loss, here)
-            selected = torch.ones(len(rows)) if output.selected is None else output.selected.float().cpu()
+            # losses without a selector use all samples alike
+            selected = loss.selected(here, y[rows], at) if isinstance(loss, MarginLoss) else torch.ones(len(rows))
             for name, values in (
-                ("selected", selected),
+                ("selected", selected.float()),
                 ("loss", output.per_sample),
                 ("gradient", torch.linalg.vector_norm(gradient, dim=1) * len(rows)),
             ):
