@@ -51,9 +51,7 @@ def read_known(path: StrPath) -> pa.Table:
     return known.append_column("snr_db", pa.array([of[name] for name in known["id"].to_pylist()], pa.float64()))
 
 
-def write_page(
-    samples: Mapping[int, pa.Table], out: StrPath, *, known: pa.Table | None = None, title: str = ""
-) -> None:
+def write_page(samples: dict[int, pa.Table], out: StrPath, *, known: pa.Table | None = None, title: str = "") -> None:
     """Write the page.
 
     known: a table of ids; if its speaker differs from the training label, the label counts as wrong, and its other
@@ -175,7 +173,7 @@ def _bands(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _curve(samples: Mapping[int, pa.Table], groups: Mapping[str, np.ndarray], name: str, of: Any) -> Html:
+def _curve(samples: dict[int, pa.Table], groups: Mapping[str, np.ndarray], name: str, of: Any) -> Html:
     steps = np.array(list(samples))
     lines = {group: 100 * np.array([of(one, rows) for one in samples.values()]) for group, rows in groups.items()}
     chart = Chart(Axis("step", 0, max(float(steps[-1]), 1)), Axis(name, 0, 105, unit="%"), 280)
@@ -189,7 +187,7 @@ def _curve(samples: Mapping[int, pa.Table], groups: Mapping[str, np.ndarray], na
     return figure(chart.svg(f"{name} over the training"), name, numbers=table(rows))
 
 
-def _histograms(samples: Mapping[int, pa.Table], what: str, ids: set[str] | None) -> list[Html]:
+def _histograms(samples: dict[int, pa.Table], what: str, ids: set[str] | None) -> list[Html]:
     """Histograms of the angles at some checkpoints; ids: of these utterances only."""
     steps = list(samples)
     chosen = [steps[at] for at in np.unique(np.linspace(0, len(steps) - 1, _HISTOGRAMS).round().astype(int))]
@@ -240,7 +238,7 @@ def _speakers(last: pa.Table) -> Html:
     return figure(chart.svg("selected samples by speaker"), "Speakers by their selected samples", numbers=table(rows))
 
 
-def _samples(samples: Mapping[int, pa.Table], wrong: np.ndarray | None) -> Html:
+def _samples(samples: dict[int, pa.Table], wrong: np.ndarray | None) -> Html:
     last = next(reversed(samples.values()))
     ids = last["id"].combine_chunks()
     times = np.zeros(len(last))
