@@ -26,6 +26,7 @@ from spkver.containers.source import Source
 from spkver.decoders import Decoder
 from spkver.errors import InputError
 from spkver.files import StrPath, refuse_stand_in
+from spkver.storage import located
 
 OVERSHOOT_SECONDS = 0.5  # a segment may end this far past its recording and is cut, as in Kaldi
 MAX_SECONDS = 3600.0  # default limit of a recording or segment: about 0.2 GB at 16 kHz
@@ -249,7 +250,7 @@ def _source(path: StrPath, allow_pipes: bool) -> Iterator[Source]:
 def _open_file(path: StrPath) -> int:
     """A file descriptor. Raises InputError if the path is not a file, is empty, or cannot be read."""
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+        handle = os.open(located(path), os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{path}: no such file") from error
     except OSError as error:

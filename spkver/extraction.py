@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +17,7 @@ from spkver.encoder import BATCH_SECONDS, Encoder, equal_lengths
 from spkver.errors import InputError, RunError
 from spkver.files import StrPath, file_place, write_text
 from spkver.source import Source, open_source
+from spkver.storage import located
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -79,7 +79,8 @@ def extract(
 
 def settle(source: StrPath, out: StrPath, rejected: list[tuple[str, str]], total: int, max_rejected: float) -> None:
     """Write (id, reason) to `out`.rejected.jsonl. Raises RunError if all, or too many, were rejected."""
-    reasons = Path(f"{out}.rejected.jsonl")
+    place = located(out)
+    reasons = place.with_name(f"{place.name}.rejected.jsonl")
     if rejected:
         write_text(reasons, "".join(json.dumps({"id": name, "reason": why}) + "\n" for name, why in rejected))
     else:

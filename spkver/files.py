@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from spkver.errors import InputError, NewerFormatError, SpkverError
+from spkver.storage import StrPath, Url, located
 from spkver.text import parsed_json, read_text
 
 try:
     import fcntl
 except ImportError:  # Windows: no locking
     fcntl = None  # type: ignore[assignment]
-
-StrPath = str | os.PathLike[str]
 
 LOCK = ".lock"
 _POLL = 0.05  # seconds between attempts at a lock
@@ -41,8 +40,8 @@ def atomic_file(path: StrPath, mode: int | None = None) -> Iterator[Path]:
 
     A stream (/dev/stdout, a terminal) gets the content when it is complete.
     """
-    file_place(path)
-    stream = _stream(path)
+    place = file_place(path)
+    stream = None if isinstance(place, Url) else _stream(path)
     if stream is None:
         with atomic_files(path, mode=mode) as (part,):
             yield part
@@ -60,7 +59,8 @@ def atomic_files(*paths: StrPath, mode: int | None = None) -> Iterator[tuple[Pat
     """Yield a temporary path for each path; on success all of them are synced and replace the paths.
 
     Pass files that belong together in one call, first the one that readers open: if it exists, the others are of the
-    same run. Links are followed. Temporary files that killed runs left for the same paths are removed.
+    same run. Links are followed. Temporary files that killed runs left for the same paths are removed. A URL gets its
+    file, which until then is in the folder for temporary files, when all are complete.
 
     mode: file permissions, e.g. 0o600 for owner only (never wider, even while writing); None: by the umask
     Raises InputError, before anything is written, for a path that cannot be a file; OSError naming the path if the disk
@@ -69,7 +69,7 @@ def atomic_files(*paths: StrPath, mode: int | None = None) -> Iterator[tuple[Pat
     targets = [file_place(path, plain=True) for path in paths]
     with contextlib.ExitStack() as stack:
         stack.enter_context(full_disk_named(*paths[:1]))
-        parts = [stack.enter_context(_beside(target, ".part")) / target.name for target in targets]
+        parts = [stack.enter_context(_part_of(target)) for target in targets]
         for part in parts:
             part.touch()
         yield tuple(parts)
@@ -95,13 +95,13 @@ def atomic_directories(*paths: StrPath, holds: str | None = None) -> Iterator[tu
         anything is written.
     """
     targets = [directory_place(path, holds) for path in paths]
-    real = [Path(os.path.realpath(target)) for target in targets]
+    real = [target if isinstance(target, Url) else Path(os.path.realpath(target)) for target in targets]
     for number, place in enumerate(real):
         if {place, *place.parents} & {*real[:number], *real[number + 1 :]}:
             raise InputError(f"{paths[number]}: is, or is inside, another output directory; choose another path")
     with contextlib.ExitStack() as stack:
         stack.enter_context(full_disk_named(*paths[:1]))
-        parts = [stack.enter_context(_beside(target, ".part")) / target.name for target in targets]
+        parts = [stack.enter_context(_part_of(target)) for target in targets]
         for part in parts:
             part.mkdir(0o777 & ~_umask())
         yield tuple(parts)
@@ -112,7 +112,7 @@ def atomic_directories(*paths: StrPath, holds: str | None = None) -> Iterator[tu
                         0o666 & ~_umask()
                     )  # safetensors files are readable by their owner only, but models are shared
                     sync(file)
-        _put(list(zip(parts, targets)))
+        _put(list(zip(parts, targets)), holds)
 
 
 def file_place(path: StrPath, *, plain: bool = False) -> Path:
@@ -120,9 +120,11 @@ def file_place(path: StrPath, *, plain: bool = False) -> Path:
 
     plain: require a regular file, because other files are written beside it or it is read again
     Raises InputError if `path` cannot be written: a directory, a named pipe, a disk, or in a folder without write
-    permission.
+    permission; a URL that cannot be written.
     """
     target = _followed(path)
+    if isinstance(target, Url):
+        return _writable(target)
     number = _descriptor(path)
     try:
         if number is not None:
@@ -151,6 +153,8 @@ def directory_place(path: StrPath, holds: str | None = None) -> Path:
     Raises InputError if `path` is a file, or, with `holds`, a non-empty directory without a file of that name.
     """
     target = _no_file(path)
+    if isinstance(target, Url):
+        return _writable(target, holds)
     if holds is not None and target.exists() and not (target / holds).exists() and any(target.iterdir()):
         raise InputError(f"{path}: contains other files (no {holds}) and is not replaced; choose another path")
     _check_folder(path, target)
@@ -160,25 +164,37 @@ def directory_place(path: StrPath, holds: str | None = None) -> Path:
 def folder_place(path: StrPath) -> Path:
     """The path of an existing or new directory to write files into. Raises InputError if it cannot be one."""
     target = _no_file(path)
+    if isinstance(target, Url):
+        raise InputError(f"{path}: must be a folder of this computer, because files are added to it; copy it when done")
     _check_folder(path, target / "any")
     return target
 
 
 def _no_file(path: StrPath) -> Path:
     target = _followed(path)
+    if isinstance(target, Url):
+        return target
     if target.exists() and not target.is_dir():
         raise InputError(f"{path}: is a file; give a directory name")
     return target
 
 
+def _writable(url: Url, holds: str | None = None) -> Url:
+    from spkver.storage import upload
+
+    upload.check(url, holds)
+    return url
+
+
 def _followed(path: StrPath) -> Path:
     """The path, or the target if it is a link."""
-    return Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
+    place = located(path)
+    return Path(os.path.realpath(place)) if place.is_symlink() else place
 
 
 def leads_to_stdout(path: StrPath) -> bool:
     """Whether a path is the standard output of this process, e.g. /dev/stdout."""
-    return _descriptor(path) == 1
+    return not isinstance(located(path), Url) and _descriptor(path) == 1
 
 
 def _check_folder(path: StrPath, target: Path) -> None:
@@ -233,6 +249,17 @@ def full_disk_named(path: StrPath = "") -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _part_of(target: Path) -> Iterator[Path]:
+    """A temporary path, where there is nothing yet, for what will be at `target`."""
+    if isinstance(target, Url):
+        with tempfile.TemporaryDirectory(prefix="spkver-") as folder:
+            yield Path(folder, target.name)
+    else:
+        with _beside(target, ".part") as beside:
+            yield beside / target.name
+
+
+@contextlib.contextmanager
 def _beside(target: Path, suffix: str) -> Iterator[Path]:
     """A new temporary directory beside `target`; leftovers of killed runs are removed.
 
@@ -261,8 +288,14 @@ def _locked(handle: int) -> int:
     return handle
 
 
-def _put(places: Sequence[tuple[Path, Path]]) -> None:
-    """Rename every part to its target. The first target is removed first and replaced last."""
+def _put(places: Sequence[tuple[Path, Path]], holds: str | None = None) -> None:
+    """Rename or upload every part to its target. The first target is removed first and replaced last."""
+    remote = [(part, target) for part, target in places if isinstance(target, Url)]
+    if remote:
+        from spkver.storage import upload
+
+        upload.put(remote, holds)
+        places = [(part, target) for part, target in places if not isinstance(target, Url)]
     if len(places) < 2:
         for part, target in places:
             _replace(part, target)
@@ -305,13 +338,13 @@ def replace_directory(source: Path, target: Path) -> None:
     sync(target.parent)
 
 
-def recover(folder: Path) -> None:
-    """Clean up after killed writers in a directory that one process writes at a time.
+def recover(folder: Path, *, alone: bool = True) -> None:
+    """Clean up after killed writers in a directory; alone: one process writes in it at a time.
 
     Unfinished parts are removed. A directory that was moved aside and not replaced is restored.
     """
     for leftover in [*folder.glob(".*.old"), *folder.glob(".*.part")]:
-        _tidy(leftover, alone=True)
+        _tidy(leftover, alone=alone)
 
 
 def _leftovers(target: Path) -> list[Path]:
@@ -467,7 +500,7 @@ def json_object(line: str, place: str) -> dict[str, Any]:
 def sha256(path: StrPath) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
-    with open(path, "rb") as stream:
+    with open(located(path), "rb") as stream:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
@@ -476,7 +509,7 @@ def sha256(path: StrPath) -> str:
 def refuse_stand_in(path: StrPath) -> None:
     """Raise InputError if a file is a Git LFS pointer or a saved web page. Call it for a file that does not open."""
     try:
-        with open(path, "rb") as stream:
+        with open(located(path), "rb") as stream:
             head = stream.read(512)
     except OSError:
         return

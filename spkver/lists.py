@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from spkver.errors import InputError
 from spkver.files import StrPath, refuse_stand_in
+from spkver.storage import located
 from spkver.text import decoded, without_mark
 
 Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
@@ -26,7 +27,7 @@ _MOST = (1 << 31) - 1  # maximum bytes of an Arrow string array
 def read_blocks(path: StrPath) -> Iterator[bytes]:
     """The bytes of a text file in blocks of complete lines, without trailing empty lines."""
     try:
-        with open(path, "rb") as stream:
+        with open(located(path), "rb") as stream:
             rest = b""
             while chunk := stream.read(BLOCK):
                 rest += chunk
@@ -97,7 +98,7 @@ def reading(path: StrPath, what: str) -> Iterator[None]:
 def reading_csv(path: StrPath, what: str = "a CSV file with a header") -> Iterator[None]:
     """Context for reading a CSV file; as `reading`, and raises InputError for a file that is not text."""
     with reading(path, what):
-        with open(path, "rb") as stream:
+        with open(located(path), "rb") as stream:
             without_mark(stream.read(4), path)
         yield
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from spkver.errors import InputError
 from spkver.files import StrPath
+from spkver.storage import located
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "card.md"
 _START = Path(__file__).parent / "start"  # the packaged model
@@ -14,7 +15,7 @@ _START = Path(__file__).parent / "start"  # the packaged model
 
 def check(path: StrPath) -> Path:
     """The path, if it is a model directory. Raises InputError naming the missing file otherwise."""
-    root = Path(path)
+    root = located(path)
     for name in (CONFIG, WEIGHTS):
         if not (root / name).is_file():
             raise InputError(f"{path}: not a model directory (no {name}); give the `model` folder of an experiment")
@@ -25,7 +26,7 @@ def identity(path: StrPath) -> str:
     """Hash of config and weights. It is stored with embeddings and compared by scoring."""
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
-        digest.update((Path(path) / name).read_bytes())
+        digest.update((located(path) / name).read_bytes())
     return digest.hexdigest()[:32]
 
 

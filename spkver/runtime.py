@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from spkver.errors import InputError, load_optional
 from spkver.files import StrPath, refuse_newer, refuse_stand_in
 from spkver.models.base import Network
+from spkver.storage import located
 
 ABOUT = "spkver"  # metadata key of a JSON object with the encoder config and other information of `spkver export`
 
@@ -44,7 +44,7 @@ class OnnxNetwork(Network):
     def __init__(self, path: StrPath) -> None:
         super().__init__()
         try:
-            self._session = session(Path(path).read_bytes(), torch.get_num_threads())
+            self._session = session(located(path).read_bytes(), torch.get_num_threads())
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         except InputError as error:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.packs.layout import INDEX
 from spkver.packs.reader import Pack
+from spkver.storage import located
 
 if TYPE_CHECKING:
     from spkver.features.config import FrontEndBase
@@ -187,7 +187,7 @@ def open_source(path: StrPath, *, front_end: FrontEndBase | None = None, allow_p
     allow_pipes: run the shell commands in wav.scp
     Raises InputError for a pack of another sample rate or front end, and as `read_datadir` and `Pack.open` do.
     """
-    if not (Path(path) / INDEX).is_file():
+    if not (located(path) / INDEX).is_file():
         data = read_datadir(path, allow_pipes=allow_pipes)
         rate = None if front_end is None else front_end.sample_rate
         return Recordings(data, str(path), sample_rate=rate, allow_pipes=allow_pipes)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spkver.errors import InputError
+from spkver.storage import located
 
 if TYPE_CHECKING:
     from spkver.files import StrPath
@@ -46,7 +46,7 @@ def without_mark(start: bytes, path: StrPath) -> bytes:
 def read_text(path: StrPath) -> str:
     """The text of a file. Raises InputError if it cannot be read or is not UTF-8."""
     try:
-        return decoded(Path(path).read_bytes(), path)
+        return decoded(located(path).read_bytes(), path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 

@@ -10,14 +10,14 @@ from typing import Any
 import click
 
 from spkver import tables
-from spkver.cli import options
+from spkver.cli import inputs, options
 from spkver.cli.terminal import to_stderr
 from spkver.files import write_json
 from spkver.scoring.breakdown import break_down, worst_speakers
 from spkver.scoring.metadata import read_table
 from spkver.trials import read_labelled
 
-_FILE = click.Path(path_type=Path)
+_FILE = inputs.FILE
 
 
 @click.command()

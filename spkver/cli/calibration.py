@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from spkver.cli import inputs, outputs
 from spkver.cli import options as shared
-from spkver.cli import outputs
 from spkver.scoring.calibration import METHODS
 
-FILE = click.Path(path_type=Path)
+FILE = inputs.FILE
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 _OPTIONS = (

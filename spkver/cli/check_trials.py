@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import options
+from spkver.cli import inputs, options
 from spkver.metrics import OPERATING_POINTS, operating_point
 from spkver.metrics.dcf import rate_costs
 from spkver.scoring.metadata import read_speakers
 from spkver.trials import check, read_trials
 from spkver.trials.checks import Cost
 
-_FILE = click.Path(path_type=Path)
+_FILE = inputs.FILE
 
 
 @click.command()

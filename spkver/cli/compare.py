@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from spkver import tables
-from spkver.cli import options
+from spkver.cli import inputs, options
 from spkver.cli.terminal import to_stderr
 from spkver.files import write_json
 from spkver.metrics import OPERATING_POINTS
@@ -19,7 +19,7 @@ from spkver.trials import Scores, read_labelled, read_trials
 
 @click.command()
 @click.argument("systems", nargs=-1, required=True, metavar="NAME=SCORES...")
-@click.option("--trials", type=click.Path(path_type=Path), required=True, help="Trial list with the labels.")
+@click.option("--trials", type=inputs.FILE, required=True, help="Trial list with the labels.")
 @options.speakers("Speakers of the ids: adds bootstrap intervals over speakers and p-values against the first NAME.")
 @click.option("--point", "points", multiple=True, help=f"minDCF at this point: {', '.join(OPERATING_POINTS)}.")
 @options.replicates

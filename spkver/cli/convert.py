@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import outputs
+from spkver.cli import inputs, outputs
 from spkver.embeddings import DTYPES
 from spkver.formats.convert import convert
 from spkver.formats.means import PER
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=inputs.FILE)
 @click.argument("target", type=outputs.FILE)
 @click.option(
     "--per", type=click.Choice(PER), help="Write one embedding for each: the mean after length normalisation."

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import data_stats, data_verify, options, outputs
+from spkver.cli import data_stats, data_verify, inputs, options, outputs
 
-_DIR = click.Path(path_type=Path)
+_DIR = inputs.FILE
 _OUT = outputs.directory("wav.scp")
 _SEED = click.option("--seed", default=0, show_default=True, help="Seed of the random choice.")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import options, outputs
+from spkver.cli import inputs, options, outputs
 
-_PATH = click.Path(path_type=Path)
+_PATH = inputs.FILE
 
 
 @click.command(name="stats")

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from spkver.cli import inputs
+
 
 @click.command(name="verify")
-@click.argument("pack", type=click.Path(path_type=Path))
+@click.argument("pack", type=inputs.FILE)
 def command(pack: Path) -> None:
     """Read all of PACK and compare it with its hashes. Exit code 2 if a file is changed, truncated or missing.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import options, outputs
+from spkver.cli import inputs, options, outputs
 from spkver.cli.terminal import to_stderr
 from spkver.files import write_json
 from spkver.metrics import OPERATING_POINTS, PRIMARY_COSTS, error_curve
@@ -16,7 +16,7 @@ from spkver.trials import check, read_labelled
 
 
 @click.command()
-@click.argument("scores", type=click.Path(path_type=Path))
+@click.argument("scores", type=inputs.FILE)
 @options.trials
 @click.option(
     "--point", "points", multiple=True, help=f"minDCF at this point: {', '.join([*OPERATING_POINTS, *PRIMARY_COSTS])}."

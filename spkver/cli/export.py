@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 
-from spkver.cli import outputs
+from spkver.cli import inputs, outputs
 from spkver.export import EXPORTS
 from spkver.files import directory_place, file_place
 
@@ -50,7 +50,7 @@ def _place(path: Path) -> Path:
 
 
 @click.command(cls=_Command)
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=inputs.FILE)
 @click.argument("out", type=outputs.Output(_place))
 @click.option("--to", "form", help=f"Format: {', '.join(EXPORTS)}.  [default: onnx if OUT ends with .onnx]")
 @click.option("--waveform", is_flag=True, help="onnx: include fbank and CMN; the input is the waveform.")

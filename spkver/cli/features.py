@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import outputs
+from spkver.cli import inputs, outputs
 from spkver.cli.packing import jobs_option, show_summary, speed_option
 from spkver.errors import InputError
 
 
 @click.command()
-@click.argument("pack", type=click.Path(path_type=Path))
+@click.argument("pack", type=inputs.FILE)
 @click.argument("out", type=outputs.DIRECTORY)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @jobs_option

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from spkver.cli import outputs, scoring
+from spkver.cli import inputs, outputs, scoring
 from spkver.scoring.backend import BackEnd
 from spkver.scoring.cohort import CohortFile
 from spkver.scoring.normalisation import METHODS, normalise_file
 
-_FILE = click.Path(path_type=Path)
+_FILE = inputs.FILE
 
 
 @click.command()

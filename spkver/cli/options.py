@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
-from spkver.cli import outputs
+from spkver.cli import inputs, outputs
 from spkver.errors import InputError
 
-FILE = click.Path(path_type=Path)
+FILE = inputs.FILE
 
 trials = click.option("--trials", type=FILE, help="Trial list with the labels, in any order.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -13,18 +13,19 @@ from typing import Any
 import click
 
 from spkver.files import directory_place, file_place, folder_place, leads_to_stdout
+from spkver.storage import located
 
 
 class Output(click.Path):
     """The path of an output, checked by `place`. If it is standard output, messages go to standard error."""
 
     def __init__(self, place: Callable[[Path], object]) -> None:
-        super().__init__(path_type=Path)
+        super().__init__()
         self._place = place
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """See click.Path."""
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        path = located(os.fsdecode(super().convert(value, param, ctx)))
         self._place(path)
         if ctx is not None and leads_to_stdout(path):
             ctx.with_resource(contextlib.redirect_stdout(sys.stderr))

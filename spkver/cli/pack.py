@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from spkver.cli import options, outputs
+from spkver.cli import inputs, options, outputs
 from spkver.cli.packing import jobs_option, show_summary, speed_option
 from spkver.errors import InputError
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=inputs.FILE)
 @click.argument("out", type=outputs.DIRECTORY)
 @jobs_option
 @click.option(
@@ -49,9 +49,7 @@ from spkver.errors import InputError
     metavar="SECONDS",
     help="Join shorter utterances of a speaker and session to rows of about this length.",
 )
-@click.option(
-    "--simulate", type=click.Path(path_type=Path), help="Augment every recording as in this YAML file (see above)."
-)
+@click.option("--simulate", type=inputs.FILE, help="Augment every recording as in this YAML file (see above).")
 @click.option("--seed", type=click.IntRange(0), help="Seed of --simulate; overrides the file's.")
 @options.allow_pipes
 def command(

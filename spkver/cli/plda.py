@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import outputs
+from spkver.cli import inputs, outputs
 from spkver.errors import InputError
 from spkver.scoring.backend import BackEnd
 from spkver.scoring.plda import coral, fit_plda, interpolated, read_plda, write_plda
 
-_FILE = click.Path(path_type=Path)
+_FILE = inputs.FILE
 _CHAIN = click.option("--chain", type=_FILE, help="Transform the embeddings first (spkver transform).")
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from spkver import tables
-from spkver.cli import options, outputs
+from spkver.cli import inputs, options, outputs
 from spkver.cli.terminal import to_stderr
 from spkver.errors import InputError
 from spkver.files import file_place, folder_place, readable_size
 from spkver.scoring.evaluation import DEFAULT_POINTS
 from spkver.trials import Scores, read_labelled, read_trials
 
-_FILE = click.Path(path_type=Path)
+_FILE = inputs.FILE
 
 
 def _place(path: Path) -> None:

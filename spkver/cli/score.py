@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from spkver.cli import outputs, scoring
+from spkver.cli import inputs, outputs, scoring
 from spkver.scoring.backend import BackEnd
 from spkver.scoring.files import score_list
 
 
 @click.command()
-@click.argument("trials", type=click.Path(path_type=Path))
-@click.argument("embeddings", type=click.Path(path_type=Path))
+@click.argument("trials", type=inputs.FILE)
+@click.argument("embeddings", type=inputs.FILE)
 @click.argument("out", type=outputs.FILE)
 @scoring.options
 def command(

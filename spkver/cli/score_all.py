@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from spkver.cli import outputs, scoring
+from spkver.cli import inputs, outputs, scoring
 from spkver.scoring.backend import BackEnd
 from spkver.scoring.files import score_all
 
 
 @click.command()
-@click.argument("embeddings", type=click.Path(path_type=Path))
+@click.argument("embeddings", type=inputs.FILE)
 @click.argument("out", type=outputs.FILE)
 @scoring.options
 def command(embeddings: Path, out: Path, test: Path | None, enrolment: Path | None, **back_end: Any) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from spkver.cli import inputs
+
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
-_FILE = click.Path(path_type=Path)
+_FILE = inputs.FILE
 _OPTIONS = (
     click.option("--test", type=_FILE, help="Embeddings of the test side, if in another file."),
     click.option("--enrolment", type=_FILE, help="Lines of `model utterance utterance ...` (spk2utt)."),

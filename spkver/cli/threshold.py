@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from spkver import tables
-from spkver.cli import options
+from spkver.cli import inputs, options
 from spkver.cli.terminal import to_stderr
 from spkver.errors import InputError
 from spkver.files import write_json
@@ -18,7 +18,7 @@ from spkver.metrics import OperatingPoint
 from spkver.verify import threshold as thresholds
 from spkver.verify.decision import DECISION, Decision, Rate
 
-_FILE = click.Path(path_type=Path)
+_FILE = inputs.FILE
 
 
 @click.command()

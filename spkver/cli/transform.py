@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import outputs
+from spkver.cli import inputs, outputs
 from spkver.formats.convert import read, write
 from spkver.scoring.chain import STEPS, fit_chain, read_chain, write_chain
 
-_FILE = click.Path(path_type=Path)
+_FILE = inputs.FILE
 
 
 @click.group()

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from spkver.cli import inputs
+
 if TYPE_CHECKING:
     from spkver.verify.model import Verifier
 
-FILE = click.Path(path_type=Path)
+FILE = inputs.FILE
 
 model = click.option("--model", type=FILE, help="Model directory or .onnx file.  [default: the packaged model]")
 channel = click.option("--channel", type=click.IntRange(min=0), help="Channel of all files (0-based).")

@@ -16,6 +16,7 @@ from spkver.datadir.table import CHANNELS, OF_SPEAKERS, OF_UTTERANCES, WORD, Dat
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.lists import NUMBER, read_columns
+from spkver.storage import located
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def read_datadir(path: StrPath, *, allow_pipes: bool = False) -> DataDir:
 
     Raises InputError with file and line for the first fatal problem, and for shell commands without `allow_pipes`.
     """
-    raw = _Raw(Path(path))
+    raw = _Raw(located(path))
     problem = next((problem for problem in raw.problems(allow_pipes) if problem.fatal), None)
     if problem is not None:
         raise InputError(f"{problem}; 'spkver data validate {path}' lists every problem")
@@ -53,7 +54,7 @@ def validate(path: StrPath, *, allow_pipes: bool = False, look_at_recordings: bo
     A file that cannot be split into columns is a Problem.
     """
     try:
-        raw = _Raw(Path(path))
+        raw = _Raw(located(path))
     except InputError as error:
         where, _, what = str(error).partition(": ")
         return [Problem(what or "cannot be read", 1, where)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -14,6 +13,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.models.projected import Projected, ProjectedConfig
 from spkver.scoring.chain import read_chain
+from spkver.storage import located
 
 
 class ModelExportConfig(Component):
@@ -37,7 +37,7 @@ class ModelExport:
         half = self.config.weights == "float16"
         if self.config.chain is None and not half:
             raise InputError(f"{path}: nothing to change; give --chain or --half")
-        if Path(path).exists():
+        if located(path).exists():
             raise InputError(f"{path}: exists already; remove it or choose another path")
         name, changes, made = encoder.config.model.name, [], encoder
         if self.config.chain is not None:

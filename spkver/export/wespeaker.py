@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -17,6 +16,7 @@ from spkver.files import StrPath, atomic_directory
 from spkver.interop.peers import wespeaker
 from spkver.interop.peers.layout import to_theirs
 from spkver.interop.peers.wespeaker import CONFIG, NETWORKS, WEIGHTS, Network
+from spkver.storage import located
 
 Differences = list[str]
 
@@ -38,7 +38,7 @@ class WeSpeakerExport:
 
     def write(self, encoder: Encoder, path: StrPath) -> list[str]:
         """Write the folder. Raises InputError naming the differences to the nearest network or to its features."""
-        if Path(path).exists():
+        if located(path).exists():
             raise InputError(f"{path}: exists already; remove it or choose another path")
         name, arguments, different = _nearest(encoder)
         if different:

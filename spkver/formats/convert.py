@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from spkver.files import StrPath, file_place, refuse_stand_in
 from spkver.formats import hdf5, jsonl, kaldi, neighbours, npy, npz, tensors
 from spkver.formats.form import Form
 from spkver.formats.means import means
+from spkver.storage import located
 
 FORMS = {
     ".parquet": Form(read_embeddings, write_embeddings),
@@ -78,6 +78,7 @@ def read(path: StrPath, *, windows: bool = False) -> Embeddings:
 
     windows: accept embeddings of windows, whose ids are not unique; otherwise they raise InputError
     """
+    path = located(path)
     form = _form(path)
     with _named(path):
         try:
@@ -110,7 +111,7 @@ def lowest_cosine(embeddings: Embeddings, kept: Embeddings) -> float:
 
 
 def _form(path: StrPath) -> Form:
-    suffix = Path(path).suffix
+    suffix = located(path).suffix
     if suffix not in FORMS:
         *most, last = FORMS
         raise InputError(f"{path}: unknown format; use a name ending in {', '.join(most)} or {last}")

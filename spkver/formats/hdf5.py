@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from spkver.errors import InputError, load_optional
 from spkver.files import StrPath, atomic_file
 from spkver.formats import npz
 from spkver.formats.form import Form, about_model, from_arrays, refuse_newer_form, to_arrays
+from spkver.storage import located
 
 _NUMBERS = ("vectors", "scales", "times")
 _MOST_COMPRESSED = 2000  # times; deflate reaches 1000
@@ -41,7 +41,7 @@ def read(path: StrPath) -> Embeddings:
     """
     load_optional("h5py", "hdf5")
     try:
-        size = Path(path).stat().st_size
+        size = located(path).stat().st_size
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})") from error
     seconds = _SECONDS + size / _BYTES_PER_SECOND

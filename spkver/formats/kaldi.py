@@ -21,6 +21,7 @@ from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_files
 from spkver.formats.form import Form, from_arrays
+from spkver.storage import located
 
 _TYPES: dict[bytes, np.dtype] = {b"FV ": np.dtype("<f4"), b"DV ": np.dtype("<f8")}
 _KEY = re.compile(rb"\s*(\S+)[ \t]")
@@ -55,13 +56,13 @@ def read_scp(path: StrPath) -> Iterator[tuple[str, np.ndarray]]:
     Raises InputError naming the file and line, or the ark file and the offset.
     """
     columns = lists.read_columns(path, ["key", "place"], rest=True)
-    arks: dict[str, Data] = {}
+    arks: dict[Path, Data] = {}
     for number, (key, place) in enumerate(zip(*(columns[name].to_pylist() for name in ("key", "place"))), start=1):
         if place.endswith("|"):
             raise InputError(f"{path}:{number}: '{place}' is a command; only files are read")
         found = re.fullmatch(r"(.+):(\d+)", place)
         name, offset = (found[1], found[2]) if found else (place, "0")
-        ark = name if Path(name).exists() else str(Path(path).parent / name)
+        ark = located(name) if located(name).exists() else located(path).parent / name
         if ark not in arks:
             arks[ark] = _map(ark)
         if len(offset) > _DIGITS:
@@ -158,7 +159,7 @@ def _decode(path: StrPath, at: int, key: bytes) -> str:
 def _read(path: StrPath) -> Embeddings:
     ids: list[str] = []
     vectors: list[np.ndarray] = []
-    for key, vector in read_scp(path) if Path(path).suffix == ".scp" else read_ark(path):
+    for key, vector in read_scp(path) if located(path).suffix == ".scp" else read_ark(path):
         if vectors and len(vector) != len(vectors[0]):
             raise InputError(f"the vector of '{key}' has {len(vector)} values, the first has {len(vectors[0])}")
         ids.append(key)
@@ -169,8 +170,8 @@ def _read(path: StrPath) -> Embeddings:
 
 
 def _write(path: StrPath, embeddings: Embeddings, dtype: str) -> None:
-    ark = Path(path).with_suffix(".ark")
-    scp = path if Path(path).suffix == ".scp" else None
+    ark = located(path).with_suffix(".ark")
+    scp = path if located(path).suffix == ".scp" else None
     write_ark(ark, embeddings.ids, embeddings.vectors, scp=scp, text=dtype == TEXT)
 
 

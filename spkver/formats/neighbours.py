@@ -8,7 +8,7 @@ lengths make the vectors what they were. float16 and int8 are FAISS's own (its i
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import os
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from spkver.errors import InputError, load_optional
 from spkver.files import StrPath, atomic_files
 from spkver.formats import jsonl
 from spkver.formats.form import Form, from_arrays, refuse_newer_form
+from spkver.storage import located
 
 _BLOCK = 1 << 14  # vectors at a time
 
@@ -25,22 +26,24 @@ _BLOCK = 1 << 14  # vectors at a time
 def read(path: StrPath) -> Embeddings:
     """Read an index and the ids of its rows. Raises InputError if the index cannot reconstruct its vectors."""
     faiss = load_optional("faiss", "faiss")
+    path = located(path)
+    beside = path.with_name(f"{path.name}.jsonl")
     about: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
-    for place, line in jsonl.lines(f"{path}.jsonl"):
+    for place, line in jsonl.lines(beside):
         if jsonl.HEADER in line and not rows and isinstance(line[jsonl.HEADER], dict):
             about = line[jsonl.HEADER]
-            refuse_newer_form(f"{path}.jsonl", about)
+            refuse_newer_form(beside, about)
             continue
         if not isinstance(line.get("id"), str):
             raise InputError(f'{place}: expected {{"id": ..., "length": ...}}')
         rows.append(line)
-    if not Path(path).is_file():
+    if not path.is_file():
         raise InputError("no such file")
     try:
-        index = faiss.read_index(str(path))
+        index = faiss.read_index(os.fspath(path))
         if index.ntotal != len(rows):
-            raise InputError(f"{path}.jsonl names {len(rows)} vectors, the index has {index.ntotal}")
+            raise InputError(f"{beside} names {len(rows)} vectors, the index has {index.ntotal}")
         vectors = index.reconstruct_n(0, index.ntotal)
         lengths = np.array([line.get("length", 1.0) for line in rows], np.float32)
         times = {"times": np.array([[line["start"], line["end"]] for line in rows])} if "start" in rows[0] else {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from spkver import lists
@@ -11,11 +9,12 @@ from spkver.embeddings import Embeddings, pack_vectors
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_files
 from spkver.formats.form import NUMPY_ERRORS, Form, from_arrays
+from spkver.storage import located
 
 
 def read(path: StrPath) -> Embeddings:
     """Read an npy file and its ids."""
-    ids = Path(path).with_suffix(".ids")
+    ids = located(path).with_suffix(".ids")
     try:
         vectors = np.load(path, allow_pickle=False)
         if vectors.ndim != 2:
@@ -32,7 +31,7 @@ def write(path: StrPath, embeddings: Embeddings, dtype: str) -> None:
     """Write an npy file and its ids."""
     if any("\n" in name or not name.strip() for name in embeddings.ids):
         raise InputError("an id is empty or contains a newline; write .npz or .parquet")
-    with atomic_files(path, Path(path).with_suffix(".ids")) as (vectors, ids):
+    with atomic_files(path, located(path).with_suffix(".ids")) as (vectors, ids):
         with open(vectors, "wb") as stream:
             np.save(stream, pack_vectors(embeddings.vectors, dtype)[0])
         ids.write_text("".join(f"{name}\n" for name in embeddings.ids), encoding="utf-8")

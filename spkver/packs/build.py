@@ -42,6 +42,7 @@ from spkver.packs.layout import FORMAT, INDEX, REJECTED, Header, Shard, index, s
 from spkver.packs.writer import ShardWriter
 from spkver.processes import process_pool
 from spkver.progress import bar
+from spkver.storage import Url
 
 _PLAN = "plan.json"  # the fingerprint of the run that a partial directory belongs to
 _RECORDS = "records"  # one JSON per finished shard
@@ -114,6 +115,8 @@ def build(
     than `max_rejected` are rejected, if a process dies, or if the disk is full.
     """
     target = directory_place(out)  # links are kept, including dangling ones
+    if isinstance(target, Url):
+        raise InputError(f"{out}: a pack is made in a folder of this computer, because it resumes there; copy it when done")
     if jobs < 1:
         raise InputError(f"{jobs} processes: at least 1 needed")
     if target.exists():

@@ -18,6 +18,7 @@ from spkver.packs.layout import Header, fingerprint
 from spkver.packs.reader import Pack
 from spkver.packs.speeds import at_speed, check_speeds
 from spkver.packs.writer import ShardWriter
+from spkver.storage import located
 
 if TYPE_CHECKING:
     from spkver.features import FrontEndConfig
@@ -88,7 +89,7 @@ def make_features(
     config = front_end.model_dump(mode="json", exclude_none=True)  # a key added later changes no fingerprint
     header = Header("features", source.sample_rate, config, simulation=source.header.simulation)
     tasks = [
-        _FeatureTask(Path(pack).resolve(), number, shard.rows, front_end, speed)
+        _FeatureTask(located(pack).resolve(), number, shard.rows, front_end, speed)
         for speed in (1.0, *speeds)
         for number, shard in enumerate(source.shards)
     ]

@@ -56,6 +56,19 @@ class JoinedPacks:
         rows = row_here[self.packs[pack].rows_of_shard(number)]
         return rows[rows >= 0]
 
+    @functools.cached_property
+    def shard_of(self) -> np.ndarray:
+        """As `Pack.shard_of`, with shards numbered as in `shards`."""
+        before = np.cumsum([0, *(len(pack.shards) for pack in self.packs)])[:-1]
+        return (self._of_rows([pack.shard_of for pack in self.packs]) + before[self._pack]).astype(np.int32)
+
+    def fetch_ahead(self, numbers: Sequence[int]) -> None:
+        """As `Pack.fetch_ahead`."""
+        first = 0
+        for pack in self.packs:
+            pack.fetch_ahead([number - first for number in numbers if 0 <= number - first < len(pack.shards)])
+            first += len(pack.shards)
+
     def require(self, front_end: FrontEndBase) -> None:
         """As `Pack.require`, for every pack."""
         for pack in self.packs:

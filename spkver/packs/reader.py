@@ -1,4 +1,7 @@
-"""Read packs by memory map: payload offsets are known after opening, and a crop is a view."""
+"""Read packs by memory map: payload offsets are known after opening, and a crop is a view.
+
+The rows of a pack by URL are read in ranges; a shard is mapped, from a local copy, when it is first used.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ import pyarrow as pa
 
 from spkver.errors import InputError
 from spkver.files import StrPath, read_json, refuse_newer, sha256
-from spkver.packs.layout import DTYPES, FORMAT, INDEX, SCHEMA, Header, Shard, decode
+from spkver.packs.layout import DTYPES, FORMAT, INDEX, Header, Shard, decode
+from spkver.packs.remote import RemoteShards, open_remote
+from spkver.packs.rows import open_shard, wrong_size
+from spkver.storage import Url, located
 
 if TYPE_CHECKING:
     from spkver.features.config import FrontEndBase
@@ -35,7 +41,7 @@ class Pack:
     shards: tuple[Shard, ...]
     fingerprint: str
     lengths: np.ndarray
-    _maps: tuple[np.ndarray, ...]  # the file of every shard, as bytes
+    _maps: Sequence[np.ndarray]  # the file of every shard, as bytes
     _shard: np.ndarray  # int32 (rows,): the shard of every utterance
     _offset: np.ndarray  # int64 (rows,): byte offset of its payload in the file
     _size: np.ndarray  # int64 (rows,): size of its payload in bytes
@@ -45,10 +51,15 @@ class Pack:
     @classmethod
     def open(cls, path: StrPath) -> Pack:
         """Open a pack. Raises InputError naming the file that is missing, truncated or in another format."""
-        root = Path(path)
+        root = located(path)
         index = read_index(root)
         header, shards = parse_index(root / INDEX, index)
-        opened = [_open_shard(root, shard, header) for shard in shards]
+        maps: Sequence[np.ndarray]
+        if isinstance(root, Url):
+            opened, maps = open_remote(root, shards, header)
+        else:
+            mapped = [open_shard(root, shard, header) for shard in shards]
+            opened, maps = [rows for rows, _ in mapped], tuple(content for _, content in mapped)
         empty = np.empty(0, np.int64)
         return cls(
             path=root,
@@ -56,7 +67,7 @@ class Pack:
             shards=tuple(shards),
             fingerprint=str(index.get("fingerprint", "")),
             lengths=np.concatenate([empty, *(one.lengths for one in opened)]),
-            _maps=tuple(one.content for one in opened),
+            _maps=maps,
             _shard=np.repeat(np.arange(len(opened), dtype=np.int32), [len(one.lengths) for one in opened]),
             _offset=np.concatenate([empty, *(one.offsets for one in opened)]),
             _size=np.concatenate([empty, *(one.sizes for one in opened)]),
@@ -105,13 +116,34 @@ class Pack:
         rows = np.flatnonzero(self._shard == number)
         return rows[np.argsort(self._offset[rows], kind="stable")]
 
+    @property
+    def remote(self) -> bool:
+        """Whether the pack is given by URL."""
+        return isinstance(self.path, Url)
+
+    @property
+    def shard_of(self) -> np.ndarray:
+        """The shard of every utterance, int32 (rows,)."""
+        return self._shard
+
+    def file(self, number: int) -> Path:
+        """The file of a shard. Of a pack by URL, it is a copy with the hash that the pack states."""
+        return self._maps.file(number) if isinstance(self._maps, RemoteShards) else self.path / self.shards[number].file
+
+    def fetch_ahead(self, numbers: Sequence[int]) -> None:
+        """Begin to copy shards of a pack by URL that will be read soon. Returns at once."""
+        if isinstance(self._maps, RemoteShards):
+            self._maps.fetch_ahead(numbers)
+
     def place(self, row: int) -> tuple[Path, int, int]:
         """Location of the payload of an utterance: file, first byte, number of bytes."""
-        return self.path / self.shards[self._shard[row]].file, int(self._offset[row]), int(self._size[row])
+        return self.file(int(self._shard[row])), int(self._offset[row]), int(self._size[row])
 
     def verify_shard(self, number: int) -> None:
         """Check the hash of one file. Raises InputError if it differs."""
-        if reason := damage(self.path, self.shards[number]):
+        if isinstance(self._maps, RemoteShards):
+            self._maps.file(number)
+        elif reason := damage(self.path, self.shards[number]):
             raise InputError(reason)
 
     def require(self, front_end: FrontEndBase) -> None:
@@ -200,15 +232,6 @@ def open_audio(path: StrPath, sample_rate: int) -> Pack:
 _NO_WORDS = pa.table({name: pa.array([], pa.string()) for name in ("id", "speaker", "session")})
 
 
-@dataclass(frozen=True, repr=False)
-class _OpenShard:
-    content: np.ndarray  # the file, as bytes
-    lengths: np.ndarray
-    offsets: np.ndarray  # of the payloads, in bytes
-    sizes: np.ndarray
-    words: pa.Table
-
-
 def read_index(root: Path) -> Any:
     """The content of pack.json. Raises InputError if it is missing."""
     if not (root / INDEX).is_file():
@@ -246,17 +269,6 @@ def _parse_shard(file: Any, rows: Any, bytes: Any, sha256: Any, length: Any) -> 
     return Shard(file, int(rows), int(bytes), sha256, int(length))
 
 
-def wrong_size(root: Path, shard: Shard) -> str | None:
-    """Why a file of a pack cannot be mapped (missing, outside the pack, or of another size), or None."""
-    path = root / shard.file
-    if path.parent != root or not path.is_file():
-        return f"{path}: a shard of the pack is missing; delete the pack and make it again"
-    size = path.stat().st_size
-    if size != shard.bytes:
-        return f"{path}: {size} bytes instead of {shard.bytes}: truncated or replaced; make the pack again"
-    return None
-
-
 def damage(root: Path, shard: Shard) -> str | None:
     """Why a file of a pack differs from what was written, or None. Reads the whole file."""
     if reason := wrong_size(root, shard):
@@ -264,45 +276,3 @@ def damage(root: Path, shard: Shard) -> str | None:
     if sha256(root / shard.file) != shard.sha256:
         return f"{root / shard.file}: damaged (its hash differs); delete the pack and make it again"
     return None
-
-
-def _open_shard(root: Path, shard: Shard, header: Header) -> _OpenShard:
-    """Map one file and locate its payloads.
-
-    Sizes and payload ranges are checked, because reading a memory map past the end of its file kills the process.
-    """
-    if reason := wrong_size(root, shard):
-        raise InputError(reason)
-    path = root / shard.file
-    size = shard.bytes
-    with pa.memory_map(str(path)) as source:
-        file = source.read_buffer()
-    try:
-        reader = pa.ipc.open_file(file)
-        if not reader.schema.equals(SCHEMA):
-            raise InputError(f"{path}: columns {reader.schema.names}, expected {SCHEMA.names}; make the pack again")
-        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-        words = pa.Table.from_batches(batches, SCHEMA).select(["id", "speaker", "session"])
-        words.validate(full=True)
-        none = np.empty(0, np.int64)
-        lengths = np.concatenate([none, *(batch["length"].to_numpy() for batch in batches)])
-        starts = [_payload_starts(batch, file.address) for batch in batches]
-    except (pa.ArrowException, OSError, ValueError, TypeError) as error:  # a damaged file may raise any of these
-        raise InputError(f"{path}: damaged ({error}); delete the pack and make it again") from error
-    offsets = np.concatenate([none, *(first for first, _ in starts)])
-    ends = np.concatenate([none, *(last for _, last in starts)])
-    sizes, width = ends - offsets, (header.bins or 1) * header.dtype.itemsize
-    fits = np.array_equal(sizes, lengths * width) if header.coding == "pcm" else np.all((sizes > 0) == (lengths > 0))
-    inside = len(lengths) == shard.rows and fits
-    if not inside or (len(offsets) and (offsets.min() < 0 or ends.max() > size or lengths.min() < 0)):
-        raise InputError(f"{path}: damaged (lengths and payloads disagree); delete the pack and make it again")
-    return _OpenShard(np.frombuffer(file, np.uint8), lengths, offsets, sizes, words)
-
-
-def _payload_starts(batch: pa.RecordBatch, base: int) -> tuple[np.ndarray, np.ndarray]:
-    """Start and end of each payload of a record batch, as byte offsets in the file mapped at `base`."""
-    payload = batch["payload"]
-    _, offsets, data = payload.buffers()
-    edges = np.frombuffer(offsets, np.int64, count=len(payload) + 1)
-    start = data.address - base if data is not None and data.size else 0  # an empty buffer has no address
-    return start + edges[:-1], start + edges[1:]

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,6 +23,7 @@ from spkver.packs.layout import Coding, Header, fingerprint
 from spkver.packs.reader import Pack, open_audio
 from spkver.packs.speeds import at_speed, check_speeds
 from spkver.packs.writer import ShardWriter
+from spkver.storage import located
 
 if TYPE_CHECKING:
     from spkver.augment.simulate import Simulation, SimulationConfig
@@ -165,7 +165,7 @@ def _rejected(utterance: _Utterance, error: InputError) -> Rejected:
 def _state(path: str) -> tuple[int, int] | None:
     """Size and modification time of a file, to detect changes; None if there is no file."""
     try:
-        status = Path(path).stat()
+        status = located(path).stat()
     except (OSError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns

@@ -62,7 +62,7 @@ def _shard(pack: Pack, number: int) -> Iterator[tuple[int, np.ndarray]]:
     rows = pack.rows_of_shard(number)
     if not len(rows):
         return
-    path = pack.path / pack.shards[number].file
+    path = pack.file(number)
     with open(path, "rb", buffering=0) as file:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.packs.layout import INDEX, checksum
 from spkver.packs.reader import Pack, damage, parse_index, read_index
 from spkver.progress import bar
+from spkver.storage import located
 
 
 def verify(path: StrPath) -> list[str]:
@@ -16,7 +15,7 @@ def verify(path: StrPath) -> list[str]:
 
     Raises InputError if there is no pack, or its index cannot be read.
     """
-    root = Path(path)
+    root = located(path)
     index = read_index(root)
     _, shards = parse_index(root / INDEX, index)
     found = []

@@ -13,11 +13,13 @@ from spkver import __version__
 from spkver.augment import FEATURES, WAVEFORM
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError, load_optional
+from spkver.files import readable_size
 from spkver.losses import LOSSES, bounds
 from spkver.packs.joined import AnyPack, join
 from spkver.packs.reader import Pack, open_audio
 from spkver.recipe.schema import Recipe
 from spkver.schedules import SCHEDULES, Run
+from spkver.storage import cache
 from spkver.training.data.batches import Sampler, Share
 from spkver.training.data.inputs import Augmentations
 from spkver.training.loop import Trainer
@@ -27,6 +29,8 @@ from spkver.training.state.head import classes_of
 from spkver.training.state.start import Start
 from spkver.training.step.distil import Targets, Teacher
 from spkver.training.step.learner import Learner
+
+_REMOTE_WINDOW = 4e9  # bytes of shards that are mixed at a time, if the config does not say
 
 
 def build(recipe: Recipe, out: Path, say: Callable[[str], None], world: World = ALONE) -> Trainer:
@@ -44,6 +48,7 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None], world: World = 
         utterances_per_speaker=recipe.data.utterances_per_speaker,
         same_speaker_at_all_speeds=recipe.augment.speeds_as == "same",
         share=_share(recipe, world),
+        window_bytes=_window_bytes(recipe, pack),
     )
     if len(sampler.speakers) < 2:
         raise InputError(f"{pack.path}: training needs at least two speakers, got {len(sampler.speakers)}")
@@ -104,6 +109,24 @@ def _share(recipe: Recipe, world: World) -> Share:
     if recipe.data.shards == "all":
         return Share(world.rank, world.size)
     return Share(world.rank, world.size, world.node, world.nodes)
+
+
+def _window_bytes(recipe: Recipe, pack: AnyPack) -> float | None:
+    """The bytes of shards that are mixed at a time; None: all. Raises InputError if the cache is too small for it."""
+    remote = [one for one in ((pack,) if isinstance(pack, Pack) else pack.packs) if one.remote]
+    given = recipe.data.shuffle_gb
+    window = None if given is None else given * 1e9
+    if remote and window is None and recipe.data.utterances_per_speaker is None:
+        window = _REMOTE_WINDOW
+    total = sum(shard.bytes for one in remote for shard in one.shards)
+    needed = total if window is None else min(total, 2 * window)  # a window is read while the next one comes
+    if needed > cache.limit():
+        raise InputError(
+            f"data.train: reading {remote[0].path} in this order needs a cache of {readable_size(needed)}; set "
+            f"{cache.GIGABYTES} to more"
+            + (", or copy the pack to this computer" if window is None else ", or data.shuffle_gb to less")
+        )
+    return window
 
 
 def _open(recipe: Recipe, path: str) -> Pack:

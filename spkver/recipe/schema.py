@@ -33,6 +33,9 @@ class DataConfig(Config):
     utterances_per_speaker: int | None = Field(
         None, ge=2, description="number of utterances of each speaker in a batch; null: any mix"
     )
+    shuffle_gb: float | None = Field(None, gt=0)
+    """read the packs shard by shard, and mix the utterances of this many gigabytes of shards at a time; null: 4 if one
+    of the packs is given by URL, else any utterance may follow any other"""
     max_utterances: int | None = Field(None, gt=0, description="use a random part of the pack, for quick experiments")
     shards: Literal["all", "per_node"] = "all"
     """per_node: each of several machines reads its own shards (every n-th) and draws its part of every batch from
@@ -98,6 +101,8 @@ class Recipe(Config):
             )
         if isinstance(self.loss, PairConfig) and self.train.accumulate > 1:
             raise ValueError(f"loss '{self.loss.name}' compares utterances within a batch; set train.accumulate to 1")
+        if each is not None and self.data.shuffle_gb is not None:
+            raise ValueError("data.utterances_per_speaker draws speakers from all shards; leave out data.shuffle_gb")
         if each is not None and self.data.shards == "per_node":
             raise ValueError("data.utterances_per_speaker draws speakers from all shards; set data.shards to all")
         if size % self.train.accumulate:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from spkver import metrics
 from spkver.errors import InputError, nearest
 from spkver.files import StrPath, json_object
+from spkver.storage import located
 from spkver.text import numbered
 from spkver.training.monitoring.log import METRICS, is_share
 
@@ -23,7 +23,7 @@ def read_curves(experiment: StrPath) -> dict[str, Curve]:
     An incomplete last line, of a run in progress or one that was killed, is ignored. Raises InputError if there is no
     run, and with file and line for an invalid line.
     """
-    path = Path(experiment) / METRICS
+    path = located(experiment) / METRICS
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
     except OSError as error:

@@ -20,6 +20,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.packs.reader import Pack, read_index
 from spkver.report.curves import Curve, read_curves
+from spkver.storage import located
 from spkver.training.monitoring.log import CONFIG, shown
 
 NONE: Curve = (np.empty(0, np.int64), np.empty(0))
@@ -75,7 +76,7 @@ def read_run(experiment: StrPath) -> Run:
     Raises InputError as `read_curves` does, and for an invalid config.yaml.
     """
     curves = read_curves(experiment)
-    config = _read_config(Path(experiment) / CONFIG)
+    config = _read_config(located(experiment) / CONFIG)
     if config is None:
         return Run(curves)
     data, train = _part(config, "data"), _part(config, "train")
@@ -422,4 +423,4 @@ def _speakers(train: Any) -> int:
     """Number of speakers of a pack, or of several packs, where equal names are one speaker."""
     if isinstance(train, list):
         return len({speaker for path in train for speaker in Pack.open(str(path)).speakers})
-    return int(read_index(Path(str(train)))["speakers"])
+    return int(read_index(located(str(train)))["speakers"])

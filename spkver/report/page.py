@@ -22,6 +22,7 @@ from spkver.report.measured import Measured, measure
 from spkver.report.results import Settings
 from spkver.scoring.comparison import FEWEST_SPEAKERS, TOO_FEW
 from spkver.scoring.metadata import read_table
+from spkver.storage import located
 from spkver.tables import markdown
 from spkver.trials import Scores, check, join
 
@@ -94,7 +95,7 @@ class Report:
         """
         if is_page(out):
             write_text(out, self.html)
-            return Path(out)
+            return located(out)
         folder, title = Path(out), self.numbers["title"]
         heading = f"# {title}\n\n" if title else ""
         write_text(folder / "results.md", f"{heading}{markdown(self.rows)}\n\n![DET curves](det.svg)\n")
@@ -106,7 +107,7 @@ class Report:
 
 def is_page(out: StrPath) -> bool:
     """Whether a report of this name is one HTML file."""
-    return Path(out).suffix.lower() in (".html", ".htm")
+    return located(out).suffix.lower() in (".html", ".htm")
 
 
 def make_report(

@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import safetensors
@@ -28,6 +27,7 @@ from spkver.config import read_yaml
 from spkver.embeddings import Embeddings, unit
 from spkver.errors import InputError, nearest
 from spkver.files import StrPath, atomic_directory, refuse_newer, refuse_stand_in
+from spkver.storage import located
 
 STEPS = ("centre", "whiten", "pca", "lda", "wccn", "length")
 _SIZED = ("pca", "lda")  # steps with a number of dimensions
@@ -184,7 +184,7 @@ def read_chain(path: StrPath) -> Chain:
 
 def read_arrays(path: StrPath, name: str) -> tuple[dict[str, np.ndarray], dict]:
     """The arrays of NAME.safetensors, all finite, and the content of NAME.yaml in a directory. No code is run."""
-    folder = Path(path)
+    folder = located(path)
     try:
         arrays = safetensors.numpy.load_file(folder / f"{name}.safetensors")
         about = read_yaml(folder / f"{name}.yaml")

@@ -15,6 +15,7 @@ from spkver.files import StrPath, atomic_file, sha256
 from spkver.formats.means import means
 from spkver.scoring.backend import BackEnd
 from spkver.scoring.normalisation import CohortStatistics, cohort_statistics
+from spkver.storage import located
 from spkver.trials import read_enrolment
 
 
@@ -51,9 +52,9 @@ class CohortFile:
         if self.cache is None:
             return self._computed(embeddings, enrolment)
         files = {"embeddings": embeddings, "enrolment": enrolment, "cohort": self.path, **self.back_end.paths}
-        hashes = {name: _hash(Path(path)) for name, path in files.items() if path}
+        hashes = {name: _hash(located(path)) for name, path in files.items() if path}
         about = hashes | {"top": self.top, "by_speaker": self.by_speaker}
-        path = Path(self.cache) / f"{side}.parquet"
+        path = located(self.cache) / f"{side}.parquet"
         found = _read(path, about)
         if found is None:
             found = self._computed(embeddings, enrolment)

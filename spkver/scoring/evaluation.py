@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from spkver import metrics, tables
 from spkver.files import StrPath, atomic_file
 from spkver.metrics import Cost, Decision, ErrorCurve
+from spkver.storage import located
 from spkver.trials import Scores, join, read_scores
 
 DEFAULT_POINTS = ("vox-0.01", "vox-0.05")
@@ -128,7 +128,7 @@ def read_weights(source: str, scores: Scores) -> np.ndarray:
     source: FILE with lines `enrol test weight`, or FILE:COLUMN of a .csv or .parquet file
     """
     path, colon, column = source.rpartition(":")
-    if not colon or Path(source).exists():
+    if not colon or located(source).exists():
         path, column = source, "score"
     return join(read_scores(path, column), scores.trials, names=(path, "the scores")).values
 

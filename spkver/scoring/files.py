@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from spkver.files import StrPath, atomic_file
 from spkver.progress import bar
 from spkver.scoring.sides import Sides
+from spkver.storage import located
 from spkver.trials import Scores, Trials, score_writer, stream_trials
 
 Item = TypeVar("Item")
@@ -40,7 +40,7 @@ def score_all(sides: Sides, out: StrPath) -> int:
     """
     total = len(sides.enrol) * len(sides.test)
     with bar(total=total, what="scoring", unit=" trials") as progress:
-        (_write_matrix if Path(out).suffix == ".npz" else _write_list)(sides, out, progress.update)
+        (_write_matrix if located(out).suffix == ".npz" else _write_list)(sides, out, progress.update)
     return total
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from spkver import lists
 from spkver.errors import InputError
 from spkver.files import StrPath
+from spkver.storage import located
 from spkver.trials import Trials, codes
 
 
@@ -24,12 +24,13 @@ def read_table(path: StrPath) -> pa.Table:
     A file of embeddings is such a table as well, with the norms of the embeddings in the column `norm`.
     Raises InputError if it cannot be read, has no column `id`, or an id in two rows.
     """
-    if Path(path).is_dir():
+    path = located(path)
+    if path.is_dir():
         from spkver.source import open_source
 
         return open_source(path, allow_pipes=True).table()  # nothing is run: only the lists are read
     readers = {".parquet": _from_parquet, ".csv": _from_csv}
-    table = readers.get(Path(path).suffix, _from_list)(path)
+    table = readers.get(path.suffix, _from_list)(path)
     if "id" not in table.column_names:
         raise InputError(f"{path}: no column 'id'; the columns are {', '.join(table.column_names)}")
     for name in table.column_names:

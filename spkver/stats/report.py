@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spkver.files import StrPath, write_text
@@ -50,7 +49,7 @@ def examine(
         ]
         tables.append(Table("utterances closer to another speaker", head, rows))
     if out is not None:
-        write_text(Path(out), page.page(source, measures, tables))
+        write_text(out, page.page(source, measures, tables))
     return tables
 
 

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from spkver import lists
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file
+from spkver.storage import located
 from spkver.text import MARK
 from spkver.trials.table import Scores, Trials, codes, concatenate, encoded
 
@@ -66,7 +67,7 @@ def stream_scores(path: StrPath, column: str = "score") -> Iterator[Scores]:
     column: the column of a .csv or .parquet to read instead of the score
     Raises InputError with file and line for a line that is not `enrol test score` or has a score that is not finite.
     """
-    if column != "score" and Path(path).suffix not in (".csv", ".parquet"):
+    if column != "score" and located(path).suffix not in (".csv", ".parquet"):
         raise InputError(f"{path}: a text list has no column '{column}'; use .csv, .parquet or `enrol test {column}`")
     for columns in _stream(path, _SCORE_FORMS, needed=("enrol", "test", column)):
         yield Scores(_trials(columns), columns[column].to_numpy(zero_copy_only=False))
@@ -101,7 +102,8 @@ def _trials(columns: Columns) -> Trials:
 
 def _stream(path: StrPath, forms: tuple[str, ...], needed: tuple[str, ...]) -> Iterator[Columns]:
     """Parts of a list: ids dictionary-encoded and not empty, scores finite float32 or float64, labels boolean."""
-    suffix = Path(path).suffix
+    path = located(path)
+    suffix = path.suffix
     if suffix == ".parquet":
         parts = _from_parquet(path, needed)
     elif suffix == ".csv":
@@ -300,7 +302,7 @@ def _refuse(bad: pa.Array, path: StrPath, row: int, words: Callable[[int], str])
     at = pc.index(bad, True).as_py()
     if at < 0:
         return
-    suffix = Path(path).suffix
+    suffix = located(path).suffix
     place = f": row {row + at + 1}" if suffix == ".parquet" else f":{row + at + (2 if suffix == '.csv' else 1)}"
     raise InputError(f"{path}{place}: {words(at)}")
 
@@ -348,7 +350,7 @@ def _compact(column: pa.DictionaryArray) -> pa.DictionaryArray:
 
 @contextlib.contextmanager
 def _writer(path: StrPath) -> Iterator[Callable[[Columns], None]]:
-    suffix = Path(path).suffix
+    suffix = located(path).suffix
     kinds: dict[str, Any] = {".parquet": _ParquetParts, ".csv": _CsvParts}
     with atomic_file(path) as part:
         parts = kinds.get(suffix, _TextParts)(part, path)

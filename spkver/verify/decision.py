@@ -17,6 +17,7 @@ from spkver.config import Config, load, save
 from spkver.embeddings import Embeddings, read_embeddings, unit, write_embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath
+from spkver.storage import located
 from spkver.verify.cohort import Cohort
 from spkver.verify.lengths import Lengths
 
@@ -129,7 +130,7 @@ def read_decision(model: StrPath, identity: str = "") -> Decision | None:
 
     Raises InputError for the decision of another model and for an invalid file.
     """
-    path = Path(model) / DECISION
+    path = located(model) / DECISION
     if not path.exists():
         return None
     decision = load(Decision, path)
@@ -142,7 +143,7 @@ def read_cohort(model: StrPath, decision: Decision) -> Cohort | None:
     """The cohort of a decision, or None if it has none. Raises InputError for a file that does not match."""
     if decision.cohort is None:
         return None
-    path = Path(model) / decision.cohort.file
+    path = located(model) / decision.cohort.file
     voices = read_embeddings(path)
     if voices.model != decision.model or decision.cohort.top > len(voices):
         raise InputError(

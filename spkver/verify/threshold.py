@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +18,7 @@ from spkver.progress import bar
 from spkver.scoring.calibration import fit_affine
 from spkver.scoring.comparison import FEWEST_SPEAKERS
 from spkver.scoring.metadata import read_speakers, speakers_of
+from spkver.storage import located
 from spkver.trials import Scores, Trials, codes, falling, read_labelled
 from spkver.verify.decision import Calibration, Decision, Rate, write_decision
 from spkver.verify.lengths import fit_lengths
@@ -101,7 +101,7 @@ def set_threshold(
     seconds = seconds_of(scored.trials, audio) if audio else None
     decision, doubts = choose(scored, criterion, known, seconds=seconds, prior=prior, replicates=replicates)
     # names, not paths: the file may be published with the model
-    names = {"scores": Path(scores).name, "trials": Path(trials).name if trials else ""}
+    names = {"scores": located(scores).name, "trials": located(trials).name if trials else ""}
     decision = decision.model_copy(update=names)
     if model:
         write_decision(model, decision, voices, top)

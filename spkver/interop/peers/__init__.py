@@ -20,6 +20,7 @@ from spkver.interop.peers.files import read_checkpoint
 from spkver.interop.peers.layout import Found, to_ours
 from spkver.registry import Registry
 from spkver.scoring.chain import Chain, Step, write_chain
+from spkver.storage import located
 
 PEERS = Registry(
     "toolkit",
@@ -54,11 +55,11 @@ def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, fron
     Raises InputError for a source of no known toolkit, for tensors that do not match the network, if the front end is
     ambiguous, and if `out` exists.
     """
-    path = Path(source)
+    path = located(source)
     if not path.exists():
         raise InputError(f"{path}: no such file or directory")
-    chain = Path(f"{out}-mean")
-    for target in (Path(out), chain):
+    chain = located(f"{out}-mean")
+    for target in (located(out), chain):
         if target.exists():
             raise InputError(f"{target}: exists already; remove it or choose another path")
     name = toolkit or guess(path)

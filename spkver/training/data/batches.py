@@ -21,6 +21,7 @@ from spkver.augment.draw import Drawn
 from spkver.augment.speed import change_speed
 from spkver.errors import InputError
 from spkver.packs.joined import AnyPack
+from spkver.packs.order import Order, in_windows
 
 ORDER, CROPS, TURNS, AUGMENTATION = 0, 1, 2, 3  # what a random stream is for
 
@@ -83,6 +84,8 @@ class Sampler:
         come equally often, whatever their number of utterances, and so do the utterances of a speaker; a speaker with
         too few utterances repeats them with other crops
     share: the part of each batch that `batch` returns
+    window_bytes: read the pack shard by shard, mixing the utterances of about this many bytes of shards at a time; by
+        default any utterance may follow any other
     Raises InputError if there are fewer speakers than a batch needs, if the batch cannot be divided evenly, and for a
     node without shards.
     """
@@ -98,7 +101,10 @@ class Sampler:
         utterances_per_speaker: int | None = None,
         same_speaker_at_all_speeds: bool = False,
         share: Share = ALL,
+        window_bytes: float | None = None,
     ) -> None:
+        self._window_bytes = window_bytes
+        self._announced: tuple[int, int] | None = None
         self.pack, self.batch_size, self.speeds, self.seed = pack, batch_size, speeds, seed
         self._crop_of = crop
         self.share = share
@@ -138,6 +144,7 @@ class Sampler:
 
     def batch(self, step: int) -> Batch:
         """This process's part of the batch of a step (from 0)."""
+        self._announce(step)
         rows, drawn, starts = self._draw(step)
         groups, crop = [], self.crop_at(step)
         for index in np.unique(drawn).tolist():
@@ -173,13 +180,30 @@ class Sampler:
         epoch, place = divmod(step * size, len(self._own))
         parts: list[np.ndarray] = []
         while size > 0:
-            parts.append(self._epoch(epoch)[place : place + size])
+            parts.append(self._epoch(epoch).rows[place : place + size])
             size -= len(parts[-1])
             epoch, place = epoch + 1, 0
         return np.concatenate(parts)
 
-    def _order_of_epoch(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self.seed, ORDER, epoch, self.share.node]).permutation(self._own)
+    def _order_of_epoch(self, epoch: int) -> Order:
+        random = np.random.default_rng([self.seed, ORDER, epoch, self.share.node])
+        if self._window_bytes is None:
+            return Order(random.permutation(self._own), np.array([len(self._own)]), [[]])
+        return in_windows(self.pack, self._own, random, self._window_bytes)
+
+    def _announce(self, step: int) -> None:
+        """Let the pack fetch the shards of the window of a step, and of the next window."""
+        if self._window_bytes is None or self.utterances_per_speaker:
+            return
+        epoch, place = divmod(step * (self.batch_size // self.share.nodes), len(self._own))
+        order = self._epoch(epoch)
+        window = order.window(place)
+        if self._announced != (epoch, window):
+            self._announced = epoch, window
+            last = window + 1 == len(order.shards)
+            self.pack.fetch_ahead(
+                order.shards[window] + (self._epoch(epoch + 1).shards[0] if last else order.shards[window + 1])
+            )
 
     def _rows_by_speaker(self, step: int, each: int) -> np.ndarray:
         number = self.batch_size // each

@@ -23,6 +23,7 @@ from spkver.losses.heads import HeadLoss
 from spkver.losses.loss import Loss
 from spkver.losses.reductions.split import SHARD
 from spkver.packs.speeds import of_speed
+from spkver.storage import located
 from spkver.training.data.batches import Sampler
 
 
@@ -50,7 +51,7 @@ def classes_of(sampler: Sampler) -> list[Class]:
 
 def head_file(model: StrPath) -> Path:
     """The path of the head that belongs to a model directory."""
-    path = Path(model)
+    path = located(model)
     return path.with_name(f"{path.name}-head.safetensors")
 
 

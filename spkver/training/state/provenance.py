@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from spkver import __version__
-from spkver.errors import InputError
+from spkver.errors import InputError, redacted
 from spkver.files import append_text, sha256
 from spkver.modeldir import identity
 from spkver.packs.layout import INDEX
@@ -58,7 +58,7 @@ def start(folder: Path, world: World, device: torch.device, sources: Sources, se
         _check_same(folder / STARTS, read)
     record = {
         "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "command": shlex.join(sys.argv),
+        "command": redacted(shlex.join(sys.argv)),
         "directory": str(Path.cwd()),
         "processes": world.size,
         "devices": devices,

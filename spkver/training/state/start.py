@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from spkver.config import first_difference
 from spkver.encoder import Encoder
 from spkver.errors import InputError
 from spkver.losses.loss import Loss
+from spkver.storage import located
 from spkver.training.config import StartConfig
 from spkver.training.state.head import Class, SavedHead
 
@@ -24,7 +24,7 @@ class Start:
 
     def __init__(self, config: StartConfig) -> None:
         self.config = config
-        if Path(config.model).is_file():
+        if located(config.model).is_file():
             raise InputError(
                 f"start.model: {config.model} is a file and cannot be trained further; give a model directory"
             )

@@ -7,8 +7,6 @@ in Tung & Mori, "Similarity-preserving knowledge distillation", ICCV 2019.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -19,6 +17,7 @@ from spkver.embeddings import read_embeddings
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.features.base import FrontEndModule
+from spkver.storage import located
 from spkver.training.config import DistilConfig
 from spkver.training.data.batches import Batch, Sampler
 from spkver.training.data.inputs import Inputs
@@ -36,7 +35,7 @@ class Teacher:
         """kind: kind of the training packs, audio or features."""
         self.config = config
         assert config.model is not None
-        if Path(config.model).is_file():
+        if located(config.model).is_file():
             raise InputError(f"distil.model: {config.model} is a file; give a model directory")
         # initial weights are random, too: the run must draw the same numbers as without a teacher
         with torch.random.fork_rng(devices=[]):
