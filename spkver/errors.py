@@ -15,7 +15,7 @@ from types import ModuleType
 
 # a password may contain a slash, a port is digits
 _USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#@]*(:(?!\d+/)[^\s@]*)?@")
-_QUERY = re.compile(r"(https?://[^\s?]*\?)[^\s'\"]+?(?=[:;,.)]*(?:[\s'\"]|$))")
+_QUERY = re.compile(r"(https?://[^\s?]*\?)(?!\*\*\*)[^\s'\"]+?(?=[:;,.)]*(?:[\s'\"]|$))")
 
 
 def redacted(text: str) -> str:

@@ -116,7 +116,7 @@ def build(
     """
     target = directory_place(out)  # links are kept, including dangling ones
     if isinstance(target, Url):
-        raise InputError(f"{out}: a pack is made in a folder of this computer, because it resumes there; copy it when done")
+        raise InputError(f"{out}: a pack is made in a folder of this computer, where it can resume; copy it when done")
     if jobs < 1:
         raise InputError(f"{jobs} processes: at least 1 needed")
     if target.exists():

@@ -21,7 +21,9 @@ UNFINISHED = ".unfinished"
 def check(url: Url, holds: str | None = None) -> None:
     """Raise InputError for a place that cannot be written, or with `holds` for a folder without a file of that name."""
     access.check_writable(url)
-    if holds is not None and url.is_dir() and not ((url / holds).exists() or (url / UNFINISHED).exists()):
+    if holds is None or (url / holds).exists() or (url / UNFINISHED).exists():
+        return
+    if access.files_below(url):
         raise InputError(f"{url}: contains other files (no {holds}) and is not replaced; choose another path")
 
 

@@ -68,7 +68,7 @@ class Url(_Base):
         rest, mark, query = rest.partition(mark)
         self._query = f"{mark}{query}"
         self._host, _, path = rest.rstrip("/").partition("/")
-        self._path = re.sub("/+", "/", path)
+        self._path = re.sub("/+", "/", path).strip("/")
         if not self._host or any(ord(letter) < 32 for letter in text):
             raise InputError(f"{shown!r}: not a URL; expected {self.scheme}://HOST/PATH")
         if "@" in self._host or "://***@" in shown:
@@ -134,6 +134,11 @@ class Url(_Base):
     def parent(self) -> Url:
         """See Path."""
         return self._at(self._path.rpartition("/")[0])
+
+    @property
+    def parents(self) -> tuple[Url, ...]:
+        """See Path."""
+        return (self.parent, *self.parent.parents) if self._path else ()
 
     def with_name(self, name: str) -> Url:
         """See Path."""

@@ -72,7 +72,6 @@ class Server:
     holds_after: int | None = None  # shards; then it does not answer
     allowed: Callable[[http.server.BaseHTTPRequestHandler], bool] = lambda request: True
 
-
     @property
     def shards(self) -> int:
         """The number of whole shards that were asked for."""
