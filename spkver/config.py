@@ -75,6 +75,7 @@ _WORDS = {
     "dict_type": "expected keys and values",
     "tuple_type": "expected a list",
     "list_type": "expected a list",
+    "too_short": "expected at least one item",
 }
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -177,8 +178,7 @@ def validate(schema: type[Config] | Registry, tree: Any, where: Any = None) -> A
         return TypeAdapter(form).validate_python(tree)
     except pydantic.ValidationError as failure:
         first = failure.errors()[0]
-        # remove the branches of unions, which pydantic includes in its path
-        at = [str(part) for part in first["loc"] if not re.search(r"\W|^function-", str(part))]
+        at = _keys(tree, first["loc"])
         cause = first.get("ctx", {}).get("error")
         culprit = [*at, cause.key] if isinstance(cause, _UnknownKeyError) else at
         message = _WORDS.get(first["type"], first["msg"]).removeprefix("Value error, ")
@@ -187,6 +187,18 @@ def validate(schema: type[Config] | Registry, tree: Any, where: Any = None) -> A
             message += f", got {got!r}"
         prefix = where(culprit) if where else ""
         raise InputError(f"{prefix}{'.'.join(at) + ': ' if at else ''}{message}") from None
+
+
+def _keys(tree: Any, path: Sequence[str | int]) -> list[str]:
+    """The keys of a pydantic path in a tree, without the branches of unions that pydantic includes in it."""
+    found = []
+    for part in path:
+        known = part in tree if isinstance(tree, Mapping) else isinstance(tree, list) and part in range(len(tree))
+        if known:
+            tree = tree[part]
+        if known or not re.search(r"\W|^function-", str(part)):
+            found.append(str(part))
+    return found
 
 
 def dump(config: Config) -> str:

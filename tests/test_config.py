@@ -143,6 +143,25 @@ def test_error_in_a_file_names_line_and_key(read, tmp_path, text, message):
     assert len(str(caught.value).splitlines()) == 1
 
 
+class Factors(Config):
+    factors: dict[str, Annotated[float, Field(gt=0)]] = {}
+    parts: dict[str, Inner] = {}
+    paths: str | tuple[str, ...] = ()
+
+
+def test_error_names_keys_with_dots_and_hyphens(tmp_path):
+    path = tmp_path / "c.yaml"
+    for text, message in (
+        ("factors:\n  net.a: 1\n  net.b-c: -1\n", "c.yaml:3: factors.net.b-c: Input should be greater than 0"),
+        ("parts:\n  a-b:\n    rat: 1\n", "c.yaml:3: parts.a-b: unknown key 'rat'; did you mean 'rate'?"),
+        ("paths: [a, [b]]\n", "c.yaml:1: paths"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError) as caught:
+            load(Factors, path)
+        assert f"{tmp_path}/{message}" in str(caught.value)
+
+
 def test_override_changes_an_item_of_a_list(read):
     text = "nets: [small, {name: large}]\ninner: {ways: [1, 2]}\n"
     tree = read(text, "nets.0.width=5", "nets.1=small", "inner.ways.1=3")

@@ -15,7 +15,10 @@ from spkver.cli.terminal import to_stderr
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Number of runs at a time.")
 @click.option("--retry", is_flag=True, help="Do runs again that failed earlier.")
 @click.option("--dry-run", is_flag=True, help="Print the runs and the number of training steps, and stop.")
-def command(config: str, overrides: tuple[str, ...], out: str, jobs: int, retry: bool, dry_run: bool) -> None:
+@click.option("--results", is_flag=True, help="Write the results of the runs that are complete, and stop.")
+def command(
+    config: str, overrides: tuple[str, ...], out: str, jobs: int, retry: bool, dry_run: bool, results: bool
+) -> None:
     """Train several systems with several seeds, as the YAML file CONFIG says, score trial lists, and compare them.
 
     \b
@@ -40,12 +43,15 @@ def command(config: str, overrides: tuple[str, ...], out: str, jobs: int, retry:
     """
     from spkver.config import load
     from spkver.errors import StoppedError
-    from spkver.sweep import Sweep, sweep
+    from spkver.sweep import Sweep, results_so_far, sweep
     from spkver.sweep import dry_run as show_plan
 
     settings = load(Sweep, config, overrides)
     if dry_run:
         show_plan(settings, out, say=click.echo)
+        return
+    if results:
+        click.echo(results_so_far(settings, out).text())
         return
     try:
         found = sweep(settings, out, jobs=jobs, retry=retry, say=to_stderr)

@@ -6,7 +6,7 @@ from spkver.sweep import Sweep, sweep
 sweep(load(Sweep, "sweep.yaml"), "exp/sweep", jobs=2)
 """
 
-from spkver.sweep.run import dry_run, sweep
+from spkver.sweep.run import dry_run, results_so_far, sweep
 from spkver.sweep.schema import Sweep
 
-__all__ = ["Sweep", "dry_run", "sweep"]
+__all__ = ["Sweep", "dry_run", "results_so_far", "sweep"]

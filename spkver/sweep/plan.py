@@ -148,7 +148,7 @@ def _runs(sweep: Sweep, out: StrPath, name: str, tests: Mapping[str, TestFiles])
     """The runs of a system: for each seed those of all points of the grid."""
     config = sweep.systems[name]
     if config.search is not None:
-        if config.grid:
+        if config.grid or sweep.grid:
             raise InputError(f"system {name}: give a grid or a search, not both")
         return
     grid = {**sweep.grid, **config.grid}

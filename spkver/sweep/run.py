@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spkver.config import save
-from spkver.errors import RunError
+from spkver.errors import InputError, RunError
 from spkver.files import StrPath, locked
 from spkver.sweep import results
 from spkver.sweep.plan import FAILED, Run, grid_runs, test_files
@@ -85,6 +85,23 @@ def sweep(
     return found
 
 
+def results_so_far(config: Sweep, out: StrPath) -> results.Results:
+    """The results of the runs that are complete, also while the sweep is running; they are written as at its end.
+
+    Raises InputError if there are none.
+    """
+    plan = Plan.of(config, out)
+    for search in plan.searches:
+        search.open()
+    done = [run for run in plan.runs if run.complete] + plan.of_searches()
+    if not done:
+        raise InputError(f"{out}: no run of the sweep is complete")
+    broken = [run for run in plan.runs if run not in done and run.failed.is_file()] + plan.of_searches(failed=True)
+    found = results.collect(config, done, broken)
+    found.write(Path(out), config)
+    return found
+
+
 def _in_turn(runs: Sequence[Run], searches: Sequence[Search]) -> Iterator[Run]:
     """All runs; searches last, one proposal of each in turn."""
     yield from runs
@@ -110,4 +127,5 @@ def dry_run(config: Sweep, out: StrPath, *, say: Callable[[str], None] = print) 
         say(f"search    {search.describe()}")
         steps += search.trials * search.steps
     searched = f" ({plan.total - len(plan.runs)} of them proposed by searches)" if plan.searches else ""
-    say(f"{plan.total} runs{searched}, about {steps:,} steps left; {len(config.tests)} trial lists after each")
+    lists = f"{len(config.tests)} trial list{'' if len(config.tests) == 1 else 's'}"
+    say(f"{plan.total} runs{searched}, about {steps:,} steps left; {lists} after each")

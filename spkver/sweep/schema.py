@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from spkver.config import Config
 from spkver.metrics import operating_points
 from spkver.scoring.evaluation import DEFAULT_POINTS
+
+Grid = dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]]
+"""Keys of a recipe with several values each"""
 
 Keys = dict[str, Any]
 """Keys of a recipe: `{loss.m: 0.2}`, or `{loss: {m: 0.2}}`"""
@@ -41,7 +44,7 @@ class SystemConfig(Config):
 
     set: Keys = {}
     """keys of the recipe with their values, `{loss.name: lmcl, loss.m: 0.2}`"""
-    grid: dict[str, tuple[Any, ...]] = {}
+    grid: Grid = {}
     """keys with several values each, `{loss.head.s: [10, 20]}`"""
     search: SearchConfig | None = None
     """search for values of keys, in place of a grid"""
@@ -65,7 +68,7 @@ class Sweep(Config):
     recipe: str = Field(description="config of `spkver train`")
     set: Keys = {}
     """keys of the recipe for all systems"""
-    grid: dict[str, tuple[Any, ...]] = {}
+    grid: Grid = {}
     """keys with several values for all systems"""
     systems: dict[str, SystemConfig] = Field(min_length=1)
     """systems by name; the others are compared with the first"""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from spkver.config import load
+from spkver.config import load, read_yaml
 from spkver.errors import InputError
 from spkver.sweep import Sweep, dry_run
 from spkver.sweep.plan import grid_runs
 from spkver.sweep.schema import overrides
 
+ROOT = Path(__file__).parents[2]
 BAD = {
     "unknown key": ({"seed": [1]}, "unknown key 'seed'; did you mean 'seeds'?"),
     "name of a system": ({"systems": {"a/b": {}}}, "the name 'a/b' is used for files"),
@@ -24,6 +27,15 @@ BAD = {
     "grid and search": (
         {"systems": {"A": {"grid": {"loss.m": [0.1]}, "search": {"trials": 1, "space": {"loss.m": [0.1, 0.2]}}}}},
         "system A: give a grid or a search",
+    ),
+    "grid of all and search": (
+        {"grid": {"loss.m": [0.1]}, "systems": {"A": {"search": {"trials": 1, "space": {"loss.m": [0.1, 0.2]}}}}},
+        "system A: give a grid or a search",
+    ),
+    "empty grid": ({"grid": {"loss.m": []}}, "sweep.yaml:16: grid.loss.m: expected at least one item"),
+    "key of a system": (
+        {"systems": {"BD-LMCL": {"sett": {"loss.m": 1}}}},
+        "sweep.yaml:4: systems.BD-LMCL: unknown key 'sett'; did you mean 'set'?",
     ),
     "missing list": ({"tests": {"t": {"source": "nowhere", "trials": "none.txt"}}}, "nowhere/wav.scp: no such file"),
 }
@@ -64,9 +76,23 @@ def test_keys_on_the_command_line_override_the_file(write_sweep, tmp_path):
     assert {(run.seed, run.recipe.train.steps) for run in runs} == {(7, 3)}
 
 
+COUNTS = {"choice": 40, "boundary": 26, "final": 32, "tune": 67, "systems": 50, "part": 18}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/**/conf/*.yaml")), ids=lambda path: path.stem)
+def test_sweep_files_of_the_recipes_give_runs(path, tmp_path, monkeypatch):
+    """A wrong key in one of them would be found only after the data is prepared."""
+    monkeypatch.chdir(ROOT)
+    if "systems:" not in path.read_text():
+        pytest.skip("a config, not a sweep")
+    lists = [f"tests.{name}.trials=t" for name in read_yaml(path).get("tests", {})]
+    runs = grid_runs(load(Sweep, path, lists), tmp_path, {})
+    assert len(runs) == COUNTS[path.stem]
+
+
 def test_dry_run_prints_the_plan(write_sweep, tmp_path):
     said = []
     dry_run(load(Sweep, write_sweep(seeds=[1, 2])), tmp_path / "out", say=said.append)
     assert said[0].split() == ["to", "do", "NSL-seed1:", "loss.name=nsl"]
-    assert said[-1] == "4 runs, about 32 steps left; 1 trial lists after each"
+    assert said[-1] == "4 runs, about 32 steps left; 1 trial list after each"
     assert not (tmp_path / "out").exists()

@@ -15,7 +15,7 @@ import torch
 from spkver.config import load
 from spkver.errors import InputError, RunError
 from spkver.recipe import Recipe, build
-from spkver.sweep import Sweep, dry_run, sweep
+from spkver.sweep import Sweep, dry_run, results_so_far, sweep
 
 SHORT = {"steps": 2, "dev_every": 2, "log_every": 1}
 
@@ -24,6 +24,8 @@ def test_results_compare_systems_and_a_second_start_repeats_nothing(write_sweep,
     systems = {"NSL": {"set": {"loss.name": "nsl"}, "seeds": [1]}, "LMCL": {"set": {"loss.m": 0.1}}}
     config = load(Sweep, write_sweep(train=SHORT, systems=systems, seeds=[1, 2]))
     said, out = [], tmp_path / "out"
+    with pytest.raises(InputError, match="no run of the sweep is complete"):
+        results_so_far(config, out)
     found = sweep(config, out, jobs=2, say=said.append)
     assert said[0] == "3 runs: 0 complete, 3 left, 2 at a time"
     assert "3 of 3 runs done" in said[-1] and "runs/h, 0:00 left" in said[-1]
@@ -44,7 +46,7 @@ def test_results_compare_systems_and_a_second_start_repeats_nothing(write_sweep,
     said.clear()
     again = sweep(config, out, jobs=2, say=said.append)
     assert said == ["3 runs: 3 complete, 0 left, 2 at a time"]
-    assert again.tests == found.tests
+    assert again.tests == found.tests == results_so_far(config, out).tests
     assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")} == before
 
 
