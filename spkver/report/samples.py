@@ -61,10 +61,11 @@ def write_page(samples: dict[int, pa.Table], out: StrPath, *, known: pa.Table | 
     groups = {"all": np.ones(len(last), bool)} | _groups(last, known)
     wrong = groups.get("wrong label")
     shown = {name: rows for name, rows in groups.items() if name in ("all", "wrong label", "right label")}
+    measures = _MEASURES if len(shown) > 1 else _MEASURES[:-1]  # all samples have all of the gradient
     parts: dict[str, list[Html]] = {
         "Over the training": [
             legend(list(shown)) if len(shown) > 1 else Html(""),
-            side_by_side(*(_curve(samples, shown, *measure) for measure in _MEASURES)),
+            side_by_side(*(_curve(samples, shown, *measure) for measure in measures)),
         ],
         "Angles": [legend(["own class", "nearest other class"]), side_by_side(*_histograms(samples, "all", None))],
     }
@@ -118,10 +119,10 @@ def _nearer(one: pa.Table, rows: np.ndarray) -> float:
 
 
 _MEASURES: tuple[tuple[str, Any], ...] = (
-    ("selected (%)", _selected),
-    ("the selected samples' share of the gradient (%)", _selected_of_gradient),
-    ("the group's share of the gradient (%)", _of_gradient),
-    ("nearest to the own class (%)", _nearer),
+    ("selected", _selected),
+    ("the selected samples' share of the gradient", _selected_of_gradient),
+    ("nearest to the own class", _nearer),
+    ("the group's share of the gradient", _of_gradient),
 )
 
 
@@ -166,17 +167,17 @@ def _bands(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
     edges = np.unique(np.quantile(known, np.linspace(0, 1, _BANDS + 1)))
     if len(edges) < 2:
         return {}
-    band = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
-    return {
-        f"{name} {low:.3g} to {high:.3g}": (band == number) & np.isfinite(values)
-        for number, (low, high) in enumerate(itertools.pairwise(edges))
-    }
+    names = [f"{name} {low:.3g} to {high:.3g}" for low, high in itertools.pairwise(edges)]
+    if np.mean(known == edges[-1]) > 1 / _BANDS:  # many are equal to the largest, for example words of a second
+        names.append(f"{name} {edges[-1]:.3g}")
+    band = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(names) - 1)
+    return {label: (band == number) & np.isfinite(values) for number, label in enumerate(names)}
 
 
 def _curve(samples: dict[int, pa.Table], groups: Mapping[str, np.ndarray], name: str, of: Any) -> Html:
     steps = np.array(list(samples))
     lines = {group: 100 * np.array([of(one, rows) for one in samples.values()]) for group, rows in groups.items()}
-    chart = Chart(Axis("step", 0, max(float(steps[-1]), 1)), Axis(name, 0, 105, unit="%"), 280)
+    chart = Chart(Axis("step", 0, max(1.03 * float(steps[-1]), 1)), Axis("%", 0, 105, unit="%"), 280)
     for number, (group, values) in enumerate(lines.items()):
         chart.line(steps, values, number, group)
         chart.dots(steps, values, number, [f"{group}: {value:.1f} %" for value in values])
@@ -226,7 +227,7 @@ def _group_rows(last: pa.Table, groups: Mapping[str, np.ndarray]) -> list[list[s
 def _speakers(last: pa.Table) -> Html:
     by = last.group_by("speaker").aggregate([("selected", "mean")])
     shares = 100 * by["selected_mean"].to_numpy()
-    count, edges = np.histogram(shares, 20, (0, 100))
+    count, edges = np.histogram(shares, 10, (0, 100))
     chart = Chart(
         Axis("selected samples of a speaker (%)", 0, 100), Axis("speakers", 0, 1.05 * float(count.max())), 220
     )

@@ -99,6 +99,9 @@ def test_page_groups_samples_by_what_is_known(tmp_path):
     assert '<th scope="row">seconds 0 to 19.8</th><td class="number">20</td>' in page
     wrong = samples[200]["selected"].to_numpy()[:15].mean()
     assert f'wrong label</th><td class="number">15</td><td class="number">{100 * wrong:.1f}<' in page
+    crowded = known.set_column(2, "seconds", pa.array([min(1.0, 0.5 + i / 60) for i in range(100)]))
+    write_page(samples, tmp_path / "crowded.html", known=crowded)
+    assert 'seconds 1</th><td class="number">70<' in (tmp_path / "crowded.html").read_text(), "most have the maximum"
     assert "Angles of wrong labels" in page and page.count("<svg class") > 8
     with pytest.raises(InputError, match="nothing is known of the utterance 's9/99'"):
         write_page(samples, tmp_path / "page.html", known=known.slice(0, 99))
