@@ -92,6 +92,8 @@ class _LazyGroup(click.Group):
 def root() -> None:
     """Speaker verification: from recordings to trial scores, error rates and embeddings.
 
+    A path may be a URL (s3://, gs://, http://, https://): see docs/remote.md.
+
     Example: spkver verify a.wav b.wav
     """
 

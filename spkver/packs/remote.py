@@ -139,7 +139,7 @@ def _rows(root: Url, shard: Shard, header: Header) -> Rows:
 
     key = hashlib.sha256(f"rows of {shard.sha256}".encode()).hexdigest()
     while True:
-        path = cache.kept(key, make, 200 * shard.rows)
+        path = cache.kept(key, make, 200 * shard.rows, exact=False)
         try:
             with pa.OSFile(str(path)) as stream:
                 table = pa.ipc.open_file(stream).read_all()

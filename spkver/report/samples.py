@@ -20,6 +20,7 @@ from spkver.quality import snr
 from spkver.report.groups import kinds, with_numbers
 from spkver.scoring.metadata import read_table
 from spkver.source import open_source
+from spkver.storage import located
 
 _HISTOGRAMS = 6  # checkpoints with histograms, evenly chosen
 _BANDS = 5  # groups of a column of numbers, of equal size
@@ -39,7 +40,7 @@ def read_samples(paths: Sequence[StrPath]) -> dict[int, pa.Table]:
 def read_known(path: StrPath) -> pa.Table:
     """What is known of utterances: as `read_table`, with the SNR of recordings in the column `snr_db`."""
     known = read_table(path)
-    if not Path(path).is_dir() or (source := open_source(path)).kind != "audio":
+    if not located(path).is_dir() or (source := open_source(path)).kind != "audio":
         return known
     values: list[float | None] = []
     for row in range(len(source)):

@@ -70,23 +70,23 @@ def local(url: Url) -> Path:
             if access.info(url) != about:
                 raise RunError(f"{url}: changed while it was read; run again when it is complete")
 
-    return kept(key, make, about.size or 0, name=url.name)
+    return kept(key, make, about.size or 0, name=url.name, exact=about.size is not None)
 
 
-def kept(key: str, make: Callable[[Path], None], size: int, name: str = "content") -> Path:
+def kept(key: str, make: Callable[[Path], None], size: int, *, name: str = "content", exact: bool = True) -> Path:
     """The path of a file in the cache, made by `make` if it is missing.
 
     key: hash of what the file holds, 64 hexadecimal digits; name: its file name, for readers that go by the suffix
-    size: bytes, for which room is made
+    size: bytes, for which room is made; exact: a file of another size has been damaged and is made again
     """
     if not _HASH.fullmatch(key):
         raise InputError(f"{key[:80]!r} is not a SHA-256; the index that gives it is damaged")
     plain = re.sub(r"[^\w.+-]", "_", name)[-100:]
     path = folder() / key / (plain if plain.strip(".") else "content")
-    while not _used(path):
+    while not _used(path, size if exact else None):
         folder().mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(folder() / _MAKING / key, patience=math.inf):
-            if path.exists():
+            if _used(path, size if exact else None):
                 continue
             _room.make(size)
             with atomic_file(path, 0o600) as part:
@@ -101,9 +101,11 @@ def discard(path: Path) -> None:
         path.parent.rmdir()
 
 
-def _used(path: Path) -> bool:
-    """Whether there is a file; it is then the one that was used last."""
+def _used(path: Path, size: int | None) -> bool:
+    """Whether there is a file, of this size; it is then the one that was used last."""
     try:
+        if size is not None and path.stat().st_size != size:
+            return False
         os.utime(path)
     except FileNotFoundError:
         return False

@@ -156,7 +156,9 @@ class Url(_Base):
 
     def exists(self, **_: Any) -> bool:
         """Whether there is a file or folder."""
-        return self.is_file() or self.is_dir()
+        from spkver.storage import access
+
+        return access.info(self) is not None
 
     def is_file(self, **_: Any) -> bool:
         """Whether there is a file."""

@@ -13,6 +13,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath, read_json, sha256
 from spkver.packs.layout import INDEX
 from spkver.recipe import Recipe, is_complete
+from spkver.storage import located
 from spkver.sweep.schema import Sweep, SystemConfig, TestConfig, overrides, path_name
 
 RUNS, FAILED, LOGS, TESTS = "runs", "failed", "logs", "tests"
@@ -88,9 +89,10 @@ class TestFiles:
     @classmethod
     def find(cls, config: TestConfig) -> TestFiles:
         """Raises InputError for missing files."""
-        index = Path(config.source) / INDEX
-        source = index if index.is_file() else Path(config.source) / "wav.scp"
-        for path in (source, Path(config.trials)):
+        folder = located(config.source)
+        index = folder / INDEX
+        source = index if index.is_file() else folder / "wav.scp"
+        for path in (source, located(config.trials)):
             if not path.is_file():
                 raise InputError(f"{path}: no such file")
         return cls(

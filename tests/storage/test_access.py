@@ -144,6 +144,9 @@ def test_a_copy_is_kept_until_the_file_changes(web: Server) -> None:
     clear()
     web.asked.clear()
     assert os.fspath(url) == first and [one[0] for one in web.asked] == ["HEAD"]
+    with open(first, "wb") as copy:
+        copy.write(b"")  # by a crash of the computer
+    assert url.read_text() == "one"
     web.files["/list.txt"] = b"two"
     clear()
     assert url.read_text() == "two" and os.fspath(url) != first

@@ -12,7 +12,7 @@ import soundfile
 from click.testing import CliRunner, Result
 
 from spkver import audio, cli
-from spkver.datadir import from_columns, read_datadir, validate, write_datadir
+from spkver.datadir import DataDir, from_columns, read_datadir, validate, write_datadir
 from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
 from spkver.encoder import Encoder
 from spkver.errors import InputError, RunError
@@ -48,6 +48,11 @@ def recordings(folder: Path, count: int = 4) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+def write_local(folder: Path, data: DataDir) -> list[Path]:
+    write_datadir(folder, data)
+    return list(folder.iterdir())
+
+
 def test_a_data_directory_and_its_recordings_by_url(web: Server, tmp_path: Path) -> None:
     paths = recordings(tmp_path / "wav")
     web.files = {f"/wav/{path.name}": path.read_bytes() for path in paths}
@@ -62,6 +67,10 @@ def test_a_data_directory_and_its_recordings_by_url(web: Server, tmp_path: Path)
     pack = Pack.open(tmp_path / "pack")
     np.testing.assert_array_equal(pack[2], soundfile.read(paths[2], dtype="int16")[0])
     assert read_speakers([f"{ROOT}/data"]) == dict(zip(names, "aabb"))
+    web.files |= {f"/{path.name}": path.read_bytes() for path in write_local(tmp_path / "data", data)}
+    assert read_datadir(web.address).ids == names  # without the files that a data directory need not have
+    with pytest.raises(InputError, match=rf"^{web.address}/none: not a data directory \(no wav\.scp\)"):
+        read_datadir(f"{web.address}/none")
     del web.files["/wav/1.wav"]
     web.files["/wav/3.wav"] = web.files["/wav/3.wav"][:5000]
     clear()
