@@ -60,7 +60,7 @@ def atomic_files(*paths: StrPath, mode: int | None = None) -> Iterator[tuple[Pat
 
     Pass files that belong together in one call, first the one that readers open: if it exists, the others are of the
     same run. Links are followed. Temporary files that killed runs left for the same paths are removed. A URL gets its
-    file, which until then is in the folder for temporary files, when all are complete.
+    file, which until then is in the folder of the cache, when all are complete.
 
     mode: file permissions, e.g. 0o600 for owner only (never wider, even while writing); None: by the umask
     Raises InputError, before anything is written, for a path that cannot be a file; OSError naming the path if the disk
@@ -252,11 +252,13 @@ def full_disk_named(path: StrPath = "") -> Iterator[None]:
 def _part_of(target: Path) -> Iterator[Path]:
     """A temporary path, where there is nothing yet, for what will be at `target`."""
     if isinstance(target, Url):
-        with tempfile.TemporaryDirectory(prefix="spkver-") as folder:
-            yield Path(folder, target.name)
+        from spkver.storage import cache
+
+        beside = cache.outgoing() / target.name
     else:
-        with _beside(target, ".part") as beside:
-            yield beside / target.name
+        beside = target
+    with _beside(beside, ".part") as folder:
+        yield folder / target.name
 
 
 @contextlib.contextmanager

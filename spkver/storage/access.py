@@ -299,7 +299,7 @@ def _reason(error: BaseException) -> tuple[str, str]:
     name = type(chain[-1] if type(error) is OSError else error).__name__
     if code or any("Certificate" in word or "SSL" in word for word in words):
         said = f"the server refused the request ({code})" if code else f"no secure connection ({name})"
-        return "lasting", f"{said}; check the address and the credentials ({_HELP})"
+        return "lasting", f"{said}; check the address, and whether the credentials have expired ({_HELP})"
     if "Timeout" in name:
         return "passing", "the server does not answer"
     if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in (*_LIBRARIES, "asyncio"):

@@ -38,6 +38,12 @@ def folder() -> Path:
     return Path(given) if given else Path(home, "spkver")
 
 
+def outgoing() -> Path:
+    """The folder of outputs that will be uploaded."""
+    folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder() / "outgoing"
+
+
 def limit() -> int:
     """The largest size of the cache in bytes. Raises InputError for an invalid setting."""
     given = os.environ.get(GIGABYTES, "")

@@ -61,11 +61,15 @@ def moto() -> Iterator[str]:
 
 @dataclass
 class Server:
-    """A web server. faults: what to do with the next requests: a status, "cut", "short", "slow", "long", or None."""
+    """A web server.
+
+    faults: what to do with the next requests: a status, an error of S3 (status, code), "cut", "short", "slow", "few",
+    "many", or None
+    """
 
     address: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
-    faults: list[int | str | None] = field(default_factory=list)
+    faults: list[int | str | tuple[int, str] | None] = field(default_factory=list)
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
     ranges: bool = True
     forward: str = ""  # address of another server
@@ -103,7 +107,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         while state.holds_after is not None and state.shards > state.holds_after:
             time.sleep(0.05)
         fault = state.faults.pop(0) if state.faults else None
-        if isinstance(fault, int):
+        if isinstance(fault, tuple):
+            status, code = fault
+            self._send(status, f"<Error><Code>{code}</Code><Message>{SECRET}</Message></Error>".encode(), body)
+        elif isinstance(fault, int):
             self._send(fault, b"<html>secret-of-the-server</html>", body)
         elif fault == "cut":
             self.close_connection = True

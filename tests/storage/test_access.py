@@ -80,27 +80,28 @@ def test_a_missing_file_and_a_missing_right(web: Server, s3: Server) -> None:
         located(f"{web.address}/b.txt").read_bytes()
 
 
-def test_credentials_that_are_wrong_expired_or_missing(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_that_are_wrong_or_expired(s3: Server) -> None:
     url = put(s3, "a", CONTENT)
     said = []
-    for code in ("ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
-        clear()
-
-        class Refusing:
-            def info(self, path: str, code: str = code) -> None:
-                from botocore.exceptions import ClientError
-                from s3fs.errors import translate_boto_error
-
-                error = {"Error": {"Code": code, "Message": f"{KEY} {SECRET}"}}
-                raise translate_boto_error(ClientError(error, "GetObject"))
-
-        monkeypatch.setattr(access, "_filesystem", lambda scheme: Refusing())
+    for status, code in (
+        (400, "ExpiredToken"),
+        (403, "RequestExpired"),
+        (403, "InvalidAccessKeyId"),
+        (403, "SignatureDoesNotMatch"),
+    ):
+        url.stat()
+        s3.faults = [(status, code)]
         with pytest.raises(InputError) as caught:
             url.read_bytes()
         said.append(str(caught.value))
-        monkeypatch.undo()
+        assert not s3.faults
     assert "the credentials have expired; renew them" in said[0]
-    assert all("does not accept the credentials" in one for one in said[1:])
+    assert "the credentials have expired; renew them" in said[1]
+    assert all("does not accept the credentials" in one for one in said[2:])
+    clear()
+    s3.faults = [400] * 8  # a HEAD request has no words
+    with pytest.raises(InputError, match="check the address, and whether the credentials have expired"):
+        url.read_bytes()
     assert not any(KEY in one or SECRET in one for one in said)
 
 
