@@ -11,6 +11,7 @@ from spkver.metrics import (
     SortedTrials,
     equal_error,
     error_curve,
+    holm,
     interval,
     p_value,
     speaker_bootstrap,
@@ -114,6 +115,13 @@ def test_p_value(seed):
     assert p_value(np.zeros(9)) == 1
     low, high = interval(values, 0.9)
     assert np.mean((values >= low) & (values <= high)) == pytest.approx(0.9, abs=0.02)
+
+
+def test_holm():
+    # by hand: 3 * 0.01; 2 * 0.03; 0.04 is raised to the one before
+    np.testing.assert_allclose(holm([0.04, 0.01, 0.03]), [0.06, 0.03, 0.06])
+    np.testing.assert_allclose(holm([0.5, 0.9, 0.4]), [1, 1, 1])
+    np.testing.assert_allclose(holm([0.02]), [0.02])
 
 
 def test_invalid_inputs_are_refused():

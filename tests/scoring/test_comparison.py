@@ -42,6 +42,10 @@ def test_means_over_runs_and_paired_differences(corpus):
     assert value.difference.speakers[0] > 0 and value.difference.p_value < 0.02
     same = found.systems["same"]["EER"].difference
     assert same.mean == 0 and same.p_value == 1
+    assert value.difference.p_holm == 2 * value.difference.p_value and same.p_holm == 1, "corrected for two systems"
+    assert found.rows()[0][-1] == "p (Holm)" and found.rows()[4][-1] == f"{value.difference.p_holm:.3f}"
+    pair = compare({"good": good, "bad": bad}, speakers, replicates=200)
+    assert pair.systems["bad"]["EER"].difference.p_holm == value.difference.p_value and pair.rows()[0][-1] == "p"
     assert found.systems["good"]["EER"].difference is None
     assert len({len(row) for row in found.rows()}) == 1 and len(found.rows()) == 1 + 3 * 3
 
