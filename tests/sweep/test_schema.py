@@ -60,12 +60,14 @@ def test_every_combination_of_grids_and_seeds_is_a_run(write_sweep, tmp_path):
     systems = {
         "A": {"grid": {"loss.m": [0.1, 0.2], "loss.head.s": [10, 20]}, "seeds": [3]},
         "B": {"set": {"loss.name": "nsl"}},
+        "C": {},
     }
     sweep = load(Sweep, write_sweep(systems=systems, seeds=[1, 2], set={"train.batch_size": 4}))
     runs = grid_runs(sweep, tmp_path, {})
-    names = ["A-m0.1-s10-seed3", "A-m0.1-s20-seed3", "A-m0.2-s10-seed3", "A-m0.2-s20-seed3", "B-seed1", "B-seed2"]
+    names = ["A-m0.1-s10-seed3", "A-m0.1-s20-seed3", "A-m0.2-s10-seed3", "A-m0.2-s20-seed3"]
+    names += ["B-seed1", "C-seed1", "B-seed2", "C-seed2"]
     assert [run.name for run in runs] == names, "the first seeds of all systems come first"
-    assert [run.recipe.seed for run in runs] == [3, 3, 3, 3, 1, 2]
+    assert [run.recipe.seed for run in runs] == [3, 3, 3, 3, 1, 1, 2, 2]
     assert {run.recipe.train.batch_size for run in runs} == {4}
     assert runs[1].recipe.loss.m == 0.1 and runs[1].recipe.loss.head.s == 20
 
