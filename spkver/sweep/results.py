@@ -114,11 +114,13 @@ class Results:
         parts["Settings"] = [table(settings, words=2)]
         if self.runs:
             parts["Curves"] = self._curves()
-        total = sum(map(len, self.runs.values()))
+        total, systems = sum(map(len, self.runs.values())), len(self.runs)
         failed = f", {len(self.failed)} failed" if self.failed else ""
         return document(
             title,
-            paragraph(f"{total} runs of {len(self.runs)} systems{failed}."),
+            paragraph(
+                f"{total} run{'' if total == 1 else 's'} of {systems} system{'' if systems == 1 else 's'}{failed}."
+            ),
             contents(list(parts)),
             *(section(name, *blocks) for name, blocks in parts.items()),
             data={"results": {name: compared.plain()["systems"] for name, compared in self.tests.items()}},
