@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from spkver.files import StrPath, atomic_file, json_object, refuse_newer
 from spkver.storage import located
 
 _METADATA = b"spkver"
+_WHAT = "an embeddings file, which is Parquet"
 _PART = 1 << 12  # rows decoded at a time
 _GROUP = 1 << 16  # minimum rows per row group when writing in parts
 DTYPES = ("float32", "float16", "int8")
@@ -174,7 +175,7 @@ def read_embeddings(path: StrPath) -> Embeddings:
     Raises InputError naming the file, and the id of an embedding that has another length or is not finite.
     """
     with (
-        lists.reading(path, "an embeddings file, which is Parquet"),
+        lists.reading(path, _WHAT),
         pq.ParquetFile(located(path)) as file,  # read_table would add columns for directories named `a=b`
     ):
         names = file.schema_arrow.names
@@ -202,6 +203,40 @@ def read_embeddings(path: StrPath) -> Embeddings:
         )
     except (InputError, ValueError) as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def read_ids(path: StrPath) -> pa.StringArray:
+    """The ids of an embeddings file. Errors as in `read_embeddings`."""
+    with lists.reading(path, _WHAT), pq.ParquetFile(located(path)) as file:
+        if "id" not in file.schema_arrow.names:
+            raise InputError(f"{path}: no column 'id'; the columns are {', '.join(file.schema_arrow.names)}")
+        return file.read(["id"]).column("id").cast(pa.string()).combine_chunks()
+
+
+def read_in_parts(path: StrPath, rows: int) -> Iterator[Embeddings]:
+    """An embeddings file in parts of at most `rows` rows, so that memory is bounded. Ids are unique in each part only.
+
+    Errors as in `read_embeddings`; windows are refused.
+    """
+    with lists.reading(path, _WHAT), pq.ParquetFile(located(path)) as file:
+        names = file.schema_arrow.names
+        if "id" not in names or not pa.types.is_fixed_size_list(file.schema_arrow.field("embedding").type):
+            raise InputError(
+                f"{path}: needs the columns id and embedding (of fixed size); 'spkver convert' writes them"
+            )
+        if "start" in names:
+            raise InputError(f"{path}: embeddings of windows; average them first with spkver convert --per utterance")
+        about = json_object((file.schema_arrow.metadata or {}).get(_METADATA, b"{}").decode(), f"{path}: metadata")
+        for batch in file.iter_batches(rows, columns=[name for name in ("id", "embedding", "scale") if name in names]):
+            column = batch.column("embedding")
+            values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(batch), column.type.list_size)
+            scales = batch.column("scale").to_numpy() if "scale" in names else None
+            vectors = unpack_vectors(values, scales)
+            ids = batch.column("id").cast(pa.string()).to_pylist()
+            try:
+                yield Embeddings(ids, vectors, None, about.get("model", ""), about.get("front_end", {}))
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from error
 
 
 def _vectors(path: StrPath, file: pq.ParquetFile, ids: pa.ChunkedArray) -> np.ndarray:

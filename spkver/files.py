@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -13,7 +14,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -195,6 +196,11 @@ def _followed(path: StrPath) -> Path:
 def leads_to_stdout(path: StrPath) -> bool:
     """Whether a path is the standard output of this process, e.g. /dev/stdout."""
     return not isinstance(located(path), Url) and _descriptor(path) == 1
+
+
+def is_stream(path: StrPath) -> bool:
+    """Whether an output is not a file that can be put in its place: /dev/stdout, a terminal."""
+    return not isinstance(located(path), Url) and (_descriptor(path) is not None or Path(path).is_char_device())
 
 
 def _check_folder(path: StrPath, target: Path) -> None:
@@ -390,10 +396,13 @@ def _dead(path: Path, alone: bool) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def locked(folder: StrPath, *, patience: float = 0.0, say: Callable[[str], None] | None = None) -> Iterator[None]:
+def locked(
+    folder: StrPath, *, shared: bool = False, patience: float = 0.0, say: Callable[[str], None] | None = None
+) -> Iterator[None]:
     """Lock `folder` for this process, creating it if missing. The lock ends with the process, however it ends.
 
     A folder that was created here and is empty at the end is removed.
+    shared: other processes may hold a shared lock at the same time
     patience: seconds to wait for another process; say: receives a message about the wait
     Raises InputError naming the process that still holds the lock after that.
     """
@@ -402,11 +411,12 @@ def locked(folder: StrPath, *, patience: float = 0.0, say: Callable[[str], None]
         raise InputError(f"{root}: is a file; choose another path")
     made = not root.exists()
     lock = root / LOCK
-    handle = _acquire(lock, patience, say)
+    handle = _acquire(lock, shared, patience, say)
     try:
         yield
     finally:
-        if _is_at(handle, lock):  # the folder may have been renamed and replaced
+        # the folder may have been renamed and replaced; others may hold a shared lock
+        if not shared and _is_at(handle, lock):
             lock.unlink()
         os.close(handle)
         if made:
@@ -414,7 +424,7 @@ def locked(folder: StrPath, *, patience: float = 0.0, say: Callable[[str], None]
                 root.rmdir()
 
 
-def _acquire(lock: Path, patience: float, say: Callable[[str], None] | None) -> int:
+def _acquire(lock: Path, shared: bool, patience: float, say: Callable[[str], None] | None) -> int:
     last = time.monotonic() + patience
     while True:
         Path(os.path.realpath(lock.parent)).mkdir(parents=True, exist_ok=True)
@@ -422,7 +432,7 @@ def _acquire(lock: Path, patience: float, say: Callable[[str], None] | None) -> 
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:  # the folder was removed by the run that created it
             continue
-        if not _try_lock(handle, unknown=True):
+        if not _try_lock(handle, unknown=True, shared=shared):
             holder = os.read(handle, 200).decode(errors="replace") or "starting"
             os.close(handle)
             if time.monotonic() >= last:
@@ -440,11 +450,11 @@ def _acquire(lock: Path, patience: float, say: Callable[[str], None] | None) -> 
             os.close(handle)  # the previous run removed its lock when it ended
 
 
-def _try_lock(handle: int, unknown: bool) -> bool:
+def _try_lock(handle: int, unknown: bool, shared: bool = False) -> bool:
     """Try to lock an open file; returns whether it succeeded, or `unknown` without lock support."""
     try:
         if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             return True
     except BlockingIOError:
         return False
@@ -497,6 +507,23 @@ def json_object(line: str, place: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{place}: expected an object, got {line[:80].strip()!r}")
     return found
+
+
+def file_state(path: StrPath) -> tuple[int, int] | None:
+    """Size and modification time of a file, to detect changes; None if there is no file."""
+    try:
+        status = located(path).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def fingerprint(*parts: Any, rows: Iterable[Any] = ()) -> str:
+    """A hash of JSON values: equal for equal values, on every machine. rows: more values, which may be many."""
+    digest = hashlib.sha256()
+    for part in itertools.chain(parts, rows):
+        digest.update(json.dumps(part, sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def sha256(path: StrPath) -> str:

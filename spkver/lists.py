@@ -24,12 +24,19 @@ NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _MOST = (1 << 31) - 1  # maximum bytes of an Arrow string array
 
 
-def read_blocks(path: StrPath) -> Iterator[bytes]:
-    """The bytes of a text file in blocks of complete lines, without trailing empty lines."""
+def read_blocks(path: StrPath, first: int = 0, last: int | None = None) -> Iterator[bytes]:
+    """The bytes of a text file in blocks of complete lines, without trailing empty lines.
+
+    first, last: read only these bytes, between two cuts (see `cuts`)
+    """
+    left = last - first if last is not None else None
     try:
         with open(located(path), "rb") as stream:
+            if first:
+                stream.seek(first)
             rest = b""
-            while chunk := stream.read(BLOCK):
+            while chunk := stream.read(BLOCK if left is None else min(BLOCK, left)):
+                left = None if left is None else left - len(chunk)
                 rest += chunk
                 # hold back empty lines: they may be trailing
                 full = len(rest.rstrip())
@@ -37,10 +44,51 @@ def read_blocks(path: StrPath) -> Iterator[bytes]:
                 if full and end:
                     yield rest[:end]
                     rest = rest[end:]
-            if last := rest.rstrip():
-                yield last + b"\n"
+            if tail := rest.rstrip():
+                yield tail + b"\n"
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def cuts(path: StrPath, size: int) -> list[int]:
+    """Offsets that divide a text file into parts of whole lines of about `size` bytes: from 0 to its last line's end.
+
+    No part starts or ends with an empty line, so that every part can be read by itself.
+    """
+    try:
+        with open(located(path), "rb") as stream:
+            end = stream.seek(0, 2)
+            found = [0]
+            while found[-1] + size < end:
+                stream.seek(found[-1] + size)
+                stream.readline()
+                while (line := stream.readline()) and not line.strip():
+                    pass  # an empty line belongs to the part before; at the end of the file it is ignored
+                place = stream.tell() - len(line)
+                if not line or place >= end:
+                    break
+                found.append(place)
+            return [*found, end]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def lines_before(path: StrPath, place: int) -> int:
+    """The number of lines before a byte of a text file."""
+    count = 0
+    with open(located(path), "rb") as stream:
+        while place > 0 and (chunk := stream.read(min(BLOCK, place))):
+            count += chunk.count(b"\n")
+            place -= len(chunk)
+    return count
+
+
+def read_span(path: StrPath, first: int, last: int, *, header: bool) -> bytes:
+    """The bytes [first, last) of a text file; header: after its first line, if that is not among them."""
+    with open(located(path), "rb") as stream:
+        head = stream.readline() if header and first else b""
+        stream.seek(first)
+        return head + stream.read(last - first)
 
 
 def lines_of(block: bytes, path: StrPath, first_line: int = 1) -> pa.Array:

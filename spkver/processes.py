@@ -1,16 +1,28 @@
-"""Worker processes that end with their parent."""
+"""Worker processes that end with their parent, and threads that work ahead."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_AHEAD = 4  # items ahead of each thread
 
 
 def available_cpus() -> int:
@@ -18,10 +30,13 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def process_pool(jobs: int) -> ProcessPoolExecutor:
-    """A pool of `jobs` spawned processes that end with this one, even if this one is killed."""
+def process_pool(jobs: int, begin: Callable[..., None] | None = None, *args: Any) -> ProcessPoolExecutor:
+    """A pool of `jobs` spawned processes that end with this one, even if this one is killed.
+
+    begin: called as `begin(*args)` in each process
+    """
     spawn = multiprocessing.get_context("spawn")  # forking a process with threads may deadlock
-    return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_live_with_parent)
+    return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_begin_worker, initargs=(begin, *args))
 
 
 def start(work: Callable[..., None], *args: Any) -> BaseProcess:
@@ -42,6 +57,51 @@ def _live_with_parent(on_interrupt: signal.Handlers = signal.SIG_DFL) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def ahead(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[tuple[Item, Result]]:
+    """Each item with the result of `work`, in order; threads work ahead (decoding and products release the GIL)."""
+    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for item in items:
+            waiting.append((item, pool.submit(work, item)))
+            if len(waiting) > _AHEAD * threads:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Matrix products use one thread each, because their last bits depend on the number of threads.
+
+    Work is spread over the cores by computing several products at a time.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+    try:
+        with _blas(tuple(name for name in ("numpy", "scipy.linalg", "torch") if name in sys.modules)).limit(limits=1):
+            yield
+    finally:
+        if torch is not None:
+            torch.set_num_threads(before)
+
+
+@functools.lru_cache
+def _blas(loaded: tuple[str, ...]) -> ThreadpoolController:
+    """The libraries of matrix products that these modules have loaded; to find them takes a tenth of a second."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def _begin_worker(begin: Callable[..., None] | None, *args: Any) -> None:
+    _live_with_parent()
+    if begin is not None:
+        begin(*args)
 
 
 def _exit_after(sentinel: int) -> None:

@@ -6,7 +6,7 @@ Only this module decides which of them a path is. Code that reads a corpus uses 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow as pa
 from spkver import audio
 from spkver.datadir import DataDir, durations, read_datadir
 from spkver.errors import InputError
-from spkver.files import StrPath
+from spkver.files import StrPath, file_state, fingerprint
 from spkver.packs.layout import INDEX
 from spkver.packs.reader import Pack
 from spkver.storage import located
@@ -76,6 +76,14 @@ class Source(ABC):
     def table(self) -> pa.Table:
         """A table of all utterances: columns id and speaker, and session, seconds, ... if known."""
 
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of the utterances, without the content of recordings."""
+
+    def stamp(self, rows: Iterable[int]) -> str:
+        """A fingerprint of the files of the recordings of some rows; empty if `fingerprint` has their content."""
+        return ""
+
     def warning(self) -> str | None:
         """A warning if the sample rates of the recordings do not suit the model, see `audio.rate_warning`; or None."""
         return None
@@ -135,6 +143,14 @@ class Recordings(Source):
         """See Source."""
         return self._data.table
 
+    def fingerprint(self) -> str:
+        """See Source."""
+        return fingerprint(self._rate, rows=zip(self.ids, self.speakers, self._places))
+
+    def stamp(self, rows: Iterable[int]) -> str:
+        """See Source."""
+        return fingerprint([file_state(path) for path in dict.fromkeys(self._places[row].path for row in rows)])
+
     def warning(self) -> str | None:
         """See Source."""
         return audio.rate_warning(audio.sample_rates(self._data.paths), self._rate) if self._rate else None
@@ -174,6 +190,10 @@ class PackSource(Source):
     def table(self) -> pa.Table:
         """See Source."""
         return pa.table({"id": self.ids, "speaker": self.speakers, **self.tags, "seconds": self.seconds()})
+
+    def fingerprint(self) -> str:
+        """See Source."""
+        return fingerprint([shard.sha256 for shard in self._pack.shards])
 
     @property
     def _per_second(self) -> float:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from spkver import progress
 from spkver.embeddings import Embeddings, write_parts
-from spkver.encoder import Encoder
+from spkver.encoder import BATCH_SECONDS, Encoder
 from spkver.errors import InputError
-from spkver.extraction import BATCH_SECONDS, settle
-from spkver.files import StrPath, file_place
-from spkver.source import Source, open_source
+from spkver.extraction import Corpus, Rows, embed_parts
+from spkver.files import StrPath
+from spkver.processes import ahead, one_thread
+from spkver.work import Engine, Local, Share, Written
 
 CHUNK_SECONDS = 300.0  # decoded at once
 _PART = 1 << 13  # windows per write
@@ -37,83 +38,111 @@ def extract_windows(
     hop: float,
     max_rejected: float = 0.1,
     allow_pipes: bool = False,
-) -> ExtractedWindows:
+    jobs: int = 2,
+    on: Engine | None = None,
+    share: Share | None = None,
+) -> ExtractedWindows | None:
     """Embed windows of every recording of a data directory or audio pack into the Parquet file `out`.
 
     window, hop: seconds; windows start every `hop`, and a last one ends with the recording. A shorter recording is one
         window. Every window is normalised by its own mean. Memory does not grow with the length of a recording.
     max_rejected: maximum share of rejected recordings; these are listed in `out`.rejected.jsonl with the reason.
         Windows before a damaged place of a recording are kept.
+    jobs, on, share: as for `extract`
     Raises InputError for windows shorter than the model needs, and for feature packs; RunError if more than
     `max_rejected` are rejected.
     """
-    file_place(out, plain=True)  # fail early
     length, step = (round(seconds * encoder.sample_rate) for seconds in (window, hop))
     if length < encoder.min_samples or step < 1:
         raise InputError(
             f"windows of {window:g} s every {hop:g} s: the model needs {encoder.min_samples / encoder.sample_rate:g} s "
             "or more, and the hop must be positive"
         )
-    recordings = open_source(source, front_end=encoder.config.front_end, allow_pipes=allow_pipes).audio()
-    work = _Work(encoder, recordings, length, step)
-
-    def parts() -> Iterator[Embeddings]:
-        yield from work.parts()
-        settle(source, out, work.rejected, len(recordings), max_rejected)  # before the file is completed
-
-    return ExtractedWindows(write_parts(out, parts()), work.unusable, work.rejected)
+    corpus = Corpus(encoder, source, allow_pipes)
+    corpus.source.audio()
+    maker = _Windows(corpus, length, step)
+    mark = corpus.mark("windows", length, step)
+    done = embed_parts(out, maker, mark, max_rejected, on or Local(1, jobs), share)
+    return None if done is None else ExtractedWindows(done.embeddings, done.unusable, done.rejected)
 
 
-class _Work:
-    """Embeds the windows of recordings and counts unusable windows and rejected recordings."""
+@dataclass
+class _Found:
+    """The windows of a recording. reason: why it is rejected, if it is."""
 
-    def __init__(self, encoder: Encoder, recordings: Source, length: int, step: int) -> None:
-        self._encoder, self._recordings, self._length, self._step = encoder, recordings, length, step
-        self._chunk = max(length, int(CHUNK_SECONDS * encoder.sample_rate))
-        self.unusable = 0
-        self.rejected: list[tuple[str, str]] = []
+    parts: list[Embeddings] = field(default_factory=list)
+    unusable: int = 0
+    reason: str = ""
 
-    def parts(self) -> Iterator[Embeddings]:
-        """The windows of all recordings, in parts."""
-        with progress.bar(total=len(self._recordings), what="extract", unit="utt") as bar:
-            for row, name in enumerate(self._recordings.ids):
-                found = 0
-                try:
-                    for part in self._windows(row):
-                        found += len(part)
-                        yield part
-                    reason = "" if found else "no usable window"
-                except InputError as error:
-                    reason = str(error)
-                if reason:
-                    self.rejected.append((name, reason))
-                bar.update()
 
-    def _windows(self, row: int) -> Iterator[Embeddings]:
-        samples, read = self._recordings.open(row)
-        length = min(self._length, samples)
-        for chunk in _chunks(window_starts(samples, length, self._step), self._chunk):
+@dataclass(frozen=True)
+class _Windows:
+    """Makes the embeddings of windows; see `work.Maker`."""
+
+    corpus: Corpus
+    length: int
+    step: int
+
+    def name(self, number: int) -> str:
+        return f"part-{number:05d}.parquet"
+
+    def stamp(self, part: Rows) -> str:
+        return self.corpus.source.stamp(range(*part))
+
+    def write(self, part: Rows, path: Path, cores: int) -> Written:
+        rows = range(*part)
+        rejected: list[dict[str, str]] = []
+        unusable = 0
+
+        def parts() -> Iterator[Embeddings]:
+            nonlocal unusable
+            for row, found in ahead(self._recording, rows, cores):
+                yield from found.parts
+                unusable += found.unusable
+                if found.reason:
+                    rejected.append({"id": self.corpus.source.ids[row], "reason": found.reason})
+            yield self.corpus.embeddings([], [], np.empty((0, 2)))  # at least one part
+
+        with one_thread():
+            embeddings = write_parts(path, parts())
+        return Written(len(rows), {"embeddings": embeddings, "unusable": unusable}, rejected)
+
+    def repaired(self, part: Rows, rejected: Sequence[Mapping[str, str]]) -> bool:
+        reasons = {one["id"]: one["reason"] for one in rejected}
+        rows = {row: self.corpus.source.ids[row] for row in range(*part)}
+        return any(self._recording(row).reason != reasons[name] for row, name in rows.items() if name in reasons)
+
+    def _recording(self, row: int) -> _Found:
+        found = _Found()
+        try:
+            for part in self._windows(row, found):
+                found.parts.append(part)
+        except InputError as error:
+            found.reason = str(error)
+        else:
+            found.reason = "" if found.parts else "no usable window"
+        return found
+
+    def _windows(self, row: int, found: _Found) -> Iterator[Embeddings]:
+        samples, read = self.corpus.source.open(row)
+        length, encoder = min(self.length, samples), self.corpus.encoder
+        most = max(self.length, int(CHUNK_SECONDS * encoder.sample_rate))
+        for chunk in _chunks(window_starts(samples, length, self.step), most):
             waveform = read(chunk[0], chunk[-1] + length)
-            usable = [s for s in chunk if not self._encoder.unusable(waveform[s - chunk[0] : s - chunk[0] + length])]
-            self.unusable += len(chunk) - len(usable)
+            usable = [s for s in chunk if not encoder.unusable(waveform[s - chunk[0] : s - chunk[0] + length])]
+            found.unusable += len(chunk) - len(usable)
             for first in range(0, len(usable), _PART):
                 yield self._embed(row, waveform, chunk[0], np.array(usable[first : first + _PART]), length)
 
     def _embed(self, row: int, waveform: np.ndarray, offset: int, starts: np.ndarray, length: int) -> Embeddings:
-        batch = max(1, int(BATCH_SECONDS * self._encoder.sample_rate) // length)
+        encoder = self.corpus.encoder
+        batch = max(1, int(BATCH_SECONDS * encoder.sample_rate) // length)
         views = np.lib.stride_tricks.sliding_window_view(waveform, length)
         vectors = [
-            self._encoder.embed_batch(views[starts[first : first + batch] - offset])
-            for first in range(0, len(starts), batch)
+            encoder.embed_batch(views[starts[first : first + batch] - offset]) for first in range(0, len(starts), batch)
         ]
-        return Embeddings(
-            ids=[self._recordings.ids[row]] * len(starts),
-            vectors=np.concatenate(vectors),
-            speakers=[self._recordings.speakers[row]] * len(starts),
-            model=self._encoder.model_id,
-            front_end=self._encoder.config.front_end.model_dump(mode="json"),
-            times=np.stack([starts, starts + length], axis=1) / self._encoder.sample_rate,
-        )
+        times = np.stack([starts, starts + length], axis=1) / encoder.sample_rate
+        return self.corpus.embeddings([row] * len(starts), np.concatenate(vectors), times)
 
 
 def window_starts(samples: int, length: int, step: int) -> np.ndarray:

@@ -39,6 +39,9 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "curves": ("spkver.cli.curves", "Tabulate and plot what training runs logged."),
         "average": ("spkver.cli.average", "Average the last checkpoints of a run."),
     },
+    "Many machines": {
+        "gather": ("spkver.cli.gather", "Put together an output whose parts were made with --part."),
+    },
     "Embed": {
         "transform": ("spkver.cli.transform", "Learn and apply centring, whitening, PCA, LDA, WCCN, ..."),
     },

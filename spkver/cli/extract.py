@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from spkver.cli import options, outputs
 from spkver.cli.terminal import to_stderr
+from spkver.work import Share, engine
 
 
 @click.command(name="extract")
@@ -33,7 +36,9 @@ from spkver.cli.terminal import to_stderr
     help="Precision of the network. fp16: for GPUs (very slow on CPUs). bf16: for GPUs and CPUs that support it.",
 )
 @click.option("--max-rejected", default=0.1, show_default=True, help="Stop if more than this share is rejected.")
-@options.threads
+@options.jobs
+@options.on
+@options.part
 @options.allow_pipes
 def command(
     source: str,
@@ -45,7 +50,9 @@ def command(
     device: str,
     precision: str,
     max_rejected: float,
-    jobs: int,
+    jobs: int | None,
+    on: str,
+    share: Share | None,
     allow_pipes: bool,
 ) -> None:
     """Embed every utterance of SOURCE (data directory, audio pack or feature pack) into the Parquet file OUT.
@@ -66,33 +73,21 @@ def command(
     from spkver.windows import extract_windows
 
     encoder = Encoder.open(model, device).computing_in(precision)
+    common: dict[str, Any] = {"max_rejected": max_rejected, "allow_pipes": allow_pipes, "share": share}
+    common["on"] = engine(on, jobs, threads=True)
+    done: Any
     if window:
-        found = extract_windows(
-            encoder,
-            source,
-            out,
-            window=window,
-            hop=hop or window / 2,
-            max_rejected=max_rejected,
-            allow_pipes=allow_pipes,
-        )
-        rejected = found.rejected
-        click.echo(
-            f"embeddings of {found.windows} windows in {out}; {found.unusable} windows skipped (silent or not finite)"
-        )
+        done = extract_windows(encoder, source, out, window=window, hop=hop or window / 2, **common)
     else:
-        done = extract(
-            encoder,
-            source,
-            out,
-            seconds=seconds,
-            max_rejected=max_rejected,
-            allow_pipes=allow_pipes,
-            jobs=jobs,
-            say=to_stderr,
-        )
-        rejected = done.rejected
+        done = extract(encoder, source, out, seconds=seconds, say=to_stderr, **common)
+    if done is None:
+        click.echo(f"{out}: the parts are made; when all are, run: spkver gather {out}")
+        return
+    if window:
+        skipped = f"{done.unusable} windows skipped (silent or not finite)"
+        click.echo(f"embeddings of {done.windows} windows in {out}; {skipped}")
+    else:
         click.echo(f"{done.embeddings} embeddings in {out}")
-    if rejected:
-        name, reason = rejected[0]
-        click.echo(f"{len(rejected)} rejected, see {out}.rejected.jsonl; the first: {name}: {reason}", err=True)
+    if done.rejected:
+        name, reason = done.rejected[0]
+        click.echo(f"{len(done.rejected)} rejected, see {out}.rejected.jsonl; the first: {name}: {reason}", err=True)

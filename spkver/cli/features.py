@@ -6,18 +6,29 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import inputs, outputs
-from spkver.cli.packing import jobs_option, show_summary, speed_option
+from spkver.cli import inputs, options, outputs
+from spkver.cli.packing import show_summary, speed_option
 from spkver.errors import InputError
+from spkver.work import Share, engine
 
 
 @click.command()
 @click.argument("pack", type=inputs.FILE)
 @click.argument("out", type=outputs.DIRECTORY)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@jobs_option
+@options.jobs
+@options.on
+@options.part
 @speed_option
-def command(pack: Path, out: Path, settings: tuple[str, ...], jobs: int, speeds: tuple[float, ...]) -> None:
+def command(
+    pack: Path,
+    out: Path,
+    settings: tuple[str, ...],
+    jobs: int | None,
+    on: str,
+    share: Share | None,
+    speeds: tuple[float, ...],
+) -> None:
     """Compute filterbank features of the audio pack PACK and write them to OUT, after CMN, in float16.
 
     KEY=VALUE sets a key of the front end, for example bins=64 or name=wespeaker.
@@ -32,4 +43,5 @@ def command(pack: Path, out: Path, settings: tuple[str, ...], jobs: int, speeds:
     front_end = load(FRONT_ENDS, overrides=["name=fbank", *settings])
     if not isinstance(front_end, FrontEndConfig):
         raise InputError(f"feature packs hold features of fbank; {front_end.name} is computed in training, from audio")
-    show_summary(make_features(pack, out, front_end, jobs=jobs, speeds=speeds, say=click.echo))
+    made = make_features(pack, out, front_end, on=engine(on, jobs), share=share, speeds=speeds, say=click.echo)
+    show_summary(out, made)

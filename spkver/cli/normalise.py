@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import click
 
-from spkver.cli import inputs, outputs, scoring
+from spkver.cli import inputs, options, outputs, scoring
+from spkver.files import is_stream
 from spkver.scoring.backend import BackEnd
 from spkver.scoring.cohort import CohortFile
 from spkver.scoring.normalisation import METHODS, normalise_file
+from spkver.storage import Url
+from spkver.work import engine
 
 _FILE = inputs.FILE
 
@@ -24,6 +28,7 @@ _FILE = inputs.FILE
 @click.option("--top", type=click.IntRange(min=2), help="Adaptive norm: use only this many highest cohort scores.")
 @click.option("--by-speaker", is_flag=True, help="Average the cohort embeddings of each speaker.")
 @click.option("--cache", type=outputs.FOLDER, help="Directory to store cohort statistics in and reuse them from.")
+@options.on
 @scoring.options
 def command(
     scores: Path,
@@ -34,6 +39,7 @@ def command(
     top: int | None,
     by_speaker: bool,
     cache: Path | None,
+    on: str,
     test: Path | None,
     enrolment: Path | None,
     **back_end: Any,
@@ -47,5 +53,17 @@ def command(
       spkver normalise scores.txt test.parquet train.parquet asnorm.txt --top 300 --by-speaker
     """
     others = CohortFile(cohort, BackEnd(**back_end), top=top, by_speaker=by_speaker, cache=cache)
-    enrol, tests = others.statistics(embeddings, test=test, enrolment=enrolment)
-    click.echo(f"{out}: {normalise_file(scores, enrol, tests, out, method)} scores")
+    made_on = engine(on, threads=True)
+    folder = None if cache or is_stream(out) or isinstance(out, Url) else out.with_name(f"{out.name}.cohort")
+    try:
+        enrol, tests = others.statistics(embeddings, test=test, enrolment=enrolment, on=made_on, kept=folder)
+        click.echo(f"{out}: {normalise_file(scores, enrol, tests, out, method, on=made_on)} scores")
+    finally:
+        if folder is not None:
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove the statistics, unless they are incomplete: the next run continues with their parts."""
+    if not any(folder.glob("*.partial")):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ import click
 
 from spkver.cli import inputs, outputs
 from spkver.errors import InputError
+from spkver.work import Share
+from spkver.work.engine import ENGINES
 
 FILE = inputs.FILE
 
@@ -24,6 +27,41 @@ threads = click.option(
 )
 allow_pipes = click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp.")
 accept_pipes = click.option("--allow-pipes", is_flag=True, help="Accept shell commands in wav.scp; none is run.")
+
+
+jobs = click.option(
+    "--jobs", type=click.IntRange(min=1), show_default="all cores", help="Number of processes, or of workers on Ray."
+)
+on = click.option(
+    "--on",
+    type=click.Choice(ENGINES),
+    default="local",
+    show_default=True,
+    help="ray: on a Ray cluster, that of RAY_ADDRESS or one started here (extra `cluster`).",
+)
+
+
+class _Share(click.ParamType):
+    """A share of the parts of an output, `3/64`."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, Share):
+            return value
+        found = re.fullmatch(r"([1-9][0-9]{0,6})/([1-9][0-9]{0,6})", str(value))
+        if not found or int(found[1]) > int(found[2]):
+            self.fail(f"'{value}': expected N/M with N from 1 to M, for example 3/64", param, ctx)
+        return Share(int(found[1]), int(found[2]))
+
+
+part = click.option(
+    "--part",
+    "share",
+    type=_Share(),
+    metavar="N/M",
+    help="Make only every M-th part, from the N-th, for 'spkver gather' (Slurm arrays).",
+)
 
 
 def speakers(text: str, name: str = "--speakers") -> Callable[[Any], Any]:

@@ -8,14 +8,17 @@ from typing import Any
 import click
 
 from spkver.cli import inputs, options, outputs
-from spkver.cli.packing import jobs_option, show_summary, speed_option
+from spkver.cli.packing import show_summary, speed_option
 from spkver.errors import InputError
+from spkver.work import Share, engine
 
 
 @click.command()
 @click.argument("data", type=inputs.FILE)
 @click.argument("out", type=outputs.DIRECTORY)
-@jobs_option
+@options.jobs
+@options.on
+@options.part
 @click.option(
     "--sample-rate", type=click.IntRange(1), default=16000, show_default=True, help="In Hz; other rates are resampled."
 )
@@ -55,7 +58,9 @@ from spkver.errors import InputError
 def command(
     data: Path,
     out: Path,
-    jobs: int,
+    jobs: int | None,
+    on: str,
+    share: Share | None,
     simulate: Path | None,
     seed: int | None,
     allow_pipes: bool,
@@ -96,4 +101,5 @@ def command(
         given["simulation"] = load(SimulationConfig, simulate, [] if seed is None else [f"seed={seed}"])
     elif seed is not None:
         raise InputError("--seed needs --simulate")
-    show_summary(pack_audio(found, out, jobs=jobs, speeds=speeds, allow_pipes=allow_pipes, say=click.echo, **given))
+    given |= {"speeds": speeds, "allow_pipes": allow_pipes, "on": engine(on, jobs), "share": share}
+    show_summary(out, pack_audio(found, out, say=click.echo, **given))

@@ -7,18 +7,28 @@ from typing import Any
 
 import click
 
-from spkver.cli import inputs, outputs, scoring
+from spkver.cli import inputs, options, outputs, scoring
 from spkver.scoring.backend import BackEnd
 from spkver.scoring.files import score_list
+from spkver.work import Share, engine
 
 
 @click.command()
 @click.argument("trials", type=inputs.FILE)
 @click.argument("embeddings", type=inputs.FILE)
 @click.argument("out", type=outputs.FILE)
+@options.on
+@options.part
 @scoring.options
 def command(
-    trials: Path, embeddings: Path, out: Path, test: Path | None, enrolment: Path | None, **back_end: Any
+    trials: Path,
+    embeddings: Path,
+    out: Path,
+    on: str,
+    share: Share | None,
+    test: Path | None,
+    enrolment: Path | None,
+    **back_end: Any,
 ) -> None:
     """Score the list TRIALS with EMBEDDINGS and write OUT (text, .csv or .parquet).
 
@@ -30,4 +40,4 @@ def command(
       spkver score trials.txt test.parquet scores.txt --mean train.parquet
     """
     sides = BackEnd(**back_end).open(embeddings, test=test, enrolment=enrolment)
-    click.echo(f"{out}: {score_list(trials, sides, out)} scores")
+    scoring.show(out, score_list(trials, sides, out, on=engine(on, threads=True), share=share))

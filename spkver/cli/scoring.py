@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -27,3 +28,11 @@ def options(command: CommandT) -> CommandT:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def show(out: Path, scores: int | None) -> None:
+    """Print the number of scores of a file; None: only a share of its parts was made."""
+    if scores is None:
+        click.echo(f"{out}: the parts are made; when all are, run: spkver gather {out}")
+    else:
+        click.echo(f"{out}: {scores} scores")

@@ -12,13 +12,14 @@ import numpy as np
 
 from spkver import audio
 from spkver.errors import InputError
-from spkver.files import StrPath
+from spkver.files import StrPath, fingerprint
 from spkver.packs.build import Rejected, Summary, build
-from spkver.packs.layout import Header, fingerprint
+from spkver.packs.layout import Header
 from spkver.packs.reader import Pack
 from spkver.packs.speeds import at_speed, check_speeds
 from spkver.packs.writer import ShardWriter
 from spkver.storage import located
+from spkver.work import Engine, Share
 
 if TYPE_CHECKING:
     from spkver.features import FrontEndConfig
@@ -36,6 +37,9 @@ class _FeatureTask:
 
     def stamp(self) -> str:
         return ""  # the fingerprint of the run includes the hashes of the source
+
+    def repaired(self, rejected: Sequence[str]) -> bool:
+        return False  # the same audio gives the same features
 
     def write(self, shard: ShardWriter) -> list[Rejected]:
         import torch
@@ -72,14 +76,17 @@ def make_features(
     front_end: FrontEndConfig,
     *,
     jobs: int = 1,
+    on: Engine | None = None,
+    share: Share | None = None,
     speeds: Sequence[float] = (),
     say: Callable[[str], None] | None = None,
-) -> Summary:
+) -> Summary | None:
     """Make a feature pack of an audio pack: float16 (frames, bins) per utterance.
 
     speeds: factors of additional speed-perturbed copies of every utterance; each copy is a new speaker: its id and
         speaker get the prefix `sp0.9-`
-    jobs: number of processes; say: receives the size as a message before the work starts
+    jobs: number of processes; on: another engine; share: make only this share of the shards (see `packs.build`)
+    say: receives the size as a message before the work starts
     An interrupted run resumes, and a finished one is not repeated (see `packs.build`).
     Raises InputError for a feature pack, for another sample rate than that of the front end, for dither (random
     features), for a damaged source, and if the disk is too full.
@@ -96,7 +103,10 @@ def make_features(
     mark = fingerprint("features", config, list(speeds), [shard.sha256 for shard in source.shards])
     frames = source.seconds.sum() * sum(1.0 / speed for speed in (1.0, *speeds)) * header.units_per_second
     size = round(frames) * front_end.bins * header.dtype.itemsize
-    return build(out, header, tasks, mark, jobs=jobs, what="features", size=size, say=say)
+    rows = len(source) * (1 + len(speeds))
+    return build(
+        out, header, tasks, mark, rows=rows, jobs=jobs, on=on, share=share, what="features", size=size, say=say
+    )
 
 
 def _check(source: Pack, front_end: FrontEndConfig, speeds: Sequence[float]) -> None:

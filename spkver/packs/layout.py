@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -14,7 +12,7 @@ import pyarrow as pa
 import soundfile
 
 from spkver.errors import InputError
-from spkver.files import StrPath
+from spkver.files import StrPath, fingerprint
 
 FORMAT = 1
 Kind = Literal["audio", "features"]
@@ -80,14 +78,6 @@ class Shard:
 def shard_name(number: int) -> str:
     """The file name of the n-th shard."""
     return f"shard-{number:05d}.arrow"
-
-
-def fingerprint(*parts: Any) -> str:
-    """A hash of JSON values: equal for equal values, on every machine."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(json.dumps(part, sort_keys=True).encode() + b"\n")
-    return digest.hexdigest()
 
 
 def index(header: Header, shards: Sequence[Shard], *, speakers: int, rejected: int, mark: str) -> dict[str, Any]:

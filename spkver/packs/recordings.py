@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 import pyarrow as pa
@@ -17,17 +17,18 @@ from spkver import audio
 from spkver.datadir import DataDir
 from spkver.datadir.seconds import known_durations
 from spkver.errors import InputError
-from spkver.files import StrPath
+from spkver.files import StrPath, file_state, fingerprint
 from spkver.packs.build import Rejected, Summary, build
-from spkver.packs.layout import Coding, Header, fingerprint
+from spkver.packs.layout import Coding, Header
 from spkver.packs.reader import Pack, open_audio
 from spkver.packs.speeds import at_speed, check_speeds
 from spkver.packs.writer import ShardWriter
-from spkver.storage import located
+from spkver.work import Engine, Share, rows_per_part
 
 if TYPE_CHECKING:
     from spkver.augment.simulate import Simulation, SimulationConfig
 
+_PIECE = 1 << 12  # rows made at a time
 LOOKED_AT = 200  # recordings whose headers are read to estimate the total duration
 
 
@@ -71,7 +72,16 @@ class _AudioTask:
 
     def stamp(self) -> str:
         paths = dict.fromkeys(part.path for row in self.content for part in row.parts)
-        return fingerprint([_state(path) for path in paths])
+        return fingerprint([file_state(path) for path in paths])
+
+    def repaired(self, rejected: Sequence[str]) -> bool:
+        """Whether a rejected recording can be read now: a pipe shows no change, and a codec may be installed."""
+        again = set(rejected)
+        for part in (part for row in self.content for part in row.parts if part.id in again):
+            with contextlib.suppress(InputError):
+                self._read(part)
+                return True
+        return False
 
     def write(self, shard: ShardWriter) -> list[Rejected]:
         rejected: list[Rejected] = []
@@ -107,7 +117,7 @@ class _AudioTask:
 
     def _read(self, utterance: _Utterance) -> np.ndarray:
         """int16 if it was recorded so, or float32. Raises InputError for an unusable recording."""
-        settings, before = self.settings, _state(utterance.path)
+        settings, before = self.settings, file_state(utterance.path)
         waveform, rate = audio.read(
             utterance.path,
             settings.sample_rate,
@@ -118,7 +128,7 @@ class _AudioTask:
             allow_pipes=settings.allow_pipes,
             keep_int16=True,
         )
-        if _state(utterance.path) != before:
+        if file_state(utterance.path) != before:
             raise InputError("changed while it was read; run again when it is complete")
         if reason := audio.unusable(waveform, rate, settings.min_seconds):
             raise InputError(reason)
@@ -162,21 +172,14 @@ def _rejected(utterance: _Utterance, error: InputError) -> Rejected:
     return Rejected(utterance.id, utterance.path, str(error).removeprefix(f"{utterance.path}: "))
 
 
-def _state(path: str) -> tuple[int, int] | None:
-    """Size and modification time of a file, to detect changes; None if there is no file."""
-    try:
-        status = located(path).stat()
-    except (OSError, ValueError):
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
 def pack_audio(
     data: DataDir,
     out: StrPath,
     *,
     sample_rate: int = 16000,
     jobs: int = 1,
+    on: Engine | None = None,
+    share: Share | None = None,
     min_seconds: float = 0.3,
     max_seconds: float = audio.MAX_SECONDS,
     max_rejected: float = 0.1,
@@ -188,13 +191,14 @@ def pack_audio(
     combine: float | None = None,
     simulation: SimulationConfig | None = None,
     say: Callable[[str], None] | None = None,
-) -> Summary:
+) -> Summary | None:
     """Pack a data directory: every utterance as mono int16 at `sample_rate` (Hz), in the order of the ids.
 
     16-bit recordings at that rate are stored unchanged. Recordings that cannot be decoded, are empty, not finite,
     silent, shorter than `min_seconds` or longer than `max_seconds` (which bounds memory) are listed in rejected.jsonl
     with the reason. An interrupted run resumes, and a finished one is not repeated (see `packs.build`).
 
+    jobs: number of processes; on: another engine; share: make only this share of the shards (see `packs.build`)
     max_rejected: maximum share of rejected utterances
     channel: 0-based channel of multi-channel files for which the data directory names none
     rows_per_shard: None: by the number of utterances
@@ -211,26 +215,98 @@ def pack_audio(
         say(f"warning: {odd}")
     settings = _Settings(sample_rate, min_seconds, max_seconds, channel, allow_pipes)
     check_speeds(speeds)
-    utterances = _utterances(data)
-    rows = [_Row(utterance.id, (utterance,)) for utterance in utterances]
-    if combine is not None:
-        rows = _combined(rows, known_durations(data), combine)
-    rows = [row._replace(speed=speed) for speed in (1.0, *speeds) for row in rows]
-    size = rows_per_shard or _rows_per_shard(len(rows))
-    tasks = [_AudioTask(tuple(rows[at : at + size]), settings, simulation) for at in range(0, len(rows), size)]
+    rows = _Rows(data) if combine is None else _combined(_Rows(data)[:], known_durations(data), combine)
+    size = rows_per_shard or rows_per_part(len(rows) * (1 + len(speeds)))
+    tasks = _Tasks(rows, (1.0, *speeds), size, settings, simulation)
     done = None if simulation is None else _description(simulation, sample_rate)
     header = Header("audio", sample_rate, coding=coding, simulation=done)
     special: list[Any] = ["flac"] if coding == "flac" else []
     special += [] if done is None else [done]
     special += [f"combine {combine:g}"] if combine is not None else []
     special += [f"speed {speed:g}" for speed in speeds]
-    mark = fingerprint("audio", asdict(settings), *special, size, *utterances)
+    utterances = itertools.chain.from_iterable(_in_pieces(_Rows(data)))
+    mark = fingerprint("audio", asdict(settings), *special, size, rows=(row.parts[0] for row in utterances))
     expected = (
         None
         if (total := expected_seconds(data)) is None
         else round(total * sum(1 / speed for speed in (1.0, *speeds)) * sample_rate * 2)
     )
-    return build(out, header, tasks, mark, jobs=jobs, max_rejected=max_rejected, size=expected, say=say)
+    return build(
+        out,
+        header,
+        tasks,
+        mark,
+        rows=len(data) * (1 + len(speeds)),
+        jobs=jobs,
+        on=on,
+        share=share,
+        max_rejected=max_rejected,
+        size=expected,
+        say=say,
+    )
+
+
+class _Rows(Sequence[_Row]):
+    """The utterances of a data directory as rows, made from its columns when they are needed."""
+
+    def __init__(self, data: DataDir) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    @overload
+    def __getitem__(self, at: int) -> _Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[_Row]: ...
+    def __getitem__(self, at: int | slice) -> _Row | list[_Row]:
+        if isinstance(at, int):
+            return self[at : at + 1][0]
+        first, last, _ = at.indices(len(self))
+        data = DataDir(self._data.table.slice(first, last - first))
+        nothing = [None] * len(data)
+        sessions, seconds = data.sessions or nothing, data.column("seconds") or nothing
+        columns = zip(data.ids, data.speakers, sessions, data.places(), seconds)
+        return [
+            _Row(name, (_Utterance(name, speaker, session or "", *place, duration),))
+            for name, speaker, session, place, duration in columns
+        ]
+
+
+def _in_pieces(rows: _Rows) -> Iterator[list[_Row]]:
+    return (rows[first : first + _PIECE] for first in range(0, len(rows), _PIECE))
+
+
+@dataclass(frozen=True)
+class _Tasks(Sequence[_AudioTask]):
+    """The rows at every speed, `size` in a task, which is made when it is needed."""
+
+    rows: Sequence[_Row]
+    speeds: tuple[float, ...]
+    size: int
+    settings: _Settings
+    simulation: SimulationConfig | None
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) * len(self.speeds) // self.size)
+
+    @overload
+    def __getitem__(self, at: int) -> _AudioTask: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[_AudioTask]: ...
+    def __getitem__(self, at: int | slice) -> _AudioTask | list[_AudioTask]:
+        if isinstance(at, slice):
+            return [self[number] for number in range(*at.indices(len(self)))]
+        if not 0 <= at < len(self):
+            raise IndexError(at)
+        first, last = at * self.size, min((at + 1) * self.size, len(self.rows) * len(self.speeds))
+        content: list[_Row] = []
+        while first < last:
+            copy, row = divmod(first, len(self.rows))
+            chosen = self.rows[row : row + last - first]
+            content += [one._replace(speed=self.speeds[copy]) for one in chosen]
+            first += len(chosen)
+        return _AudioTask(tuple(content), self.settings, self.simulation)
 
 
 def _combined(rows: list[_Row], seconds: np.ndarray, least: float) -> list[_Row]:
@@ -289,18 +365,3 @@ def expected_seconds(data: DataDir) -> float | None:
     if len(rows) and not looked_at:
         return None
     return float(np.nansum(known) + (np.mean(looked_at) * len(rows) if looked_at else 0.0))
-
-
-def _rows_per_shard(utterances: int) -> int:
-    """1000, or fewer for a small corpus so that all processes have work; independent of their number."""
-    return min(1000, max(100, math.ceil(utterances / 16)))
-
-
-def _utterances(data: DataDir) -> list[_Utterance]:
-    nothing = [None] * len(data)
-    sessions, seconds = data.sessions or nothing, data.column("seconds") or nothing
-    columns = zip(data.ids, data.speakers, sessions, data.places(), seconds)
-    return [
-        _Utterance(name, speaker, session or "", *place, duration)
-        for name, speaker, session, place, duration in columns
-    ]

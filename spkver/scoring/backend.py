@@ -8,6 +8,7 @@ from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.formats.convert import read
+from spkver.processes import one_thread
 from spkver.scoring import cosine
 from spkver.scoring.sides import Sides
 from spkver.trials import read_enrolment
@@ -50,7 +51,10 @@ class BackEnd:
 
     def read(self, path: StrPath) -> Embeddings:
         """Read embeddings in any format and transform them."""
-        embeddings = read(path)
+        return self.transformed(read(path))
+
+    def transformed(self, embeddings: Embeddings) -> Embeddings:
+        """Embeddings after the transforms of the chain."""
         return self._chain(embeddings) if self._chain else embeddings
 
     def sides(
@@ -68,11 +72,12 @@ class BackEnd:
 
     def open(self, embeddings: StrPath, *, test: StrPath | None = None, enrolment: StrPath | None = None) -> Sides:
         """As `sides`, from files; enrolment: lines `model utterance utterance ...` (spk2utt)."""
-        return self.sides(
-            self.read(embeddings),
-            self.read(test) if test else None,
-            read_enrolment(enrolment) if enrolment else None,
-        )
+        with one_thread():  # scores do not depend on the number of cores
+            return self.sides(
+                self.read(embeddings),
+                self.read(test) if test else None,
+                read_enrolment(enrolment) if enrolment else None,
+            )
 
 
 # imported on use: plain cosine scoring starts faster without them

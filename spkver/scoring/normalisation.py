@@ -8,20 +8,30 @@ mean of both (Kenny 2010). The adaptive forms use only the `top` highest cohort 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from spkver.errors import InputError
-from spkver.files import StrPath
-from spkver.progress import bar
+from spkver.files import StrPath, atomic_file, file_state, fingerprint
+from spkver.processes import available_cpus, one_thread
+from spkver.scoring.files import Parts, ranges, write_scores_of
 from spkver.scoring.sides import Sides
-from spkver.trials import Scores, codes, score_writer, stream_scores
+from spkver.storage import located
+from spkver.trials import Scores, Span, codes, score_writer, spans, stream_scores
+from spkver.work import Engine, Local, Share, Work, Written, run
+from spkver.work.parts import records
 
 METHODS = ("z", "t", "s")
+_ROWS = 1 << 12  # rows of a part of statistics
 
 
 @dataclass(frozen=True)
@@ -40,10 +50,16 @@ class CohortStatistics:
         return self.mean[found], self.deviation[found]
 
 
-def cohort_statistics(sides: Sides, top: int | None = None) -> CohortStatistics:
+def cohort_statistics(
+    sides: Sides,
+    top: int | None = None,
+    out: StrPath | None = None,
+    on: Engine | None = None,
+) -> CohortStatistics:
     """Statistics of the scores of each row of `sides.enrol` against the cohort `sides.test`.
 
     top: use only this many highest scores of each row; by default all
+    out: file to write them to, in parts that are kept (see `spkver.work`); on: an engine for that
     Raises InputError if the cohort is too small, has an id of the rows, or if all cohort scores of a row are equal.
     """
     size = len(sides.test)
@@ -53,14 +69,59 @@ def cohort_statistics(sides: Sides, top: int | None = None) -> CohortStatistics:
     if shared.null_count < len(shared):
         name = sides.enrol.ids[pc.index(pc.is_valid(shared), True).as_py()]
         raise InputError(f"'{name}' is in the cohort as well; the cohort must be of other recordings")
-    mean, deviation = np.empty((2, len(sides.enrol)))
-    with bar(total=len(sides.enrol), what="cohort", unit=" ids") as progress:
-        for rows, block in sides.blocks():
-            mean[rows], deviation[rows] = top_statistics(block, top)
-            progress.update(len(block))
-    if not deviation.all():
-        raise InputError(f"all cohort scores of '{sides.enrol.ids[int(np.argmin(deviation))]}' are equal")
-    return CohortStatistics(sides.enrol.ids, mean, deviation)
+    with contextlib.ExitStack() as stack:
+        if out is None:
+            out = Path(stack.enter_context(tempfile.TemporaryDirectory()), "statistics.parquet")
+        work = Work(
+            located(out),
+            "statistics",
+            fingerprint("statistics", top, sides.fingerprint()),
+            ranges(len(sides.enrol), _ROWS),
+            len(sides.enrol),
+            _Statistics(sides, top),
+            what="cohort",
+            unit="ids",
+        )
+        run(work, on or Local(1, available_cpus()))
+        return read_statistics(out)
+
+
+def read_statistics(path: StrPath) -> CohortStatistics:
+    """Read statistics from a file. Raises InputError if it is not one."""
+    try:
+        table = pq.ParquetFile(located(path)).read()
+        return CohortStatistics(table["id"].combine_chunks(), table["mean"].to_numpy(), table["deviation"].to_numpy())
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise InputError(f"{path}: not a file of cohort statistics ({error}); delete it") from error
+
+
+@dataclass(frozen=True)
+class _Statistics(Parts):
+    """The statistics of some rows; see `work.Maker`."""
+
+    sides: Sides
+    top: int | None
+    suffix = ".parquet"
+
+    def write(self, part: tuple[int, int], path: Path, cores: int) -> Written:
+        first, last = part
+        mean, deviation = np.empty((2, last - first))
+        with one_thread():
+            for rows, block in self.sides.blocks(first, last, cores):
+                own = slice(rows.start - first, rows.stop - first)
+                mean[own], deviation[own] = top_statistics(block, self.top)
+        ids = self.sides.enrol.ids[first:last]
+        if not deviation.all():
+            raise InputError(f"all cohort scores of '{ids[int(np.argmin(deviation))]}' are equal")
+        pq.write_table(pa.table({"id": ids, "mean": mean, "deviation": deviation}), path)
+        return Written(last - first)
+
+
+def gather(out: Path, folder: Path, mark: str, about: Mapping[str, Any]) -> None:
+    """Join the statistics of all parts in one file (a gatherer of `spkver.work`)."""
+    tables = [pq.ParquetFile(folder / record.file).read() for record in records(folder)]
+    with atomic_file(out) as part:
+        pq.write_table(pa.concat_tables(tables).replace_schema_metadata({b"spkver": mark}), part)
 
 
 def top_statistics(block: np.ndarray, top: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -95,12 +156,39 @@ def normalised(scores: np.ndarray, sides: Sequence[tuple[np.ndarray, np.ndarray]
 
 
 def normalise_file(
-    scores: StrPath, enrol: CohortStatistics, test: CohortStatistics, out: StrPath, method: str = "s"
-) -> int:
-    """Normalise a score file of any length and write the result to `out`; returns the number of scores."""
-    total = 0
-    with score_writer(out) as write:
-        for part in stream_scores(scores):
-            write(normalise(part, enrol, test, method))
-            total += len(part)
-    return total
+    scores: StrPath,
+    enrol: CohortStatistics,
+    test: CohortStatistics,
+    out: StrPath,
+    method: str = "s",
+    *,
+    on: Engine | None = None,
+    share: Share | None = None,
+) -> int | None:
+    """Normalise a score file of any length and write the result to `out`; returns the number of scores.
+
+    on, share: as for `score_list`
+    """
+    maker = _Normalised(enrol, test, located(scores), method, located(out).suffix)
+    sides = [(side.ids.to_pylist(), side.mean.tolist(), side.deviation.tolist()) for side in (enrol, test)]
+    mark = fingerprint("normalise", str(maker.scores), file_state(scores), method, maker.suffix, *sides)
+    return write_scores_of(out, maker, spans(scores), mark, on, share)
+
+
+@dataclass(frozen=True)
+class _Normalised(Parts):
+    """Normalised scores of a part of a score file; see `work.Maker`."""
+
+    enrol: CohortStatistics
+    test: CohortStatistics
+    scores: Path
+    method: str
+    suffix: str
+
+    def write(self, part: Span | None, path: Path, cores: int) -> Written:
+        total = 0
+        with score_writer(path) as write:
+            for scores in stream_scores(self.scores, span=part):
+                write(normalise(scores, self.enrol, self.test, self.method))
+                total += len(scores)
+        return Written(total)

@@ -7,7 +7,7 @@ all enrolments with all tests are computed.
 
 from __future__ import annotations
 
-import os
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,12 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spkver.errors import InputError, load_optional
+from spkver.processes import available_cpus
 from spkver.trials import Scores, Trials, codes
 
 WINDOW = 1 << 22  # trials scored at a time, about 30 bytes each
 _GATHERED = 1 << 17  # values of each side gathered at a time: they stay in the CPU's cache
-_WORKERS = os.cpu_count() or 1
 _PRODUCT = 1 << 24  # cells of the matrix computed at a time
+_TILE = (512, 4096)  # rows and columns of the matrix that a thread computes at a time
 # cells of the matrix product that take as long as one gathered pair (measured on 2 CPU cores, 256 dimensions)
 _PAIR_IN_CELLS = 32
 
@@ -71,6 +72,15 @@ class Sides:
     bound: float | None = None
     device: str = "cpu"
 
+    def fingerprint(self) -> str:
+        """A hash of the ids, vectors and offsets of both sides."""
+        digest = hashlib.sha256(repr((self.bound, self.device)).encode())
+        for side in (self.enrol, self.test):
+            digest.update("\0".join(side.ids.to_pylist()).encode())
+            digest.update(np.ascontiguousarray(side.vectors).data)
+            digest.update(b"" if side.offsets is None else side.offsets.tobytes())
+        return digest.hexdigest()
+
     def score(self, trials: Trials) -> np.ndarray:
         """The scores of the trials, float32 (trials,). Raises InputError for ids without an embedding."""
         enrol, test = self.enrol.rows(trials.enrol), self.test.rows(trials.test)
@@ -81,22 +91,35 @@ class Sides:
             scores[window] = self._window(products, enrol[window], test[window])
         return scores
 
-    def stream(self, parts: Iterator[Trials]) -> Iterator[Scores]:
-        """The scores of a trial list that is read in parts, in parts of about `WINDOW` trials."""
-        products = _products(self)
+    def stream(self, parts: Iterator[Trials], cores: int | None = None) -> Iterator[Scores]:
+        """The scores of a trial list that is read in parts, in parts of about `WINDOW` trials.
+
+        cores: by default all
+        """
+        products = _products(self, cores)
         for enrol, test, target in _windows(
             (self.enrol.rows(p.enrol), self.test.rows(p.test), p.target) for p in parts
         ):
             values = self._window(products, enrol, test)
             yield Scores(Trials(self.enrol.column(enrol), self.test.column(test), target), values)
 
-    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """The scores of all enrolments with all tests: slices of enrolments with float32 (enrolments, tests)."""
-        products = _products(self)
+    @property
+    def rows_of_block(self) -> int:
+        """The number of enrolments in a block of `blocks`."""
+        return max(1, _PRODUCT // max(len(self.test), 1))
+
+    def blocks(
+        self, first: int = 0, last: int | None = None, cores: int | None = None
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """The scores of all enrolments with all tests: slices of enrolments with float32 (enrolments, tests).
+
+        first, last: only these enrolments; cores: by default all
+        """
+        products = _products(self, cores)
         every = np.arange(len(self.test))
-        step = max(1, _PRODUCT // max(len(every), 1))
-        for start in range(0, len(self.enrol), step):
-            rows = np.arange(start, min(start + step, len(self.enrol)))
+        step, last = self.rows_of_block, len(self.enrol) if last is None else last
+        for start in range(first, last, step):
+            rows = np.arange(start, min(start + step, last))
             block = products.matrix(rows, every)
             if self.enrol.offsets is not None:
                 block += self.enrol.offsets[rows, None]
@@ -126,15 +149,15 @@ class Sides:
 class _Products:
     """Dot products of rows of two matrices, in NumPy."""
 
-    def __init__(self, left: np.ndarray, right: np.ndarray) -> None:
-        self.left, self.right = left, right
+    def __init__(self, left: np.ndarray, right: np.ndarray, cores: int) -> None:
+        self.left, self.right, self._cores = left, right, cores
 
     def pairs(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Dot products of pairs of rows, float32 (pairs,)."""
         dots = np.empty(len(left), np.float32)
-        ends = np.linspace(0, len(dots), _WORKERS + 1).astype(int)
-        shares = [slice(*ends[worker : worker + 2]) for worker in range(_WORKERS)]
-        with ThreadPoolExecutor(_WORKERS) as pool:
+        ends = np.linspace(0, len(dots), self._cores + 1).astype(int)
+        shares = [slice(*ends[worker : worker + 2]) for worker in range(self._cores)]
+        with ThreadPoolExecutor(self._cores) as pool:
             list(pool.map(lambda share: self._pairs(left[share], right[share], dots[share]), shares))
         return dots
 
@@ -150,8 +173,19 @@ class _Products:
             np.einsum("ij,ij->i", one[:size], other[:size], out=dots[pairs])
 
     def matrix(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Dot products of all `left` rows with all `right` rows, float32 (left, right)."""
-        product: np.ndarray = self.left[left] @ _rows(self.right, right).T
+        """Dot products of all `left` rows with all `right` rows, float32 (left, right).
+
+        The tiles have the same size for any number of cores: the last bits depend on it.
+        """
+        one, other = self.left[left], _rows(self.right, right)
+        product = np.empty((len(one), len(other)), np.float32)
+        tiles = [
+            (slice(row, row + _TILE[0]), slice(column, column + _TILE[1]))
+            for row in range(0, len(one), _TILE[0])
+            for column in range(0, len(other), _TILE[1])
+        ]
+        with ThreadPoolExecutor(self._cores) as pool:
+            list(pool.map(lambda tile: np.matmul(one[tile[0]], other[tile[1]].T, out=product[tile]), tiles))
         return product
 
 
@@ -185,11 +219,11 @@ class _TorchProducts:
         return self._torch.from_numpy(rows.astype(np.int64)).to(self.left.device)
 
 
-def _products(sides: Sides) -> Any:
+def _products(sides: Sides, cores: int | None = None) -> Any:
     if sides.enrol.vectors.shape[1] != sides.test.vectors.shape[1]:
         raise InputError("the vectors of the two sides have different sizes")
     if sides.device == "cpu":
-        return _Products(sides.enrol.vectors, sides.test.vectors)
+        return _Products(sides.enrol.vectors, sides.test.vectors, cores or available_cpus())
     return _TorchProducts(sides.enrol.vectors, sides.test.vectors, sides.device)
 
 

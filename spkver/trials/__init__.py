@@ -2,10 +2,13 @@
 
 from spkver.trials.checks import check, falling
 from spkver.trials.files import (
+    Span,
+    join_files,
     read_enrolment,
     read_scores,
     read_trials,
     score_writer,
+    spans,
     stream_scores,
     stream_trials,
     write_scores,
@@ -17,12 +20,14 @@ from spkver.trials.table import Scores, Trials, codes, concatenate, join, pair_k
 
 __all__ = [
     "Scores",
+    "Span",
     "Trials",
     "check",
     "codes",
     "concatenate",
     "falling",
     "join",
+    "join_files",
     "make_trials",
     "pair_keys",
     "read_enrolment",
@@ -30,6 +35,7 @@ __all__ = [
     "read_scores",
     "read_trials",
     "score_writer",
+    "spans",
     "stream_scores",
     "stream_trials",
     "write_scores",

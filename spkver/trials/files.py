@@ -14,9 +14,11 @@ columns enrol, test, target and score.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +34,7 @@ from spkver.text import MARK
 from spkver.trials.table import Scores, Trials, codes, concatenate, encoded
 
 _PART = 1 << 22  # rows of Parquet at a time
+SPAN = 1 << 27  # bytes of text, or bytes of Parquet in memory, in a span
 _PIECE = 1 << 16  # lines of text written at a time
 
 # field of a form: its column and the pattern of its values
@@ -52,24 +55,47 @@ Columns = dict[str, pa.Array]
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def stream_trials(path: StrPath) -> Iterator[Trials]:
+class Span(NamedTuple):
+    """A part of a list: bytes [first, last) of text, which are whole lines, or row groups [first, last) of Parquet."""
+
+    first: int
+    last: int
+
+
+def spans(path: StrPath) -> list[Span | None]:
+    """Divide a list into spans of about SPAN bytes; [None] (the whole list) if it is not longer, or is not a file."""
+    path = located(path)
+    if not path.is_file() or path.stat().st_size <= SPAN:
+        return [None]
+    if path.suffix == ".parquet":
+        with lists.reading(path, "a Parquet file"):
+            about = pq.read_metadata(path)
+        sizes = [about.row_group(number).total_byte_size for number in range(about.num_row_groups)]
+        edges = [0, *np.flatnonzero(np.diff(np.cumsum([0, *sizes]) // SPAN) > 0) + 1]
+        return [Span(int(first), int(last)) for first, last in zip(edges, [*edges[1:], len(sizes)]) if last > first]
+    cuts = lists.cuts(path, SPAN)
+    return [Span(first, last) for first, last in itertools.pairwise(cuts)]
+
+
+def stream_trials(path: StrPath, span: Span | None = None) -> Iterator[Trials]:
     """Read a trial list (text, .csv or .parquet) in order, in parts of bounded size.
 
+    span: read only this part of the list
     Raises InputError with file and line for a line that does not have the list's form, and for an empty list.
     """
-    for columns in _stream(path, _TRIAL_FORMS, needed=("enrol", "test")):
+    for columns in _stream(path, _TRIAL_FORMS, ("enrol", "test"), span):
         yield _trials(columns)
 
 
-def stream_scores(path: StrPath, column: str = "score") -> Iterator[Scores]:
+def stream_scores(path: StrPath, column: str = "score", span: Span | None = None) -> Iterator[Scores]:
     """Read a score file (text, .csv or .parquet) in parts, with its labels if it has them.
 
-    column: the column of a .csv or .parquet to read instead of the score
+    column: the column of a .csv or .parquet to read instead of the score; span: read only this part of the file
     Raises InputError with file and line for a line that is not `enrol test score` or has a score that is not finite.
     """
     if column != "score" and located(path).suffix not in (".csv", ".parquet"):
         raise InputError(f"{path}: a text list has no column '{column}'; use .csv, .parquet or `enrol test {column}`")
-    for columns in _stream(path, _SCORE_FORMS, needed=("enrol", "test", column)):
+    for columns in _stream(path, _SCORE_FORMS, ("enrol", "test", column), span):
         yield Scores(_trials(columns), columns[column].to_numpy(zero_copy_only=False))
 
 
@@ -100,29 +126,52 @@ def _trials(columns: Columns) -> Trials:
     return Trials(columns["enrol"], columns["test"], target)
 
 
-def _stream(path: StrPath, forms: tuple[str, ...], needed: tuple[str, ...]) -> Iterator[Columns]:
+def _stream(path: StrPath, forms: tuple[str, ...], needed: tuple[str, ...], span: Span | None) -> Iterator[Columns]:
     """Parts of a list: ids dictionary-encoded and not empty, scores finite float32 or float64, labels boolean."""
+    try:
+        yield from _typed(path, forms, needed, span, 0)
+    except InputError:
+        if span is None:
+            raise
+        # the same error, with the number of its line in the file; lines before are counted only now
+        for _ in _typed(path, forms, needed, span, _rows_before(path, span)):
+            pass
+        raise
+
+
+def _typed(
+    path: StrPath, forms: tuple[str, ...], needed: tuple[str, ...], span: Span | None, row: int
+) -> Iterator[Columns]:
+    """As `_stream`; row: number of rows before the span."""
     path = located(path)
     suffix = path.suffix
+    first = row
     if suffix == ".parquet":
-        parts = _from_parquet(path, needed)
+        parts = _from_parquet(path, needed, span)
     elif suffix == ".csv":
-        parts = _from_csv(path, needed)
+        parts = _from_csv(path, needed, span)
     else:
-        parts = _from_text(path, forms)
-    row = 0
+        parts = _from_text(path, forms, span, row + 1)
     for columns in parts:
         size = len(columns["enrol"])
         if size:
             yield {name: _TYPED.get(name, _numbers)(column, path, name, row) for name, column in columns.items()}
         row += size
-    if not row:
+    if row == first:
         raise InputError(f"{path}: the list has no trials")
 
 
-def _from_text(path: StrPath, forms: tuple[str, ...]) -> Iterator[Columns]:
-    line, form = 1, ""
-    for block in lists.read_blocks(path):
+def _rows_before(path: StrPath, span: Span) -> int:
+    path = located(path)
+    if path.suffix == ".parquet":
+        about = pq.read_metadata(path)
+        return sum(about.row_group(number).num_rows for number in range(span.first))
+    return lists.lines_before(path, span.first) - (1 if path.suffix == ".csv" and span.first else 0)
+
+
+def _from_text(path: StrPath, forms: tuple[str, ...], span: Span | None, line: int) -> Iterator[Columns]:
+    form = "" if span is None else _form_of(next(lists.read_blocks(path)), path, forms)
+    for block in lists.read_blocks(path, *(span or ())):
         if not form:
             form = _form_of(block, path, forms)
         fields = [_FIELDS[field] for field in form.split()]
@@ -206,13 +255,13 @@ def _parsed_exactly(block: bytes, fields: list[tuple[str, str]], form: str, path
     return {name: pc.struct_field(found, [name]) for name, _ in fields}
 
 
-def _from_csv(path: StrPath, needed: tuple[str, ...]) -> Iterator[Columns]:
+def _from_csv(path: StrPath, needed: tuple[str, ...], span: Span | None) -> Iterator[Columns]:
     # as text, so that the id 007 stays 007; in one thread, so that errors have the right row
     as_text = dict.fromkeys((*needed, "target"), pa.string())
     with (
         lists.reading_csv(path),
         pyarrow.csv.open_csv(
-            path,
+            path if span is None else _source(lists.read_span(path, span.first, span.last, header=True)),
             pyarrow.csv.ReadOptions(use_threads=False, block_size=lists.BLOCK),
             convert_options=pyarrow.csv.ConvertOptions(column_types=as_text),
         ) as parts,
@@ -222,14 +271,15 @@ def _from_csv(path: StrPath, needed: tuple[str, ...]) -> Iterator[Columns]:
             yield {name: part.column(name) for name in _wanted(part.schema.names, needed)}
 
 
-def _from_parquet(path: StrPath, needed: tuple[str, ...]) -> Iterator[Columns]:
+def _from_parquet(path: StrPath, needed: tuple[str, ...], span: Span | None) -> Iterator[Columns]:
     with lists.reading(path, "a Parquet file"):
         schema = pq.read_schema(path)
         _check_columns(path, schema.names, needed)
         wanted = _wanted(schema.names, needed)
         strings = [name for name in wanted if pa.types.is_string(schema.field(name).type)]
         with pq.ParquetFile(path, read_dictionary=strings) as file:
-            for part in file.iter_batches(_PART, columns=wanted):
+            groups = None if span is None else range(*span)
+            for part in file.iter_batches(_PART, row_groups=groups, columns=wanted):
                 part.validate(full=True)  # text that is not UTF-8
                 yield {name: part.column(name) for name in part.schema.names}
 
@@ -360,13 +410,33 @@ def _writer(path: StrPath) -> Iterator[Callable[[Columns], None]]:
             parts.close()
 
 
+def join_files(parts: Sequence[Path], out: Path) -> None:
+    """Join files of one form, which were written one after the other, to `out` (all have the suffix of the first)."""
+    if parts[0].suffix == ".parquet":
+        writer = _ParquetParts(out, out)
+        for part in parts:
+            with pq.ParquetFile(part, read_dictionary=["enrol", "test"]) as file:
+                for number in range(file.num_row_groups):
+                    writer.write_table(file.read_row_group(number))
+        writer.close()
+        return
+    with out.open("wb") as stream:
+        for number, part in enumerate(parts):
+            with part.open("rb") as content:
+                if number and part.suffix == ".csv":
+                    content.readline()  # the header
+                shutil.copyfileobj(content, stream, 1 << 20)
+
+
 class _ParquetParts:
     def __init__(self, part: Path, path: StrPath) -> None:
         self._part = part
         self._file: pq.ParquetWriter | None = None
 
     def write(self, columns: Columns) -> None:
-        table = pa.table(columns)
+        self.write_table(pa.table(columns))
+
+    def write_table(self, table: pa.Table) -> None:
         if self._file is None:
             # dictionaries of any size, so that a reader gets four-byte codes for the ids
             self._file = pq.ParquetWriter(

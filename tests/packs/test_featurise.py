@@ -142,7 +142,7 @@ def test_features_out_of_range_of_float16_are_rejected(
 
     longest = int(Pack.open(audio_pack).lengths.max())
     monkeypatch.setattr(FrontEnd, "forward", loud)
-    monkeypatch.setattr("spkver.packs.build._stop_at_too_many", lambda *ignored: None)
+    monkeypatch.setattr("spkver.work.parts._refuse", lambda *ignored: None)
     make_features(audio_pack, tmp_path / "f", CONFIG)
     rejected = [json.loads(line) for line in (tmp_path / "f" / "rejected.jsonl").read_text().splitlines()]
     assert {one["reason"] for one in rejected} == {"features exceed the range of float16"}

@@ -1,0 +1,219 @@
+"""Work on real Ray clusters of several nodes on this machine: the same bytes, whatever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from spkver.datadir import from_columns, write_datadir
+from spkver.encoder import Encoder
+from spkver.errors import RunError
+from spkver.extraction import extract
+from spkver.features import FrontEndConfig
+from spkver.packs import make_features, pack_audio
+from spkver.work import engine
+
+pytest.importorskip("ray")
+
+STORE = 80 << 20  # bytes; the smallest that Ray accepts is 75 MiB
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes of one core each."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    head = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    made.add_node(num_cpus=1, object_store_memory=STORE)
+    os.environ["RAY_ADDRESS"] = made.address
+    yield made
+    del os.environ["RAY_ADDRESS"]
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """210 recordings of a quarter of a second, of which three cannot be used; as `data` and as what one run makes."""
+    folder = tmp_path_factory.mktemp("corpus")
+    random = np.random.default_rng(0)
+    ids = [f"u{number:03}" for number in range(210)]
+    for name in ids:
+        soundfile.write(folder / f"{name}.wav", 0.1 * random.normal(size=random.integers(3, 6) * 800), 16000)
+    (folder / "u007.wav").write_bytes(b"")
+    (folder / "u120.wav").unlink()
+    soundfile.write(folder / "u209.wav", np.zeros(4000), 16000)
+    paths = [str(folder / f"{name}.wav") for name in ids]
+    write_datadir(folder / "data", from_columns(ids, paths, [name[:3] for name in ids]))
+    return folder
+
+
+def content(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
+
+
+def pack(corpus: Path, out: Path, **options: Any) -> Any:
+    from spkver.datadir import read_datadir
+
+    data = read_datadir(corpus / "data", allow_pipes=True)
+    return pack_audio(data, out, rows_per_shard=15, min_seconds=0.1, allow_pipes=True, **options)
+
+
+def slow_corpus(corpus: Path, tmp_path: Path, read: str) -> Path:
+    """The same recordings through a shell command."""
+    from spkver.datadir import read_datadir
+
+    data = read_datadir(corpus / "data")
+    piped = [f"{read} {path} |" for path in data.paths]
+    write_datadir(tmp_path / "data", from_columns(data.ids, piped, data.speakers))
+    return tmp_path
+
+
+def test_same_bytes_as_a_local_run(cluster: Any, corpus: Path, tmp_path: Path, tiny_model: Path) -> None:
+    encoder = Encoder.open(tiny_model)
+    for name, on in (("here", engine("local", 1)), ("there", engine("ray"))):
+        summary = pack(corpus, tmp_path / name, on=on)
+        assert (summary.rows, summary.rejected) == (207, 3)
+        make_features(tmp_path / "here", tmp_path / f"{name}.features", FrontEndConfig(bins=20), on=on)
+        done = extract(encoder, corpus / "data", tmp_path / f"{name}.parquet", on=on)
+        assert done is not None and (done.embeddings, len(done.rejected)) == (207, 3)
+    assert content(tmp_path / "here") == content(tmp_path / "there")
+    assert content(tmp_path / "here.features") == content(tmp_path / "there.features")
+    for suffix in (".parquet", ".parquet.rejected.jsonl"):
+        assert (tmp_path / f"here{suffix}").read_bytes() == (tmp_path / f"there{suffix}").read_bytes()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_node_that_dies_loses_only_what_was_not_finished(cluster: Any, corpus: Path, tmp_path: Path) -> None:
+    """A third node is killed while it works. Each recording that was read writes a line, so repetitions are seen."""
+    log = tmp_path / "log"
+    slow = slow_corpus(corpus, tmp_path, f"echo >> {log}; sleep 0.1; cat")
+    third = cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    records = tmp_path / "p.partial" / "records"
+
+    def kill() -> None:
+        while len(list(records.glob("*.json"))) < 4:
+            time.sleep(0.05)
+        cluster.remove_node(third, allow_graceful=False)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    summary = pack(slow, tmp_path / "p", on=engine("ray", 3))
+    killer.join()
+    assert (summary.rows, summary.rejected) == (207, 3)
+    assert len(log.read_text()) < 210 + 2 * 15  # the dead worker's part, and no other, was made again
+    pack(slow, tmp_path / "whole", on=engine("local", 1))
+    assert content(tmp_path / "p") == content(tmp_path / "whole")
+
+
+DRIVER = """
+import sys
+from spkver.datadir import read_datadir
+from spkver.packs import pack_audio
+from spkver.work import engine
+
+data = read_datadir(sys.argv[1], allow_pipes=True)
+pack_audio(data, sys.argv[2], rows_per_shard=15, min_seconds=0.1, allow_pipes=True, on=engine("ray"))
+"""
+
+
+def test_driver_that_dies_repeats_nothing(cluster: Any, corpus: Path, tmp_path: Path) -> None:
+    slow = slow_corpus(corpus, tmp_path, "sleep 0.05; cat")
+    (tmp_path / "driver.py").write_text(DRIVER)
+    command = [sys.executable, *map(str, (tmp_path / "driver.py", slow / "data", tmp_path / "p"))]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    records = tmp_path / "p.partial" / "records"
+    driver = subprocess.Popen(command, env=environment)
+    while len(list(records.glob("*.json"))) < 3:
+        assert driver.poll() is None
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    time.sleep(3)  # the cluster ends the workers of the dead driver
+    done = len(list(records.glob("*.json")))
+    assert done < 14
+    assert pack(slow, tmp_path / "p", on=engine("ray")).kept == done
+    pack(slow, tmp_path / "whole", on=engine("local", 1))
+    assert content(tmp_path / "p") == content(tmp_path / "whole")
+
+
+class Dies:
+    """Ends its process at an item, always or once."""
+
+    def __init__(self, folder: Path, always: bool) -> None:
+        self.folder, self.always = folder, always
+
+    def __call__(self, item: int, cores: int) -> int:
+        seen = self.folder / str(item)
+        if item == 2 and (self.always or not seen.exists()):
+            seen.touch()
+            os._exit(9)
+        return item * cores
+
+
+def test_part_that_kills_its_workers_ends_the_run(cluster: Any, tmp_path: Path) -> None:
+    assert sorted(engine("ray").map(Dies(tmp_path, False), range(5))) == [(n, n) for n in range(5)]
+    with pytest.raises(RunError, match="4 workers died on part 2"):
+        list(engine("ray").map(Dies(tmp_path, True), range(5)))
+
+
+class Large:
+    """A function of 100 MB, more than the object store holds."""
+
+    def __init__(self) -> None:
+        self.values = np.arange(25_000_000, dtype=np.float32)
+
+    def __call__(self, item: int, cores: int) -> float:
+        time.sleep(0.5 if os.environ.get("RAY_RAYLET_PID") == str(item) else 0)
+        return float(self.values[item])
+
+
+def test_object_store_that_is_too_small(cluster: Any) -> None:
+    assert sorted(engine("ray").map(Large(), range(4))) == [(n, float(n)) for n in range(4)]
+
+
+class Places:
+    """Where an item was worked on; the node of the first call is slow."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, item: int, cores: int) -> int:
+        raylet = os.getppid()
+        slow = self.folder / "slow"
+        if not slow.exists():
+            slow.write_text(str(raylet))
+        time.sleep(1.0 if slow.read_text() == str(raylet) else 0.05)
+        return raylet
+
+
+def test_slow_node_gets_fewer_parts(cluster: Any, tmp_path: Path) -> None:
+    places = [place for _, place in engine("ray").map(Places(tmp_path), range(20))]
+    slow = int((tmp_path / "slow").read_text())
+    assert 1 <= places.count(slow) < 10 and len(places) == 20
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [("127.0.0.1:1", "no answer"), ("192.0.2.1", "RAY_ADDRESS"), ("nowhere.invalid:6379", "no answer")],
+)
+def test_address_that_does_not_answer_is_one_line(tmp_path: Path, corpus: Path, address: str, message: str) -> None:
+    command = [sys.executable, "-m", "spkver", "pack", str(corpus / "data"), str(tmp_path / "p"), "--on", "ray"]
+    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"RAY_ADDRESS": address})
+    assert run.returncode == 1
+    errors = run.stderr.strip().splitlines()
+    assert len(errors) == 1 and errors[0].startswith("spkver: error: ") and message in errors[0]
