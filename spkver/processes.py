@@ -40,7 +40,10 @@ def process_pool(jobs: int, begin: Callable[..., None] | None = None, *args: Any
 
 
 def start(work: Callable[..., None], *args: Any) -> BaseProcess:
-    """Start a spawned process that calls `work(*args)` and ends with this one. On Ctrl-C only this one is told."""
+    """Start a spawned process that calls `work(*args)` and ends with this one.
+
+    Ctrl-C is left to this process. SIGTERM raises SystemExit there, so that it cleans up.
+    """
     process = multiprocessing.get_context("spawn").Process(target=_begin, args=(work, *args))
     process.start()
     return process
@@ -48,6 +51,7 @@ def start(work: Callable[..., None], *args: Any) -> BaseProcess:
 
 def _begin(work: Callable[..., None], *args: Any) -> None:
     _live_with_parent(signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     work(*args)
 
 
