@@ -7,7 +7,7 @@
 #
 # Options: --corpus ROOT (recordings as ROOT/SPEAKER/FILE: Google Speech Commands, sorted by the speaker's hash),
 # --speechocean ROOT (speechocean762, the second test list), --stage N, --stop-stage M, --jobs N (processes, and trainings
-# at a time, one thread each). Output goes to data/ and exp/ in this folder. A stage that is stopped (SIGTERM, Ctrl-C)
+# at a time, one thread each). Output goes to data/ and exp/ in this folder. A stage that is stopped, also by kill,
 # continues when it is run again, and skips what is complete. Stages 4 to 6 are sweeps: conf/*.yaml.
 
 corpus=
