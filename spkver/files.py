@@ -164,11 +164,17 @@ def directory_place(path: StrPath, holds: str | None = None) -> Path:
 
 def folder_place(path: StrPath) -> Path:
     """The path of an existing or new directory to write files into. Raises InputError if it cannot be one."""
-    target = _no_file(path)
-    if isinstance(target, Url):
-        raise InputError(f"{path}: must be a folder of this computer, because files are added to it; copy it when done")
+    target = _no_file(local(path))
     _check_folder(path, target / "any")
     return target
+
+
+def local(path: StrPath) -> Path:
+    """The path of a folder to which files are added. Raises InputError for a URL, where that is not possible."""
+    place = located(path)
+    if isinstance(place, Url):
+        raise InputError(f"{path}: must be a folder of this computer, because files are added to it; copy it when done")
+    return place
 
 
 def _no_file(path: StrPath) -> Path:
@@ -273,12 +279,15 @@ def _beside(target: Path, suffix: str) -> Iterator[Path]:
 
     Its lock shows other runs that this run is alive.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in _leftovers(target):
-        _tidy(leftover)
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=suffix, dir=target.parent))
-        handle = None if fcntl is None else os.open(folder, os.O_RDONLY)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            for leftover in _leftovers(target):
+                _tidy(leftover)
+            folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=suffix, dir=target.parent))
+            handle = None if fcntl is None else os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # another run removed it, or the empty directory that it was in
+            continue
         if handle is None or _is_at(_locked(handle), folder):
             break
         os.close(handle)  # another run removed it as a leftover before it was locked

@@ -518,3 +518,19 @@ def test_full_disk_error_names_the_output(tmp_path, make, error):
     assert names(tmp_path) == []
     with pytest.raises(OSError, match=r"3 written\); is the disk full\?: '.*out'"), make(tmp_path / "out"):
         raise OSError("5 requested and 3 written")  # NumPy
+
+
+def test_a_directory_that_another_run_tidies_does_not_stop_a_writer(tmp_path, monkeypatch):
+    """Another run may remove the temporary directory before it is locked, and the empty directory above it."""
+    real, removed = os.open, []
+
+    def removing(path, *more):
+        if str(path).endswith(".part") and len(removed) < 2:
+            removed.append(path)
+            Path(path).rmdir()
+            Path(path).parent.rmdir()
+        return real(path, *more)
+
+    monkeypatch.setattr(os, "open", removing)
+    write_text(tmp_path / "a" / "b.txt", "whole")
+    assert (tmp_path / "a" / "b.txt").read_text() == "whole" and len(removed) == 2

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from spkver.files import StrPath, atomic_directory, write_json, write_text
 from spkver.packs.layout import INDEX, REJECTED, SCHEMA, Coding, Header, Kind, Shard, encode, index, shard_name
+from spkver.storage import located
 
 BATCH_ROWS = 256
 BATCH_BYTES = 64 << 20  # fewer rows per batch for long recordings
@@ -118,7 +119,7 @@ class PackWriter:
         rows_per_shard: int = 1000,
     ) -> None:
         self.header = Header(kind, sample_rate, front_end, coding)
-        self._target = Path(path)
+        self._target = located(path)
         self._rows_per_shard = rows_per_shard
         self._shards: list[Shard] = []
         self._speakers: set[str] = set()

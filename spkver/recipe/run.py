@@ -10,10 +10,11 @@ from pathlib import Path
 from spkver.config import first_difference, load, save
 from spkver.encoder import Encoder, EncoderConfig, load_weights
 from spkver.errors import InputError
-from spkver.files import StrPath, locked, write_text
+from spkver.files import StrPath, local, locked, write_text
 from spkver.packs.reader import Pack
 from spkver.recipe.parts import build
 from spkver.recipe.schema import Recipe
+from spkver.storage import located
 from spkver.training import estimate
 from spkver.training.loop import Trainer
 from spkver.training.monitoring import memory
@@ -38,7 +39,7 @@ def train(recipe: Recipe, out: StrPath, *, resume: bool = False, say: Callable[[
     Raises InputError if the recipe and the data do not match, and if `out` has another or a running experiment;
     StoppedError if the run was stopped by a signal.
     """
-    folder = Path(out)
+    folder = local(out)
     with joined(recipe.train.device, recipe.train.timeout_minutes) as world, contextlib.ExitStack() as held:
         interrupt = Interrupt(world)
         held.enter_context(interrupt.listening())
@@ -71,7 +72,7 @@ def is_complete(recipe: Recipe, out: StrPath) -> bool:
 
     Raises InputError if it has a run of another recipe, or something else.
     """
-    folder = Path(out)
+    folder = local(out)
     _check_out(recipe, folder, resume=True)
     return _has_ended(folder)
 
@@ -130,7 +131,7 @@ def dry_run(
             f"--dry-run needs a single process; start it without torchrun, with train.batch_size="
             f"{recipe.train.batch_size // size}, the part of one process"
         )
-    beside = next(path for path in Path(out).resolve().parents if path.is_dir())
+    beside = next(path for path in local(out).resolve().parents if path.is_dir())
     with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=beside) as scratch:
         trainer = build(recipe, Path(scratch), say)
         for line in estimate.measure(trainer, limit=memory_limit).lines(recipe.train):
@@ -143,7 +144,7 @@ def average(experiment: StrPath, out: StrPath, *, last: int, say: Callable[[str]
     For a run with `train.ema`, the averages are used. If the run has saved a head, its mean is saved too.
     Raises InputError if there are too few checkpoints, or the run cannot be read.
     """
-    folder = Path(experiment)
+    folder = located(experiment)
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder}: not an experiment directory (no {CONFIG})")
     recipe = load(Recipe, folder / CONFIG)

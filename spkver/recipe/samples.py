@@ -17,7 +17,7 @@ from spkver.config import load
 from spkver.encoder import load_weights
 from spkver.errors import InputError
 from spkver.extraction import embed
-from spkver.files import StrPath, atomic_file
+from spkver.files import StrPath, atomic_file, local
 from spkver.losses.heads import Head, HeadLoss
 from spkver.losses.loss import Loss
 from spkver.losses.margin_loss import MarginLoss
@@ -26,6 +26,7 @@ from spkver.packs.reader import Pack
 from spkver.recipe.parts import build
 from spkver.recipe.schema import Recipe
 from spkver.source import PackSource
+from spkver.storage import located
 from spkver.training.loop import Trainer
 from spkver.training.monitoring.log import CHECKPOINTS, CONFIG
 from spkver.training.state import checkpoint
@@ -47,7 +48,7 @@ def describe_samples(experiment: StrPath, out: StrPath, *, say: Callable[[str], 
     Tables that exist are kept. Returns the paths. Raises InputError if there is no checkpoint, and for losses without
     class weights.
     """
-    folder, target = Path(experiment), Path(out)
+    folder, target = located(experiment), local(out)
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder}: not an experiment directory (no {CONFIG})")
     paths = {target / f"{path.name}.parquet": path for path in checkpoint.saved(folder / CHECKPOINTS)}

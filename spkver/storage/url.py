@@ -96,6 +96,14 @@ class Url(_Base):
 
         return str(cache.local(self))
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # called for members that are not here
+            if hasattr(Path, name):
+                raise InputError(f"{self}: this needs a file or folder of this computer; copy it")
+            raise AttributeError(name)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Url) and self.address == other.address
 

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from spkver.embeddings import Embeddings, read_embeddings, unit, write_embeddings
 from spkver.errors import InputError
-from spkver.files import StrPath, locked, recover
+from spkver.files import StrPath, local, locked, recover
 from spkver.verify.cohort import Cohort, Voices, compare, compare_pairs
 from spkver.verify.decision import Rate
 from spkver.verify.lengths import Lengths
@@ -68,7 +68,7 @@ class Book:
     """A snapshot of a book at the time it was opened."""
 
     def __init__(self, folder: StrPath, voices: Embeddings | None) -> None:
-        self.folder = Path(folder)
+        self.folder = local(folder)
         self.voices = voices
 
     def __len__(self) -> int:
@@ -117,7 +117,7 @@ def default_book() -> Path:
 
 def open_book(folder: StrPath) -> Book:
     """Read a book; an empty book if there is none. Raises InputError if other users can access it."""
-    root = Path(folder)
+    root = local(folder)
     if not root.exists():
         return Book(root, None)
     _require_private(root)
@@ -230,7 +230,7 @@ def strangers(people: int, far: Rate) -> list[str]:
 @contextmanager
 def _edited(folder: StrPath, say: Say | None) -> Iterator[Book]:
     """The locked book for one writer; removes what a killed writer left behind."""
-    root = Path(folder)
+    root = local(folder)
     root.parent.mkdir(parents=True, exist_ok=True)
     root.mkdir(mode=0o700, exist_ok=True)
     _require_private(root)

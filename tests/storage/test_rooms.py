@@ -168,6 +168,10 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(s3: Server, w
         assert words in str(run("evaluate", "none.txt", "--trials", "none.txt", "--out", place).exception)
     for command in (("train", "x.yaml", "--out", "s3://bucket/x"), ("pack", "none", "s3://bucket/x")):
         assert isinstance(run(*command).exception, InputError)
+    assert "must be a folder of this computer" in str(run("speakers", "--book", "s3://bucket/book").exception)
+    with pytest.raises(InputError, match="s3://bucket/a: this needs a file or folder of this computer; copy it"):
+        Url("s3://bucket/a").mkdir()
+    assert not hasattr(Url("s3://bucket/a"), "read")
 
 
 def test_files_that_belong_together_are_complete_when_the_first_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from spkver.config import load
 from spkver.errors import InputError
 from spkver.packs import Pack, PackWriter, join
 from spkver.packs.order import in_windows
-from spkver.recipe import Recipe, train
+from spkver.recipe import Recipe, average, train
 from spkver.storage import Url, cache
 from spkver.storage.upload import put
 from spkver.training.data.batches import Sampler
@@ -88,6 +88,11 @@ def test_a_killed_run_from_s3_gives_the_losses_of_an_undisturbed_local_run(
     assert records(out) == records(tmp_path / "undisturbed")
     name = "model/model.safetensors"
     assert (out / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+    put([(out, Url("memory://bucket/exp"))])
+    for place in (str(out), "memory://bucket/exp"):
+        average(place, tmp_path / "mean" / Path(place).name, last=2, say=lambda text: None)
+    one, other = ((tmp_path / "mean" / folder / "model.safetensors").read_bytes() for folder in ("killed", "exp"))
+    assert one == other
     for path in out.rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
         assert SECRET.encode() not in content and KEY.encode() not in content, path
