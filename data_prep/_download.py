@@ -1,16 +1,11 @@
-"""Download corpora: resume, check size and checksum, unpack safely."""
+"""Download corpora: check size and checksum, unpack safely."""
 
 from __future__ import annotations
 
 import hashlib
-import http.client
 import io
 import re
-import shutil
-import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,16 +14,14 @@ from typing import IO, Any
 
 import click
 
-from data_prep import _archive
+from spkver import archives
+from spkver.download import base_name, fetch_file
 from spkver.errors import InputError, RunError
 from spkver.files import StrPath, write_text
 from spkver.progress import bar
 
 OPENSLR = "https://www.openslr.org/resources"
 
-_TRIES = 6
-_PAUSE = 1.0  # seconds before the second try, doubled before each further one
-_TIMEOUT = 60.0  # seconds without a byte
 _BLOCK = 1 << 20
 _MARKS = ".downloaded"  # below the corpus folder: one file for each archive that was downloaded and unpacked
 
@@ -49,7 +42,7 @@ class Archive:
     @property
     def name(self) -> str:
         """The file name, without the suffix that numbers the pieces."""
-        base = _base(self.urls[0])
+        base = base_name(self.urls[0])
         return base if len(self.urls) == 1 else re.sub(r"(\.tar\.gz|\.zip).*$", r"\1", base)
 
 
@@ -88,17 +81,15 @@ def fetch(archive: Archive, folder: StrPath, mirror: str | None = None) -> None:
         click.echo(f"{archive.name}: already downloaded")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    pieces = [folder / _base(url) for url in archive.urls]
-    total = sum(_fetch_piece(_moved(url, mirror), piece) for url, piece in zip(archive.urls, pieces))
+    pieces = [folder / base_name(url) for url in archive.urls]
+    total = sum(
+        fetch_file(_moved(url, mirror), piece, "try another --mirror") for url, piece in zip(archive.urls, pieces)
+    )
     _compare(archive, pieces, total)
     count = _take_apart(archive.name, pieces, folder)
     write_text(mark, f"{total} bytes, {archive.digest or 'no published checksum'}, {count} files\n")
     known = "checksum correct" if archive.digest else "no published checksum"
     click.echo(f"{archive.name}: {count} files, {total} bytes, {known}; the archive can be deleted")
-
-
-def _base(url: str) -> str:
-    return urllib.parse.urlsplit(url).path.rpartition("/")[2]
 
 
 def _moved(url: str, mirror: str | None) -> str:
@@ -108,93 +99,6 @@ def _moved(url: str, mirror: str | None) -> str:
     if host.scheme not in ("http", "https") or not host.netloc:
         raise InputError(f"--mirror {mirror}: expected a scheme and a host, e.g. https://openslr.elda.org")
     return urllib.parse.urlunsplit(urllib.parse.urlsplit(url)._replace(scheme=host.scheme, netloc=host.netloc))
-
-
-# --- over the network -------------------------------------------------------------------------------------------------
-
-
-def _fetch_piece(url: str, target: Path) -> int:
-    """Download one file, resuming an earlier attempt. Returns its size in bytes."""
-    if target.is_file():
-        return target.stat().st_size
-    part = target.with_name(target.name + ".part")
-    pause = _PAUSE
-    for attempt in range(1, _TRIES + 1):
-        try:
-            if _receive(url, part):
-                break
-            reason = "the connection ended early"
-        except urllib.error.HTTPError as error:
-            if error.code < 500 and error.code not in (408, 429):
-                raise RunError(f"{url}: HTTP {error.code} {error.reason}; try another --mirror") from error
-            reason = f"HTTP {error.code} {error.reason}"
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
-        if attempt == _TRIES:
-            raise RunError(f"{url}: {reason}, in each of {_TRIES} attempts; run the command again to resume")
-        time.sleep(pause)
-        pause *= 2
-    _tag(part).unlink(missing_ok=True)
-    part.replace(target)
-    return target.stat().st_size
-
-
-def _receive(url: str, part: Path) -> bool:
-    """Append the missing bytes to `part`. Returns whether it is complete."""
-    have = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(url, headers={"User-Agent": "spkver"})  # noqa: S310 - http(s) only, see _moved
-    if have:
-        request.add_header("Range", f"bytes={have}-")
-        if _tag(part).is_file():  # the rest if the file is unchanged, otherwise all of the new one
-            request.add_header("If-Range", _tag(part).read_text())
-    try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310
-    except urllib.error.HTTPError as error:
-        if error.code != 416:
-            raise
-        complete = error.headers.get("Content-Range", "").endswith(f"/{have}")
-        if not complete:
-            part.unlink(missing_ok=True)
-        return complete
-    with response:
-        start, total = _extent(response, have)
-        _need_space(part.parent, url, None if total is None else total - start)
-        tag = response.headers.get("ETag", "")
-        if tag and not tag.startswith("W/"):
-            _tag(part).write_text(tag)
-        else:
-            _tag(part).unlink(missing_ok=True)
-        with (
-            part.open("r+b" if start else "wb") as out,
-            bar(total=total, what=_base(url), unit="B", unit_scale=True, initial=start) as progress,
-        ):
-            out.seek(start)
-            out.truncate()
-            while block := response.read(_BLOCK):
-                out.write(block)
-                progress.update(len(block))
-            return total is None or out.tell() == total
-
-
-def _extent(response: http.client.HTTPResponse, have: int) -> tuple[int, int | None]:
-    """The offset of the response in the file, and the total size of the file if the server states it."""
-    if response.status == 206:
-        stated = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-        if stated and int(stated[1]) == have:
-            return have, int(stated[2])
-        raise http.client.HTTPException("the server sent another range of the file than requested")
-    length = response.headers.get("Content-Length")
-    return 0, int(length) if length else None
-
-
-def _tag(part: Path) -> Path:
-    return part.with_name(part.name + ".etag")
-
-
-def _need_space(folder: Path, what: str, size: int | None) -> None:
-    free = shutil.disk_usage(folder).free
-    if size is not None and size > free:
-        raise RunError(f"{what}: needs {size} bytes, but {folder} has {free} free; nothing was downloaded")
 
 
 # --- on the disk ------------------------------------------------------------------------------------------------------
@@ -227,9 +131,9 @@ def _take_apart(name: str, pieces: Sequence[Path], folder: Path) -> int:
     with ExitStack() as stack, bar(total=None, what=f"unpacking {name}", unit="file") as progress:
         streams = [stack.enter_context(piece.open("rb")) for piece in pieces]
         whole: IO[bytes] = streams[0] if len(streams) == 1 else _Joined(streams)  # type: ignore[assignment]
-        with _archive.reading(name):
-            for member, size, content in _archive.members(whole, name):
-                _archive.put(content, _archive.place(folder, member, name), size)
+        with archives.reading(name):
+            for member, size, content in archives.members(whole, name):
+                archives.put(content, archives.place(folder, member, name), size)
                 count += 1
                 progress.update()
     return count

@@ -15,9 +15,10 @@ from pathlib import Path
 import click
 import pyarrow as pa
 
-from data_prep import _archive, _corpus
+from data_prep import _corpus
 from data_prep._manifests import absolute, read_objects, text
 from data_prep._tree import Tree, as_words
+from spkver import archives
 from spkver.cli import outputs
 from spkver.datadir import DataDir, from_columns, read_seconds
 from spkver.errors import InputError
@@ -71,14 +72,14 @@ def prepare_shards(listing: Path, folder: Path, *, base: Path | None = None, dur
 
 
 def _unpack(shard: Path, folder: Path, speakers: dict[str, str], names: dict[str, str]) -> None:
-    with _archive.reading(shard), shard.open("rb") as stream:
-        for member, size, content in _archive.members(stream, shard.name):
+    with archives.reading(shard), shard.open("rb") as stream:
+        for member, size, content in archives.members(stream, shard.name):
             key, _, suffix = member.removeprefix("./").rpartition(".")
             if suffix == "spk":
                 _note(speakers, key, decoded(content.read(1 << 16), f"{shard}: {member}").strip(), shard)
             elif suffix in _AUDIO:
-                target = _archive.place(folder, member, str(shard))
-                _archive.put(content, target, size)
+                target = archives.place(folder, member, str(shard))
+                archives.put(content, target, size)
                 _note(names, key, target.relative_to(folder.resolve()).as_posix(), shard)
 
 

@@ -17,7 +17,7 @@ _PATH = inputs.FILE
 @click.option("--out", type=outputs.FILE, help="Also write an HTML page with histograms; implies --audio.")
 @click.option("--other", "others", type=_PATH, multiple=True, help="Set that must share no speaker (repeatable).")
 @click.option("--pitch", is_flag=True, help="Find speakers whose pitch contradicts their gender (extra: pitch).")
-@click.option("--model", type=_PATH, help="Find utterances closer to another speaker by this model.")
+@click.option("--model", type=options.MODEL, help="Find utterances closer to another speaker by this model.")
 @options.threads
 @options.allow_pipes
 def command(
@@ -26,7 +26,7 @@ def command(
     out: Path | None,
     others: tuple[Path, ...],
     pitch: bool,
-    model: Path | None,
+    model: str | None,
     jobs: int,
     allow_pipes: bool,
 ) -> None:
@@ -49,7 +49,7 @@ def command(
     if model is not None:
         from spkver.encoder import Encoder
 
-        encoder = Encoder.open(model, "auto")
+        encoder = Encoder.open(options.local(model), "auto")
     for table in examine(corpus, others=beside, pitch=pitch, encoder=encoder, jobs=jobs, out=out):
         click.echo(f"\n{table.text()}")
     if out is not None:

@@ -16,7 +16,7 @@ from spkver.cli.terminal import to_stderr
 @voices.model
 @voices.book
 @voices.channel
-def command(name: str, files: tuple[Path, ...], model: Path | None, book: Path | None, channel: int | None) -> None:
+def command(name: str, files: tuple[Path, ...], model: str | None, book: Path | None, channel: int | None) -> None:
     """Add recordings of the person NAME to the speaker book. Run it again to add more.
 
     The book holds embeddings, not audio, and only you can read it. Embeddings are personal data: ask people before you

@@ -7,7 +7,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 
-from spkver.cli import inputs, outputs
+from spkver.cli import outputs
+from spkver.cli.options import MODEL, local
 from spkver.export import EXPORTS
 from spkver.files import directory_place, file_place
 
@@ -50,7 +51,7 @@ def _place(path: Path) -> Path:
 
 
 @click.command(cls=_Command)
-@click.argument("model", type=inputs.FILE)
+@click.argument("model", type=MODEL, metavar="MODEL")
 @click.argument("out", type=outputs.Output(_place))
 @click.option("--to", "form", help=f"Format: {', '.join(EXPORTS)}.  [default: onnx if OUT ends with .onnx]")
 @click.option("--waveform", is_flag=True, help="onnx: include fbank and CMN; the input is the waveform.")
@@ -64,7 +65,7 @@ def _place(path: Path) -> Path:
     "--tolerance",
     help="onnx: largest accepted error relative to the embedding norm.  [default: 1e-3; half: 0.02; int8: 0.2]",
 )
-def command(model: Path, out: Path, form: str | None, **options: Any) -> None:
+def command(model: str, out: Path, form: str | None, **options: Any) -> None:
     """Export the model directory MODEL to OUT for other runtimes.
 
     onnx: the network with the metadata that sherpa-onnx needs. Input: features (batch, frames, bins),
@@ -97,7 +98,8 @@ def command(model: Path, out: Path, form: str | None, **options: Any) -> None:
     name = form or FORMS.get(out.suffix)
     if name is None:
         raise InputError(f"{out}: unknown format: use a name that ends in {', '.join(FORMS)}, or give --to")
-    if model.is_file():
+    place = local(model)
+    if place.is_file():
         raise InputError(f"{model} is a file: give the model directory")
     form_class = EXPORTS.get(name)
     keys: dict[str, Any] = {}
@@ -107,7 +109,7 @@ def command(model: Path, out: Path, form: str | None, **options: Any) -> None:
             raise InputError(f"{out}: --{option.replace('_', '-')} does not apply to --to {name}; see --help")
         keys[key] = wanted
     config = validate(form_class.Config, keys)
-    for line in form_class(config).write(Encoder.open(model), out):
+    for line in form_class(config).write(Encoder.open(place), out):
         click.echo(line)
 
 

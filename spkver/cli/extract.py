@@ -17,8 +17,8 @@ from spkver.work import Share, engine
 @click.option(
     "--model",
     required=True,
-    type=click.Path(),
-    help="Model directory, for example exp/xvector/model, or an .onnx file exported from one.",
+    type=options.MODEL,
+    help="Model directory, for example exp/xvector/model, .onnx file, or name of a published model.",
 )
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Embed only the middle part, this long.")
 @click.option("--window", type=click.FloatRange(min=0, min_open=True), help="Embed windows of this many seconds.")
@@ -72,7 +72,7 @@ def command(
     from spkver.extraction import extract
     from spkver.windows import extract_windows
 
-    encoder = Encoder.open(model, device).computing_in(precision)
+    encoder = Encoder.open(options.local(model), device).computing_in(precision)
     common: dict[str, Any] = {"max_rejected": max_rejected, "allow_pipes": allow_pipes, "share": share}
     common["on"] = engine(on, jobs, threads=True)
     done: Any

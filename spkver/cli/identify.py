@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @options.as_json
 def command(
     files: tuple[Path, ...],
-    model: Path | None,
+    model: str | None,
     book: Path | None,
     threshold: float | None,
     top: int,

@@ -22,6 +22,7 @@ from spkver.cli import options
     type=click.Choice(["eager", "compiled", "onnxruntime", "onnxruntime-int8"]),
     help="Runtime to measure (repeatable).",
 )
+@click.option("--pretrained", is_flag=True, help="List published models that `spkver import` and --model take by name.")
 @options.markdown
 def command(
     names: tuple[str, ...],
@@ -30,6 +31,7 @@ def command(
     device: str,
     batch: int | None,
     runtimes: tuple[str, ...],
+    pretrained: bool,
     markdown: bool,
 ) -> None:
     """List networks: parameters and their published count, multiply-adds, embeddings per second.
@@ -40,10 +42,17 @@ def command(
     Example:
       spkver models resnet34 ecapa_tdnn_512 --seconds 3 --runtime eager --runtime onnxruntime
       spkver models --count --markdown
+      spkver models --pretrained
     """
     from spkver import tables
+
+    if pretrained:
+        from spkver.interop.hub.catalogue import rows
+
+        click.echo(tables.markdown(rows()) if markdown else tables.text(rows(), words=7))
+        return
     from spkver.export.speed import networks_table
 
     measured = () if only_count else runtimes
-    rows = networks_table(names, seconds=seconds, runtimes=measured, device=device, batch=batch)
-    click.echo((tables.markdown if markdown else tables.text)(rows))
+    found = networks_table(names, seconds=seconds, runtimes=measured, device=device, batch=batch)
+    click.echo((tables.markdown if markdown else tables.text)(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,9 @@ from spkver.work import Share
 from spkver.work.engine import ENGINES
 
 FILE = inputs.FILE
+
+
+MODEL = click.Path()  # or the name of a published model: pass it to `local`
 
 trials = click.option("--trials", type=FILE, help="Trial list with the labels, in any order.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -72,6 +76,15 @@ def speakers(text: str, name: str = "--speakers") -> Callable[[Any], Any]:
         type=FILE,
         help=f"{text} A data directory, pack, utt2spk, or table (.csv, .parquet); repeatable.",
     )
+
+
+def local(model: str) -> Path:
+    """The model directory or .onnx file of an argument. A published model is downloaded when it is first used."""
+    if Path(model).exists():
+        return Path(model)
+    from spkver.interop import hub
+
+    return hub.local(model, say=lambda line: click.echo(line, err=True))
 
 
 def named(given: Sequence[str], what: str) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ _FILE = inputs.FILE
 @click.option("--eer", is_flag=True, help="Use the threshold of the equal error rate.")
 @options.speakers("Speakers of the ids; without, ids linked by target trials count as one speaker.")
 @click.option("--prior", type=float, default=0.5, show_default=True, help="Target prior of the calibration.")
-@click.option("--model", type=_FILE, help="Store threshold and calibration in this model directory.")
+@click.option("--model", type=options.MODEL, help="Store threshold and calibration in this model directory.")
 @click.option("--cohort", type=_FILE, help="Cohort that SCORES were normalised by (S-norm); stored with the model.")
 @click.option("--top", type=click.IntRange(min=2), help="The --top of `spkver normalise`.")
 @click.option("--audio", type=_FILE, help="Data directory or pack of the recordings: correct for seconds of speech.")
@@ -43,7 +43,7 @@ def command(
     frr: float | None,
     cost: tuple[float, float, float] | None,
     eer: bool,
-    model: Path | None,
+    model: str | None,
     as_json: bool,
     out: Path | None,
     **how: Any,
@@ -65,14 +65,15 @@ def command(
       spkver threshold test.scores --trials trials.txt --far 0.001 --speakers data/test --model exp/my/model
       spkver threshold test.snorm --trials trials.txt --eer --model exp/my/model --cohort train.parquet --top 150
     """
-    decision, doubts = thresholds.set_threshold(scores, _criterion(far, frr, cost, eer), model=model, **how)
+    place = None if model is None else options.local(model)
+    decision, doubts = thresholds.set_threshold(scores, _criterion(far, frr, cost, eer), model=place, **how)
     for doubt in doubts:
         to_stderr(f"warning: {doubt}")
     if out:
         write_json(out, decision.model_dump())
     click.echo(json.dumps(decision.model_dump(), indent=2) if as_json else _table(decision))
-    if model:
-        click.echo(f"stored in {model / DECISION}", err=as_json)
+    if place:
+        click.echo(f"stored in {place / DECISION}", err=as_json)
 
 
 def _criterion(

@@ -31,7 +31,7 @@ def command(
     context: click.Context,
     files: tuple[Path, ...],
     test: Path | None,
-    model: Path | None,
+    model: str | None,
     threshold: float | None,
     prior: float,
     channel: int | None,

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spkver.cli import inputs
+from spkver.cli import inputs, options
 
 if TYPE_CHECKING:
     from spkver.verify.model import Verifier
 
 FILE = inputs.FILE
 
-model = click.option("--model", type=FILE, help="Model directory or .onnx file.  [default: the packaged model]")
+model = click.option(
+    "--model",
+    type=options.MODEL,
+    help="Model directory, .onnx file, or name of a published model.  [default: the packaged model]",
+)
 channel = click.option("--channel", type=click.IntRange(min=0), help="Channel of all files (0-based).")
 threshold = click.option("--threshold", type=float, help="Threshold instead of the one stored with the model.")
 book = click.option(
@@ -23,11 +27,11 @@ book = click.option(
 )
 
 
-def load(path: Path | None) -> Verifier:
+def load(name: str | None) -> Verifier:
     """The model of `--model`."""
     from spkver.verify.model import load_model
 
-    return load_model(path)
+    return load_model(None if name is None else options.local(name))
 
 
 def place(path: Path | None) -> Path:

@@ -55,6 +55,8 @@ class WeSpeakerExport:
                 "wespeaker`, or use --any-front-end and compute the features of the model yourself"
             )
         tensors = to_theirs(encoder.network.state_dict(), wespeaker.layout(NETWORKS[name]))
+        if NETWORKS[name].pooling is not None:
+            tensors = wespeaker.split_heads(tensors, encoder.config.model.model_dump()["pooling"])
         config = {"model": name, "model_args": arguments, "dataset_args": dataset}
         with atomic_directory(path, holds=CONFIG) as folder:
             with (folder / WEIGHTS[0]).open("wb") as stream:  # given a path, torch does not report a full disk

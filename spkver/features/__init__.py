@@ -23,6 +23,8 @@ _OF_TRAINERS = {"name": "mel_spectrogram", "low_hz": 0.0, "high_hz": 8000.0, "no
 _TRAINERS: dict[str, dict[str, Any]] = {
     "voxceleb_trainer": {},
     "voxceleb_trainer_linear": {"logarithm": "none"},
+    "voxceleb_trainer_fast": {"preemphasis": 0.0},  # of ResNetSE34L
+    "voxceleb_trainer_fast_linear": {"preemphasis": 0.0, "logarithm": "none"},
     "rdino": {"window": "hann", "preemphasis": 0.0},
 }
 
@@ -31,6 +33,8 @@ FRONT_ENDS = Registry(
     {
         "fbank": "spkver.features.fbank:FrontEnd",
         "mel_spectrogram": "spkver.features.mel_spectrogram:MelSpectrogram",
+        "nemo": "spkver.features.nemo:Nemo",
+        "tf_mel": "spkver.features.tf_mel:TfMel",
         "waveform": "spkver.features.waveform:Waveform",
     },
     presets={

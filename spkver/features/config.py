@@ -17,7 +17,7 @@ class VadConfig(Component):
     """Base class of the configs of voice activity detectors."""
 
 
-Normalise = Literal["none", "mean", "mean_variance", "instance_norm"]
+Normalise = Literal["none", "mean", "mean_variance", "instance_norm", "per_feature"]
 
 
 class FrontEndBase(Component, ABC):
@@ -49,7 +49,7 @@ class SpectralConfig(FrontEndBase):
     """lower end of the lowest filter"""
     high_hz: float = 7600.0
     """upper end of the highest filter, at most half the sample rate"""
-    normalise: Normalise = Field("mean", description="over the utterance (CMN, CMVN; as torch's InstanceNorm1d)")
+    normalise: Normalise = Field("mean", description="over the utterance (CMN, CMVN; as torch's InstanceNorm1d, NeMo)")
     vad: Annotated[
         Annotated[VadConfig, Of(VADS)] | None, BeforeValidator(lambda value: None if value == "none" else value)
     ] = None

@@ -107,6 +107,10 @@ def normalise(features: Tensor, how: str) -> Tensor:
     centred = features - features.mean(dim=-2, keepdim=True)
     if how == "mean":
         return centred
+    if how == "per_feature":  # NeMo's: unbiased, with the floor added to the deviation
+        frames = torch.ones_like(centred[..., :1]).sum(dim=-2, keepdim=True)  # stays dynamic in exports
+        variance = centred.square().sum(dim=-2, keepdim=True) / (frames - 1).clamp(min=1)
+        return centred / (variance.sqrt() + 1e-5)
     return centred / centred.square().mean(dim=-2, keepdim=True).add(VARIANCE_FLOOR[how]).sqrt()
 
 

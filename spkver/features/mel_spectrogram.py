@@ -105,12 +105,7 @@ class MelSpectrogram(FrontEndModule):
 
     def _log_mel(self, waveform: Tensor) -> Tensor:
         config = self.config
-        if config.unit_variance:
-            variance, mean = torch.var_mean(waveform, dim=-1, keepdim=True, correction=0)
-            waveform = (waveform - mean) / (variance.sqrt() + 1e-6)
-        if config.preemphasis:
-            before = F.pad(waveform[:, None], (1, 0), "reflect")[:, 0, :-1]
-            waveform = torch.sub(waveform, before, alpha=config.preemphasis)
+        waveform = emphasised(waveform, config.preemphasis, unit_variance=config.unit_variance)
         mel = torch.matmul(self.power(waveform), self.mel)
         if config.logarithm == "none":
             return mel
@@ -134,6 +129,17 @@ class MelSpectrogram(FrontEndModule):
             pad_mode=PAD_MODES[config.padding],
         )
         return spectrogram.transpose(1, 2)
+
+
+def emphasised(waveform: Tensor, preemphasis: float, *, unit_variance: bool) -> Tensor:
+    """(batch, time) normalised to mean 0 and variance 1 if wished, and with pre-emphasis."""
+    if unit_variance:
+        variance, mean = torch.var_mean(waveform, dim=-1, keepdim=True, correction=0)
+        waveform = (waveform - mean) / (variance.sqrt() + 1e-6)
+    if preemphasis:
+        before = F.pad(waveform[:, None], (1, 0), "reflect")[:, 0, :-1]
+        waveform = torch.sub(waveform, before, alpha=preemphasis)
+    return waveform
 
 
 def _torchaudios_filters(config: MelSpectrogramConfig) -> Tensor:

@@ -1,1 +1,1 @@
-"""Models of other toolkits."""
+"""Models of other toolkits: `peers` converts them, `hub` downloads them by name."""

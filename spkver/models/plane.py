@@ -33,7 +33,26 @@ def doubled(channels: int) -> list[int]:
     return [channels << number for number in range(4)]
 
 
-class PlaneNetwork(Network):
+class PooledPlane(Network):
+    """Pooling with frequency folded into the channels, affine embedding."""
+
+    def add_embedding(self, pooling: Component, channels: int, dim: int, two_layers: bool = False) -> None:
+        """Build the pooling of that many channels, and the embedding (two_layers: with ReLU and batch norm between)."""
+        self.dim = dim
+        self.pooling: Pooling = POOLINGS.build(pooling, channels)
+        self.seg_1 = nn.Linear(self.pooling.size, dim)
+        self.two_layers = two_layers
+        if two_layers:
+            self.seg_bn_1 = nn.BatchNorm1d(dim, affine=False)
+            self.seg_2 = nn.Linear(dim, dim)
+
+    def embedding(self, pooled: Tensor) -> Tensor:
+        """(batch, pooling size) to (batch, dim)."""
+        embedding = self.seg_1(pooled)
+        return self.seg_2(self.seg_bn_1(F.relu(embedding))) if self.two_layers else embedding
+
+
+class PlaneNetwork(PooledPlane):
     """Stem, four stages of blocks, pooling, affine embedding (`two_layers`: two, with ReLU and batch norm between).
 
     widths: widths of the four stages; the output of a block has `expansion` times the width of its stage
@@ -54,7 +73,6 @@ class PlaneNetwork(Network):
         two_layers: bool = False,
     ) -> None:
         super().__init__()
-        self.dim = dim
         before = widths[0]
         self.conv1 = nn.Conv2d(1, before, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(before)
@@ -63,12 +81,7 @@ class PlaneNetwork(Network):
             stage += [block(width * expansion, width, 1, number) for _ in range(count - 1)]
             self.add_module(f"layer{number}", nn.Sequential(*stage))
             before = width * expansion
-        self.pooling: Pooling = POOLINGS.build(pooling, before * halved(bins, 3))
-        self.seg_1 = nn.Linear(self.pooling.size, dim)
-        self.two_layers = two_layers
-        if two_layers:
-            self.seg_bn_1 = nn.BatchNorm1d(dim, affine=False)
-            self.seg_2 = nn.Linear(dim, dim)
+        self.add_embedding(pooling, before * halved(bins, 3), dim, two_layers)
 
     def stages(self, x: Tensor) -> Tensor:
         """(batch, channels, bins, frames) to (batch, 8 expansion channels, bins / 8, frames / 8)."""
@@ -85,11 +98,6 @@ class PlaneNetwork(Network):
     def stem(self, x: Tensor) -> Tensor:
         """(batch, 1, bins, frames) to (batch, channels, bins, frames)."""
         return F.relu(self.bn1(self.conv1(x)))
-
-    def embedding(self, pooled: Tensor) -> Tensor:
-        """(batch, pooling size) to (batch, dim)."""
-        embedding = self.seg_1(pooled)
-        return self.seg_2(self.seg_bn_1(F.relu(embedding))) if self.two_layers else embedding
 
 
 def shortcut(before: int, after: int, stride: int | tuple[int, int]) -> nn.Sequential:

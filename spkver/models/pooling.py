@@ -49,6 +49,7 @@ class StatisticsConfig(Component):
     name: Literal["statistics"] = "statistics"
     unbiased: bool = Field(False, description="divide by frames - 1, as WeSpeaker and 3D-Speaker do")
     floor: float = Field(VARIANCE_FLOOR, gt=0, description="added to the variance; SpeechBrain: next to nothing")
+    mean: bool = Field(True, description="without, the standard deviation only (WeSpeaker's TSDP)")
 
 
 class Statistics(Pooling):
@@ -59,11 +60,12 @@ class Statistics(Pooling):
     def __init__(self, config: StatisticsConfig, channels: int) -> None:
         super().__init__()
         self.unbiased, self.floor = config.unbiased, config.floor
-        self.size = 2 * channels
+        self.left_out = 0 if config.mean else channels
+        self.size = 2 * channels - self.left_out
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, frames) to (batch, 2 channels)."""
-        return statistics(x.float(), self.unbiased, self.floor)
+        """(batch, channels, frames) to (batch, 2 channels), or (batch, channels) without the mean."""
+        return statistics(x.float(), self.unbiased, self.floor)[:, self.left_out :]
 
 
 def statistics(x: Tensor, unbiased: bool, floor: float = VARIANCE_FLOOR) -> Tensor:
@@ -168,6 +170,8 @@ class MultiHeadConfig(Component):
     hidden: int = Field(64, gt=0)
     """units of the attention's hidden layer, for each attention"""
     per_channel: bool = Field(False, description="a weight for each channel of a head, not one for all of them")
+    by_head: bool = Field(False, description="means and deviations of each head together, as in WeSpeaker")
+    floor: float = Field(VARIANCE_FLOOR, gt=0, description="floor of the variance; voxceleb_trainer: 1e-5")
 
 
 class MultiQueryMultiHeadConfig(Component):
@@ -179,6 +183,8 @@ class MultiQueryMultiHeadConfig(Component):
     hidden: int = Field(64, gt=0)
     """units of the attention's hidden layer, for each attention"""
     per_channel: bool = Field(True, description="a weight for each channel of a head, not one for all of them")
+    by_head: bool = Field(False, description="means and deviations of each head together, as in WeSpeaker")
+    floor: float = Field(VARIANCE_FLOOR, gt=0, description="floor of the variance; voxceleb_trainer: 1e-5")
 
 
 class MultiQueryMultiHead(Pooling):
@@ -191,7 +197,7 @@ class MultiQueryMultiHead(Pooling):
 
     def __init__(self, config: MultiQueryMultiHeadConfig | MultiHeadConfig, channels: int) -> None:
         super().__init__()
-        self.heads = config.heads
+        self.heads, self.by_head, self.floor = config.heads, config.by_head, config.floor
         self.queries = 1 if isinstance(config, MultiHeadConfig) else config.queries
         if channels % self.heads:
             fitting = [str(heads) for heads in range(1, min(channels, 32) + 1) if channels % heads == 0]
@@ -213,8 +219,11 @@ class MultiQueryMultiHead(Pooling):
         weights = self.attention(x).float().softmax(dim=-1)
         weights = weights.unflatten(1, (self.heads, self.queries, -1))
         values = x.float().unflatten(1, (self.heads, 1, -1))
-        parts = weighted_statistics(values, weights)  # each (batch, heads, queries, channels / heads)
-        return torch.cat([part.transpose(1, 2).flatten(2) for part in parts], dim=-1).flatten(1)
+        statistics = weighted_statistics(values, weights, self.floor)
+        parts = [part.transpose(1, 2) for part in statistics]  # (batch, queries, heads, channels / heads)
+        if not self.by_head:
+            parts = [part.flatten(2) for part in parts]
+        return torch.cat(parts, dim=-1).flatten(1)
 
 
 class MultiHead(MultiQueryMultiHead):

@@ -68,9 +68,9 @@ class ConvNext1d(nn.Module):
 class ConvNext2d(nn.Module):
     """x + 1 × 1 of GELU of the batch norm of a grouped 3 × 3 convolution."""
 
-    def __init__(self, channels: int, group: int) -> None:
+    def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.dwconv = nn.Conv2d(channels, channels, 3, padding=1, groups=_groups(channels, group))
+        self.dwconv = nn.Conv2d(channels, channels, 3, padding=1, groups=groups)
         self.norm = nn.BatchNorm2d(channels)
         self.pwconv = nn.Conv2d(channels, channels, 1)
 
@@ -95,9 +95,8 @@ class FrequencyGate(nn.Module):
 class SeparableBlock(nn.Module):
     """A residual block of two grouped 3 × 3 convolutions, each followed by a 1 × 1 convolution."""
 
-    def __init__(self, channels: int, group: int, gate: nn.Module) -> None:
+    def __init__(self, channels: int, groups: int, gate: nn.Module) -> None:
         super().__init__()
-        groups = _groups(channels, group)
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, groups=groups, bias=False)
         self.conv1pw = nn.Conv2d(channels, channels, 1)
         self.bn1 = nn.BatchNorm2d(channels)
@@ -194,7 +193,7 @@ class Stage(nn.Module):
         self.sum = WeightedSum(number, channels * bins)
         inside, after, height = divisor * channels * multiple, divisor * channels, bins // divisor
         self.down = nn.Conv2d(channels, inside, (divisor, 1), (divisor, 1))
-        self.blocks = nn.Sequential(*[_block(config, inside, height) for _ in range(blocks)])
+        self.blocks = nn.Sequential(*[block(config.blocks, config.group, inside, height) for _ in range(blocks)])
         self.squeeze: nn.Module = nn.Identity()
         if multiple != 1:
             self.squeeze = nn.Sequential(
@@ -211,11 +210,13 @@ class Stage(nn.Module):
         return self.time(to_signal(self.squeeze(self.blocks(self.down(plane)))))
 
 
-def _block(config: ReDimNetConfig, channels: int, bins: int) -> nn.Module:
-    if config.blocks == "convnext":
-        return ConvNext2d(channels, config.group)
-    gate = FrequencyGate(bins, min(64, max(channels, 32))) if config.blocks == "resnet_se" else nn.Identity()
-    return SeparableBlock(channels, config.group, gate)
+def block(kind: str, group: int, channels: int, bins: int, model: str = "redimnet") -> nn.Module:
+    """A block over the plane. model: its name, for messages"""
+    groups = _groups(channels, group, model)
+    if kind == "convnext":
+        return ConvNext2d(channels, groups)
+    gate = FrequencyGate(bins, min(64, max(channels, 32))) if kind == "resnet_se" else nn.Identity()
+    return SeparableBlock(channels, groups, gate)
 
 
 class ReDimNet(Network):
@@ -234,10 +235,10 @@ class ReDimNet(Network):
         self.stem = nn.Sequential(nn.Conv2d(1, channels, 3, padding=1), ChannelNorm(channels, EPSILON))
         self.stages = nn.ModuleList()
         for number, (divisor, blocks, multiple, reduction) in enumerate(config.stages, start=1):
-            _divides("mel bins", height, divisor, number)
+            divides("mel bins", height, divisor, number)
             stage = Stage(config, number, channels, height, divisor, blocks, multiple)
             if reduction:
-                _divides("channels over time", width // reduction, HEADS, number)
+                divides("channels over time", width // reduction, HEADS, number)
                 stage.time = TimeBlock(width, width // reduction)
             self.stages.append(stage)
             channels, height = channels * divisor, height // divisor
@@ -254,13 +255,14 @@ class ReDimNet(Network):
         return self.linear(self.pooling_norm(self.pooling(self.sum(signals))))
 
 
-def _groups(channels: int, group: int) -> int:
+def _groups(channels: int, group: int, model: str = "redimnet") -> int:
     groups = max(channels // group, 1)
     if channels % groups:
-        raise InputError(f"model redimnet: {channels} channels do not divide into {groups} groups of about {group}")
+        raise InputError(f"model {model}: {channels} channels do not divide into {groups} groups of about {group}")
     return groups
 
 
-def _divides(what: str, number: int, divisor: int, stage: int) -> None:
+def divides(what: str, number: int, divisor: int, stage: int, model: str = "redimnet") -> None:
+    """Raise InputError if a number cannot be divided. model: its name, for the message"""
     if divisor < 1 or number % divisor:
-        raise InputError(f"model redimnet: {number} {what} do not divide by {divisor} in stage {stage}")
+        raise InputError(f"model {model}: {number} {what} do not divide by {divisor} in stage {stage}")

@@ -16,6 +16,7 @@ from spkver.embeddings import Embeddings, unit
 from spkver.encoder import SINGLE, Encoder, Recording
 from spkver.errors import InputError
 from spkver.files import StrPath
+from spkver.interop import hub
 from spkver.modeldir import default_model
 from spkver.verify.cohort import Cohort, Voices, compare, cosines
 from spkver.verify.decision import Decision, read_cohort, read_decision
@@ -160,8 +161,9 @@ def mean_direction(vectors: Sequence[np.ndarray]) -> np.ndarray:
 def load_model(path: StrPath | None = None, device: str = "cpu") -> Verifier:
     """Open a model directory: an encoder with `embed`, `verify` and `score`.
 
-    path: the `model` folder of an experiment; by default the packaged model
+    path: the `model` folder of an experiment, or the name of a published model (see `spkver import`); by default the
+        packaged model
     device: cpu, cuda, or auto (the GPU if there is one)
     Raises InputError if a file is missing or does not fit.
     """
-    return Verifier.open(default_model() if path is None else path, device)
+    return Verifier.open(default_model() if path is None else hub.local(path), device)

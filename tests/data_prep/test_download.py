@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from data_prep import _download, musan
 from data_prep._download import Archive, fetch
+from spkver import download
 from spkver.datadir import read_datadir
 from spkver.errors import InputError, RunError
 
@@ -80,7 +81,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(_download, "_PAUSE", 0.001)
+    monkeypatch.setattr(download, "_PAUSE", 0.001)
     with Server() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -174,7 +175,7 @@ def test_download_is_exact_wherever_the_connection_breaks(
     server.files["/piece"] = NOISE[:8000]
     server.cut, server.ranges = list(cuts), ranges
     (folder / "piece.part").write_bytes(NOISE[:have])  # from an earlier run, or from another file if longer
-    assert _download._fetch_piece(f"{server.url}/piece", folder / "piece") == 8000
+    assert download.fetch_file(f"{server.url}/piece", folder / "piece", "") == 8000
     assert (folder / "piece").read_bytes() == NOISE[:8000]
     assert [path.name for path in folder.iterdir()] == ["piece"]
 
@@ -182,15 +183,15 @@ def test_download_is_exact_wherever_the_connection_breaks(
 def test_interrupted_download_is_resumed_by_a_later_run(tmp_path: Path, server: Server) -> None:
     content = tar(CONTENT, "w:")
     wanted = archive(server, content, "corpus.tar", digest=md5(content))
-    server.cut = [1000] * _download._TRIES
+    server.cut = [1000] * download._TRIES
     with pytest.raises(
         RunError, match=r"corpus\.tar: the connection ended early, in each of 6 attempts; run the command again"
     ):
         fetch(wanted, tmp_path)
-    assert (tmp_path / "corpus.tar.part").stat().st_size == 1000 * _download._TRIES
+    assert (tmp_path / "corpus.tar.part").stat().st_size == 1000 * download._TRIES
     server.cut, server.asked = [], []
     fetch(wanted, tmp_path)
-    assert [asked for _, asked in server.asked] == [f"bytes={1000 * _download._TRIES}-"]
+    assert [asked for _, asked in server.asked] == [f"bytes={1000 * download._TRIES}-"]
     assert unpacked(tmp_path) == CONTENT
 
 
@@ -211,7 +212,7 @@ def test_file_changed_on_the_server_is_downloaded_again(tmp_path: Path, server: 
     server.cut = [5000]
     wanted = archive(server, old, "corpus.tar")
     part = tmp_path / "corpus.tar.part"
-    assert not _download._receive(wanted.urls[0], part)
+    assert not download._receive(wanted.urls[0], part)
     fetch(archive(server, new, "corpus.tar"), tmp_path)
     assert unpacked(tmp_path) == {"corpus/a.wav": b"n" * 20000}
 
@@ -268,7 +269,7 @@ def test_missing_file_on_the_server_is_an_error(tmp_path: Path, server: Server) 
 def test_too_small_disk_is_reported_before_the_download(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_download.shutil, "disk_usage", lambda _: type("usage", (), {"free": 10}))
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("usage", (), {"free": 10}))
     with pytest.raises(RunError, match=r"bytes, but .* has 10 free; nothing was downloaded"):
         fetch(archive(server, tar(CONTENT)), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -7,6 +7,7 @@ YAML as plain data, so no code from the files is run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,10 @@ PEERS = Registry(
     "toolkit",
     {
         "wespeaker": "spkver.interop.peers.wespeaker:WeSpeaker",
+        "transformers": "spkver.interop.peers.transformers:Transformers",
+        "nemo": "spkver.interop.peers.nemo:NeMo",
         "speechbrain": "spkver.interop.peers.speechbrain:SpeechBrain",
+        "redimnet2": "spkver.interop.peers.redimnet2:ReDimNet2Release",
         "redimnet": "spkver.interop.peers.redimnet:ReDimNetRelease",
         "voxceleb_trainer": "spkver.interop.peers.voxceleb_trainer:VoxCelebTrainer",
         # last, because its checkpoints are recognised by their tensors alone
@@ -39,19 +43,28 @@ CARD = """# {model}, imported from {toolkit}
 - Source: `{source}`, sha256 {hash}
 - {about}
 - Front end: `{front_end}`, {whose}.
-- Licence and training data: see where the file was published. They decide what the model may be used for.
+{published}
 {mean}"""
+
+UNKNOWN = "Licence and training data: see where the file was published. They decide what the model may be used for."
 
 MEAN = """- The source contains the mean of its training embeddings. It is stored as the chain `{chain}`, for
   `spkver score --chain` and `spkver transform apply`.
 """
 
 
-def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, front_end: str | None = None) -> list[str]:
+def import_model(
+    source: StrPath,
+    out: StrPath,
+    toolkit: str | None = None,
+    front_end: str | None = None,
+    published: Sequence[str] = (UNKNOWN,),
+) -> list[str]:
     """Convert a model of another toolkit to a model directory. Returns messages for the user, one per line.
 
     toolkit: its name; recognised from the source by default
     front_end: name of the front end, if the source does not state it or to replace it; the number of bins is kept
+    published: what is known about its publication, one line each, for the card
     Raises InputError for a source of no known toolkit, for tensors that do not match the network, if the front end is
     ambiguous, and if `out` exists.
     """
@@ -83,6 +96,7 @@ def import_model(source: StrPath, out: StrPath, toolkit: str | None = None, fron
         whose="the one it was trained with, so embeddings are the same as in the original toolkit"
         if front_end is None
         else "set with --front-end",
+        published="\n".join(f"- {line}" for line in published),
         mean=MEAN.format(chain=chain.name) if found.mean is not None else "",
     )
     encoder.save(out, card)

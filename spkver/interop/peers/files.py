@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import safetensors.torch
 import torch
 import yaml
 from torch import Tensor
@@ -19,8 +20,10 @@ from spkver.text import read_text
 
 
 def read_checkpoint(path: Path) -> Any:
-    """The content of a torch file: tensors and plain values. Raises InputError for anything else."""
+    """The content of a torch or safetensors file: tensors and plain values. Raises InputError for anything else."""
     try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exception says the same
             return torch.load(path, map_location="cpu", weights_only=True)

@@ -10,6 +10,17 @@ from spkver.interop.peers.layout import Layout, Rule
 
 RESNET = Layout()  # our names are those of WeSpeaker and 3D-Speaker
 
+# WeSpeaker's, which 3D-Speaker adopted; their norms have no gains and offsets
+XVECTOR = Layout(
+    names=(
+        (r"^frame\.(\d+)\.", lambda at: f"frame_{int(at[1]) // 3 + 1}.{'bn' if int(at[1]) % 3 else 'conv_1d'}."),
+        (r"^segment\.0\.", "seg_1."),
+        (r"^segment\.2\.", "seg_bn_1."),
+        (r"^segment\.3\.", "seg_2."),
+    ),
+    ours=r"^(frame\.(2|5|8|11|14)|segment\.2)\.(weight|bias)$",
+)
+
 CAMPPLUS = Layout(
     names=(
         (r"^tdnn\.", "xvector.tdnn.linear."),
@@ -53,7 +64,7 @@ ECAPA_SPEECHBRAIN = Layout(
 )
 
 
-def redimnet(stages: Sequence[Sequence[int]], *, first: int, sums: Sequence[str], rules: Sequence[Rule]) -> Layout:
+def redimnet(stages: Sequence[Sequence[float]], *, first: int, sums: Sequence[str], rules: Sequence[Rule]) -> Layout:
     """Layout of ReDimNet. stages: as in our config.
 
     first: index of the first convolution in the sequence of a stage
@@ -64,7 +75,9 @@ def redimnet(stages: Sequence[Sequence[int]], *, first: int, sums: Sequence[str]
     for number, (_, blocks, multiple, _) in enumerate(stages):
         here, there = rf"^stages\.{number}\.", f"backbone.stage{number}."
         names += [(rf"{here}sum\.weights$", sums[number]), (rf"{here}down\.", f"{there}{first}.")]
-        names += [(rf"{here}blocks\.{block}\.", f"{there}{first + 1 + block}.conv_block.") for block in range(blocks)]
+        names += [
+            (rf"{here}blocks\.{block}\.", f"{there}{first + 1 + block}.conv_block.") for block in range(int(blocks))
+        ]
         names.append((rf"{here}squeeze\.", f"{there}{first + 1 + blocks}."))
         # followed by the reshaping to one dimension, which has no tensors
         time = first + 2 + blocks + (multiple != 1)

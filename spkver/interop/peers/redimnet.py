@@ -57,17 +57,17 @@ class ReDimNetRelease:
         given = tree["model_config"]
         config = {**DEFAULTS, **given}
         where = f"{source}: model_config"
-        _must(config, "block_1d_type", ("conv+att",), where)
-        _must(config, "block_2d_type", tuple(BLOCKS), where)
-        _must(config, "pooling_func", ("ASTP",), where)
-        _must(config, "feat_type", ("pt", "pt_mel"), where)
+        must(config, "block_1d_type", ("conv+att",), where)
+        must(config, "block_2d_type", tuple(BLOCKS), where)
+        must(config, "pooling_func", ("ASTP",), where)
+        must(config, "feat_type", ("pt", "pt_mel"), where)
         for key in ("out_channels", "emb_bn", "tf_optimized_arch", "return_all_outputs"):
-            _must(config, key, (None, False), where)
+            must(config, key, (None, False), where)
         stages = _stages(config, where)
         return Found(
             source,
             "a ReDimNet release",
-            _front_end(config, where),
+            spectrogram(config, where),
             {
                 "name": "redimnet",
                 "channels": config["C"],
@@ -108,9 +108,10 @@ def _stages(config: Mapping[str, Any], where: str) -> list[tuple[int, int, int, 
         raise InputError(f"{where}.stages_setup: expected a list of five values each ({error})") from error
 
 
-def _front_end(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+def spectrogram(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Our front end for their spectrogram in torchaudio."""
     given = {**SPECTROGRAM, **(config.get("spec_params") or {})}
-    _must(given, "spec_norm", ("mn",), f"{where}.spec_params")
+    must(given, "spec_norm", ("mn",), f"{where}.spec_params")
     rate = int(given["sample_rate"])
     return {
         "name": "mel_spectrogram",
@@ -126,7 +127,8 @@ def _front_end(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     }
 
 
-def _must(config: Mapping[str, Any], key: str, known: tuple[Any, ...], where: str) -> None:
+def must(config: Mapping[str, Any], key: str, known: tuple[Any, ...], where: str) -> None:
+    """Raise InputError for a value that is not one of the known ones."""
     if config.get(key) not in known:
         names = ", ".join(str(name) for name in known)
         raise InputError(f"{where}.{key}: {config.get(key)} is not supported; supported: {names}")

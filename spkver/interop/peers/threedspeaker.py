@@ -36,7 +36,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class ThreeDSpeaker:
-    """CAM++, ERes2Net, ERes2NetV2, Res2Net, ResNet and ECAPA-TDNN."""
+    """CAM++, ERes2Net, ERes2NetV2, Res2Net, ResNet, ECAPA-TDNN and x-vector."""
 
     @staticmethod
     def recognises(source: Path) -> bool:
@@ -97,13 +97,16 @@ def _network(shapes: Shapes, file: Path) -> tuple[str, dict[str, Any], int, Layo
             return _res2net(shapes)
         if "layer1.0.conv2.weight" in shapes:
             return _resnet(shapes)
+        if "frame_1.conv_1d.weight" in shapes and "seg_2.weight" not in shapes:
+            return _xvector(shapes)
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
         raise InputError(
             f"{file}: similar to a network of 3D-Speaker, but {error} is missing or has an unexpected shape"
         ) from error
     some = ", ".join(list(shapes)[:3])
     raise InputError(
-        f"{file}: the tensors ({some}, ...) match none of CAM++, ERes2Net, ERes2NetV2, Res2Net, ResNet, ECAPA-TDNN"
+        f"{file}: the tensors ({some}, ...) match none of CAM++, ERes2Net, ERes2NetV2, Res2Net, ResNet, "
+        "ECAPA-TDNN, x-vector"
     )
 
 
@@ -165,6 +168,23 @@ def _resnet(shapes: Shapes) -> tuple[str, dict[str, Any], int, Layout]:
     channels = shapes["conv1.weight"][0]
     fields = {"name": "resnet", "depth": depth, "channels": channels, **_after_pooling(shapes)}
     return f"ResNet{depth}", fields, _bins(shapes, channels * (1 if basic else 4)), networks.RESNET
+
+
+def _xvector(shapes: Shapes) -> tuple[str, dict[str, Any], int, Layout]:
+    channels, bins, _ = shapes["frame_1.conv_1d.weight"]
+    pooled = shapes["frame_5.conv_1d.weight"][0]
+    dim, pooled_values = shapes["seg_1.weight"]
+    fields = {
+        "name": "xvector",
+        "channels": channels,
+        "pooled_channels": pooled,
+        "dim": dim,
+        "embedding_norm": False,
+        "pooling": STATISTICS,
+    }
+    if pooled_values != 2 * pooled:
+        raise ValueError(f"an affine layer of {2 * pooled} values")
+    return "x-vector", fields, bins, networks.XVECTOR
 
 
 def _after_pooling(shapes: Shapes) -> dict[str, Any]:

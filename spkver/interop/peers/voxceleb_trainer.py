@@ -20,8 +20,21 @@ LAYOUT = Layout(
 )
 
 
+FAST = Layout(
+    names=(
+        (r"\.attention\.fc\.", ".se.fc."),
+        (r"\.shortcut\.", ".downsample."),
+        (r"^pooling\.attention\.0\.", "sap_linear."),
+        (r"^pooling\.attention\.2\.weight$", "attention"),
+        (r"^", "__S__."),
+    ),
+    ours=r"^pooling\.attention\.2\.bias$",  # has no effect in a softmax
+)
+UNUSED = r"^__L__\.|^__S__\.(torchfb|instancenorm)\."
+
+
 class VoxCelebTrainer:
-    """ResNetSE34V2 with attentive statistics pooling."""
+    """ResNetSE34V2 with attentive statistics pooling, and ResNetSE34L."""
 
     @staticmethod
     def recognises(source: Path) -> bool:
@@ -33,9 +46,11 @@ class VoxCelebTrainer:
 
     @staticmethod
     def read(source: Path) -> Found:
-        """Read a file. Raises InputError for other networks than ResNetSE34V2 (ASP)."""
+        """Read a file. Raises InputError for other networks than ResNetSE34V2 (ASP) and ResNetSE34L."""
         tensors = _tensors(source)
-        known = "only ResNetSE34V2 with the encoder type ASP is supported"
+        if "__S__.sap_linear.weight" in tensors:
+            return _fast(tensors, source)
+        known = "only ResNetSE34V2 with the encoder type ASP and ResNetSE34L are supported"
         try:
             channels, _, *kernel = tensors["__S__.conv1.weight"].shape
             width = tensors["__S__.attention.3.weight"].shape[0]
@@ -63,10 +78,36 @@ class VoxCelebTrainer:
             fields,
             tensors,
             LAYOUT,
-            dropped=r"^__L__\.|^__S__\.(torchfb|instancenorm)\.",
+            dropped=UNUSED,
             # the file does not say whether it was trained with --log_input
             front_ends={"voxceleb_trainer": "voxceleb_trainer", "voxceleb_trainer_linear": "voxceleb_trainer"},
         )
+
+
+def _fast(tensors: dict[str, Any], source: Path) -> Found:
+    """ResNetSE34L: its frequency axis is averaged, so the number of bins is that of the stored filters, or 40."""
+    try:
+        widths = [tensors[f"__S__.layer{number}.0.conv1.weight"].shape[0] for number in range(1, 5)]
+        hidden, channels = tensors["__S__.sap_linear.weight"].shape
+        dim, pooled = tensors["__S__.fc.weight"].shape
+        tensors = {**tensors, "__S__.attention": tensors["__S__.attention"].reshape(1, -1)}
+    except (KeyError, ValueError, IndexError) as error:
+        raise InputError(f"{source}: similar to ResNetSE34L, but {error} is missing or has another shape") from error
+    pooling = {"name": "self_attentive", "hidden": hidden}
+    if pooled == 2 * channels:
+        pooling = {"name": "multi_head", "heads": 1, "hidden": hidden, "floor": 1e-5}
+    filters = next((value for name, value in tensors.items() if name.endswith("mel_scale.fb")), None)
+    bins = filters.shape[-1] if filters is not None and filters.dim() == 2 else 40
+    return Found(
+        source,
+        "voxceleb_trainer's ResNetSE34L",
+        {"name": "voxceleb_trainer_fast", "bins": bins},
+        {"name": "fast_resnet", "widths": widths, "dim": dim, "pooling": pooling},
+        tensors,
+        FAST,
+        dropped=UNUSED,
+        front_ends=dict.fromkeys(("voxceleb_trainer_fast", "voxceleb_trainer_fast_linear"), "voxceleb_trainer"),
+    )
 
 
 def _tensors(source: Path) -> dict[str, Any]:

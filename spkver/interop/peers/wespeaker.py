@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
 
 from spkver.errors import InputError, nearest
 from spkver.interop.peers import networks
 from spkver.interop.peers.files import keys_of, read_checkpoint, read_yaml, tensors_in
 from spkver.interop.peers.layout import Found, Layout
-from spkver.models.variants import REDIMNET, SIMAM_POOLING
+from spkver.models.variants import REDIMNET, REPVGG, SIMAM_POOLING, repvgg
 
 WEIGHTS = ("avg_model.pt", "final_model.pt", "model.pt")
 CONFIG = "config.yaml"
@@ -24,9 +28,15 @@ FBANK_ARGUMENTS = ("num_mel_bins", "frame_length", "frame_shift", "dither")
 POOLINGS: dict[str, dict[str, Any]] = {
     "TAP": {"name": "mean"},
     "TSTP": {"name": "statistics", "unbiased": True},
+    "TSDP": {"name": "statistics", "unbiased": True, "mean": False},
     "ASTP": {"name": "attentive_statistics", "unbiased": True},
+    "MHASTP": {"name": "multi_head", "heads": 2, "hidden": 64, "by_head": True},
+    "MQMHASTP": {"name": "multi_query_multi_head", "heads": 8, "queries": 2, "hidden": 64, "by_head": True},
     "XI": {"name": "xi_vector"},
 }
+HEAD = re.compile(
+    r"pool\.(n_query\.(?P<query>\d+)\.)?heads_att_trans\.(?P<head>\d+)\.att_(?P<layer>\d)\.(?P<kind>weight|bias)"
+)
 POOL = (
     (r"^pooling\.attention\.0\.", "pool.linear1."),
     (r"^pooling\.attention\.2\.", "pool.linear2."),
@@ -44,17 +54,10 @@ class Network(NamedTuple):
     pooling: str | None = "TSTP"
     arguments: Mapping[str, str] = {}
     context: bool = False  # global context in the attentive pooling
+    derived: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda arguments: {}  # of several arguments
+    sources: tuple[str, ...] = ()  # the arguments that `derived` uses
 
 
-_XVECTOR = Layout(
-    names=(
-        (r"^frame\.(\d+)\.", lambda at: f"frame_{int(at[1]) // 3 + 1}.{'bn' if int(at[1]) % 3 else 'conv_1d'}."),
-        (r"^segment\.0\.", "seg_1."),
-        (r"^segment\.2\.", "seg_bn_1."),
-        (r"^segment\.3\.", "seg_2."),
-    ),
-    ours=r"^(frame\.(2|5|8|11|14)|segment\.2)\.(weight|bias)$",
-)
 _ECAPA = Layout(
     names=(
         (r"^first\.", "layer1."),
@@ -76,6 +79,16 @@ _SIMAM = Layout(
 _SECOND = {"two_emb_layer": "layers_after_pooling"}
 
 
+_REPVGG = Layout(
+    names=(
+        (r"^seg\.", "seg."),
+        (r"\.convolution\.", ".rbr_reparam."),
+        (r"\.first\.", ".rbr_dense."),
+        (r"\.identity\.", ".rbr_identity."),
+    )
+)
+
+
 def _later(at: Any) -> str:
     """In fused stages the first convolution has another name, and the numbers of the others are one lower."""
     return f"{at[1]}.{at[2][:-1]}2_1." if at[3] == "0" else f"{at[1]}.{at[2]}.{int(at[3]) - 1}."
@@ -86,7 +99,7 @@ _ERES2NET = networks.ERES2NET.plus((r"^(layer[34]\.\d+)\.(convs|bns)\.(\d)\.", _
 
 def _xvector(pooling: str) -> Network:
     fields = {"name": "xvector", "layers_after_pooling": 2, "between": "relu_norm", "embedding_norm": False}
-    return Network(fields, _XVECTOR, pooling, {"hid_dim": "channels", "stats_dim": "pooled_channels"})
+    return Network(fields, networks.XVECTOR, pooling, {"hid_dim": "channels", "stats_dim": "pooled_channels"})
 
 
 def _ecapa(channels: int, pooling: str, context: bool = False) -> Network:
@@ -107,6 +120,24 @@ def _eres2net(**fields: int) -> Network:
 def _simam(depth: int) -> Network:
     fields = {"name": "resnet", "depth": depth, "channels": 64, "attention": "simam", "pooling": SIMAM_POOLING}
     return Network(fields, _SIMAM, None, {"in_planes": "channels"})
+
+
+def _repvgg(size: str, block: str = "", groups: int = 1) -> Network:
+    second, theirs = ("dilated", "rbr_dense_dilation") if block else ("1x1", "rbr_1x1")
+    layout = _REPVGG.plus((r"\.second\.", f".{theirs}."))
+
+    def derived(arguments: Mapping[str, Any]) -> dict[str, Any]:
+        gate = bool(arguments.get("use_se", size == "D2SE"))
+        return {"branches": not arguments.get("deploy", False), "gate": gate}
+
+    return Network(repvgg(size, groups, second=second), layout, derived=derived, sources=("deploy", "use_se"))
+
+
+def _campplus(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    order = arguments.get("config_str", "batchnorm-relu")
+    if order != "batchnorm-relu":
+        raise InputError(f"model_args.config_str: {order} is not supported; supported: batchnorm-relu")
+    return {"bottleneck": int(arguments.get("bn_size", 4)) * int(arguments.get("growth_rate", 32))}
 
 
 def _redimnet(size: str) -> Network:
@@ -135,7 +166,22 @@ NETWORKS: dict[str, Network] = {
         for depth in (18, 34, 50, 101, 152, 221, 293)
     },
     **{f"SimAM_ResNet{depth}_ASP": _simam(depth) for depth in (34, 100)},
-    "CAMPPlus": Network({"name": "campplus"}, networks.CAMPPLUS),
+    "CAMPPlus": Network(
+        {"name": "campplus"},
+        networks.CAMPPLUS,
+        arguments={"growth_rate": "growth", "init_channels": "channels"},
+        derived=_campplus,
+        sources=("bn_size", "growth_rate", "config_str"),
+    ),
+    **{
+        f"Gemini_DF_ResNet{depth}": Network({"name": "df_resnet", "depth": depth}, networks.RESNET, "TSTP", _SECOND)
+        for depth in (60, 114, 183, 237)
+    },
+    **{f"REPVGG_{size}": _repvgg(size) for size in REPVGG},
+    **{f"REPVGG_{size}g{groups}": _repvgg(size, groups=groups) for size in ("B1", "B2", "B3") for groups in (2, 4)},
+    "REPVGG_D2SE": _repvgg("D2SE", groups=4),
+    "REPVGG_TINY_RSBB_A0": _repvgg("TINY_A0", "RSBB"),
+    **{f"REPVGG_RSBB_{size}": _repvgg(size, "RSBB") for size in ("A0", "A2", "B0")},
     "ERes2Net34_Base": _eres2net(),
     "ERes2Net34_Large": _eres2net(channels=64),
     "ERes2Net34_aug": _eres2net(channels=64, base_width=24, scale=3, expansion=4),
@@ -173,7 +219,7 @@ class WeSpeaker:
         if not isinstance(arguments, Mapping):
             raise InputError(f"{where}: model_args is missing")
         network = NETWORKS[name]
-        tensors = tensors_in(read_checkpoint(weights), weights)
+        tensors = joined_heads(tensors_in(read_checkpoint(weights), weights))
         dataset = keys_of(config, "dataset_args", where)
         trained_here = "fbank_args" in dataset or any(key.startswith("projection.") for key in tensors)
         return Found(
@@ -205,6 +251,37 @@ def layout(network: Network) -> Layout:
     return network.layout.plus(*POOL) if network.pooling else network.layout
 
 
+def joined_heads(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with those of all heads and queries of their multi-head poolings joined, as ours are."""
+    found: dict[str, Tensor] = {}
+    parts: dict[str, dict[tuple[int, int], Tensor]] = {}
+    for name, value in tensors.items():
+        if match := HEAD.fullmatch(name):
+            place = int(match["head"]), int(match["query"] or 0)
+            parts.setdefault(f"pool.linear{int(match['layer']) + 1}.{match['kind']}", {})[place] = value
+        else:
+            found[name] = value
+    return found | {name: torch.cat([part for _, part in sorted(heads.items())]) for name, heads in parts.items()}
+
+
+def split_heads(tensors: Mapping[str, Tensor], pooling: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The inverse of `joined_heads`, for our config of the pooling."""
+    if pooling["name"] not in ("multi_head", "multi_query_multi_head"):
+        return dict(tensors)
+    heads, queries = pooling["heads"], pooling.get("queries", 0)
+    found = {}
+    for name, value in tensors.items():
+        match = re.fullmatch(r"pool\.linear(\d)\.(\w+)", name)
+        if match is None:
+            found[name] = value
+            continue
+        for number, part in enumerate(value.chunk(heads * max(queries, 1))):
+            head, query = divmod(number, max(queries, 1))
+            start = f"pool.n_query.{query}" if queries else "pool"
+            found[f"{start}.heads_att_trans.{head}.att_{int(match[1]) - 1}.{match[2]}"] = part.contiguous()
+    return found
+
+
 def fields(network: Network, arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Our config of their network with their arguments."""
     found = dict(network.fields)
@@ -218,7 +295,8 @@ def fields(network: Network, arguments: Mapping[str, Any], where: str) -> dict[s
     if "embed_dim" not in arguments:
         raise InputError(f"{where}: model_args.embed_dim is missing")
     found["dim"] = arguments["embed_dim"]
-    known = {"embed_dim", "feat_dim", "acoustic_dim", "pooling_func", "dropout", *network.arguments}
+    found |= network.derived(arguments)
+    known = {"embed_dim", "feat_dim", "acoustic_dim", "pooling_func", "dropout", *network.arguments, *network.sources}
     for key, value in arguments.items():
         if key in network.arguments:
             found[network.arguments[key]] = 1 + bool(value) if key == "two_emb_layer" else value

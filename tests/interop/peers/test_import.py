@@ -6,6 +6,7 @@ import contextlib
 import io
 import pickle
 import shutil
+import tarfile
 import tempfile
 from argparse import Namespace
 from pathlib import Path
@@ -189,9 +190,9 @@ def test_import_rejects_values_that_are_not_finite(folder, tmp_path):
     ("key", "value", "said"),
     [
         ("model", "XVEX", "did you mean 'XVEC'"),
-        ("model", "REPVGG_TINY_A0", "'REPVGG_TINY_A0' is not supported"),
+        ("model", "whisper_PMFA", "'whisper_PMFA' is not supported"),
         ("model_args", {"feat_dim": 80}, "embed_dim is missing"),
-        ("model_args", {"embed_dim": 6, "pooling_func": "MQMHASTP"}, "the pooling 'MQMHASTP'"),
+        ("model_args", {"embed_dim": 6, "pooling_func": "GSP"}, "the pooling 'GSP'"),
         ("model_args", {"embed_dim": 6, "two_emb_layer": True}, "two_emb_layer: True is not supported"),
         ("dataset_args", {"frontend": "s3prl"}, "dataset_args.frontend: 's3prl'"),
         ("dataset_args", {"cmvn_args": {"norm_var": True}}, "norm_var"),
@@ -479,6 +480,35 @@ def test_import_voxceleb_trainer_checkpoint(front_end, tmp_path):
     torch.save({"__S__.conv1.weight": torch.zeros(16, 1, 7, 7)}, tmp_path / "best.model")
     with pytest.raises(InputError, match="only ResNetSE34V2"):
         import_model(tmp_path / "best.model", tmp_path / "other")
+
+
+def nemo(path, members):
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_nemo_archive_is_read_as_data_and_not_unpacked(tmp_path):
+    class Touch:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "touched"), "w"))
+
+    (tmp_path / "a").mkdir()
+    for members, said in (
+        ({"../../out.ckpt": b"x", "model_config.yaml": b"a: 1\n"}, "contains no model_weights.ckpt"),
+        ({"model_config.yaml": b"a: 1\n", "model_weights.ckpt": saved({"a": Touch()})}, "can run code"),
+        ({"model_config.yaml": b"[1", "model_weights.ckpt": saved({"a": torch.zeros(1)})}, "not valid YAML"),
+        ({"model_config.yaml": b"a: 1\n", "model_weights.ckpt": saved({"a": torch.zeros(1)})}, "only TitaNet"),
+    ):
+        with pytest.raises(InputError, match=said):
+            import_model(nemo(tmp_path / "a" / "x.nemo", members), tmp_path / "ours")
+    (tmp_path / "a" / "x.nemo").write_bytes(b"no archive")
+    with pytest.raises(InputError, match=r"not a \.nemo archive"):
+        import_model(tmp_path / "a" / "x.nemo", tmp_path / "ours")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "x.nemo"]
 
 
 def test_speechbrain_settings_without_a_network_are_rejected(tmp_path):

@@ -2,7 +2,7 @@
 
 A digest is that of the sorted lines `name shape` of `state_dict()` of a publisher's class, with 192-dimensional
 embeddings and their default mel bins (WeSpeaker's from the package wespeaker-unofficial 0.0.2, 3D-Speaker's from
-modelscope 1.40.2, ReDimNet's from WeSpeaker).
+modelscope 1.40.2, ReDimNet's, Gemini DF-ResNet's and RepVGG's from WeSpeaker's repository).
 """
 
 from __future__ import annotations
@@ -43,6 +43,29 @@ WESPEAKER = {
     "ERes2Net34_aug": (809, "336e516efb6ed0ce"),
     "Res2Net34_Base": (320, "d86e3d8704ab3458"),
     "Res2Net34_Large": (320, "9d808effec19ceab"),
+    "Gemini_DF_ResNet60": (356, "c6c63317ff0b4e0b"),
+    "Gemini_DF_ResNet114": (680, "c841d75c3a0383f4"),
+    "Gemini_DF_ResNet183": (1094, "84741d64c4a3f867"),
+    "Gemini_DF_ResNet237": (1418, "a5a86760c249196b"),
+    "REPVGG_TINY_A0": (560, "71515e7227efea14"),
+    "REPVGG_A0": (356, "7a6da31149fe6436"),
+    "REPVGG_A1": (356, "b7f342895d5aa37d"),
+    "REPVGG_A2": (351, "dc4afc1d3b4e66cd"),
+    "REPVGG_B0": (458, "c7c37215a73df766"),
+    "REPVGG_B1": (453, "1225447a15950fff"),
+    "REPVGG_B2": (453, "dd13a935fb8e497e"),
+    "REPVGG_B3": (453, "6e87c20c10c1b045"),
+    "REPVGG_D2SE": (985, "718f793000017bf1"),
+    "REPVGG_B1g2": (453, "21639b7d4b4c3654"),
+    "REPVGG_B1g4": (453, "9179b1f70255e880"),
+    "REPVGG_B2g2": (453, "4c3b6991022e5654"),
+    "REPVGG_B2g4": (453, "3df823d4d81774a2"),
+    "REPVGG_B3g2": (453, "0b4a08a50d97f01e"),
+    "REPVGG_B3g4": (453, "d74ade6c66540895"),
+    "REPVGG_TINY_RSBB_A0": (560, "b73cc411768665b8"),
+    "REPVGG_RSBB_A0": (356, "e298a6a64eb1debc"),
+    "REPVGG_RSBB_A2": (351, "3bb56d63b766de45"),
+    "REPVGG_RSBB_B0": (458, "2d4e7302ef67c940"),
     "ReDimNetB0": (583, "739fabce551e428e"),
     "ReDimNetB1": (353, "a1f005dc0ce2d7a3"),
     "ReDimNetB2": (548, "9fd367f96cde5a46"),
