@@ -15,7 +15,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath, directory_place, read_json, refuse_newer, replace_directory, write_json
 from spkver.packs.layout import FORMAT, INDEX, REJECTED, Header, Shard, index, shard_name
 from spkver.packs.writer import ShardWriter
-from spkver.storage import Url
+from spkver.storage import Url, located, upload
 from spkver.work import Engine, Local, Share, Work, Written, run
 from spkver.work.parts import records, sweep, write_rejected
 
@@ -112,10 +112,9 @@ def build(
     than `max_rejected` are rejected, if a process dies, or if the disk is full.
     """
     on = on or Local(jobs)
-    target = directory_place(out)  # links are kept, including dangling ones
-    if isinstance(target, Url):
-        raise InputError(f"{out}: a pack is made in a folder of this computer, where it can resume; copy it when done")
-    if target.exists():
+    remote = isinstance(located(out), Url)
+    target = directory_place(out, INDEX if remote else None)  # links are kept, including dangling ones
+    if (target / INDEX if remote else target).exists():  # without its index, a folder by URL is an unfinished pack
         return _already_packed(target, mark)
     work = Work(
         out=target,
@@ -126,7 +125,7 @@ def build(
         maker=_Shards(header),
         about=asdict(header),
         max_rejected=max_rejected,
-        keep=True,
+        keep=not remote,
         what=what,
         unit="recordings",
         size=size,
@@ -153,7 +152,8 @@ def _already_packed(target: Path, mark: str) -> Summary:
         raise InputError(f"{target / INDEX}: incomplete index of a pack; delete the pack or choose another path")
     if found.get("fingerprint") != mark:
         raise InputError(f"{target}: a pack of other input or settings; delete it or choose another path")
-    sweep(target)
+    if not isinstance(target, Url):
+        sweep(target)
     return Summary(target, **{name: found[name] for name in _SUMMED}, already_packed=True)
 
 
@@ -168,5 +168,8 @@ def finish(target: Path, part: Path, mark: str, about: dict[str, Any]) -> None:
     rejected = write_rejected(part / REJECTED, records(part))
     content = index(Header(**about), shards, speakers=len(speakers), rejected=rejected, mark=mark)
     write_json(part / INDEX, content)
+    if isinstance(target, Url):
+        upload.put_folder(part, target, INDEX, [INDEX, REJECTED, *(shard.file for shard in shards)])
+        return
     replace_directory(part, target)
     sweep(target)

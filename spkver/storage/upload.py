@@ -34,13 +34,15 @@ def put(places: Sequence[tuple[Path, Url]], holds: str | None = None) -> None:
         access.delete(first / holds if holds and places[0][0].is_dir() else first)
     for part, url in reversed(places):
         if part.is_dir():
-            _put_folder(part, url, holds)
+            put_folder(part, url, holds)
         else:
             access.upload(part, url)
 
 
-def _put_folder(folder: Path, url: Url, holds: str | None) -> None:
-    new = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+def put_folder(folder: Path, url: Url, holds: str | None, names: Sequence[str] | None = None) -> None:
+    """Upload the files of a folder, or those of these names."""
+    there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    new = sorted(there if names is None else names)
     old = access.files_below(url)
     with tempfile.NamedTemporaryFile() as empty:
         access.upload(Path(empty.name), url / UNFINISHED)

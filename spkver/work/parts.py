@@ -9,6 +9,7 @@ directory of other input or settings is discarded. It is locked by its run.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import json
 import math
@@ -36,7 +37,7 @@ from spkver.files import (
     write_json,
 )
 from spkver.progress import bar
-from spkver.storage import Url, located
+from spkver.storage import Url, cache, located
 from spkver.work.engine import Engine
 
 Part = TypeVar("Part")
@@ -150,9 +151,10 @@ def run(work: Work[Part], on: Engine, share: Share | None = None) -> Made | None
     are rejected, if workers die, or if the disk is full.
     """
     with contextlib.ExitStack() as stack:
-        if is_stream(work.out) or isinstance(work.out, Url):
-            if on.shared or share is not None:
-                raise InputError(f"{work.out}: parts need a folder of the machines; give a file name, and copy it")
+        alone = isinstance(work.out, Url) or is_stream(work.out)
+        if alone and (on.shared or share is not None):
+            raise InputError(f"{work.out}: parts need a folder of the machines; give a file name, and copy it")
+        if alone and not isinstance(work.out, Url):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         else:
             folder = partial_of(work.out)
@@ -197,7 +199,9 @@ def rows_per_part(rows: int) -> int:
 
 
 def partial_of(out: Path) -> Path:
-    """The directory of the parts of an output."""
+    """The directory of the parts of an output. For a URL, it is in the folder of the cache."""
+    if isinstance(out, Url):
+        return cache.outgoing() / f"{hashlib.sha256(out.address.encode()).hexdigest()}.partial"
     return out.with_name(out.name + ".partial").absolute()
 
 

@@ -21,7 +21,7 @@ from spkver.formats import convert
 from spkver.packs import Pack, pack_audio
 from spkver.scoring.chain import Chain, Step, read_chain, write_chain
 from spkver.scoring.metadata import read_speakers
-from spkver.storage import Url, access, located, upload
+from spkver.storage import Url, access, cache, located, upload
 from spkver.trials import read_scores, read_trials
 
 from .conftest import Server, clear
@@ -82,6 +82,35 @@ def test_a_data_directory_and_its_recordings_by_url(web: Server, tmp_path: Path)
     with pytest.raises(RunError, match="the server is overloaded"):  # not a bad recording
         clear()
         pack_audio(from_columns(["x"], [f"{web.address}/wav/2.wav"], ["a"]), tmp_path / "third")
+
+
+def test_a_pack_is_made_at_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = recordings(tmp_path / "wav")
+    names = [path.name for path in paths]
+    data = from_columns(names, [str(path) for path in paths], ["a", "a", "b", "b"])
+    real, sent = access.upload, 0
+
+    def failing(source: Path, url: Url) -> None:
+        nonlocal sent
+        sent += 1
+        if sent == 4:
+            raise RunError("stopped")
+        real(source, url)
+
+    monkeypatch.setattr(access, "upload", failing)
+    with pytest.raises(RunError, match="stopped"):
+        pack_audio(data, f"{ROOT}/made", rows_per_shard=2)
+    assert "/bucket/made/pack.json" not in store()
+    made = pack_audio(data, f"{ROOT}/made", rows_per_shard=2)
+    assert made is not None and (made.rows, made.kept, str(made.path)) == (4, 2, f"{ROOT}/made")
+    pack_audio(data, tmp_path / "local", rows_per_shard=2)
+    found = {path.removeprefix("/bucket/made/"): content.getvalue() for path, content in store().items()}
+    assert found == {path.name: path.read_bytes() for path in (tmp_path / "local").iterdir()}
+    again = pack_audio(data, f"{ROOT}/made", rows_per_shard=2)
+    assert again is not None and again.already_packed
+    with pytest.raises(InputError, match="a pack of other input or settings"):
+        pack_audio(data, f"{ROOT}/made", rows_per_shard=3)
+    assert not list((cache.folder() / "outgoing").iterdir())
 
 
 def test_scoring_by_url(tmp_path: Path) -> None:
@@ -166,7 +195,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(s3: Server, w
         with pytest.raises(InputError, match=words), atomic_file(place):
             raise AssertionError("the work began")
         assert words in str(run("evaluate", "none.txt", "--trials", "none.txt", "--out", place).exception)
-    for command in (("train", "x.yaml", "--out", "s3://bucket/x"), ("pack", "none", "s3://bucket/x")):
+    for command in (("train", "x.yaml", "--out", "s3://bucket/x"), ("pack", "none", f"{web.address}/x")):
         assert isinstance(run(*command).exception, InputError)
     assert "must be a folder of this computer" in str(run("speakers", "--book", "s3://bucket/book").exception)
     with pytest.raises(InputError, match="s3://bucket/a: this needs a file or folder of this computer; copy it"):
