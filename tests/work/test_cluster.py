@@ -17,11 +17,18 @@ import pytest
 import soundfile
 
 from spkver.datadir import from_columns, write_datadir
+from spkver.embeddings import Embeddings, write_embeddings
 from spkver.encoder import Encoder
 from spkver.errors import RunError
 from spkver.extraction import extract
 from spkver.features import FrontEndConfig
 from spkver.packs import make_features, pack_audio
+from spkver.scoring.backend import BackEnd
+from spkver.scoring.cohort import CohortFile
+from spkver.scoring.files import score_all, score_list
+from spkver.scoring.highest import Search, score_top
+from spkver.scoring.normalisation import normalise_file
+from spkver.trials import make_trials, write_trials
 from spkver.work import engine
 
 pytest.importorskip("ray")
@@ -96,6 +103,28 @@ def test_same_bytes_as_a_local_run(cluster: Any, corpus: Path, tmp_path: Path, t
     for suffix in (".parquet", ".parquet.rejected.jsonl"):
         assert (tmp_path / f"here{suffix}").read_bytes() == (tmp_path / f"there{suffix}").read_bytes()
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_scores_have_the_same_bytes(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    for name, rows in (("emb", 60), ("cohort", 40)):
+        vectors = random.normal(size=(rows, 8)).astype(np.float32)
+        write_embeddings(tmp_path / f"{name}.parquet", Embeddings([f"{name}{row:02}" for row in range(rows)], vectors))
+    emb, trials, back_end = tmp_path / "emb.parquet", tmp_path / "trials", BackEnd()
+    write_trials(trials, make_trials([f"emb{row:02}" for row in range(60)], ["s"] * 60, nontargets=0, seed=0))
+    monkeypatch.setattr("spkver.trials.files.SPAN", 5000)
+    monkeypatch.setattr("spkver.scoring.files._CELLS", 700)
+    monkeypatch.setattr("spkver.scoring.normalisation._ROWS", 25)
+    sides = back_end.open(emb)
+    for name, on in (("here", engine("local", 2, threads=True)), ("there", engine("ray"))):
+        score_list(trials, sides, tmp_path / f"{name}.txt", on=on)
+        score_all(sides, tmp_path / f"{name}.all", on=on)
+        score_top(Search(back_end, emb), 5, tmp_path / f"{name}.top", on=on)
+        cohort = CohortFile(tmp_path / "cohort.parquet", back_end, top=20)
+        statistics = cohort.statistics(emb, on=on, kept=tmp_path / f"{name}.cohort")
+        normalise_file(tmp_path / f"{name}.txt", *statistics, tmp_path / f"{name}.normalised", on=on)
+    for suffix in (".txt", ".all", ".top", ".normalised", ".cohort/enrol.parquet"):
+        assert (tmp_path / f"here{suffix}").read_bytes() == (tmp_path / f"there{suffix}").read_bytes()
 
 
 def test_node_that_dies_loses_only_what_was_not_finished(cluster: Any, corpus: Path, tmp_path: Path) -> None:
