@@ -530,8 +530,9 @@ def file_state(path: StrPath) -> tuple[int, int] | None:
 def fingerprint(*parts: Any, rows: Iterable[Any] = ()) -> str:
     """A hash of JSON values: equal for equal values, on every machine. rows: more values, which may be many."""
     digest = hashlib.sha256()
+    encode = json.JSONEncoder(sort_keys=True).encode
     for part in itertools.chain(parts, rows):
-        digest.update(json.dumps(part, sort_keys=True).encode() + b"\n")
+        digest.update(f"{encode(part)}\n".encode())
     return digest.hexdigest()
 
 

@@ -304,7 +304,7 @@ class _Tasks(Sequence[_AudioTask]):
         while first < last:
             copy, row = divmod(first, len(self.rows))
             chosen = self.rows[row : row + last - first]
-            content += [one._replace(speed=self.speeds[copy]) for one in chosen]
+            content += chosen if not copy else [one._replace(speed=self.speeds[copy]) for one in chosen]
             first += len(chosen)
         return _AudioTask(tuple(content), self.settings, self.simulation)
 
