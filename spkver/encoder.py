@@ -70,7 +70,7 @@ class Encoder(nn.Module):
             "_anchor", torch.empty(0), persistent=False
         )  # holds the device if there are no other tensors
         self.model_id = ""
-        self.place: tuple[str, str] | None = None  # path and device that it was opened with
+        self.place: tuple[StrPath, str] | None = None  # path and device that it was opened with
 
     @property
     def dim(self) -> int:
@@ -220,7 +220,7 @@ class Encoder(nn.Module):
                 f"{root / WEIGHTS}: cannot be read ({error}); copy the model again, or train it again"
             ) from error
         load_weights(encoder.network, tensors, str(root / WEIGHTS))
-        encoder.model_id, encoder.place = identity(path), (os.fspath(root), device)
+        encoder.model_id, encoder.place = identity(path), (root, device)
         return encoder.to(pick_device(device)).eval()
 
     @classmethod
@@ -234,7 +234,7 @@ class Encoder(nn.Module):
         # a float32 export gives the embeddings of its model, so both may be mixed
         exact = network.about.get("weights") == "float32"
         encoder.model_id = str(network.about.get("model")) if exact else sha256(path)[:32]
-        encoder.place = os.fspath(path), device
+        encoder.place = path, device
         return encoder.eval()
 
     def save(self, path: StrPath, card: str = "", *, half: bool = False) -> None:

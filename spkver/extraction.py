@@ -77,7 +77,7 @@ class Corpus:
         return self.encoder.config.front_end.model_dump(mode="json")
 
 
-def _open_corpus(model: str, device: str, precision: str, path: StrPath, allow_pipes: bool) -> Corpus:
+def _open_corpus(model: StrPath, device: str, precision: str, path: StrPath, allow_pipes: bool) -> Corpus:
     return Corpus(Encoder.open(model, device).computing_in(precision), path, allow_pipes)
 
 

@@ -159,6 +159,16 @@ def test_a_model_by_url(tmp_path: Path) -> None:
     paths = recordings(tmp_path / "wav", 2)
     done = run("verify", str(paths[0]), str(paths[1]), "--model", f"{ROOT}/model")
     assert (done.exit_code in (0, 1) and done.exception is None) or isinstance(done.exception, SystemExit), done.output
+    data = from_columns(["a", "b"], [str(path) for path in paths], ["a", "b"])
+    pack_audio(data, tmp_path / "pack")
+    upload.put([(tmp_path / "pack", Url(f"{ROOT}/pack"))], "pack.json")
+    write_datadir(f"{ROOT}/data", data)
+    for source in ("pack", "data"):
+        done = run("extract", f"{ROOT}/{source}", f"{ROOT}/{source}.parquet", "--model", f"{ROOT}/model")
+        assert done.exit_code == 0, done.output
+    one, other = (read_embeddings(f"{ROOT}/{source}.parquet") for source in ("pack", "data"))
+    assert one.ids == other.ids == ["a", "b"] and one.model == encoder.model_id
+    np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-5)  # batches of two, and of one
     encoder.save(f"{ROOT}/copy")
     assert Encoder.open(f"{ROOT}/copy").model_id == encoder.model_id
     with pytest.raises(InputError, match=rf"^{ROOT}/none: not a model directory \(no config\.yaml\)"):
