@@ -36,7 +36,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def atomic_file(path: StrPath, mode: int | None = None) -> Iterator[Path]:
+def atomic_file(path: StrPath, mode: int | None = None, *, tidy: bool = True) -> Iterator[Path]:
     """Yield a temporary path; on success it replaces `path`. See `atomic_files`.
 
     A stream (/dev/stdout, a terminal) gets the content when it is complete.
@@ -44,7 +44,7 @@ def atomic_file(path: StrPath, mode: int | None = None) -> Iterator[Path]:
     place = file_place(path)
     stream = None if isinstance(place, Url) else _stream(path)
     if stream is None:
-        with atomic_files(path, mode=mode) as (part,):
+        with atomic_files(path, mode=mode, tidy=tidy) as (part,):
             yield part
         return
     with stream, full_disk_named(path), tempfile.TemporaryDirectory() as folder:
@@ -56,7 +56,7 @@ def atomic_file(path: StrPath, mode: int | None = None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_files(*paths: StrPath, mode: int | None = None) -> Iterator[tuple[Path, ...]]:
+def atomic_files(*paths: StrPath, mode: int | None = None, tidy: bool = True) -> Iterator[tuple[Path, ...]]:
     """Yield a temporary path for each path; on success all of them are synced and replace the paths.
 
     Pass files that belong together in one call, first the one that readers open: if it exists, the others are of the
@@ -64,13 +64,14 @@ def atomic_files(*paths: StrPath, mode: int | None = None) -> Iterator[tuple[Pat
     file, which until then is in the folder of the cache, when all are complete.
 
     mode: file permissions, e.g. 0o600 for owner only (never wider, even while writing); None: by the umask
+    tidy: False for one of very many files in a folder (see `recover`): to find leftovers, the whole folder is listed
     Raises InputError, before anything is written, for a path that cannot be a file; OSError naming the path if the disk
     is full, whatever exception the writing library raises.
     """
     targets = [file_place(path, plain=True) for path in paths]
     with contextlib.ExitStack() as stack:
         stack.enter_context(full_disk_named(*paths[:1]))
-        parts = [stack.enter_context(_part_of(target)) for target in targets]
+        parts = [stack.enter_context(_part_of(target, tidy)) for target in targets]
         for part in parts:
             part.touch()
         yield tuple(parts)
@@ -261,7 +262,7 @@ def full_disk_named(path: StrPath = "") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _part_of(target: Path) -> Iterator[Path]:
+def _part_of(target: Path, tidy: bool = True) -> Iterator[Path]:
     """A temporary path, where there is nothing yet, for what will be at `target`."""
     if isinstance(target, Url):
         from spkver.storage import cache
@@ -269,12 +270,12 @@ def _part_of(target: Path) -> Iterator[Path]:
         beside = cache.outgoing() / target.name
     else:
         beside = target
-    with _beside(beside, ".part") as folder:
+    with _beside(beside, ".part", tidy) as folder:
         yield folder / target.name
 
 
 @contextlib.contextmanager
-def _beside(target: Path, suffix: str) -> Iterator[Path]:
+def _beside(target: Path, suffix: str, tidy: bool = True) -> Iterator[Path]:
     """A new temporary directory beside `target`; leftovers of killed runs are removed.
 
     Its lock shows other runs that this run is alive.
@@ -488,9 +489,9 @@ def readable_size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def write_text(path: StrPath, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
-    with atomic_file(path) as part:
+def write_text(path: StrPath, text: str, *, tidy: bool = True) -> None:
+    """Write a UTF-8 text file atomically; tidy: as for `atomic_files`."""
+    with atomic_file(path, tidy=tidy) as part:
         part.write_text(text, encoding="utf-8")
 
 
@@ -500,9 +501,9 @@ def append_text(path: StrPath, text: str) -> None:
         stream.write(text)
 
 
-def write_json(path: StrPath, value: Any) -> None:
-    """Write a JSON file atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def write_json(path: StrPath, value: Any, *, tidy: bool = True) -> None:
+    """Write a JSON file atomically; tidy: as for `atomic_files`."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", tidy=tidy)
 
 
 def read_json(path: StrPath) -> Any:

@@ -242,9 +242,8 @@ def _prepare(folder: Path, work: Work[Any], alone: bool) -> None:
     if found != told:
         write_json(plan, told)
     (folder / _RECORDS).mkdir(exist_ok=True)
-    if alone:
-        for place in (folder, folder / _RECORDS):
-            recover(place)
+    for place in (folder, folder / _RECORDS):
+        recover(place, alone=alone)
 
 
 def _clear(folder: Path) -> None:
@@ -363,12 +362,12 @@ class _MakePart(Generic[Part]):
         record = self._standing(path, place, stamp, part)
         if record is not None:
             return _Result(record.rows, len(record.rejected), True)
-        with atomic_file(path) as temporary:
+        with atomic_file(path, tidy=False) as temporary:
             written = self.maker.write(part, temporary, cores)
             size = temporary.stat().st_size
             digest = written.sha256 or sha256(temporary)
         record = Record(path.name, stamp, size, digest, written.rows, written.facts, written.rejected)
-        write_json(place, asdict(record))
+        write_json(place, asdict(record), tidy=False)
         return _Result(record.rows, len(record.rejected), False)
 
     def _standing(self, path: Path, place: Path, stamp: str, part: Part) -> Record | None:
