@@ -281,13 +281,17 @@ def _beside(target: Path, suffix: str, tidy: bool = True) -> Iterator[Path]:
     Its lock shows other runs that this run is alive.
     """
     while True:
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             for leftover in _leftovers(target):
                 _tidy(leftover)
             folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=suffix, dir=target.parent))
             handle = None if fcntl is None else os.open(folder, os.O_RDONLY)
         except FileNotFoundError:  # another run removed it, or the empty directory that it was in
+            continue
+        except FileExistsError:
+            if _is_no_folder(target.parent):
+                raise
             continue
         if handle is None or _is_at(_locked(handle), folder):
             break
@@ -417,7 +421,7 @@ def locked(
     Raises InputError naming the process that still holds the lock after that.
     """
     root = Path(folder)
-    if root.exists() and not root.is_dir():
+    if _is_no_folder(root):
         raise InputError(f"{root}: is a file; choose another path")
     made = not root.exists()
     lock = root / LOCK
@@ -434,14 +438,26 @@ def locked(
                 root.rmdir()
 
 
+def _is_no_folder(path: Path) -> bool:
+    """Whether there is something at a path that is not a directory. Asked once, as another run may remove it."""
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return path.is_symlink()
+
+
 def _acquire(lock: Path, shared: bool, patience: float, say: Callable[[str], None] | None) -> int:
     last = time.monotonic() + patience
     while True:
-        Path(os.path.realpath(lock.parent)).mkdir(parents=True, exist_ok=True)
         try:
+            Path(os.path.realpath(lock.parent)).mkdir(parents=True, exist_ok=True)
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:  # the folder was removed by the run that created it
             continue
+        except FileExistsError:
+            if _is_no_folder(lock.parent):
+                raise
+            continue  # it was there for a moment
         if not _try_lock(handle, unknown=True, shared=shared):
             holder = os.read(handle, 200).decode(errors="replace") or "starting"
             os.close(handle)

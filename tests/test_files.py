@@ -534,3 +534,21 @@ def test_a_directory_that_another_run_tidies_does_not_stop_a_writer(tmp_path, mo
     monkeypatch.setattr(os, "open", removing)
     write_text(tmp_path / "a" / "b.txt", "whole")
     assert (tmp_path / "a" / "b.txt").read_text() == "whole" and len(removed) == 2
+
+
+def test_a_lock_in_a_folder_that_another_run_removes(tmp_path, monkeypatch):
+    """pathlib says that the folder exists if another run removes it in the moment between its two calls."""
+    real, failed = Path.mkdir, []
+
+    def mkdir(self, *args, **kwargs):
+        if self.name == "folder" and len(failed) < 2:
+            failed.append(self)
+            raise FileExistsError(17, "File exists", str(self))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with locked(tmp_path / "folder"):
+        assert (tmp_path / "folder").is_dir() and len(failed) == 2
+    (tmp_path / "link").symlink_to("none/at/all")
+    with pytest.raises(OSError):
+        write_text(tmp_path / "link" / "a", "x")
