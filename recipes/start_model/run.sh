@@ -1,141 +1,174 @@
 #!/usr/bin/env bash
-# Train the packaged model (spkver/start). It should also work on speech unlike its training speech.
+# Train the packaged model (spkver/start): a small network that learns from speakers' labels and from a large network.
 #
-#   bash recipes/start_model/run.sh --speechocean ROOT --cohort ROOT --trials DIR --unheard "ROOT ..."     all stages
-#   bash recipes/start_model/run.sh --trials DIR --stage 5 --stop-stage 5             test the final model again
+#   bash recipes/start_model/run.sh --speech ROOT --speechocean ROOT --teacher MODEL --trials DIR    all stages
 #
 # Options:
 #
+#   --speech ROOT           corpora to train on, ROOT/CORPUS/SPEAKER/FILE, and ROOT/evaluation_only/CORPUS to test on
 #   --speechocean ROOT      speechocean762, as published or as an opus tree
-#   --cohort ROOT           ROOT/SPEAKER/FILE: one recording of each of 248 speakers of LibriSpeech's train-clean-100
-#   --unheard "ROOT ..."    corpora for the threshold, ROOT/SPEAKER/FILE, that the model is not trained on
-#   --trials DIR            folder with speechocean762_test.txt and speechocean762_test_hard.txt
-#   --data DIR, --exp DIR   output folders; default: in this folder
-#   --overrides "KEY=VALUE ..."   changes to the config of both trainings
-#   --dev-speakers N        speakers of speechocean762 held out for development
-#   --nontargets N          non-target trials of each development list; half as many of each corpus for the threshold
+#   --corpora "NAME ..."    corpora of ROOT to train on, besides speechocean762
+#   --words "NAME ..."      those of them with recordings of single words, which are joined
+#   --left-out "NAME,NAME NAME ..."   groups of them; each group is left out of one more training, and measured
+#   --tested "NAME ..."     corpora of ROOT/evaluation_only
+#   --teacher MODEL         directory of the large network: `spkver import campplus_cn_en_common.pt MODEL --from 3dspeaker`
+#   --trials DIR            folder with the trial lists of the test: speechocean762*.txt, CORPUS*.txt
+#   --network NAME          conf/NAME.yaml
+#   --overrides "KEY=VALUE ..."   changes to the config of all trainings
+#   --shorter "KEY=VALUE ..."     changes to the config of the trainings without a group
+#   --nontargets N          non-target trials of each corpus for the threshold
 #   --far RATE              false-accept rate of the threshold
 #   --top N                 number of nearest cohort recordings that S-norm uses
+#   --data DIR, --exp DIR   output folders; default: in this folder
 #   --stage N, --stop-stage M   run stages N to M only
 #   --jobs N                processes of data stages
 #
 # A stage that is run again skips what is complete.
 
 here=recipes/start_model
+speech=
 speechocean=
-cohort=
+corpora="google_speech_commands librispeech_cohort librispeech_4spk_2chapters samromur_demo dspspeech20 malayalam_msc \
+  duke_alphanumeric"
+words="google_speech_commands dspspeech20"
+left_out="samromur_demo,malayalam_msc,duke_alphanumeric,dspspeech20 google_speech_commands"
+tested="lithuanian_commands dail_eireann_parliament malayalam_msc_multisession"
+teacher=
 trials=
-unheard=
-data=$here/data
-exp=$here/exp
+network=ecapa
 overrides=
-dev_speakers=20
-nontargets=20000
+shorter=
+nontargets=10000
 far=0.01
 top=100
+data=$here/data
+exp=$here/exp
 source "$(dirname "$0")/../common.sh"
 conf=$here/conf
-lists="speechocean762_test speechocean762_test_hard"
+packs=$exp/packs
 read -ra overrides <<< "$overrides"
+read -ra shorter <<< "$shorter"
+read -ra groups <<< "$left_out"
+read -ra all <<< "speechocean762 $corpora"
 
 if stage 0 "environment"; then
   install tensorboard
 fi
 
-if stage 1 "data directories; $dev_speakers speakers of one corpus and half of the other held out for development"; then
-  [[ -n $speechocean && -n $cohort ]] || die "--speechocean and --cohort are needed: the roots of the corpora"
-  python -m data_prep.speechocean762 "$speechocean" "$data/so" --dev-speakers "$dev_speakers" --seed 1
-  python -m data_prep.folder "$cohort" "$data/libri/all"
-  spkver data split "$data/libri/all" "$data/libri/core" "$data/libri/far" --share 0.5 --seed 1
-  spkver data join "$data/train" so="$data/so/train" libri="$data/libri/all"
-  spkver data join "$data/train_core" so="$data/so/train_core" libri="$data/libri/core"
-  spkver data subset "$data/train" "$data/cohort" --per-speaker 2
-  spkver data subset "$data/train_core" "$data/cohort_core" --per-speaker 2
-  spkver data trials "$data/so/dev" "$data/dev.trials" --nontargets "$nontargets"
-  spkver data cut "$data/libri/far" "$data/far" --seconds 3 --per-utterance 5
-  spkver data trials "$data/far" "$data/far.trials" --nontargets "$nontargets"
-fi
-
-if stage 2 "audio packs: the recordings, and two copies of each through simulated channels"; then
-  for split in train train_core; do
-    spkver pack "$data/$split" "$exp/packs/$split" --jobs "$jobs"
-    for seed in 1 2; do
-      spkver pack "$data/$split" "$exp/packs/${split}_$seed" --simulate "$conf/channels.yaml" --seed "$seed" --jobs "$jobs"
-    done
+if stage 1 "data directories"; then
+  [[ -n $speech && -n $speechocean ]] || die "--speech and --speechocean are needed: the roots of the corpora"
+  python -m data_prep.speechocean762 "$speechocean" "$data/so"
+  spkver data join "$data/speechocean762" speechocean762="$data/so/train"
+  # equal ids of two corpora are different speakers, but not in corpora whose names begin alike: both parts of LibriSpeech
+  for corpus in $corpora; do
+    python -m data_prep.folder "$speech/$corpus" "$data/plain/$corpus"
+    spkver data join "$data/$corpus" "${corpus%%_*}=$data/plain/$corpus"
   done
-  spkver pack "$data/so/dev" "$exp/packs/dev" --jobs "$jobs"
-  spkver pack "$data/so/test" "$exp/packs/test" --jobs "$jobs"
-  spkver pack "$data/so/test" "$exp/packs/test_mild" --simulate "$conf/mild.yaml" --seed 7 --jobs "$jobs"
-  spkver pack "$data/far" "$exp/packs/far_clean" --jobs "$jobs"
-  for way in mild hard; do
-    spkver pack "$data/far" "$exp/packs/far_$way" --simulate "$conf/$way.yaml" --seed 7 --jobs "$jobs"
+  for corpus in $tested; do
+    python -m data_prep.folder "$speech/evaluation_only/$corpus" "$data/$corpus"
   done
 fi
 
-# train_both NAME SPLIT: train exp/NAME-clean, then exp/NAME from it
-train_both() {
-  local packs=$exp/packs/$2
-  spkver train "$conf/clean.yaml" --out "$exp/$1-clean" --resume data.train="$packs" "${overrides[@]}"
-  spkver train "$conf/robust.yaml" --out "$exp/$1" --resume start.model="$exp/$1-clean/model" \
-    data.train="[$packs, ${packs}_1, ${packs}_2]" "${overrides[@]}"
+if stage 2 "audio packs: at three speeds, words joined, and a copy through simulated channels"; then
+  for corpus in "${all[@]}"; do
+    joined=() few=1
+    [[ " $words " != *" $corpus "* ]] || joined=(--combine 4) few=4
+    trained=(--speed 0.9 --speed 1.1 "${joined[@]}" --jobs "$jobs")
+    spkver pack "$data/$corpus" "$packs/clean/$corpus" "${trained[@]}"
+    spkver pack "$data/$corpus" "$packs/channels/$corpus" "${trained[@]}" --simulate "$conf/channels.yaml"
+    spkver data subset "$data/$corpus" "$data/cohort/$corpus" --per-speaker "$few"
+  done
+  for corpus in ${left_out//,/ } $tested; do
+    spkver pack "$data/$corpus" "$packs/plain/$corpus" --jobs "$jobs"
+  done
+  spkver pack "$data/so/test" "$packs/plain/speechocean762" --jobs "$jobs"
+fi
+
+if stage 3 "the teacher's embeddings of the clean packs"; then
+  [[ -n $teacher ]] || die "--teacher is needed: the model directory of the large network"
+  for corpus in "${all[@]}"; do
+    spkver extract "$packs/clean/$corpus" "$exp/teacher/$corpus.parquet" --model "$teacher" --precision bf16
+  done
+fi
+
+# listed PREFIX SUFFIX CORPUS...: the files, separated by commas
+listed() {
+  local prefix=$1 suffix=$2 joined
+  shift 2
+  joined=$(printf ",$prefix%s$suffix" "$@")
+  echo "${joined:1}"
 }
 
-# measured OUT NAME LIST EMBEDDINGS [--test EMBEDDINGS]: error rates of cosine scores, and after S-norm
+# train NAME KEY=VALUE... -- CORPUS...: exp/NAME on those corpora, and the embeddings of its cohort
+train() {
+  local name=$1 changed=()
+  shift
+  while [[ $1 != -- ]]; do
+    changed+=("$1")
+    shift
+  done
+  shift
+  spkver train "$conf/$network.yaml" --out "$exp/$name" --resume \
+    data.train="[$(listed "$packs/clean/" "" "$@"),$(listed "$packs/channels/" "" "$@")]" \
+    distil.embeddings="[$(listed "$exp/teacher/" .parquet "$@")]" "${overrides[@]}" "${changed[@]}"
+  spkver data join "$data/cohort_$name" "${@/#/$data/cohort/}"
+  spkver pack "$data/cohort_$name" "$packs/cohort_$name" --combine 4 --jobs "$jobs"
+  spkver extract "$packs/cohort_$name" "$exp/$name/cohort.parquet" --model "$exp/$name/model"
+}
+
+# measured NAME MODEL CORPUS LIST: error rates of cosines, and after S-norm, in exp/NAME
 measured() {
-  local scores=$1/$2.scores normalised=$1/$2.snorm list=$3 of=$4 cohort=$1/cohort.parquet
-  echo "$2"
-  shift 4
-  spkver score "$list" "$of" "$scores" "$@"
-  spkver normalise "$scores" "$of" "$cohort" "$normalised" --top "$top" "$@"
-  spkver evaluate "$scores" --trials "$list"
-  spkver evaluate "$normalised" --trials "$list"
+  local out=$exp/$1/scores list
+  list=$(basename "${4%.*}")
+  spkver extract "$packs/plain/$3" "$out/$3.parquet" --model "$2"
+  spkver score "$4" "$out/$3.parquet" "$out/$list.scores"
+  spkver normalise "$out/$list.scores" "$out/$3.parquet" "$exp/$1/cohort.parquet" "$out/$list.snorm" --top "$top"
+  echo "$1: $list"
+  spkver evaluate "$out/$list.scores" --trials "$4"
+  spkver evaluate "$out/$list.snorm" --trials "$4"
 }
 
-if stage 3 "development: training without the held-out speakers, error rates on them"; then
-  train_both dev train_core
-  for name in dev-clean dev; do
-    out=$exp/$name
-    spkver extract "$data/cohort_core" "$out/cohort.parquet" --model "$out/model"
-    for set in dev far_clean far_mild far_hard; do
-      spkver extract "$exp/packs/$set" "$out/$set.parquet" --model "$out/model"
-      measured "$out" "$set" "$data/${set%%_*}.trials" "$out/$set.parquet"
+if stage 4 "networks that were trained without some corpora, on these"; then
+  for group in "${groups[@]}"; do
+    rest=()
+    for corpus in "${all[@]}"; do
+      [[ ",$group," = *",$corpus,"* ]] || rest+=("$corpus")
+    done
+    train "without_${group//,/_}" "${shorter[@]}" -- "${rest[@]}"
+    for corpus in ${group//,/ }; do
+      spkver data trials "$data/$corpus" "$data/$corpus.trials" --targets 3000 --nontargets "$nontargets"
+      measured "without_${group//,/_}" "$exp/without_${group//,/_}/model" "$corpus" "$data/$corpus.trials"
     done
   done
 fi
 
-if stage 4 "the final model: all speakers, the same number of steps; its weights in float16"; then
-  train_both final train
+if stage 5 "the final network, on all corpora; its weights in float16"; then
+  train final -- "${all[@]}"
   [[ -d $exp/start ]] || spkver export "$exp/final/model" "$exp/start" --to model --half
+  spkver extract "$packs/cohort_final" "$exp/start_cohort.parquet" --model "$exp/start"
 fi
 
-if stage 5 "the final model on the test lists: whole, cut to 2 s, one side through another channel"; then
-  [[ -n $trials ]] || die "--trials is needed: the folder with $lists"
-  out=$exp/scores
-  spkver extract "$data/cohort" "$out/cohort.parquet" --model "$exp/start"
-  spkver extract "$exp/packs/test" "$out/whole.parquet" --model "$exp/start"
-  spkver extract "$exp/packs/test" "$out/2s.parquet" --model "$exp/start" --seconds 2
-  spkver extract "$exp/packs/test_mild" "$out/mild.parquet" --model "$exp/start"
-  for list in $lists; do
-    measured "$out" "${list}_whole" "$trials/$list.txt" "$out/whole.parquet"
-    measured "$out" "${list}_2s" "$trials/$list.txt" "$out/2s.parquet"
-    measured "$out" "${list}_mild" "$trials/$list.txt" "$out/whole.parquet" --test "$out/mild.parquet"
+if stage 6 "the final network on the test lists"; then
+  [[ -n $trials ]] || die "--trials is needed: the folder with the trial lists"
+  for list in "$trials"/*.txt; do
+    name=$(basename "${list%.txt}")
+    for corpus in speechocean762 $tested; do
+      [[ $name = "$corpus"* ]] || continue
+      sed "s#evaluation_only/$corpus/##g" "$list" > "$data/$name.list"
+      measured final "$exp/final/model" "$corpus" "$data/$name.list"
+      break
+    done
   done
 fi
 
-if stage 6 "threshold and calibration, on corpora unlike the training speech"; then
-  [[ -n $unheard ]] || die "--unheard is needed: folders of corpora that the model was not trained on"
-  data=$data/unheard out=$exp/scores parts=()
-  for corpus in $unheard; do
-    name=$(basename "$corpus")
-    python -m data_prep.folder "$corpus" "$data/$name"
-    spkver data trials "$data/$name" "$data/$name.trials" --targets 3000 --nontargets $((nontargets / 2))
-    parts+=("$name")
-  done
-  spkver data join "$data/all" "${parts[@]/#/$data/}"
-  (cd "$data" && cat "${parts[@]/%/.trials}" > all.trials)
-  spkver extract "$data/all" "$out/unheard.parquet" --model "$exp/start"
-  spkver score "$data/all.trials" "$out/unheard.parquet" "$out/unheard.scores"
-  spkver normalise "$out/unheard.scores" "$out/unheard.parquet" "$out/cohort.parquet" "$out/unheard.snorm" --top "$top"
-  spkver threshold "$out/unheard.snorm" --trials "$data/all.trials" --far "$far" --speakers "$data/all/utt2spk" \
-    --audio "$data/all" --model "$exp/start" --cohort "$out/cohort.parquet" --top "$top"
+if stage 7 "threshold and calibration, from the corpora that were left out"; then
+  read -ra left <<< "${left_out//,/ }"
+  spkver data join "$data/left_out" "${left[@]/#/$data/}"
+  (cd "$data" && cat "${left[@]/%/.trials}" > left_out.trials)
+  (for group in "${groups[@]}"; do
+    for corpus in ${group//,/ }; do cat "$exp/without_${group//,/_}/scores/$corpus.snorm"; done
+  done) > "$exp/left_out.snorm"
+  spkver threshold "$exp/left_out.snorm" --trials "$data/left_out.trials" --far "$far" \
+    --speakers "$data/left_out/utt2spk" --audio "$data/left_out" --model "$exp/start" \
+    --cohort "$exp/start_cohort.parquet" --top "$top"
 fi
