@@ -9,7 +9,7 @@
 #   --speechocean ROOT      speechocean762, as published or as an opus tree
 #   --corpora "NAME ..."    corpora of ROOT to train on, besides speechocean762
 #   --words "NAME ..."      those of them with recordings of single words, which are joined
-#   --left-out "NAME,NAME NAME ..."   groups of them; each group is left out of one more training, and measured
+#   --left-out "NAME,NAME NAME ..."   groups of them: one more training without each group, for the threshold
 #   --tested "NAME ..."     corpora of ROOT/evaluation_only
 #   --teacher MODEL         directory of the large network: `spkver import campplus_cn_en_common.pt MODEL --from 3dspeaker`
 #   --trials DIR            folder with the trial lists of the test: speechocean762*.txt, CORPUS*.txt
@@ -31,13 +31,13 @@ speechocean=
 corpora="google_speech_commands librispeech_cohort librispeech_4spk_2chapters samromur_demo dspspeech20 malayalam_msc \
   duke_alphanumeric"
 words="google_speech_commands dspspeech20"
-left_out="samromur_demo,malayalam_msc,duke_alphanumeric,dspspeech20 google_speech_commands"
+left_out="samromur_demo,malayalam_msc,duke_alphanumeric,dspspeech20"
 tested="lithuanian_commands dail_eireann_parliament malayalam_msc_multisession"
 teacher=
 trials=
 network=ecapa
 overrides=
-shorter=
+shorter=train.steps=2000
 nontargets=10000
 far=0.01
 top=100

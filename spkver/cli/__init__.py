@@ -39,9 +39,6 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "curves": ("spkver.cli.curves", "Tabulate and plot what training runs logged."),
         "average": ("spkver.cli.average", "Average the last checkpoints of a run."),
     },
-    "Many machines": {
-        "gather": ("spkver.cli.gather", "Put together an output whose parts were made with --part."),
-    },
     "Embed": {
         "transform": ("spkver.cli.transform", "Learn and apply centring, whitening, PCA, LDA, WCCN, ..."),
     },
@@ -59,6 +56,9 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "identify": ("spkver.cli.identify", "Find who of the speaker book speaks, if anybody."),
         "speakers": ("spkver.cli.speakers", "List who is in the speaker book."),
         "forget": ("spkver.cli.forget", "Remove people from the speaker book."),
+    },
+    "Many machines": {
+        "gather": ("spkver.cli.gather", "Put together an output whose parts were made with --part."),
     },
     "Exchange": {
         "import": ("spkver.cli.import_model", "Convert a model of another toolkit to a model directory."),

@@ -72,7 +72,8 @@ def statistics(x: Tensor, unbiased: bool, floor: float = VARIANCE_FLOOR) -> Tens
     """Mean and deviation over the frames of (batch, channels, frames), as (batch, 2 channels)."""
     variance, mean = torch.var_mean(x, dim=-1, correction=0)
     if unbiased:  # without torch's correction, which divides by zero for one frame
-        frames = torch.ones_like(x[:, :1]).sum(dim=-1)  # a tensor, so that it stays dynamic in exports
+        # from values, not from the shape, so that it stays dynamic in exports
+        frames = (x[:, :1] == x[:, :1]).to(x.dtype).sum(dim=-1)
         variance = variance * (frames / (frames - 1).clamp(min=1))
     return torch.cat([mean, (variance + floor).sqrt()], dim=-1)
 

@@ -54,7 +54,7 @@ class ReDimNet2Config(Component):
 
 def repeated(x: Tensor, times: int) -> Tensor:
     """(batch, channels, frames) with every frame repeated."""
-    return x if times == 1 else x[..., None].expand(*x.shape, times).flatten(2)
+    return x if times == 1 else x[..., None].expand(-1, -1, -1, times).flatten(2)
 
 
 class Stage(nn.Module):

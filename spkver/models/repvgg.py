@@ -14,6 +14,8 @@ from spkver.models import POOLINGS
 from spkver.models.base import Network, Pooling
 from spkver.models.plane import halved
 
+GROUPED = range(2, 27, 2)  # convolutions with groups: in the largest network, not all of its 47
+
 
 class RepVGGConfig(Component):
     """The defaults are WeSpeaker's REPVGG_TINY_A0."""
@@ -21,7 +23,7 @@ class RepVGGConfig(Component):
     name: Literal["repvgg"] = "repvgg"
     blocks: tuple[int, int, int, int] = Field((3, 4, 23, 3), description="number of blocks of each stage")
     widths: tuple[int, int, int, int] = Field((32, 64, 128, 256), description="channels of the stages")
-    groups: int = Field(1, gt=0, description="of every second convolution")
+    groups: int = Field(1, gt=0, description="of every second convolution, up to the 26th")
     second: Literal["1x1", "dilated"] = Field("1x1", description="branch beside the 3 × 3; dilated: RSBB")
     gate: bool = Field(False, description="squeeze and excitation after each block")
     branches: bool = Field(True, description="without, a block is the one convolution into which they fold")
@@ -94,7 +96,7 @@ class RepVGG(Network):
             blocks = []
             for place in range(count):
                 stride = 2 if stage > 1 and place == 0 else 1
-                blocks.append(Block(config, before, width, stride, 1 if number % 2 else config.groups))
+                blocks.append(Block(config, before, width, stride, config.groups if number in GROUPED else 1))
                 before, number = width, number + 1
             self.add_module(f"stage{stage}", nn.Sequential(*blocks))
         self.pooling: Pooling = POOLINGS.build(config.pooling, before * halved(bins, 3))

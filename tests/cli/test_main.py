@@ -51,7 +51,16 @@ def test_help_comes_in_sections_with_the_first_commands_first(spkver):
     lines = spkver("--help").stdout.splitlines()
     titles = [line.removesuffix(":") for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert titles == ["Options", *SECTIONS]
-    assert list(SECTIONS) == ["First commands", "Data", "Train", "Embed", "Score", "Decide", "Exchange"]
+    assert list(SECTIONS) == [
+        "First commands",
+        "Data",
+        "Train",
+        "Embed",
+        "Score",
+        "Decide",
+        "Many machines",
+        "Exchange",
+    ]
     assert len(SECTIONS["First commands"]) == 10
     assert len(COMMANDS) == sum(map(len, SECTIONS.values()))  # no command in two sections
 

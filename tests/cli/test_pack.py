@@ -56,6 +56,19 @@ def test_rejected_recordings(spkver: Spkver, tmp_path: Path, data: Path) -> None
     assert not (tmp_path / "q").exists()
 
 
+def test_parts_of_two_runs_are_gathered_to_the_same_pack(spkver: Spkver, tmp_path: Path, data: Path) -> None:
+    spkver("pack", data, tmp_path / "whole", "--jobs", 1)
+    done = spkver("gather", tmp_path / "p", code=2)
+    assert "no parts to gather" in done.stderr
+    for share in ("1/2", "2/2"):
+        spkver("pack", data, tmp_path / "p", "--part", share, "--jobs", 1)
+    assert spkver("gather", tmp_path / "p").stdout == f"{tmp_path / 'p'}: complete\n"
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "p").iterdir())
+    for name in names:
+        assert (tmp_path / "p" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
 def test_pipes_need_permission(spkver: Spkver, tmp_path: Path, data: Path) -> None:
     scp = (data / "wav.scp").read_text().splitlines()
     (data / "wav.scp").write_text("\n".join([f"u0 cat {tmp_path}/0.wav |", *scp[1:]]) + "\n")
