@@ -63,10 +63,34 @@ def _live_with_parent(on_interrupt: signal.Handlers = signal.SIG_DFL) -> None:
         threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
 
 
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """The threads of a generator. At its end they are not waited for.
+
+    The garbage collector may end an abandoned generator inside a thread that is starting or ending. To join another
+    thread there is a deadlock.
+    """
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def prefetched(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items; a thread computes the next one ahead."""
+    end = object()
+    with _threads(1) as pool:
+        coming = pool.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, items, end)
+            yield item  # type: ignore[misc]
+
+
 def ahead(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[tuple[Item, Result]]:
     """Each item with the result of `work`, in order; threads work ahead (decoding and products release the GIL)."""
     waiting: deque[tuple[Item, Future[Result]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+    with _threads(threads) as pool:
         for item in items:
             waiting.append((item, pool.submit(work, item)))
             if len(waiting) > _AHEAD * threads:

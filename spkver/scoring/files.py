@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from spkver.files import StrPath, atomic_file, file_state, fingerprint
-from spkver.processes import available_cpus, one_thread
+from spkver.processes import available_cpus, one_thread, prefetched
 from spkver.scoring.sides import Sides
 from spkver.storage import located
 from spkver.trials import Scores, Span, Trials, join_files, score_writer, spans, stream_trials
 from spkver.work import Engine, Local, Share, Work, Written, run
 from spkver.work.parts import Record, records
-
-Item = TypeVar("Item")
 
 _CELLS = 1 << 26  # scores of a part of all scores
 
@@ -180,13 +177,3 @@ def _write_npz(
 def _entry(name: str) -> zipfile.ZipInfo:
     """An entry with a fixed date, so that equal arrays are equal files."""
     return zipfile.ZipInfo(name)
-
-
-def prefetched(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items; a thread computes the next one ahead."""
-    end = object()
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = pool.submit(next, items, end)
-            yield item  # type: ignore[misc]

@@ -19,9 +19,9 @@ from spkver import lists
 from spkver.embeddings import Embeddings, read_ids, read_in_parts
 from spkver.errors import InputError
 from spkver.files import StrPath, file_state, fingerprint
-from spkver.processes import ahead, one_thread
+from spkver.processes import ahead, one_thread, prefetched
 from spkver.scoring.backend import BackEnd
-from spkver.scoring.files import Parts, prefetched, ranges, write_scores_of
+from spkver.scoring.files import Parts, ranges, write_scores_of
 from spkver.scoring.sides import Side, Sides
 from spkver.storage import located
 from spkver.trials import Scores, Trials, read_enrolment, score_writer
