@@ -126,7 +126,11 @@ def test_keys_lists_nested_keys_but_not_those_of_components():
         ("a_softmax", "loss.schedules.m", "default: constant"),
         ("a_softmax", "loss.schedules.annealing.final", "default: 5.0"),
         ("bd_lmcl", "loss.name", "one of: softmax, nsl, lmcl"),
-        ("bd_lmcl", "front_end", "one of: fbank, mel_spectrogram, waveform\npresets: wespeaker, 3dspeaker"),
+        (
+            "bd_lmcl",
+            "front_end",
+            "one of: fbank, mel_spectrogram, nemo, tf_mel, waveform\npresets: wespeaker, 3dspeaker",
+        ),
         ("bd_lmcl", "model.channels", "default: 512"),
     ],
 )

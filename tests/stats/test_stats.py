@@ -112,6 +112,9 @@ class Voices(Source):
     def table(self) -> pa.Table:
         raise NotImplementedError
 
+    def fingerprint(self) -> str:
+        raise NotImplementedError
+
 
 def test_speakers_whose_pitch_contradicts_gender() -> None:
     genders = ["m", "f", "f", "female", None]
