@@ -13,26 +13,21 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from spkver import compat
-from spkver.features.base import FrontEndModule
-from spkver.features.config import VADS, SpectralConfig
-from spkver.features.fbank import normalise
-from spkver.features.silence import leave_out, without_use
+from spkver.features.spectrogram import Spectrogram, SpectrogramConfig
 
 PAD_MODES = {"reflect": "reflect", "zeros": "constant"}
 TOP_DB = 80.0  # `decibel` clips values this far below the maximum of an utterance
 
 
-class MelSpectrogramConfig(SpectralConfig):
+class MelSpectrogramConfig(SpectrogramConfig):
     """The defaults are ReDimNet's (torchaudio's MelSpectrogram); `front_end: speechbrain` is SpeechBrain's."""
 
     name: Literal["mel_spectrogram"] = "mel_spectrogram"
-    fft_size: int = Field(512, gt=1)
-    """at least the number of samples in a frame"""
     window: Literal["hamming", "hann"] = "hamming"
     """window function, periodic"""
     preemphasis: float = Field(0.97, ge=0, le=1, description="of the waveform, in [-1, 1]")
@@ -48,12 +43,6 @@ class MelSpectrogramConfig(SpectralConfig):
     floor: float = Field(1e-6, gt=0)
     """floor of the energies, see logarithm"""
 
-    @model_validator(mode="after")
-    def _frame_fits(self) -> MelSpectrogramConfig:
-        if self.frame_length > self.fft_size:
-            raise ValueError(f"a frame of {self.frame_length} samples does not fit into an fft_size of {self.fft_size}")
-        return self
-
     @property
     def centre(self) -> int:
         """The sample in the middle of the first frame."""
@@ -68,7 +57,7 @@ class MelSpectrogramConfig(SpectralConfig):
         return max((frames - 1) * self.frame_shift, self.fft_size // 2 + 1, self.frame_length)
 
 
-class MelSpectrogram(FrontEndModule):
+class MelSpectrogram(Spectrogram):
     """Waveform to normalised log mel spectrogram; no parameters, deterministic."""
 
     Config = MelSpectrogramConfig
@@ -77,21 +66,10 @@ class MelSpectrogram(FrontEndModule):
     mel: Tensor
 
     def __init__(self, config: MelSpectrogramConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.vad = None if config.vad is None else VADS.build(config.vad, config)
+        super().__init__(config)
         make = torch.hamming_window if config.window == "hamming" else torch.hann_window
         self.register_buffer("window", make(config.frame_length, dtype=torch.float32), persistent=False)
         self.register_buffer("mel", FILTERS[config.filters](config), persistent=False)
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        """(batch, time) float in [-1, 1] to (batch, frames, bins) float32."""
-        with torch.autocast(waveform.device.type, enabled=False):
-            return normalise(self.log_mel(waveform.float()), self.config.normalise)
-
-    def log_mel(self, waveform: Tensor) -> Tensor:
-        """The log mel spectrogram without digital silence (see `silence`) and pauses (`vad`), before normalisation."""
-        return leave_out(self._log_mel(waveform), without_use(waveform, self.cut(waveform), 1.0, self.vad))
 
     def cut(self, waveform: Tensor) -> Tensor:
         """(batch, time) to overlapping frames (batch, frames, frame_length), centred on multiples of the shift."""
@@ -103,7 +81,8 @@ class MelSpectrogram(FrontEndModule):
         before, after = size // 2, size - size // 2
         return F.pad(waveform[:, None], (before, after), PAD_MODES[self.config.padding])[:, 0]
 
-    def _log_mel(self, waveform: Tensor) -> Tensor:
+    def log_mel(self, waveform: Tensor) -> Tensor:
+        """See Spectrogram."""
         config = self.config
         waveform = emphasised(waveform, config.preemphasis, unit_variance=config.unit_variance)
         mel = torch.matmul(self.power(waveform), self.mel)

@@ -5,23 +5,19 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from spkver import compat
-from spkver.features.base import FrontEndModule
-from spkver.features.config import VADS, Normalise, SpectralConfig
-from spkver.features.fbank import normalise
-from spkver.features.silence import leave_out, without_use
+from spkver.features.config import Normalise
+from spkver.features.spectrogram import Spectrogram, SpectrogramConfig
 
 
-class NemoConfig(SpectralConfig):
+class NemoConfig(SpectrogramConfig):
     """The defaults are TitaNet's."""
 
     name: Literal["nemo"] = "nemo"
-    fft_size: int = Field(512, gt=1)
-    """at least the number of samples in a frame"""
     window: Literal["hann", "hamming"] = "hann"
     """window function, symmetric"""
     preemphasis: float = Field(0.97, ge=0, le=1, description="of the waveform, in [-1, 1]")
@@ -32,12 +28,6 @@ class NemoConfig(SpectralConfig):
     normalise: Normalise = Field("per_feature", description="over the utterance")
     floor: float = Field(2.0**-24, gt=0)
     """added to the energies before the logarithm"""
-
-    @model_validator(mode="after")
-    def _frame_fits(self) -> NemoConfig:
-        if self.frame_length > self.fft_size:
-            raise ValueError(f"a frame of {self.frame_length} samples does not fit into an fft_size of {self.fft_size}")
-        return self
 
     @property
     def centre(self) -> int:
@@ -53,7 +43,7 @@ class NemoConfig(SpectralConfig):
         return frames * self.frame_shift
 
 
-class Nemo(FrontEndModule):
+class Nemo(Spectrogram):
     """Waveform to normalised log mel spectrogram; no parameters, deterministic."""
 
     Config = NemoConfig
@@ -62,22 +52,13 @@ class Nemo(FrontEndModule):
     mel: Tensor
 
     def __init__(self, config: NemoConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.vad = None if config.vad is None else VADS.build(config.vad, config)
+        super().__init__(config)
         make = torch.hamming_window if config.window == "hamming" else torch.hann_window
         window = F.pad(make(config.frame_length, periodic=False), _margins(config.fft_size - config.frame_length))
         bands = (config.fft_size // 2 + 1, config.low_hz, config.high_hz, config.bins, config.sample_rate)
         filters = compat.torchaudio().functional.melscale_fbanks(*bands, norm="slaney", mel_scale="slaney")
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("mel", filters, persistent=False)
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        """(batch, time) float in [-1, 1] to (batch, frames, bins) float32."""
-        with torch.autocast(waveform.device.type, enabled=False):
-            waveform = waveform.float()
-            features = leave_out(self._log_mel(waveform), without_use(waveform, self.cut(waveform), 1.0, self.vad))
-            return normalise(features, self.config.normalise)
 
     def cut(self, waveform: Tensor) -> Tensor:
         """(batch, time) to overlapping frames (batch, frames, frame_length), centred on multiples of the shift."""
@@ -88,7 +69,8 @@ class Nemo(FrontEndModule):
         whole = waveform.shape[1] // shift
         return F.pad(waveform, (size // 2, size)).unfold(-1, size, shift)[:, :whole]
 
-    def _log_mel(self, waveform: Tensor) -> Tensor:
+    def log_mel(self, waveform: Tensor) -> Tensor:
+        """See Spectrogram."""
         config = self.config
         if config.preemphasis:  # the first sample stays
             waveform = waveform - config.preemphasis * F.pad(waveform[:, :-1], (1, 0))

@@ -6,35 +6,24 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from spkver.features.base import FrontEndModule
-from spkver.features.config import VADS, SpectralConfig
-from spkver.features.fbank import normalise
 from spkver.features.mel_spectrogram import emphasised
-from spkver.features.silence import leave_out, without_use
+from spkver.features.spectrogram import Spectrogram, SpectrogramConfig
 
 
-class TfMelConfig(SpectralConfig):
+class TfMelConfig(SpectrogramConfig):
     """The defaults are those of the releases of ReDimNet2."""
 
     name: Literal["tf_mel"] = "tf_mel"
     bins: int = Field(72, gt=0)
     """values per frame"""
-    fft_size: int = Field(512, gt=1)
-    """at least the number of samples in a frame"""
     preemphasis: float = Field(0.97, ge=0, le=1, description="of the waveform, in [-1, 1]")
     unit_variance: bool = Field(True, description="normalise the waveform to mean 0 and variance 1 first")
     floor: float = Field(1e-8, gt=0)
     """floor of the energies; its inverse is their upper limit"""
-
-    @model_validator(mode="after")
-    def _frame_fits(self) -> TfMelConfig:
-        if self.frame_length > self.fft_size:
-            raise ValueError(f"a frame of {self.frame_length} samples does not fit into an fft_size of {self.fft_size}")
-        return self
 
     @property
     def centre(self) -> int:
@@ -50,7 +39,7 @@ class TfMelConfig(SpectralConfig):
         return max((frames - 1) * self.frame_shift + self.frame_length - 2 * (self.frame_shift // 2), 2)
 
 
-class TfMel(FrontEndModule):
+class TfMel(Spectrogram):
     """Waveform to normalised log mel spectrogram; no parameters, deterministic."""
 
     Config = TfMelConfig
@@ -59,18 +48,9 @@ class TfMel(FrontEndModule):
     mel: Tensor
 
     def __init__(self, config: TfMelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.vad = None if config.vad is None else VADS.build(config.vad, config)
+        super().__init__(config)
         self.register_buffer("dft", torch.from_numpy(_dft(config)), persistent=False)
         self.register_buffer("mel", torch.from_numpy(_filters(config)), persistent=False)
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        """(batch, time) float in [-1, 1] to (batch, frames, bins) float32."""
-        with torch.autocast(waveform.device.type, enabled=False):
-            waveform = waveform.float()
-            features = leave_out(self._log_mel(waveform), without_use(waveform, self.cut(waveform), 1.0, self.vad))
-            return normalise(features, self.config.normalise)
 
     def cut(self, waveform: Tensor) -> Tensor:
         """(batch, time) to overlapping frames (batch, frames, frame_length), with zeros at both ends."""
@@ -78,7 +58,8 @@ class TfMel(FrontEndModule):
         margin = config.frame_shift // 2
         return F.pad(waveform, (margin, margin)).unfold(-1, config.frame_length, config.frame_shift)
 
-    def _log_mel(self, waveform: Tensor) -> Tensor:
+    def log_mel(self, waveform: Tensor) -> Tensor:
+        """See Spectrogram."""
         config = self.config
         waveform = emphasised(waveform, config.preemphasis, unit_variance=config.unit_variance)
         real, imaginary = torch.matmul(self.cut(waveform), self.dft).chunk(2, dim=-1)

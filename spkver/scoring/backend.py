@@ -44,7 +44,7 @@ class BackEnd:
         if mean and plda:
             raise InputError("PLDA subtracts its own mean: give a mean or PLDA, not both")
         self.paths = {name: path for name, path in (("mean", mean), ("chain", chain), ("plda", plda)) if path}
-        self._device = device
+        self.device = device
         self._chain = _read_chain(chain) if chain else None
         self._plda = _read_plda(plda) if plda else None
         self._mean = self.read(mean) if mean else None
@@ -66,9 +66,9 @@ class BackEnd:
         enrolment: the utterances of each enrolment model; by default every utterance is a model
         """
         if self._plda:
-            return self._plda.sides(embeddings, enrolment=enrolment, test=test, device=self._device)
+            return self._plda.sides(embeddings, enrolment=enrolment, test=test, device=self.device)
         mean = cosine.mean_of(self._mean, like=embeddings) if self._mean else None
-        return cosine.sides(embeddings, enrolment=enrolment, mean=mean, test=test, device=self._device)
+        return cosine.sides(embeddings, enrolment=enrolment, mean=mean, test=test, device=self.device)
 
     def open(self, embeddings: StrPath, *, test: StrPath | None = None, enrolment: StrPath | None = None) -> Sides:
         """As `sides`, from files; enrolment: lines `model utterance utterance ...` (spk2utt)."""

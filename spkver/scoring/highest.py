@@ -98,11 +98,13 @@ def score_top(
     """Write the `top` highest scores of every enrolment, highest first; returns the number of scores.
 
     Equal scores are in the order of the test side. out, on, share: as for `score_list`
-    Raises InputError for an id that occurs twice.
+    Raises InputError for an id that occurs twice, and for a device other than the CPU.
     """
     out = located(out)
     if out.suffix == ".npz":
         raise InputError(f"{out}: the highest scores are a list; use .txt, .csv or .parquet")
+    if search.back_end.device != "cpu":
+        raise InputError("the highest scores are computed on the CPU; leave out --device")
     if (twice := lists.first_duplicate(search.tests)) is not None:
         raise InputError(f"{search.test or search.embeddings}: the id '{twice}' has two embeddings")
     maker = _Top(search, top, out.suffix)

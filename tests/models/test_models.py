@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from spkver import compat
@@ -96,33 +98,7 @@ SMALL = {
         **{"name": "redimnet", "channels": 4, "stages": ((1, 1, 1, 20), (2, 1, 2, 20)), "dim": 6},
         **{"blocks": "resnet", "pooling_norm": False, "pooling": {"unbiased": True}},
     },
-    "redimnet2": {
-        **{"name": "redimnet2", "channels": 4, "stages": ((1, 1, 1, 2, 20), (2, 2, 1, 0.75, 0)), "dim": 6},
-        **{"out": 5, "both": True, "signal_norm": True},
-    },
-    "redimnet2, signal": {
-        **{"name": "redimnet2", "channels": 4, "stages": ((1, 2, 1, 1, 20), (2, 2, 1, 1, 20)), "dim": 6},
-        **{"blocks": "resnet_se", "plane_out": False, "grouped": False},
-    },
-    "repvgg": {
-        "name": "repvgg",
-        "blocks": (1, 2, 1, 1),
-        "widths": (16, 16, 16, 16),
-        "groups": 2,
-        "gate": True,
-        "dim": 6,
-    },
-    "repvgg, folded": {
-        **{"name": "repvgg", "blocks": (1, 1, 1, 1), "widths": (4, 4, 8, 8), "second": "dilated", "dim": 6},
-        **{"branches": False},
-    },
-    "repvgg, dilated": {
-        **{"name": "repvgg", "blocks": (1, 1, 1, 1), "widths": (4, 4, 8, 8), "second": "dilated", "dim": 6},
-    },
-    "df_resnet": {"name": "df_resnet", "depth": 60, "channels": 2, "dim": 6, "layers_after_pooling": 2},
-    "fast_resnet": {"name": "fast_resnet", "widths": (8, 8, 8, 16), "reduction": 1, "dim": 6},
-    "titanet": {"name": "titanet", "channels": 8, "out": 12, "kernels": (3, 7, 1), "repeat": 2, "dim": 6},
-    "tdnn_head": {"name": "tdnn_head", "channels": (8, 12), "kernels": (5, 3), "dilations": (1, 2), "dim": 6},
+    **yaml.safe_load((Path(__file__).parents[1] / "networks.yaml").read_text()),
     "pooled": {"name": "pooled", "dim": 6},
     "projected": {"name": "projected", "network": {"name": "pooled", "dim": 6}, "dim": 4},
     "mean_fbank": {"name": "mean_fbank"},

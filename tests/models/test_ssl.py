@@ -172,7 +172,7 @@ def test_half_precision_is_close():
         ({"source": "nowhere/at-all-of-this"}, "no such folder, so the hub was asked"),
         ({"source": "", "encoder": ""}, "give a source"),
         ({"encoder": '{"model_type": "bert"}'}, "a bert is not one of wavlm"),
-        ({"encoder": "{"}, "model.encoder: not an encoder"),
+        ({"encoder": "{"}, "model.encoder: the encoder cannot be opened"),
         ({"tuned": ("encoder.layer.2",)}, r"'encoder\.layer\.2' matches no parameter; known: .*encoder\.layers\.2"),
     ],
 )

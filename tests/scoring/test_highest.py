@@ -106,3 +106,9 @@ def test_equal_to_faiss(files):
     found = read_scores(files / "out.parquet")
     assert found.trials.test.to_pylist() == [f"{row:03}" for row in rows.ravel()]
     np.testing.assert_allclose(found.values, scores.ravel(), atol=1e-6)
+
+
+def test_device_that_would_not_be_used_is_refused(files):
+    search = Search(BackEnd(device="cuda"), files / "enrol.parquet", files / "test.parquet")
+    with pytest.raises(InputError, match="computed on the CPU"):
+        score_top(search, 9, files / "out.parquet")

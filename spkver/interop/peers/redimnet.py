@@ -112,9 +112,13 @@ def spectrogram(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Our front end for their spectrogram in torchaudio."""
     given = {**SPECTROGRAM, **(config.get("spec_params") or {})}
     must(given, "spec_norm", ("mn",), f"{where}.spec_params")
+    return {"name": "mel_spectrogram", **spectral(config, given)}
+
+
+def spectral(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What both kinds of spectrogram have: rate, frames, band, pre-emphasis. given: the settings of theirs."""
     rate = int(given["sample_rate"])
     return {
-        "name": "mel_spectrogram",
         "sample_rate": rate,
         "bins": config["F"],
         "fft_size": given["n_fft"],

@@ -10,7 +10,7 @@ from spkver.errors import InputError
 from spkver.interop.peers import networks
 from spkver.interop.peers.files import read_checkpoint, tensors_in
 from spkver.interop.peers.layout import Found, Layout, Rule
-from spkver.interop.peers.redimnet import BLOCKS, SPECTROGRAM, must, spectrogram
+from spkver.interop.peers.redimnet import BLOCKS, SPECTROGRAM, must, spectral, spectrogram
 
 # the defaults of their constructor for keys that model_config omits
 DEFAULTS: dict[str, Any] = {
@@ -138,17 +138,4 @@ def _front_end(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     if config["feat_type"] in ("pt", "pt_mel"):
         return spectrogram(config, where)
     given = {**SPECTROGRAM, "eps": 1e-8, **(config.get("spec_params") or {})}
-    rate = int(given["sample_rate"])
-    return {
-        "name": "tf_mel",
-        "sample_rate": rate,
-        "bins": config["F"],
-        "fft_size": given["n_fft"],
-        "frame_length_ms": 1000 * given["win_length"] / rate,
-        "frame_shift_ms": 1000 * config["hop_length"] / rate,
-        "low_hz": given["f_min"],
-        "high_hz": given["f_max"],
-        "preemphasis": 0.97 if given["do_preemph"] else 0.0,
-        "unit_variance": bool(given["norm_signal"]),
-        "floor": given["eps"],
-    }
+    return {"name": "tf_mel", **spectral(config, given), "floor": given["eps"]}
