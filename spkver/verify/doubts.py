@@ -7,7 +7,7 @@ import numpy as np
 from spkver import quality
 
 SPEECH_SECONDS = 2.0  # below this, error rates rise steeply: see the README of this package
-# estimate for read speech of six corpora: above 22 dB for 98 % of the recordings, below for 90 % with pink noise 10 dB
+# below it: 4 % of the recordings of four corpora, 96 % with pink noise at 10 dB (tests/benchmarks/doubts.py)
 SNR_DB = 22.0
 CLIPPED_SHARE = 0.002  # a low-frequency tone has this share of samples at its maximum
 BAND_SHARE = 0.62  # of half the sample rate; see quality.bandwidth

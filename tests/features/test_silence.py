@@ -14,7 +14,17 @@ from spkver.features import FRONT_ENDS
 from spkver.features.graph import graph
 from spkver.features.silence import leave_out, silent_features, silent_frames, with_neighbours
 
-SPECTRAL = ["fbank", "wespeaker", "3dspeaker", "telephone", "w2v_bert", "mel_spectrogram", "speechbrain", "nemo", "tf_mel"]
+SPECTRAL = [
+    "fbank",
+    "wespeaker",
+    "3dspeaker",
+    "telephone",
+    "w2v_bert",
+    "mel_spectrogram",
+    "speechbrain",
+    "nemo",
+    "tf_mel",
+]
 
 
 def build(settings):
