@@ -15,7 +15,7 @@ import platform
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Generator, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +45,7 @@ class Ray:
 
     def map(
         self, function: Function[Item, Result], items: Iterable[Item], *, gpu: bool = False
-    ) -> Iterator[tuple[int, Result]]:
+    ) -> Generator[tuple[int, Result], None, None]:
         """See Engine. Raises RunError if the cluster does not answer, or if workers die again and again."""
         self._connect()
         crew = _Crew(self._ray, function, gpu, self._workers, len(items) if isinstance(items, Sized) else None)

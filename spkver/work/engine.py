@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol, TypeVar
@@ -27,8 +27,10 @@ class Engine(Protocol):
 
     def map(
         self, function: Function[Item, Result], items: Iterable[Item], *, gpu: bool = False
-    ) -> Iterator[tuple[int, Result]]:
+    ) -> Generator[tuple[int, Result], None, None]:
         """The number of each item and its result, in order of completion. Items are taken as they are needed.
+
+        Close it if not all results are taken: that ends the workers.
 
         gpu: the function uses a GPU if there is one
         """
@@ -50,7 +52,7 @@ class Local:
 
     def map(
         self, function: Function[Item, Result], items: Iterable[Item], *, gpu: bool = False
-    ) -> Iterator[tuple[int, Result]]:
+    ) -> Generator[tuple[int, Result], None, None]:
         """See Engine."""
         if self._jobs > 1:
             yield from self._in_processes(function, items)

@@ -304,8 +304,10 @@ def _make(folder: Path, work: Work[Part], on: Engine, share: Share | None) -> in
     """Make the parts of the share. Returns the number of parts that existed."""
     numbers = range(len(work.parts)) if share is None else range(share.number - 1, len(work.parts), share.of)
     kept = rejected = 0
-    with bar(total=work.rows if share is None else None, what=work.what, unit=f" {work.unit}") as progress:
-        for _, one in on.map(_MakePart(folder, work.maker), _Numbered(work.parts, numbers), gpu=work.gpu):
+    made = on.map(_MakePart(folder, work.maker), _Numbered(work.parts, numbers), gpu=work.gpu)
+    total = work.rows if share is None else None
+    with contextlib.closing(made), bar(total=total, what=work.what, unit=f" {work.unit}") as progress:
+        for _, one in made:
             kept += one.kept
             rejected += one.rejected
             progress.update(one.rows)

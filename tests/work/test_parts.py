@@ -42,6 +42,18 @@ def content(path):
     return {file.name: file.read_bytes() for file in sorted(path.iterdir())} if path.is_dir() else path.read_bytes()
 
 
+class Watched(Local):
+    """This machine, which tells when its workers were ended."""
+
+    ended = False
+
+    def map(self, function, items, *, gpu=False):
+        try:
+            yield from super().map(function, items)
+        finally:
+            self.ended = True
+
+
 class Dies(Local):
     """This machine, which fails after some parts."""
 
@@ -75,6 +87,13 @@ def test_interrupted_extraction_repeats_only_rejected_recordings(tmp_path, data,
     assert again == done and content(tmp_path / "out") == content(tmp_path / "whole")
     assert content(tmp_path / "out.rejected.jsonl") == content(tmp_path / "whole.rejected.jsonl")
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_workers_are_ended_when_too_many_rows_are_rejected(tmp_path, data, tiny_model, small_parts):
+    on = Watched()
+    with pytest.raises(RunError, match="rejected") as caught:
+        extract(Encoder.open(tiny_model), data, tmp_path / "out", max_rejected=0.05, on=on)
+    assert on.ended and caught.tb  # while the traceback, which holds the generator, exists
 
 
 def test_interrupted_pack_repeats_only_rejected_recordings(tmp_path, data, monkeypatch):
