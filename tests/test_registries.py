@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+import yaml
 
 import data_prep
 from spkver.cli import COMMANDS
@@ -19,9 +20,11 @@ ROOT = Path(__file__).parents[1]
 
 @functools.cache
 def _quoted(room: str) -> set[str]:
-    """The quoted names in the tests of a package ("" for all tests)."""
+    """The quoted names in the tests of a package ("" for all tests), and the networks of `networks.yaml`."""
     paths = [*(ROOT / "tests" / room).rglob("*.py"), *(ROOT / "tests").glob("*.py")]
-    return {name for path in paths for name in re.findall(r'"([\w+-]+)"', path.read_text(encoding="utf-8"))}
+    names = {name for path in paths for name in re.findall(r'"([\w+-]+)"', path.read_text(encoding="utf-8"))}
+    networks = yaml.safe_load((ROOT / "tests" / "networks.yaml").read_text(encoding="utf-8"))
+    return names | {network["name"] for network in networks.values()}
 
 
 def _registries() -> Iterable[tuple[str, str]]:

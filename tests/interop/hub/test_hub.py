@@ -156,8 +156,8 @@ def test_refusals_of_the_hugging_face_hub_say_what_to_do(hub, xvector):
     said = refused(NAME, "out")
     assert f"accept them at {hub.url}/{NAME}" in said and "hf auth login" in said
     hub.gated.clear()
-    hub.repositories[NAME] = {"config.yaml": xvector[1]["config.yaml"]}  # the weights were moved elsewhere
-    assert "--from" in refused(NAME, "out") or "avg_model.pt" in refused(NAME, "out")
+    hub.repositories["some/config"] = {"config.yaml": xvector[1]["config.yaml"]}
+    assert "choose one with --from: " in refused("some/config", "out")
     assert not Path("out").exists()
 
 
