@@ -276,14 +276,14 @@ def _part_of(target: Path, tidy: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _beside(target: Path, suffix: str, tidy: bool = True) -> Iterator[Path]:
-    """A new temporary directory beside `target`; leftovers of killed runs are removed.
+    """A new temporary directory beside `target`; leftovers of killed runs are removed, unless `tidy` is false.
 
     Its lock shows other runs that this run is alive.
     """
     while True:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            for leftover in _leftovers(target):
+            for leftover in _leftovers(target) if tidy else []:
                 _tidy(leftover)
             folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=suffix, dir=target.parent))
             handle = None if fcntl is None else os.open(folder, os.O_RDONLY)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from spkver.cli import inputs
 from spkver.work import gather
 
 
 @click.command()
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=inputs.FILE)
 def command(out: Path) -> None:
     """Gather the parts of OUT, which runs with --part 1/M to M/M made, on one machine or several.
 

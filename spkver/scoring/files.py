@@ -19,7 +19,7 @@ from spkver.scoring.sides import Sides
 from spkver.storage import located
 from spkver.trials import Scores, Span, Trials, join_files, score_writer, spans, stream_trials
 from spkver.work import Engine, Local, Share, Work, Written, run
-from spkver.work.parts import Record, records
+from spkver.work.parts import records
 
 _CELLS = 1 << 26  # scores of a part of all scores
 
@@ -66,14 +66,20 @@ def write_scores_of(
 
 def gather(out: Path, folder: Path, mark: str, about: Mapping[str, Any]) -> int:
     """Join the parts of a score file (a gatherer of `spkver.work`); returns the number of scores."""
-    parts = list(records(folder))
-    (_join_matrices if out.suffix == ".npz" else _join)(out, folder, parts)
-    return sum(part.rows for part in parts)
+    rows = 0
 
+    def files() -> Iterator[Path]:
+        nonlocal rows
+        for record in records(folder):
+            rows += record.rows
+            yield folder / record.file
 
-def _join(out: Path, folder: Path, parts: Sequence[Record]) -> None:
-    with atomic_file(out) as whole:
-        join_files([folder / part.file for part in parts], whole)
+    if out.suffix == ".npz":
+        _join_matrices(out, list(files()))
+    else:
+        with atomic_file(out) as whole:
+            join_files(files(), whole)
+    return rows
 
 
 class Parts:
@@ -142,8 +148,7 @@ class _All(Parts):
         _write_npz(path, names, (last - first, len(self.sides.test)), (block for _, block in blocks))
 
 
-def _join_matrices(out: Path, folder: Path, parts: Sequence[Record]) -> None:
-    files = [folder / part.file for part in parts]
+def _join_matrices(out: Path, files: Sequence[Path]) -> None:
     names = {}
     for name in ("enrol", "test"):
         columns = []

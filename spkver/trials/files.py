@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -410,9 +410,12 @@ def _writer(path: StrPath) -> Iterator[Callable[[Columns], None]]:
             parts.close()
 
 
-def join_files(parts: Sequence[Path], out: Path) -> None:
+def join_files(parts: Iterable[Path], out: Path) -> None:
     """Join files of one form, which were written one after the other, to `out` (all have the suffix of the first)."""
-    if parts[0].suffix == ".parquet":
+    parts = iter(parts)
+    first = next(parts)
+    parts = itertools.chain([first], parts)
+    if first.suffix == ".parquet":
         writer = _ParquetParts(out, out)
         for part in parts:
             with pq.ParquetFile(part, read_dictionary=["enrol", "test"]) as file:
@@ -423,7 +426,7 @@ def join_files(parts: Sequence[Path], out: Path) -> None:
     with out.open("wb") as stream:
         for number, part in enumerate(parts):
             with part.open("rb") as content:
-                if number and part.suffix == ".csv":
+                if number and first.suffix == ".csv":
                     content.readline()  # the header
                 shutil.copyfileobj(content, stream, 1 << 20)
 

@@ -206,9 +206,14 @@ def partial_of(out: Path) -> Path:
 
 
 def records(folder: Path) -> Iterator[Record]:
-    """The records of all parts that exist, in order."""
-    for path in sorted((folder / _RECORDS).glob("*.json"), key=lambda path: (len(path.name), path.name)):
-        yield Record(**read_json(path))
+    """The records of all parts that exist, in order, read one by one."""
+    for name in sorted(_recorded(folder), key=lambda name: (len(name), name)):
+        yield Record(**read_json(folder / _RECORDS / name))
+
+
+def _recorded(folder: Path) -> list[str]:
+    """The names of the records: of each part, a few bytes stay in memory."""
+    return [path.name for path in (folder / _RECORDS).iterdir() if path.suffix == ".json"]
 
 
 def write_rejected(path: Path, found: Iterable[Record]) -> int:
@@ -387,9 +392,10 @@ class _MakePart(Generic[Part]):
 
 def _gather(out: Path, folder: Path) -> Any:
     plan = read_json(folder / _PLAN)
-    there = sum(1 for _ in (folder / _RECORDS).glob("*.json"))
+    there = len(_recorded(folder))
     if there < plan["parts"]:
         raise InputError(f"{out}: {plan['parts'] - there} of {plan['parts']} parts are missing; make them first")
+    recover(folder)  # what workers left that were killed
     module, _, name = GATHERERS[plan["kind"]].partition(":")
     result = getattr(importlib.import_module(module), name)(out, folder, plan["fingerprint"], plan["about"])
     if folder.exists():  # not renamed to the output

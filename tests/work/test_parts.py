@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from spkver import files
 from spkver.datadir import from_columns, read_datadir, write_datadir
 from spkver.encoder import Encoder
 from spkver.errors import InputError, RunError
@@ -105,6 +106,24 @@ def test_interrupted_pack_repeats_only_rejected_recordings(tmp_path, data, monke
     assert sorted(Path(path).name for path in seen) == ["05.wav", *(f"{number:02}.wav" for number in range(8, 12))]
     pack_audio(directory, tmp_path / "whole", rows_per_shard=4)
     assert content(tmp_path / "p") == content(tmp_path / "whole")
+
+
+def test_leftovers_are_searched_once_and_never_become_part_of_a_pack(tmp_path, data, monkeypatch):
+    searched = []
+    found = files._leftovers
+    monkeypatch.setattr(files, "_leftovers", lambda target: searched.append(target.name) or found(target))
+
+    class Leaves(Local):
+        """This machine, with a worker that was killed while it wrote."""
+
+        def map(self, function, items, *, gpu=False):
+            yield from super().map(function, items)
+            (tmp_path / "p.partial" / ".shard-00001.arrow.abcd1234.part").mkdir()
+
+    pack_audio(read_datadir(data), tmp_path / "p", rows_per_shard=1, on=Leaves())
+    assert not [name for name in searched if name.startswith("shard-")]  # a million parts would be slow
+    shards = [f"shard-{number:05}.arrow" for number in range(12)]
+    assert sorted(content(tmp_path / "p")) == ["pack.json", "rejected.jsonl", *shards]
 
 
 def test_repaired_recording_is_picked_up(tmp_path, data, tiny_model, small_parts):
