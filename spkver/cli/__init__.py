@@ -48,6 +48,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "normalise": ("spkver.cli.normalise", "Normalise scores with a cohort: Z-, T-, S-, adaptive S-norm."),
         "fuse": ("spkver.cli.fuse", "Fuse several systems to log-likelihood ratios."),
         "compare": ("spkver.cli.compare", "Compare systems: confidence intervals and paired tests."),
+        "der": ("spkver.cli.der", "Compute the diarization error rate of turns (RTTM)."),
         "breakdown": ("spkver.cli.breakdown", "Break errors down by gender, duration, ... or speaker."),
     },
     "Decide": {
