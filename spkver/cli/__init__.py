@@ -40,6 +40,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "average": ("spkver.cli.average", "Average the last checkpoints of a run."),
     },
     "Embed": {
+        "cluster": ("spkver.cli.cluster", "Group recordings by voice, as labels for a training without any."),
         "transform": ("spkver.cli.transform", "Learn and apply centring, whitening, PCA, LDA, WCCN, ..."),
     },
     "Score": {

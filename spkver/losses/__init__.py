@@ -96,6 +96,7 @@ LOSSES = Registry(
         "triplet": "spkver.losses.pairs:Triplet",
         "angular_prototypical": "spkver.losses.pairs:AngularPrototypical",
         "ge2e": "spkver.losses.pairs:GE2E",
+        "simclr": "spkver.losses.pairs:SimCLR",
     },
     PRESETS,
 )

@@ -240,6 +240,47 @@ class GE2E(PairLoss):
         return Compared(1 - own.sigmoid() + rival.sigmoid(), counts, own, rival)
 
 
+class SimCLRConfig(PairConfig):
+    """Softmax over all other utterances of the batch, with logits cos / temperature, own pairs against all others.
+
+    Chen et al., ICML 2020, equation 1; with a margin m on the cosine of own pairs, as in Lepage & Dehak, "Additive
+    margin in contrastive self-supervised frameworks to learn discriminative speaker representations", Odyssey 2024. An
+    utterance with several others of its own speaker counts the mean over these pairs (Khosla et al., NeurIPS 2020).
+    Without labels, set `data.speakers: recordings`: the pairs are crops of one recording.
+    """
+
+    name: Literal["simclr"] = "simclr"
+    temperature: float = Field(default=0.05, gt=0)
+    """divides the cosines"""
+    m: float = Field(default=0.0, ge=0, le=2)
+    """subtracted from the cosine of own pairs"""
+
+    @property
+    def margin(self) -> float:
+        """See PairConfig.margin."""
+        return self.m
+
+
+class SimCLR(PairLoss):
+    """The contrastive loss of SimCLR, also called NT-Xent."""
+
+    Config = SimCLRConfig
+    config: SimCLRConfig
+
+    def compare(self, x: Tensor, same: Tensor) -> Compared:
+        """See PairLoss.compare: own is the smallest cosine of an own pair, rival the largest one to another speaker."""
+        u = normalise(x)
+        c = u @ u.T
+        positive = same & ~torch.eye(len(x), dtype=torch.bool, device=x.device)
+        others = torch.logsumexp((c / self.config.temperature).masked_fill(same, -torch.inf), dim=1, keepdim=True)
+        psi = (c - self.config.m) / self.config.temperature
+        losses = torch.logaddexp(torch.zeros_like(psi), others - psi)
+        loss = torch.where(positive, losses, 0).sum(dim=1) / positive.sum(dim=1).clamp_min(1)
+        own = c.masked_fill(~positive, torch.inf).amin(dim=1)
+        rival = c.masked_fill(same, -torch.inf).amax(dim=1)
+        return Compared(loss, positive.any(dim=1) & ~same.all(dim=1), own, rival)
+
+
 class _Similarity(nn.Module):
     """w·c + b with learnt w > 0 and b."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ class JoinedPacks:
     packs: tuple[Pack, ...]
     _pack: np.ndarray  # int32 (rows,): the pack of every utterance
     _row: np.ndarray  # int64 (rows,): its row in that pack
+    _named: np.ndarray | None = None  # str (rows,): other speakers than those of the packs
 
     def __len__(self) -> int:
         return len(self._row)
@@ -43,7 +44,8 @@ class JoinedPacks:
     def subset(self, rows: np.ndarray | Sequence[int]) -> JoinedPacks:
         """The utterances at these rows (integers in any order, or a bool mask)."""
         chosen = np.asarray(rows)
-        return JoinedPacks(self.packs, self._pack[chosen], self._row[chosen])
+        named = None if self._named is None else self._named[chosen]
+        return JoinedPacks(self.packs, self._pack[chosen], self._row[chosen], named)
 
     def rows_of_shard(self, number: int) -> np.ndarray:
         """As `Pack.rows_of_shard`, with shards numbered as in `shards`."""
@@ -107,6 +109,8 @@ class JoinedPacks:
     @functools.cached_property
     def speakers(self) -> list[str]:
         """The speaker of every utterance."""
+        if self._named is not None:
+            return self._named.tolist()
         return self._words([pack.speakers for pack in self.packs])
 
     @functools.cached_property
@@ -133,6 +137,17 @@ def join(packs: Sequence[Pack]) -> AnyPack:
     for pack in packs[1:]:
         if pack.kind != first.kind:
             raise InputError(f"{pack.path}: a pack of kind {pack.kind}, but {first.path} is of kind {first.kind}")
+    return _whole(packs)
+
+
+def with_speakers(pack: AnyPack, speakers: Sequence[str | None]) -> JoinedPacks:
+    """The utterances of a pack with other speakers, one for each row; those with None are left out."""
+    whole = pack if isinstance(pack, JoinedPacks) else _whole([pack])
+    kept = np.array([speaker is not None for speaker in speakers], bool)
+    return replace(whole, _named=np.array(speakers, object)).subset(kept)
+
+
+def _whole(packs: Sequence[Pack]) -> JoinedPacks:
     rows = [np.arange(len(pack), dtype=np.int64) for pack in packs]
     numbers = np.repeat(np.arange(len(packs), dtype=np.int32), [len(pack) for pack in packs])
     return JoinedPacks(tuple(packs), numbers, np.concatenate(rows))

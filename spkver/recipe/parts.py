@@ -14,12 +14,13 @@ from spkver.augment import FEATURES, WAVEFORM
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError, load_optional
 from spkver.files import readable_size
+from spkver.lists import first_duplicate, read_columns
 from spkver.losses import LOSSES, bounds
-from spkver.packs.joined import AnyPack, join
+from spkver.packs.joined import AnyPack, join, with_speakers
 from spkver.packs.reader import Pack, open_audio
-from spkver.recipe.schema import Recipe
+from spkver.recipe.schema import RECORDINGS, Recipe
 from spkver.schedules import SCHEDULES, Run
-from spkver.storage import cache
+from spkver.storage import cache, located
 from spkver.training.data.batches import Sampler, Share
 from spkver.training.data.inputs import Augmentations
 from spkver.training.loop import Trainer
@@ -143,10 +144,26 @@ def _open_training(recipe: Recipe) -> AnyPack:
             f"{pack.path}: a feature pack, but augment.waveform and augment.speeds need audio; "
             "train from the audio pack, or make the speeds with 'spkver features --speed'"
         )
+    if recipe.data.speakers is not None:
+        pack = with_speakers(pack, _speakers(recipe.data.speakers, pack))
     most = recipe.data.max_utterances
     if most is None or most >= len(pack):
         return pack
     return pack.subset(np.sort(np.random.default_rng(recipe.seed).permutation(len(pack))[:most]))
+
+
+def _speakers(named: str, pack: AnyPack) -> list[str | None]:
+    """The speaker of every utterance of a pack by `data.speakers`; None for those that the file does not name."""
+    if named == RECORDINGS:
+        return list(pack.ids)
+    columns = read_columns(located(named), ["utterance", "speaker"])
+    if (twice := first_duplicate(columns["utterance"])) is not None:
+        raise InputError(f"{named}: '{twice}' is named twice")
+    of = dict(zip(columns["utterance"].to_pylist(), columns["speaker"].to_pylist()))
+    found = [of.get(name) for name in pack.ids]
+    if not any(found):
+        raise InputError(f"{named}: names no utterance of {pack.path}, whose first one is '{pack.ids[0]}'")
+    return found
 
 
 def _crop(recipe: Recipe, pack: AnyPack, seconds: float) -> int:

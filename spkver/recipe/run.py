@@ -13,7 +13,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath, local, locked, write_text
 from spkver.packs.reader import Pack
 from spkver.recipe.parts import build
-from spkver.recipe.schema import Recipe
+from spkver.recipe.schema import RECORDINGS, Recipe
 from spkver.storage import located
 from spkver.training import estimate
 from spkver.training.loop import Trainer
@@ -91,6 +91,8 @@ def _sources(recipe: Recipe, trainer: Trainer) -> provenance.Sources:
     models = {"start.model": recipe.start, "distil.model": recipe.distil}
     targets = () if recipe.distil is None else recipe.distil.embeddings
     files = {f"distil.embeddings.{number}": path for number, path in enumerate(targets)}
+    if recipe.data.speakers not in (None, RECORDINGS):
+        files["data.speakers"] = recipe.data.speakers
     if recipe.data.dev_trials is not None:
         files["data.dev_trials"] = recipe.data.dev_trials
     return provenance.Sources(

@@ -17,6 +17,9 @@ from spkver.models import MODELS
 from spkver.schedules import SCHEDULES, ScheduleConfig
 from spkver.training.config import DistilConfig, StartConfig, TrainingConfig
 
+RECORDINGS = "recordings"
+"""`data.speakers`: every recording is a speaker of its own"""
+
 
 class DataConfig(Config):
     """Training and dev data, as packs of audio or of features."""
@@ -24,6 +27,9 @@ class DataConfig(Config):
     train: str | tuple[str, ...] = Field(
         description="audio pack or feature pack, or several; a speaker name is the same speaker in all", min_length=1
     )
+    speakers: str | None = None
+    """other speakers than those of the packs: a file with lines of `utterance speaker`, as `spkver cluster` writes it
+    (utterances that it does not name are left out), or `recordings`: every recording is a speaker of its own"""
     dev: str | None = Field(None, description="pack of held-out speakers; null: no dev EER")
     dev_trials: str | None = Field(None, description="trial list; null: all target and random non-target trials")
     crop_seconds: float = Field(2.0, gt=0)

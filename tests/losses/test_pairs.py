@@ -19,6 +19,7 @@ ALL = {
     "prototypical": {"name": "angular_prototypical"},
     "ge2e": {"name": "ge2e"},
     "contrast": {"name": "ge2e", "form": "contrast"},
+    "simclr": {"name": "simclr", "temperature": 0.2, "m": 0.1},
 }
 every_loss = pytest.mark.parametrize("keys", ALL.values(), ids=ALL)
 
@@ -121,6 +122,21 @@ def test_ge2e(batch, form):
     compare(loss, mean(reference), x, y)
 
 
+def test_simclr(batch):
+    """Each own pair against the pairs with other speakers; the mean over the own pairs of an anchor."""
+    x, y = batch
+    reference = []
+    for positives, negatives in triplets(x, y):
+        reference.append(mean(softmax_loss((p - 0.1) / 0.2, [n / 0.2 for n in negatives]) for p in positives))
+    compare(make(ALL["simclr"]), mean(reference), x, y)
+
+
+def test_simclr_equals_pytorch_metric_learning(batch):
+    x, y = batch
+    theirs = losses.NTXentLoss(temperature=0.2)(x, y)
+    compare(make(ALL["simclr"] | {"m": 0.0}), theirs, x, y)
+
+
 @every_loss
 def test_gradcheck(keys, batch):
     x, y = batch
@@ -191,6 +207,8 @@ def test_separate_and_equal_speakers(keys):
     if keys["name"] == "triplet":
         assert good.loss == 0 and good.selected_share == 0
         assert bad.loss.item() == pytest.approx(0.3)
+    elif keys["name"] == "simclr":
+        assert bad.loss.item() == pytest.approx(math.log1p((P - 1) * K * math.exp(0.1 / 0.2)))
     elif keys.get("form") is None:
         assert bad.loss.item() == pytest.approx(math.log(P))
 

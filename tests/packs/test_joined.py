@@ -10,6 +10,7 @@ from spkver.datadir import DataDir
 from spkver.errors import InputError
 from spkver.features import FrontEndConfig
 from spkver.packs import JoinedPacks, Pack, join, make_features, pack_audio
+from spkver.packs.joined import with_speakers
 
 
 def test_joined_packs_concatenate_rows(tmp_path: Path, corpus: Callable[..., DataDir]) -> None:
@@ -48,3 +49,15 @@ def test_join_rejects_packs_of_different_kinds(tmp_path: Path, corpus: Callable[
     twice.require(FrontEndConfig())
     with pytest.raises(InputError, match="16000 Hz, the front end takes 8000"):
         twice.require(FrontEndConfig(sample_rate=8000, high_hz=3600))
+
+
+def test_other_speakers(tmp_path: Path, corpus: Callable[..., DataDir]) -> None:
+    """Utterances without one are left out; the rest keeps its payload, also in a subset."""
+    pack_audio(corpus(4), tmp_path / "a")
+    pack = Pack.open(tmp_path / "a")
+    named = with_speakers(pack, ["x", None, "y", "x"])
+    assert named.speakers == ["x", "y", "x"] and named.ids == [pack.ids[row] for row in (0, 2, 3)]
+    assert named.subset([2, 1]).speakers == ["x", "y"]
+    np.testing.assert_array_equal(named[1], pack[2])
+    again = with_speakers(join([pack, pack]), pack.ids * 2)
+    assert again.speakers == pack.ids * 2 and len(again) == 8

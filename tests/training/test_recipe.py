@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 
 from spkver.config import load
 from spkver.errors import InputError
 from spkver.files import locked
-from spkver.packs import PackWriter
+from spkver.packs import Pack, PackWriter
 from spkver.recipe import Recipe, build, train
 
 QUIET = {"say": lambda text: None}
@@ -154,6 +155,44 @@ def test_several_packs_share_speakers(recipe, packs, out):
     assert load(Recipe, out / "config.yaml") == parts
     with pytest.raises(InputError, match=r"data.train: expected at least one item, got \[\]"):
         recipe(data={"train": []})
+
+
+def test_every_recording_as_a_speaker(recipe, packs, out):
+    """SimCLR without labels: the pairs of a batch are two crops of one recording."""
+    parts = recipe(
+        data={"speakers": "recordings", "utterances_per_speaker": 2}, loss="simclr", train={"steps": 2, "log_every": 1}
+    )
+    batch = build(parts, out, print).learner.sampler.batch(0)
+    assert sorted(np.unique(batch.rows, return_counts=True)[1]) == [2] * 4
+    told = []
+    train(parts, out, say=told.append)
+    assert any(text.startswith("36 utterances, 36 speakers, ") for text in told)
+    assert "loss" in (out / "metrics.jsonl").read_text()
+
+
+def test_speakers_of_a_file(recipe, packs, out, tmp_path):
+    ids = Pack.open(packs / "train").ids
+    labels = tmp_path / "labels"
+    labels.write_text("".join(f"{name} g{number % 5}\n" for number, name in enumerate(ids[:20])) + "another g7\n")
+    told = []
+    train(recipe(data={"speakers": str(labels)}, train={"steps": 1}), out, say=told.append)
+    assert any(text.startswith("20 utterances, 5 speakers, ") for text in told)
+    assert str(labels) in (out / "starts.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a b\n", "names no utterance of .*train, whose first one is 's0/"),
+        ("a b\na c\n", "'a' is named twice"),
+        ("a\n", "labels:1"),
+    ],
+)
+def test_unusable_speakers_are_rejected(recipe, out, tmp_path, lines, message):
+    (tmp_path / "labels").write_text(lines)
+    with pytest.raises(InputError, match=message):
+        train(recipe(data={"speakers": str(tmp_path / "labels")}), out, **QUIET)
+    assert not out.exists()
 
 
 def test_crop_schedule(recipe, tmp_path):
