@@ -282,7 +282,8 @@ def make(
     pools = [_pool(data, jobs) for data in parts]
     made: dict[str, _Made] = {}
     for wanted, number in itertools.product(conditions, range(1, count + 1)):
-        name = f"{wanted.seconds:g}s-{wanted.speakers}spk-{_overlap(wanted.overlap)}-{number:02d}"
+        length, overlap = _kind(wanted)
+        name = f"{length}-{wanted.speakers}spk-{overlap}-{number:02d}"
         digest = hashlib.blake2b(f"{seed} {name}".encode(), digest_size=7).digest()
         made[name] = _planned(pools, wanted, np.random.default_rng(int.from_bytes(digest, "little")))
     turns = [
@@ -298,9 +299,10 @@ def make(
         write_turns(part / "ref.rttm", turns)
         regions = [Region(name, 0.0, end) for name, end in zip(ids, seconds)]
         write_uem(part / "all.uem", regions)
-        for share in {wanted.overlap for wanted in conditions}:
-            named = [region for region in regions if f"-{_overlap(share)}-" in region.recording]
-            write_uem(part / f"{_overlap(share)}.uem", named)
+        for kind in {_kind(wanted) for wanted in conditions}:
+            start, end = kind
+            named = [one for one in regions if one.recording.startswith(f"{start}-") and f"-{end}-" in one.recording]
+            write_uem(part / f"{start}-{end}.uem", named)
         (part / "audio").mkdir()
         with process_pool(jobs) as pool, bar(total=len(ids), what="conversations", unit="file") as progress:
             for _ in pool.map(_write, made.values(), [part / "audio" / f"{name}.flac" for name in ids]):
@@ -334,8 +336,9 @@ def _write(made: _Made, path: Path) -> None:
     audio.write(path, sound(made.pieces, sources, made.random), RATE)
 
 
-def _overlap(share: float) -> str:
-    return f"ov{100 * share:02.0f}"
+def _kind(wanted: Condition) -> tuple[str, str]:
+    """The duration and the share of overlap in names."""
+    return f"{wanted.seconds:g}s", f"ov{100 * wanted.overlap:02.0f}"
 
 
 def _seconds(pieces: Sequence[Piece]) -> float:
@@ -363,16 +366,17 @@ def command(
 ) -> None:
     """Make conversations of the speakers of DATA in OUT: a data directory with audio, ref.rttm and all.uem.
 
-    ov10.uem and so on list the conversations with that share of overlap in per cent.
-
     There are --count conversations of every combination of --speakers, --seconds (at most) and --overlap (share of the
-    time with speech in which several speak), which may be given several times. The speakers of a conversation are of
-    one DATA. It ends early where their speech does.
+    time with speech in which several speak), which may be given several times, without those of less than 15 s for a
+    speaker. The speakers of a conversation are of one DATA. It ends early where their speech does. 60s-ov10.uem lists
+    those of at most 60 s with 10 % overlap.
 
     \b
     Example: python -m data_prep.conversations data/meetings data/test --speakers 2 --speakers 4 --overlap 0.1
     """
-    conditions = [Condition(*one) for one in itertools.product(seconds, speakers, overlap)]
+    conditions = [Condition(*one) for one in itertools.product(seconds, speakers, overlap) if one[0] >= 15 * one[1]]
+    if not conditions:
+        raise InputError("no conversations: --seconds must be 15 or more for each of --speakers")
     turns = make(out, [read_datadir(path) for path in directories], conditions, count=count, seed=seed, jobs=jobs)
     by_recording = itertools.groupby(sorted(turns), lambda turn: turn.recording)
     rows = [["conversation", "seconds", "speakers", "stretches", "overlap %"]]

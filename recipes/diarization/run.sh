@@ -27,38 +27,31 @@ data=$here/data
 exp=$here/exp
 source "$(dirname "$0")/../common.sh"
 read -ra diarize <<< "$diarize"
-kinds="short long"
+lengths="60 600"
 
-# conversations SPLIT DATA...: data/SPLIT/short and data/SPLIT/long
+# conversations SPLIT DATA...: data/SPLIT
 conversations() {
-  local split=$1 options
+  local split=$1 options=(--count 2 --seed "$seed" --jobs "$jobs")
   shift
-  for kind in $kinds; do
-    [[ ! -f $data/$split/$kind/wav.scp ]] || continue
-    options=(--overlap 0 --overlap 0.1 --overlap 0.2 --seed "$seed" --jobs "$jobs")
-    if [[ $kind = short ]]; then
-      options+=(--seconds 60 --count 4 --speakers 2 --speakers 3 --speakers 4)
-    else
-      options+=(--seconds 600)
-      for speakers in 2 3 4 5 6 7 8; do options+=(--speakers "$speakers"); done
-    fi
-    python -m data_prep.conversations "$data/$split/$kind" "$@" "${options[@]}"
-  done
+  for length in $lengths; do options+=(--seconds "$length"); done
+  for overlap in 0 0.1 0.2; do options+=(--overlap "$overlap"); done
+  for speakers in 2 3 4 6 8; do options+=(--speakers "$speakers"); done
+  [[ -f $data/$split/wav.scp ]] || python -m data_prep.conversations "$data/$split" "$@" "${options[@]}"
 }
 
-# scored SPLIT: turns of its conversations in exp/SPLIT, and error rates by duration and share of overlap
+# scored SPLIT: turns of its conversations in exp/SPLIT.rttm, and error rates by duration and share of overlap
 scored() {
-  local split=$1 kind overlap
-  for kind in $kinds; do
-    [[ -f $exp/$split/$kind.rttm ]] ||
-      spkver diarize "$data/$split/$kind" --out "$exp/$split/$kind.rttm" "${diarize[@]}"
-    for overlap in ov00 ov10 ov20 all; do
-      printf '\n%s, %s, %s\n\n' "$split" "$kind" "$overlap"
-      spkver der "$data/$split/$kind/ref.rttm" "$exp/$split/$kind.rttm" --uem "$data/$split/$kind/$overlap.uem"
+  local split=$1 length overlap
+  [[ -f $exp/$split.rttm ]] || spkver diarize "$data/$split" --out "$exp/$split.rttm" "${diarize[@]}"
+  for length in $lengths; do
+    for overlap in ov00 ov10 ov20; do
+      printf '\n%s, at most %d s, %d %% overlap\n\n' "$split" "$length" "$((10#${overlap#ov}))"
+      spkver der "$data/$split/ref.rttm" "$exp/$split.rttm" --uem "$data/$split/${length}s-$overlap.uem" \
+        --out "$exp/$split-${length}s-$overlap.json"
     done
-    spkver report --diarization "$data/$split/$kind/ref.rttm" "$exp/$split/$kind.rttm" \
-      --audio "$data/$split/$kind" --uem "$data/$split/$kind/all.uem" --out "$exp/$split/$kind.html"
   done
+  spkver report --diarization "$data/$split/ref.rttm" "$exp/$split.rttm" --uem "$data/$split/all.uem" \
+    --audio "$data/$split" --out "$exp/$split.html"
 }
 
 if stage 0 "environment"; then

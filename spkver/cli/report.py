@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from spkver import tables
 from spkver.cli import inputs, options, outputs
@@ -25,7 +26,7 @@ def _place(path: Path) -> None:
 
 
 @click.command()
-@click.argument("systems", nargs=-1, required=True, metavar="NAME=SCORES...")
+@click.argument("systems", nargs=-1, required=True, metavar="NAME=SCORES... | --diarization [REFERENCE] HYPOTHESIS")
 @options.trials
 @click.option(
     "--out",
@@ -55,7 +56,17 @@ def _place(path: Path) -> None:
 @click.option("--worst", type=click.IntRange(min=1), default=25, show_default=True, help="Number of errors listed.")
 @click.option("--audio", type=_FILE, help="Embed the recordings of the worst errors from this data directory.")
 @click.option("--allow-pipes", is_flag=True, help="Run the shell commands in wav.scp of --audio.")
+@click.option(
+    "--diarization",
+    is_flag=True,
+    help="Page of who speaks when, from files of turns (RTTM, JSON, Audacity labels), with --title, --uem, --audio, "
+    "--embed only. The page links to the recordings of --audio, a data directory or a recording.",
+)
+@click.option("--uem", type=_FILE, help="With --diarization: score only these regions.")
+@click.option("--embed", is_flag=True, help="With --diarization: embed the recordings, one hour at most.")
+@click.pass_context
 def command(
+    context: click.Context,
     systems: tuple[str, ...],
     trials: Path | None,
     out: Path,
@@ -67,6 +78,9 @@ def command(
     allow_pipes: bool,
     points: tuple[str, ...],
     by: tuple[str, ...],
+    diarization: bool,
+    uem: Path | None,
+    embed: bool,
     **settings: Any,
 ) -> None:
     """Report results of one or more score files as a self-contained HTML page.
@@ -79,7 +93,16 @@ def command(
     Example:
       spkver report LMCL=lmcl.txt BD-LMCL=bd.txt --trials trials.txt --data data/test --out report.html
       spkver report LMCL=lmcl.txt BD-LMCL=bd.txt --trials trials.txt --out report
+      spkver report --diarization ref.rttm hyp.rttm --audio data/meetings --out meetings.html
     """
+    used = {name for name in context.params if context.get_parameter_source(name) == ParameterSource.COMMANDLINE}
+    if diarization:
+        if other := used - {"systems", "out", "diarization", "title", "uem", "audio", "embed"}:
+            raise InputError(f"--{min(other).replace('_', '-')} has no effect with --diarization; leave it out")
+        _diarization(systems, out, title, uem, audio, embed)
+        return
+    if other := used & {"uem", "embed"}:
+        raise InputError(f"--{min(other)} needs --diarization")
     from spkver.report.page import Material, Settings, make_report
 
     listed = read_trials(trials) if trials else None
@@ -104,3 +127,27 @@ def command(
     click.echo(tables.text(report.rows))
     voices = "; it contains voice recordings, which are personal data" if audio else ""
     click.echo(f"{page}: {readable_size(page.stat().st_size)}{voices}")
+
+
+def _diarization(
+    files: tuple[str, ...], out: Path, title: str, uem: Path | None, audio: Path | None, embed: bool
+) -> None:
+    """Write the page of who speaks when, and print the error rates if there is a reference."""
+    from spkver.report import diarization
+    from spkver.report.page import is_page
+    from spkver.rttm import read_turns, read_uem
+    from spkver.scoring.diarization import evaluate_turns
+
+    if len(files) > 2 or not is_page(out) or (embed and not audio):
+        raise InputError("--diarization takes [REFERENCE] HYPOTHESIS and --out PAGE.html; --embed needs --audio")
+    if uem and len(files) == 1:
+        raise InputError("--uem needs a reference")
+    reference, hypothesis = (read_turns(path) for path in files) if len(files) == 2 else ([], read_turns(files[0]))
+    scored = evaluate_turns(reference, hypothesis, read_uem(uem) if uem else None) if len(files) == 2 else None
+    names = sorted({turn.recording for turn in (*reference, *hypothesis)})
+    found = diarization.sounds(audio, names, out, embed=embed) if audio and names else None
+    diarization.write_page(out, hypothesis, scored, reference, found, title=title)
+    if scored:
+        click.echo(scored.text())
+    voices = "; it contains voice recordings, which are personal data" if embed else ""
+    click.echo(f"{out}: {readable_size(out.stat().st_size)}{voices}")

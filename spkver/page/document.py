@@ -38,8 +38,8 @@ def document(title: str, *blocks: Html, data: Mapping[str, Any] | None = None) -
     """
     style, script = asset("chart.css") + asset("style.css"), asset("script.js")
     policy = (
-        f"default-src 'none'; img-src data:; media-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; media-src data: 'self'; style-src {_hash(style)}; "
+        f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
     )
     numbers = "".join(
         f'<script type="application/json" id="{escape(name)}">{_json(value)}</script>\n'

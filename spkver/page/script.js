@@ -159,6 +159,143 @@ function playable(link) {
   link.replaceWith(button);
 }
 
+// --- timelines: a window of a recording, whose turns can be played
+
+const clock = (seconds) => {
+  const tenths = Math.round(seconds * 10);
+  const [hours, minutes] = [Math.floor(tenths / 36000), Math.floor(tenths / 600) % 60];
+  const rest = ((tenths % 600) / 10).toFixed(1).padStart(4, "0");
+  return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
+};
+
+function timeline(details, { seconds, tracks }) {
+  const overview = details.querySelector(".overview");
+  const audio = details.querySelector("audio");
+  const lengths = [15, 60, 300, 1200].filter((length) => length < seconds);
+  if (seconds <= 1200) lengths.push(seconds); // more turns than that are too many to select from
+  let [from, length, end] = [0, lengths.find((one) => one >= 60) || lengths.at(-1), Infinity];
+
+  const button = (text, act) => {
+    const made = make("button", { type: "button", textContent: text });
+    made.addEventListener("click", act);
+    return made;
+  };
+  const zoom = make("select", {}, ...lengths.map((one) =>
+    new Option(one === seconds ? "whole recording" : one < 60 ? `${one} s` : `${one / 60} min`, one, false, one === length)));
+  const place = make("input", { type: "range", min: 0, step: "any", value: 0 });
+  const moving = make("div", { className: "controls" }, labelled("from", place),
+    button("earlier", () => show(from - length * 0.9)), button("later", () => show(from + length * 0.9)));
+  const readout = make("output", { className: "readout" });
+  readout.setAttribute("aria-live", "polite");
+  const errors = tracks.filter(([, kind]) => kind === "error").flatMap(([, , , spans]) => spans.map(([start]) => start))
+    .sort((a, b) => a - b);
+  const detail = make("div", { className: "lanes detail" });
+  const strips = tracks.map(([name, kind, colour]) => {
+    const strip = make("div", { className: "strip" });
+    const label = make("span", { textContent: name, title: name });
+    detail.append(make("div", { className: `lane ${kind} c${colour}` }, label, strip));
+    return strip;
+  });
+
+  const show = (start) => {
+    from = Math.max(0, Math.min(start, seconds - length));
+    place.max = Math.max(0, seconds - length);
+    place.step = Math.max(length / 4, 1);
+    place.value = from;
+    place.setAttribute("aria-valuetext", `${clock(from)} to ${clock(from + length)}`);
+    overview.style.setProperty("--from", `${100 * from / seconds}%`);
+    overview.style.setProperty("--span", `${100 * length / seconds}%`);
+    overview.hidden = moving.hidden = length >= seconds;
+    details.querySelector(".ends").replaceChildren(
+      make("span", { textContent: clock(from) }), make("span", { textContent: clock(from + length) }));
+    tracks.forEach(([name, kind, , spans], number) => {
+      let first = 0;
+      for (let above = spans.length; first < above;) { // the first that ends in the window
+        const middle = (first + above) >> 1;
+        if (spans[middle][1] <= from) first = middle + 1; else above = middle;
+      }
+      const buttons = [];
+      for (let i = first; i < spans.length && spans[i][0] < from + length; i += 1) buttons.push(turn(name, kind, spans[i]));
+      strips[number].replaceChildren(...buttons);
+    });
+    head();
+  };
+  const turn = (name, kind, [start, stop]) => {
+    const what = `${name}${kind === "found" ? " (found)" : ""}, ${clock(start)} to ${clock(stop)}`;
+    const made = button("", () => {
+      readout.textContent = `${what}, ${(stop - start).toFixed(1)} s`;
+      detail.querySelector(".playing")?.classList.remove("playing");
+      made.classList.add("playing");
+      if (audio) play(start, stop);
+    });
+    made.setAttribute("aria-label", audio ? `play ${what}` : what);
+    made.title = what;
+    const [left, right] = [Math.max(start, from), Math.min(stop, from + length)];
+    made.style.left = `${100 * (left - from) / length}%`;
+    made.style.width = `${100 * (right - left) / length}%`;
+    return made;
+  };
+  const play = (start, stop) => {
+    document.querySelectorAll("audio").forEach((other) => { if (other !== audio) other.pause(); });
+    end = stop;
+    audio.currentTime = start;
+    audio.play().catch(() => { readout.textContent = "the recording cannot be played; is it where it was?"; });
+  };
+  const head = () => {
+    const at = audio ? audio.currentTime : -1;
+    detail.style.setProperty("--at", at >= from && at <= from + length && at > 0 ? `${100 * (at - from) / length}%` : "-1rem");
+  };
+  const follow = () => {
+    if (audio.currentTime >= end) {
+      audio.pause();
+      end = Infinity;
+    }
+    if (!audio.paused && end === Infinity && (audio.currentTime < from || audio.currentTime > from + length)) show(audio.currentTime);
+    head();
+    if (!audio.paused) requestAnimationFrame(follow);
+  };
+  if (audio) {
+    audio.addEventListener("play", follow);
+    audio.addEventListener("seeked", head);
+  }
+  zoom.addEventListener("change", () => {
+    const middle = from + length / 2;
+    length = Number(zoom.value);
+    show(middle - length / 2);
+  });
+  place.addEventListener("input", () => show(Number(place.value)));
+  overview.addEventListener("click", (event) => {
+    const box = overview.querySelector(".strip").getBoundingClientRect();
+    show(seconds * (event.clientX - box.left) / box.width - length / 2);
+  });
+  let last = -1;
+  const jump = (next) => {
+    if (next === undefined) { readout.textContent = "no further error"; return; }
+    last = next;
+    show(next - length / 4);
+    readout.textContent = `error at ${clock(next)}`;
+  };
+  const controls = make("div", { className: "controls" }, labelled("show", zoom), moving);
+  if (errors.length) {
+    controls.append(button("previous error", () => jump(errors.findLast((one) => one < last))),
+      button("next error", () => jump(errors.find((one) => one > last))));
+  }
+  overview.after(detail);
+  details.append(controls, readout);
+  show(0);
+}
+
+const timelines = document.getElementById("timelines");
+if (timelines) {
+  const data = JSON.parse(timelines.textContent);
+  document.querySelectorAll("details.timeline").forEach((details) => {
+    const build = () => {
+      if (details.open && !details.querySelector(".detail")) timeline(details, data[Number(details.dataset.number)]);
+    };
+    details.addEventListener("toggle", build);
+    build();
+  });
+}
 document.querySelectorAll("table.sortable").forEach(sortable);
 document.querySelectorAll("svg.chart").forEach((chart) => { readable(chart); choosable(chart); });
 document.querySelectorAll("a.play").forEach(playable);

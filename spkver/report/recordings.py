@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -65,13 +66,17 @@ def shelf(found: Mapping[str, Clip]) -> Html:
 
 
 def _clip(place: Place, allow_pipes: bool) -> Clip:
-    import soundfile
-
     try:
         waveform, rate = audio.read(**place._asdict(), allow_pipes=allow_pipes)
     except InputError as error:
         return Clip(b"", str(error))
-    waveform = waveform[: round(SECONDS * rate)]
+    return Clip(mp3(waveform[: round(SECONDS * rate)], rate))
+
+
+def mp3(waveform: np.ndarray, rate: int) -> bytes:
+    """A waveform (time,) in [-1, 1] as MP3."""
+    import soundfile
+
     if rate not in _RATES:
         waveform, rate = audio.resample(waveform, rate, 16000), 16000
     buffer = io.BytesIO()
@@ -84,4 +89,4 @@ def _clip(place: Place, allow_pipes: bool) -> Clip:
         compression_level=_COMPRESSION,
         bitrate_mode="VARIABLE",
     )
-    return Clip(buffer.getvalue())
+    return buffer.getvalue()

@@ -40,14 +40,17 @@ class Diarization:
         head = ["recording", "DER %", "miss", "false alarm", "confusion", "JER %", "speech s", "speakers", "found"]
         return [head, *(_row(name, one) for name, one in self.errors.items()), _row("all", self.all)]
 
-    def text(self) -> str:
-        """The table, the intervals, and the number of recordings with the right number of speakers."""
-        lines = [tables.text(self.rows()), ""]
+    def summary(self) -> list[str]:
+        """The intervals, and the number of recordings with the right number of speakers."""
+        lines = [f"number of speakers right in {self.right} of {len(self.errors)} recordings"]
         if self.intervals:
             parts = [f"{name} {100 * low:.2f} to {100 * high:.2f} %" for name, (low, high) in self.intervals.items()]
-            lines.append(f"95 % intervals over {len(self.errors)} recordings: {', '.join(parts)}")
-        lines.append(f"number of speakers right in {self.right} of {len(self.errors)} recordings")
-        return "\n".join(lines)
+            lines.insert(0, f"95 % intervals over {len(self.errors)} recordings: {', '.join(parts)}")
+        return lines
+
+    def text(self) -> str:
+        """The table and the summary."""
+        return "\n".join([tables.text(self.rows()), "", *self.summary()])
 
     def plain(self) -> dict[str, Any]:
         """The numbers as JSON values; rates in [0, 1], times in seconds."""

@@ -6,9 +6,14 @@ import base64
 import json
 import shutil
 
+import numpy as np
 import pytest
 
+from spkver import audio
+from spkver.report.diarization import sounds, write_page
 from spkver.report.page import Material, Settings, make_report
+from spkver.rttm import Turn
+from spkver.scoring.diarization import evaluate_turns
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -212,3 +217,69 @@ def test_dark_mode_and_light_print(browser, path):
     assert browser.execute_script(hidden) == "none"
     pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
     assert pdf.startswith(b"%PDF") and len(pdf) > 50_000
+
+
+@pytest.fixture(scope="module")
+def meeting(tmp_path_factory):
+    """The page of a diarization of 100 s with its recording beside it."""
+    folder = tmp_path_factory.mktemp("meeting")
+    audio.write(folder / "talk.wav", np.zeros(1600000, np.float32), 16000)
+    reference = [Turn("talk", 5.0 * n, 5.0 * n + 4, "AB"[n % 2]) for n in range(20)]
+    hypothesis = [Turn("talk", start + 0.5, end, "1" if start != 80 else "2") for _, start, end, _ in reference]
+    found = sounds(folder / "talk.wav", ["talk"], folder / "page.html")
+    write_page(folder / "page.html", hypothesis, evaluate_turns(reference, hypothesis), reference, found)
+    return folder / "page.html"
+
+
+def detail(browser):
+    """Labels of what can be selected in the window of a timeline, row by row."""
+    return browser.execute_script(
+        """return [...document.querySelectorAll(".detail .lane")].map((lane) => [lane.querySelector("span").textContent,
+          ...[...lane.querySelectorAll("button")].map((turn) => turn.ariaLabel)]);"""
+    )
+
+
+def test_turns_of_a_timeline_are_played_by_keyboard(browser, meeting):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    show(browser, meeting)
+    first = browser.find_element("css selector", ".detail .strip button")
+    assert first.get_attribute("aria-label") == "play A, 0:00.0 to 0:04.0"
+    second = browser.find_elements("css selector", ".detail .strip button")[1]
+    browser.execute_script("arguments[0].focus()", second)
+    second.send_keys("\ue007")  # Enter
+    state = "const audio = document.querySelector('audio'); return [audio.currentTime, audio.paused, audio.readyState];"
+    wait = WebDriverWait(browser, 15)
+    wait.until(lambda browser: browser.execute_script(state)[0] > 10 and browser.execute_script(state)[2] > 2)
+    assert browser.execute_script(state)[0] < 14.5
+    browser.execute_script("document.querySelector('audio').currentTime = 13.9")
+    wait.until(lambda browser: browser.execute_script(state)[1])  # paused at the end of the turn
+    assert 13.9 <= browser.execute_script(state)[0] < 15
+    assert browser.find_element("css selector", ".timeline .readout").text == "A, 0:10.0 to 0:14.0, 4.0 s"
+    assert not browser.get_log("browser")
+
+
+def test_window_of_a_timeline_is_moved_and_jumps_to_errors(browser, meeting):
+    show(browser, meeting)
+    assert [len(row) - 1 for row in detail(browser)] == [6, 0, 6, 12, 12, 0, 6]
+    assert detail(browser)[-1][1] == "play confused, 0:00.5 to 0:04.0"
+    later = browser.find_element("xpath", "//button[.='later']")
+    later.click()
+    rows = detail(browser)
+    assert rows[0][0] == "A" and rows[0][1] == "play A, 0:40.0 to 0:44.0"
+    assert rows[1] == ["2", "play 2 (found), 1:20.5 to 1:24.0"]
+    browser.find_element("xpath", "//button[.='earlier']").click()
+    for place in ("0:00.0", "0:00.5", "0:05.0"):
+        browser.find_element("xpath", "//button[.='next error']").click()
+        assert browser.find_element("css selector", ".timeline .readout").text == f"error at {place}"
+
+
+def test_timeline_without_script_and_on_a_phone(browser, meeting):
+    show(browser, meeting, script=False)
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    drawn = browser.execute_script(
+        """return [...document.querySelectorAll(".overview path")].map((path) => path.getTotalLength());"""
+    )
+    assert len(drawn) == 7 and min(drawn[:5]) > 100
+    show(browser, meeting, width=390)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
