@@ -11,7 +11,8 @@ The distributions were measured in the published reference annotations of the AM
 turns; github.com/BUTSpeechFIT/AMI-diarization-setup, only_words), the pauses within a turn in those of VoxConverse
 (development part, 2,930 pauses; github.com/joonson/voxconverse), because AMI's mark none below 0.9 s. In AMI, 84 % of
 the time is speech, 13.6 % of the speech overlaps, and half of the changes of speaker are overlaps. A share of the
-overlap is asked for here, so a change of speaker is an overlap as long as the share is below it.
+overlap is asked for here: a change of speaker is an overlap as long as the share is lower, at least as long as is
+lacking, and at most twice as long.
 
 The reference says speech where Silero's detector finds speech in the source recording, with pauses of less than 0.2 s
 bridged. Only these stretches are mixed, so that elsewhere there is only the noise and the reverberation. No stretch is
@@ -23,6 +24,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -153,8 +155,10 @@ def _attempt(speech: Sequence[Sequence[Stretch]], wanted: Condition, random: np.
         speaker = int(random.choice(len(left), p=odds / odds.sum()))
         turn = _turn(left[speaker], _drawn(TURNS, random), random)
         length = turn[-1][0] + turn[-1][1].end - turn[-1][1].start
-        if pieces and overlap_share(pieces) < wanted.overlap:
-            start = max(end - min(_drawn(OVERLAPS, random), length), first + _EDGE)
+        lacking = wanted.overlap * (_voiced(pieces) + length) - _overlapped(pieces)
+        if pieces and lacking > 0:
+            back = float(np.clip(_drawn(OVERLAPS, random), lacking, 2 * lacking))
+            start = max(end - min(back, length), first + _EDGE)
         else:
             start = end + (_drawn(GAPS, random) if pieces else 0.0)
         start = max(start, last_of[speaker] + _APART)
@@ -193,11 +197,28 @@ def _drawn(quantiles: Sequence[float], random: np.random.Generator) -> float:
 
 def overlap_share(pieces: Sequence[Piece]) -> float:
     """The share of the time with speech in which several speak."""
-    times = np.array([[piece.at, piece.end] for piece in pieces])
+    return _overlapped(pieces) / _voiced(pieces)
+
+
+def _voiced(pieces: Sequence[Piece]) -> float:
+    """Seconds in which somebody speaks."""
+    length, voices = _voices(pieces)
+    return float(length[voices > 0].sum())
+
+
+def _overlapped(pieces: Sequence[Piece]) -> float:
+    """Seconds in which several speak."""
+    length, voices = _voices(pieces)
+    return float(length[voices > 1].sum())
+
+
+def _voices(pieces: Sequence[Piece]) -> tuple[np.ndarray, np.ndarray]:
+    """Durations between the changes of a conversation, and how many speak in each."""
+    times = np.array([[piece.at, piece.end] for piece in pieces]).reshape(-1, 2)
     edges = np.sort(times, axis=None)
-    middle, length = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    middle = (edges[1:] + edges[:-1]) / 2
     voices = np.searchsorted(np.sort(times[:, 0]), middle) - np.searchsorted(np.sort(times[:, 1]), middle)
-    return float(length[voices > 1].sum() / length[voices > 0].sum())
+    return np.diff(edges), voices
 
 
 # --- the sound --------------------------------------------------------------------------------------------------------
@@ -262,9 +283,13 @@ class _Pool(NamedTuple):
         return float(np.median([sum(one.end - one.start for one in own) for own in self.speech.values()]))
 
 
+def _workers(jobs: int) -> Executor:
+    return process_pool(jobs) if jobs > 1 else ThreadPoolExecutor(1)
+
+
 def _pool(data: DataDir, jobs: int) -> _Pool:
     places = data.places()
-    with process_pool(jobs) as pool, bar(total=len(places), what="speech", unit="recording") as progress:
+    with _workers(jobs) as pool, bar(total=len(places), what="speech", unit="recording") as progress:
         speech: dict[str, list[Stretch]] = {}
         for number, (speaker, found) in enumerate(zip(data.speakers, pool.map(speech_of, places, chunksize=16))):
             speech.setdefault(speaker, []).extend(Stretch(number, start, end) for start, end in found)
@@ -304,7 +329,7 @@ def make(
             named = [one for one in regions if one.recording.startswith(f"{start}-") and f"-{end}-" in one.recording]
             write_uem(part / f"{start}-{end}.uem", named)
         (part / "audio").mkdir()
-        with process_pool(jobs) as pool, bar(total=len(ids), what="conversations", unit="file") as progress:
+        with _workers(jobs) as pool, bar(total=len(ids), what="conversations", unit="file") as progress:
             for _ in pool.map(_write, made.values(), [part / "audio" / f"{name}.flac" for name in ids]):
                 progress.update()
     return turns
