@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import inspect
 import random
 import threading
 import time
@@ -220,25 +221,31 @@ def _filesystem(scheme: str) -> Any:
 
     options: dict[str, Any] = {"use_listings_cache": False}
     if scheme == "s3":
-        # the library's own attempts are off: they would multiply ours
         options["config_kwargs"] = {
             "connect_timeout": CONNECT_SECONDS,
             "read_timeout": ANSWER_SECONDS,
             "retries": {"max_attempts": 0},
         }
+    elif scheme == "gs":
+        options["requests_timeout"] = _timeout()
     elif scheme in READ_ONLY:
-        import aiohttp
-
-        options["client_kwargs"] = {
-            "timeout": aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS),
-            "trust_env": True,  # proxies, and passwords from ~/.netrc
-        }
+        # proxies, and passwords from ~/.netrc
+        options["client_kwargs"] = {"timeout": _timeout(), "trust_env": True}
         options["headers"] = {"Accept-Encoding": "identity"}
         options["encoded"] = True
     made = fsspec.filesystem(scheme, **options)
-    if scheme in ("s3", "gs"):
+    # the libraries' own attempts are off: they would multiply ours
+    if scheme == "s3":
         made.retries = 1
+    elif scheme == "gs":
+        made._request = functools.partial(inspect.unwrap(type(made)._request), made)
     return made
+
+
+def _timeout() -> Any:
+    import aiohttp
+
+    return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
 
 
 def _asked(url: Url) -> str:
@@ -282,7 +289,7 @@ def _reason(error: BaseException) -> tuple[str, str]:
         chain.append(cause)
     code = next((found for one in chain if (found := _code(one))), "")
     words = {type(one).__name__ for one in chain}
-    if code in _EXPIRED:
+    if code in _EXPIRED or "RefreshError" in words:
         return "lasting", f"the credentials have expired; renew them and run again ({_HELP})"
     if code in _UNKNOWN:
         return "lasting", f"the server does not accept the credentials ({code}); check them ({_HELP})"
@@ -304,7 +311,7 @@ def _reason(error: BaseException) -> tuple[str, str]:
         return "passing", "the server does not answer"
     if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in (*_LIBRARIES, "asyncio"):
         return "passing", f"the connection failed ({name})"
-    return "lasting", f"{name}: {redacted(str(error))[:200]}"
+    return "lasting", f"{name}: {redacted(' '.join(str(error).split()))[:200]}"
 
 
 def _code(error: BaseException) -> str:
@@ -312,6 +319,8 @@ def _code(error: BaseException) -> str:
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         return str(response.get("Error", {}).get("Code", ""))
+    if type(error) is OSError and str(error).startswith("Forbidden: "):  # so gcsfs says it
+        return "403"
     library = type(error).__module__.partition(".")[0]
     for name in ("status",) if library == "aiohttp" else ("status", "code"):
         value = getattr(error, name, None)
