@@ -9,8 +9,7 @@ from spkver.packs.featurise import make_features
 from spkver.packs.joined import JoinedPacks, join
 from spkver.packs.reader import Pack
 from spkver.packs.recordings import pack_audio
-from spkver.packs.stream import stream
 from spkver.packs.verify import verify
 from spkver.packs.writer import PackWriter
 
-__all__ = ["JoinedPacks", "Pack", "PackWriter", "Summary", "join", "make_features", "pack_audio", "stream", "verify"]
+__all__ = ["JoinedPacks", "Pack", "PackWriter", "Summary", "join", "make_features", "pack_audio", "verify"]

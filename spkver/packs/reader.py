@@ -112,7 +112,7 @@ class Pack:
         )
 
     def rows_of_shard(self, number: int) -> np.ndarray:
-        """The rows of a shard, in file order, for sequential reading."""
+        """The rows of a shard, in file order."""
         rows = np.flatnonzero(self._shard == number)
         return rows[np.argsort(self._offset[rows], kind="stable")]
 
@@ -126,18 +126,10 @@ class Pack:
         """The shard of every utterance, int32 (rows,)."""
         return self._shard
 
-    def file(self, number: int) -> Path:
-        """The file of a shard. Of a pack by URL, it is a copy with the hash that the pack states."""
-        return self._maps.file(number) if isinstance(self._maps, RemoteShards) else self.path / self.shards[number].file
-
     def fetch_ahead(self, numbers: Sequence[int]) -> None:
         """Begin to copy shards of a pack by URL that will be read soon. Returns at once."""
         if isinstance(self._maps, RemoteShards):
             self._maps.fetch_ahead(numbers)
-
-    def place(self, row: int) -> tuple[Path, int, int]:
-        """Location of the payload of an utterance: file, first byte, number of bytes."""
-        return self.file(int(self._shard[row])), int(self._offset[row]), int(self._size[row])
 
     def verify_shard(self, number: int) -> None:
         """Check the hash of one file. Raises InputError if it differs."""

@@ -21,7 +21,7 @@ import soundfile
 
 from spkver.datadir import DataDir, from_columns
 from spkver.features import FrontEndConfig
-from spkver.packs import Pack, make_features, pack_audio, stream
+from spkver.packs import Pack, make_features, pack_audio
 from spkver.training.data.batches import Sampler
 
 RATE, SECONDS = 16000, 8
@@ -88,9 +88,6 @@ def main() -> None:
             print(
                 f"random crops, {kind}, {options.jobs} processes: {wall:.0f} a second; {busy:.0f} if they had the cores"
             )
-        pack = Pack.open(root / "wav-pcm")
-        took = processor_time(lambda: [None for _ in stream(pack, buffer_bytes=16 << 20)])
-        print(f"sequential reader: {len(pack) / took:.0f} utterances of {SECONDS} s a second of processor time")
     finally:
         shutil.rmtree(root)
 

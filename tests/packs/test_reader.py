@@ -4,6 +4,8 @@ import contextlib
 import json
 import math
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from spkver.errors import InputError
 from spkver.files import fingerprint
-from spkver.packs import Pack, PackWriter, stream, verify
+from spkver.packs import Pack, PackWriter, verify
 from spkver.packs.build import build
 from spkver.packs.layout import Header
 
@@ -52,9 +54,6 @@ def test_pack_round_trip(
     assert pack.ids == [f"u{number}" for number in range(len(lengths))]
     assert (pack.kind, pack.sample_rate) == ("features" if kind == "features" else "audio", 16000)
     assert pack.bins == (4 if kind == "features" else None)
-    assert sorted(row for row, _ in stream(pack, buffer_bytes=50)) == list(range(len(lengths)))
-    for row, one in stream(pack, buffer_bytes=100):
-        np.testing.assert_array_equal(one, values[row])
     for number, one in enumerate(values):
         np.testing.assert_array_equal(pack[number], one)
         start = data.draw(st.integers(0, len(one)))
@@ -238,3 +237,38 @@ def test_repr_does_not_read_the_memory_maps(tmp_path: Path) -> None:
     with shard.open("r+b") as file:
         file.truncate(0)
     assert repr(pack) == f"Pack('{tmp_path / 'p'}', 2 utterances)"
+
+
+MEASURE = """
+import sys
+import numpy as np
+from spkver.packs import Pack
+
+def own():
+    lines = open("/proc/self/status").read().split("\\n")
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
+
+pack = Pack.open(sys.argv[1])
+random = np.random.default_rng(0)
+before, most, read = own(), 0, 0
+for count in range(3 * len(pack)):
+    row = int(random.integers(len(pack)))
+    read += np.array(pack.crop(row, int(random.integers(pack.lengths[row] - 32000)), 32000)).nbytes
+    if count % 50 == 0:
+        most = max(most, own() - before)
+print(read >> 20, round(most))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_crops_use_constant_memory(tmp_path: Path) -> None:
+    """A pack of 160 MB. Mapped pages belong to the file, and the system can reclaim them."""
+    samples = np.random.default_rng(0).integers(-9000, 9000, size=160000).astype("<i2")
+    with PackWriter(tmp_path / "p", kind="audio", sample_rate=16000, rows_per_shard=50) as writer:
+        for number in range(500):
+            writer.add(f"u{number}", "s", "", samples)
+    command = [sys.executable, "-c", MEASURE, str(tmp_path / "p")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    read, own = (int(word) for word in done.stdout.split())
+    assert read > 90
+    assert own < 40

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from spkver.errors import InputError, RunError
-from spkver.packs import Pack, PackWriter, join, stream, verify
+from spkver.packs import Pack, PackWriter, join, verify
 from spkver.source import open_source
 from spkver.storage import Url, access, cache
 from spkver.storage.upload import put
@@ -49,7 +49,6 @@ def test_a_pack_by_url_is_the_pack(s3: Server, tmp_path: Path, coding: str) -> N
     some = pickle.loads(pickle.dumps(remote.subset([30, 2])))
     np.testing.assert_array_equal(some[1], local[2])
     np.testing.assert_array_equal(join([local, remote])[42], local[2])
-    assert {row: values.sum() for row, values in stream(remote)} == {row: local[row].sum() for row in range(40)}
     assert verify(remote.path) == []
     np.testing.assert_array_equal(open_source(remote.path).read(3)[0], open_source(local.path).read(3)[0])
     assert str(remote.path) == "s3://bucket/pack" and "s3://bucket/pack" in repr(remote)
