@@ -231,42 +231,39 @@ def sound(pieces: Sequence[Piece], sources: Mapping[int, np.ndarray], random: np
     from spkver.augment.noise import Noise, NoiseConfig, NoiseShares
     from spkver.augment.reverb import Reverb, ReverbConfig
 
-    def changed(part: Noise | Reverb, waveform: np.ndarray) -> np.ndarray:
-        batch = torch.from_numpy(waveform)[None]
-        alone = np.zeros(1, np.int64)
-        changed: np.ndarray = part(batch, part.draw(1, alone, len(waveform), random))[0].numpy()
-        return changed
-
     def closed(path: str) -> NoReturn:
         raise AssertionError(path)  # neither has packs
 
+    one = np.zeros(1, np.int64)  # the only row of a batch
     rt60 = float(random.uniform(*_RT60))
     room = Reverb(ReverbConfig(probability=1, rt60=(rt60, rt60), direct_ratio_db=_DIRECT_DB), RATE, closed)
+    tail = round(rt60 * RATE)
     mixed = np.zeros(round(_seconds(pieces) * RATE), np.float32)
     for speaker in sorted({piece.speaker for piece in pieces}):
-        alone = np.zeros_like(mixed)
-        for piece in pieces:
-            if piece.speaker == speaker:
-                _put(alone, piece, sources[piece.stretch.source])
+        own = [piece for piece in pieces if piece.speaker == speaker]
+        parts = [_cut(piece.stretch, sources[piece.stretch.source]) for piece in own]
         level = _LEVEL_DB + float(random.uniform(-_LEVELS_DB, _LEVELS_DB))
-        alone *= 10 ** (level / 20) / np.sqrt(np.square(alone[alone != 0]).mean())
-        mixed += changed(room, alone)
+        gain = 10 ** (level / 20) / np.sqrt(np.square(np.concatenate(parts)).mean())
+        place = room.draw(1, one, 0, random)
+        for piece, part in zip(own, parts):
+            wet = room(torch.from_numpy(np.pad(gain * part, (0, tail)))[None], place)[0].numpy()
+            at = round((piece.at - _EDGE) * RATE)
+            first, last = max(at, 0), min(at + len(wet), len(mixed))
+            mixed[first:last] += wet[first - at : last - at]
     noise = Noise(NoiseConfig(probability=1, noise_snr_db=_SNR_DB, shares=NoiseShares(music=0, babble=0)), RATE, closed)
-    mixed = changed(noise, mixed)
-    return mixed / max(1.0, float(np.abs(mixed).max()) / 0.98)
+    noisy: np.ndarray = noise(torch.from_numpy(mixed)[None], noise.draw(1, one, len(mixed), random))[0].numpy()
+    return noisy / max(1.0, float(np.abs(noisy).max()) / 0.98)
 
 
-def _put(track: np.ndarray, piece: Piece, source: np.ndarray) -> None:
-    """Add a stretch to a track, with some of the source around it, which is faded in and out."""
+def _cut(stretch: Stretch, source: np.ndarray) -> np.ndarray:
+    """The samples of a stretch, with some of the source around it, which is faded in and out."""
     edge = round(_EDGE * RATE)
-    start, end = round(piece.stretch.start * RATE), round(piece.stretch.end * RATE)
+    start, end = round(stretch.start * RATE), round(stretch.end * RATE)
     part = np.pad(source, edge)[start : end + 2 * edge].copy()
     ramp = np.linspace(0, 1, edge, dtype=np.float32)
     part[:edge] *= ramp
     part[-edge:] *= ramp[::-1]
-    at = round(piece.at * RATE) - edge
-    first, last = max(at, 0), min(at + len(part), len(track))
-    track[first:last] += part[first - at : last - at]
+    return part
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

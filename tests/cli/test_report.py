@@ -5,6 +5,10 @@ import re
 import subprocess
 import sys
 
+import numpy as np
+
+from spkver import audio
+
 WITHOUT_TORCH = """
 import sys
 from spkver.cli import main
@@ -36,3 +40,32 @@ def test_report_of_two_systems(spkver, scored_corpus):
     numbers = json.loads(re.search(r'id="results">(.*?)</script>', page.read_text())[1])
     assert numbers["systems"] == written and set(numbers["comparison"]) == set(written)
     assert not list(out.glob(".*.part"))
+
+
+def test_report_of_a_diarization(spkver, tmp_path):
+    from spkver.rttm import Region, Turn, write_turns, write_uem
+
+    audio.write(tmp_path / "talk.flac", np.zeros(8 * 16000, np.float32), 16000)
+    write_turns(tmp_path / "ref.rttm", [Turn("talk", 0, 4, "Anna"), Turn("talk", 5, 8, "Bo")])
+    write_turns(tmp_path / "hyp.json", [Turn("talk", 0, 4, "1"), Turn("talk", 5, 7, "2")])
+    write_uem(tmp_path / "all.uem", [Region("talk", 0, 7.5)])
+    files, page = (tmp_path / "ref.rttm", tmp_path / "hyp.json"), tmp_path / "page.html"
+    made = ("--uem", tmp_path / "all.uem", "--audio", tmp_path / "talk.flac", "--out", page)
+    words = [sys.executable, "-c", WITHOUT_TORCH, "report", "--diarization", *files, *made]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[2].split()[:3] == ["talk", "7.69", "7.69"] and done.stdout.splitlines()[
+        -1
+    ].startswith(f"{page}: ")
+    assert 'src="talk.flac"' in page.read_text() and "Anna" in page.read_text()
+
+    done = spkver("report", "--diarization", files[1], "--embed", *made[2:])
+    assert "it contains voice recordings" in done.stdout and 'src="data:audio/mpeg' in page.read_text()
+    for words, message in (
+        (("--diarization", *files, files[0]), "--diarization takes [REFERENCE] HYPOTHESIS"),
+        (("--diarization", files[1], "--uem", files[0]), "--uem needs a reference"),
+        (("--diarization", files[1], "--embed"), "--embed needs --audio"),
+        (("--diarization", files[1], "--worst", 3), "--worst has no effect with --diarization"),
+        (("a=b", "--embed"), "--embed needs --diarization"),
+        (("--diarization", files[1], "--audio", files[0]), "ref.rttm: cannot be"),
+    ):
+        assert message in spkver("report", *words, "--out", page, code=2).stderr
