@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
+from torch.nn import functional
 
 from spkver import compat
 from spkver.config import Component, Of
@@ -40,6 +41,9 @@ class SslConfig(Component):
     encoder: str = Field("", description="configuration of the encoder as JSON, instead of a source; random weights")
     tuned: tuple[str, ...] = Field(
         (), description="name patterns of parameters or modules of the encoder to train, * for all; others are frozen"
+    )
+    frame_norm: bool = Field(
+        False, description="bring every channel of the frames to mean 0 and variance 1 over time; UniSpeech: true"
     )
     network: Annotated[Component, Of(MODELS)] = Field(
         default="pooled", description="network on the frames of the encoder", validate_default=True
@@ -74,6 +78,7 @@ class SslNetwork(Network):
         size = int(settings["hidden_size"])
         self.stack = int(settings["feature_projection_input_dim"]) // bins if bins > 1 else 0
         self.weights = nn.Parameter(torch.zeros(int(settings["num_hidden_layers"]) + 1))
+        self.frame_norm = config.frame_norm
         self.network: Network = MODELS.build(config.network, size)
         self.dim = self.network.dim
         self.min_frames = _least(settings, self.network.min_frames, self.stack)
@@ -89,9 +94,13 @@ class SslNetwork(Network):
     def forward(self, features: Tensor) -> Tensor:
         """(batch, frames, bins) to (batch, dim)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.tuned):
-            layers = self.encoder(self._input(features), output_hidden_states=True).hidden_states
+            found = self.encoder(self._input(features), output_hidden_states=True)
+        # in transformers 5, the last of hidden_states lacks the final layer norm of large encoders
+        layers = (*found.hidden_states[:-1], found.last_hidden_state)
         weights = self.weights.softmax(dim=0)
         frames = (weights[:, None, None, None] * torch.stack(layers).float()).sum(dim=0)
+        if self.frame_norm:
+            frames = functional.instance_norm(frames.transpose(1, 2)).transpose(1, 2)
         return self.network(frames)
 
     def _input(self, features: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ PEERS = Registry(
     {
         "wespeaker": "spkver.interop.peers.wespeaker:WeSpeaker",
         "transformers": "spkver.interop.peers.transformers:Transformers",
+        "unispeech": "spkver.interop.peers.unispeech:UniSpeech",
         "nemo": "spkver.interop.peers.nemo:NeMo",
         "speechbrain": "spkver.interop.peers.speechbrain:SpeechBrain",
         "redimnet2": "spkver.interop.peers.redimnet2:ReDimNet2Release",

@@ -88,12 +88,18 @@ def _nemo(state: dict[str, torch.Tensor], config: Any, folder: Path) -> Path:
     return folder / "titanet.nemo"
 
 
+def _unispeech(state: dict[str, torch.Tensor], config: Any, folder: Path) -> Path:
+    unused = {"loss_calculator.projection.weight", "feature_extract.model.label_embs_concat"}
+    return _checkpoint({"model": state | dict.fromkeys(unused, torch.zeros(3, 4))}, config, folder)
+
+
 FORMS: dict[str, Callable[[dict[str, torch.Tensor], Any, Path], Path]] = {
     "wespeaker": _wespeaker,
     "checkpoint": _checkpoint,
     "redimnet": _redimnet,
     "nemo": _nemo,
     "voxceleb_trainer": _trainer,
+    "unispeech": _unispeech,
 }
 
 
@@ -103,7 +109,7 @@ FORMS: dict[str, Callable[[dict[str, torch.Tensor], Any, Path], Path]] = {
 def main(clones: Path) -> None:
     """Compute the golden values."""
     cases = {}
-    for make in (wespeaker_cases, threed_cases, trainer_cases, redimnet2_cases, nemo_cases):
+    for make in (wespeaker_cases, threed_cases, trainer_cases, redimnet2_cases, nemo_cases, unispeech_cases):
         for name, (form, config, network, embed, options) in make(clones).items():
             cases[name] = case_of(form, config, network, embed) | {"options": options}
             print(name, len(cases[name]["tensors"]), cases[name]["embeddings"][0][:3], flush=True)
@@ -311,6 +317,58 @@ def nemo_cases(clones: Path) -> dict[str, Any]:
     config = {"preprocessor": {**preprocessor, "normalize": "per_feature", "window": "hann"}}
     config["encoder"] = {"feat_in": 80, "jasper": stages}
     return {"NeMo's TitaNet": ("nemo", config, theirs, embed, {})}
+
+
+class _Layers(nn.Module):
+    """The hidden states of a WavLM, as s3prl collects them: the inputs of all layers, and the output of the encoder."""
+
+    def __init__(self, model: nn.Module, normalise: bool) -> None:
+        super().__init__()
+        self.model, self.normalise = model, normalise
+
+    def forward(self, waveforms: list[torch.Tensor]) -> dict[str, Any]:
+        layers: list[torch.Tensor] = []
+        encoder: Any = self.model.encoder
+        hooks = [
+            layer.register_forward_hook(lambda _, inputs, __: layers.append(inputs[0].transpose(0, 1)))
+            for layer in encoder.layers
+        ]
+        hooks.append(encoder.register_forward_hook(lambda _, __, outputs: layers.append(outputs[0])))
+        batch = torch.stack([nn.functional.layer_norm(x, x.shape) if self.normalise else x for x in waveforms])
+        self.model.extract_features(batch, padding_mask=torch.zeros(batch.shape, dtype=torch.bool))
+        for hook in hooks:
+            hook.remove()
+        return {"hidden_states": layers}
+
+
+def unispeech_cases(clones: Path) -> dict[str, Any]:
+    """UniSpeech's ECAPA-TDNN on small WavLMs, one like base+ and one like large."""
+    from spkver import compat
+
+    compat.torchaudio()
+    sys.path.insert(0, str(clones / "UniSpeech" / "WavLM"))
+    wavlm = importlib.import_module("WavLM")
+    package("models", clones / "UniSpeech" / "downstreams" / "speaker_verification")
+    sys.modules["models.utils"] = _Stub("models.utils")
+    ecapa = importlib.import_module("models.ecapa_tdnn")
+    cases = {}
+    for name, heads, more in (
+        ("base+", 2, {"extractor_mode": "default", "layer_norm_first": False, "normalize": False}),
+        ("large", 4, {"extractor_mode": "layer_norm", "layer_norm_first": True, "normalize": True}),
+    ):
+        sizes = {"encoder_layers": 2, "encoder_embed_dim": 16, "encoder_ffn_embed_dim": 24}
+        rest = {"encoder_layerdrop": 0.0, "relative_position_embedding": True, "gru_rel_pos": True, "max_distance": 800}
+        convolutions = {"conv_feature_layers": "[(8,10,5)] + [(8,3,2)] * 4 + [(8,2,2)] * 2", "num_buckets": 320}
+        config = {**sizes, **rest, **convolutions, "encoder_attention_heads": heads, **more}
+        layers = _Layers(wavlm.WavLM(wavlm.WavLMConfig(config)), bool(more["normalize"]))
+        torch.hub.load = lambda *arguments, layers=layers: layers
+        theirs = ecapa.ECAPA_TDNN(feat_dim=16, channels=16, emb_dim=8, feat_type="wavlm")
+
+        def embed(samples: torch.Tensor, theirs: nn.Module = theirs) -> torch.Tensor:
+            return theirs(samples[None])
+
+        cases[f"UniSpeech's ECAPA-TDNN on WavLM {name}"] = ("unispeech", None, theirs, embed, {})
+    return cases
 
 
 if __name__ == "__main__":
