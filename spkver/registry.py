@@ -40,6 +40,9 @@ class Registry:
         self._entries = dict(entries)
         self.presets = dict(presets)
 
+    def __repr__(self) -> str:
+        return f"Registry({self.kind!r})"
+
     def __iter__(self) -> Iterator[str]:
         return iter([*self._entries, *self._installed])
 
