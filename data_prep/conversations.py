@@ -9,7 +9,7 @@ way.
 
 The distributions were measured in the published reference annotations of the AMI corpus (170 meetings with 64,513
 turns; github.com/BUTSpeechFIT/AMI-diarization-setup, only_words), the pauses within a turn in those of VoxConverse
-(development part, 2,930 pauses; github.com/joonson/voxconverse), because AMI's mark none below 0.9 s. In AMI, 84 % of
+(development part, 2,930 pauses; github.com/joonson/voxconverse), because AMI's have few below 0.9 s. In AMI, 84 % of
 the time is speech, 13.6 % of the speech overlaps, and half of the changes of speaker are overlaps. A share of the
 overlap is asked for here: a change of speaker is an overlap as long as the share is lower, at least as long as is
 lacking, and at most twice as long.

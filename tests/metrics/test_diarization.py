@@ -95,6 +95,8 @@ def test_spans_say_where_the_errors_are():
     assert found.spans("miss") == [(0, 2)]
     assert found.spans("false_alarm") == [(10, 12), (22, 24), (27, 30)]
     assert found.spans("confusion") == [(12, 14), (24, 27), (38, 40)]
+    assert compare_turns(REFERENCE, HYPOTHESIS, [(1, 11)]).spans("miss") == [(1, 2)]
+    assert compare_turns(REFERENCE, HYPOTHESIS, [(1, 11)]).spans("false_alarm") == [(10, 11)]
 
 
 def test_intervals_are_over_recordings():
