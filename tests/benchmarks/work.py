@@ -3,19 +3,24 @@
 python tests/benchmarks/work.py plan --utterances 1200000    # planning and gathering a pack, without audio
 python tests/benchmarks/work.py memory --utterances 10000 100000 1000000 10000000
 python tests/benchmarks/work.py workers [--on ray]           # 1 and 2 workers
-python tests/benchmarks/work.py top --enrol 4096 --test 200000 --top 100
+python tests/benchmarks/work.py top --enrol 4096 --test 200000 --top 100 [--on ray]
+
+Processor seconds are those of this process and of all that it started, so that other programs change them little.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,22 +123,25 @@ def workers(arguments: argparse.Namespace) -> None:
         data = from_columns([Path(path).name for path in paths], paths, [f"s{row % 20}" for row in range(len(paths))])
         hours = len(paths) * 10 / 3600
         pack_audio(data, folder / "warm", on=Local())
-        local: dict[tuple[str, int], float] = {}
+        local: dict[tuple[str, int], _Meter] = {}
+        if arguments.on == "ray":
+            _start_ray()
         for on in ("local", *(["ray"] if arguments.on == "ray" else [])):
             for jobs in (1, 2):
                 for what in ("pack", "features"):
                     out = folder / f"{on}.{jobs}.{what}"
-                    begin = time.perf_counter()
-                    if what == "pack":
-                        pack_audio(data, out, on=engine(on, jobs))
-                    else:
-                        make_features(folder / "warm", out, FrontEndConfig(), on=engine(on, jobs))
-                    took = time.perf_counter() - begin
-                    rate = hours / took * 60
-                    local.setdefault((what, jobs), rate)
+                    with _Meter() as meter:
+                        if what == "pack":
+                            pack_audio(data, out, on=engine(on, jobs))
+                        else:
+                            make_features(folder / "warm", out, FrontEndConfig(), on=engine(on, jobs))
+                    rate = hours / meter.seconds * 60
+                    first = local.setdefault((what, jobs), meter)
+                    one = local[what, 1]
                     print(
-                        f"{what} on {on}, {jobs} workers: {took:.1f} s, {rate:.1f} hours of audio a minute, "
-                        f"{rate / local[what, jobs]:.2f} of local, {rate / local[what, 1]:.2f} of one local worker"
+                        f"{what} on {on}, {jobs} workers: {meter}, {rate:.1f} hours of audio a minute, "
+                        f"{first.seconds / meter.seconds:.2f} of local, {one.seconds / meter.seconds:.2f} of one local "
+                        f"worker; by processor seconds {first.processor / meter.processor:.2f} of local"
                     )
 
 
@@ -160,14 +168,19 @@ def top(arguments: argparse.Namespace) -> None:
             write_parts(folder / f"{side}.parquet", parts(side, count))
         search = Search(BackEnd(), folder / "enrol.parquet", folder / "test.parquet")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        ours = _timed(lambda: score_top(search, arguments.top, folder / "out.parquet"))
+        with _Meter() as ours:
+            score_top(search, arguments.top, folder / "out.parquet")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         flop = 2.0 * arguments.enrol * arguments.test * arguments.dim
         size = 4.0 * arguments.test * arguments.dim * -(-arguments.enrol // 4096)
-        print(
-            f"{flop / 1e12:.2f} TFLOP, {size / 1e9:.2f} GB read; processor seconds, which other programs change little:"
-        )
-        print(f"spkver, out of memory: {ours[0]:.2f} s, {ours[1]:.2f} processor s; peak {peak / 1024:.0f} MiB more")
+        print(f"{flop / 1e12:.2f} TFLOP, {size / 1e9:.2f} GB read")
+        print(f"spkver, out of memory: {ours}; peak {peak / 1024:.0f} MiB more")
+        if arguments.on == "ray":
+            _start_ray()
+            with _Meter() as cluster:
+                score_top(search, arguments.top, folder / "ray.parquet", on=engine("ray"))
+            same_bytes = (folder / "ray.parquet").read_bytes() == (folder / "out.parquet").read_bytes()
+            print(f"spkver on Ray: {cluster}; the same bytes: {same_bytes}")
         one, other = (_vectors(folder / f"{side}.parquet") for side in ("enrol", "test"))
         index = faiss.IndexFlatIP(arguments.dim)
 
@@ -177,24 +190,79 @@ def top(arguments: argparse.Namespace) -> None:
             index.add(other)
             return index.search(one, arguments.top)
 
-        theirs = _timed(search_all)
-        scores, rows = theirs[2]
-        print(f"FAISS IndexFlatIP, in memory: {theirs[0]:.2f} s, {theirs[1]:.2f} processor s")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with _Meter() as theirs:
+            scores, rows = search_all()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        held = (one.nbytes + other.nbytes + peak * 1024) / (1 << 20)
+        print(f"FAISS IndexFlatIP, in memory: {theirs}; {held:.0f} MiB with the embeddings")
         part = other[: 1 << 14]
-        floor = _timed(lambda: one @ part.T)[1] * len(other) / len(part)
+        with _Meter() as products:
+            for start in range(0, len(one), 4096):
+                one[start : start + 4096] @ part.T
+        floor = products.processor * len(other) / len(part)
         print(f"products alone (the floor): {floor:.2f} processor s, {flop / floor / 1e9:.0f} GFLOP/s")
-        print(f"spkver takes {ours[1] / floor:.2f} of the floor and {ours[1] / theirs[1]:.2f} of FAISS")
+        print(
+            f"spkver takes {ours.processor / floor:.2f} of the floor and {ours.processor / theirs.processor:.2f} of FAISS"
+        )
         found = read_scores(folder / "out.parquet")
         same = np.mean(np.array([f"test{row:08d}" for row in rows.ravel()]) == np.array(found.trials.test.to_pylist()))
         differ = np.abs(found.values - scores.ravel()).max()
         print(f"same rivals at the same rank: {same:.6f}; largest difference of a score {differ:.1e}")
 
 
-def _timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
-    """Seconds, seconds of processors, and the result."""
-    begin, own = time.perf_counter(), time.process_time()
-    result = work()
-    return time.perf_counter() - begin, time.process_time() - own, result
+class _Meter(contextlib.AbstractContextManager["_Meter"]):
+    """Seconds, and processor seconds of this process and of all that it started, on Linux."""
+
+    def __enter__(self) -> _Meter:
+        self._spent: dict[int, float] = {}
+        self._look()
+        self._before = dict(self._spent)
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        self._begin = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._begin
+        self._end.set()
+        self._thread.join()
+        self._look()
+        self.processor = sum(self._spent.values()) - sum(self._before.values())
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f} s, {self.processor:.1f} processor s"
+
+    def _watch(self) -> None:
+        while not self._end.wait(0.5):
+            self._look()
+
+    def _look(self) -> None:
+        parents, spent = {}, {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                fields = stat.read_text().rpartition(")")[2].split()
+                process = int(stat.parent.name)
+                parents[process] = int(fields[1])
+                spent[process] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        for process, seconds in spent.items():
+            above = process
+            while above not in (0, os.getpid()):
+                above = parents.get(above, 0)
+            if above:
+                self._spent[process] = max(seconds, self._spent.get(process, 0.0))
+
+
+def _start_ray() -> None:
+    """Start Ray and a worker, so that the starts are not measured."""
+    with _Meter() as meter:
+        list(engine("ray").map(_nothing, range(1)))
+    print(f"Ray starts in {meter}")
+
+
+def _nothing(item: int, cores: int) -> None:
+    pass
 
 
 def _vectors(path: Path) -> np.ndarray:
