@@ -202,9 +202,8 @@ def top(arguments: argparse.Namespace) -> None:
                 one[start : start + 4096] @ part.T
         floor = products.processor * len(other) / len(part)
         print(f"products alone (the floor): {floor:.2f} processor s, {flop / floor / 1e9:.0f} GFLOP/s")
-        print(
-            f"spkver takes {ours.processor / floor:.2f} of the floor and {ours.processor / theirs.processor:.2f} of FAISS"
-        )
+        of_floor, of_faiss = ours.processor / floor, ours.processor / theirs.processor
+        print(f"spkver takes {of_floor:.2f} of the floor and {of_faiss:.2f} of FAISS, by processor seconds")
         found = read_scores(folder / "out.parquet")
         same = np.mean(np.array([f"test{row:08d}" for row in rows.ravel()]) == np.array(found.trials.test.to_pylist()))
         differ = np.abs(found.values - scores.ravel()).max()
