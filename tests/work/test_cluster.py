@@ -29,6 +29,7 @@ from spkver.scoring.files import score_all, score_list
 from spkver.scoring.highest import Search, score_top
 from spkver.scoring.normalisation import normalise_file
 from spkver.trials import make_trials, write_trials
+from spkver.work import cluster as module
 from spkver.work import engine
 
 pytest.importorskip("ray")
@@ -117,7 +118,7 @@ def test_scores_have_the_same_bytes(cluster: Any, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("spkver.scoring.files._CELLS", 700)
     monkeypatch.setattr("spkver.scoring.normalisation._ROWS", 25)
     sides = back_end.open(emb)
-    for name, on in (("here", engine("local", 2, threads=True)), ("there", engine("ray"))):
+    for name, on in (("here", engine("local", 2, threads=True)), ("there", engine("ray", 1))):
         score_list(trials, sides, tmp_path / f"{name}.txt", on=on)
         score_all(sides, tmp_path / f"{name}.all", on=on)
         score_top(Search(back_end, emb), 5, tmp_path / f"{name}.top", on=on)
@@ -182,23 +183,74 @@ def test_driver_that_dies_repeats_nothing(cluster: Any, corpus: Path, tmp_path: 
 
 
 class Dies:
-    """Ends its process at an item, always or once."""
+    """Ends its process once at item 1, and always at item 4."""
 
-    def __init__(self, folder: Path, always: bool) -> None:
-        self.folder, self.always = folder, always
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def __call__(self, item: int, cores: int) -> int:
         seen = self.folder / str(item)
-        if item == 2 and (self.always or not seen.exists()):
+        if item == 4 or (item == 1 and not seen.exists()):
             seen.touch()
             os._exit(9)
         return item * cores
 
 
 def test_part_that_kills_its_workers_ends_the_run(cluster: Any, tmp_path: Path) -> None:
-    assert sorted(engine("ray").map(Dies(tmp_path, False), range(5))) == [(n, n) for n in range(5)]
-    with pytest.raises(RunError, match="4 workers died on part 2"):
-        list(engine("ray").map(Dies(tmp_path, True), range(5)))
+    done: list[tuple[int, int]] = []
+    with pytest.raises(RunError, match="4 workers died on part 4"):
+        done.extend(engine("ray").map(Dies(tmp_path), range(5)))
+    assert sorted(done) == [(n, n) for n in range(4)] and (tmp_path / "1").exists()
+
+
+class Unready:
+    """A function that ends the process that gets it."""
+
+    def __init__(self) -> None:
+        self.driver = os.getpid()
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        if state["driver"] != os.getpid():
+            os._exit(9)
+
+    def __call__(self, item: int, cores: int) -> int:
+        return item
+
+
+def test_workers_that_die_when_they_start_end_the_run(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TRIES", 1)
+    with pytest.raises(RunError, match="Ray: workers die when they start: "):
+        list(engine("ray", 1).map(Unready(), range(2)))
+
+
+def double(item: int, cores: int) -> int:
+    return 2 * item
+
+
+def test_a_cluster_without_free_cores_is_waited_for(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import ray
+
+    monkeypatch.setattr(module, "_PATIENCE", 0.2)
+    engine("ray")._connect()  # type: ignore[attr-defined]
+    group = ray.util.placement_group([{"CPU": 1}, {"CPU": 1}])
+    ray.get(group.ready())
+    release = threading.Timer(1.0, ray.util.remove_placement_group, [group])
+    release.start()
+    assert sorted(engine("ray", 1).map(double, range(3))) == [(n, 2 * n) for n in range(3)]
+    assert "waiting for free cores of the Ray cluster" in capsys.readouterr().err
+
+
+def test_function_that_the_object_store_refuses_is_one_line(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def full(value: object) -> None:
+        raise ray.exceptions.ObjectStoreFullError("Failed to put object:\n  the store is full")
+
+    monkeypatch.setattr(ray, "put", full)
+    with pytest.raises(RunError, match=r"^Ray: .*the store is full.*; give its object store more memory$"):
+        list(engine("ray").map(double, range(3)))
 
 
 class Large:
