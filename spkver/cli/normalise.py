@@ -28,6 +28,7 @@ _FILE = inputs.FILE
 @click.option("--top", type=click.IntRange(min=2), help="Adaptive norm: use only this many highest cohort scores.")
 @click.option("--by-speaker", is_flag=True, help="Average the cohort embeddings of each speaker.")
 @click.option("--cache", type=outputs.FOLDER, help="Directory to store cohort statistics in and reuse them from.")
+@options.jobs
 @options.on
 @scoring.options
 def command(
@@ -39,6 +40,7 @@ def command(
     top: int | None,
     by_speaker: bool,
     cache: Path | None,
+    jobs: int | None,
     on: str,
     test: Path | None,
     enrolment: Path | None,
@@ -53,7 +55,7 @@ def command(
       spkver normalise scores.txt test.parquet train.parquet asnorm.txt --top 300 --by-speaker
     """
     others = CohortFile(cohort, BackEnd(**back_end), top=top, by_speaker=by_speaker, cache=cache)
-    made_on = engine(on, threads=True)
+    made_on = engine(on, jobs, threads=True)
     folder = None if cache or is_stream(out) or isinstance(out, Url) else out.with_name(f"{out.name}.cohort")
     try:
         enrol, tests = others.statistics(embeddings, test=test, enrolment=enrolment, on=made_on, kept=folder)

@@ -34,7 +34,10 @@ accept_pipes = click.option("--allow-pipes", is_flag=True, help="Accept shell co
 
 
 jobs = click.option(
-    "--jobs", type=click.IntRange(min=1), show_default="all cores", help="Number of processes, or of workers on Ray."
+    "--jobs",
+    type=click.IntRange(min=1),
+    show_default="all cores",
+    help="Number of processes or threads, or of workers on Ray.",
 )
 on = click.option(
     "--on",

@@ -17,6 +17,7 @@ from spkver.work import Share, engine
 @click.argument("trials", type=inputs.FILE)
 @click.argument("embeddings", type=inputs.FILE)
 @click.argument("out", type=outputs.FILE)
+@options.jobs
 @options.on
 @options.part
 @scoring.options
@@ -24,6 +25,7 @@ def command(
     trials: Path,
     embeddings: Path,
     out: Path,
+    jobs: int | None,
     on: str,
     share: Share | None,
     test: Path | None,
@@ -40,4 +42,4 @@ def command(
       spkver score trials.txt test.parquet scores.txt --mean train.parquet
     """
     sides = BackEnd(**back_end).open(embeddings, test=test, enrolment=enrolment)
-    scoring.show(out, score_list(trials, sides, out, on=engine(on, threads=True), share=share))
+    scoring.show(out, score_list(trials, sides, out, on=engine(on, jobs, threads=True), share=share))

@@ -18,6 +18,7 @@ from spkver.work import Share, engine
 @click.argument("embeddings", type=inputs.FILE)
 @click.argument("out", type=outputs.FILE)
 @click.option("--top", type=click.IntRange(min=1), help="Only this many highest scores of each enrolment, sorted.")
+@options.jobs
 @options.on
 @options.part
 @scoring.options
@@ -25,6 +26,7 @@ def command(
     embeddings: Path,
     out: Path,
     top: int | None,
+    jobs: int | None,
     on: str,
     share: Share | None,
     test: Path | None,
@@ -44,7 +46,7 @@ def command(
       spkver score-all enrol.parquet scores.npz --test test.parquet
       spkver score-all enrol.parquet rivals.parquet --test corpus.parquet --top 100
     """
-    made_on = engine(on, threads=True)
+    made_on = engine(on, jobs, threads=True)
     if top is not None:
         search = Search(BackEnd(**back_end), embeddings, test, enrolment)
         scoring.show(out, score_top(search, top, out, on=made_on, share=share))
