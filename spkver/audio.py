@@ -42,6 +42,7 @@ _FORMATS = {
 }
 # Stated and actual sizes in the log of libsndfile, for AIFF, AU, and W64 ("riff").
 _SIZES = re.compile(r"^\s*(SSND|riff|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+MIX = -1  # in place of a channel: the mean of all channels
 _RATES = (2000, 192000)  # Hz; other rates mean a damaged header, and resampling would take hours or all memory
 _INT16 = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW")  # codings whose samples are 16-bit integers or less
 _LOUDEST = 256.0  # float samples may exceed 1; beyond this they are unscaled integers or damaged
@@ -65,7 +66,7 @@ def read(
     path: a file in any format of libsndfile, or with the extra `m4a` also m4a, mp4, webm, aac, amr and wma; with
         `allow_pipes`, also a shell command ending in `|`.
     sample_rate: resample to this rate (Hz); None keeps the rate of the file.
-    channel: 0-based channel to use from a multi-channel file.
+    channel: 0-based channel to use from a multi-channel file, or `MIX` for the mean of all channels.
     max_seconds: raise InputError for a longer recording or part before decoding it, to bound memory.
     keep_int16: return int16 if the file has at most 16 bits per sample and is not resampled; used by packs.
 
@@ -81,7 +82,7 @@ def read(
             duration = (last - first) / rate
             raise InputError(f"{path}: too long ({duration:.1f} s, maximum {max_seconds:g} s); split it into segments")
         file.skip(first)
-        as_int16 = keep_int16 and file.subtype in _INT16 and sample_rate in (None, rate)
+        as_int16 = keep_int16 and column != MIX and file.subtype in _INT16 and sample_rate in (None, rate)
         waveform = _samples(file, last - first, column, "int16" if as_int16 else "float32")
         if len(waveform) < last - first - (rate // 10 if file.subtype in _ABOUT else 0):
             raise InputError(f"{path}: truncated: {len(waveform)} of {last - first} samples; copy the file again")
@@ -102,6 +103,12 @@ def seconds(path: StrPath) -> float:
     """The duration of a recording in seconds, from its header. Raises InputError as `read` does."""
     with _opened(path, allow_pipes=False) as file:
         return float(file.frames / file.samplerate)
+
+
+def channels(path: StrPath) -> int:
+    """The number of channels of a recording, from its header. Raises InputError as `read` does."""
+    with _opened(path, allow_pipes=False) as file:
+        return int(file.channels)
 
 
 def sample_rates(paths: Sequence[StrPath], most: int = 200) -> Counter[int]:
@@ -281,13 +288,13 @@ def _refuse_lies(path: StrPath, file: Decoder) -> None:
 
 
 def _samples(file: Decoder, count: int, column: int, dtype: str) -> np.ndarray:
-    """Up to `count` samples of one channel."""
+    """Up to `count` samples of one channel, or of the mean of all."""
     if file.channels == 1:
         return file.read(count, dtype=dtype, always_2d=True)[:, 0]
     out = np.empty(count, dtype)
     done = 0
     while done < count and len(block := file.read(min(_BLOCK, count - done), dtype=dtype, always_2d=True)):
-        out[done : done + len(block)] = block[:, column]
+        out[done : done + len(block)] = block.mean(axis=1) if column == MIX else block[:, column]
         done += len(block)
     return out[:done]
 
@@ -302,6 +309,8 @@ def _range(path: StrPath, frames: int, rate: int, start: float, end: float | Non
 
 
 def _column(path: StrPath, channels: int, channel: int | None) -> int:
+    if channel == MIX:
+        return MIX if channels > 1 else 0
     if channel is None and channels > 1:
         raise InputError(f"{path}: {channels} channels; choose one from 0 to {channels - 1} (--channel)")
     if not 0 <= (channel or 0) < channels:

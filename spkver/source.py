@@ -99,14 +99,22 @@ class Recordings(Source):
     """A data directory.
 
     sample_rate: Hz; recordings of other rates are resampled. By default each keeps its own rate.
+    channel: of recordings whose channel the data directory does not state, as for `audio.read`
     """
 
     def __init__(
-        self, data: DataDir, name: str = "recordings", *, sample_rate: int | None = None, allow_pipes: bool = False
+        self,
+        data: DataDir,
+        name: str = "recordings",
+        *,
+        sample_rate: int | None = None,
+        allow_pipes: bool = False,
+        channel: int | None = None,
     ) -> None:
         tags = {tag: values for tag in TAGS if (values := data.column(tag)) is not None}
         super().__init__(name, data.ids, data.speakers, tags)
-        self._data, self._places = data, data.places()
+        self._data = data
+        self._places = [place if place.channel is not None else place._replace(channel=channel) for place in data.places()]
         self._rate, self._allow_pipes = sample_rate, allow_pipes
 
     def seconds(self) -> np.ndarray:

@@ -27,7 +27,11 @@ def silent_frames(frames: Tensor, scale: float = 1.0) -> Tensor:
     frames: (batch, frames, samples) cut from the waveform, without dither; scale: their full-scale value
     Returns bool (batch, frames).
     """
-    swing = frames.amax(dim=-1) - frames.amin(dim=-1)
+    return silent_swings(frames.amax(dim=-1) - frames.amin(dim=-1), scale)
+
+
+def silent_swings(swing: Tensor, scale: float = 1.0) -> Tensor:
+    """As `silent_frames`, from the peak-to-peak range of the samples of each frame (batch, frames)."""
     loudest = swing.amax(dim=-1, keepdim=True)
     return swing <= torch.maximum((loudest * HIGH).clamp_max(1.001 * SWING * scale), loudest * LOW)
 

