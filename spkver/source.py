@@ -114,7 +114,9 @@ class Recordings(Source):
         tags = {tag: values for tag in TAGS if (values := data.column(tag)) is not None}
         super().__init__(name, data.ids, data.speakers, tags)
         self._data = data
-        self._places = [place if place.channel is not None else place._replace(channel=channel) for place in data.places()]
+        self._places = [
+            place if place.channel is not None else place._replace(channel=channel) for place in data.places()
+        ]
         self._rate, self._allow_pipes = sample_rate, allow_pipes
 
     def seconds(self) -> np.ndarray:

@@ -59,6 +59,9 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "speakers": ("spkver.cli.speakers", "List who is in the speaker book."),
         "forget": ("spkver.cli.forget", "Remove people from the speaker book."),
     },
+    "Who speaks when": {
+        "diarize": ("spkver.cli.diarize", "Find who speaks when in recordings."),
+    },
     "Many machines": {
         "gather": ("spkver.cli.gather", "Put together an output whose parts were made with --part."),
     },

@@ -54,7 +54,7 @@ class Spectral(Clustering):
 
 
 def _spectrum(points: np.ndarray, neighbours: float, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest `most` + 1 eigenvalues of the normalised Laplacian, rising, and the eigenvectors (points, most + 1)."""
+    """The `most` + 1 lowest eigenvalues of the normalised Laplacian, and their vectors (points, most + 1)."""
     similarity = np.maximum(points @ points.T, 0).astype(np.float64)
     joined = min(len(points), max(2, round(neighbours * len(points))))
     least = np.partition(similarity, -joined, axis=1)[:, -joined, None]

@@ -76,7 +76,9 @@ def embed_windows(
     vectors = np.concatenate([np.empty((0, encoder.dim), np.float32), *found])
     times = np.array([places[row] for row in kept], np.float64).reshape(-1, 2) / rate
     names = [f"window at {time:.2f} s" for time in times[:, 0]]
-    return Windows(times, np.array([owners[row] for row in kept], np.int64), unit(vectors, names, "embedding"), encoder.model_id)
+    return Windows(
+        times, np.array([owners[row] for row in kept], np.int64), unit(vectors, names, "embedding"), encoder.model_id
+    )
 
 
 def _at_least(first: int, last: int, least: int, samples: int) -> tuple[int, int]:

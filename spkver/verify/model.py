@@ -27,6 +27,8 @@ from spkver.verify.verdict import Verdict, verdict
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from spkver.verify.conversations import Diarization
+
 
 class Heard(NamedTuple):
     """A recording.
@@ -117,6 +119,40 @@ class Verifier(Encoder):
             for side in (enrolment, test)
         ]
         return (sides[0] @ sides[1].T).clip(-1, 1)
+
+    def diarize(
+        self,
+        recording: Recording | Sequence[Recording],
+        sample_rate: int | None = None,
+        *,
+        speakers: int | None = None,
+        min_speakers: int | None = None,
+        max_speakers: int | None = None,
+        threshold: float | None = None,
+        vad: str | None = None,
+        clustering: str | None = None,
+        channel: int | None = None,
+    ) -> Diarization:
+        """Find who speaks when in a recording, or in each of a list.
+
+        Recordings and sample_rate are those of `embed`; files may have any length.
+
+        speakers, or min_speakers and max_speakers: the number of speakers, or its bounds, if known
+        threshold: of the cosines of clusters, replaces the stored one; vad, clustering: replace the stored ones
+        channel: channel of multi-channel files (0-based), which are mixed by default
+        Raises InputError if no recording can be used, and if the model has no settings and no threshold is given.
+        """
+        from spkver.verify import conversations
+
+        settings = conversations.settings_of(self, threshold, vad=vad, clustering=clustering)
+        number = conversations.number_of(speakers, min_speakers, max_speakers)
+        several = [recording] if isinstance(recording, SINGLE) else recording
+        files = [one for one in several if isinstance(one, str | os.PathLike)]
+        if len(files) == len(several):
+            return conversations.diarize(self, files, settings, number, channel=channel)
+        waveforms = [(f"waveform {row + 1}", self.waveform(one, sample_rate)) for row, one in enumerate(several)]
+        opened = ((name, lambda one=one: (len(one), lambda a, b: one[a:b])) for name, one in waveforms)
+        return conversations.diarize_opened(self, opened, settings, number)
 
     def listen(self, recording: Recording, sample_rate: int | None = None, channel: int | None = None) -> Heard:
         """The embedding of a recording, a hash of its audio, and warnings.

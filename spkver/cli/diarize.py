@@ -1,0 +1,107 @@
+"""`spkver diarize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import click
+
+from spkver import tables
+from spkver.cli import inputs, options, outputs, voices
+from spkver.cli.terminal import to_stderr
+from spkver.files import StrPath, atomic_directory, write_json
+
+if TYPE_CHECKING:
+    from spkver.verify.conversations import Diarization
+
+RTTM, JSON, LABELS, REJECTED = "turns.rttm", "turns.json", "labels", "rejected.json"
+
+
+@click.command(name="diarize")
+@click.argument("sources", nargs=-1, required=True, metavar="RECORDING...|DATA", type=inputs.FILE)
+@click.option("--out", required=True, type=outputs.directory(RTTM), help="Directory of the results.")
+@voices.model
+@click.option("--speakers", type=click.IntRange(min=1), help="Number of speakers of each recording, if known.")
+@click.option("--min-speakers", type=click.IntRange(min=1), help="Least number of speakers.")
+@click.option("--max-speakers", type=click.IntRange(min=1), help="Largest number of speakers.")
+@click.option("--vad", type=click.Choice(["energy", "silero"]), help="Voice activity detector.  [default: the model's]")
+@click.option(
+    "--clustering", type=click.Choice(["agglomerative", "spectral"]), help="Clustering.  [default: the model's]"
+)
+@click.option("--threshold", type=click.FloatRange(-1, 1), help="Least cosine of one speaker.  [default: the model's]")
+@click.option("--channel", type=click.IntRange(min=0), help="Channel of all files (0-based).  [default: all, mixed]")
+@options.allow_pipes
+def command(
+    sources: tuple[Path, ...],
+    out: Path,
+    model: str | None,
+    speakers: int | None,
+    min_speakers: int | None,
+    max_speakers: int | None,
+    vad: str | None,
+    clustering: str | None,
+    threshold: float | None,
+    channel: int | None,
+    allow_pipes: bool,
+) -> None:
+    """Find who speaks when in recordings, or in those of a data directory or audio pack.
+
+    OUT gets the turns of all recordings as turns.rttm and turns.json, and labels for Audacity for each recording.
+    Recordings may have any length. Those that cannot be read are listed in rejected.json with the reason.
+
+    \b
+    Example:
+      spkver diarize meeting.wav --out meeting
+      spkver diarize data/meetings --out turns --model exp/my/model --max-speakers 8
+    """
+    from spkver.verify import conversations
+
+    encoder = voices.load(model)
+    found = conversations.diarize(
+        encoder,
+        sources,
+        conversations.settings_of(encoder, threshold, vad=vad, clustering=clustering),
+        conversations.number_of(speakers, min_speakers, max_speakers),
+        channel=channel,
+        allow_pipes=allow_pipes,
+    )
+    voices.warn(found.notes)
+    write(out, found)
+    click.echo(tables.text(_rows(found)))
+    click.echo(f"overlap: {found.overlap}")
+    click.echo(_speed(found))
+    for name, reason in found.rejected[:1]:
+        to_stderr(f"{len(found.rejected)} rejected, see {out}/{REJECTED}; the first: {name}: {reason}")
+
+
+def write(out: StrPath, found: Diarization) -> None:
+    """Write the directory of results atomically."""
+    from spkver.rttm import write_turns
+
+    with atomic_directory(out, holds=RTTM) as folder:
+        write_turns(folder / RTTM, found.turns)
+        write_turns(folder / JSON, found.turns, **found.about())
+        (folder / LABELS).mkdir()
+        for name in {turn.recording for turn in found.turns}:
+            own = [turn for turn in found.turns if turn.recording == name]
+            write_turns(folder / LABELS / f"{quote(name, safe=' ')}.txt", own)
+        if found.rejected:
+            write_json(folder / REJECTED, found.about()["rejected"])
+
+
+def _rows(found: Diarization) -> list[list[str]]:
+    rows = [["recording", "speaker", "speech s", "turns"]]
+    for one in found.speakers:
+        turns = sum((turn.recording, turn.speaker) == (one.recording, one.name) for turn in found.turns)
+        rows.append([one.recording, one.name, f"{one.seconds:.1f}", str(turns)])
+    return rows
+
+
+def _speed(found: Diarization) -> str:
+    stages = found.stages
+    total = sum(stages.took.values())
+    each = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.took.items())
+    speed = stages.audio / max(total, 1e-9)
+    return f"{stages.audio:.0f} s of audio in {total:.1f} s ({speed:.0f} times real time): {each}"

@@ -1,0 +1,152 @@
+"""Who speaks when in recordings, and which people of a speaker book they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from spkver.config import validate
+from spkver.diarization.clustering import Number
+from spkver.diarization.diarize import Spoken, Stages, channel_notes, cluster, listen, recordings
+from spkver.diarization.settings import Settings, read_settings
+from spkver.encoder import Encoder
+from spkver.errors import InputError
+from spkver.files import StrPath
+from spkver.rttm import Turn
+from spkver.source import Read
+
+NO_OVERLAP = "not looked for: where two speak at once, one of them is given"
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A speaker of a recording. seconds: of speech."""
+
+    recording: str
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Diarization:
+    """Who speaks when.
+
+    turns: sorted; rejected: (recording, reason); notes: remarks about recordings, one line each
+    settings: how it was made; overlap: whether overlapping speech was looked for, in words
+    """
+
+    turns: list[Turn]
+    speakers: list[Speaker]
+    rejected: list[tuple[str, str]]
+    notes: list[str]
+    settings: Settings
+    stages: Stages = field(default_factory=Stages)
+    overlap: str = NO_OVERLAP
+
+    def about(self) -> dict[str, Any]:
+        """Plain values for JSON, without the turns."""
+        return {
+            "speakers": [asdict(speaker) for speaker in self.speakers],
+            "rejected": [{"recording": name, "reason": reason} for name, reason in self.rejected],
+            "overlap": self.overlap,
+            "settings": self.settings.model_dump(mode="json"),
+        }
+
+
+def settings_of(encoder: Encoder, threshold: float | None = None, **changes: Any) -> Settings:
+    """The settings of a model, with changes.
+
+    threshold: of the clustering; changes: other fields of `Settings`; None leaves a field unchanged. A clustering by
+    name takes the keys from the stored one that it knows.
+    Raises InputError if the model has no settings and no threshold is given.
+    """
+    stored = None if encoder.place is None else read_settings(encoder.place[0], encoder.model_id)
+    tree: dict[str, Any] = {} if stored is None else stored.model_dump(mode="json")
+    given = {key: value for key, value in changes.items() if value is not None}
+    clustering = given.pop("clustering", None)
+    own = dict(tree.get("clustering", {"name": "agglomerative"}))
+    if clustering is not None and clustering != own["name"]:
+        own = {key: own[key] for key in ("least_seconds",) if key in own} | {"name": clustering}
+    if threshold is not None:
+        own["threshold"] = threshold
+    if own["name"] == "agglomerative" and "threshold" not in own:
+        raise InputError(
+            "the model has no threshold for diarization: give --threshold (a cosine), or store one with "
+            "spkver tune-diarization"
+        )
+    return validate(Settings, {**tree, **given, "clustering": own})
+
+
+def number_of(speakers: int | None, least: int | None, most: int | None) -> Number:
+    """The bounds of the number of speakers. Raises InputError for bounds that contradict each other."""
+    if speakers is not None and (least is not None or most is not None):
+        raise InputError("give the number of speakers, or its bounds, not both")
+    number = Number(speakers or least or 1, speakers or most)
+    if number.least < 1 or (number.most is not None and number.most < number.least):
+        raise InputError(f"{number.least} to {number.most} speakers: the bounds must rise, from 1")
+    return number
+
+
+Opened = tuple[str, Callable[[], tuple[int, Read]]]
+"""The name of a recording, and a function that opens it as `Source.open` does"""
+
+
+def diarize(
+    encoder: Encoder,
+    paths: Sequence[StrPath],
+    settings: Settings,
+    number: Number = Number(),
+    *,
+    channel: int | None = None,
+    allow_pipes: bool = False,
+) -> Diarization:
+    """Find who speaks when in recordings: files, or a data directory or audio pack.
+
+    number: bounds of the number of speakers of each recording
+    channel: 0-based, of files of several channels, which are mixed by default
+    Recordings that cannot be read are rejected with the reason; InputError if that is all of them.
+    """
+    source = recordings(paths, encoder, channel=channel, allow_pipes=allow_pipes)
+    notes = channel_notes(source, channel)
+    if warning := source.warning():
+        notes.append(warning)
+
+    def opened() -> Iterator[Opened]:
+        for row, name in enumerate(source.ids):
+            yield name, lambda row=row: source.open(row)
+
+    return diarize_opened(encoder, opened(), settings, number, notes)
+
+
+def diarize_opened(
+    encoder: Encoder, opened: Iterator[Opened], settings: Settings, number: Number, notes: Sequence[str] = ()
+) -> Diarization:
+    """As `diarize`, for recordings that are opened one by one."""
+    stages, rejected, spoken = Stages(), [], []
+    for name, open_it in opened:
+        try:
+            heard = listen(encoder, settings, name, *open_it(), stages)
+        except InputError as error:
+            rejected.append((name, str(error)))
+        else:
+            spoken.append(cluster(heard, settings, number, stages))
+    if rejected and not spoken:
+        raise InputError(rejected[0][1] if len(rejected) == 1 else f"no recording can be used: {rejected[0][1]}")
+    silent = [f"{one.recording}: no speech" for one in spoken if not one.stretches]
+    names = _names(spoken)
+    turns = [
+        Turn(one.recording, stretch.start, stretch.end, own[stretch.speaker])
+        for one, own in zip(spoken, names)
+        for stretch in one.stretches
+    ]
+    speakers = [
+        Speaker(one.recording, name, round(float(seconds), 3))
+        for one, own in zip(spoken, names)
+        for name, seconds in zip(own, one.seconds)
+    ]
+    return Diarization(sorted(turns), speakers, rejected, [*notes, *silent], settings, stages)
+
+
+def _names(spoken: Sequence[Spoken]) -> list[list[str]]:
+    return [[f"speaker {row + 1}" for row in range(len(one.seconds))] for one in spoken]
