@@ -22,6 +22,7 @@ from spkver.encoder import Encoder
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.packs.layout import INDEX
+from spkver.processes import one_thread
 from spkver.progress import bar
 from spkver.source import PackSource, Read, Recordings, Source, open_source
 from spkver.storage import located
@@ -85,9 +86,9 @@ def listen(encoder: Encoder, settings: Settings, name: str, samples: int, read: 
         def tick(done: int) -> None:
             progress.update(done / rate)
 
-        with stages.timed("speech"):
+        with one_thread(), stages.timed("speech"):  # the result does not depend on the number of cores
             regions = speech_regions(settings.vad, samples, read, rate, tick)
-        with stages.timed("embeddings"):
+        with one_thread(), stages.timed("embeddings"):
             windows = embed_windows(encoder, regions, samples, read, settings.window, settings.shift, tick)
     stages.audio += samples / rate
     return Heard(name, regions, windows, rate)
@@ -98,7 +99,7 @@ def cluster(heard: Heard, settings: Settings, number: Number, stages: Stages) ->
     windows = heard.windows
     if not len(windows):
         return Spoken(heard.recording, [], np.empty((0, windows.vectors.shape[1]), np.float32), np.empty(0))
-    with stages.timed("clustering"):
+    with one_thread(), stages.timed("clustering"):
         labels = CLUSTERINGS.build(settings.clustering)(windows, settings.shift, number)
         found = stretches(windows, labels, heard.regions, heard.rate, settings.penalty)
         order = list(dict.fromkeys(stretch.speaker for stretch in found))

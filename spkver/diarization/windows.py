@@ -50,7 +50,8 @@ def embed_windows(
     rate = encoder.sample_rate
     length, step = round(window * rate), round(shift * rate)
     least = min(max(round(SHORTEST_SECONDS * rate), encoder.min_samples), samples)
-    places, owners = [], []
+    places: list[tuple[int, int]] = []
+    owners: list[int] = []
     for owner, region in enumerate(regions):
         first, last = _at_least(*region, least, samples)
         size = min(length, last - first)

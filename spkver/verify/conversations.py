@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from spkver.config import validate
@@ -16,6 +17,7 @@ from spkver.files import StrPath
 from spkver.rttm import Turn
 from spkver.source import Read
 
+ANY = Number()
 NO_OVERLAP = "not looked for: where two speak at once, one of them is given"
 
 
@@ -96,7 +98,7 @@ def diarize(
     encoder: Encoder,
     paths: Sequence[StrPath],
     settings: Settings,
-    number: Number = Number(),
+    number: Number = ANY,
     *,
     channel: int | None = None,
     allow_pipes: bool = False,
@@ -112,11 +114,8 @@ def diarize(
     if warning := source.warning():
         notes.append(warning)
 
-    def opened() -> Iterator[Opened]:
-        for row, name in enumerate(source.ids):
-            yield name, lambda row=row: source.open(row)
-
-    return diarize_opened(encoder, opened(), settings, number, notes)
+    opened = ((name, partial(source.open, row)) for row, name in enumerate(source.ids))
+    return diarize_opened(encoder, opened, settings, number, notes)
 
 
 def diarize_opened(
