@@ -157,6 +157,8 @@ def test_read_selects_a_channel(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"array\.wav: 30 channels; choose one from 0 to 29"):
         audio.read(tmp_path / "array.wav")
     assert audio.to_int16(audio.read(tmp_path / "array.wav", channel=17)[0]).tolist() == [17] * 800
+    assert audio.to_int16(audio.read(tmp_path / "array.wav", channel=audio.MIX)[0]).tolist() == [14] * 800  # of 0 to 29
+    assert audio.channels(tmp_path / "array.wav") == 30
     with pytest.raises(InputError, match="no channel 30"):
         audio.read(tmp_path / "array.wav", channel=30)
 

@@ -49,7 +49,6 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "normalise": ("spkver.cli.normalise", "Normalise scores with a cohort: Z-, T-, S-, adaptive S-norm."),
         "fuse": ("spkver.cli.fuse", "Fuse several systems to log-likelihood ratios."),
         "compare": ("spkver.cli.compare", "Compare systems: confidence intervals and paired tests."),
-        "der": ("spkver.cli.der", "Compute the diarization error rate of turns (RTTM)."),
         "breakdown": ("spkver.cli.breakdown", "Break errors down by gender, duration, ... or speaker."),
     },
     "Decide": {
@@ -61,6 +60,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Who speaks when": {
         "diarize": ("spkver.cli.diarize", "Find who speaks when in recordings."),
+        "der": ("spkver.cli.der", "Compute the diarization error rate of turns (RTTM)."),
+        "tune-diarization": ("spkver.cli.tune_diarization", "Choose the threshold of diarize on a reference."),
     },
     "Many machines": {
         "gather": ("spkver.cli.gather", "Put together an output whose parts were made with --part."),

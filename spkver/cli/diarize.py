@@ -11,17 +11,30 @@ import click
 from spkver import tables
 from spkver.cli import inputs, options, outputs, voices
 from spkver.cli.terminal import to_stderr
-from spkver.files import StrPath, atomic_directory, write_json
+from spkver.files import StrPath, atomic_directory, directory_place, file_place
 
 if TYPE_CHECKING:
     from spkver.verify.conversations import Diarization
 
-RTTM, JSON, LABELS, REJECTED = "turns.rttm", "turns.json", "labels", "rejected.json"
+RTTM, JSON, LABELS = "turns.rttm", "turns.json", "labels"
+FILES = (".rttm", ".json", ".txt")  # suffixes of a single file
+
+
+def _place(path: Path) -> None:
+    if path.suffix in FILES:
+        file_place(path)
+    else:
+        directory_place(path, holds=RTTM)
 
 
 @click.command(name="diarize")
 @click.argument("sources", nargs=-1, required=True, metavar="RECORDING...|DATA", type=inputs.FILE)
-@click.option("--out", required=True, type=outputs.directory(RTTM), help="Directory of the results.")
+@click.option(
+    "--out",
+    required=True,
+    type=outputs.Output(_place),
+    help="TURNS.rttm, TURNS.json, TURNS.txt (labels for Audacity), or a directory for all of them.",
+)
 @voices.model
 @click.option("--speakers", type=click.IntRange(min=1), help="Number of speakers of each recording, if known.")
 @click.option("--min-speakers", type=click.IntRange(min=1), help="Least number of speakers.")
@@ -48,8 +61,8 @@ def command(
 ) -> None:
     """Find who speaks when in recordings, or in those of a data directory or audio pack.
 
-    OUT gets the turns of all recordings as turns.rttm and turns.json, and labels for Audacity for each recording.
-    Recordings may have any length. Those that cannot be read are listed in rejected.json with the reason.
+    A directory OUT gets the turns of all recordings as turns.rttm and turns.json, and labels/NAME.txt for Audacity.
+    Recordings may have any length. Those that cannot be read are listed with the reason, also in turns.json.
 
     \b
     Example:
@@ -72,23 +85,24 @@ def command(
     click.echo(tables.text(_rows(found)))
     click.echo(f"overlap: {found.overlap}")
     click.echo(_speed(found))
-    for name, reason in found.rejected[:1]:
-        to_stderr(f"{len(found.rejected)} rejected, see {out}/{REJECTED}; the first: {name}: {reason}")
+    for name, reason in found.rejected:
+        to_stderr(f"rejected: {name}: {reason}")
 
 
 def write(out: StrPath, found: Diarization) -> None:
-    """Write the directory of results atomically."""
+    """Write a file of turns, or the directory of all forms, atomically."""
     from spkver.rttm import write_turns
 
+    if Path(out).suffix in FILES:
+        write_turns(out, found.turns, **found.about() if Path(out).suffix == ".json" else {})
+        return
     with atomic_directory(out, holds=RTTM) as folder:
         write_turns(folder / RTTM, found.turns)
         write_turns(folder / JSON, found.turns, **found.about())
         (folder / LABELS).mkdir()
         for name in {turn.recording for turn in found.turns}:
             own = [turn for turn in found.turns if turn.recording == name]
-            write_turns(folder / LABELS / f"{quote(name, safe=' ')}.txt", own)
-        if found.rejected:
-            write_json(folder / REJECTED, found.about()["rejected"])
+            write_turns(folder / LABELS / f"{quote(name, safe=' ')}.txt", own)  # an id is never a path
 
 
 def _rows(found: Diarization) -> list[list[str]]:

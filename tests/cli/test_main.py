@@ -58,6 +58,7 @@ def test_help_comes_in_sections_with_the_first_commands_first(spkver):
         "Embed",
         "Score",
         "Decide",
+        "Who speaks when",
         "Many machines",
         "Exchange",
     ]

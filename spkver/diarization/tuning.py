@@ -1,0 +1,55 @@
+"""Choose the settings of a clustering on recordings with a known reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from spkver.config import validate
+from spkver.diarization.clustering import Number
+from spkver.diarization.diarize import Heard, Stages, cluster
+from spkver.diarization.settings import Settings
+from spkver.metrics.diarization import Errors, compare_turns, summed
+from spkver.rttm import Turn
+
+ROUNDS = 2
+
+
+class Tried(NamedTuple):
+    """Settings and what they give on the recordings. right: recordings with the right number of speakers."""
+
+    settings: Settings
+    errors: Errors
+    right: int
+
+
+def tried(settings: Settings, heard: Sequence[Heard], reference: Mapping[str, Sequence[Turn]]) -> Tried:
+    """Diarize the recordings, with the number of speakers found, and compare with the reference, without a collar."""
+    errors = []
+    for one in heard:
+        spoken = cluster(one, settings, Number(), Stages())
+        turns = [Turn(one.recording, start, end, str(speaker)) for start, end, speaker in spoken.stretches]
+        errors.append(compare_turns(reference[one.recording], turns).errors())
+    return Tried(settings, summed(errors), sum(one.speakers == one.found for one in errors))
+
+
+def tune(
+    heard: Sequence[Heard],
+    reference: Mapping[str, Sequence[Turn]],
+    settings: Settings,
+    values: Mapping[str, Sequence[float]],
+) -> list[Tried]:
+    """Try values of keys of the clustering, one key after the other, some rounds; the best is the last.
+
+    values: to try for each key, of which the first round takes the others as they are in `settings`
+    The best have the least DER; of equal ones, those with more right numbers of speakers.
+    """
+    best, found = tried(settings, heard, reference), []
+    for _ in range(ROUNDS):
+        for key, several in values.items():
+            for value in several:
+                tree = best.settings.model_dump(mode="json")
+                tree["clustering"][key] = value
+                found.append(tried(validate(Settings, tree), heard, reference))
+            best = min([best, *found], key=lambda one: (one.errors.der, -one.right))
+    return [*found, best]

@@ -1,0 +1,210 @@
+"""`spkver diarize` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from spkver.config import validate
+from spkver.datadir import from_columns, write_datadir
+from spkver.diarization.settings import Settings, read_settings, write_settings
+from spkver.encoder import Encoder, EncoderConfig
+from spkver.errors import InputError
+from spkver.rttm import Turn, read_turns, write_turns
+from spkver.verify.model import load_model
+
+RATE = 16000
+
+
+def formants(resonances, seconds, seed):
+    """Speech-like: noise through resonances (Hz)."""
+    random = np.random.default_rng(seed)
+    spectrum = np.fft.rfft(random.normal(size=round(seconds * RATE)))
+    frequency = np.fft.rfftfreq(round(seconds * RATE), 1 / RATE)
+    gain = sum(1 / (1 + ((frequency - centre) / 150) ** 2) for centre in resonances)
+    wave = np.fft.irfft(spectrum * gain, round(seconds * RATE))
+    return 0.1 * wave / np.abs(wave).max()
+
+
+VOICES = {"a": (300, 900), "b": (700, 2500), "c": (1500, 4000)}
+
+
+def talk(*turns):
+    """Turns of a voice and seconds; "" is a pause with little noise."""
+    parts = [
+        formants(VOICES[name], seconds, seed)
+        if name
+        else 1e-4 * np.random.default_rng(seed).normal(size=round(seconds * RATE))
+        for seed, (name, seconds) in enumerate(turns)
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+TURNS = [("a", 5), ("", 1), ("b", 4), ("", 1), ("a", 4), ("", 0.6), ("b", 5), ("", 1)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """`model`, with settings, whose embedding is the mean spectrum; `plain`, without; recordings."""
+    folder = tmp_path_factory.mktemp("diarize")
+    keys = {"front_end": {"name": "fbank", "normalise": "none"}, "model": "mean_fbank"}
+    encoder = Encoder(validate(EncoderConfig, keys))
+    encoder.save(folder / "model")
+    encoder.save(folder / "plain")
+    clustering = {"name": "agglomerative", "threshold": 0.99, "least_seconds": 1}
+    write_settings(folder / "model", validate(Settings, {"clustering": clustering}))
+    waves = {
+        "two": talk(*TURNS),
+        "three": talk(*TURNS, ("c", 5), ("", 0.5), ("a", 3)),
+        "one": talk(("a", 0.4), ("", 0.5)),
+        "short": talk(("b", 1.0)),
+        "silence": np.zeros(3 * RATE, np.float32),
+        "tiny": np.full(100, 0.1, np.float32),
+    }
+    for name, wave in waves.items():
+        soundfile.write(folder / f"{name}.wav", wave, RATE)
+    soundfile.write(folder / "stereo.wav", np.stack([talk(*TURNS), talk(*TURNS)[::-1]], axis=1), RATE)
+    soundfile.write(folder / "nan.wav", np.full(RATE, np.nan, np.float32), RATE, subtype="FLOAT")
+    soundfile.write(folder / "narrow.wav", talk(*TURNS)[::2], 8000)
+    (folder / "bad.wav").write_bytes(b"RIFF nothing")
+    return folder
+
+
+def turns_of(turns):
+    return [(turn.speaker, turn.start, turn.end) for turn in turns]
+
+
+EXPECTED = [("speaker 1", 0, 5), ("speaker 2", 6, 10), ("speaker 1", 11, 15), ("speaker 2", 15.6, 20.6)]
+
+
+def assert_turns(turns, expected=EXPECTED, shift=0.0):
+    assert [turn.speaker.replace("_", " ") for turn in turns] == [speaker for speaker, *_ in expected]
+    found = [[turn.start, turn.end] for turn in turns]
+    np.testing.assert_allclose(found, [[start + shift, end + shift] for _, start, end in expected], atol=0.15)
+
+
+def test_turns_in_all_forms(spkver, folder, tmp_path):
+    done = spkver(
+        "diarize", folder / "two.wav", folder / "three.wav", "--model", folder / "model", "--out", tmp_path / "o"
+    )
+    assert "overlap: not looked for" in done.stdout and "times real time" in done.stdout
+    turns = read_turns(tmp_path / "o" / "turns.rttm")
+    assert_turns([turn for turn in turns if turn.recording == "two"])
+    assert len({turn.speaker for turn in turns if turn.recording == "three"}) == 3
+    labels = read_turns(tmp_path / "o" / "labels" / "two.txt")
+    assert_turns(labels)
+    told = json.loads((tmp_path / "o" / "turns.json").read_text())
+    assert_turns(read_turns(tmp_path / "o" / "turns.json")[-4:])
+    assert told["settings"]["clustering"]["threshold"] == 0.99 and told["overlap"].startswith("not looked for")
+    seconds = {(one["recording"], one["name"]): one["seconds"] for one in told["speakers"]}
+    assert seconds["two", "speaker 1"] == pytest.approx(9, abs=0.3)
+    again = spkver("diarize", folder / "two.wav", "--model", folder / "model", "--out", tmp_path / "two.txt")
+    assert "two" in again.stdout and turns_of(read_turns(tmp_path / "two.txt")) == turns_of(labels)
+
+
+def test_a_data_directory_and_recordings_that_cannot_be_used(spkver, folder, tmp_path):
+    names = ["two", "bad", "nan", "silence", "tiny", "short", "one"]
+    write_datadir(tmp_path / "data", from_columns(names, [str(folder / f"{name}.wav") for name in names], names))
+    done = spkver("diarize", tmp_path / "data", "--model", folder / "model", "--out", tmp_path / "turns.json")
+    for said in ("rejected: bad: ", "rejected: nan: ", "NaN", "rejected: tiny: ", "too short", "silence: no speech"):
+        assert said in done.stderr, said
+    told = json.loads((tmp_path / "turns.json").read_text())
+    assert [one["recording"] for one in told["rejected"]] == ["bad", "nan", "tiny"]
+    found = read_turns(tmp_path / "turns.json")
+    assert_turns([turn for turn in found if turn.recording == "two"])
+    assert [turn.speaker for turn in found if turn.recording in ("short", "one")] == ["speaker 1"] * 2
+
+
+def test_errors_are_one_line(spkver, folder, tmp_path):
+    out, model = ("--out", tmp_path / "o.rttm"), ("--model", folder / "model")
+    assert "too short" in spkver("diarize", folder / "tiny.wav", *out, *model, code=2).stderr
+    assert "no such file" in spkver("diarize", folder / "none.wav", *out, *model, code=2).stderr
+    said = spkver("diarize", folder / "two.wav", *out, "--model", folder / "plain", code=2).stderr
+    assert "no threshold for diarization" in said and "--threshold" in said
+    both = ("--speakers", 2, "--max-speakers", 3)
+    assert "not both" in spkver("diarize", folder / "two.wav", *out, *model, *both, code=2).stderr
+    bounds = ("--min-speakers", 4, "--max-speakers", 3)
+    assert "4 to 3 speakers" in spkver("diarize", folder / "two.wav", *out, *model, *bounds, code=2).stderr
+    twice = (folder / "two.wav", folder / "model" / ".." / "two.wav")
+    assert "two recordings" in spkver("diarize", *twice, *out, *model, code=2).stderr
+
+
+def test_channels_are_mixed_or_taken(folder):
+    model = load_model(folder / "model")
+    mixed = model.diarize(folder / "stereo.wav")
+    assert "2 channels are mixed" in mixed.notes[0] and "diarization is not needed" in mixed.notes[0]
+    assert_turns(model.diarize(folder / "stereo.wav", channel=0).turns)
+
+
+def test_other_rates_and_waveforms(folder):
+    model = load_model(folder / "model")
+    narrow = model.diarize(folder / "narrow.wav")
+    assert_turns(narrow.turns)
+    assert any("below 16000 Hz" in note for note in narrow.notes)
+    waveform = talk(*TURNS)
+    found = model.diarize([waveform, torch.from_numpy(waveform)])
+    assert_turns([turn for turn in found.turns if turn.recording == "waveform 1"])
+    assert turns_of(found.turns[:4]) == turns_of(found.turns[4:])
+
+
+def test_silence_before_shifts_the_turns(folder):
+    model, waveform = load_model(folder / "model"), np.concatenate([np.zeros(RATE, np.float32), talk(*TURNS)])
+    later = np.concatenate([np.zeros(3 * RATE, np.float32), waveform])
+    turns, shifted = model.diarize(waveform).turns, model.diarize(later).turns
+    np.testing.assert_allclose(
+        [[turn.start + 3, turn.end + 3] for turn in turns], [[turn.start, turn.end] for turn in shifted]
+    )
+    assert [turn.speaker for turn in turns] == [turn.speaker for turn in shifted]
+
+
+def test_the_order_of_recordings_does_not_matter(folder):
+    model, files = load_model(folder / "model"), [folder / "two.wav", folder / "three.wav", folder / "short.wav"]
+    assert model.diarize(files).turns == model.diarize(files[::-1]).turns
+
+
+@pytest.mark.parametrize("clustering", ["agglomerative", "spectral"])
+def test_the_number_of_speakers_can_be_given(folder, clustering):
+    model = load_model(folder / "model")
+    for number in (1, 2, 3):
+        found = model.diarize(folder / "three.wav", speakers=number, clustering=clustering)
+        assert len(found.speakers) == number
+    assert len(model.diarize(folder / "three.wav", max_speakers=2, clustering=clustering).speakers) <= 2
+    assert len(model.diarize(folder / "two.wav", min_speakers=3, clustering=clustering).speakers) >= 3
+
+
+def test_a_threshold_replaces_the_stored_one(folder):
+    model = load_model(folder / "plain")
+    with pytest.raises(InputError, match="no threshold"):
+        model.diarize(folder / "two.wav")
+    assert_turns(model.diarize(folder / "two.wav", threshold=0.99).turns)
+    assert len(model.diarize(folder / "two.wav", threshold=-1).speakers) == 1
+
+
+def test_settings_of_another_model_are_refused(folder, tmp_path):
+    Encoder.open(folder / "plain").save(tmp_path / "model")
+    path = write_settings(tmp_path / "model", validate(Settings, {"clustering": "spectral"}))
+    path.write_text(path.read_text().replace("model: ", "model: x", 1))
+    with pytest.raises(InputError, match="another model"):
+        load_model(tmp_path / "model").diarize(folder / "two.wav")
+
+
+def test_the_threshold_is_tuned_on_a_reference(spkver, folder, tmp_path):
+    names = ["two", "three"]
+    write_datadir(tmp_path / "data", from_columns(names, [str(folder / f"{name}.wav") for name in names], names))
+    reference = [("two", *turn) for turn in EXPECTED] + [("three", *turn) for turn in EXPECTED]
+    reference += [("three", "speaker 3", 21.6, 26.6), ("three", "speaker 1", 27.1, 30.1)]
+    write_turns(tmp_path / "ref.rttm", [Turn(name, start, end, who) for name, who, start, end in reference])
+    Encoder.open(folder / "plain").save(tmp_path / "model")
+    arguments = (tmp_path / "data", tmp_path / "ref.rttm", "--model", tmp_path / "model")
+    done = spkver("tune-diarization", *arguments, "--window", 1)
+    assert "of 2 recordings" in done.stdout and "DER" in done.stdout
+    settings = read_settings(tmp_path / "model")
+    assert settings.window == 1 and settings.measured in done.stdout
+    model = load_model(tmp_path / "model")
+    assert len(model.diarize(folder / "two.wav").speakers) >= 1
+    write_turns(tmp_path / "ref.rttm", [Turn("two", 0, 5, "a")])
+    assert "no turns of the recording 'three'" in spkver("tune-diarization", *arguments, code=2).stderr
