@@ -41,9 +41,10 @@ def _place(path: Path) -> None:
 @click.option("--max-speakers", type=click.IntRange(min=1), help="Largest number of speakers.")
 @click.option("--vad", type=click.Choice(["energy", "silero"]), help="Voice activity detector.  [default: the model's]")
 @click.option(
-    "--clustering", type=click.Choice(["agglomerative", "spectral"]), help="Clustering.  [default: the model's]"
+    "--clustering", type=click.Choice(["agglomerative", "spectral", "vbx"]), help="Clustering.  [default: the model's]"
 )
 @click.option("--threshold", type=click.FloatRange(-1, 1), help="Least cosine of one speaker.  [default: the model's]")
+@click.option("--plda", type=inputs.FILE, help="PLDA model of the embeddings, for --clustering vbx.")
 @click.option("--channel", type=click.IntRange(min=0), help="Channel of all files (0-based).  [default: all, mixed]")
 @options.allow_pipes
 def command(
@@ -56,6 +57,7 @@ def command(
     vad: str | None,
     clustering: str | None,
     threshold: float | None,
+    plda: Path | None,
     channel: int | None,
     allow_pipes: bool,
 ) -> None:
@@ -75,7 +77,7 @@ def command(
     found = conversations.diarize(
         encoder,
         sources,
-        conversations.settings_of(encoder, threshold, vad=vad, clustering=clustering),
+        conversations.settings_of(encoder, threshold, plda, vad=vad, clustering=clustering),
         conversations.number_of(speakers, min_speakers, max_speakers),
         channel=channel,
         allow_pipes=allow_pipes,

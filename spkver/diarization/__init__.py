@@ -9,5 +9,6 @@ CLUSTERINGS = Registry(
     {
         "agglomerative": "spkver.diarization.agglomerative:Agglomerative",
         "spectral": "spkver.diarization.spectral:Spectral",
+        "vbx": "spkver.diarization.vbx:Vbx",
     },
 )

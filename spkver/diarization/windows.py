@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -21,13 +22,16 @@ class Windows:
     """Windows of one recording, in order of time.
 
     times: start and end in seconds, float64 (windows, 2); regions: the region of speech of each, int64 (windows,)
-    vectors: embeddings of length 1, float32 (windows, dim); model: the hash of their model
+    vectors: embeddings of length 1, float32 (windows, dim); lengths: before that, (windows,)
+    model: the hash of their model; front_end: the config of its front end
     """
 
     times: np.ndarray
     regions: np.ndarray
     vectors: np.ndarray
+    lengths: np.ndarray
     model: str = ""
+    front_end: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -77,9 +81,10 @@ def embed_windows(
     vectors = np.concatenate([np.empty((0, encoder.dim), np.float32), *found])
     times = np.array([places[row] for row in kept], np.float64).reshape(-1, 2) / rate
     names = [f"window at {time:.2f} s" for time in times[:, 0]]
-    return Windows(
-        times, np.array([owners[row] for row in kept], np.int64), unit(vectors, names, "embedding"), encoder.model_id
-    )
+    own = np.array([owners[row] for row in kept], np.int64)
+    front_end = encoder.config.front_end.model_dump(mode="json")
+    lengths = np.linalg.norm(vectors, axis=1)
+    return Windows(times, own, unit(vectors, names, "embedding"), lengths, encoder.model_id, front_end)
 
 
 def _at_least(first: int, last: int, least: int, samples: int) -> tuple[int, int]:

@@ -56,12 +56,8 @@ class Plda:
         """
         other = embeddings if test is None else test
         check_same_model(embeddings, other)
-        if (embeddings.model, embeddings.dim) != (self.model, len(self.mean)):
-            raise InputError(
-                f"the PLDA is of {len(self.mean)} values of the model '{self.model}', the embeddings are "
-                f"{embeddings.dim} of '{embeddings.model}'"
-            )
-        axes, spread = self._axes()
+        self.require(embeddings)
+        axes, spread = self.axes()
         tests = (other.vectors - self.mean) @ axes
         own = tests if test is None else (embeddings.vectors - self.mean) @ axes
         utterances = Side(pa.array(embeddings.ids, pa.string()), own, what="enrolment utterances of the trials")
@@ -74,7 +70,15 @@ class Plda:
             ids = pa.array(list(enrolment), pa.string())
         return _sides(ids, means, counts, other, tests, spread, device)
 
-    def _axes(self) -> tuple[np.ndarray, np.ndarray]:
+    def require(self, embeddings: Embeddings) -> None:
+        """Raises InputError for embeddings of another model or size."""
+        if (embeddings.model, embeddings.dim) != (self.model, len(self.mean)):
+            raise InputError(
+                f"the PLDA is of {len(self.mean)} values of the model '{self.model}', the embeddings are "
+                f"{embeddings.dim} of '{embeddings.model}'"
+            )
+
+    def axes(self) -> tuple[np.ndarray, np.ndarray]:
         """The axes (dim, dim) that make `within` the identity and `between` diagonal, and the diagonal (dim,)."""
         root = np.linalg.inv(np.linalg.cholesky(self.within)).T
         spread, turn = np.linalg.eigh(root.T @ self.between @ root)

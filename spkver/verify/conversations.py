@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from spkver.config import validate
+from spkver.diarization import CLUSTERINGS
 from spkver.diarization.clustering import Number
 from spkver.diarization.diarize import Spoken, Stages, channel_notes, cluster, listen, recordings
 from spkver.diarization.settings import Settings, read_settings
@@ -56,12 +57,14 @@ class Diarization:
         }
 
 
-def settings_of(encoder: Encoder, threshold: float | None = None, **changes: Any) -> Settings:
+def settings_of(
+    encoder: Encoder, threshold: float | None = None, plda: StrPath | None = None, **changes: Any
+) -> Settings:
     """The settings of a model, with changes.
 
-    threshold: of the clustering; changes: other fields of `Settings`; None leaves a field unchanged. A clustering by
-    name takes the keys from the stored one that it knows.
-    Raises InputError if the model has no settings and no threshold is given.
+    threshold, plda: of the clustering; changes: other fields of `Settings`; None leaves a field unchanged. A clustering
+    by name takes the keys from the stored one that it has too.
+    Raises InputError if the model has no settings and no threshold is given, and for VBx without PLDA.
     """
     stored = None if encoder.place is None else read_settings(encoder.place[0], encoder.model_id)
     tree: dict[str, Any] = {} if stored is None else stored.model_dump(mode="json")
@@ -69,10 +72,15 @@ def settings_of(encoder: Encoder, threshold: float | None = None, **changes: Any
     clustering = given.pop("clustering", None)
     own = dict(tree.get("clustering", {"name": "agglomerative"}))
     if clustering is not None and clustering != own["name"]:
-        own = {key: own[key] for key in ("least_seconds",) if key in own} | {"name": clustering}
-    if threshold is not None:
-        own["threshold"] = threshold
-    if own["name"] == "agglomerative" and "threshold" not in own:
+        shared = CLUSTERINGS.get(clustering).Config.model_fields
+        own = {key: value for key, value in own.items() if key in shared} | {"name": clustering}
+    own |= {key: value for key, value in (("threshold", threshold), ("plda", plda and str(plda))) if value is not None}
+    fields = CLUSTERINGS.get(own["name"]).Config.model_fields
+    if plda is not None and "plda" not in fields:
+        raise InputError(f"--plda has no effect on the clustering '{own['name']}'; use --clustering vbx")
+    if "plda" in fields and "plda" not in own:
+        raise InputError(f"the clustering '{own['name']}' needs --plda, the directory of a PLDA model (spkver plda)")
+    if "threshold" in fields and "threshold" not in own:
         raise InputError(
             "the model has no threshold for diarization: give --threshold (a cosine), or store one with "
             "spkver tune-diarization"

@@ -129,6 +129,7 @@ class Verifier(Encoder):
         min_speakers: int | None = None,
         max_speakers: int | None = None,
         threshold: float | None = None,
+        plda: StrPath | None = None,
         vad: str | None = None,
         clustering: str | None = None,
         channel: int | None = None,
@@ -138,13 +139,14 @@ class Verifier(Encoder):
         Recordings and sample_rate are those of `embed`; files may have any length.
 
         speakers, or min_speakers and max_speakers: the number of speakers, or its bounds, if known
-        threshold: of the cosines of clusters, replaces the stored one; vad, clustering: replace the stored ones
+        threshold: of the cosines of clusters; vad, clustering: these replace the stored ones
+        plda: directory of a PLDA model, for the clustering vbx
         channel: channel of multi-channel files (0-based), which are mixed by default
         Raises InputError if no recording can be used, and if the model has no settings and no threshold is given.
         """
         from spkver.verify import conversations
 
-        settings = conversations.settings_of(self, threshold, vad=vad, clustering=clustering)
+        settings = conversations.settings_of(self, threshold, plda, vad=vad, clustering=clustering)
         number = conversations.number_of(speakers, min_speakers, max_speakers)
         several = [recording] if isinstance(recording, SINGLE) else recording
         files = [one for one in several if isinstance(one, str | os.PathLike)]

@@ -15,6 +15,7 @@ from spkver.diarization.settings import Settings, read_settings, write_settings
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.rttm import Turn, read_turns, write_turns
+from spkver.scoring.plda import Plda, write_plda
 from spkver.verify.model import load_model
 
 RATE = 16000
@@ -208,3 +209,17 @@ def test_the_threshold_is_tuned_on_a_reference(spkver, folder, tmp_path):
     assert len(model.diarize(folder / "two.wav").speakers) >= 1
     write_turns(tmp_path / "ref.rttm", [Turn("two", 0, 5, "a")])
     assert "no turns of the recording 'three'" in spkver("tune-diarization", *arguments, code=2).stderr
+
+
+def test_vbx_needs_a_plda(spkver, folder, tmp_path):
+    model = load_model(folder / "model")
+    random = np.random.default_rng(0)
+    spread = random.normal(size=(model.dim, model.dim))
+    mean = model.embed(folder / "short.wav").astype(np.float64)
+    plda = Plda(mean, spread @ spread.T / 10 + np.eye(model.dim), 0.1 * np.eye(model.dim), model.model_id)
+    write_plda(tmp_path / "plda", plda)
+    arguments = (folder / "two.wav", "--model", folder / "model", "--out", tmp_path / "o.rttm")
+    assert "needs --plda" in spkver("diarize", *arguments, "--clustering", "vbx", code=2).stderr
+    assert "has no effect" in spkver("diarize", *arguments, "--plda", tmp_path / "plda", code=2).stderr
+    spkver("diarize", *arguments, "--clustering", "vbx", "--plda", tmp_path / "plda")
+    assert_turns(read_turns(tmp_path / "o.rttm"))

@@ -30,7 +30,9 @@ def test_boundaries_are_finer_than_the_shift(change):
     share = ((change - starts) / 1.5).clip(0, 1)
     vectors = np.stack([share, 1 - share], axis=1)
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    windows = Windows(np.stack([starts, starts + 1.5], axis=1), np.zeros(len(starts), np.int64), vectors)
+    windows = Windows(
+        np.stack([starts, starts + 1.5], axis=1), np.zeros(len(starts), np.int64), vectors, np.ones(len(starts))
+    )
     labels = (share < 0.5).astype(np.int64)
     found = stretches(windows, labels, [(0, 160000)], 16000, 0.1)
     assert [stretch.speaker for stretch in found] == [0, 1]
@@ -40,6 +42,6 @@ def test_boundaries_are_finer_than_the_shift(change):
 
 def test_a_region_without_a_window_takes_the_nearest_label():
     vectors = np.eye(2, dtype=np.float32)
-    windows = Windows(np.array([[0.0, 1.5], [9.0, 10.5]]), np.array([0, 2]), vectors)
+    windows = Windows(np.array([[0.0, 1.5], [9.0, 10.5]]), np.array([0, 2]), vectors, np.ones(2))
     found = stretches(windows, np.array([0, 1]), [(0, 24000), (112000, 120000), (144000, 168000)], 16000, 0.1)
     assert [tuple(one) for one in found] == [(0, 1.5, 0), (7, 7.5, 1), (9, 10.5, 1)]

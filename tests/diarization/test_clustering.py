@@ -27,7 +27,9 @@ def voices(counts, noise=0.4, dim=24, seed=0):
     vectors = centres[truth] + noise / np.sqrt(dim) * random.normal(size=(len(truth), dim))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     starts = np.arange(len(truth)) * 0.5
-    return Windows(np.stack([starts, starts + 1.5], axis=1), np.zeros(len(truth), np.int64), vectors), truth
+    return Windows(
+        np.stack([starts, starts + 1.5], axis=1), np.zeros(len(truth), np.int64), vectors, np.ones(len(truth))
+    ), truth
 
 
 def build(name, **keys):
