@@ -29,6 +29,9 @@ CURVES: Mapping[str, Losses] = {
     "A-softmax and L-softmax\nψ = σ·cos(mθ), folded down": {
         f"A-softmax m = {m}": {"name": "a_softmax", "m": m} for m in (2, 3, 4)
     },
+    "SphereFace-R\nψ = σ·cos(min(mθ, π))": {
+        f"SphereFace-R m = {m}": {"name": "sphereface_r", "margin": {"factor": m}} for m in (1.2, 1.5, 1.8)
+    },
     "combined, m = (m₁, m₂, m₃)\nψ = σ·(cos(m₁θ + m₂) - m₃)": {
         f"combined m = {m}": _combined(*m) for m in ((1, 0.2, 0.1), (1.2, 0.2, 0.1), (1.2, 0.4, 0.2))
     },

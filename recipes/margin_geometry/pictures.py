@@ -18,7 +18,7 @@ _ONE, _TWO = "#4477AA", "#EE6677"
 
 def psi(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Any:
     """ψ / σ over θ from 0 to 180 degrees, one panel per kind of margin."""
-    figure = canvas(11.5, 3.8)
+    figure = canvas(14.0, 3.8)
     for axes, (title, curves) in zip(_row(figure, len(panels)), panels.items()):
         colour = colours(label for label in curves if " as " not in label)
         for label, values in curves.items():
@@ -260,7 +260,7 @@ def confusions(counts: Mapping[str, np.ndarray]) -> Any:
 
 def spreads(spread: Mapping[str, Mapping[str, Sequence[Spread]]]) -> Any:
     """Angles within and between classes on test for each loss, one panel per key (a dimension)."""
-    figure = canvas(11.5, 3.8)
+    figure = canvas(14.0, 3.8)
     for axes, (title, by_loss) in zip(_row(figure, len(spread)), spread.items()):
         colour = colours(by_loss)
         for place, (label, own) in enumerate(by_loss.items()):

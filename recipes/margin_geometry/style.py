@@ -21,6 +21,7 @@ FAMILIES = {
     "A-softmax": "#CC79A7",
     "L-softmax": "#E69F00",
     "combined": "#8C6D4F",
+    "SphereFace-R": "#56B4E9",
 }
 """mostly the colours of Okabe and Ito, which colour-blind readers can distinguish"""
 

@@ -19,6 +19,7 @@ HEADS = Registry(
         "linear": "spkver.losses.heads:Linear",
         "normalised": "spkver.losses.heads:Normalised",
         "unit": "spkver.losses.heads:Unit",
+        "hyperbolic": "spkver.losses.hyperbolic:Hyperbolic",
     },
 )
 
@@ -41,6 +42,8 @@ MARGINS = Registry(
         "combined": "spkver.losses.margins:Combined",
         "adaface": "spkver.losses.adaface:AdaFace",
         "magface": "spkver.losses.magface:MagFace",
+        "sphereface_r": "spkver.losses.sphereface_r:SphereFaceR",
+        "elastic": "spkver.losses.elastic:Elastic",
     },
 )
 
@@ -78,11 +81,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     "combined": {"head": "normalised", "margin": {"name": "combined", "m2": 0.2, "m3": 0.1}, "m": 1.0},
     "adaface": {"head": "normalised", "margin": "adaface", "m": 0.4},
     "magface": {"head": "normalised", "margin": "magface", "m": 1.0},
+    "sphereface_r": {"head": "normalised", "margin": "sphereface_r", "m": 1.0},
+    "elastic_aam": {"head": "normalised", "margin": "elastic", "m": 0.2},
+    "elastic_lmcl": {"head": "normalised", "margin": {"name": "elastic", "form": "cos"}, "m": 0.2},
+    "hyperbolic_am": {"head": "hyperbolic", "margin": "lmcl", "m": 0.2},
     "l_softmax": {"head": _NO_BIAS, "margin": "multiplicative", "m": 2, "schedules": _ANNEALED},
     "a_softmax": {"head": "unit", "margin": "multiplicative", "m": 4, "schedules": _ANNEALED},
     "inter_top_k_lmcl": {"head": "normalised", "margin": "lmcl", "m": 0.2},
     "inter_top_k_aam": {"head": "normalised", "margin": "aam", "m": 0.2},
     "curricularface": {"head": "normalised", "margin": "aam", "m": 0.5},
+    "sub_centre_curricularface": {"head": {"name": "normalised", "centres": 3}, "margin": "aam", "m": 0.5},
 }
 """Margin losses by their names in the literature: the keys that `loss: NAME` sets."""
 
@@ -91,7 +99,7 @@ LOSSES = Registry(
     {
         **dict.fromkeys(PRESETS, "spkver.losses.margin_loss:MarginLoss"),
         **dict.fromkeys(("inter_top_k_lmcl", "inter_top_k_aam"), "spkver.losses.inter_top_k:InterTopK"),
-        "curricularface": "spkver.losses.curricular:Curricular",
+        **dict.fromkeys(("curricularface", "sub_centre_curricularface"), "spkver.losses.curricular:Curricular"),
         "sphereface2": "spkver.losses.sphereface2:SphereFace2",
         "triplet": "spkver.losses.pairs:Triplet",
         "angular_prototypical": "spkver.losses.pairs:AngularPrototypical",

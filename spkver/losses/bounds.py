@@ -39,11 +39,12 @@ def largest_margin(classes: int, dim: int) -> float:
 def check(config: LossConfig, classes: int, dim: int, posterior: float = 0.9, run: Run | None = None) -> list[str]:
     """Warnings about a margin loss whose final scale or margin violates a bound.
 
-    There are no bounds for pair losses, which have no prototypes, and SphereFace2, which is not a softmax.
+    There are no bounds for pair losses, which have no prototypes, for SphereFace2, which is not a softmax, and for
+    heads without cosines.
     """
     from spkver.losses.margin_loss import MarginLossConfig  # loads torch, which the bounds themselves do without
 
-    if not isinstance(config, MarginLossConfig):
+    if not isinstance(config, MarginLossConfig) or not config.head.angular:
         return []
     (name, m), s = _final_margin(config, run), _final_scale(config, run)
     warnings = []

@@ -53,6 +53,9 @@ class HeadConfig(Component):
     sample: SampleConfig | None = None
     """use a random share of the classes in each training step"""
 
+    angular: ClassVar[bool] = True
+    """whether z_j is a multiple of the cosine to W_j"""
+
     @property
     def whole(self) -> bool:
         """Whether every process uses all classes in every step."""
@@ -155,6 +158,12 @@ class Head(nn.Module, ABC):
         if self.sample and self.training:
             drawn = self.sample(y)
             prototypes, y = prototypes.of(drawn), position(y, drawn, prototypes.classes)
+        return self.reduce(x, prototypes, y, thresholds, factor)
+
+    def reduce(
+        self, x: Tensor, prototypes: Prototypes, y: Tensor, thresholds: Sequence[Tensor], factor: float
+    ) -> Others:
+        """Reduce over the classes of the prototypes; see Reduction.__call__."""
         return self.reduction(factor * self.operand(x), prototypes, y, thresholds)
 
     def _prototypes(self) -> Prototypes:

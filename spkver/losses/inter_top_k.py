@@ -47,6 +47,8 @@ class InterTopKConfig(MarginLossConfig):
         if not self.margin.for_rivals:
             able = [name for name in MARGINS if MARGINS.get(name).Config.for_rivals]
             raise ValueError(f"margin '{self.margin.name}' has no form for rivals; use {' or '.join(able)}")
+        if not self.head.angular:
+            raise ValueError(f"loss '{self.name}' needs cosines, and head '{self.head.name}' has none")
         if not self.head.whole:
             raise ValueError(
                 f"loss '{self.name}' ranks all classes on every process; remove head.split and head.sample"

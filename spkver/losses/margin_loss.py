@@ -87,6 +87,10 @@ class MarginLossConfig(LossConfig):
             self.margin.check(m)
         if self.margin.name != "none" and self.head.biased:
             raise ValueError(f"margin '{self.margin.name}' is not defined with a bias; set head.bias to false")
+        if not self.head.angular:
+            for kind, part in (("margin", self.margin), ("selector", self.selector)):
+                if part.angular:
+                    raise ValueError(f"{kind} '{part.name}' needs cosines, and head '{self.head.name}' has none")
         if self.selector.name == "all":
             refuse_unused(self, "with selector all", "others", "schedules.selection")
         if self.margin.name == "none":

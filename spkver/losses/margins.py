@@ -32,6 +32,11 @@ class MarginConfig(Component):
     for_rivals: ClassVar[bool] = False
     """whether the margin can also raise the logits of other classes, see Margin.raised"""
 
+    @property
+    def angular(self) -> bool:
+        """Whether the margin needs a cosine; others also take the negative distance of a hyperbolic head."""
+        return True
+
     def check(self, m: float) -> None:
         """Raise ValueError for an m that the margin does not allow."""
 
@@ -74,6 +79,11 @@ class NoMarginConfig(MarginConfig):
 
     name: Literal["none"] = "none"
 
+    @property
+    def angular(self) -> bool:
+        """See MarginConfig.angular."""
+        return False
+
     def check(self, m: float) -> None:
         """See MarginConfig.check."""
         if m != 0:
@@ -98,6 +108,11 @@ class AdditiveCosineConfig(MarginConfig):
 
     name: Literal["lmcl"] = "lmcl"
     for_rivals: ClassVar[bool] = True
+
+    @property
+    def angular(self) -> bool:
+        """See MarginConfig.angular."""
+        return False
 
     def check(self, m: float) -> None:
         """See MarginConfig.check."""

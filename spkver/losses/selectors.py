@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -23,6 +23,9 @@ Margin = Callable[[Target, float], Tensor]
 
 class SelectorConfig(Component):
     """Base class of the configs of selectors."""
+
+    angular: ClassVar[bool] = False
+    """whether the selector needs a cosine"""
 
     @property
     def margins(self) -> tuple[float, ...]:
@@ -156,6 +159,7 @@ class CosineConfig(SelectorConfig):
     """Samples far from their own prototype: those with c_y < below."""
 
     name: Literal["cosine"] = "cosine"
+    angular: ClassVar[bool] = True
     below: float = Field(default=0.5, ge=-1, le=1)
     """threshold of the cosine to the own prototype"""
 

@@ -63,7 +63,7 @@ def test_scheduled_scale(make_loss, batch, compare):
 
 def test_with_sub_centres(make_loss, batch, compare):
     x, y = batch
-    loss = make_loss(NAME, m=M, head={"s": S, "centres": 3}).eval()
+    loss = make_loss("sub_centre_curricularface", m=M, head={"s": S}).eval()
     loss.t.fill_(0.3)
     compare(loss, reference(x, y, loss.head.weight, 0.3, centres=3)[0], x, y)
 

@@ -12,6 +12,7 @@ from spkver.losses.heads import (
     Unit,
     UnitConfig,
 )
+from spkver.losses.hyperbolic import Hyperbolic, HyperbolicConfig
 from spkver.losses.reductions.base import NORM_FLOOR, normalise
 
 
@@ -25,11 +26,14 @@ def heads():
         yield Unit(UnitConfig(reduction=reduction), 6, 7).double()
         yield Normalised(NormalisedConfig(s=10, reduction=reduction), 6, 7).double()
         yield Normalised(NormalisedConfig(s=10, centres=3, reduction=reduction), 6, 7).double()
+        yield Hyperbolic(HyperbolicConfig(s=10, reduction=reduction), 6, 7).double()
 
 
 HEADS = list(heads())
 NAMES = [
-    f"{kind} {way}" for way in ("dense", "chunked") for kind in ("linear", "no bias", "unit", "normalised", "centres")
+    f"{kind} {way}"
+    for way in ("dense", "chunked")
+    for kind in ("linear", "no bias", "unit", "normalised", "centres", "hyperbolic")
 ]
 every_head = pytest.mark.parametrize("head", HEADS, ids=NAMES)
 
@@ -60,6 +64,10 @@ def test_logits_equal_the_formula(head, batch):
     W = head.weight.detach()
     if isinstance(head, Linear):
         expected = x @ W.T + (0 if head.bias is None else head.bias)
+    elif isinstance(head, Hyperbolic):
+        x = x * ((1 - 1e-5) / x.norm(dim=1, keepdim=True)).clamp(max=1)
+        u = (x[:, None] - W).square().sum(2) / (1 - x.square().sum(1))[:, None] / (1 - W.square().sum(1))
+        expected = -10 * torch.acosh(1 + 2 * u)
     else:
         cosine = torch.nn.functional.cosine_similarity(x[:, None], W, dim=2).unflatten(1, (7, -1)).amax(2)
         expected = cosine * (x.norm(dim=1, keepdim=True) if isinstance(head, Unit) else 10)
@@ -80,7 +88,7 @@ def test_factor_multiplies_the_scale(head, batch):
     torch.testing.assert_close(head.others(x, y, [], 0.25).logsumexp, z.logsumexp(1))
 
 
-@pytest.mark.parametrize(("own", "other"), zip(HEADS[:5], HEADS[5:]), ids=NAMES[:5])
+@pytest.mark.parametrize(("own", "other"), zip(HEADS[:6], HEADS[6:]), ids=NAMES[:6])
 def test_gradient_does_not_depend_on_the_reduction(own, other, batch):
     x, y = batch
     gradients = []

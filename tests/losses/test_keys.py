@@ -16,11 +16,13 @@ FREE = {"reduction", "split"}
 M = {
     "multiplicative": {"m": 2, "schedules": {"m": "constant"}},
     "none": {"m": 0},
+    "sphereface_r": {"margin": {"name": "sphereface_r", "factor": 4}, "m": 1},
     "combined": {"margin": {"name": "combined", "m2": 0.2}, "m": 1},
 }
 COMBINATIONS = [
-    *({"name": name} for name in LOSSES if name != "sub_centre_aam"),
-    {"name": "sub_centre_aam", "m": 2.5},  # no angle to the nearest of three prototypes is near π
+    *({"name": name} for name in LOSSES if not name.startswith("sub_centre_")),
+    # no angle to the nearest of three prototypes is near π
+    *({"name": name, "m": 2.5} for name in ("sub_centre_aam", "sub_centre_curricularface")),
     *({"name": "lmcl", "selector": name} for name in SELECTORS),
     *({"name": "lmcl", "selector": name, "others": "ignored"} for name in SELECTORS if name != "all"),
     *({"name": "lmcl", "margin": name, "m": 0.3} | M.get(name, {}) for name in MARGINS),

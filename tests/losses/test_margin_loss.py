@@ -21,7 +21,7 @@ INTER_TOP_K = ["inter_top_k_lmcl", "inter_top_k_aam"]
 EVERY = [*MARGIN, "sphereface2"]
 """losses with a head"""
 RISING = ["lmcl", "bd_lmcl", "aam", "bd_aam", "sub_centre_aam", "combined", *INTER_TOP_K, "sphereface2"]
-NORMALISED = ["nsl", *RISING, "curricularface"]
+NORMALISED = ["nsl", *RISING, "curricularface", "sub_centre_curricularface"]
 """losses that do not depend on the length of embeddings; all but the first and the last rise with m"""
 WEIGHS = "soft_boundary"
 """the selector with weights from 0 to 1; the others have masks"""
@@ -45,6 +45,8 @@ def test_float32_equals_float64_up_to_rounding(make_loss, batch, name):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_gradcheck(make_loss, batch, name):
+    if name == "sphereface_r":
+        pytest.skip("its gradient is not that of its value, see its formula")
     x, y = (part[::3].detach() for part in batch)
     x.requires_grad_()
     loss = make_loss(name, head={"s": 5} if name in NORMALISED else {})
@@ -122,11 +124,12 @@ def test_autocast_changes_nothing(make_loss, batch, name):
 
 
 OTHERS = [("unmargined", "batch"), ("ignored", "batch"), ("ignored", "selected")]
-SELECTIONS = [(name, others) for name in SELECTORS for others in OTHERS if name != "all" or others[0] != "ignored"]
+COMBINED = [(name, one) for name in MARGIN for one in SELECTORS if (name, one) != ("hyperbolic_am", "cosine")]
+"""margin losses with selectors; the cosine selector needs cosines"""
+SELECTIONS = [(*both, others) for both in COMBINED for others in OTHERS if both[1] != "all" or others[0] != "ignored"]
 
 
-@pytest.mark.parametrize(("selector", "others"), SELECTIONS)
-@pytest.mark.parametrize("name", MARGIN)
+@pytest.mark.parametrize(("name", "selector", "others"), SELECTIONS)
 def test_batch_of_one(make_loss, name, selector, others):
     loss = make_loss(name, selector=selector, others=others[0], normalise_by=others[1])
     for x in (loss.head.weight.detach()[:1], -loss.head.weight.detach()[:1], torch.zeros(1, 6).double()):
@@ -264,8 +267,7 @@ def test_ignored_differs_from_unmargined_in_unselected_samples_only(make_loss, b
     assert ignored.loss < kept.loss
 
 
-@pytest.mark.parametrize("selector", list(SELECTORS))
-@pytest.mark.parametrize("name", MARGIN)
+@pytest.mark.parametrize(("name", "selector"), COMBINED)
 def test_order_of_batch_and_classes_does_not_matter(make_loss, batch, name, selector):
     x, y = batch
     loss = make_loss(name, selector=selector).eval()  # in training, some losses update running means

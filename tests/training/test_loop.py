@@ -91,7 +91,10 @@ def test_every_loss_with_a_head_trains(recipe, out, loss):
     assert len({one[moves] for one in records}) == (1 if loss in ("softmax", "nsl") else 3)
 
 
-@pytest.mark.parametrize("loss", ["inter_top_k_aam", "sphereface2", "adaface", "curricularface"])
+@pytest.mark.parametrize(
+    "loss",
+    ["inter_top_k_aam", "sphereface2", "adaface", "curricularface", "sphereface_r", "elastic_aam", "hyperbolic_am"],
+)
 def test_other_losses_learn(recipe, out, loss):
     told = []
     keys = {"steps": 40, "log_every": 10, "batch_size": 16, "lr_schedule": "constant"}
@@ -229,6 +232,7 @@ RUNNING_MEANS = {"name": "curricularface", "margin": "adaface"}
     [
         *[(optimizer, network, "softmax") for optimizer in OPTIMIZERS for network in ("xvector", "resnet")],
         ("sgd", "xvector", RUNNING_MEANS),
+        ("sgd", "xvector", "elastic_aam"),
     ],
 )
 def test_resumed_run_is_identical(recipe, tmp_path, optimizer, network, loss):

@@ -38,11 +38,16 @@ class Dense(Reduction):
 
     def __call__(self, a: Tensor, prototypes: Prototypes, y: Tensor, thresholds: Sequence[Tensor]) -> Others:
         """See Reduction.__call__."""
-        logits = mask_own(all_logits(a, prototypes), y)
-        seen = logits.detach()
-        work = torch.empty_like(seen)
-        counts = tuple(count_above(seen, threshold, work).long() for threshold in thresholds)
-        return Others(log_sum(logits), seen.amax(dim=1), counts)
+        return reduced(all_logits(a, prototypes), y, thresholds)
+
+
+def reduced(logits: Tensor, y: Tensor, thresholds: Sequence[Tensor], first: int = 0) -> Others:
+    """Reduce logits (N, C), whose own classes are masked in-place. first: the class of the first column."""
+    logits = mask_own(logits, y, first)
+    seen = logits.detach()
+    work = torch.empty_like(seen)
+    counts = tuple(count_above(seen, threshold, work).long() for threshold in thresholds)
+    return Others(log_sum(logits), seen.amax(dim=1), counts)
 
 
 def all_logits(a: Tensor, prototypes: Prototypes) -> Tensor:

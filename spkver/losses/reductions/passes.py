@@ -5,15 +5,15 @@ They read a range of classes at a time, so that memory does not grow with the nu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from spkver.losses.reductions.base import Prototypes, log_sum, mask_own
-from spkver.losses.reductions.dense import all_logits
+from spkver.losses.reductions.base import Others, Prototypes, log_sum, mask_own
+from spkver.losses.reductions.dense import all_logits, reduced
 
 T = TypeVar("T")
 
@@ -66,6 +66,24 @@ def log_total(
         return log_sum(mask_own(term(all_logits(a, part)), y, first))
 
     return torch.logsumexp(torch.stack(_each(one, prototypes, chunk)), dim=0)
+
+
+def over_classes(
+    logits: Callable[[Tensor, Prototypes], Tensor],
+    a: Tensor,
+    prototypes: Prototypes,
+    y: Tensor,
+    thresholds: Sequence[Tensor],
+    chunk: int | None = None,
+) -> Others:
+    """Like a Reduction, for logits that are not a·p: a function of operands and prototypes. chunk as in `total`."""
+    parts = _each(lambda first, part: reduced(logits(a, part), y, thresholds, first), prototypes, chunk)
+    sums, largest, counts = zip(*parts)
+    return Others(
+        log_sum(torch.stack(sums, dim=1)),
+        torch.stack(largest).amax(dim=0),
+        tuple(torch.stack(each).sum(dim=0) for each in zip(*counts)),
+    )
 
 
 def _each(one: Callable[[int, Prototypes], T], prototypes: Prototypes, chunk: int | None) -> list[T]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from spkver.config import Config
+from spkver.losses.drawn import Drawn
 
 
 class SampleConfig(Config):
@@ -25,37 +25,23 @@ class SampleConfig(Config):
     """seed of the random draws"""
 
 
-class Sample(nn.Module):
-    """Draws the classes of a step, depending on the seed, the step and the range of classes only.
-
-    The step is the number of draws so far. It is part of the state, so that a resumed run draws the same classes.
-    """
+class Sample(Drawn):
+    """Draws the classes of a step, depending on the seed, the step and the range of classes only."""
 
     def __init__(self, config: SampleConfig, held: range) -> None:
-        super().__init__()
+        super().__init__(config.seed)
         self.config = config
         self.held = held
-        self.step = 0
 
     def forward(self, y: Tensor) -> Tensor:
         """The classes of a step, sorted, int64 (K,), relative to the first one held. Labels of others are ignored."""
         classes = len(self.held)
-        entropy = [self.config.seed, self.step, self.held.start]
-        generator = torch.Generator(y.device).manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
-        self.step += 1
+        generator = self.generator(self.held.start, device=y.device)
         # classes of the batch are above all draws; an extra column takes labels outside of the range
         draws = torch.rand(classes + 1, generator=generator, device=y.device)
         draws[torch.where((y >= 0) & (y < classes), y, classes)] = 2.0
         number = min(classes, max(math.ceil(self.config.share * classes), len(y) + 1))
         return draws[:classes].topk(number).indices.sort().values
-
-    def get_extra_state(self) -> Tensor:
-        """The number of draws so far."""
-        return torch.tensor(self.step)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """See get_extra_state."""
-        self.step = int(state)
 
 
 def position(y: Tensor, drawn: Tensor, classes: int) -> Tensor:

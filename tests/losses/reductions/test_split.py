@@ -29,6 +29,8 @@ LOSSES = {
     "sampled": {"name": "lmcl", "head": {"split": True, "s": 8, "sample": {"share": 0.5}}},
     "adaface": {"name": "adaface", "head": {"split": True, "s": 8}},
     "magface": {"name": "magface", "margin": {"l_a": 1.5, "u_a": 3.5}, "head": {"split": True, "s": 8}},
+    "elastic": {"name": "elastic_aam", "margin": {"plus": True}, "head": {"split": True, "s": 8}},
+    "hyperbolic": {"name": "hyperbolic_am", "head": {"split": True, "s": 8, "reduction": CHUNKED}},
     "centres": {"name": "aam", "head": {"split": True, "s": 8, "centres": 2, "reduction": CHUNKED}},
 }
 every_loss = pytest.mark.parametrize("name", LOSSES)
@@ -36,6 +38,7 @@ every_number = pytest.mark.parametrize("processes", [2, 3])
 
 
 def unsplit(tree):
+    torch.manual_seed(5)
     return MarginLoss(validate(losses.LOSSES, {**tree, "head": {**tree["head"], "split": False}}), 6, CLASSES).double()
 
 
@@ -47,7 +50,6 @@ def one():
     y = torch.randint(5, (12,), generator=random)
     found = {}
     for name, tree in LOSSES.items():
-        torch.manual_seed(5)
         loss = unsplit(tree)
         x = torch.randn(12, 6, generator=random.manual_seed(1), dtype=torch.float64).requires_grad_()
         out = loss(x, y)
@@ -61,7 +63,7 @@ def found(one, tmp_path_factory):
     """The results of process r of n: found[n][r]."""
     folder = tmp_path_factory.mktemp("split")
     _, _, x, y = next(iter(one.values()))
-    losses = {name: (tree, one[name][0].state_dict()) for name, tree in LOSSES.items()}
+    losses = {name: (tree, unsplit(tree).state_dict()) for name, tree in LOSSES.items()}
     torch.save({"x": x.detach(), "y": y, "classes": CLASSES, "losses": losses}, folder / "batch.pt")
     worker = Path(__file__).with_name("split_worker.py")
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
@@ -93,7 +95,6 @@ def test_split_is_uneven_and_some_processes_have_no_label(found, processes):
 @every_number
 def test_initial_weights_do_not_depend_on_the_number_of_processes(found, processes):
     started = torch.cat([each["centres"]["started"] for each in found[processes]]).float()
-    torch.manual_seed(5)
     assert torch.equal(started, unsplit(LOSSES["centres"]).head.weight.float())
 
 
