@@ -36,7 +36,7 @@ INITIAL_NORM = 1e-3
 class HyperbolicConfig(HeadConfig):
     """z_j = -s·d(x, W_j), with the distance in the Poincaré ball. Takes margins without angles: none, lmcl.
 
-    The reduction must be `dense` or `chunked`.
+    The reduction must be `dense` or `chunked`. SGD needs a learning rate of some 0.01, a tenth of the default.
     """
 
     name: Literal["hyperbolic"] = "hyperbolic"
