@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spkver.config import Component, Of
-from spkver.models import POOLINGS
-from spkver.models.base import Network, Pooling
+from spkver.models import POOLINGS, masks
+from spkver.models.base import FrameNetwork, Pooling
 from spkver.models.plane import halved
 from spkver.models.resnet import BasicBlock
 
@@ -44,18 +44,20 @@ class FrontModule(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, HALF_FREQUENCY, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, bins, frames) to (batch, channels · bins / 8, frames)."""
-        x = F.relu(self.bn1(self.conv1(x.unsqueeze(1))))
-        x = F.relu(self.bn2(self.conv2(self.layer2(self.layer1(x)))))
-        return x.flatten(1, 2)
+        x = F.relu(self.bn1(self.conv1(masks.kept(x.unsqueeze(1), mask))))
+        for block in (*self.layer1, *self.layer2):
+            x = block(x, mask)
+        return F.relu(self.bn2(self.conv2(masks.kept(x, mask)))).flatten(1, 2)
 
 
-def segment_means(x: Tensor) -> Tensor:
+def segment_means(x: Tensor, mask: Tensor | None = None) -> Tensor:
     """Means over segments of (batch, channels, frames); the last segment may be shorter."""
+    ones = torch.ones_like(x[:, :1] if mask is not None else x[:1, :1])
     # avg_pool1d with ceil_mode does not support dynamic lengths in torch.export
-    sums, counts = (F.avg_pool1d(F.pad(part, (0, SEGMENT - 1)), SEGMENT) for part in (x, torch.ones_like(x[:1, :1])))
-    return sums / counts
+    sums, counts = (F.avg_pool1d(F.pad(masks.kept(part, mask), (0, SEGMENT - 1)), SEGMENT) for part in (x, ones))
+    return sums / (counts if mask is None else counts.clamp(min=1 / SEGMENT))  # some segments are padding only
 
 
 class MaskedConv(nn.Module):
@@ -67,13 +69,13 @@ class MaskedConv(nn.Module):
         self.linear1 = nn.Conv1d(before, before // 2, 1)
         self.linear2 = nn.Conv1d(before // 2, after, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, before, frames) to (batch, after, frames)."""
-        context = x.mean(dim=-1, keepdim=True) + segment_means(x)
-        # the mask is equal in all frames of a segment, so it is computed once per segment
-        mask = torch.sigmoid(self.linear2(F.relu(self.linear1(context))))
+        context = masks.mean(x, mask, keepdim=True) + segment_means(x, mask)
+        # the gate is equal in all frames of a segment, so it is computed once per segment
+        gate = torch.sigmoid(self.linear2(F.relu(self.linear1(context))))
         segment = torch.arange(x.shape[-1], device=x.device) // SEGMENT
-        return self.linear_local(x) * mask.index_select(-1, segment)
+        return self.linear_local(masks.kept(x, mask)) * gate.index_select(-1, segment)
 
 
 class DenseLayer(nn.Module):
@@ -86,10 +88,10 @@ class DenseLayer(nn.Module):
         self.norm2 = nn.BatchNorm1d(bottleneck)
         self.cam_layer = MaskedConv(bottleneck, growth, dilation)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, before, frames) to (batch, before + growth, frames)."""
         out = self.linear1(F.relu(self.norm1(x)))
-        return torch.cat([x, self.cam_layer(F.relu(self.norm2(out)))], 1)
+        return torch.cat([x, self.cam_layer(F.relu(self.norm2(out)), mask)], 1)
 
 
 class Transition(nn.Module):
@@ -105,11 +107,12 @@ class Transition(nn.Module):
         return self.linear(F.relu(self.norm(x)))
 
 
-class CamPlusPlus(Network):
+class CamPlusPlus(FrameNetwork):
     """Front module, time-delay layer that halves time, dense blocks and transitions, pooling, affine and batch norm."""
 
     Config = CamPlusPlusConfig
-    min_frames = 2  # one halving of the time axis
+    min_frames = step = 2  # one halving of the time axis
+    masked = True
 
     def __init__(self, config: CamPlusPlusConfig, bins: int) -> None:
         super().__init__()
@@ -133,9 +136,16 @@ class CamPlusPlus(Network):
         self.dense = nn.Linear(self.pooling.size, config.dim, bias=False)
         self.dense_norm = nn.BatchNorm1d(config.dim, affine=False)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, frames, bins) to (batch, dim)."""
-        x = F.relu(self.tdnn_norm(self.tdnn(self.head(features.transpose(1, 2)))))
+    def trunk(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """See FrameNetwork.trunk."""
+        x = masks.kept(self.head(features.transpose(1, 2), mask), mask)
+        x, mask = F.relu(self.tdnn_norm(self.tdnn(x))), masks.narrowed(mask, self.step)
         for block, transit in zip(self.blocks, self.transits):
-            x = transit(block(x))
-        return self.dense_norm(self.dense(self.pooling(F.relu(self.out_norm(x)))))
+            for layer in block.children():
+                x = layer(x, mask)
+            x = transit(x)
+        return F.relu(self.out_norm(x))
+
+    def embedding(self, pooled: Tensor) -> Tensor:
+        """See FrameNetwork.embedding."""
+        return self.dense_norm(self.dense(pooled))

@@ -53,7 +53,7 @@ class DfResNet(PooledPlane):
     """Stem, four stages of a strided convolution and blocks, pooling, affine embedding."""
 
     Config = DfResNetConfig
-    min_frames = 2  # one halving of the time axis
+    min_frames = step = 2  # one halving of the time axis
 
     def __init__(self, config: DfResNetConfig, bins: int) -> None:
         super().__init__()
@@ -68,13 +68,13 @@ class DfResNet(PooledPlane):
         )
         self.add_embedding(config.pooling, widths[-1] * halved(bins, 4), config.dim, config.layers_after_pooling == 2)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, frames, bins) to (batch, dim)."""
+    def trunk(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """See FrameNetwork.trunk."""
         stem, *narrowing = self.downsample_layers
         x = F.relu(stem(features.transpose(1, 2).unsqueeze(1)))
         for narrow, stage in zip(narrowing, self.stages):
             x = stage(narrow(x))
-        return self.embedding(self.pooling(x.flatten(1, 2)))
+        return x.flatten(1, 2)
 
 
 def _convolution(before: int, after: int, stride: int | tuple[int, int]) -> nn.Sequential:

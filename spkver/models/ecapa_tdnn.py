@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from spkver.config import Component, Of
 from spkver.errors import InputError
-from spkver.models import POOLINGS
-from spkver.models.base import Network, Pooling
+from spkver.models import POOLINGS, masks
+from spkver.models.base import FrameNetwork, Pooling
 
 KERNEL = 5  # kernel size of the first layer
 DILATIONS = (2, 3, 4)
@@ -51,9 +51,9 @@ class TimeDelay(nn.Module):
         )
         self.norm = nn.BatchNorm1d(after)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, before, frames) to (batch, after, frames)."""
-        return self.norm(F.relu(self.conv(x)))
+        return self.norm(F.relu(self.conv(masks.kept(x, mask))))
 
 
 class Res2(nn.Module):
@@ -67,13 +67,13 @@ class Res2(nn.Module):
             [TimeDelay(part, part, 3, dilation, config.padding) for _ in range(config.scale - 1)]
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, channels, frames) to the same."""
         parts = list(x.chunk(self.scale, 1))
         by = parts.pop(0 if self.goes_by == "first" else -1)
-        out = [self.blocks[0](parts[0])]
+        out = [self.blocks[0](parts[0], mask)]
         for block, part in zip(self.blocks[1:], parts[1:]):
-            out.append(block(out[-1] + part))
+            out.append(block(out[-1] + part, mask))
         return torch.cat([by, *out] if self.goes_by == "first" else [*out, by], 1)
 
 
@@ -85,9 +85,9 @@ class SqueezeExcitation(nn.Module):
         self.linear1 = nn.Linear(channels, hidden)
         self.linear2 = nn.Linear(hidden, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, channels, frames) to the same."""
-        return x * torch.sigmoid(self.linear2(F.relu(self.linear1(x.mean(dim=-1)))))[..., None]
+        return x * torch.sigmoid(self.linear2(F.relu(self.linear1(masks.mean(x, mask)))))[..., None]
 
 
 class Block(nn.Module):
@@ -100,12 +100,12 @@ class Block(nn.Module):
         self.tdnn2 = TimeDelay(config.channels, config.channels, 1, 1, config.padding)
         self.se = SqueezeExcitation(config.channels, config.se_hidden)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, channels, frames) to the same."""
-        return x + self.se(self.tdnn2(self.res2(self.tdnn1(x))))
+        return x + self.se(self.tdnn2(self.res2(self.tdnn1(x), mask)), mask)  # tdnn1 and tdnn2 have a kernel of 1
 
 
-class EcapaTdnn(Network):
+class EcapaTdnn(FrameNetwork):
     """First layer, three blocks and their aggregation, pooling with batch norm, affine embedding.
 
     Raises InputError if the channels are not a multiple of the scale.
@@ -119,6 +119,7 @@ class EcapaTdnn(Network):
         if config.channels % config.scale:
             raise InputError(f"model ecapa_tdnn: {config.channels} channels do not divide into {config.scale} parts")
         self.dim, self.sum_inputs = config.dim, config.sum_inputs
+        self.masked = config.padding == "zeros"
         self.first = TimeDelay(bins, config.channels, KERNEL, 1, config.padding)
         self.blocks = nn.ModuleList([Block(config, dilation) for dilation in DILATIONS])
         self.aggregate = nn.Conv1d(len(DILATIONS) * config.channels, config.aggregated, 1)
@@ -128,12 +129,15 @@ class EcapaTdnn(Network):
         self.linear = nn.Linear(self.pooling.size, config.dim)
         self.norm = nn.BatchNorm1d(config.dim) if config.embedding_norm else nn.Identity()
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, frames, bins) to (batch, dim)."""
-        x = self.first(features.transpose(1, 2))
+    def trunk(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """See FrameNetwork.trunk."""
+        x = self.first(features.transpose(1, 2), mask)
         out = []
         for block in self.blocks:
-            out.append(block(x))
+            out.append(block(x, mask))
             x = x + out[-1] if self.sum_inputs else out[-1]
-        x = self.aggregate_norm(F.relu(self.aggregate(torch.cat(out, 1))))
-        return self.norm(self.linear(self.pooling_norm(self.pooling(x))))
+        return self.aggregate_norm(F.relu(self.aggregate(torch.cat(out, 1))))
+
+    def embedding(self, pooled: Tensor) -> Tensor:
+        """See FrameNetwork.embedding."""
+        return self.norm(self.linear(self.pooling_norm(pooled)))

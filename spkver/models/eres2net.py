@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from spkver.models import masks
 from spkver.models.res2net import Res2Config, Res2Network, Sum
 
 
@@ -59,14 +60,15 @@ class ERes2Net(Res2Network):
             self.add_module(f"downsample{number}", nn.Conv2d(before, after, 3, 2, 1, bias=False))
             self.add_module(f"fuse{number + 1}", AttentiveFusion(after))
 
-    def stages(self, x: Tensor) -> Tensor:
+    def stages(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(batch, channels, bins, frames) to (batch, 8 expansion channels, bins / 8, frames / 8)."""
         fused = x
         for number in range(1, 5):
-            x = self.get_submodule(f"layer{number}")(x)
+            before = mask
+            x, mask = self.stage(number, x, mask)
             if number <= self.first:
                 fused = x
             else:
-                carried = self.get_submodule(f"downsample{number - 1}")(fused)
+                carried = self.get_submodule(f"downsample{number - 1}")(masks.kept(fused, before))
                 fused = self.get_submodule(f"fuse{number}")(x, carried)
         return fused

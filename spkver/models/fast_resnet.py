@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from spkver.config import Component, Of
 from spkver.models import POOLINGS
-from spkver.models.base import Network, Pooling
+from spkver.models.base import FrameNetwork, Pooling
 from spkver.models.resnet import BasicBlock, ResNetConfig
 
 BLOCKS = (3, 4, 6, 3)
@@ -30,11 +30,11 @@ class FastResNetConfig(Component):
     )
 
 
-class FastResNet(Network):
+class FastResNet(FrameNetwork):
     """Stem, four stages of blocks with squeeze and excitation, mean over frequency, pooling, affine embedding."""
 
     Config = FastResNetConfig
-    min_frames = 4  # two halvings of the time axis
+    min_frames = step = 4  # two halvings of the time axis
 
     def __init__(self, config: FastResNetConfig, bins: int) -> None:
         super().__init__()
@@ -51,9 +51,13 @@ class FastResNet(Network):
         self.pooling: Pooling = POOLINGS.build(config.pooling, before)
         self.fc = nn.Linear(self.pooling.size, config.dim)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, frames, bins) to (batch, dim)."""
+    def trunk(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """See FrameNetwork.trunk."""
         x = F.relu(self.bn1(self.conv1(features.transpose(1, 2).unsqueeze(1))))
         for number in range(1, 5):
             x = self.get_submodule(f"layer{number}")(x)
-        return self.fc(self.pooling(torch.mean(x, dim=2)))
+        return torch.mean(x, dim=2)
+
+    def embedding(self, pooled: Tensor) -> Tensor:
+        """See FrameNetwork.embedding."""
+        return self.fc(pooled)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spkver.config import Component
-from spkver.models import POOLINGS
-from spkver.models.base import Network, Pooling
+from spkver.models import POOLINGS, masks
+from spkver.models.base import FrameNetwork, Pooling
 
 # block(channels before, width of the stage, stride, number of the stage from 1)
 MakeBlock = Callable[[int, int, int | tuple[int, int], int], nn.Module]
@@ -33,7 +33,7 @@ def doubled(channels: int) -> list[int]:
     return [channels << number for number in range(4)]
 
 
-class PooledPlane(Network):
+class PooledPlane(FrameNetwork):
     """Pooling with frequency folded into the channels, affine embedding."""
 
     def add_embedding(self, pooling: Component, channels: int, dim: int, two_layers: bool = False) -> None:
@@ -58,7 +58,8 @@ class PlaneNetwork(PooledPlane):
     widths: widths of the four stages; the output of a block has `expansion` times the width of its stage
     """
 
-    min_frames = 8  # three halvings of the time axis leave one frame that is not mostly padding
+    min_frames = step = 8  # three halvings of the time axis leave one frame that is not mostly padding
+    masked = True
 
     def __init__(
         self,
@@ -83,21 +84,32 @@ class PlaneNetwork(PooledPlane):
             before = width * expansion
         self.add_embedding(pooling, before * halved(bins, 3), dim, two_layers)
 
-    def stages(self, x: Tensor) -> Tensor:
+    def stages(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(batch, channels, bins, frames) to (batch, 8 expansion channels, bins / 8, frames / 8)."""
         for number in range(1, 5):
-            x = self.get_submodule(f"layer{number}")(x)
+            x, mask = self.stage(number, x, mask)
         return x
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, frames, bins) to (batch, dim)."""
-        x = features.transpose(1, 2).unsqueeze(1)
-        x = self.stages(self.stem(x))
-        return self.embedding(self.pooling(x.flatten(1, 2)))
+    def stage(self, number: int, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The output of a stage, and its mask."""
+        for block in self.get_submodule(f"layer{number}").children():
+            x = block(x, mask)
+            mask = masks.narrowed(mask, int(block.step))  # type: ignore[arg-type]
+        return x, mask
+
+    def trunk(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """See FrameNetwork.trunk."""
+        x = masks.kept(features.transpose(1, 2).unsqueeze(1), mask)
+        return self.stages(self.stem(x), mask).flatten(1, 2)
 
     def stem(self, x: Tensor) -> Tensor:
         """(batch, 1, bins, frames) to (batch, channels, bins, frames)."""
         return F.relu(self.bn1(self.conv1(x)))
+
+
+def over_time(stride: int | tuple[int, int]) -> int:
+    """The stride over time of a stride over the plane."""
+    return stride if isinstance(stride, int) else stride[1]
 
 
 def shortcut(before: int, after: int, stride: int | tuple[int, int]) -> nn.Sequential:
@@ -105,6 +117,14 @@ def shortcut(before: int, after: int, stride: int | tuple[int, int]) -> nn.Seque
     if stride == 1 and before == after:
         return nn.Sequential()
     return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+
+
+class NoAttention(nn.Module):
+    """The identity, called like an attention."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """x."""
+        return x
 
 
 class SqueezeExcitation(nn.Module):
@@ -115,9 +135,9 @@ class SqueezeExcitation(nn.Module):
         hidden = max(channels // reduction, 1)
         self.fc = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.Sigmoid())
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, channels, bins, frames) to the same."""
-        return x * self.fc(x.mean(dim=(2, 3)))[..., None, None]
+        return x * self.fc(masks.mean(x, mask, (2, 3)))[..., None, None]
 
 
 class SimAM(nn.Module):
@@ -127,11 +147,10 @@ class SimAM(nn.Module):
         super().__init__()
         self.regularisation = regularisation
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, channels, bins, frames) to the same."""
         plane = x.float()  # squares
-        deviations = (plane - plane.mean(dim=(2, 3), keepdim=True)).square()
-        # a tensor, so that it stays dynamic in exports
-        others = (torch.ones_like(plane[:, :1]).sum(dim=(2, 3), keepdim=True) - 1).clamp(min=1)
-        variance = deviations.sum(dim=(2, 3), keepdim=True) / others
+        deviations = (plane - masks.mean(plane, mask, (2, 3), keepdim=True)).square()
+        others = (masks.number(plane, mask, (2, 3), keepdim=True) - 1).clamp(min=1)
+        variance = masks.kept(deviations, mask).sum(dim=(2, 3), keepdim=True) / others
         return x * torch.sigmoid(deviations / (4 * (variance + self.regularisation)) + 0.5).to(x.dtype)

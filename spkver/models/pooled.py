@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spkver.config import Component, Of
 from spkver.models import POOLINGS
-from spkver.models.base import Network, Pooling
+from spkver.models.base import FrameNetwork, Pooling
 
 
 class PooledConfig(Component):
@@ -20,11 +20,12 @@ class PooledConfig(Component):
     pooling: Annotated[Component, Of(POOLINGS)] = Field(default="attentive_statistics", validate_default=True)
 
 
-class Pooled(Network):
+class Pooled(FrameNetwork):
     """Pooling, batch norm, affine embedding."""
 
     Config = PooledConfig
     min_frames = 1
+    masked = True
 
     def __init__(self, config: PooledConfig, bins: int) -> None:
         super().__init__()
@@ -33,6 +34,10 @@ class Pooled(Network):
         self.norm = nn.BatchNorm1d(self.pooling.size)
         self.linear = nn.Linear(self.pooling.size, config.dim)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, frames, bins) to (batch, dim)."""
-        return self.linear(self.norm(self.pooling(features.transpose(1, 2))))
+    def trunk(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """See FrameNetwork.trunk."""
+        return features.transpose(1, 2)
+
+    def embedding(self, pooled: Tensor) -> Tensor:
+        """See FrameNetwork.embedding."""
+        return self.linear(self.norm(pooled))

@@ -2,9 +2,12 @@
 
 The interface with trunks: a trunk returns real values (batch, channels, frames) with at least one frame. A trunk over
 the time-frequency plane first folds bins into channels, (batch, channels · bins, frames) with channels outermost.
-Poolings accept any number of channels, except those that split them, which raise InputError if they cannot. All frames
-are used, so the utterances of a batch have equal lengths. Statistics are computed in float32, also under autocast, and
-are finite for a single frame and for constant frames.
+Poolings accept any number of channels, except those that split them, which raise InputError if they cannot. Statistics
+are computed in float32, also under autocast, and are finite for a single frame and for constant frames.
+
+Frames can have weights (batch, frames): a frame of weight 0 has no effect, so a row may be padded, and a frame of
+weight 2 counts as two. Attention is multiplied by them. Without any weight above 0, the result is NaN. In training,
+batch norms of an attention see all frames.
 """
 
 from __future__ import annotations
@@ -38,9 +41,9 @@ class Mean(Pooling):
         super().__init__()
         self.size = channels
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """(batch, channels, frames) to (batch, channels)."""
-        return x.float().mean(dim=-1)
+        return x.float().mean(dim=-1) if weights is None else (x.float() * _shares(weights)).sum(dim=-1)
 
 
 class StatisticsConfig(Component):
@@ -63,13 +66,36 @@ class Statistics(Pooling):
         self.left_out = 0 if config.mean else channels
         self.size = 2 * channels - self.left_out
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """(batch, channels, frames) to (batch, 2 channels), or (batch, channels) without the mean."""
-        return statistics(x.float(), self.unbiased, self.floor)[:, self.left_out :]
+        return statistics(x.float(), self.unbiased, self.floor, weights)[:, self.left_out :]
 
 
-def statistics(x: Tensor, unbiased: bool, floor: float = VARIANCE_FLOOR) -> Tensor:
-    """Mean and deviation over the frames of (batch, channels, frames), as (batch, 2 channels)."""
+def _shares(weights: Tensor) -> Tensor:
+    """Weights (batch, frames) as shares (batch, 1, frames) that sum to 1."""
+    return (weights / weights.sum(dim=-1, keepdim=True))[:, None]
+
+
+def _attention(scores: Tensor, weights: Tensor | None) -> Tensor:
+    """softmax over the frames of scores (batch, ..., frames), times the weights of the frames."""
+    if weights is None:
+        return scores.float().softmax(dim=-1)
+    return (scores.float() + weights.log()[:, None]).softmax(dim=-1)
+
+
+def statistics(x: Tensor, unbiased: bool, floor: float = VARIANCE_FLOOR, weights: Tensor | None = None) -> Tensor:
+    """Mean and deviation over the frames of (batch, channels, frames), as (batch, 2 channels); weights as in Pooling.
+
+    With weights w, unbiased divides by Σw - Σw² / Σw, which is frames - 1 for weights of 0 and 1.
+    """
+    if weights is not None:
+        shares = _shares(weights)
+        mean = (shares * x).sum(dim=-1)
+        variance = (shares * (x - mean[..., None]).square()).sum(dim=-1)
+        if unbiased:
+            rest = 1 - shares.square().sum(dim=-1)
+            variance = variance / torch.where(rest > 1e-6, rest, 1)  # 0 for a single frame
+        return torch.cat([mean, (variance + floor).sqrt()], dim=-1)
     variance, mean = torch.var_mean(x, dim=-1, correction=0)
     if unbiased:  # without torch's correction, which divides by zero for one frame
         # from values, not from the shape, so that it stays dynamic in exports
@@ -122,17 +148,18 @@ class AttentiveStatistics(Pooling):
             nn.Conv1d(config.hidden, channels, 1),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """(batch, channels, frames) to (batch, 2 channels)."""
-        hidden = self._with_context(x) if self.context else self.attention[0](x)
-        weights = self.attention[1:](hidden).float().softmax(dim=-1)
-        return torch.cat(weighted_statistics(x.float(), weights, self.floor), dim=-1)
+        hidden = self._with_context(x, weights) if self.context else self.attention[0](x)
+        attention = _attention(self.attention[1:](hidden), weights)
+        return torch.cat(weighted_statistics(x.float(), attention, self.floor), dim=-1)
 
-    def _with_context(self, x: Tensor) -> Tensor:
+    def _with_context(self, x: Tensor, weights: Tensor | None) -> Tensor:
         """The first layer on frames with the context appended. The term of the context is computed only once."""
         first: Any = self.attention[0]
         channels = x.shape[1]
-        context = F.linear(statistics(x.float(), self.unbiased), first.weight[:, channels:, 0], first.bias)
+        pooled = statistics(x.float(), self.unbiased, weights=weights)
+        context = F.linear(pooled, first.weight[:, channels:, 0], first.bias)
         return F.conv1d(x, first.weight[:, :channels]) + context[..., None]
 
 
@@ -157,10 +184,10 @@ class SelfAttentive(Pooling):
             nn.Conv1d(channels, config.hidden, 1), nn.Tanh(), nn.Conv1d(config.hidden, config.heads, 1, bias=False)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """(batch, channels, frames) to (batch, heads · channels)."""
-        weights = self.attention(x).float().softmax(dim=-1)
-        return (weights[:, :, None] * x.float()[:, None]).sum(dim=-1).flatten(1)
+        attention = _attention(self.attention(x), weights)
+        return (attention[:, :, None] * x.float()[:, None]).sum(dim=-1).flatten(1)
 
 
 class MultiHeadConfig(Component):
@@ -215,12 +242,11 @@ class MultiQueryMultiHead(Pooling):
             nn.Conv1d(groups * config.hidden, groups * width, 1, groups=groups),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """(batch, channels, frames) to (batch, 2 · queries · channels): for each query means, then deviations."""
-        weights = self.attention(x).float().softmax(dim=-1)
-        weights = weights.unflatten(1, (self.heads, self.queries, -1))
+        attention = _attention(self.attention(x), weights).unflatten(1, (self.heads, self.queries, -1))
         values = x.float().unflatten(1, (self.heads, 1, -1))
-        statistics = weighted_statistics(values, weights, self.floor)
+        statistics = weighted_statistics(values, attention, self.floor)
         parts = [part.transpose(1, 2) for part in statistics]  # (batch, queries, heads, channels / heads)
         if not self.by_head:
             parts = [part.flatten(2) for part in parts]
@@ -262,7 +288,7 @@ class XiVector(Pooling):
             nn.Conv1d(config.hidden, channels, 1),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """(batch, channels, frames) to (batch, channels), or (batch, 2 channels) with the deviation."""
         raw = self.precision(x).float()
         # far below zero, log softplus(v) equals v, but softplus underflows
@@ -272,6 +298,8 @@ class XiVector(Pooling):
             parameter.float().expand(x.shape[0], -1)[..., None] for parameter in (self.prior_mean, self.prior_logprec)
         ]
         values = torch.cat([x.float(), prior[0]], dim=-1)
-        weights = torch.cat([log_precision, prior[1]], dim=-1).softmax(dim=-1)
-        mean, deviation = weighted_statistics(values, weights)
+        if weights is not None:
+            log_precision = log_precision + weights.log()[:, None]
+        posterior = torch.cat([log_precision, prior[1]], dim=-1).softmax(dim=-1)
+        mean, deviation = weighted_statistics(values, posterior)
         return torch.cat([mean, deviation], dim=-1) if self.deviation else mean

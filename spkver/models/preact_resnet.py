@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spkver.config import Component, Of
-from spkver.models import POOLINGS
-from spkver.models.plane import PlaneNetwork, SqueezeExcitation, shortcut
+from spkver.models import POOLINGS, masks
+from spkver.models.plane import NoAttention, PlaneNetwork, SqueezeExcitation, over_time, shortcut
 
 BLOCKS = (3, 4, 6, 3)
 
@@ -39,12 +39,14 @@ class PreActBlock(nn.Module):
         self.conv3 = nn.Conv2d(width, width, 1, bias=False)
         self.se = gate
         self.shortcut = shortcut(before, width, stride)
+        self.step = over_time(stride)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, before, bins, frames) to (batch, width, bins / stride, frames / stride)."""
-        out = self.conv1(F.relu(self.bn1(x)))
-        out = self.conv2(F.relu(self.bn2(out)))
-        return self.se(self.conv3(F.relu(self.bn3(out)))) + self.shortcut(x)
+        out = self.conv1(masks.kept(F.relu(self.bn1(x)), mask))
+        mask = masks.narrowed(mask, self.step)
+        out = self.conv2(masks.kept(F.relu(self.bn2(out)), mask))
+        return self.se(self.conv3(F.relu(self.bn3(out))), mask) + self.shortcut(x)
 
 
 class PreActResNet(PlaneNetwork):
@@ -54,7 +56,7 @@ class PreActResNet(PlaneNetwork):
 
     def __init__(self, config: PreActResNetConfig, bins: int) -> None:
         def block(before: int, width: int, stride: int | tuple[int, int], stage: int) -> nn.Module:
-            gate = SqueezeExcitation(width, 1) if stage <= 2 else nn.Identity()
+            gate = SqueezeExcitation(width, 1) if stage <= 2 else NoAttention()
             return PreActBlock(before, width, stride, gate)
 
         super().__init__(

@@ -34,10 +34,11 @@ class Projected(Network):
         self.network: Network = MODELS.build(config.network, bins)
         self.projection = nn.Linear(self.network.dim, config.dim)
         self.dim, self.min_frames = config.dim, self.network.min_frames
+        self.masked = self.network.masked
         self.whole_seconds = self.network.whole_seconds
         if self.network.resolved is not None:
             self.resolved = config.model_copy(update={"network": self.network.resolved})
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, frames, bins) to (batch, dim)."""
-        return self.projection(self.network(features))
+    def forward(self, features: Tensor, **rows: Tensor) -> Tensor:
+        """(batch, frames, bins) to (batch, dim); lengths and weights as in FrameNetwork."""
+        return self.projection(self.network(features, **rows))

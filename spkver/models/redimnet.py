@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from spkver.config import Component, Of
 from spkver.errors import InputError
 from spkver.models import POOLINGS
-from spkver.models.base import Network, Pooling
+from spkver.models.base import FrameNetwork, Pooling
 
 TIME_KERNELS = (7, 19, 31, 59)  # kernel sizes of the convolutions over time before the attention
 HEADS = 4
@@ -219,7 +219,7 @@ def block(kind: str, group: int, channels: int, bins: int, model: str = "redimne
     return SeparableBlock(channels, groups, gate)
 
 
-class ReDimNet(Network):
+class ReDimNet(FrameNetwork):
     """Stem, stages, weighted sum of all their outputs, pooling, affine embedding.
 
     Raises InputError if mel bins, groups or heads are not divisible as required.
@@ -247,12 +247,16 @@ class ReDimNet(Network):
         self.pooling_norm = nn.BatchNorm1d(self.pooling.size) if config.pooling_norm else nn.Identity()
         self.linear = nn.Linear(self.pooling.size, config.dim)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, frames, bins) to (batch, dim)."""
+    def trunk(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """See FrameNetwork.trunk."""
         signals = [to_signal(self.stem(features.transpose(1, 2).unsqueeze(1)))]
         for stage in self.stages:
             signals.append(stage(signals))
-        return self.linear(self.pooling_norm(self.pooling(self.sum(signals))))
+        return self.sum(signals)
+
+    def embedding(self, pooled: Tensor) -> Tensor:
+        """See FrameNetwork.embedding."""
+        return self.linear(self.pooling_norm(pooled))
 
 
 def _groups(channels: int, group: int, model: str = "redimnet") -> int:

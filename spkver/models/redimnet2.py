@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from spkver.config import Component, Of
 from spkver.errors import InputError
 from spkver.models import POOLINGS
-from spkver.models.base import Network, Pooling
+from spkver.models.base import FrameNetwork, Pooling
 from spkver.models.redimnet import EPSILON, ChannelNorm, TimeBlock, WeightedSum, block, divides, to_signal
 
 # frequency stride, time stride, blocks, multiple of the channels in the blocks, divisor of the channels over time
@@ -93,7 +93,7 @@ def _norm(groups: int, width: int) -> nn.Module:
     return nn.GroupNorm(groups, width) if groups else nn.Identity()
 
 
-class ReDimNet2(Network):
+class ReDimNet2(FrameNetwork):
     """Stem, stages, weighted sum of all signals, output convolution, pooling, batch norm, affine embedding.
 
     Raises InputError if mel bins, groups or heads are not divisible as required.
@@ -131,13 +131,16 @@ class ReDimNet2(Network):
         self.pooling_norm = nn.BatchNorm1d(self.pooling.size)
         self.linear = nn.Linear(self.pooling.size, config.dim)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, frames, bins) to (batch, dim)."""
+    def trunk(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """See FrameNetwork.trunk."""
         whole = features.shape[1] // self.time_stride * self.time_stride
         plane = features[:, :whole].transpose(1, 2).unsqueeze(1)
         signals = [self.stem_norm(to_signal(self.stem(plane)))]
         for stage in self.stages:
             signals += stage(signals)
         x = self.sum(signals)
-        x = self.head(x.unflatten(1, (self.bins, -1)).transpose(1, 2)).flatten(1, 2) if self.bins else self.head(x)
-        return self.linear(self.pooling_norm(self.pooling(x)))
+        return self.head(x.unflatten(1, (self.bins, -1)).transpose(1, 2)).flatten(1, 2) if self.bins else self.head(x)
+
+    def embedding(self, pooled: Tensor) -> Tensor:
+        """See FrameNetwork.embedding."""
+        return self.linear(self.pooling_norm(pooled))

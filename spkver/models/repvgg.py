@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from spkver.config import Component, Of
 from spkver.models import POOLINGS
-from spkver.models.base import Network, Pooling
+from spkver.models.base import FrameNetwork, Pooling
 from spkver.models.plane import halved
 
 GROUPED = range(2, 27, 2)  # convolutions with groups: in the largest network, not all of its 47
@@ -80,11 +80,11 @@ class Block(nn.Module):
         return self.se(F.relu(out))
 
 
-class RepVGG(Network):
+class RepVGG(FrameNetwork):
     """A first block, four stages, the last three of which halve time and frequency; pooling, affine embedding."""
 
     Config = RepVGGConfig
-    min_frames = 8  # three halvings of the time axis
+    min_frames = step = 8  # three halvings of the time axis
 
     def __init__(self, config: RepVGGConfig, bins: int) -> None:
         super().__init__()
@@ -102,9 +102,13 @@ class RepVGG(Network):
         self.pooling: Pooling = POOLINGS.build(config.pooling, before * halved(bins, 3))
         self.seg = nn.Linear(self.pooling.size, config.dim)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, frames, bins) to (batch, dim)."""
+    def trunk(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """See FrameNetwork.trunk."""
         x = features.transpose(1, 2).unsqueeze(1)
         for stage in range(5):
             x = self.get_submodule(f"stage{stage}")(x)
-        return self.seg(self.pooling(x.flatten(1, 2)))
+        return x.flatten(1, 2)
+
+    def embedding(self, pooled: Tensor) -> Tensor:
+        """See FrameNetwork.embedding."""
+        return self.seg(pooled)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spkver.config import Component, Of
-from spkver.models import POOLINGS
-from spkver.models.plane import PlaneNetwork, doubled, shortcut
+from spkver.models import POOLINGS, masks
+from spkver.models.plane import PlaneNetwork, doubled, over_time, shortcut
 
 BLOCKS = (3, 4, 6, 3)
 
@@ -75,13 +75,15 @@ class Res2Block(nn.Module):
         self.conv3 = nn.Conv2d(part * scale, after, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(after)
         self.shortcut = shortcut(before, after, stride)
+        self.step = over_time(stride)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, before, bins, frames) to (batch, after, bins / stride, frames / stride)."""
         parts = clipped_relu(self.bn1(self.conv1(x))).split(self.part, 1)
-        out = [clipped_relu(self.bns[0](self.convs[0](parts[0])))]
+        mask = masks.narrowed(mask, self.step)
+        out = [clipped_relu(self.bns[0](self.convs[0](masks.kept(parts[0], mask))))]
         for join, conv, bn, part in zip(self.fuse_models, self.convs[1:], self.bns[1:], parts[1:]):
-            out.append(clipped_relu(bn(conv(join(out[-1], part)))))
+            out.append(clipped_relu(bn(conv(masks.kept(join(out[-1], part), mask)))))
         joined = torch.cat([*out, *parts[len(out) :]], 1)
         return clipped_relu(self.bn3(self.conv3(joined)) + self.shortcut(x))
 

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from spkver.config import Component, Of
 from spkver.errors import InputError
-from spkver.models import POOLINGS
-from spkver.models.plane import PlaneNetwork, SimAM, SqueezeExcitation, doubled, shortcut
+from spkver.models import POOLINGS, masks
+from spkver.models.plane import NoAttention, PlaneNetwork, SimAM, SqueezeExcitation, doubled, over_time, shortcut
 
 
 class ResNetConfig(Component):
@@ -36,7 +36,7 @@ class ResNetConfig(Component):
 
 def _attention(config: ResNetConfig | None, channels: int) -> nn.Module:
     if config is None or config.attention == "none":
-        return nn.Identity()
+        return NoAttention()
     return SimAM() if config.attention == "simam" else SqueezeExcitation(channels, config.reduction)
 
 
@@ -56,13 +56,15 @@ class BasicBlock(nn.Module):
         self.attention = _attention(config, width)
         self.shortcut = shortcut(before, width, stride)
         self.relu_first = config is not None and config.order == "relu_norm"
+        self.step = over_time(stride)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, before, bins, frames) to (batch, width, bins / stride, frames / stride)."""
-        out = self.conv1(x)
+        out = self.conv1(masks.kept(x, mask))
         out = self.bn1(F.relu(out)) if self.relu_first else F.relu(self.bn1(out))
-        out = self.bn2(self.conv2(out))
-        return F.relu(self.attention(out) + self.shortcut(x))
+        mask = masks.narrowed(mask, self.step)
+        out = self.bn2(self.conv2(masks.kept(out, mask)))
+        return F.relu(self.attention(out, mask) + self.shortcut(x))
 
 
 class Bottleneck(nn.Module):
@@ -83,12 +85,13 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(after)
         self.attention = _attention(config, after)
         self.shortcut = shortcut(before, after, stride)
+        self.step = over_time(stride)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, before, bins, frames) to (batch, 4 width, bins / stride, frames / stride)."""
-        out = F.relu(self.bn1(self.conv1(x)))
+        out = masks.kept(F.relu(self.bn1(self.conv1(x))), mask)
         out = self.bn3(self.conv3(F.relu(self.bn2(self.conv2(out)))))
-        return F.relu(self.attention(out) + self.shortcut(x))
+        return F.relu(self.attention(out, masks.narrowed(mask, self.step)) + self.shortcut(x))
 
 
 BLOCKS: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, int, int, int]]] = {

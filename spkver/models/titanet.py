@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from spkver.config import Component, Of
 from spkver.models import POOLINGS
-from spkver.models.base import Network, Pooling
+from spkver.models.base import FrameNetwork, Pooling
 
 EPSILON = 1e-3  # of the batch norms of the encoder
 
@@ -83,7 +83,7 @@ class Block(nn.Module):
         return F.relu(out if self.shortcut is None else out + self.shortcut(x))
 
 
-class TitaNet(Network):
+class TitaNet(FrameNetwork):
     """Blocks, attentive pooling, batch norm, affine embedding."""
 
     Config = TitaNetConfig
@@ -103,9 +103,13 @@ class TitaNet(Network):
         self.pooling_norm = nn.BatchNorm1d(self.pooling.size)
         self.linear = nn.Linear(self.pooling.size, config.dim)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, frames, bins) to (batch, dim)."""
+    def trunk(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """See FrameNetwork.trunk."""
         x = features.transpose(1, 2)
         for block in self.blocks:
             x = block(x)
-        return self.linear(self.pooling_norm(self.pooling(x)))
+        return x
+
+    def embedding(self, pooled: Tensor) -> Tensor:
+        """See FrameNetwork.embedding."""
+        return self.linear(self.pooling_norm(pooled))

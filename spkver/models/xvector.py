@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spkver.config import Component, Of
 from spkver.models import POOLINGS
-from spkver.models.base import Network, Pooling
+from spkver.models.base import FrameNetwork, Pooling
 
 # kernel and dilation of the frame layers; the last one gives pooled_channels
 CONTEXTS = {
@@ -39,7 +39,7 @@ class XVectorConfig(Component):
     padding: Literal["none", "reflect"] = Field("none", description="padding of the frame layers; SpeechBrain: reflect")
 
 
-class XVector(Network):
+class XVector(FrameNetwork):
     """Frame layers: affine, ReLU, batch norm. Embedding: affine and, by default, batch norm without ReLU."""
 
     Config = XVectorConfig
@@ -51,6 +51,8 @@ class XVector(Network):
         spans = [(kernel - 1) * dilation for kernel, dilation in contexts]
         padded = config.padding == "reflect"  # needs one frame more than the largest padding
         self.min_frames = 1 + (max(spans) // 2 if padded else sum(spans))
+        self.edge = 0 if padded else sum(spans) // 2
+        self.masked = not padded  # without padding of its own, a layer gives the real frames first
         sizes = [bins, *[config.channels] * (len(contexts) - 1), config.pooled_channels]
         layers: list[nn.Module] = []
         for before, after, (kernel, dilation), span in zip(sizes, sizes[1:], contexts, spans):
@@ -72,6 +74,10 @@ class XVector(Network):
             segment.append(nn.BatchNorm1d(config.dim))
         self.segment = nn.Sequential(*segment)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, frames, bins) to (batch, dim)."""
-        return self.segment(self.pooling(self.frame(features.transpose(1, 2))))
+    def trunk(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """See FrameNetwork.trunk."""
+        return self.frame(features.transpose(1, 2))
+
+    def embedding(self, pooled: Tensor) -> Tensor:
+        """See FrameNetwork.embedding."""
+        return self.segment(pooled)

@@ -206,3 +206,33 @@ def test_attention_equals_speechbrain():
         ours.load_state_dict(state)
         x = torch.randn(3, CHANNELS, 20)
         torch.testing.assert_close(ours(x), theirs(x)[..., 0], rtol=1e-5, atol=1e-5)
+
+
+# ---- weights of frames ----
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_weights_of_zero_and_one_select_frames(name):
+    pooling = set_random_norms(build(name))
+    x, weights = torch.randn(3, CHANNELS, 9), (torch.rand(3, 9) < 0.5).float()
+    weights[:, 4] = 1
+    weights[2] = torch.nn.functional.one_hot(torch.tensor(3), 9)  # a single frame
+    expected = torch.cat([pooling(row[None, :, mask.bool()]) for row, mask in zip(x, weights)])
+    torch.testing.assert_close(pooling(x, weights), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if "unbiased" not in CONFIGS[name]])
+def test_a_weight_of_two_counts_twice(name):
+    pooling = set_random_norms(build(name))
+    x = torch.randn(3, CHANNELS, 5)
+    weights = torch.tensor([[1.0, 2.0, 0.0, 1.0, 3.0]]).expand(3, -1)
+    repeated = x.repeat_interleave(torch.tensor([1, 2, 0, 1, 3]), dim=-1)
+    torch.testing.assert_close(pooling(x, weights), pooling(repeated), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if "xi" not in name])
+def test_only_the_ratios_of_weights_matter(name):
+    """Except with a prior, to which many frames are more than few."""
+    pooling = set_random_norms(build(name))
+    x, weights = torch.randn(3, CHANNELS, 7), torch.rand(3, 7) + 0.1
+    torch.testing.assert_close(pooling(x, weights), pooling(x, 5 * weights), rtol=1e-4, atol=1e-5)
