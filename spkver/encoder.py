@@ -159,34 +159,50 @@ class Encoder(nn.Module):
     @torch.inference_mode()
     def embed_batch(self, waveforms: np.ndarray) -> np.ndarray:
         """Embeddings (batch, dim) float32 of usable waveforms (batch, time) of equal length, int16 or in [-1, 1]."""
-        scaled = audio.from_int16(waveforms) if waveforms.dtype == np.int16 else waveforms
         most = round(self.whole_seconds * self.sample_rate)
-        return _in_windows(scaled, most, lambda part: self._finite(self.front_end(self._place(part))))
+        return _in_windows(_scaled(waveforms), most, lambda part: self._finite(self._features(part)))
 
     @torch.inference_mode()
     def embed_features(self, features: np.ndarray) -> np.ndarray:
         """Embeddings (batch, dim) float32 of features (batch, frames, bins) of a feature pack."""
         most = self.config.front_end.frames(round(self.whole_seconds * self.sample_rate))
-        how = self.config.front_end.normalise
+        return _in_windows(features, most, lambda part: self._finite(self._features(part)))
+
+    @torch.inference_mode()
+    def embed_padded(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+        """Embeddings (rows, dim) float32 of waveforms (time,), or features (frames, bins), of unequal lengths.
+
+        They are padded to one batch, for networks that are `masked`. None may be longer than `whole_seconds`.
+        """
+        features = [self._features(_scaled(row)[None])[0] for row in rows]
+        lengths = torch.tensor([len(row) for row in features], device=self.device)
+        return self._finite(nn.utils.rnn.pad_sequence(features, batch_first=True), lengths)
+
+    def _features(self, values: np.ndarray) -> Tensor:
+        """The network's input from waveforms (batch, time) or from features (batch, frames, bins)."""
+        placed = self._place(values)
+        if placed.ndim == 2:
+            return self.front_end(placed)
         # normalises a part of an utterance by itself; whole utterances do not change
-        return _in_windows(features, most, lambda part: self._finite(normalise_again(self._place(part), how)))
+        return normalise_again(placed, self.config.front_end.normalise)
 
     def _place(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
 
-    def _finite(self, features: Tensor) -> np.ndarray:
+    def _finite(self, features: Tensor, lengths: Tensor | None = None) -> np.ndarray:
         if self.training:
             raise RuntimeError("the encoder is in training mode; call .eval() first")
-        vectors = self._vectors(features, self.precision)
+        vectors = self._vectors(features, self.precision, lengths)
         if self.precision == "fp16" and not np.isfinite(vectors).all():  # an activation beyond 65504
-            vectors = self._vectors(features, "fp32")
+            vectors = self._vectors(features, "fp32", lengths)
         if not np.isfinite(vectors).all():
             raise InputError(f"the network returned a non-finite embedding for {features.shape[1]} frames")
         return vectors
 
-    def _vectors(self, features: Tensor, precision: str) -> np.ndarray:
+    def _vectors(self, features: Tensor, precision: str, lengths: Tensor | None) -> np.ndarray:
+        given = {} if lengths is None else {"lengths": lengths}
         with torch.autocast(self.device.type, PRECISIONS[precision], enabled=precision != "fp32"):
-            return np.asarray(self.network(features).float().cpu())
+            return np.asarray(self.network(features, **given).float().cpu())
 
     def computing_in(self, precision: str) -> Self:
         """Set the precision of the network to fp32, bf16 or fp16, and return the encoder. Embeddings stay float32.
@@ -239,7 +255,7 @@ class Encoder(nn.Module):
 
     def save(self, path: StrPath, card: str = "", *, half: bool = False) -> None:
         """Write the model directory atomically. half: weights in float16; InputError if one exceeds its range."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.stored().items()}
         if half:
             tensors = {name: _half(name, tensor) for name, tensor in tensors.items()}
         with atomic_directory(path, holds=CONFIG) as part:
@@ -247,6 +263,10 @@ class Encoder(nn.Module):
             save(self.config, part / CONFIG)
             write_text(part / CARD, card or f"# {self.config.model.name}\n")
         self.model_id = identity(path)
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    return audio.from_int16(values) if values.dtype == np.int16 else values
 
 
 def equal_lengths(lengths: np.ndarray, limit: float) -> Iterator[list[int]]:
@@ -257,6 +277,21 @@ def equal_lengths(lengths: np.ndarray, limit: float) -> Iterator[list[int]]:
             step = max(1, int(limit // (lengths[same[0]] or 1)))
             for first in range(0, len(same), step):
                 yield same[first : first + step].tolist()
+
+
+def similar_lengths(lengths: np.ndarray, limit: float, share: float) -> Iterator[list[int]]:
+    """Batches of rows of similar length, to be padded, up to `limit` in total length; at most a share is padding."""
+    batch: list[int] = []
+    real = 0.0
+    for row in np.argsort(-lengths, kind="stable").tolist():
+        whole = lengths[batch[0]] * (len(batch) + 1) if batch else 0.0
+        if batch and (whole > limit or real + lengths[row] < (1 - share) * whole):
+            yield batch
+            batch, real = [], 0.0
+        batch.append(row)
+        real += lengths[row]
+    if batch:
+        yield batch
 
 
 def _in_windows(values: np.ndarray, most: int, embed: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

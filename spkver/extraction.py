@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from spkver.embeddings import Embeddings, read_embeddings, write_embeddings, write_parts
-from spkver.encoder import BATCH_SECONDS, Encoder, equal_lengths
+from spkver.encoder import BATCH_SECONDS, Encoder, equal_lengths, similar_lengths
 from spkver.errors import InputError, RunError
 from spkver.files import StrPath, file_place, fingerprint
 from spkver.processes import ahead, one_thread
@@ -210,18 +210,30 @@ class _Utterances:
         return any(not isinstance(_payload(corpus.encoder, corpus.source, row, self.seconds), str) for row in again)
 
 
+PADDING = 0.1  # largest share of padding in a batch of unequal lengths
+
+
 def embed(
-    encoder: Encoder, source: Source, rows: range | None = None, *, seconds: float | None = None, jobs: int = 2
+    encoder: Encoder,
+    source: Source,
+    rows: range | None = None,
+    *,
+    seconds: float | None = None,
+    jobs: int = 2,
+    padded: bool | None = None,
 ) -> tuple[dict[int, np.ndarray], list[tuple[int, str]]]:
     """Embeddings (dim,) by row of a source, and (row, reason) of rejected rows.
 
     rows: by default all; other arguments are those of `extract`
+    padded: whether batches have unequal lengths, if the network is `masked`; by default not on a CPU, where this gains
+        nothing (docs/performance.md)
     """
     embed_batch = encoder.embed_batch if source.kind == "audio" else encoder.embed_features
     vectors: dict[int, np.ndarray] = {}
     rejected: list[tuple[int, str]] = []
 
     on_cpu = encoder.device.type == "cpu"
+    padded = encoder.network.masked and (not on_cpu if padded is None else padded)
 
     def read(rows: list[int]) -> tuple[list[np.ndarray | str], np.ndarray | None]:
         payloads = [_payload(encoder, source, row, seconds) for row in rows]
@@ -229,22 +241,26 @@ def embed(
 
     def embedded(payloads: list[np.ndarray | str]) -> np.ndarray:
         usable = [payload for payload in payloads if not isinstance(payload, str)]
+        if len({len(payload) for payload in usable}) > 1:
+            return encoder.embed_padded(usable)
         return embed_batch(np.stack(usable)) if usable else np.empty((0, encoder.dim), np.float32)
 
-    for batch, (payloads, found) in ahead(read, _batches(source, rows or range(len(source)), seconds), jobs):
+    batches = _batches(source, rows or range(len(source)), seconds, padded)
+    for batch, (payloads, found) in ahead(read, batches, jobs):
         usable = [row for row, payload in zip(batch, payloads) if not isinstance(payload, str)]
         vectors.update(zip(usable, embedded(payloads) if found is None else found))
         rejected += [(row, payload) for row, payload in zip(batch, payloads) if isinstance(payload, str)]
     return vectors, sorted(rejected)
 
 
-def _batches(source: Source, rows: range, seconds: float | None) -> Iterator[list[int]]:
-    """Rows of equal length; a row whose length is not known is alone."""
+def _batches(source: Source, rows: range, seconds: float | None, padded: bool) -> Iterator[list[int]]:
+    """Rows of equal length, or of similar length; a row whose length is not known is alone."""
     lengths = source.lengths(seconds)
     if lengths is None:
         return ([row] for row in rows)
     own = lengths[rows.start : rows.stop]
-    return ([rows[place] for place in batch] for batch in equal_lengths(own, BATCH_SECONDS))
+    made = similar_lengths(own, BATCH_SECONDS, PADDING) if padded else equal_lengths(own, BATCH_SECONDS)
+    return ([rows[place] for place in batch] for batch in made)
 
 
 def _payload(encoder: Encoder, source: Source, row: int, seconds: float | None) -> np.ndarray | str:

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spkver import audio
 from spkver.config import validate
 from spkver.datadir import from_columns, write_datadir
 from spkver.embeddings import read_embeddings
-from spkver.encoder import Encoder, EncoderConfig
+from spkver.encoder import Encoder, EncoderConfig, similar_lengths
 from spkver.errors import InputError, RunError
 from spkver.extraction import embed, extract
 from spkver.features import FrontEndConfig
@@ -53,6 +55,37 @@ def corpus(tmp_path_factory):
 def cosines(first, second):
     length = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     return (first.astype(float) * second).sum(1) / length
+
+
+@pytest.mark.parametrize("kind", ["audio", "features"])
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_padded_batches_give_the_same_embeddings(encoder, corpus, kind, jobs, monkeypatch):
+    """Rows of unequal length share batches, with at most the given share of padding."""
+    source, rows = PackSource(Pack.open(corpus / kind)), []
+    monkeypatch.setattr("spkver.extraction.PADDING", 0.4)
+    whole = Encoder.embed_padded
+    monkeypatch.setattr(Encoder, "embed_padded", lambda self, given: rows.append(len(given)) or whole(self, given))
+    expected, _ = embed(encoder, source)
+    assert not rows  # on a CPU, the default is equal lengths
+    got, _ = embed(encoder, source, jobs=jobs, padded=True)
+    assert rows and max(rows) > 3
+    assert got.keys() == expected.keys()
+    for row, vector in expected.items():
+        np.testing.assert_allclose(got[row], vector, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(encoder.network, "masked", False)
+    calls = len(rows)
+    embed(encoder, source, padded=True)
+    assert len(rows) == calls
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=1, max_size=30), st.floats(0, 0.9), st.floats(1, 200))
+def test_batches_of_similar_length(lengths, share, limit):
+    lengths = np.array(lengths)
+    batches = list(similar_lengths(lengths, limit, share))
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    for batch in batches:
+        whole = lengths[batch].max() * len(batch)
+        assert len(batch) == 1 or (whole <= limit and lengths[batch].sum() >= (1 - share) * whole * (1 - 1e-9))
 
 
 @pytest.mark.parametrize("seconds", [None, 0.6])

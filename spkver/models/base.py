@@ -30,6 +30,10 @@ class Network(nn.Module, ABC):
     def forward(self, features: Tensor) -> Tensor:
         """(batch, frames, bins) to (batch, dim)."""
 
+    def stored(self) -> dict[str, Tensor]:
+        """The weights to store in a model directory, with the names of a network of the config `resolved`."""
+        return self.state_dict()
+
 
 class FrameNetwork(Network):
     """Base class of networks of a trunk that gives frames, a pooling, and an embedding.

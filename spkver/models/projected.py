@@ -39,6 +39,11 @@ class Projected(Network):
         if self.network.resolved is not None:
             self.resolved = config.model_copy(update={"network": self.network.resolved})
 
+    def stored(self) -> dict[str, Tensor]:
+        """See Network.stored."""
+        inner = {f"network.{name}": tensor for name, tensor in self.network.stored().items()}
+        return {**inner, **self.projection.state_dict(prefix="projection.")}
+
     def forward(self, features: Tensor, **rows: Tensor) -> Tensor:
         """(batch, frames, bins) to (batch, dim); lengths and weights as in FrameNetwork."""
         return self.projection(self.network(features, **rows))

@@ -1,7 +1,7 @@
 """Large self-supervised encoders (WavLM, wav2vec 2.0, HuBERT, w2v-BERT 2.0) from the package transformers.
 
-The outputs of all layers are summed with trained weights (Yang et al., SUPERB, Interspeech 2021). The sum is the input
-of any other network.
+The outputs of all layers are summed with trained weights (Yang et al., SUPERB, Interspeech 2021), or each is mapped by
+an adapter and all are concatenated (Li et al., 2025, arXiv 2510.04213). The result is the input of any other network.
 
     front_end: waveform
     model: {name: ssl, source: microsoft/wavlm-base-plus, tuned: [encoder.layers.10, encoder.layers.11]}
@@ -24,6 +24,7 @@ from spkver.config import Component, Of
 from spkver.errors import InputError
 from spkver.models import MODELS
 from spkver.models.base import Network
+from spkver.models.lora import LoraConfig, adapt, merged, take_merged
 
 # type in transformers, and the number of values per input frame; 1 is the waveform
 KINDS = {"wavlm": 1, "wav2vec2": 1, "hubert": 1, "wav2vec2-bert": 80}
@@ -45,6 +46,9 @@ class SslConfig(Component):
     frame_norm: bool = Field(
         False, description="bring every channel of the frames to mean 0 and variance 1 over time; UniSpeech: true"
     )
+    lora: LoraConfig | None = Field(None, description="train low-rank changes of frozen weights; stored merged")
+    layers: Literal["sum", "adapters"] = Field("sum", description="weighted sum of the layers, or an adapter for each")
+    adapter_dim: int = Field(128, gt=0, description="values per frame of each adapter")
     network: Annotated[Component, Of(MODELS)] = Field(
         default="pooled", description="network on the frames of the encoder", validate_default=True
     )
@@ -56,7 +60,7 @@ class SslConfig(Component):
 
 
 class SslNetwork(Network):
-    """Encoder, weighted sum of its layers, network.
+    """Encoder, weighted sum or adapters of its layers, network.
 
     Raises InputError for a source that cannot be read or has an unsupported type, for unsuitable features, and for
     patterns in `tuned` without a match.
@@ -74,15 +78,25 @@ class SslNetwork(Network):
             raise InputError(
                 f"model ssl: a {kind} takes {KINDS[kind]} values per frame, not {bins}: `front_end: {takes}`"
             )
-        self.resolved = config.model_copy(update={"encoder": json.dumps(settings, sort_keys=True)})
+        self.resolved = config.model_copy(update={"encoder": json.dumps(settings, sort_keys=True), "lora": None})
         size = int(settings["hidden_size"])
         self.stack = int(settings["feature_projection_input_dim"]) // bins if bins > 1 else 0
-        self.weights = nn.Parameter(torch.zeros(int(settings["num_hidden_layers"]) + 1))
         self.frame_norm = config.frame_norm
+        number = int(settings["num_hidden_layers"]) + 1
+        if config.layers == "sum":
+            self.weights = nn.Parameter(torch.zeros(number))
+            self.adapters = None
+        else:
+            self.adapters = nn.ModuleList([_adapter(size, config.adapter_dim) for _ in range(number)])
+            size = number * config.adapter_dim
         self.network: Network = MODELS.build(config.network, size)
         self.dim = self.network.dim
         self.min_frames = _least(settings, self.network.min_frames, self.stack)
         self.tuned = _choose(self.encoder, config.tuned)
+        if config.lora is not None:
+            adapt(self.encoder, config.lora)
+            take_merged(self.encoder)
+            self.tuned = True
         self.train(self.training)
 
     def train(self, mode: bool = True) -> SslNetwork:
@@ -97,17 +111,31 @@ class SslNetwork(Network):
             found = self.encoder(self._input(features), output_hidden_states=True)
         # in transformers 5, the last of hidden_states lacks the final layer norm of large encoders
         layers = (*found.hidden_states[:-1], found.last_hidden_state)
-        weights = self.weights.softmax(dim=0)
-        frames = (weights[:, None, None, None] * torch.stack(layers).float()).sum(dim=0)
+        frames = self._frames(layers)
         if self.frame_norm:
             frames = functional.instance_norm(frames.transpose(1, 2)).transpose(1, 2)
         return self.network(frames)
+
+    def _frames(self, layers: tuple[Tensor, ...]) -> Tensor:
+        """The outputs of the layers (batch, frames, size) as one (batch, frames, values)."""
+        if self.adapters is not None:
+            return torch.cat([adapter(layer) for adapter, layer in zip(self.adapters, layers)], dim=-1).float()
+        weights = self.weights.softmax(dim=0)
+        return (weights[:, None, None, None] * torch.stack(layers).float()).sum(dim=0)
+
+    def stored(self) -> dict[str, Tensor]:
+        """See Network.stored; low-rank changes are added to the weights."""
+        return merged(self)
 
     def _input(self, features: Tensor) -> Tensor:
         if not self.stack:
             return features[..., 0]
         frames = features.shape[1] // self.stack * self.stack
         return features[:, :frames].unflatten(1, (-1, self.stack)).flatten(2)
+
+
+def _adapter(size: int, dim: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(size, dim), nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, dim))
 
 
 def _encoder(config: SslConfig) -> tuple[nn.Module, dict[str, Any]]:

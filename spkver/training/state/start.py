@@ -12,8 +12,9 @@ from spkver.storage import located
 from spkver.training.config import StartConfig
 from spkver.training.state.head import Class, SavedHead
 
-IGNORED = {"front_end.dither"}
-"""Keys that may differ between two encoders with the same features: dither is off in evaluation."""
+IGNORED = {"front_end.dither", "model.tuned", "model.source"}
+"""Keys that may differ between two encoders that compute the same: dither is off in evaluation, and for self-supervised
+encoders, another part may be trained, and their first weights do not matter."""
 
 
 class Start:
