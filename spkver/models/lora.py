@@ -62,11 +62,12 @@ def _endings(linear: Sequence[tuple[str, nn.Module]]) -> str:
 
 def merged(module: nn.Module) -> dict[str, Tensor]:
     """The state of a module with its changes added to the weights, and with the names that it has without them."""
-    state = {name: tensor for name, tensor in module.state_dict().items() if ".parametrizations." not in name}
+    state = module.state_dict()
     with torch.no_grad():
-        for name, part in module.named_modules():
-            if parametrize.is_parametrized(part, "weight"):
-                state[f"{name}.weight"] = part.weight.detach()
+        for name, part, _ in _adapted(module):
+            for key in [key for key in state if key.startswith(f"{name}.parametrizations.weight.")]:
+                del state[key]
+            state[f"{name}.weight"] = part.weight.detach()
     return state
 
 
@@ -74,11 +75,21 @@ def take_merged(module: nn.Module) -> None:
     """Let a module with adapted layers also load the state of one without: its weights, and no change to them."""
 
     def rename(own: nn.Module, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
-        for name, part in own.named_modules():
-            if parametrize.is_parametrized(part, "weight") and f"{prefix}{name}.weight" in state:
+        for name, _, change in _adapted(own):
+            if f"{prefix}{name}.weight" in state:
                 inside = f"{prefix}{name}.parametrizations.weight"
                 state[f"{inside}.original"] = state.pop(f"{prefix}{name}.weight")
-                change = part.parametrizations["weight"][0]
                 state[f"{inside}.0.a"], state[f"{inside}.0.b"] = change.a.detach(), torch.zeros_like(change.b)
 
     module.register_load_state_dict_pre_hook(rename)
+
+
+def _adapted(module: nn.Module) -> list[tuple[str, nn.Linear, LowRank]]:
+    """The adapted layers, with their names and changes. Other weights may have other parametrisations."""
+    found = []
+    for name, part in module.named_modules():
+        if isinstance(part, nn.Linear) and parametrize.is_parametrized(part, "weight"):
+            (change,) = part.get_submodule("parametrizations.weight").children()
+            if isinstance(change, LowRank):
+                found.append((name, part, change))
+    return found
