@@ -45,6 +45,7 @@ def _place(path: Path) -> None:
 )
 @click.option("--threshold", type=click.FloatRange(-1, 1), help="Least cosine of one speaker.  [default: the model's]")
 @click.option("--plda", type=inputs.FILE, help="PLDA model of the embeddings, for --clustering vbx.")
+@click.option("--book", type=inputs.FILE, help="Name the speakers by this speaker book; the others are unknown 1, ...")
 @click.option("--channel", type=click.IntRange(min=0), help="Channel of all files (0-based).  [default: all, mixed]")
 @options.allow_pipes
 def command(
@@ -58,10 +59,14 @@ def command(
     clustering: str | None,
     threshold: float | None,
     plda: Path | None,
+    book: Path | None,
     channel: int | None,
     allow_pipes: bool,
 ) -> None:
     """Find who speaks when in recordings, or in those of a data directory or audio pack.
+
+    With --book, a speaker has the name of the nearest person of the book if the score reaches the threshold of `spkver
+    identify` and the runner-up is clearly further away. An unknown voice has the same number in all recordings.
 
     A directory OUT gets the turns of all recordings as turns.rttm and turns.json, and labels/NAME.txt for Audacity.
     Recordings may have any length. Those that cannot be read are listed with the reason, also in turns.json.
@@ -69,6 +74,7 @@ def command(
     \b
     Example:
       spkver diarize meeting.wav --out meeting
+      spkver diarize monday.wav friday.wav --out week --book voices
       spkver diarize data/meetings --out turns --model exp/my/model --max-speakers 8
     """
     from spkver.verify import conversations
@@ -79,6 +85,7 @@ def command(
         sources,
         conversations.settings_of(encoder, threshold, plda, vad=vad, clustering=clustering),
         conversations.number_of(speakers, min_speakers, max_speakers),
+        book=book,
         channel=channel,
         allow_pipes=allow_pipes,
     )

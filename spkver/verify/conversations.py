@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spkver.config import validate
 from spkver.diarization import CLUSTERINGS
@@ -17,6 +17,11 @@ from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.rttm import Turn
 from spkver.source import Read
+from spkver.verify.book import Match, open_book
+from spkver.verify.naming import Named, named
+
+if TYPE_CHECKING:
+    from spkver.verify.model import Verifier
 
 ANY = Number()
 NO_OVERLAP = "not looked for: where two speak at once, one of them is given"
@@ -24,11 +29,12 @@ NO_OVERLAP = "not looked for: where two speak at once, one of them is given"
 
 @dataclass(frozen=True)
 class Speaker:
-    """A speaker of a recording. seconds: of speech."""
+    """A speaker of a recording. seconds: of speech; candidates: the nearest people of the book, nearest first."""
 
     recording: str
     name: str
     seconds: float
+    candidates: list[Match] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,10 @@ class Diarization:
     def about(self) -> dict[str, Any]:
         """Plain values for JSON, without the turns."""
         return {
-            "speakers": [asdict(speaker) for speaker in self.speakers],
+            "speakers": [
+                asdict(speaker) | {"candidates": [match._asdict() for match in speaker.candidates]}
+                for speaker in self.speakers
+            ],
             "rejected": [{"recording": name, "reason": reason} for name, reason in self.rejected],
             "overlap": self.overlap,
             "settings": self.settings.model_dump(mode="json"),
@@ -103,17 +112,19 @@ Opened = tuple[str, Callable[[], tuple[int, Read]]]
 
 
 def diarize(
-    encoder: Encoder,
+    encoder: Verifier,
     paths: Sequence[StrPath],
     settings: Settings,
     number: Number = ANY,
     *,
+    book: StrPath | None = None,
     channel: int | None = None,
     allow_pipes: bool = False,
 ) -> Diarization:
     """Find who speaks when in recordings: files, or a data directory or audio pack.
 
     number: bounds of the number of speakers of each recording
+    book: a speaker book that names the speakers, see `naming.named`
     channel: 0-based, of files of several channels, which are mixed by default
     Recordings that cannot be read are rejected with the reason; InputError if that is all of them.
     """
@@ -123,14 +134,23 @@ def diarize(
         notes.append(warning)
 
     opened = ((name, partial(source.open, row)) for row, name in enumerate(source.ids))
-    return diarize_opened(encoder, opened, settings, number, notes)
+    return diarize_opened(encoder, opened, settings, number, notes, book)
 
 
 def diarize_opened(
-    encoder: Encoder, opened: Iterator[Opened], settings: Settings, number: Number, notes: Sequence[str] = ()
+    encoder: Verifier,
+    opened: Iterator[Opened],
+    settings: Settings,
+    number: Number,
+    notes: Sequence[str] = (),
+    book: StrPath | None = None,
 ) -> Diarization:
     """As `diarize`, for recordings that are opened one by one."""
     stages, rejected, spoken = Stages(), [], []
+    opened_book = None if book is None else open_book(book)
+    if opened_book is not None:  # fail early
+        opened_book.require(encoder.model_id)
+        encoder.required_threshold()
     for name, open_it in opened:
         try:
             heard = listen(encoder, settings, name, *open_it(), stages)
@@ -141,19 +161,19 @@ def diarize_opened(
     if rejected and not spoken:
         raise InputError(rejected[0][1] if len(rejected) == 1 else f"no recording can be used: {rejected[0][1]}")
     silent = [f"{one.recording}: no speech" for one in spoken if not one.stretches]
-    names = _names(spoken)
+    names = _counted(spoken) if opened_book is None else named(encoder, spoken, opened_book)
     turns = [
-        Turn(one.recording, stretch.start, stretch.end, own[stretch.speaker])
+        Turn(one.recording, stretch.start, stretch.end, own[stretch.speaker].name)
         for one, own in zip(spoken, names)
         for stretch in one.stretches
     ]
     speakers = [
-        Speaker(one.recording, name, round(float(seconds), 3))
+        Speaker(one.recording, name, round(float(seconds), 3), candidates)
         for one, own in zip(spoken, names)
-        for name, seconds in zip(own, one.seconds)
+        for (name, candidates), seconds in zip(own, one.seconds)
     ]
     return Diarization(sorted(turns), speakers, rejected, [*notes, *silent], settings, stages)
 
 
-def _names(spoken: Sequence[Spoken]) -> list[list[str]]:
-    return [[f"speaker {row + 1}" for row in range(len(one.seconds))] for one in spoken]
+def _counted(spoken: Sequence[Spoken]) -> list[list[Named]]:
+    return [[Named(f"speaker {row + 1}", []) for row in range(len(one.seconds))] for one in spoken]

@@ -132,6 +132,7 @@ class Verifier(Encoder):
         plda: StrPath | None = None,
         vad: str | None = None,
         clustering: str | None = None,
+        book: StrPath | None = None,
         channel: int | None = None,
     ) -> Diarization:
         """Find who speaks when in a recording, or in each of a list.
@@ -141,6 +142,7 @@ class Verifier(Encoder):
         speakers, or min_speakers and max_speakers: the number of speakers, or its bounds, if known
         threshold: of the cosines of clusters; vad, clustering: these replace the stored ones
         plda: directory of a PLDA model, for the clustering vbx
+        book: directory of a speaker book that names the speakers; others are `unknown 1`, ... in all recordings
         channel: channel of multi-channel files (0-based), which are mixed by default
         Raises InputError if no recording can be used, and if the model has no settings and no threshold is given.
         """
@@ -151,10 +153,10 @@ class Verifier(Encoder):
         several = [recording] if isinstance(recording, SINGLE) else recording
         files = [one for one in several if isinstance(one, str | os.PathLike)]
         if len(files) == len(several):
-            return conversations.diarize(self, files, settings, number, channel=channel)
+            return conversations.diarize(self, files, settings, number, book=book, channel=channel)
         waveforms = [(f"waveform {row + 1}", self.waveform(one, sample_rate)) for row, one in enumerate(several)]
         opened = ((name, lambda one=one: (len(one), lambda a, b: one[a:b])) for name, one in waveforms)
-        return conversations.diarize_opened(self, opened, settings, number)
+        return conversations.diarize_opened(self, opened, settings, number, book=book)
 
     def listen(self, recording: Recording, sample_rate: int | None = None, channel: int | None = None) -> Heard:
         """The embedding of a recording, a hash of its audio, and warnings.

@@ -16,6 +16,7 @@ from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.rttm import Turn, read_turns, write_turns
 from spkver.scoring.plda import Plda, write_plda
+from spkver.verify.decision import Calibration, Decision, Rate, write_decision
 from spkver.verify.model import load_model
 
 RATE = 16000
@@ -223,3 +224,22 @@ def test_vbx_needs_a_plda(spkver, folder, tmp_path):
     assert "has no effect" in spkver("diarize", *arguments, "--plda", tmp_path / "plda", code=2).stderr
     spkver("diarize", *arguments, "--clustering", "vbx", "--plda", tmp_path / "plda")
     assert_turns(read_turns(tmp_path / "o.rttm"))
+
+
+def test_speakers_are_named_by_a_book(spkver, folder, tmp_path):
+    soundfile.write(tmp_path / "ada.wav", talk(("b", 4)), RATE)
+    Encoder.open(folder / "model").save(tmp_path / "model")
+    write_settings(tmp_path / "model", read_settings(folder / "model"))
+    rate = Rate(rate=0.3, low=0, high=0.4, errors=3, trials=10)
+    calibration = Calibration(scale=1000, offset=-990, least=-9, most=9, prior=0.5)
+    keys = {"low": 0, "high": 1, "wish": "", "far": rate, "frr": rate, "speakers": 2}
+    write_decision(tmp_path / "model", Decision(threshold=0.99, calibration=calibration, **keys))
+    options = ("--model", tmp_path / "model", "--book", tmp_path / "book")
+    spkver("enrol", "Ada", tmp_path / "ada.wav", *options)
+    spkver("diarize", folder / "two.wav", folder / "three.wav", *options, "--out", tmp_path / "o.json")
+    turns = read_turns(tmp_path / "o.json")
+    assert [turn.speaker for turn in turns if turn.recording == "two"] == ["unknown 1", "Ada"] * 2
+    others = {turn.speaker for turn in turns if turn.recording == "three"}
+    assert others == {"Ada", "unknown 1", "unknown 2"}  # the third voice, and the one of both recordings
+    told = json.loads((tmp_path / "o.json").read_text())
+    assert {one["candidates"][0]["name"] for one in told["speakers"]} == {"Ada"}
