@@ -30,7 +30,6 @@ from spkver.work import Engine, Share, Written
 _ROWS = 1 << 12  # enrolments of a part
 _BLOCK = 1 << 16  # test embeddings read at a time
 _TILE = (512, 4096)  # enrolments and tests whose scores are computed at a time by a thread
-_HELD = 1 << 19  # candidates that are held before they are sorted
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,8 @@ class _Stripe:
         if len(rows):
             self._held.append((rows, tests + first, tile[rows, tests]))
             self._count += len(rows)
-            if self._count > _HELD or self._least[0] == -np.inf:
+            # as many new candidates as there are highest scores: the limit rises soon, and few more pass
+            if self._count > 2 * self._top * len(self._least) or self._least[0] == -np.inf:
                 self._sort()
 
     def _sort(self) -> None:

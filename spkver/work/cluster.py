@@ -61,10 +61,11 @@ class Ray:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
         address = os.environ.get("RAY_ADDRESS", "")
         _check_address(address)
-        start = {} if address else {"num_cpus": self._workers, "include_dashboard": False}
+        # "local": without it, Ray looks for a cluster that somebody else started on this machine
+        local = {"address": "local", "num_cpus": self._workers, "include_dashboard": False}
         try:
             with _quiet():
-                self._ray.init(log_to_driver=False, logging_level="ERROR", **start)
+                self._ray.init(log_to_driver=False, logging_level="ERROR", **({} if address else local))
         except Exception as error:  # Ray raises many kinds
             raise RunError(f"{_place(address)}: {_first_line(error)}") from error
 

@@ -46,6 +46,7 @@ def plan(arguments: argparse.Namespace) -> None:
             soundfile.write(folder / "a.wav", np.zeros(1600), 16000)
             ids = [f"id{row // 200:05d}/video{row:08d}/00001.wav" for row in range(count)]
             data = from_columns(ids, [str(folder / "a.wav")] * count, [one[:7] for one in ids])
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             begin, own = time.perf_counter(), time.process_time()
             rows = _Rows(data)
             tasks = _Tasks(rows, (1.0,), 1000, _Settings(16000, 0.3, 3600.0, None, False), None)
@@ -61,11 +62,14 @@ def plan(arguments: argparse.Namespace) -> None:
                 record = {"stamp": "", "bytes": 1, "sha256": "0" * 64, "rows": 1000, "facts": facts, "rejected": []}
                 record["file"] = f"shard-{number:05d}.arrow"
                 (part / "records" / f"shard-{number:05d}.json").write_text(json.dumps(record))
-            begin_gather = time.perf_counter()
+            begin_gather, own = time.perf_counter(), time.process_time()
             finish(folder / "p", part, mark, {"kind": "audio", "sample_rate": 16000})
+            gathered, own = time.perf_counter() - begin_gather, time.process_time() - own
+            more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
             print(
                 f"{count} utterances, {parts} parts: planned in {planned - begin:.1f} s ({used:.1f} processor s), "
-                f"gathered in {time.perf_counter() - begin_gather:.1f} s"
+                f"gathered in {gathered:.1f} s ({own:.1f} processor s); the columns of the data directory take "
+                f"{data.table.nbytes / count:.0f} bytes an utterance, planning and gathering {more / 1024:.0f} MiB more"
             )
 
 
@@ -198,8 +202,9 @@ def top(arguments: argparse.Namespace) -> None:
         print(f"FAISS IndexFlatIP, in memory: {theirs}; {held:.0f} MiB with the embeddings")
         part = other[: 1 << 14]
         with _Meter() as products:
-            for start in range(0, len(one), 4096):
-                one[start : start + 4096] @ part.T
+            for start in range(0, len(one), 512):
+                for first in range(0, len(part), 4096):
+                    one[start : start + 512] @ part[first : first + 4096].T
         floor = products.processor * len(other) / len(part)
         print(f"products alone (the floor): {floor:.2f} processor s, {flop / floor / 1e9:.0f} GFLOP/s")
         of_floor, of_faiss = ours.processor / floor, ours.processor / theirs.processor

@@ -15,7 +15,7 @@ from spkver.work import Local, Share, gather
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """`enrol.parquet` and `test.parquet`; many scores are equal. Parts, blocks and tiles are small."""
-    for name, value in (("_ROWS", 16), ("_BLOCK", 64), ("_TILE", (8, 16)), ("_HELD", 100)):
+    for name, value in (("_ROWS", 16), ("_BLOCK", 64), ("_TILE", (8, 16))):
         monkeypatch.setattr(highest, name, value)
     random = np.random.default_rng(0)
     for name, rows in (("enrol", 50), ("test", 300)):

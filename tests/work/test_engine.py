@@ -76,6 +76,24 @@ def test_version_mismatch_of_the_cluster_is_one_line(monkeypatch: pytest.MonkeyP
         list(engine("ray").map(Square(), range(3)))
 
 
+def test_a_cluster_of_somebody_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    given: dict[str, object] = {}
+
+    def init(**options: object) -> None:
+        given.update(options)
+        raise RuntimeError("stop")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    for address, expected in (("", "local"), ("auto", None)):
+        given.clear()
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(RunError, match="stop"):
+            list(engine("ray", 2).map(Square(), range(3)))
+        assert (given.get("address"), given.get("num_cpus")) == (expected, 2 if expected else None)
+
+
 def test_matrix_products_use_one_thread() -> None:
     import numpy as np
     from threadpoolctl import threadpool_info
