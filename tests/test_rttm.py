@@ -75,6 +75,11 @@ def test_a_file_may_have_no_turns(tmp_path):
         assert read_turns(tmp_path / name) == []
 
 
+def test_turns_that_milliseconds_cannot_tell_are_left_out(tmp_path):
+    write_turns(tmp_path / "a.rttm", [Turn("a", 1, 1.0004, "x"), Turn("a", 1, 1.001, "y"), Turn("a", 2, 2, "z")])
+    assert (tmp_path / "a.rttm").read_text() == "SPEAKER a 1 1.000 0.001 <NA> <NA> y <NA> <NA>\n"
+
+
 def test_json_has_room_for_more(tmp_path):
     write_turns(tmp_path / "a.json", TURNS, model="x")
     found = json.loads((tmp_path / "a.json").read_text())
