@@ -17,7 +17,7 @@ from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.models import MODELS, masks
 from spkver.models.base import FrameNetwork
-from spkver.models.campplus import segment_means
+from spkver.models.campplus import MaskedConv, segment_means
 from spkver.models.eres2net import AttentiveFusion
 from spkver.models.plane import SimAM
 from spkver.models.variants import VARIANTS
@@ -482,6 +482,23 @@ def test_weights_of_a_padded_batch(name):
         got = network(x, lengths=lengths, weights=weights)
         expected = network(x[1:, :61], weights=weights[1:, :, :61])
     torch.testing.assert_close(got[1:], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_gate_of_campplus_ignores_padding():
+    """A gate that is far from 0.5 in each direction, and utterances that end in different segments."""
+    torch.manual_seed(0)
+    layer = MaskedConv(6, 4, 1).eval()
+    for gate in (layer.linear1, layer.linear2):
+        nn.init.normal_(gate.weight)
+    rows = [torch.randn(6, frames) for frames in (30, 99, 100, 230)]
+    batch = torch.full((4, 6, 250), 9.0)
+    for row, x in zip(batch, rows):
+        row[:, : x.shape[-1]] = x
+    with torch.inference_mode():
+        got = layer(batch, masks.up_to(torch.tensor([30, 99, 100, 230]), 250))
+        for row, x in zip(got, rows):
+            torch.testing.assert_close(row[:, : x.shape[-1]], layer(x[None])[0], rtol=1e-5, atol=1e-5)
+    assert got.isfinite().all()
 
 
 def test_masks():
