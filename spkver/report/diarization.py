@@ -134,9 +134,10 @@ def _summary(scored: Diarization | None, names: Sequence[str]) -> list[Html]:
         " A speaker of the reference is outlined; below stands, filled, the speaker who was found in their place. The "
         "last three rows are the errors: missed speech is filled, false alarms are striped, confused speakers dotted."
     )
+    head, *rows, whole = scored.rows()
     return [
         *(paragraph(note, "warning") for note in scored.notes),
-        table(scored.rows(), title="Errors in per cent of the speech in the reference", sortable=len(names) > 5),
+        table([head, whole, *rows], title="Errors in per cent of the speech in the reference", sortable=len(names) > 5),
         *map(paragraph, scored.summary()),
         paragraph(legend),
         *places,
