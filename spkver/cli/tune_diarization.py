@@ -57,10 +57,10 @@ def command(
     best = found[-1]
     said = (
         f"DER {100 * best.errors.der:.2f} % ({100 * best.errors.rate('confusion'):.2f} % confusion), number of "
-        f"speakers right in {best.right} of {len(heard)} recordings"
+        f"speakers right in {best.right} of {len(heard)} recordings of {data}"
     )
     path = write_settings(place, best.settings.model_copy(update={"measured": said}))
     click.echo(f"{best.settings.clustering.model_dump(mode='json')}: {said}\nstored in {path}")
 
 
-VALUES = {"threshold": [0.05 * step for step in range(2, 16)], "least_seconds": [0.0, 1.0, 2.0, 4.0, 6.0]}
+VALUES = {"threshold": [round(0.05 * step, 2) for step in range(2, 16)], "least_seconds": [0.0, 1.0, 2.0, 4.0, 6.0]}
