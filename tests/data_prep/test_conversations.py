@@ -140,6 +140,7 @@ def test_a_conversation_has_speakers_of_one_data_directory(corpus, tmp_path):
     for name in {turn.recording for turn in turns}:
         speakers = {turn.speaker for turn in turns if turn.recording == name}
         assert speakers <= {"p0", "p1"} or speakers <= {"p2", "p3", "p4"}
+    assert {turn.speaker for turn in turns} & {"p0", "p1"} and {turn.speaker for turn in turns} & {"p2", "p3", "p4"}
     with pytest.raises(InputError, match="no data directory has speech of 4 speakers"):
         conversations.make(tmp_path / "out", [some, others], [Condition(60, 4, 0.0)], count=1, seed=1, jobs=1)
 
