@@ -227,7 +227,8 @@ def read_in_parts(path: StrPath, rows: int) -> Iterator[Embeddings]:
         if "start" in names:
             raise InputError(f"{path}: embeddings of windows; average them first with spkver convert --per utterance")
         about = json_object((file.schema_arrow.metadata or {}).get(_METADATA, b"{}").decode(), f"{path}: metadata")
-        for batch in file.iter_batches(rows, columns=[name for name in ("id", "embedding", "scale") if name in names]):
+        wanted = [name for name in ("id", "embedding", "scale") if name in names]
+        for batch in lists.parquet_batches(file, rows, wanted):
             column = batch.column("embedding")
             values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(batch), column.type.list_size)
             scales = batch.column("scale").to_numpy() if "scale" in names else None
@@ -244,7 +245,7 @@ def _vectors(path: StrPath, file: pq.ParquetFile, ids: pa.ChunkedArray) -> np.nd
     kind = file.schema_arrow.field("embedding").type
     vectors = np.empty((len(ids), max(getattr(kind, "list_size", 1), 1)), np.float32)
     row = 0
-    for part in file.iter_batches(_PART, columns=["embedding"]):
+    for part in lists.parquet_batches(file, _PART, ["embedding"]):
         column = part.column(0)
         if column.null_count:
             name = ids[row + pc.index(pc.is_null(column), True).as_py()]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +16,9 @@ from spkver.errors import InputError
 from spkver.files import StrPath, refuse_stand_in
 from spkver.storage import located
 from spkver.text import decoded, without_mark
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
 
@@ -158,6 +161,17 @@ def cast(column: Column, kind: pa.DataType, what: str) -> Column:
     except pa.ArrowException as error:
         wanted = "text" if kind == pa.string() else "numbers"
         raise InputError(f"{what} is {column.type}, expected {wanted}") from error
+
+
+def parquet_batches(
+    file: pq.ParquetFile, rows: int, columns: Sequence[str], groups: Sequence[int] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a Parquet file, at most `rows` at a time; groups: of these row groups only.
+
+    Each row group is opened by itself, because Arrow keeps all those in memory that it has read in one call.
+    """
+    for group in range(file.num_row_groups) if groups is None else groups:
+        yield from file.iter_batches(rows, row_groups=[group], columns=list(columns))
 
 
 def first_duplicate(values: pa.Array) -> str | None:

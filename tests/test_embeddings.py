@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
+from spkver.embeddings import Embeddings, read_embeddings, read_in_parts, write_embeddings, write_parts
 from spkver.errors import InputError
 
 
@@ -114,3 +114,18 @@ def test_embeddings_reject_invalid_values(ids, vectors, message):
 def test_embeddings_without_rows_round_trip(tmp_path):
     write_embeddings(tmp_path / "e.parquet", Embeddings([], np.zeros((0, 7), np.float32)))
     assert read_embeddings(tmp_path / "e.parquet").vectors.shape == (0, 7)
+
+
+def test_reading_in_parts_holds_one_row_group(tmp_path, monkeypatch):
+    monkeypatch.setattr("spkver.embeddings._GROUP", 4096)
+
+    def parts():
+        for first in range(0, 16 * 4096, 4096):
+            vectors = np.random.default_rng(first).normal(size=(4096, 64)).astype(np.float32)
+            yield Embeddings([f"u{first + row:05}" for row in range(4096)], vectors)
+
+    write_parts(tmp_path / "e.parquet", parts())
+    assert pq.ParquetFile(tmp_path / "e.parquet").num_row_groups == 16
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in read_in_parts(tmp_path / "e.parquet", 4096)]
+    assert len(held) == 16 and max(held) < 6 << 20  # all are 16 MiB

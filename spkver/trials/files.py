@@ -279,7 +279,7 @@ def _from_parquet(path: StrPath, needed: tuple[str, ...], span: Span | None) -> 
         strings = [name for name in wanted if pa.types.is_string(schema.field(name).type)]
         with pq.ParquetFile(path, read_dictionary=strings) as file:
             groups = None if span is None else range(*span)
-            for part in file.iter_batches(_PART, row_groups=groups, columns=wanted):
+            for part in lists.parquet_batches(file, _PART, wanted, groups):
                 part.validate(full=True)  # text that is not UTF-8
                 yield {name: part.column(name) for name in part.schema.names}
 

@@ -127,3 +127,9 @@ def test_recordings_packs_and_models(s3: Server, tmp_path: Path, tiny_model: Pat
     here, there = map(content, places)
     assert there.keys() == here.keys() and len(here) > 30
     assert [name for name in here if here[name] != there[name]] == []
+
+
+def test_file_urls_are_paths(tmp_path: Path) -> None:
+    write_scoring(f"file://{tmp_path}/here")
+    carry_out("score-all @emb.parquet @all.csv --test @train.parquet", f"file://{tmp_path}/here")
+    assert (tmp_path / "here/all.csv").read_text().count("\n") == 1 + 24 * 40
