@@ -98,7 +98,7 @@ class _Crew:
         since = time.monotonic()
         while True:
             while self._idle and (left or again):
-                numbered = again.pop() if again else next(coming, None)
+                numbered = again.pop(0) if again else next(coming, None)
                 if numbered is None:
                     left = False
                     break
