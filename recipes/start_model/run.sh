@@ -15,6 +15,7 @@
 #   --trials DIR            folder with the trial lists of the test: speechocean762*.txt, CORPUS*.txt
 #   --network NAME          conf/NAME.yaml
 #   --overrides "KEY=VALUE ..."   changes to the config of all trainings
+#   --again "KEY=VALUE ..."       changes to the config when it is trained again, from the weights of the first time
 #   --shorter "KEY=VALUE ..."     changes to the config of the trainings without a group
 #   --nontargets N          non-target trials of each corpus for the threshold
 #   --far RATE              false-accept rate of the threshold
@@ -37,6 +38,7 @@ teacher=
 trials=
 network=ecapa
 overrides=
+again="train.steps=9000 train.optimizer.lr=0.05"
 shorter=train.steps=2000
 nontargets=10000
 far=0.01
@@ -47,6 +49,7 @@ source "$(dirname "$0")/../common.sh"
 conf=$here/conf
 packs=$exp/packs
 read -ra overrides <<< "$overrides"
+read -ra again <<< "$again"
 read -ra shorter <<< "$shorter"
 read -ra groups <<< "$left_out"
 read -ra all <<< "speechocean762 $corpora"
@@ -99,18 +102,22 @@ listed() {
   echo "${joined:1}"
 }
 
-# train NAME KEY=VALUE... -- CORPUS...: exp/NAME on those corpora, and the embeddings of its cohort
+# train NAME KEY=VALUE... -- CORPUS...: exp/NAME on those corpora, in two trainings, and the embeddings of its cohort
 train() {
-  local name=$1 changed=()
+  local name=$1 changed=() learnt
   shift
   while [[ $1 != -- ]]; do
     changed+=("$1")
     shift
   done
   shift
-  spkver train "$conf/$network.yaml" --out "$exp/$name" --resume \
-    data.train="[$(listed "$packs/clean/" "" "$@"),$(listed "$packs/channels/" "" "$@")]" \
-    distil.embeddings="[$(listed "$exp/teacher/" .parquet "$@")]" "${overrides[@]}" "${changed[@]}"
+  learnt=(
+    data.train="[$(listed "$packs/clean/" "" "$@"),$(listed "$packs/channels/" "" "$@")]"
+    distil.embeddings="[$(listed "$exp/teacher/" .parquet "$@")]"
+  )
+  spkver train "$conf/$network.yaml" --out "$exp/${name}_first" --resume "${learnt[@]}" "${overrides[@]}" "${changed[@]}"
+  spkver train "$conf/$network.yaml" --out "$exp/$name" --resume start.model="$exp/${name}_first/model" \
+    "${learnt[@]}" "${overrides[@]}" "${again[@]}" "${changed[@]}"
   spkver data join "$data/cohort_$name" "${@/#/$data/cohort/}"
   spkver pack "$data/cohort_$name" "$packs/cohort_$name" --combine 4 --jobs "$jobs"
   spkver extract "$packs/cohort_$name" "$exp/$name/cohort.parquet" --model "$exp/$name/model"

@@ -16,7 +16,7 @@ TINY = (
     "model.channels=16 model.aggregated=32 model.se_hidden=4 model.dim=16 train.batch_size=4 train.log_every=1 "
     "train.optimizer.lr=0.001 train.precision=fp32 train.compile=false train.steps=2 data.crop_seconds=0.7"
 )
-SMALL = ["--overrides", TINY, "--nontargets", "30", "--far", "0.5", "--top", "4", "--jobs", "1"]
+SMALL = ["--overrides", TINY, "--again", "", "--shorter", "", "--nontargets", "30", "--far", "0.5", "--top", "4", "--jobs", "1"]
 
 
 def speak(root: Path, *names: str, pitch: float, seconds: float = 1.0) -> None:
@@ -72,6 +72,7 @@ def test_start_model_runs_all_stages(recipe, corpora, tmp_path):
     assert (
         "36 classes" in logs["final"] and "24 classes" in logs["without_words"]
     )  # 12 and 8 speakers, ids of two corpora apart, at three speeds
+    assert "starting from" in logs["final"]
     model = spkver.load_model(tmp_path / "exp" / "start")
     assert model.decision.cohort.top == 4 and model.decision.lengths is not None and model.decision.speakers == 8
     assert model.decision.far.trials == 60 and model.decision.frr.trials == 24
