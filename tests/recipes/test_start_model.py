@@ -16,7 +16,10 @@ TINY = (
     "model.channels=16 model.aggregated=32 model.se_hidden=4 model.dim=16 train.batch_size=4 train.log_every=1 "
     "train.optimizer.lr=0.001 train.precision=fp32 train.compile=false train.steps=2 data.crop_seconds=0.7"
 )
-SMALL = ["--overrides", TINY, "--again", "", "--shorter", "", "--nontargets", "30", "--far", "0.5", "--top", "4", "--jobs", "1"]
+SMALL = [
+    *("--overrides", TINY, "--again", "", "--shorter", ""),
+    *("--nontargets", "30", "--far", "0.5", "--top", "4", "--jobs", "1"),
+]
 
 
 def speak(root: Path, *names: str, pitch: float, seconds: float = 1.0) -> None:

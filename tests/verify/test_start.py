@@ -26,7 +26,7 @@ def test_packaged_model_is_small_and_stored_in_float16(encoder):
 def test_packaged_model_has_a_threshold_and_a_cohort(encoder):
     decision = read_decision(default_model(), encoder.model_id)
     assert decision is not None and decision.cohort is not None and decision.low < decision.threshold < decision.high
-    held = {WEIGHTS, CARD, DECISION, "config.yaml", decision.cohort.file}
+    held = {WEIGHTS, CARD, DECISION, "config.yaml", "diarization.yaml", decision.cohort.file}
     assert {path.name for path in default_model().iterdir()} == held
     assert len(encoder.cohort.vectors) > 2 * encoder.cohort.top
 
