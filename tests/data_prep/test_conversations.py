@@ -157,3 +157,9 @@ def test_too_short_conversations_are_one_line_of_error(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "--seconds must be 15 or more for each of --speakers" in done.stderr
+
+
+def test_bad_input_of_the_command_is_one_line(prep, tmp_path):
+    said = prep("conversations", tmp_path / "out", tmp_path / "nowhere", code=2)[1]
+    assert "nowhere" in said and not (tmp_path / "out").exists()
+    assert "--speakers" in prep("conversations", tmp_path / "out", tmp_path, "--speakers", 1, code=2)[1]
