@@ -1,11 +1,11 @@
 """Processes for the tests of runs: python worker.py JOBS.json.
 
 A job is a number of processes and what they are to run, one after the other: {"processes": n, "runs": [arguments of
-`spkver train`, ...]}. With "signal", "grows" (a file) and "after" (seconds), the processes "ranks" get the signal so
-long after the file has grown. With "fails" that process cannot read its data from the third step on. All processes are
-forked from this one, which has imported torch once for all, and have the environment that torchrun would give them.
-Prints a line of JSON a job: by rank the exit codes of the runs (or of the process, if it did not come to its end), and
-what it said on standard error.
+`spkver train`, ...]}. With "signal", "grows" (a file), "lines" and "after" (seconds), the processes "ranks" get the
+signal so long after the file has grown by that many lines. With "fails" that process cannot read its data from the third
+step on. All processes are forked from this one, which has imported torch once for all, and have the environment that
+torchrun would give them. Prints a line of JSON a job: by rank the exit codes of the runs (or of the process, if it did
+not come to its end), and what it said on standard error.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ def free_ports(number: int) -> list[int]:
     return found
 
 
-def size_of(path: str) -> int:
-    return Path(path).stat().st_size if Path(path).is_file() else 0
+def lines_of(path: str) -> int:
+    return Path(path).read_bytes().count(b"\n") if Path(path).is_file() else 0
 
 
 def work(job: dict, place: Path) -> dict:
     ports, pids = free_ports(len(job["runs"])), []
-    before = size_of(job.get("grows", ""))
+    before = lines_of(job.get("grows", ""))
     for rank in range(job["processes"]):
         pid = os.fork()
         if pid == 0:
@@ -87,7 +87,7 @@ def work(job: dict, place: Path) -> dict:
                 os._exit(0)
         pids.append(pid)
     if "signal" in job:
-        while size_of(job["grows"]) <= before and os.waitid(os.P_PID, pids[0], LOOK) is None:
+        while lines_of(job["grows"]) < before + job["lines"] and os.waitid(os.P_PID, pids[0], LOOK) is None:
             time.sleep(0.005)
         time.sleep(job["after"])
         for rank in job["ranks"]:
