@@ -3,9 +3,9 @@
 A job is a number of processes and what they are to run, one after the other: {"processes": n, "runs": [arguments of
 `spkver train`, ...]}. With "signal", "grows" (a file), "lines" and "after" (seconds), the processes "ranks" get the
 signal so long after the file has grown by that many lines. With "fails" that process cannot read its data from the
-third step on. All processes are forked from this one, which has imported torch once for all, and have the environment that
-torchrun would give them. Prints a line of JSON a job: by rank the exit codes of the runs (or of the process, if it did
-not come to its end), and what it said on standard error.
+third step on. All processes are forked from this one, which has imported torch once for all, and have the environment
+that torchrun would give them. Prints a line of JSON a job: by rank the exit codes of the runs (or of the process, if it
+did not come to its end), and what it said on standard error.
 """
 
 from __future__ import annotations
