@@ -129,11 +129,7 @@ class Triplet(PairLoss):
 
     def compare(self, x: Tensor, same: Tensor) -> Compared:
         """See PairLoss.compare: own is the cosine to the farthest positive, rival to the nearest negative."""
-        u = normalise(x)
-        c = u @ u.T
-        positive = same & ~torch.eye(len(x), dtype=torch.bool, device=x.device)
-        own = c.masked_fill(~positive, torch.inf).amin(dim=1)
-        rival = c.masked_fill(same, -torch.inf).amax(dim=1)
+        c, positive, own, rival = _hardest(x, same)
         if self.config.mining == "batch_hard":
             loss = functional.relu(self.config.m + rival - own)
         else:
@@ -269,15 +265,11 @@ class SimCLR(PairLoss):
 
     def compare(self, x: Tensor, same: Tensor) -> Compared:
         """See PairLoss.compare: own is the smallest cosine of an own pair, rival the largest one to another speaker."""
-        u = normalise(x)
-        c = u @ u.T
-        positive = same & ~torch.eye(len(x), dtype=torch.bool, device=x.device)
+        c, positive, own, rival = _hardest(x, same)
         others = torch.logsumexp((c / self.config.temperature).masked_fill(same, -torch.inf), dim=1, keepdim=True)
         psi = (c - self.config.m) / self.config.temperature
         losses = torch.logaddexp(torch.zeros_like(psi), others - psi)
         loss = torch.where(positive, losses, 0).sum(dim=1) / positive.sum(dim=1).clamp_min(1)
-        own = c.masked_fill(~positive, torch.inf).amin(dim=1)
-        rival = c.masked_fill(same, -torch.inf).amax(dim=1)
         return Compared(loss, positive.any(dim=1) & ~same.all(dim=1), own, rival)
 
 
@@ -294,6 +286,15 @@ class _Similarity(nn.Module):
     def inverse(self, z: Tensor) -> Tensor:
         """The cosine c of a similarity w·c + b."""
         return (z - self.b.detach()) / self.w.detach().clamp_min(SMALLEST_W)
+
+
+def _hardest(x: Tensor, same: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The cosines (N, N), the own pairs (N, N), and each sample's smallest own and largest other cosine (N,)."""
+    u = normalise(x)
+    c = u @ u.T
+    positive = same & ~torch.eye(len(x), dtype=torch.bool, device=x.device)
+    own = c.masked_fill(~positive, torch.inf).amin(dim=1)
+    return c, positive, own, c.masked_fill(same, -torch.inf).amax(dim=1)
 
 
 def _first_of_its_speaker(same: Tensor) -> Tensor:
