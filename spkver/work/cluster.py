@@ -67,7 +67,14 @@ class Ray:
             with _quiet():
                 self._ray.init(log_to_driver=False, logging_level="ERROR", **({} if address else local))
         except Exception as error:  # Ray raises many kinds
-            raise RunError(f"{_place(address)}: {_first_line(error)}") from error
+            raise RunError(f"{_place(address)}: {_first_line(error)}{_token_hint(error)}") from error
+
+
+def _token_hint(error: Exception) -> str:
+    """What to do about a cluster that asks for a token, which Ray's own error does not say."""
+    if not isinstance(error, ConnectionError) or "RAY_AUTH_MODE" in os.environ:
+        return ""
+    return "; if `ray start` said that token authentication is enabled, set RAY_AUTH_MODE=token"
 
 
 class _Crew:

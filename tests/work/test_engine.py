@@ -76,6 +76,23 @@ def test_version_mismatch_of_the_cluster_is_one_line(monkeypatch: pytest.MonkeyP
         list(engine("ray").map(Square(), range(3)))
 
 
+def test_cluster_that_asks_for_a_token_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def init(**options: object) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.2:6399")
+
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(RunError, match="Failed to connect .* set RAY_AUTH_MODE=token"):
+        list(engine("ray").map(Square(), range(3)))
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    with pytest.raises(RunError, match="192.0.2.2:6399$"):
+        list(engine("ray").map(Square(), range(3)))
+
+
 def test_a_cluster_of_somebody_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray")
     given: dict[str, object] = {}
