@@ -86,10 +86,10 @@ def test_cluster_that_asks_for_a_token_is_told(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(RunError, match="Failed to connect .* set RAY_AUTH_MODE=token"):
+    with pytest.raises(RunError, match=r"Failed to connect .* set RAY_AUTH_MODE=token"):
         list(engine("ray").map(Square(), range(3)))
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    with pytest.raises(RunError, match="192.0.2.2:6399$"):
+    with pytest.raises(RunError, match=r"192\.0\.2\.2:6399$"):
         list(engine("ray").map(Square(), range(3)))
 
 
