@@ -145,11 +145,11 @@ class _Room:
         for entry in folder().glob("*/"):
             if _HASH.fullmatch(entry.name):
                 recover(entry, alone=False)
-                for path in entry.rglob("*"):  # also what other processes are downloading
+                # also what others are downloading; walk passes over folders that are renamed meanwhile, rglob does not
+                for path in (Path(place, name) for place, _, names in os.walk(entry) for name in names):
                     with contextlib.suppress(OSError):
-                        if path.is_file():
-                            status = path.stat()
-                            there.append((status.st_mtime, status.st_size, path))
+                        status = path.stat()
+                        there.append((status.st_mtime, status.st_size, path))
         total = sum(one for _, one, _ in there) + size
         if total <= most:
             return total

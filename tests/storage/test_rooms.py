@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -297,3 +298,22 @@ def test_commands_start_without_fsspec() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_folder_that_vanishes_while_the_cache_is_counted(monkeypatch, tmp_path):
+    """Another process renames the folder of its download between the listing and the look into it."""
+    from spkver.storage import cache
+
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path)
+    entry = tmp_path / ("a" * 64)
+    (entry / "part").mkdir(parents=True)
+    (entry / "content").write_bytes(bytes(10))
+    scandir = os.scandir
+
+    def vanishing(path="."):
+        if str(path).endswith("part"):
+            raise FileNotFoundError(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert cache._Room()._remove_oldest(100, 5) == 15
