@@ -20,6 +20,11 @@ settings.register_profile("spkver", deadline=None, derandomize=True)
 settings.load_profile("spkver")
 
 RATE = 8000
+BROWSER_FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
+    *("--autoplay-policy=no-user-gesture-required", "--mute-audio", "--hide-scrollbars"),
+)
 FRONT_END = {"sample_rate": RATE, "bins": 24, "high_hz": 3600.0}
 
 
@@ -190,3 +195,29 @@ def write_recipe(packs: Path, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def open_browser(tmp_path_factory):
+    """A function that starts a headless Chromium with more flags; they end with the tests of the module."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (the extra `test`)")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("needs chromium and chromedriver (apt-get install chromium chromium-driver)")
+    started = []
+
+    def open_one(*flags: str) -> Any:
+        options = webdriver.ChromeOptions()
+        options.binary_location = chromium
+        for flag in (*BROWSER_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}", *flags):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+        started.append(browser)
+        browser.set_script_timeout(20)
+        return browser
+
+    yield open_one
+    for browser in started:
+        browser.quit()

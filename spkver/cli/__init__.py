@@ -68,7 +68,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Exchange": {
         "import": ("spkver.cli.import_model", "Convert a model of another toolkit to a model directory."),
-        "export": ("spkver.cli.export", "Write a model as ONNX or for WeSpeaker."),
+        "export": ("spkver.cli.export", "Write a model as ONNX, as a web page, for Triton, for WeSpeaker."),
         "convert": ("spkver.cli.convert", "Convert embeddings: Parquet, HDF5, npz, Kaldi, faiss, ..."),
     },
 }

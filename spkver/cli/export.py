@@ -12,7 +12,7 @@ from spkver.cli.options import MODEL, local
 from spkver.export import EXPORTS
 from spkver.files import directory_place, file_place
 
-FORMS = {".onnx": "onnx"}  # suffix of OUT: format
+FORMS = {".onnx": "onnx", ".html": "page"}  # suffix of OUT: format
 WEIGHTS = {"half": "float16", "int8": "int8"}  # option: type of the stored weights
 OWN = "options of the format"
 
@@ -53,10 +53,14 @@ def _place(path: Path) -> Path:
 @click.command(cls=_Command)
 @click.argument("model", type=MODEL, metavar="MODEL")
 @click.argument("out", type=outputs.Output(_place))
-@click.option("--to", "form", help=f"Format: {', '.join(EXPORTS)}.  [default: onnx if OUT ends with .onnx]")
+@click.option("--to", "form", help=f"Format: {', '.join(EXPORTS)}.  [default: onnx for OUT.onnx, page for OUT.html]")
 @click.option("--waveform", is_flag=True, help="onnx: include fbank and CMN; the input is the waveform.")
-@click.option("--half", is_flag=True, help="onnx, model: store float16 weights, half the size; compute in float32.")
-@click.option("--int8", is_flag=True, help="onnx: dynamic quantisation to 8-bit integers, a quarter of the size.")
+@click.option(
+    "--half", is_flag=True, help="onnx, model, triton: store float16 weights, half the size; compute in float32."
+)
+@click.option(
+    "--int8", is_flag=True, help="onnx, triton: dynamic quantisation to 8-bit integers, a quarter of the size."
+)
 @click.option("--sherpa", is_flag=True, help="onnx: refuse a front end that sherpa-onnx computes differently.")
 @click.option("--language", help="onnx: language in the metadata for sherpa-onnx.  [default: unknown]")
 @click.option("--any-front-end", is_flag=True, help="wespeaker: export even if WeSpeaker computes other features.")
@@ -79,6 +83,10 @@ def command(model: str, out: Path, form: str | None, **options: Any) -> None:
     model: a model directory with float16 weights, or with a chain of transforms (centre, whiten,
     pca, lda, wccn) after the network, for example to reduce the dimension.
 
+    page: one HTML file that recognises voices in a browser, without a server. The model needs a stored threshold.
+
+    triton: a model repository of NVIDIA's Triton Inference Server, with one model of the name OUT.
+
     `spkver export --to NAME --help` shows the options of other formats.
 
     \b
@@ -87,6 +95,7 @@ def command(model: str, out: Path, form: str | None, **options: Any) -> None:
       spkver export exp/my/model my-waveform.onnx --waveform
       spkver export exp/my/model my-folder --to wespeaker
       spkver export exp/my/model my-64 --to model --chain chain --half
+      spkver export exp/my/model voices.html
     """
     from spkver.config import validate
     from spkver.encoder import Encoder

@@ -32,5 +32,7 @@ EXPORTS = Registry(
         "onnx": "spkver.export.onnx:OnnxExport",
         "wespeaker": "spkver.export.wespeaker:WeSpeakerExport",
         "model": "spkver.export.model:ModelExport",
+        "page": "spkver.export.page:PageExport",
+        "triton": "spkver.export.triton:TritonExport",
     },
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -62,7 +62,7 @@ class OnnxExport:
         """Export, check and write."""
         config = self.config
         kind = "waveform" if config.waveform else "features"
-        _refuse_vad(encoder, kind, path)
+        refuse_vad(encoder, kind, path)
         other = sherpa.difference(encoder.config.front_end) if kind == "features" else sherpa.WAVEFORM
         if config.sherpa and other:
             raise InputError(f"{path}: not compatible with sherpa-onnx: {other}")
@@ -105,7 +105,7 @@ def running(model: bytes, threads: int) -> Callable[[Tensor], np.ndarray]:
     return lambda given: opened.run(None, {name: given.numpy()})[0]
 
 
-def _refuse_vad(encoder: Encoder, kind: str, path: StrPath) -> None:
+def refuse_vad(encoder: Encoder, kind: str, path: StrPath) -> None:
     """Raises InputError if the file could not leave pauses out as the encoder does."""
     front_end = encoder.config.front_end
     vad = front_end.vad if isinstance(front_end, SpectralConfig) else None
@@ -131,8 +131,12 @@ def of_features(encoder: Encoder) -> nn.Module:
     return FromKaldi(encoder.network, front_end.normalise) if front_end.name == "fbank" else encoder.network
 
 
-def trace_network(network: nn.Module, example: Tensor, name: str = INPUTS["features"]) -> Any:
+def trace_network(
+    network: nn.Module, example: Tensor, name: str = INPUTS["features"], outputs: Sequence[str] = (OUTPUT,)
+) -> Any:
     """The ONNX model of a network in evaluation mode, traced on an input (batch, time, ...) of that name.
+
+    outputs: names of what the network returns, (batch, ...) each
 
     Raises RunError for a network that cannot be exported.
     """
@@ -147,8 +151,8 @@ def trace_network(network: nn.Module, example: Tensor, name: str = INPUTS["featu
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=[name],
-                output_names=[OUTPUT],
-                dynamic_axes={name: {0: "batch", 1: "time"}, OUTPUT: {0: "batch"}},
+                output_names=list(outputs),
+                dynamic_axes={name: {0: "batch", 1: "time"}, **{one: {0: "batch"} for one in outputs}},
             )
         except RuntimeError as error:  # base class of the exporter's exceptions
             reason = " ".join(str(error).split())[:300]

@@ -36,14 +36,46 @@ def document(title: str, *blocks: Html, data: Mapping[str, Any] | None = None) -
 
     data: numbers for programs, by name, written as JSON to `<script type="application/json" id=NAME>`
     """
-    style, script = asset("chart.css") + asset("style.css"), asset("script.js")
-    policy = (
-        f"default-src 'none'; img-src data:; media-src data: 'self'; style-src {_hash(style)}; "
-        f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
-    )
-    numbers = "".join(
+    return _page(title, blocks, "", asset("script.js"), {"img-src": "data:", "media-src": "data: 'self'"}, data)
+
+
+def application(
+    title: str,
+    *blocks: Html,
+    style: str,
+    script: str,
+    allow: Mapping[str, str],
+    data: Mapping[str, Any] | None = None,
+    binary: Mapping[str, bytes] | None = None,
+) -> str:
+    """A page with a program of its own.
+
+    style, script: added to the style of all pages, and in place of their script
+    allow: directives of the content security policy beyond its own style and script; for `script-src`, more sources
+    data: as for `document`; binary: the same for bytes, written in base64 to `<script type="text/plain" id=NAME>`
+    """
+    return _page(title, blocks, style, script, allow, data, binary)
+
+
+def _page(
+    title: str,
+    blocks: Sequence[Html],
+    style: str,
+    script: str,
+    allow: Mapping[str, str],
+    data: Mapping[str, Any] | None = None,
+    binary: Mapping[str, bytes] | None = None,
+) -> str:
+    style = asset("chart.css") + asset("style.css") + style
+    rules = {"style-src": _hash(style), **allow}
+    rules["script-src"] = f"{_hash(script)} {allow.get('script-src', '')}".strip()
+    policy = "; ".join(["default-src 'none'", *map(" ".join, rules.items()), "base-uri 'none'", "form-action 'none'"])
+    kept = "".join(
         f'<script type="application/json" id="{escape(name)}">{_json(value)}</script>\n'
         for name, value in (data or {}).items()
+    ) + "".join(
+        f'<script type="text/plain" id="{escape(name)}">{base64.b64encode(value).decode()}</script>\n'
+        for name, value in (binary or {}).items()
     )
     body = "\n".join(blocks)
     return (
@@ -52,7 +84,7 @@ def document(title: str, *blocks: Html, data: Mapping[str, Any] | None = None) -
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n'
         f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n"
-        f"<body>\n<main>\n<h1>{escape(title)}</h1>\n{body}\n</main>\n{numbers}<script>{script}</script>\n"
+        f"<body>\n<main>\n<h1>{escape(title)}</h1>\n{body}\n</main>\n{kept}<script>{script}</script>\n"
         "</body>\n</html>\n"
     )
 
