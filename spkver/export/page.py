@@ -69,9 +69,9 @@ class PageExport:
         """Export, check and write. Raises InputError also for a model without a decision."""
         refuse_vad(encoder, "waveform", path)
         decision, cohort = _decision(encoder)
+        program, wasm = _runtime(self.config.runtime)
         network = WAYS["float16"](_traced(encoder)).SerializeToString()
         told = _checked(encoder, network)
-        program, wasm = _runtime(self.config.runtime)
         binary = {"program": program, "wasm": gzip.compress(wasm, mtime=0), "network": gzip.compress(network, mtime=0)}
         if cohort is not None:
             whole = np.round(cohort.vectors * SCALE).astype("<i2")
