@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TypeVar
 
+from spkver.config import Config, load, save
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.storage import located
@@ -28,6 +30,43 @@ def identity(path: StrPath) -> str:
     for name in (CONFIG, WEIGHTS):
         digest.update((located(path) / name).read_bytes())
     return digest.hexdigest()[:32]
+
+
+class Kept(Config):
+    """Something kept beside the weights of a model. Their hash does not cover it, so it can change without them.
+
+    model: the model's hash, "" if not stored yet
+    """
+
+    model: str = ""
+
+
+K = TypeVar("K", bound=Kept)
+
+
+def keep(model: StrPath, name: str, value: Kept) -> Path:
+    """Store a value in the file `name` of a model directory, with the model's hash.
+
+    Raises InputError if `model` is not a model directory.
+    """
+    path = check(model) / name
+    save(value.model_copy(update={"model": identity(model)}), path)
+    return path
+
+
+def kept(model: StrPath, name: str, kind: type[K], advice: str, known: str = "") -> K | None:
+    """The value in the file `name` of a model directory, or None if there is no such file.
+
+    advice: what to do about the value of another model, for the message; known: the model's hash, if known
+    Raises InputError for the value of another model and for an invalid file.
+    """
+    path = located(model) / name
+    if not path.exists():
+        return None
+    value = load(kind, path)
+    if value.model != (known or identity(model)):
+        raise InputError(f"{path}: of another model; {advice}")
+    return value
 
 
 def default_model() -> Path:

@@ -11,24 +11,21 @@ from typing import Annotated
 from pydantic import Field
 
 from spkver import modeldir
-from spkver.config import Config, Of, load, save
+from spkver.config import Of
 from spkver.diarization import CLUSTERINGS
 from spkver.diarization.clustering import ClusteringConfig
-from spkver.errors import InputError
 from spkver.features.config import VADS, VadConfig
 from spkver.files import StrPath
-from spkver.storage import located
 
 SETTINGS = "diarization.yaml"
 
 
-class Settings(Config):
+class Settings(modeldir.Kept):
     """How the recordings of a model are diarized.
 
-    model: the model's hash, "" if not stored yet; measured: what the settings were tuned on, and the result, in words
+    measured: what the settings were tuned on, and the result, in words
     """
 
-    model: str = ""
     vad: Annotated[VadConfig, Of(VADS)] = Field(default="energy", validate_default=True)
     window: float = Field(1.5, gt=0, description="seconds")
     shift: float = Field(0.5, gt=0, description="seconds from window to window")
@@ -39,9 +36,7 @@ class Settings(Config):
 
 def write_settings(model: StrPath, settings: Settings) -> Path:
     """Store settings in a model directory. Raises InputError if `model` is not a model directory."""
-    path = modeldir.check(model) / SETTINGS
-    save(settings.model_copy(update={"model": modeldir.identity(model)}), path)
-    return path
+    return modeldir.keep(model, SETTINGS, settings)
 
 
 def read_settings(model: StrPath, identity: str = "") -> Settings | None:
@@ -49,10 +44,4 @@ def read_settings(model: StrPath, identity: str = "") -> Settings | None:
 
     Raises InputError for the settings of another model and for an invalid file.
     """
-    path = located(model) / SETTINGS
-    if not path.exists():
-        return None
-    settings = load(Settings, path)
-    if settings.model != (identity or modeldir.identity(model)):
-        raise InputError(f"{path}: the settings of another model; make new ones with spkver tune-diarization")
-    return settings
+    return modeldir.kept(model, SETTINGS, Settings, "make new settings with spkver tune-diarization", identity)

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import Field
 
 from spkver import modeldir
-from spkver.config import Config, load, save
+from spkver.config import Config
 from spkver.embeddings import Embeddings, read_embeddings, unit, write_embeddings
 from spkver.errors import InputError
 from spkver.files import StrPath
@@ -63,17 +63,15 @@ class KeptCohort(Config):
     top: int = Field(ge=2)
 
 
-class Decision(Config):
+class Decision(modeldir.Kept):
     """A threshold (accept if score >= threshold), its calibration, and the data they were measured on.
 
     low, high: 95 % interval of the threshold over speakers
     wish: how the threshold was chosen, in words; far, frr: false-accept and false-reject rate at the threshold
-    speakers: number of speakers in the list; scores, trials: names of the files; model: the model's hash, "" if not
-        stored yet
+    speakers: number of speakers in the list; scores, trials: names of the files
     lengths: the correction of scores for the seconds of speech, which threshold and calibration assume; or None
     """
 
-    model: str = ""
     threshold: float
     low: float
     high: float
@@ -117,8 +115,7 @@ def write_decision(
         numbers = [str(number) for number in range(len(cohort))]
         write_embeddings(root / name, Embeddings(numbers, vectors, None, identity, cohort.front_end))
         kept = KeptCohort(file=name, top=top)
-    path = root / DECISION
-    save(decision.model_copy(update={"model": identity, "cohort": kept}), path)
+    path = modeldir.keep(root, DECISION, decision.model_copy(update={"cohort": kept}))
     for old in root.glob("cohort-*.parquet"):  # last, so that a killed run leaves a decision with its cohort
         if kept is None or old.name != kept.file:
             old.unlink()
@@ -130,13 +127,7 @@ def read_decision(model: StrPath, identity: str = "") -> Decision | None:
 
     Raises InputError for the decision of another model and for an invalid file.
     """
-    path = located(model) / DECISION
-    if not path.exists():
-        return None
-    decision = load(Decision, path)
-    if decision.model != (identity or modeldir.identity(model)):
-        raise InputError(f"{path}: the threshold of another model; choose a new one with spkver threshold --model")
-    return decision
+    return modeldir.kept(model, DECISION, Decision, "choose a new threshold with spkver threshold --model", identity)
 
 
 def read_cohort(model: StrPath, decision: Decision) -> Cohort | None:

@@ -40,7 +40,7 @@ def test_decision_is_stored_in_the_model_directory(model):
 def test_read_decision_rejects_that_of_another_model(model):
     write_decision(model, DECISION)
     (model / "model.safetensors").write_bytes(b"other weights")
-    with pytest.raises(InputError, match=r"decision\.yaml: the threshold of another model"):
+    with pytest.raises(InputError, match=r"decision\.yaml: of another model; choose a new threshold"):
         read_decision(model)
 
 
