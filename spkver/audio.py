@@ -13,6 +13,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,23 @@ _ABOUT = ("FFMPEG", "MPEG_LAYER_I", "MPEG_LAYER_II")  # their stated length is a
 _BLOCK = 1 << 20  # frames of several channels at a time
 
 
+@dataclass(frozen=True)
+class Content:
+    """A recording in memory: the bytes of a file, and a name for messages."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+File = StrPath | Content
+"""A recording as a path, a URL, or content in memory"""
+
+
 def read(
-    path: StrPath,
+    path: File,
     sample_rate: int | None = None,
     *,
     start: float = 0.0,
@@ -63,8 +79,8 @@ def read(
 ) -> tuple[np.ndarray, int]:
     """Read a recording, or its part from `start` to `end` (seconds), as mono.
 
-    path: a file in any format of libsndfile, or with the extra `m4a` also m4a, mp4, webm, aac, amr and wma; with
-        `allow_pipes`, also a shell command ending in `|`.
+    path: a file (or its content) in any format of libsndfile, or with the extra `m4a` also m4a, mp4, webm, aac, amr and
+        wma; with `allow_pipes`, also a shell command ending in `|`.
     sample_rate: resample to this rate (Hz); None keeps the rate of the file.
     channel: 0-based channel to use from a multi-channel file, or `MIX` for the mean of all channels.
     max_seconds: raise InputError for a longer recording or part before decoding it, to bound memory.
@@ -99,13 +115,13 @@ def read(
     return np.ascontiguousarray(waveform), rate
 
 
-def seconds(path: StrPath) -> float:
+def seconds(path: File) -> float:
     """The duration of a recording in seconds, from its header. Raises InputError as `read` does."""
     with _opened(path, allow_pipes=False) as file:
         return float(file.frames / file.samplerate)
 
 
-def channels(path: StrPath) -> int:
+def channels(path: File) -> int:
     """The number of channels of a recording, from its header. Raises InputError as `read` does."""
     with _opened(path, allow_pipes=False) as file:
         return int(file.channels)
@@ -151,11 +167,11 @@ def resample(waveform: np.ndarray, old: int, new: int) -> np.ndarray:
     waveform: float32 (time,). Returns float32 (time * new / old,), rounded; half a sample counts as one.
     Raises InputError for an invalid rate.
     """
-    old = _whole_rate(old)
+    old = whole_rate(old)
     return waveform if old == new else soxr.resample(waveform, old, new)
 
 
-def _whole_rate(rate: Any) -> int:
+def whole_rate(rate: Any) -> int:
     """The sample rate as int. Raises InputError for a rate that is not an integer or out of range."""
     try:
         if int(rate) == rate and _RATES[0] <= rate <= _RATES[1]:
@@ -224,7 +240,7 @@ def is_pipe(path: StrPath) -> bool:
 
 
 @contextmanager
-def _opened(path: StrPath, allow_pipes: bool) -> Iterator[Decoder]:
+def _opened(path: File, allow_pipes: bool) -> Iterator[Decoder]:
     """The recording as an open decoder. Raises InputError if it cannot be decoded."""
     with _source(path, allow_pipes) as source:
         try:
@@ -232,7 +248,8 @@ def _opened(path: StrPath, allow_pipes: bool) -> Iterator[Decoder]:
                 _refuse_lies(path, file)
                 yield file
         except soundfile.LibsndfileError as error:
-            refuse_stand_in(path)
+            if not isinstance(path, Content):
+                refuse_stand_in(path)
             raise InputError(f"{path}: cannot be decoded ({error.error_string})") from error
         except (soundfile.SoundFileError, TypeError, ValueError, OSError) as error:
             raise InputError(f"{path}: cannot be decoded ({error})") from error
@@ -241,8 +258,12 @@ def _opened(path: StrPath, allow_pipes: bool) -> Iterator[Decoder]:
 
 
 @contextmanager
-def _source(path: StrPath, allow_pipes: bool) -> Iterator[Source]:
-    if not is_pipe(path):
+def _source(path: File, allow_pipes: bool) -> Iterator[Source]:
+    if isinstance(path, Content):
+        if not path.data:
+            raise InputError(f"{path}: empty (0 bytes)")
+        yield Source.of(path.name, path.data)
+    elif not is_pipe(path):
         handle = _open_file(path)
         try:
             yield Source.of(path, handle)
@@ -274,7 +295,7 @@ def _open_file(path: StrPath) -> int:
     return handle
 
 
-def _refuse_lies(path: StrPath, file: Decoder) -> None:
+def _refuse_lies(path: File, file: Decoder) -> None:
     """Raise InputError for a header that does not match the file."""
     if not _RATES[0] <= file.samplerate <= _RATES[1]:
         raise InputError(f"{path}: its header states {file.samplerate} Hz; is it damaged?")
@@ -282,9 +303,9 @@ def _refuse_lies(path: StrPath, file: Decoder) -> None:
         raise InputError(f"{path}: its header does not state its length (written to a pipe?); write it again to a file")
     for chunk, *sizes in _SIZES.findall(file.extra_info):
         stated, present = map(int, sizes)
-        refuse_cut(path, stated, present)
+        refuse_cut(str(path), stated, present)
         if chunk == "riff":
-            refuse_more(path, stated, present)
+            refuse_more(str(path), stated, present)
 
 
 def _samples(file: Decoder, count: int, column: int, dtype: str) -> np.ndarray:
@@ -299,7 +320,7 @@ def _samples(file: Decoder, count: int, column: int, dtype: str) -> np.ndarray:
     return out[:done]
 
 
-def _range(path: StrPath, frames: int, rate: int, start: float, end: float | None) -> tuple[int, int]:
+def _range(path: File, frames: int, rate: int, start: float, end: float | None) -> tuple[int, int]:
     first = round(start * rate)
     last = frames if end is None else round(end * rate)
     if not 0 <= first < max(frames, 1) or last < first or last > frames + OVERSHOOT_SECONDS * rate:
@@ -308,7 +329,7 @@ def _range(path: StrPath, frames: int, rate: int, start: float, end: float | Non
     return first, min(last, frames)
 
 
-def _column(path: StrPath, channels: int, channel: int | None) -> int:
+def _column(path: File, channels: int, channel: int | None) -> int:
     if channel == MIX:
         return MIX if channels > 1 else 0
     if channel is None and channels > 1:

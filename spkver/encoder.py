@@ -35,8 +35,9 @@ from spkver.storage import located
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-Recording = StrPath | np.ndarray | Tensor
-SINGLE = (str, os.PathLike, np.ndarray, Tensor)
+Recording = audio.File | np.ndarray | Tensor
+FILE = (str, os.PathLike, audio.Content)
+SINGLE = (*FILE, np.ndarray, Tensor)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BATCH_SECONDS = 60.0  # audio per batch of equal lengths
@@ -99,7 +100,7 @@ class Encoder(nn.Module):
     def embed(self, recording: Recording | Sequence[Recording], sample_rate: int | None = None) -> np.ndarray:
         """The embedding of a recording, or the embeddings of a list of recordings.
 
-        recording: a file, or a waveform (time,) or (1, time), int16 or in [-1, 1]
+        recording: a file, its content (`audio.Content`), or a waveform (time,) or (1, time), int16 or in [-1, 1]
         sample_rate: of waveforms, in Hz; None: that of the model. Other rates are resampled.
         Returns float32 (dim,), or (recordings, dim) for a list; not normalised, always finite. Recordings of equal
         length share a batch. A recording longer than `whole_seconds` is cut into windows of equal length, and its
@@ -112,7 +113,7 @@ class Encoder(nn.Module):
         vectors = np.empty((len(recording), self.dim), np.float32)
         held: dict[int, np.ndarray] = {}
         for row, one in enumerate(recording):
-            name = str(one) if isinstance(one, str | os.PathLike) else f"waveform {row + 1} of {len(recording)}"
+            name = str(one) if isinstance(one, FILE) else f"waveform {row + 1} of {len(recording)}"
             held[row] = self.waveform(one, sample_rate, name)
             if sum(map(len, held.values())) > _HELD_SECONDS * self.sample_rate or row + 1 == len(recording):
                 rows, lengths = list(held), np.array([len(waveform) for waveform in held.values()])
@@ -127,7 +128,7 @@ class Encoder(nn.Module):
 
         Arguments and errors are those of `embed`; name: name of the waveform in messages
         """
-        if isinstance(recording, str | os.PathLike):
+        if isinstance(recording, FILE):
             name = str(recording)
             waveform, _ = audio.read(recording, self.sample_rate)
         elif isinstance(recording, Tensor | np.ndarray):
@@ -219,9 +220,10 @@ class Encoder(nn.Module):
 
     @classmethod
     def open(cls, path: StrPath, device: str = "cpu") -> Self:
-        """Open a model directory, or an .onnx file of `spkver export` (CPU only), for inference.
+        """Open a model directory, or an .onnx file of `spkver export`, for inference.
 
-        device: cpu, cuda, or auto (cuda if available)
+        device: cpu, cuda, or auto (cuda if available); for an .onnx file also another device of onnxruntime, see
+            `runtime.provider`
         Raises InputError naming a missing file, or the weights that do not match the config.
         """
         if located(path).suffix == ".onnx" and not located(path).is_dir():
@@ -243,9 +245,7 @@ class Encoder(nn.Module):
     def _open_onnx(cls, path: Path, device: str) -> Self:
         from spkver.runtime import OnnxNetwork
 
-        if device not in ("cpu", "auto"):
-            raise InputError(f"{path}: ONNX files run on the CPU only; for {device} give the model directory")
-        network = OnnxNetwork(path)
+        network = OnnxNetwork(path, device)
         encoder = cls(validate(EncoderConfig, network.about.get("config")), network)
         # a float32 export gives the embeddings of its model, so both may be mixed
         exact = network.about.get("weights") == "float32"

@@ -1,4 +1,4 @@
-"""Run networks in ONNX files with onnxruntime, on the CPU."""
+"""Run networks in ONNX files with onnxruntime."""
 
 from __future__ import annotations
 
@@ -16,35 +16,57 @@ from spkver.storage import located
 ABOUT = "spkver"  # metadata key of a JSON object with the encoder config and other information of `spkver export`
 
 
-def session(model: bytes, threads: int) -> Any:
-    """An onnxruntime session of a serialised model.
+def provider(device: str) -> str:
+    """The execution provider of onnxruntime for a device: cpu, cuda, openvino, coreml, ..., or auto (CUDA, else CPU).
 
-    Raises InputError if onnxruntime cannot load the model.
+    Raises InputError for one that this build of onnxruntime does not have.
     """
     runtime = load_optional("onnxruntime", "export")
+    known = {name.removesuffix("ExecutionProvider").lower(): name for name in runtime.get_available_providers()}
+    wanted = ("cuda" if "cuda" in known else "cpu") if device == "auto" else device.lower()
+    if wanted not in known:
+        raise InputError(
+            f"device '{device}': this build of onnxruntime runs on {', '.join(sorted(known))} only; use one of them, "
+            "or install the build for that device (e.g. onnxruntime-gpu for cuda)"
+        )
+    return known[wanted]
+
+
+def session(model: bytes, threads: int, device: str = "cpu") -> Any:
+    """An onnxruntime session of a serialised model. device: as for `provider`; what it cannot run runs on the CPU.
+
+    Raises InputError if onnxruntime cannot load the model or the device.
+    """
+    runtime = load_optional("onnxruntime", "export")
+    wanted = provider(device)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # fatal only: failures are raised
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning threads take cores from PyTorch
     try:
-        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        opened = runtime.InferenceSession(model, options, providers=list(dict.fromkeys([wanted, provider("cpu")])))
     except Exception as error:  # its own exception classes, not derived from RuntimeError
         raise InputError(f"onnxruntime cannot load it ({str(error).strip().splitlines()[0]})") from error
+    if opened.get_providers()[0] != wanted:  # onnxruntime falls back to the CPU without an error
+        raise InputError(
+            f"device '{device}': onnxruntime cannot start {wanted}; are its driver and libraries installed?"
+        )
+    return opened
 
 
 class OnnxNetwork(Network):
     """A network written by `spkver export`, with the interface of a PyTorch network.
 
-    about: the metadata of the file
+    device: as for `provider`; about: the metadata of the file
     Raises InputError for any other file, and for one that takes a waveform.
     """
 
     fixed_precision = True  # set by the export
 
-    def __init__(self, path: StrPath) -> None:
+    def __init__(self, path: StrPath, device: str = "cpu") -> None:
         super().__init__()
         try:
-            self._session = session(located(path).read_bytes(), torch.get_num_threads())
+            self._session = session(located(path).read_bytes(), torch.get_num_threads(), device)
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         except InputError as error:

@@ -56,6 +56,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "enrol": ("spkver.cli.enrol", "Add recordings of a person to the speaker book."),
         "identify": ("spkver.cli.identify", "Find who of the speaker book speaks, if anybody."),
         "speakers": ("spkver.cli.speakers", "List who is in the speaker book."),
+        "serve": ("spkver.cli.serve", "Serve all this over HTTP to other programs."),
         "forget": ("spkver.cli.forget", "Remove people from the speaker book."),
     },
     "Who speaks when": {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from spkver import audio
 from spkver.embeddings import Embeddings, unit
-from spkver.encoder import SINGLE, Encoder, Recording
+from spkver.encoder import FILE, SINGLE, Encoder, Recording
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.interop import hub
@@ -83,12 +82,18 @@ class Verifier(Encoder):
         if not several:
             raise InputError("the enrolment is an empty list: give at least one recording of the speaker")
         heard = [self.listen(one, sample_rate, channel) for one in [*several, test]]
+        return self.judge(heard[:-1], heard[-1], threshold=threshold, prior=prior)
+
+    def judge(
+        self, enrolment: Sequence[Heard], test: Heard, *, threshold: float | None = None, prior: float = 0.5
+    ) -> Verdict:
+        """As `verify`, for recordings that `listen` has read."""
         one, other = (
             Voices.of(mean_direction([each.vector for each in side])[None], self.cohort, _seconds(side))
-            for side in (heard[:-1], heard[-1:])
+            for side in (enrolment, [test])
         )
         found = verdict(float(compare(one, other, self.lengths)[0, 0]), self.decision, threshold, prior)
-        doubts = [line for each in heard for line in each.doubts]
+        doubts = [line for each in [*enrolment, test] for line in each.doubts]
         return replace(found, cosine=float(cosines(one, other)[0, 0]), doubts=doubts)
 
     @property
@@ -151,7 +156,7 @@ class Verifier(Encoder):
         settings = conversations.settings_of(self, threshold, plda, vad=vad, clustering=clustering)
         number = conversations.number_of(speakers, min_speakers, max_speakers)
         several = [recording] if isinstance(recording, SINGLE) else recording
-        files = [one for one in several if isinstance(one, str | os.PathLike)]
+        files = [one for one in several if isinstance(one, FILE) and not isinstance(one, audio.Content)]
         if len(files) == len(several):
             return conversations.diarize(self, files, settings, number, book=book, channel=channel)
         waveforms = [(f"waveform {row + 1}", self.waveform(one, sample_rate)) for row, one in enumerate(several)]
@@ -163,7 +168,7 @@ class Verifier(Encoder):
 
         channel: channel of a multi-channel file (0-based). Other arguments and errors are those of `embed`.
         """
-        if isinstance(recording, str | os.PathLike):
+        if isinstance(recording, FILE):
             name = str(recording)
             samples, rate = audio.read(recording, channel=channel)
         else:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spkver.audio import File
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.progress import bar
@@ -27,7 +28,7 @@ def enrol_recordings(
     verifier: Verifier,
     folder: StrPath,
     name: str,
-    files: Sequence[StrPath],
+    files: Sequence[File],
     *,
     channel: int | None = None,
     say: Say | None = None,
@@ -73,7 +74,7 @@ class Identified:
 def identify(
     verifier: Verifier,
     book: Book,
-    files: Sequence[StrPath],
+    files: Sequence[File],
     *,
     threshold: float | None = None,
     top: int = 1,

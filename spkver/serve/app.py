@@ -1,0 +1,213 @@
+"""The application: routes of the service, and what turns errors into answers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Body, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from spkver import __version__
+from spkver.errors import InputError, SpkverError
+from spkver.serve import answers, localai, metrics, pages, stream
+from spkver.serve.config import ServeConfig
+from spkver.serve.guard import Access, Guard, log_error
+from spkver.serve.problems import Refused
+from spkver.serve.service import Service
+from spkver.serve.uploads import body, sent
+from spkver.serve.work import Places
+
+PAGE = Path(__file__).parent / "page"  # static files at /
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": answers.Problem, "description": text}
+    for status, text in {
+        400: "The request cannot be read.",
+        401: "No valid token.",
+        403: "From a page of another site.",
+        404: "No such person.",
+        408: "The request did not arrive in time.",
+        409: "The book was made with another model.",
+        413: "The request is too large.",
+        415: "Not a form and not a recording.",
+        422: "A recording or a value cannot be used.",
+        429: "Too many requests.",
+        503: "The server is busy.",
+        501: "Not offered.",
+        507: "The book is full.",
+    }.items()
+}
+
+Threshold = Annotated[float | None, Query(description="replaces the model's", allow_inf_nan=False)]
+Prior = Annotated[float, Query(gt=0, lt=1, description="prior probability of the same speaker")]
+Channel = Annotated[int | None, Query(ge=0, le=255, description="channel of files of several channels, from 0")]
+RECORDING = "a recording in any format that spkver reads"
+
+
+def build(service: Service, access: Access, config: ServeConfig) -> ASGIApp:
+    """The application of one process."""
+    limits, places = config.limits, Places(config.limits)
+    app = FastAPI(
+        title="spkver",
+        version=__version__,
+        summary="Speaker verification: embeddings, decisions and a speaker book",
+        docs_url=None,  # FastAPI's pages load scripts from other servers
+        redoc_url=None,
+    )
+    _answer_errors(app, service)
+
+    @app.get("/health", tags=["service"])
+    async def health() -> answers.Health:
+        """Whether the process answers. Needs no token."""
+        return answers.Health()
+
+    @app.get("/metrics", tags=["service"], response_class=PlainTextResponse, responses=_only(401, 403, 429))
+    async def prometheus() -> PlainTextResponse:
+        """Metrics for Prometheus."""
+        while service.verifier.batches:
+            metrics.BATCH.observe(service.verifier.batches.pop())
+        return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/docs", tags=["service"], include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        """This interface as a page, without scripts."""
+        return HTMLResponse(pages.interface(app.openapi()))
+
+    @app.post("/v1/embed", tags=["voices"], responses=PROBLEMS, openapi_extra=body({"audio": RECORDING}, alone=True))
+    async def embed(request: Request, channel: Channel = None) -> answers.Embedded:
+        """The embedding of a recording."""
+        recording = (await sent(request, limits)).one("audio")
+        return await places.run(service.embed, recording, channel)
+
+    @app.post(
+        "/v1/verify",
+        tags=["voices"],
+        responses=PROBLEMS,
+        openapi_extra=body(
+            {"test": RECORDING, "enrolment*": "recordings of one speaker"},
+            {"person": "name or id of a person of the book, in place of `enrolment`"},
+        ),
+    )
+    async def verify(
+        request: Request, threshold: Threshold = None, prior: Prior = 0.5, channel: Channel = None
+    ) -> answers.Compared:
+        """Whether a test recording has the speaker of an enrolment: recordings, or a person of the book."""
+        given = await sent(request, limits)
+        test, person = given.one("test"), given.texts.get("person")
+        if person is None:
+            return await places.run(service.verify, given.several("enrolment"), test, threshold, prior, channel)
+        if "enrolment" in given.files:
+            raise Refused(422, "give `enrolment` or `person`, not both")
+        return await places.run(service.verify_person, _tenant(request), person, test, threshold, prior, channel)
+
+    @app.post("/v1/identify", tags=["people"], responses=PROBLEMS, openapi_extra=body({"audio": RECORDING}, alone=True))
+    async def identify(
+        request: Request,
+        threshold: Threshold = None,
+        top: Annotated[int, Query(ge=1, le=100, description="number of candidates")] = 1,
+        channel: Channel = None,
+    ) -> answers.Identified:
+        """The person of the book who speaks in a recording, if any."""
+        recording = (await sent(request, limits)).one("audio")
+        return await places.run(service.identify, _tenant(request), recording, threshold, top, channel)
+
+    @app.post(
+        "/v1/enrol",
+        tags=["people"],
+        responses=PROBLEMS,
+        openapi_extra=body({"audio*": "recordings of the person"}, {"name": "of the person"}),
+    )
+    async def enrol(request: Request, channel: Channel = None) -> answers.Enrolled:
+        """Add recordings of a person to the book, which keeps embeddings, not recordings. Ask the person first."""
+        given = await sent(request, limits)
+        name, recordings = given.texts.get("name", ""), given.several("audio")
+        if not 1 <= len(name) <= 200:
+            raise Refused(422, "give the person's `name`, with 1 to 200 characters")
+        return await places.run(service.enrol, _tenant(request), name, recordings, channel)
+
+    @app.get("/v1/speakers", tags=["people"], responses=_only(401, 403, 409, 429, 503))
+    async def speakers(request: Request) -> answers.Speakers:
+        """The people of the book."""
+        return await places.run(service.speakers, _tenant(request))
+
+    @app.post("/v1/forget", tags=["people"], responses=PROBLEMS)
+    async def forget(request: Request, whom: Annotated[answers.Forget, Body()]) -> answers.Forgotten:
+        """Remove a person from the book."""
+        if (whom.name is None) == (whom.id is None):
+            raise Refused(422, "give the person's `name` or `id`")
+        return await places.run(service.forget, _tenant(request), whom.name or whom.id or "")
+
+    @app.post("/v1/diarize", tags=["voices"], responses=PROBLEMS, openapi_extra=body({"audio": RECORDING}, alone=True))
+    async def diarize(
+        request: Request,
+        speakers: Annotated[int | None, Query(ge=1, le=50, description="their number, if known")] = None,
+        named: Annotated[bool, Query(description="name the speakers by the book")] = False,
+    ) -> answers.Diarized:
+        """Who speaks when in a recording. One process diarizes one recording at a time."""
+        recording = (await sent(request, limits)).one("audio")
+        return await places.run_alone(service.diarize, _tenant(request), recording, speakers, named)
+
+    stream.add(app, service, access, places, limits)
+    localai.add(app, service, places, PROBLEMS)
+    if PAGE.is_dir():
+        app.mount("/", StaticFiles(directory=PAGE, html=True))
+    return Guard(app, access, limits)
+
+
+def _tenant(request: Request) -> str:
+    return str(request.scope["state"]["tenant"])
+
+
+def _only(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: PROBLEMS[status] for status in statuses}
+
+
+def _answer_errors(app: FastAPI, service: Service) -> None:
+    """Every error is an answer `{"error": "one line"}`, without a path of this machine."""
+
+    def answer(refused: Refused) -> JSONResponse:
+        return JSONResponse({"error": " ".join(refused.message.split())}, refused.status, refused.headers())
+
+    @app.exception_handler(Refused)
+    async def refused(request: Request, error: Refused) -> JSONResponse:
+        return answer(error)
+
+    @app.exception_handler(SpkverError)
+    async def unusable(request: Request, error: SpkverError) -> JSONResponse:
+        if isinstance(error, InputError):
+            return answer(Refused(422, hidden(str(error), service)))
+        log_error(error)
+        return answer(Refused(500, "internal error"))
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        return answer(Refused(500, "internal error"))  # the guard logs it
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]  # without the value, which may be personal
+        where = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+        return answer(Refused(422, f"{where}: {first['msg']}"))
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> JSONResponse:
+        known = {404: "no such path; /docs lists them", 405: "not with this method; /docs lists them"}
+        found = answer(Refused(error.status_code, known.get(error.status_code, str(error.detail))))
+        found.headers.update(error.headers or {})
+        return found
+
+
+def hidden(message: str, service: Service) -> str:
+    """A message without the paths of this machine."""
+    places = {str(service.root): "the book"}
+    if service.verifier.place is not None:
+        places[str(service.verifier.place[0])] = "the model"
+    for place, word in places.items():
+        message = message.replace(place, word)
+    return message.replace(f"{os.sep}{'voices.parquet'}", "")

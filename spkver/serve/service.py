@@ -1,0 +1,234 @@
+"""What the service does, without HTTP: the one place that calls `spkver.verify`. All of it blocks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from spkver import audio
+from spkver.audio import Content
+from spkver.errors import InputError
+from spkver.files import file_state
+from spkver.serve import answers
+from spkver.serve.batching import SharedVerifier
+from spkver.serve.config import Limits
+from spkver.serve.problems import Refused
+from spkver.verify import book as books
+from spkver.verify.book import Book, Match
+from spkver.verify.model import Heard
+from spkver.verify.people import enrol_recordings
+from spkver.verify.verdict import Verdict, verdict
+
+
+class Service:
+    """The operations of the service, for one model. Their errors are InputError and Refused.
+
+    root: directory of the book; with `tenants`, the directory of their books
+    """
+
+    def __init__(self, verifier: SharedVerifier, root: Path, limits: Limits, *, tenants: bool = False) -> None:
+        self.verifier, self.root, self.limits, self._tenants = verifier, root, limits, tenants
+        self._books: dict[Path, tuple[object, Book, books.People]] = {}
+
+    def embed(self, recording: Content, channel: int | None = None) -> answers.Embedded:
+        """The embedding of a recording."""
+        heard = self._listen(recording, channel)
+        return answers.Embedded(
+            embedding=heard.vector.tolist(),
+            dim=len(heard.vector),
+            seconds=heard.seconds,
+            doubts=heard.doubts,
+            model=self.verifier.model_id,
+        )
+
+    def verify(
+        self,
+        enrolment: Sequence[Content],
+        test: Content,
+        threshold: float | None = None,
+        prior: float = 0.5,
+        channel: int | None = None,
+    ) -> answers.Compared:
+        """Whether a test recording has the speaker of the enrolment."""
+        heard = [self._listen(one, channel) for one in [*enrolment, test]]
+        return self._compared(self.verifier.judge(heard[:-1], heard[-1], threshold=threshold, prior=prior), heard[-1])
+
+    def verify_person(
+        self,
+        tenant: str,
+        person: str,
+        test: Content,
+        threshold: float | None = None,
+        prior: float = 0.5,
+        channel: int | None = None,
+    ) -> answers.Compared:
+        """Whether a test recording has the speaker who is claimed, a person of the book by name or id."""
+        name = self.name_of(tenant, person)
+        heard = self._listen(test, channel)
+        return self._compared(self.judge_person(tenant, name, heard, threshold, prior), heard)
+
+    def judge_person(
+        self, tenant: str, name: str, heard: Heard, threshold: float | None = None, prior: float = 0.5
+    ) -> Verdict:
+        """The verdict on a person of the book."""
+        ranked = self.rank(tenant, heard, None)
+        match = next((one for one in ranked if one.name == name), None)
+        if match is None:
+            raise Refused(404, "no such person in the book")
+        found = verdict(match.score, self.verifier.decision, threshold, prior)
+        found.doubts.extend(heard.doubts)
+        return found
+
+    def identify(
+        self,
+        tenant: str,
+        recording: Content,
+        threshold: float | None = None,
+        top: int = 1,
+        channel: int | None = None,
+    ) -> answers.Identified:
+        """The person of the book who speaks in a recording, if any."""
+        least = self.verifier.required_threshold(threshold)
+        heard = self._listen(recording, channel)
+        matches = self.rank(tenant, heard, top)
+        best = matches[0].name if matches and matches[0].score >= least else None
+        return answers.Identified(
+            name=best,
+            id=best and person_id(best),
+            threshold=least,
+            candidates=[
+                answers.Candidate(
+                    id=person_id(name), name=name, score=score, log_likelihood_ratio=self.log_likelihood_ratio(score)
+                )
+                for name, score in matches
+            ],
+            seconds=heard.seconds,
+            doubts=heard.doubts,
+            model=self.verifier.model_id,
+        )
+
+    def enrol(
+        self, tenant: str, name: str, recordings: Sequence[Content], channel: int | None = None
+    ) -> answers.Enrolled:
+        """Add recordings of a person to the book."""
+        book, _ = self._book(tenant)
+        name, before = books.checked(name), book.recordings()
+        if name not in before and len(before) >= self.limits.people:
+            raise Refused(507, f"the book is full ({self.limits.people} people): forget somebody first")
+        if before.get(name, 0) + len(recordings) > self.limits.recordings:
+            raise Refused(507, f"a person has at most {self.limits.recordings} recordings in the book")
+        for one in recordings:
+            self._check_length(one, self.limits.seconds)
+        folder = self._folder(tenant)
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = enrol_recordings(self.verifier, folder, name, recordings, channel=channel)
+        return answers.Enrolled(
+            id=person_id(found.name),
+            name=found.name,
+            recordings=found.recordings,
+            new=found.new,
+            doubts=found.doubts,
+            model=self.verifier.model_id,
+        )
+
+    def speakers(self, tenant: str) -> answers.Speakers:
+        """The people of the book."""
+        known = self._book(tenant)[0].recordings()
+        return answers.Speakers(
+            speakers=[answers.Person(id=person_id(name), name=name, recordings=n) for name, n in known.items()]
+        )
+
+    def forget(self, tenant: str, person: str) -> answers.Forgotten:
+        """Remove a person, by name or id, from the book."""
+        return answers.Forgotten(left=len(books.forget(self._folder(tenant), [self.name_of(tenant, person)])))
+
+    def diarize(self, tenant: str, recording: Content, speakers: int | None, named: bool) -> answers.Diarized:
+        """Who speaks when in a recording; `named` by the book."""
+        if named:
+            self._book(tenant)
+        samples, rate = audio.read(recording, channel=audio.MIX, max_seconds=self.limits.diarize_seconds)
+        found = self.verifier.diarize(
+            samples, rate, speakers=speakers, book=str(self._folder(tenant)) if named else None
+        )
+        return answers.Diarized(
+            turns=[answers.Turn(speaker=turn.speaker, start=turn.start, end=turn.end) for turn in found.turns],
+            speakers=[answers.Talker(name=one.name, seconds=one.seconds) for one in found.speakers],
+            overlap=found.overlap,
+            notes=found.notes,
+            model=self.verifier.model_id,
+        )
+
+    def rank(self, tenant: str, heard: Heard, top: int | None) -> list[Match]:
+        """The `top` people nearest to a recording, nearest first; None: all."""
+        book, people = self._book(tenant)
+        return people.rank(heard.vector, len(book) if top is None else top, heard.seconds)
+
+    def listen(self, samples: np.ndarray, rate: int) -> Heard:
+        """A waveform of a stream."""
+        return self.verifier.listen(samples, rate)
+
+    def log_likelihood_ratio(self, score: float) -> float | None:
+        """The natural-log likelihood ratio of a score, if the model has a calibration."""
+        decision = self.verifier.decision
+        return None if decision is None else decision.calibration.ratio(score)
+
+    def name_of(self, tenant: str, person: str) -> str:
+        """The name of a person of the book, from the name or id. Raises Refused (404) for any other."""
+        known = self._book(tenant)[0].recordings()
+        found = next((name for name in known if person == person_id(name)), None) or person
+        try:
+            found = books.checked(found)
+        except InputError:
+            found = ""
+        if found not in known:
+            raise Refused(404, "no such person in the book; GET /v1/speakers lists them")
+        return found
+
+    def _compared(self, found: Verdict, test: Heard) -> answers.Compared:
+        return answers.Compared(
+            score=found.score,
+            cosine=found.cosine,
+            threshold=found.threshold,
+            same=found.same,
+            log_likelihood_ratio=found.ratio,
+            probability=found.probability,
+            prior=found.prior,
+            seconds=test.seconds,
+            doubts=found.doubts,
+            model=self.verifier.model_id,
+        )
+
+    def _listen(self, recording: Content, channel: int | None) -> Heard:
+        self._check_length(recording, self.limits.seconds)
+        return self.verifier.listen(recording, channel=channel)
+
+    @staticmethod
+    def _check_length(recording: Content, most: float) -> None:
+        """Refuse a long recording by its header, before anything is decoded."""
+        if (seconds := audio.seconds(recording)) > most:
+            raise InputError(f"{recording}: too long ({seconds:.1f} s, maximum {most:g} s)")
+
+    def _folder(self, tenant: str) -> Path:
+        """The book of a tenant. A name is never a path."""
+        return self.root / hashlib.sha256(tenant.encode()).hexdigest()[:32] if self._tenants else self.root
+
+    def _book(self, tenant: str) -> tuple[Book, books.People]:
+        """The book of a tenant and its people, read again when the file has changed."""
+        folder = self._folder(tenant)
+        state = file_state(folder / books.VOICES)
+        kept = self._books.get(folder)
+        if kept is None or kept[0] != state:
+            book = books.open_book(folder)
+            if len(book) and book.voices is not None and book.voices.model != self.verifier.model_id:
+                raise Refused(409, "the book was made with another model: start the service with that model")
+            kept = (state, book, book.people(self.verifier.cohort, self.verifier.lengths))
+            self._books[folder] = kept
+        return kept[1], kept[2]
+
+
+def person_id(name: str) -> str:
+    """The id of a person in URLs and requests: a hash of the name."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
