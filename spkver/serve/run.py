@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spkver import processes
+from spkver import modeldir, processes
 from spkver.errors import InputError, SpkverError, load_optional
 from spkver.files import StrPath
 from spkver.serve.config import LOOPBACK, ServeConfig
@@ -60,6 +60,8 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
             f"--host {settings.host}: other machines could use the service and its book; give --tokens FILE as well "
             "(spkver serve --tokens FILE --new-token TENANT makes a token)"
         )
+    if Path(settings.model).suffix != ".onnx":
+        modeldir.check(settings.model)  # fail early
     rates = Rates([""] if tokens is None else tokens.names(), settings.config.limits.requests_per_minute)
     with (
         _metrics_folder(),
