@@ -23,7 +23,8 @@ from spkver.errors import InputError
 from spkver.files import StrPath, atomic_file, json_object, refuse_newer
 from spkver.storage import located
 
-_METADATA = b"spkver"
+METADATA = b"spkver"
+FORMAT = 2  # of speaker books, which have more columns (spkver/verify/bookfile.py); other files have format 1
 _WHAT = "an embeddings file, which is Parquet"
 _PART = 1 << 12  # rows decoded at a time
 _GROUP = 1 << 16  # minimum rows per row group when writing in parts
@@ -135,7 +136,7 @@ def write_parts(path: StrPath, parts: Iterable[Embeddings], dtype: str = "float3
     first = next(parts)
     rows = 0
     with atomic_file(path, mode) as part:
-        schema = _table(first, dtype).schema
+        schema = table_of(first, dtype).schema
         repeated = ["speaker", *(["id"] if first.times is not None else [])]
         if dtype == "int8":  # Parquet has no one-byte type, but its dictionary indices can be one byte
             repeated += ["embedding.list.element", "embedding.list.item"]  # name in newer and older versions of pyarrow
@@ -143,7 +144,7 @@ def write_parts(path: StrPath, parts: Iterable[Embeddings], dtype: str = "float3
         with pq.ParquetWriter(part, schema, use_dictionary=repeated, compression=compression) as writer:
             waiting: list[pa.Table] = []  # merge small parts into larger row groups
             for embeddings in itertools.chain([first], parts):
-                waiting.append(_table(embeddings, dtype))
+                waiting.append(table_of(embeddings, dtype))
                 rows += len(embeddings)
                 if sum(len(table) for table in waiting) >= _GROUP:
                     writer.write_table(pa.concat_tables(waiting))
@@ -153,7 +154,8 @@ def write_parts(path: StrPath, parts: Iterable[Embeddings], dtype: str = "float3
     return rows
 
 
-def _table(embeddings: Embeddings, dtype: str) -> pa.Table:
+def table_of(embeddings: Embeddings, dtype: str = "float32") -> pa.Table:
+    """Embeddings as the table that is written."""
     values, scales = pack_vectors(np.ascontiguousarray(embeddings.vectors), dtype)
     speakers = embeddings.speakers or [""] * len(embeddings)
     columns: dict[str, pa.Array] = {
@@ -166,7 +168,7 @@ def _table(embeddings: Embeddings, dtype: str) -> pa.Table:
     if scales is not None:
         columns["scale"] = pa.array(scales)
     about = json.dumps({"model": embeddings.model, "front_end": embeddings.front_end})
-    return pa.table(columns, metadata={_METADATA: about})
+    return pa.table(columns, metadata={METADATA: about})
 
 
 def read_embeddings(path: StrPath) -> Embeddings:
@@ -178,31 +180,42 @@ def read_embeddings(path: StrPath) -> Embeddings:
         lists.reading(path, _WHAT),
         pq.ParquetFile(located(path)) as file,  # read_table would add columns for directories named `a=b`
     ):
-        names = file.schema_arrow.names
-        for name in ("id", "embedding"):
-            if name not in names:
-                raise InputError(f"{path}: no column '{name}'; the columns are {', '.join(names)}")
-        table = file.read([name for name in ("id", "speaker", "start", "end", "scale") if name in names])
-        ids = table.column("id").cast(pa.string())
-        if ids.null_count:
-            raise InputError(f"{path}: row {pc.index(pc.is_null(ids), True).as_py() + 1} has no id")
-        vectors = _vectors(path, file, ids)
-        if "scale" in names:
-            vectors *= table.column("scale").cast(pa.float32()).to_numpy()[:, None]
-        times = None
-        if "start" in names and "end" in names:
-            columns = [table.column(name).cast(pa.float64()).to_numpy() for name in ("start", "end")]
-            times = np.column_stack(columns)
-    about = json_object(
-        (table.schema.metadata or {}).get(_METADATA, b"{}").decode(errors="replace"), f"{path}: metadata"
-    )
-    refuse_newer(path, about)
+        return parse_embeddings(file, path)
+
+
+def parse_embeddings(file: pq.ParquetFile, path: StrPath) -> Embeddings:
+    """The embeddings in an open Parquet file. Raises InputError as `read_embeddings`, and the exceptions of Arrow."""
+    names = file.schema_arrow.names
+    for name in ("id", "embedding"):
+        if name not in names:
+            raise InputError(f"{path}: no column '{name}'; the columns are {', '.join(names)}")
+    table = file.read([name for name in ("id", "speaker", "start", "end", "scale") if name in names])
+    ids = table.column("id").cast(pa.string())
+    if ids.null_count:
+        raise InputError(f"{path}: row {pc.index(pc.is_null(ids), True).as_py() + 1} has no id")
+    about = metadata_of(file, path)
+    vectors = _vectors(path, file, ids)
+    if "scale" in names:
+        vectors *= table.column("scale").cast(pa.float32()).to_numpy()[:, None]
+    times = None
+    if "start" in names and "end" in names:
+        columns = [table.column(name).cast(pa.float64()).to_numpy() for name in ("start", "end")]
+        times = np.column_stack(columns)
     try:
         return Embeddings(
             ids.to_pylist(), vectors, _speakers(table), about.get("model", ""), about.get("front_end", {}), times
         )
     except (InputError, ValueError) as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def metadata_of(file: pq.ParquetFile, path: StrPath) -> dict[str, Any]:
+    """The metadata of an open embeddings file. Raises InputError naming the file if it is invalid or newer."""
+    about = json_object(
+        (file.schema_arrow.metadata or {}).get(METADATA, b"{}").decode(errors="replace"), f"{path}: metadata"
+    )
+    refuse_newer(path, about, FORMAT)
+    return about
 
 
 def read_ids(path: StrPath) -> pa.StringArray:
@@ -226,7 +239,7 @@ def read_in_parts(path: StrPath, rows: int) -> Iterator[Embeddings]:
             )
         if "start" in names:
             raise InputError(f"{path}: embeddings of windows; average them first with spkver convert --per utterance")
-        about = json_object((file.schema_arrow.metadata or {}).get(_METADATA, b"{}").decode(), f"{path}: metadata")
+        about = metadata_of(file, path)
         wanted = [name for name in ("id", "embedding", "scale") if name in names]
         for batch in lists.parquet_batches(file, rows, wanted):
             column = batch.column("embedding")

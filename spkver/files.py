@@ -511,6 +511,24 @@ def write_text(path: StrPath, text: str, *, tidy: bool = True) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def write_private(path: StrPath, content: bytes) -> None:
+    """Write a file atomically that only its owner can read."""
+    with atomic_file(path, 0o600) as part:
+        part.write_bytes(content)
+
+
+def require_private(path: Path) -> None:
+    """Raise InputError if other users can access a file or directory."""
+    if os.name != "posix":
+        return
+    status = path.stat()
+    if status.st_uid != os.geteuid():
+        raise InputError(f"{path}: belongs to another user; choose another path")
+    if status.st_mode & 0o077:
+        mode = "700" if path.is_dir() else "600"
+        raise InputError(f"{path}: other users can access this private data: run chmod {mode} {path}")
+
+
 def append_text(path: StrPath, text: str) -> None:
     """Append to a UTF-8 text file."""
     with full_disk_named(path), Path(path).open("a", encoding="utf-8") as stream:

@@ -58,6 +58,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "speakers": ("spkver.cli.speakers", "List who is in the speaker book."),
         "serve": ("spkver.cli.serve", "Serve all this over HTTP to other programs."),
         "forget": ("spkver.cli.forget", "Remove people from the speaker book."),
+        "book": ("spkver.cli.book", "Name, export, back up, restore, encrypt, move the speaker book."),
     },
     "Who speaks when": {
         "diarize": ("spkver.cli.diarize", "Find who speaks when in recordings."),

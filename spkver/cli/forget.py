@@ -6,23 +6,28 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import voices
+from spkver.cli import outputs, voices
 from spkver.cli.terminal import to_stderr
+from spkver.files import write_json
 
 
 @click.command(name="forget")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @voices.book
-def command(names: tuple[str, ...], book: Path | None) -> None:
+@click.option("--receipt", type=outputs.FILE, help="Write what was removed, as JSON without embeddings.")
+def command(names: tuple[str, ...], book: Path | None, receipt: Path | None) -> None:
     """Remove people and all their recordings from the speaker book.
 
-    The book is rewritten without them. Copies and backups of the book are not changed, and the disk blocks of the old
-    file are not overwritten.
+    The book is rewritten without them. It keeps only a hash of a random number of each, so that `spkver book restore`
+    does not bring them back. Copies and backups of the book are not changed, and the disk blocks of the old file are
+    not overwritten.
 
     \b
-    Example: spkver forget "Ada Lovelace"
+    Example: spkver forget "Ada Lovelace" --receipt ada.json
     """
-    from spkver.verify import book as books
+    from spkver.verify.book import forget
 
-    left = books.forget(voices.place(book), names, say=to_stderr)
-    click.echo(f"forgotten: {', '.join(names)}; {len(left)} left in the book")
+    done = forget(voices.place(book), names, say=to_stderr)
+    if receipt is not None:
+        write_json(receipt, done.plain())
+    click.echo(f"forgotten: {', '.join(names)}; {done.left} left in the book")

@@ -34,18 +34,20 @@ def command(
     """Find the person of the speaker book who speaks in each of FILES, if any.
 
     Prints one line per file: the file, the person and the score of `spkver verify`. If no score reaches the threshold,
-    the name is `nobody known`. With --top N, the N best people follow, one line each.
+    the name is `nobody known`. If the two best people have almost the same score, it is `ambiguous`, and both follow.
+    With --top N, the N best people follow, one line each.
 
     \b
     Example: spkver identify call.wav --model exp/xvector/model
     """
-    from spkver.verify import book as books
+    from spkver.verify.advice import strangers
+    from spkver.verify.book import open_book
     from spkver.verify.people import identify
 
-    opened, verifier = books.open_book(voices.place(book)), voices.load(model)
+    opened, verifier = open_book(voices.place(book)), voices.load(model)
     found = identify(verifier, opened, files, threshold=threshold, top=top, channel=channel)
     if threshold is None and verifier.decision is not None:
-        voices.warn(books.strangers(len(opened), verifier.decision.far))
+        voices.warn(strangers(len(opened), verifier.decision.far))
     voices.warn(doubt for one in found for doubt in one.doubts)
     if as_json:
         click.echo(json.dumps([one.plain() for one in found], indent=2, ensure_ascii=False))
@@ -56,8 +58,9 @@ def command(
 def _lines(found: Identified, top: int) -> list[str]:
     lines = []
     if found.name is None:
-        lines.append(f"{found.file}\tnobody known\t{found.candidates[0].score:.4f}")
-    if found.name is not None or top > 1:
+        outcome = "ambiguous" if found.ambiguous else "nobody known"
+        lines.append(f"{found.file}\t{outcome}\t{found.candidates[0].score:.4f}")
+    if found.name is not None or found.ambiguous or top > 1:
         for name, score in found.candidates:
             below = "" if score >= found.threshold else "\tbelow the threshold"
             lines.append(f"{found.file}\t{name}\t{score:.4f}{below}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +15,22 @@ if TYPE_CHECKING:
     from spkver.verify.model import Verifier
 
 FILE = inputs.FILE
+
+
+class Day(click.ParamType):
+    """A day, `2030-12-31`."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """See click.ParamType."""
+        if isinstance(value, date):
+            return value
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"'{value}': expected a day, for example 2030-12-31", param, ctx)
+
 
 model = click.option(
     "--model",
@@ -25,6 +42,9 @@ threshold = click.option("--threshold", type=float, help="Threshold instead of t
 book = click.option(
     "--book", type=FILE, help="Directory of the book.  [default: spkver/book in your data directory, $XDG_DATA_HOME]"
 )
+
+purpose = click.option("--purpose", default="", metavar="TEXT", help="What the person agrees to, today.")
+until = click.option("--until", type=Day(), help="The last day that the person may be kept, as 2030-12-31.")
 
 
 def load(name: str | None) -> Verifier:

@@ -1,35 +1,44 @@
 """The speaker book: people, the embeddings of their recordings, and identification among them.
 
-A book is a directory of mode 0700 with one embeddings file of mode 0600. Each row is a recording: the id is a hash of
-the audio, the speaker is the person, the embedding has length 1. A book holds no audio and no paths. Embeddings are
-still personal data, because they find a person's other recordings. All embeddings come from one model, whose hash is in
-the file. Does not need torch.
+A book is a directory of mode 0700 with one file of mode 0600 (spkver/verify/bookfile.py). Each row is a recording: the
+id is a hash of the audio, the speaker is the person, the embedding has length 1. A book holds no audio and no paths.
+Embeddings are still personal data, because they find a person's other recordings. All embeddings come from one model,
+whose hash is in the file. People whose last day has passed are never returned, and are removed by the next write.
+Does not need torch.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import date
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spkver.embeddings import Embeddings, read_embeddings, unit, write_embeddings
+from spkver import lists
+from spkver.embeddings import Embeddings, unit
 from spkver.errors import InputError
-from spkver.files import StrPath, local, locked, recover
-from spkver.verify.cohort import Cohort, Voices, compare, compare_pairs
-from spkver.verify.decision import Rate
+from spkver.files import StrPath, local, locked, recover, require_private, write_private
+from spkver.verify import vault
+from spkver.verify.bookfile import Contents, Person, Recording, empty, new_key, parse, serialise, today
+from spkver.verify.cohort import Cohort, Voices, compare
 from spkver.verify.lengths import Lengths
 
 VOICES = "voices.parquet"
 PATIENCE = 30.0  # seconds that a writer waits for other writers; a write takes a moment
+ODDS = 9.0  # how much more probable the nearest person must be than the runner-up, by the model's calibration
+UNKNOWN = "unknown"  # name of a voice that nobody has named, followed by a number
 
 Say = Callable[[str], None]
 
@@ -39,6 +48,33 @@ class Match(NamedTuple):
 
     name: str
     score: float
+
+
+class Answer(NamedTuple):
+    """Who of a book speaks.
+
+    name: the nearest person, or None if nobody's score reaches the threshold, or if the answer is ambiguous
+    ambiguous: the nearest person's score reaches the threshold, but another person's is almost as high
+    margin: the likelihood ratio of the nearest person to the runner-up (natural logarithm); None if there is no
+        runner-up or no calibration
+    """
+
+    name: str | None
+    ambiguous: bool
+    margin: float | None
+
+
+def answer(matches: Sequence[Match], least: float, scale: float | None) -> Answer:
+    """The answer for the nearest people, nearest first; at least two of them, if the book has two.
+
+    least: the threshold; scale: of the model's calibration, if any
+    """
+    if not matches:
+        return Answer(None, False, None)
+    margin = None if scale is None or len(matches) < 2 else scale * (matches[0].score - matches[1].score)
+    accepted = matches[0].score >= least
+    ambiguous = accepted and margin is not None and margin < math.log(ODDS)
+    return Answer(matches[0].name if accepted and not ambiguous else None, ambiguous, margin)
 
 
 @dataclass(frozen=True)
@@ -64,49 +100,88 @@ class People:
         return [Match(self.names[row], float(scores[row])) for row in first[np.argsort(-scores[first], kind="stable")]]
 
 
+@dataclass(frozen=True)
 class Book:
-    """A snapshot of a book at the time it was opened."""
+    """A snapshot of a book at the time it was opened, without the people who had expired.
 
-    def __init__(self, folder: StrPath, voices: Embeddings | None) -> None:
-        self.folder = local(folder)
-        self.voices = voices
+    expired: their names; key: of an encrypted book; hash: the SHA-256 of the file, "" if there is none
+    """
+
+    folder: Path
+    contents: Contents
+    expired: tuple[str, ...] = ()
+    key: bytes | None = None
+    hash: str = ""
 
     def __len__(self) -> int:
         """The number of people."""
-        return len(self.recordings())
+        return sum(person.known for person in self.contents.people.values())
+
+    @property
+    def voices(self) -> Embeddings:
+        """The embeddings of all recordings."""
+        return self.contents.voices
 
     def recordings(self) -> dict[str, int]:
         """The number of recordings of each person, by name in alphabetical order."""
-        return dict(sorted(Counter(self._speakers).items()))
+        return dict(sorted((name, count) for name, count in self._counts.items() if self.contents.people[name].known))
+
+    def unknown(self) -> dict[str, int]:
+        """The number of recordings of each voice that nobody has named, by number."""
+        names = [name for name in self._counts if not self.contents.people[name].known]
+        return {name: self._counts[name] for name in sorted(names, key=number_of)}
 
     def recordings_of(self, name: str) -> int:
         """The number of recordings of a person; 0 for a person who is not in the book."""
-        return self._speakers.count(_normal(name))
+        return self.contents.names.count(normal(name))
 
-    def people(self, cohort: Cohort | None = None, lengths: Lengths | None = None) -> People:
-        """All people in alphabetical order, for comparison with `cohort` and corrected for `lengths` if given."""
-        if self.voices is None:
+    def person(self, name: str) -> Person:
+        """What the book holds about a person. Raises InputError for a name that is not in the book."""
+        found = self.contents.people.get(normal(name))
+        if found is None:
+            raise InputError(f"{self.folder}: '{name}' is not in the book; `spkver speakers` lists the names")
+        return found
+
+    def about(self, name: str) -> dict[str, Any]:
+        """Everything that the book holds about a person, for JSON. Raises InputError as `person`."""
+        facts, name = asdict(self.person(name)), normal(name)
+        rows = [row for row, speaker in enumerate(self.contents.names) if speaker == name]
+        recordings = [
+            {"id": self.voices.ids[row]}
+            | asdict(self.contents.recordings[row])
+            | {"embedding": self.voices.vectors[row].tolist()}
+            for row in rows
+        ]
+        return _for_json({"name": name} | facts | {"model": self.voices.model, "recordings": recordings})
+
+    def people(self, cohort: Cohort | None = None, lengths: Lengths | None = None, *, known: bool = True) -> People:
+        """All people in alphabetical order, for comparison with `cohort` and corrected for `lengths` if given.
+
+        known: False for the voices that nobody has named instead
+        """
+        stored, every = self.contents.people, np.array(self.contents.names, object)
+        own = np.flatnonzero([stored[name].known == known for name in every])
+        if not len(own):
             return People([], Voices(np.empty((0, 0), np.float32)))
         from scipy.sparse import csr_matrix  # takes a while to load
 
-        names, rows = _alphabetical(self._speakers)
-        of_each = csr_matrix(
-            (np.ones(len(rows), np.float32), (rows, np.arange(len(rows)))), shape=(len(names), len(rows))
-        )
-        means = unit(of_each @ self.voices.vectors, names, "mean embedding")
-        return People(names, Voices.of(means, cohort), cohort, lengths)
+        names, rows = _alphabetical(every[own].tolist())
+        of_each = csr_matrix((np.ones(len(own), np.float32), (rows, np.arange(len(own)))), shape=(len(names), len(own)))
+        means = unit(of_each @ self.voices.vectors[own], names, "mean embedding")
+        spoken = np.array([self.contents.recordings[row].seconds for row in own], np.float64)  # None is NaN
+        return People(names, Voices.of(means, cohort, of_each @ spoken), cohort, lengths)
 
     def require(self, model: str) -> None:
         """Raises InputError if the book was made with another model than the one with this hash."""
-        if self.voices is not None and self.voices.model != model:
+        if len(self.voices) and self.voices.model != model:
             raise InputError(
                 f"{self.folder}: this book was made with the model {self.voices.model}, not with {model}: "
-                "give that model with --model, or enrol again in a new book with --book"
+                "give that model with --model, or move the book to the other with `spkver book move`"
             )
 
     @property
-    def _speakers(self) -> list[str]:
-        return [] if self.voices is None else self.voices.speakers or []
+    def _counts(self) -> Counter[str]:
+        return Counter(self.contents.names)
 
 
 def default_book() -> Path:
@@ -115,144 +190,224 @@ def default_book() -> Path:
     return Path(home) / "spkver" / "book"
 
 
-def open_book(folder: StrPath) -> Book:
-    """Read a book; an empty book if there is none. Raises InputError if other users can access it."""
+def open_book(folder: StrPath, *, plain: bool = False) -> Book:
+    """Read a book; an empty book if there is none.
+
+    plain: accept a book that is not encrypted although there is a key
+    Raises InputError if other users can access it, and for an encrypted book without its key (see `vault`).
+    """
     root = local(folder)
-    if not root.exists():
-        return Book(root, None)
-    _require_private(root)
-    voices = root / VOICES
-    if not voices.exists():
-        return Book(root, None)
-    _require_private(voices)
-    found = read_embeddings(voices)
-    if found.speakers is None or not all(found.speakers):
-        raise InputError(f"{voices}: not a speaker book: some recordings have no speaker")
-    return Book(root, found)
+    path = root / VOICES
+    if root.exists():
+        require_private(root)
+    if not path.exists():
+        return Book(root, empty(), key=vault.default_key())
+    require_private(path)
+    content = read(path)
+    key = vault.default_key()
+    contents = _decoded(content, key, path, plain)
+    day = today()
+    expired = tuple(name for name, person in contents.people.items() if person.expired(day))
+    return Book(root, contents.erase(expired), expired, key, hashlib.sha256(content).hexdigest())
 
 
-def enrol(folder: StrPath, name: str, recordings: Embeddings, *, say: Say | None = None) -> Book:
+def read(path: Path) -> bytes:
+    """The bytes of a file. Raises InputError if it cannot be read."""
+    with lists.reading(path, "a file that can be read"):
+        return path.read_bytes()
+
+
+def _decoded(content: bytes, key: bytes | None, path: Path, plain: bool) -> Contents:
+    if vault.sealed(content):
+        if key is None:
+            raise InputError(f"{path}: encrypted: set the environment variable {vault.KEY_FILE} to the file of its key")
+        content = vault.unseal(content, key, path)
+    elif key is not None and not plain:
+        raise InputError(
+            f"{path}: not encrypted, although {vault.KEY_FILE} is set: run `spkver book encrypt`, or unset it"
+        )
+    return parse(content, path)
+
+
+def enrol(
+    folder: StrPath,
+    name: str,
+    recordings: Embeddings,
+    *,
+    seconds: Sequence[float] | None = None,
+    session: str = "",
+    purpose: str = "",
+    until: date | None = None,
+    say: Say | None = None,
+) -> Book:
     """Add recordings to a new or known person and return the new book. Creates the book if there is none.
 
     recordings: their ids are hashes of the audio; recordings that the person already has are skipped
-    say: called with a message while waiting for another process that writes the book
+    seconds: of speech of each recording; session: a label of the device or occasion
+    purpose, until: what the person agrees to today, and the last day that the person may be kept
+    say: called with a message while waiting for another process that writes the book, and about people who expired
     Raises InputError for an invalid name, a recording of another person, a book of another model, and if other writers
     do not finish in time.
     """
-    name = checked(name)
-    with _edited(folder, say) as book:
+    name, session, purpose = checked(name), _plain(session, "session"), _plain(purpose, "purpose")
+    day = today()
+    if until is not None and until < day:
+        raise InputError(f"{until}: this last day has passed; give a later day")
+    with edited(folder, say) as book:
         book.require(recordings.model)
-        old = book.voices
-        owner = {} if old is None else dict(zip(old.ids, old.speakers or []))
-        new = [row for row, one in enumerate(recordings.ids) if one not in owner]
+        old = book.contents
+        owner = dict(zip(old.voices.ids, old.names))
         for one in recordings.ids:
             if owner.get(one, name) != name:
                 raise InputError(f"one of the recordings of '{name}' is already enrolled as '{owner[one]}'")
-        if not new:
-            return book
-        ids = [recordings.ids[row] for row in new]
-        vectors = unit(recordings.vectors[new], ids, "embedding")
-        speakers = [name] * len(new)
-        if old is not None:
-            ids, speakers = old.ids + ids, (old.speakers or []) + speakers
-            vectors = np.concatenate([old.vectors, vectors])
-        return _write(folder, Embeddings(ids, vectors, speakers, recordings.model, recordings.front_end))
-
-
-def forget(folder: StrPath, names: Sequence[str], *, say: Say | None = None) -> Book:
-    """Remove people from a book and return the new book.
-
-    say: as for `enrol`. Raises InputError for a name that is not in the book.
-    """
-    with _edited(folder, say) as book:
-        known = book.recordings()
-        for name in names:
-            if _normal(name) not in known:
-                raise InputError(f"{folder}: '{name}' is not in the book; `spkver speakers` lists the names")
-        assert book.voices is not None
-        gone = set(map(_normal, names))
-        kept = [row for row, speaker in enumerate(book.voices.speakers or []) if speaker not in gone]
-        if not kept:
-            (Path(folder) / VOICES).unlink()
-            return Book(folder, None)
-        old = book.voices
-        return _write(
-            folder,
-            Embeddings(
-                [old.ids[row] for row in kept],
-                old.vectors[kept],
-                [(old.speakers or [])[row] for row in kept],
-                old.model,
-                old.front_end,
-            ),
+        person = old.people.get(name) or Person(new_key(), day)
+        if purpose or until:
+            person = replace(person, purpose=purpose or person.purpose, consented=day, until=until or person.until)
+        rows = [row for row, one in enumerate(recordings.ids) if one not in owner]
+        new = replace(
+            recordings,
+            ids=[recordings.ids[row] for row in rows],
+            vectors=recordings.vectors[rows],
+            speakers=None,
         )
+        spoken = [None if seconds is None else float(seconds[row]) for row in rows]
+        return write(book, old.add(name, person, new, [Recording(day, session, one) for one in spoken]))
 
 
-def odd(book: Book, name: str, threshold: float, cohort: Cohort | None = None) -> list[str]:
-    """Warnings about a person of a book: recordings that differ, and other people who sound like this one."""
-    name = _normal(name)
-    found = []
-    if book.voices is not None:
-        own = book.voices.vectors[np.array(book.voices.speakers) == name]
-        if len(own) > 1:
-            others = unit(own.sum(axis=0) - own, [name] * len(own), "mean of the other embeddings")
-            apart = compare_pairs(Voices.of(own, cohort), Voices.of(others, cohort)) < threshold
-            if apart.any():
-                which = f"{apart.sum()} of {len(own)}" if len(own) > 2 else "the two"
-                what = "the others" if len(own) > 2 else "each other"
-                found.append(f"{which} recordings of '{name}' sound unlike {what}")
-    people, what = book.people(cohort), "cosine" if cohort is None else "score"
-    if name in people.names:
-        ranked = people.rank(people.voices.vectors[people.names.index(name)], 2)
-        found += [
-            f"'{match.name}', who is already in the book, sounds like '{name}' ({what} {match.score:.2f})"
-            for match in ranked
-            if match.name != name and match.score >= threshold
-        ]
-    return found
+def name_voice(
+    folder: StrPath, old: str, new: str, *, purpose: str = "", until: date | None = None, say: Say | None = None
+) -> Book:
+    """Name a voice that nobody has named, or rename a person. An unnamed voice can be added to a person of the book.
 
-
-def strangers(people: int, far: Rate) -> list[str]:
-    """Warning if a stranger is accepted as one of `people` with a probability of 0.1 or more.
-
-    far: false-accept rate of one comparison. If no error was observed, the upper end of its interval is used.
+    Other arguments are those of `enrol`. Raises InputError if `old` is not in the book, or `new` is another person.
     """
-    rate, bound = (far.rate, "") if far.errors else (far.high, "up to ")
-    share = 1 - (1 - rate) ** people
-    if share < 0.1:
-        return []
-    return [
-        f"at a false-accept rate of {bound}{100 * rate:.2g} % per pair, {bound}{100 * share:.0f} % of strangers are "
-        f"accepted as one of {people:,} people; choose a lower rate (spkver threshold --far) on more trials"
-    ]
+    new, purpose, day = checked(new), _plain(purpose, "purpose"), today()
+    with edited(folder, say) as book:
+        person, old, contents = book.person(old), normal(old), book.contents
+        there = contents.people.get(new)
+        if there is not None and person.known:
+            raise InputError(f"{folder}: '{new}' is already in the book; two people cannot have one name")
+        until = until or (there.until if there else person.until if person.known else None)
+        named = replace(there or person, known=True, until=until)
+        if purpose:
+            named = replace(named, purpose=purpose, consented=day)
+        hashed = [] if there is None else [contents.hashed(person)]  # the voice no longer exists by itself
+        people = {name: one for name, one in contents.people.items() if name != old} | {new: named}
+        speakers = [new if name == old else name for name in contents.names]
+        voices = replace(contents.voices, speakers=speakers)
+        return write(book, replace(contents, voices=voices, people=people, erased=[*contents.erased, *hashed]))
+
+
+def expire(folder: StrPath, *, say: Say | None = None) -> list[str]:
+    """Remove the people whose last day has passed, and return their names. Every other write does it, too."""
+    with edited(folder, say) as book:
+        write(book, book.contents)
+        return list(book.expired)
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A person who was removed: number of recordings, and the SHA-256 of their ids, sorted, one a line."""
+
+    name: str
+    recordings: int
+    ids: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was removed from a book. before, after: the SHA-256 of its file; left: the number of people left."""
+
+    removed: list[Removed]
+    day: date
+    before: str
+    after: str
+    left: int
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return _for_json(asdict(self))
+
+
+def forget(folder: StrPath, names: Sequence[str], *, say: Say | None = None) -> Receipt:
+    """Remove people from a book.
+
+    say: as for `enrol`. Raises InputError for a name that is not in the book; the book is then unchanged.
+    """
+    with edited(folder, say) as book:
+        for name in names:
+            book.person(name)
+        gone = list(dict.fromkeys(map(normal, names)))
+        removed = []
+        for name in gone:
+            ids = sorted(one for one, speaker in zip(book.voices.ids, book.contents.names) if speaker == name)
+            removed.append(Removed(name, len(ids), hashlib.sha256("\n".join(ids).encode()).hexdigest()))
+        after = write(book, book.contents.erase(gone))
+        return Receipt(removed, today(), book.hash, after.hash, len(after))
 
 
 @contextmanager
-def _edited(folder: StrPath, say: Say | None) -> Iterator[Book]:
-    """The locked book for one writer; removes what a killed writer left behind."""
+def edited(folder: StrPath, say: Say | None, *, plain: bool = False) -> Iterator[Book]:
+    """The locked book for one writer; removes what a killed writer left behind. plain: as for `open_book`."""
     root = local(folder)
     root.parent.mkdir(parents=True, exist_ok=True)
     root.mkdir(mode=0o700, exist_ok=True)
-    _require_private(root)
+    require_private(root)
     with locked(root, patience=PATIENCE, say=say):
         recover(root)
-        yield open_book(root)
+        book = open_book(root, plain=plain)
+        if book.expired and say is not None:
+            say(f"{root}: {len(book.expired)} expired and are removed")
+        yield book
 
 
-def _write(folder: StrPath, voices: Embeddings) -> Book:
-    write_embeddings(Path(folder) / VOICES, voices, mode=0o600)
-    return Book(folder, voices)
+def write(book: Book, contents: Contents) -> Book:
+    """Replace the contents of a book that `edited` gave. Without a change, nothing is written."""
+    if contents is book.contents and not book.expired:
+        return book
+    content = serialise(contents)
+    if book.key is not None:
+        content = vault.seal(content, book.key)
+    write_private(book.folder / VOICES, content)
+    return replace(book, contents=contents, expired=(), hash=hashlib.sha256(content).hexdigest())
 
 
-def _require_private(path: Path) -> None:
-    if os.name != "posix":
-        return
-    status = path.stat()
-    if status.st_uid != os.geteuid():
-        raise InputError(f"{path}: belongs to another user; choose another directory with --book")
-    if status.st_mode & 0o077:
-        mode = "700" if path.is_dir() else "600"
-        raise InputError(f"{path}: other users can access this personal data: run chmod {mode} {path}")
+def number_of(name: str) -> int:
+    """The number of a voice that nobody has named, `unknown 3`; 0 for other names."""
+    found = re.fullmatch(rf"{UNKNOWN} ([1-9][0-9]*)", name)
+    return int(found[1]) if found else 0
+
+
+def checked(name: str) -> str:
+    """The name of a person as stored in the book. Raises InputError for an invalid name."""
+    name = normal(name)
+    if not name or not name.isprintable():
+        raise InputError(f"{name!r}: a name must not be empty or contain control characters")
+    if number_of(name):
+        raise InputError(f"{name!r}: the names of voices that nobody has named; choose another name")
+    return name
+
+
+def normal(name: str) -> str:
+    """One spelling for names that look the same."""
+    return unicodedata.normalize("NFC", name.strip())
+
+
+def _plain(text: str, what: str) -> str:
+    """A label as stored in the book."""
+    text = normal(text)
+    if not text.isprintable():
+        raise InputError(f"{text!r}: the {what} must not contain control characters")
+    return text
+
+
+def _for_json(value: Any) -> Any:
+    """A value with dates as text."""
+    if isinstance(value, dict):
+        return {key: _for_json(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_for_json(one) for one in value]
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def _alphabetical(words: list[str]) -> tuple[list[str], np.ndarray]:
@@ -260,16 +415,3 @@ def _alphabetical(words: list[str]) -> tuple[list[str], np.ndarray]:
     column = pa.array(words, pa.string()).dictionary_encode()
     order = pc.array_sort_indices(column.dictionary).to_numpy()
     return column.dictionary.take(pa.array(order)).to_pylist(), np.argsort(order)[column.indices.to_numpy()]
-
-
-def checked(name: str) -> str:
-    """A name as stored in the book. Raises InputError for an invalid name."""
-    name = _normal(name)
-    if not name or not name.isprintable():
-        raise InputError(f"{name!r}: a name must not be empty or contain control characters")
-    return name
-
-
-def _normal(name: str) -> str:
-    """One spelling for names that look the same."""
-    return unicodedata.normalize("NFC", name.strip())

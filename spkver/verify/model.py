@@ -101,6 +101,11 @@ class Verifier(Encoder):
         """The correction for seconds of speech that the decision assumes, if any."""
         return None if self.decision is None else self.decision.lengths
 
+    @property
+    def scale(self) -> float | None:
+        """The scale of the calibration, if any: a difference of scores, times it, is one of likelihood ratios."""
+        return None if self.decision is None else self.decision.calibration.scale
+
     def required_threshold(self, given: float | None = None) -> float:
         """The threshold that is given, or else the model's. Raises InputError if there is none."""
         if given is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,13 +9,11 @@ import numpy as np
 
 from spkver.diarization.agglomerative import APART, average_linkage
 from spkver.diarization.diarize import Spoken
-from spkver.verify.book import Book, Match
+from spkver.verify.book import UNKNOWN, Book, Match, answer
 from spkver.verify.cohort import Voices, compare
 
 if TYPE_CHECKING:
     from spkver.verify.model import Verifier
-
-ODDS = 9.0  # how much more probable the nearest person must be than the runner-up, by the model's calibration
 
 
 class Named(NamedTuple):
@@ -41,11 +38,10 @@ def named(
     book.require(verifier.model_id)
     least = verifier.required_threshold(threshold)
     people = book.people(verifier.cohort, verifier.lengths)
-    scale = None if verifier.decision is None else verifier.decision.calibration.scale
     found = []
     for one in spoken:
         ranked = [people.rank(voice, 2, seconds) for voice, seconds in zip(one.voices, one.seconds)]
-        found.append([Named(matches[0].name if _clear(matches, least, scale) else "", matches) for matches in ranked])
+        found.append([Named(answer(matches, least, verifier.scale).name or "", matches) for matches in ranked])
     places = [
         (number, row)
         for number in sorted(range(len(spoken)), key=lambda number: spoken[number].recording)
@@ -54,17 +50,8 @@ def named(
     ]
     numbers = _numbers(verifier, spoken, places, least)
     for (number, row), unknown in zip(places, numbers):
-        found[number][row] = found[number][row]._replace(name=f"unknown {unknown}")
+        found[number][row] = found[number][row]._replace(name=f"{UNKNOWN} {unknown}")
     return found
-
-
-def _clear(matches: Sequence[Match], least: float, scale: float | None) -> bool:
-    """Whether the first match is accepted, and clearly better than the second. scale: of the calibration, if any."""
-    if not matches or matches[0].score < least:
-        return False
-    if len(matches) == 1 or scale is None:
-        return True
-    return scale * (matches[0].score - matches[1].score) >= math.log(ODDS)
 
 
 def _numbers(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from spkver.audio import File
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.progress import bar
-from spkver.verify.book import Book, Match, Say, checked, enrol, odd, open_book
-from spkver.verify.model import Verifier, embeddings_of
+from spkver.verify.advice import odd
+from spkver.verify.book import Book, Match, People, Say, answer, checked, enrol, open_book
+from spkver.verify.model import Heard, Verifier, embeddings_of
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,41 @@ def enrol_recordings(
     files: Sequence[File],
     *,
     channel: int | None = None,
+    session: str = "",
+    purpose: str = "",
+    until: date | None = None,
     say: Say | None = None,
 ) -> Enrolled:
     """Add recordings of a new or known person to the book in `folder`.
 
-    channel: channel of multi-channel files (0-based); say: as for `book.enrol`
+    channel: channel of multi-channel files (0-based); other arguments are those of `book.enrol`
     Raises InputError as `book.enrol` and `Verifier.listen` do; the book is then unchanged.
     """
-    name, before = checked(name), open_book(folder)
-    before.require(verifier.model_id)
+    checked(name)
+    open_book(folder).require(verifier.model_id)  # fail early
     heard = [
         verifier.listen(file, channel=channel)
         for file in bar(total=len(files), what="enrol", unit="file", iterable=files)
     ]
-    after = enrol(folder, name, embeddings_of(verifier, heard), say=say)
+    return enrol_heard(verifier, folder, name, heard, session=session, purpose=purpose, until=until, say=say)
+
+
+def enrol_heard(
+    verifier: Verifier,
+    folder: StrPath,
+    name: str,
+    heard: Sequence[Heard],
+    *,
+    session: str = "",
+    purpose: str = "",
+    until: date | None = None,
+    say: Say | None = None,
+) -> Enrolled:
+    """As `enrol_recordings`, for recordings that `verifier` has listened to."""
+    name, before = checked(name), open_book(folder)
+    seconds = list({one.digest: one.seconds for one in heard}.values())
+    found = embeddings_of(verifier, heard)
+    after = enrol(folder, name, found, seconds=seconds, session=session, purpose=purpose, until=until, say=say)
     doubts = [doubt for one in heard for doubt in one.doubts]
     if verifier.decision is not None:
         doubts += odd(after, name, verifier.decision.threshold, verifier.cohort)
@@ -56,12 +79,16 @@ def enrol_recordings(
 class Identified:
     """The result of an identification.
 
-    name: the nearest person of the book, or None if the score is below the threshold
-    candidates: the nearest people, nearest first; doubts: warnings, one line each
+    name: the nearest person of the book, or None if the score is below the threshold or the answer is ambiguous
+    ambiguous, margin: see `book.Answer`
+    candidates: the nearest people, nearest first; at least two if the answer is ambiguous
+    doubts: warnings, one line each
     """
 
     file: str
     name: str | None
+    ambiguous: bool
+    margin: float | None
     threshold: float
     candidates: list[Match]
     doubts: list[str]
@@ -85,15 +112,35 @@ def identify(
     threshold: replaces the model's; top: number of candidates; channel: channel of multi-channel files (0-based)
     Raises InputError for an empty book, a book of another model, and without a threshold.
     """
-    if not len(book):
-        raise InputError(f"{book.folder}: the book is empty; add people with spkver enrol NAME FILES")
-    book.require(verifier.model_id)
-    least = verifier.required_threshold(threshold)
-    people = book.people(verifier.cohort, verifier.lengths)
+    people = people_for(verifier, book)
+    verifier.required_threshold(threshold)  # fail early
     found = []
     for file in bar(total=len(files), what="identify", unit="file", iterable=files):
         heard = verifier.listen(file, channel=channel)
-        matches = people.rank(heard.vector, top, heard.seconds)
-        name = matches[0].name if matches[0].score >= least else None
-        found.append(Identified(str(file), name, least, matches, heard.doubts))
+        found.append(identify_heard(verifier, people, heard, str(file), threshold=threshold, top=top))
     return found
+
+
+def people_for(verifier: Verifier, book: Book) -> People:
+    """The people of a book, to compare with `verifier`. Raises InputError for an empty book and another model's."""
+    if not len(book):
+        raise InputError(f"{book.folder}: the book is empty; add people with spkver enrol NAME FILES")
+    book.require(verifier.model_id)
+    return book.people(verifier.cohort, verifier.lengths)
+
+
+def identify_heard(
+    verifier: Verifier,
+    people: People,
+    heard: Heard,
+    file: str = "",
+    *,
+    threshold: float | None = None,
+    top: int = 1,
+) -> Identified:
+    """As `identify`, for a recording that `verifier` has listened to, and the people of `people_for`."""
+    least = verifier.required_threshold(threshold)
+    matches = people.rank(heard.vector, max(top, 2), heard.seconds)
+    found = answer(matches, least, verifier.scale)
+    candidates = matches if found.ambiguous else matches[:top]
+    return Identified(file, found.name, found.ambiguous, found.margin, least, candidates, heard.doubts)

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import click
 import numpy as np
 import pytest
 import soundfile
@@ -33,6 +34,7 @@ def folder(tiny_model, tmp_path_factory):
         soundfile.write(folder / f"{name}.wav", waves[name], 16000)
     soundfile.write(folder / "short.wav", waves["a0"][:12000], 16000)
     soundfile.write(folder / "stereo.wav", np.stack([waves["b"], waves["a0"]], axis=1), 16000)
+    soundfile.write(folder / "twin.wav", 0.9 * waves["a0"], 16000)
     encoder = Encoder.open(tiny_model)
     encoder.save(folder / "plain")
     encoder.save(folder / "model")
@@ -41,9 +43,10 @@ def folder(tiny_model, tmp_path_factory):
     files = [folder / f"{name}.wav" for name in waves]
     scores = Verifier.open(tiny_model).score(files, files)
     assert scores[0, 1] > max(scores[0, 2], scores[0, 3], scores[2, 3])
-    threshold = float((scores[0, 1] + max(scores[0, 2], scores[0, 3])) / 2)
+    other = max(scores[0, 2], scores[0, 3])
+    threshold, scale = float((scores[0, 1] + other) / 2), float(6 / (scores[0, 1] - other))
     rate = Rate(rate=0.3, low=0, high=0.4, errors=3, trials=10)
-    calibration = Calibration(scale=100, offset=-100 * threshold, least=-9, most=9, prior=0.5)
+    calibration = Calibration(scale=scale, offset=-scale * threshold, least=-9, most=9, prior=0.5)
     decision = Decision(
         threshold=threshold, low=0, high=1, wish="", far=rate, frr=rate, calibration=calibration, speakers=2
     )
@@ -164,3 +167,62 @@ def test_speakers_and_forget_need_no_torch(words, tmp_path):
     words = [*words, "--book", str(tmp_path / "book")]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_identify_says_ambiguous(invoke, tmp_path):
+    book = ["--book", tmp_path / "book"]
+    invoke("enrol", "Ada", "a0.wav", *book)
+    invoke("enrol", "Twin", "twin.wav", *book)  # of the same voice
+    lines = [line.split("\t")[1:] for line in invoke("identify", "a1.wav", *book).stdout.splitlines()]
+    assert [line[0] for line in lines[:1]] == ["ambiguous"] and {line[0] for line in lines[1:]} == {"Ada", "Twin"}
+    (found,) = json.loads(invoke("identify", "a1.wav", "--json", *book).stdout)
+    assert found["name"] is None and found["ambiguous"] and 0 <= found["margin"] < np.log(9)
+    assert len(found["candidates"]) == 2
+
+
+def test_consent_export_receipt_and_backup(invoke, tmp_path):
+    book = ["--book", tmp_path / "book"]
+    facts = ["--purpose", "the door", "--until", "9999-12-31", "--session", "phone"]
+    invoke("enrol", "Ada", "a0.wav", *facts, *book)
+
+    def upkeep(*words):
+        return invoke("book", *words, *book, model=None).stdout
+
+    assert upkeep("export", "Ada", tmp_path / "ada.json") == f"{tmp_path / 'ada.json'}: Ada, 1 recording\n"
+    held = json.loads((tmp_path / "ada.json").read_text())
+    assert (held["purpose"], held["until"], held["recordings"][0]["session"]) == ("the door", "9999-12-31", "phone")
+    assert 1 < held["recordings"][0]["seconds"] < 4
+    assert upkeep("backup", tmp_path / "backup") == f"{tmp_path / 'backup'}: 1 people\n"
+    assert upkeep("name", "Ada", "Ada Lovelace") == "Ada is now Ada Lovelace\n"
+    assert upkeep("expire") == "nobody has expired\n"
+    invoke("forget", "Ada Lovelace", "--receipt", tmp_path / "receipt.json", *book, model=None)
+    receipt = json.loads((tmp_path / "receipt.json").read_text())
+    assert receipt["removed"][0]["name"] == "Ada Lovelace" and receipt["left"] == 0
+    done = upkeep("restore", tmp_path / "backup")
+    assert done == "0 people in the book; 1 left out, who were removed or have expired\n"
+
+
+def test_encryption(invoke, tmp_path, monkeypatch):
+    pytest.importorskip("cryptography")
+    book, key = ["--book", tmp_path / "book"], tmp_path / "key"
+    invoke("enrol", "Ada", "a0.wav", *book)
+    done = invoke("book", "encrypt", "--key", key, *book, model=None)
+    assert done.stdout == f"encrypted; set SPKVER_BOOK_KEY={key} from now on, and keep a copy of that file\n"
+    with pytest.raises(InputError, match="encrypted: set the environment variable"):
+        invoke("identify", "a1.wav", *book)
+    monkeypatch.setenv("SPKVER_BOOK_KEY", str(key))
+    assert "\tAda\t" in invoke("identify", "a1.wav", *book).stdout
+    invoke("book", "decrypt", *book, model=None)
+    monkeypatch.delenv("SPKVER_BOOK_KEY")
+    assert invoke("speakers", *book, model=None).stdout == "Ada\t1\n"
+
+
+@pytest.mark.parametrize("day", ["tomorrow", "2030-13-01", "2030-5-1"])
+def test_until_is_a_day(invoke, tmp_path, day):
+    with pytest.raises(click.UsageError, match="expected a day, for example 2030-12-31"):
+        CliRunner().invoke(
+            importlib.import_module("spkver.cli.enrol").command,
+            ["Ada", "a.wav", "--until", day],
+            standalone_mode=False,
+            catch_exceptions=False,
+        )

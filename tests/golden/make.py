@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,10 @@ from spkver.scoring.calibration import Affine, Steps, write_map
 from spkver.scoring.chain import Chain, Step, write_chain
 from spkver.scoring.plda import Plda, write_plda
 from spkver.training.state import checkpoint
-from spkver.verify.book import enrol
+from spkver.verify.book import enrol, forget, open_book
 from spkver.verify.decision import Calibration, Decision, Rate, write_decision
 
-FORMAT = 1
+FORMAT = 2
 FORMS = (".npz", ".h5", ".jsonl", ".safetensors", ".faiss")
 RATE = 8000
 FRONT_END = {"sample_rate": RATE, "bins": 8, "high_hz": 3600.0}
@@ -122,9 +123,14 @@ def embeddings() -> dict[str, Any]:
         write(f"embeddings{suffix}", whole)
     times = np.array([[0.0, 1.5], [0.75, 2.25], [0.0, 1.5]])
     write_embeddings("windows.parquet", Embeddings(["a", "a", "b"], vectors, None, "0123abcd", {}, times))
-    enrol("book", "Ada", Embeddings(["a1", "a2"], vectors[:2], None, "0123abcd"))
+    both = Embeddings(["a1", "a2"], vectors[:2], None, "0123abcd")
+    enrol("book", "Ada", both, seconds=[2.5, 4.0], session="phone", purpose="golden files", until=date(9999, 12, 31))
     enrol("book", "Ève", Embeddings(["e1"], vectors[2:], None, "0123abcd"))
-    return {"vectors": vectors.tolist(), "times": times.tolist()}
+    enrol("book", "Gone", Embeddings(["g1"], vectors[:1] + 1, None, "0123abcd"))
+    forget("book", ["Gone"])
+    book = open_book("book")
+    held = {name: book.about(name) for name in book.recordings()}
+    return {"vectors": vectors.tolist(), "times": times.tolist(), "book": held}
 
 
 def scoring() -> dict[str, Any]:

@@ -23,9 +23,8 @@ def near(voice, noise=0.2, seed=0):
 
 
 def verifier(scale=20.0):
-    decision = SimpleNamespace(calibration=SimpleNamespace(scale=scale))
     return SimpleNamespace(
-        model_id="m", cohort=None, lengths=None, decision=decision, required_threshold=lambda given: given or 0.6
+        model_id="m", cohort=None, lengths=None, scale=scale, required_threshold=lambda given: given or 0.6
     )
 
 

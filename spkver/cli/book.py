@@ -1,0 +1,135 @@
+"""`spkver book`: upkeep of the speaker book."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import click
+
+from spkver.cli import inputs, outputs, voices
+from spkver.cli.terminal import to_stderr
+
+
+@click.group()
+def command() -> None:
+    """Name, export, back up, restore, encrypt and move the speaker book.
+
+    \b
+    Example: spkver book backup book.backup
+    """
+
+
+@command.command()
+@click.argument("old")
+@click.argument("new")
+@voices.book
+@voices.purpose
+@voices.until
+def name(old: str, new: str, book: Path | None, purpose: str, until: date | None) -> None:
+    """Give the voice OLD, which nobody has named, or the person OLD the name NEW.
+
+    An unnamed voice can also be added to a person who is in the book.
+
+    \b
+    Example: spkver book name "unknown 3" "Ada Lovelace" --purpose "minutes of meetings"
+    """
+    from spkver.verify.book import name_voice
+
+    name_voice(voices.place(book), old, new, purpose=purpose, until=until, say=to_stderr)
+    click.echo(f"{old} is now {new}")
+
+
+@command.command()
+@voices.book
+def expire(book: Path | None) -> None:
+    """Remove the people whose last day has passed. They are not recognised any more in any case.
+
+    \b
+    Example: spkver book expire
+    """
+    from spkver.verify import book as books
+
+    gone = books.expire(voices.place(book))
+    click.echo(f"removed: {', '.join(gone)}" if gone else "nobody has expired")
+
+
+@command.command()
+@click.argument("name")
+@click.argument("out", type=outputs.FILE, metavar="OUT.json")
+@voices.book
+def export(name: str, out: Path, book: Path | None) -> None:
+    """Write everything that the book holds about the person NAME.
+
+    \b
+    Example: spkver book export "Ada Lovelace" ada.json
+    """
+    from spkver.verify import upkeep
+
+    count = upkeep.export(voices.place(book), name, out)
+    click.echo(f"{out}: {name}, {count} recording{'s'[: count != 1]}")
+
+
+@command.command()
+@click.argument("out", type=outputs.FILE)
+@voices.book
+def backup(out: Path, book: Path | None) -> None:
+    """Copy the book to the file OUT. The copy of an encrypted book is encrypted.
+
+    \b
+    Example: spkver book backup book.backup
+    """
+    from spkver.verify import upkeep
+
+    click.echo(f"{out}: {len(upkeep.backup(voices.place(book), out))} people")
+
+
+@command.command()
+@click.argument("file", type=inputs.FILE)
+@voices.book
+@click.option("--key", type=inputs.FILE, help="File of the key of the backup, if it is not the key of the book.")
+def restore(file: Path, book: Path | None, key: Path | None) -> None:
+    """Replace the contents of the book by the backup FILE, completely or not at all.
+
+    People who were removed from the book after the backup stay removed.
+
+    \b
+    Example: spkver book restore book.backup
+    """
+    from spkver.verify import upkeep
+
+    done = upkeep.restore(voices.place(book), file, key=key, say=to_stderr)
+    left_out = f"; {done.left_out} left out, who were removed or have expired" if done.left_out else ""
+    click.echo(f"{done.people} people in the book{left_out}")
+
+
+@command.command()
+@click.option("--key", required=True, type=click.Path(path_type=Path), help="File of the key; made if there is none.")
+@voices.book
+def encrypt(key: Path, book: Path | None) -> None:
+    """Encrypt the book, or change its key (needs the extra `vault`).
+
+    The environment variable SPKVER_BOOK_KEY names the file of the key for all commands. Without that file, the book
+    is lost. Disk blocks of the file before are not overwritten.
+
+    \b
+    Example: spkver book encrypt --key ~/keys/book.key
+    """
+    from spkver.verify import upkeep, vault
+
+    upkeep.encrypt(voices.place(book), key)
+    click.echo(f"encrypted; set {vault.KEY_FILE}={key} from now on, and keep a copy of that file")
+
+
+@command.command()
+@voices.book
+def decrypt(book: Path | None) -> None:
+    """Store the book without encryption.
+
+    \b
+    Example: spkver book decrypt
+    """
+    from spkver.verify import upkeep, vault
+
+    upkeep.decrypt(voices.place(book))
+    click.echo(f"not encrypted any more; unset {vault.KEY_FILE}")
