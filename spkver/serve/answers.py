@@ -52,10 +52,11 @@ class Candidate(BaseModel):
 
 
 class Identified(BaseModel):
-    """The person who speaks, or null if no score reaches the threshold."""
+    """The person who speaks, or null if no score reaches the threshold, or if the answer is ambiguous."""
 
     name: str | None
     id: str | None
+    ambiguous: bool = Field(description="the two nearest people have almost the same likelihood ratio")
     threshold: float
     candidates: list[Candidate] = Field(description="nearest first")
     seconds: float

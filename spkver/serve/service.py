@@ -93,17 +93,18 @@ class Service:
         """The person of the book who speaks in a recording, if any."""
         least = self.verifier.required_threshold(threshold)
         heard = self._listen(recording, channel)
-        matches = self.rank(tenant, heard, top)
-        best = matches[0].name if matches and matches[0].score >= least else None
+        matches = self.rank(tenant, heard, max(top, 2))
+        found = books.answer(matches, least, self.verifier.scale)
         return answers.Identified(
-            name=best,
-            id=best and person_id(best),
+            name=found.name,
+            id=found.name and person_id(found.name),
+            ambiguous=found.ambiguous,
             threshold=least,
             candidates=[
                 answers.Candidate(
                     id=person_id(name), name=name, score=score, log_likelihood_ratio=self.log_likelihood_ratio(score)
                 )
-                for name, score in matches
+                for name, score in (matches if found.ambiguous else matches[:top])
             ],
             seconds=heard.seconds,
             doubts=heard.doubts,
@@ -143,7 +144,7 @@ class Service:
 
     def forget(self, tenant: str, person: str) -> answers.Forgotten:
         """Remove a person, by name or id, from the book."""
-        return answers.Forgotten(left=len(books.forget(self._folder(tenant), [self.name_of(tenant, person)])))
+        return answers.Forgotten(left=books.forget(self._folder(tenant), [self.name_of(tenant, person)]).left)
 
     def diarize(self, tenant: str, recording: Content, speakers: int | None, named: bool) -> answers.Diarized:
         """Who speaks when in a recording; `named` by the book."""
@@ -216,13 +217,13 @@ class Service:
         return self.root / hashlib.sha256(tenant.encode()).hexdigest()[:32] if self._tenants else self.root
 
     def _book(self, tenant: str) -> tuple[Book, books.People]:
-        """The book of a tenant and its people, read again when the file has changed."""
+        """The book of a tenant and its people, read again when the file has changed and when people may expire."""
         folder = self._folder(tenant)
-        state = file_state(folder / books.VOICES)
+        state = file_state(folder / books.VOICES), books.today()
         kept = self._books.get(folder)
         if kept is None or kept[0] != state:
             book = books.open_book(folder)
-            if len(book) and book.voices is not None and book.voices.model != self.verifier.model_id:
+            if len(book) and book.voices.model != self.verifier.model_id:
                 raise Refused(409, "the book was made with another model: start the service with that model")
             kept = (state, book, book.people(self.verifier.cohort, self.verifier.lengths))
             self._books[folder] = kept
