@@ -32,10 +32,10 @@ from spkver.files import StrPath, atomic_file, readable_size
 from spkver.interop.hub.files import cache
 from spkver.page.voices import voices_page
 from spkver.runtime import session
+from spkver.verify.book import ODDS
 from spkver.verify.cohort import Cohort
 from spkver.verify.decision import Decision, read_cohort, read_decision
 from spkver.verify.doubts import CLIPPED_SHARE, SPEECH_SECONDS, speech_seconds
-from spkver.verify.book import ODDS
 
 RUNTIME = "https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-1.30.0.tgz"  # MIT
 RUNTIME_SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
