@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
@@ -22,8 +20,6 @@ from spkver.serve.problems import Refused
 from spkver.serve.service import Service
 from spkver.serve.uploads import body, sent
 from spkver.serve.work import Places
-
-PAGE = Path(__file__).parent / "page"  # static files at /
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": answers.Problem, "description": text}
@@ -74,7 +70,12 @@ def build(service: Service, access: Access, config: ServeConfig) -> ASGIApp:
             metrics.BATCH.observe(service.verifier.batches.pop())
         return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.get("/docs", tags=["service"], include_in_schema=False)
+    @app.get("/", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        """Record, identify and enrol in a browser."""
+        return HTMLResponse(pages.voices(service))
+
+    @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         """This interface as a page, without scripts."""
         return HTMLResponse(pages.interface(app.openapi()))
@@ -155,8 +156,6 @@ def build(service: Service, access: Access, config: ServeConfig) -> ASGIApp:
 
     stream.add(app, service, access, places, limits)
     localai.add(app, service, places, PROBLEMS)
-    if PAGE.is_dir():
-        app.mount("/", StaticFiles(directory=PAGE, html=True))
     return Guard(app, access, limits)
 
 

@@ -1,14 +1,30 @@
-"""The interface as a page, from its OpenAPI description. It needs no script and no other server."""
+"""The pages of the service. They load nothing from other servers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from spkver.page.voices import voices_page
+
+if TYPE_CHECKING:
+    from spkver.serve.service import Service
+
+_NOTE = "The server listens to what you record here. It keeps embeddings of the people you enrol, and no recording."
+
+
+def voices(service: Service) -> str:
+    """The page on which one speaks and is recognised."""
+    decision = service.verifier.decision
+    width = 1.0 if decision is None else max(8 / decision.calibration.scale, 1e-3)  # on either side: 8 nats
+    middle = 0.0 if decision is None else decision.threshold
+    facts = {"rate": service.verifier.sample_rate, "limits": [middle - width, middle + width]}
+    return voices_page("Voices", _NOTE, "voices_there.js", {"connect-src": "'self'"}, {"service": facts})
 
 
 def interface(schema: Mapping[str, Any]) -> str:
-    """A page of all routes: what they take and answer."""
+    """A page of all routes, without scripts: what they take and answer. schema: its OpenAPI description."""
     parts = "\n".join(
         part
         for path, methods in schema["paths"].items()

@@ -191,6 +191,8 @@ def test_metrics_and_pages(client, recording):
     page = client.get("/docs").text
     assert "/v1/voice/identify" in page and "<script" not in page
     assert client.get("/openapi.json").json()["openapi"].startswith("3.")
+    page = client.get("/").text
+    assert "Hold and speak" in page and '"rate": 16000' in page and "connect-src 'self'" in page
     assert client.get("/health").json() == {"status": "ok"}
 
 

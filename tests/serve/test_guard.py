@@ -91,7 +91,10 @@ def test_pages_of_other_sites_are_refused(client, origin):
     for path in ("/v1/speakers", "/v1/voice/forget"):
         assert client.get(path, headers={"origin": origin}).status_code == 403
     assert client.post("/v1/forget", json={"name": "Ada"}, headers={"origin": origin}).status_code == 403
-    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/stream", headers={"origin": origin}):
+    with (
+        pytest.raises(WebSocketDisconnect),
+        client.websocket_connect("ws://localhost:8000/v1/stream", headers={"origin": origin}),
+    ):
         pass
     answer = client.get("/v1/speakers", headers={"origin": "http://localhost:8000"})
     assert answer.status_code == 200 and "access-control-allow-origin" not in answer.headers
