@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from pydantic import BaseModel, Field
 
 
@@ -70,6 +72,8 @@ class Person(BaseModel):
     id: str = Field(description="depends on the name only")
     name: str
     recordings: int
+    purpose: str = Field(description="what the person agreed to")
+    until: date | None = Field(description="the last day that the person is kept")
 
 
 class Enrolled(Person):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import date
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Query, Request
@@ -20,6 +21,7 @@ from spkver.serve.problems import Refused
 from spkver.serve.service import Service
 from spkver.serve.uploads import body, sent
 from spkver.serve.work import Places
+from spkver.verify.book import VOICES
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": answers.Problem, "description": text}
@@ -122,7 +124,14 @@ def build(service: Service, access: Access, config: ServeConfig) -> ASGIApp:
         "/v1/enrol",
         tags=["people"],
         responses=PROBLEMS,
-        openapi_extra=body({"audio*": "recordings of the person"}, {"name": "of the person"}),
+        openapi_extra=body(
+            {"audio*": "recordings of the person"},
+            {
+                "name": "of the person",
+                "purpose": "what the person agreed to",
+                "until": "the last day that the person may be kept, YYYY-MM-DD",
+            },
+        ),
     )
     async def enrol(request: Request, channel: Channel = None) -> answers.Enrolled:
         """Add recordings of a person to the book, which keeps embeddings, not recordings. Ask the person first."""
@@ -130,7 +139,8 @@ def build(service: Service, access: Access, config: ServeConfig) -> ASGIApp:
         name, recordings = given.texts.get("name", ""), given.several("audio")
         if not 1 <= len(name) <= 200:
             raise Refused(422, "give the person's `name`, with 1 to 200 characters")
-        return await places.run(service.enrol, _tenant(request), name, recordings, channel)
+        purpose, until = given.texts.get("purpose", ""), _day(given.texts.get("until"))
+        return await places.run(service.enrol, _tenant(request), name, recordings, channel, purpose, until)
 
     @app.get("/v1/speakers", tags=["people"], responses=_only(401, 403, 409, 429, 503))
     async def speakers(request: Request) -> answers.Speakers:
@@ -161,6 +171,13 @@ def build(service: Service, access: Access, config: ServeConfig) -> ASGIApp:
 
 def _tenant(request: Request) -> str:
     return str(request.scope["state"]["tenant"])
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return None if not text else date.fromisoformat(text)
+    except ValueError:
+        raise Refused(422, "until: give a day as YYYY-MM-DD") from None
 
 
 def _only(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -204,9 +221,9 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
 
 def hidden(message: str, service: Service) -> str:
     """A message without the paths of this machine."""
-    places = {str(service.root): "the book"}
+    places = {f"{service.root}{os.sep}{VOICES}": "the book", str(service.root): "the book"}
     if service.verifier.place is not None:
         places[str(service.verifier.place[0])] = "the model"
     for place, word in places.items():
         message = message.replace(place, word)
-    return message.replace(f"{os.sep}{'voices.parquet'}", "")
+    return message

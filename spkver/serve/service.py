@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from spkver.serve.problems import Refused
 from spkver.verify import book as books
 from spkver.verify.book import Book, Match
 from spkver.verify.model import Heard
-from spkver.verify.people import enrol_recordings
+from spkver.verify.people import enrol_recordings, identify_heard
 from spkver.verify.verdict import Verdict, verdict
 
 
@@ -91,20 +92,19 @@ class Service:
         channel: int | None = None,
     ) -> answers.Identified:
         """The person of the book who speaks in a recording, if any."""
-        least = self.verifier.required_threshold(threshold)
+        self.verifier.required_threshold(threshold)  # fail early
         heard = self._listen(recording, channel)
-        matches = self.rank(tenant, heard, max(top, 2))
-        found = books.answer(matches, least, self.verifier.scale)
+        found = identify_heard(self.verifier, self._book(tenant)[1], heard, threshold=threshold, top=top)
         return answers.Identified(
             name=found.name,
             id=found.name and person_id(found.name),
             ambiguous=found.ambiguous,
-            threshold=least,
+            threshold=found.threshold,
             candidates=[
                 answers.Candidate(
                     id=person_id(name), name=name, score=score, log_likelihood_ratio=self.log_likelihood_ratio(score)
                 )
-                for name, score in (matches if found.ambiguous else matches[:top])
+                for name, score in found.candidates
             ],
             seconds=heard.seconds,
             doubts=heard.doubts,
@@ -112,7 +112,13 @@ class Service:
         )
 
     def enrol(
-        self, tenant: str, name: str, recordings: Sequence[Content], channel: int | None = None
+        self,
+        tenant: str,
+        name: str,
+        recordings: Sequence[Content],
+        channel: int | None = None,
+        purpose: str = "",
+        until: date | None = None,
     ) -> answers.Enrolled:
         """Add recordings of a person to the book."""
         book, _ = self._book(tenant)
@@ -125,11 +131,14 @@ class Service:
             self._check_length(one, self.limits.seconds)
         folder = self._folder(tenant)
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = enrol_recordings(self.verifier, folder, name, recordings, channel=channel)
+        found = enrol_recordings(self.verifier, folder, name, recordings, channel=channel, purpose=purpose, until=until)
+        kept = books.open_book(folder).person(found.name)
         return answers.Enrolled(
             id=person_id(found.name),
             name=found.name,
             recordings=found.recordings,
+            purpose=kept.purpose,
+            until=kept.until,
             new=found.new,
             doubts=found.doubts,
             model=self.verifier.model_id,
@@ -137,9 +146,13 @@ class Service:
 
     def speakers(self, tenant: str) -> answers.Speakers:
         """The people of the book."""
-        known = self._book(tenant)[0].recordings()
+        book, _ = self._book(tenant)
+        people = [(name, number, book.person(name)) for name, number in book.recordings().items()]
         return answers.Speakers(
-            speakers=[answers.Person(id=person_id(name), name=name, recordings=n) for name, n in known.items()]
+            speakers=[
+                answers.Person(id=person_id(name), name=name, recordings=number, purpose=kept.purpose, until=kept.until)
+                for name, number, kept in people
+            ]
         )
 
     def forget(self, tenant: str, person: str) -> answers.Forgotten:

@@ -99,6 +99,16 @@ def test_people(client, recording, verifier):
     assert client.post("/v1/identify", files=test).json()["candidates"] == []
 
 
+def test_consent(client, recording):
+    sent = {"data": {"name": "Ada", "purpose": "door", "until": "2999-12-31"}, "files": {"audio": recording(100)}}
+    assert client.post("/v1/enrol", **sent).json()["until"] == "2999-12-31"
+    (ada,) = client.get("/v1/speakers").json()["speakers"]
+    assert (ada["purpose"], ada["until"]) == ("door", "2999-12-31")
+    for day, said in (("tomorrow", "YYYY-MM-DD"), ("1999-01-01", "has passed")):
+        sent["data"]["until"] = day
+        assert said in client.post("/v1/enrol", **sent).json()["error"]
+
+
 def test_diarization(client, voice, recording):
     answer = client.post("/v1/diarize", files={"audio": recording(100)})
     assert answer.status_code == 422 and "no threshold for diarization" in answer.json()["error"]
