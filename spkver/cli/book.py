@@ -133,3 +133,54 @@ def decrypt(book: Path | None) -> None:
 
     upkeep.decrypt(voices.place(book))
     click.echo(f"not encrypted any more; unset {vault.KEY_FILE}")
+
+
+@command.command(name="map")
+@click.argument("old", type=inputs.FILE, metavar="EMBEDDINGS_OLD")
+@click.argument("new", type=inputs.FILE, metavar="EMBEDDINGS_NEW")
+@click.argument("out", type=outputs.FILE)
+def learn(old: Path, new: Path, out: Path) -> None:
+    """Learn a map from the embeddings of one model to those of another, from the same recordings of labelled speakers.
+
+    Prints the EER on speakers left out, with one recording mapped and the other by the new model. A map loses much
+    unless the models are relatives: prefer the recordings, if they were kept.
+
+    \b
+    Example: spkver book map old.parquet new.parquet old-to-new.map
+    """
+    from spkver.embeddings import read_embeddings
+    from spkver.verify.moving import learn_map, write_map
+
+    found = learn_map(read_embeddings(old), read_embeddings(new))
+    write_map(out, found)
+    click.echo(f"{out}: {found.about.in_words()}")
+
+
+@command.command()
+@voices.model
+@click.option("--recordings", type=inputs.FILE, help="Data directory or audio pack with the enrolled recordings.")
+@click.option("--map", "by", type=inputs.FILE, help="Map for the recordings that are not found (spkver book map).")
+@voices.book
+def move(model: str | None, recordings: Path | None, by: Path | None, book: Path | None) -> None:
+    """Move the book to another model.
+
+    The enrolled recordings that are among --recordings are embedded by the model of --model. A recording is found by
+    the hash of its samples, so it must be the same one. The others are mapped by --map; mapped embeddings are marked in
+    the book, and `spkver identify` warns of them.
+
+    \b
+    Example:
+      spkver book move --model exp/new/model --recordings data/enrolled
+      spkver book move --map old-to-new.map
+    """
+    from spkver.verify import moving
+
+    learnt = None if by is None else moving.read_map(by)
+    if recordings is None:
+        done = moving.move(voices.place(book), by=learnt, say=to_stderr)
+    else:
+        from spkver.source import open_source
+
+        source = open_source(recordings).audio()
+        done = moving.move(voices.place(book), verifier=voices.load(model), source=source, by=learnt, say=to_stderr)
+    click.echo(f"{done.embedded} recordings embedded again, {done.mapped} mapped")

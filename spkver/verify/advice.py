@@ -8,6 +8,19 @@ from spkver.verify.cohort import Cohort, Voices, compare_pairs
 from spkver.verify.decision import Rate
 
 
+def remarks(book: Book) -> list[str]:
+    """Warnings about a book as a whole: people who have expired, and mapped embeddings."""
+    found = []
+    if book.expired:
+        found.append(f"{len(book.expired)} people of the book have expired; `spkver book expire` removes them")
+    if mapped := sum(row.mapped for row in book.contents.recordings):
+        found.append(
+            f"{mapped} of {len(book.voices)} recordings of the book were mapped from another model, and the threshold "
+            f"was not set for them ({book.contents.mapped}); enrol people again"
+        )
+    return found
+
+
 def odd(book: Book, name: str, threshold: float, cohort: Cohort | None = None) -> list[str]:
     """Warnings about a person of a book: recordings that differ, and other people who sound like this one."""
     name = normal(name)

@@ -186,10 +186,15 @@ class Verifier(Encoder):
         seconds = speech_seconds(raw, rate)
         return Heard(
             vector=unit(self.embed_batch(waveform[None]), [name], "embedding")[0],
-            digest=hashlib.blake2b(audio.to_int16(waveform).tobytes(), digest_size=16).hexdigest(),
+            digest=digest(waveform),
             doubts=[f"{name}: {doubt}" for doubt in doubts(raw, rate, self.sample_rate, seconds)],
             seconds=seconds,
         )
+
+
+def digest(waveform: np.ndarray) -> str:
+    """The hash of the audio of a recording, at the sample rate of a model: float32 (time,)."""
+    return hashlib.blake2b(audio.to_int16(waveform).tobytes(), digest_size=16).hexdigest()
 
 
 def _seconds(heard: Sequence[Heard]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -11,7 +11,7 @@ from spkver.audio import File
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.progress import bar
-from spkver.verify.advice import odd
+from spkver.verify.advice import odd, remarks
 from spkver.verify.book import Book, Match, People, Say, answer, checked, enrol, open_book
 from spkver.verify.model import Heard, Verifier, embeddings_of
 
@@ -117,7 +117,8 @@ def identify(
     found = []
     for file in bar(total=len(files), what="identify", unit="file", iterable=files):
         heard = verifier.listen(file, channel=channel)
-        found.append(identify_heard(verifier, people, heard, str(file), threshold=threshold, top=top))
+        one = identify_heard(verifier, people, heard, str(file), threshold=threshold, top=top)
+        found.append(replace(one, doubts=one.doubts + remarks(book)))
     return found
 
 

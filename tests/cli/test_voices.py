@@ -15,8 +15,10 @@ import soundfile
 from click.testing import CliRunner
 
 from spkver.cli.verify import _line
+from spkver.embeddings import Embeddings, write_embeddings
 from spkver.encoder import Encoder
 from spkver.errors import InputError
+from spkver.verify.book import enrol, open_book
 from spkver.verify.decision import Calibration, Decision, Rate, write_decision
 from spkver.verify.verdict import Verdict
 
@@ -226,3 +228,21 @@ def test_until_is_a_day(invoke, tmp_path, day):
             standalone_mode=False,
             catch_exceptions=False,
         )
+
+
+def test_book_moves_by_a_map(invoke, tmp_path):
+    random = np.random.default_rng(0)
+    vectors = np.repeat(random.normal(size=(10, 8)), 3, axis=0).astype(np.float32)
+    vectors += 0.1 * random.normal(size=vectors.shape).astype(np.float32)
+    ids, speakers = [str(row) for row in range(30)], [f"s{row // 3}" for row in range(30)]
+    write_embeddings(tmp_path / "old.parquet", Embeddings(ids, vectors, speakers, "old"))
+    write_embeddings(tmp_path / "new.parquet", Embeddings(ids, vectors[:, ::-1].copy(), speakers, "new"))
+    enrol(tmp_path / "book", "Ada", Embeddings(["a"], vectors[:1], None, "old"))
+    sides = [tmp_path / "old.parquet", tmp_path / "new.parquet"]
+    done = invoke("book", "map", *sides, tmp_path / "map", model=None)
+    assert done.stdout.startswith(
+        f"{tmp_path / 'map'}: procrustes, fitted on 30 recordings of 10 speakers; on speakers"
+    )
+    done = invoke("book", "move", "--map", tmp_path / "map", "--book", tmp_path / "book", model=None)
+    assert done.stdout == "0 recordings embedded again, 1 mapped\n"
+    assert open_book(tmp_path / "book").voices.model == "new"
