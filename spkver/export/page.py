@@ -30,7 +30,7 @@ from spkver.features.silence import silent_frames
 from spkver.features.vad import EnergyVad, EnergyVadConfig
 from spkver.files import StrPath, atomic_file, readable_size
 from spkver.interop.hub.files import cache
-from spkver.page.voices import voices_page
+from spkver.page.voices import drawn_scale, voices_page
 from spkver.runtime import session
 from spkver.verify.book import ODDS
 from spkver.verify.cohort import Cohort
@@ -140,14 +140,13 @@ def _checked(encoder: Encoder, network: bytes) -> str:
 def _facts(encoder: Encoder, decision: Decision, cohort: Cohort | None) -> dict[str, Any]:
     """What the engine needs besides the network (see voices_here.js)."""
     calibration = decision.calibration
-    width = max(8 / calibration.scale, 1e-3)  # of the drawn scale, on either side of the threshold: 8 nats
     return {
         "id": encoder.model_id,
         "rate": encoder.sample_rate,
         "dim": encoder.dim,
         "min_samples": encoder.min_samples,
         "threshold": decision.threshold,
-        "limits": [decision.threshold - width, decision.threshold + width],
+        "limits": drawn_scale(decision.threshold, calibration.scale),
         "calibration": calibration.model_dump(mode="json"),
         "lengths": None if decision.lengths is None else decision.lengths.model_dump(mode="json"),
         "cohort": None if cohort is None else {"top": cohort.top},

@@ -35,6 +35,14 @@ _BODY = """<div class="voices">
 """
 
 
+NATS = 8.0  # that the drawn scale of scores reaches on either side of the threshold
+
+
+def drawn_scale(threshold: float, scale: float) -> list[float]:
+    """The least and the most score that is drawn. scale: of the calibration, in nats per score."""
+    return [threshold - NATS / scale, threshold + NATS / scale]
+
+
 def voices_page(
     title: str,
     note: str,

@@ -16,7 +16,7 @@ const engine = {
   },
 
   async start() {
-    document.getElementById("token")?.addEventListener("change", list);
+    document.getElementById("token")?.addEventListener("change", () => working("Loading …", list));
   },
 
   async people() {

@@ -75,7 +75,7 @@ def build(service: Service, access: Access, config: ServeConfig) -> ASGIApp:
     @app.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:
         """Record, identify and enrol in a browser."""
-        return HTMLResponse(pages.voices(service))
+        return HTMLResponse(pages.voices(service, tokens=access.tokens is not None))
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -199,7 +199,7 @@ def test_metrics_and_pages(client, recording):
     assert 'spkver_requests_total{method="POST",route="/v1/embed",status="200"}' in text
     assert "spkver_batch_size_count" in text
     page = client.get("/docs").text
-    assert "/v1/voice/identify" in page and "<script" not in page
+    assert "/v1/voice/identify" in page and "default-src 'none'" in page
     assert client.get("/openapi.json").json()["openapi"].startswith("3.")
     page = client.get("/").text
     assert "Hold and speak" in page and '"rate": 16000' in page and "connect-src 'self'" in page
