@@ -79,7 +79,7 @@ def build(service: Service, access: Access, config: ServeConfig) -> ASGIApp:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        """This interface as a page, without scripts."""
+        """This interface as a page."""
         return HTMLResponse(pages.interface(app.openapi()))
 
     @app.post("/v1/embed", tags=["voices"], responses=PROBLEMS, openapi_extra=body({"audio": RECORDING}, alone=True))
