@@ -21,7 +21,7 @@ _BODY = """<div class="voices">
 <div class="answer" id="answer" aria-live="polite"><h3>Who speaks?</h3>
 <p>Hold the button and speak, then release it.</p></div>
 <form class="keep" id="keep" hidden>
-<label class="tick"><input type="checkbox" required> This person agrees that their voice is enrolled here.</label>
+<label class="tick"><input type="checkbox" required> This person agrees to be enrolled, to be recognised here.</label>
 <label>Name <input type="text" id="name" required maxlength="100" autocomplete="off"></label>
 <button type="submit">Enrol this voice</button>
 </form>

@@ -36,6 +36,7 @@ const engine = {
   async enrol(name, samples) {
     const form = new FormData();
     form.set("name", name);
+    form.set("purpose", "to be recognised by this service"); // what the box above the name says
     form.set("audio", wav(samples, this.rate), "voice.wav");
     return (await this.ask("/v1/enrol", { method: "POST", body: form })).doubts.map(shortened);
   },
