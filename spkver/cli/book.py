@@ -81,7 +81,7 @@ def backup(out: Path, book: Path | None) -> None:
     """
     from spkver.verify import upkeep
 
-    click.echo(f"{out}: {len(upkeep.backup(voices.place(book), out))} people")
+    click.echo(f"{out}: people: {len(upkeep.backup(voices.place(book), out))}")
 
 
 @command.command()
@@ -99,8 +99,8 @@ def restore(file: Path, book: Path | None, key: Path | None) -> None:
     from spkver.verify import upkeep
 
     done = upkeep.restore(voices.place(book), file, key=key, say=to_stderr)
-    left_out = f"; {done.left_out} left out, who were removed or have expired" if done.left_out else ""
-    click.echo(f"{done.people} people in the book{left_out}")
+    left_out = f"; left out, because they were removed or have expired: {done.left_out}" if done.left_out else ""
+    click.echo(f"people in the book: {done.people}{left_out}")
 
 
 @command.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spkver.cli import options, voices
+from spkver.cli.terminal import to_stderr
 
 if TYPE_CHECKING:
     from spkver.verify.people import Identified
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 @voices.threshold
 @click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many people to name.")
 @voices.channel
+@click.option(
+    "--keep-unknown",
+    type=click.IntRange(min=1),
+    metavar="DAYS",
+    help="Keep voices that are nobody's in the book, for so many days, as unknown 1, unknown 2, ...",
+)
 @options.as_json
 def command(
     files: tuple[Path, ...],
@@ -29,6 +36,7 @@ def command(
     threshold: float | None,
     top: int,
     channel: int | None,
+    keep_unknown: int | None,
     as_json: bool,
 ) -> None:
     """Find the person of the speaker book who speaks in each of FILES, if any.
@@ -36,6 +44,10 @@ def command(
     Prints one line per file: the file, the person and the score of `spkver verify`. If no score reaches the threshold,
     the name is `nobody known`. If the two best people have almost the same score, it is `ambiguous`, and both follow.
     With --top N, the N best people follow, one line each.
+
+    --keep-unknown stores embeddings of unknown voices, so that a voice has the same number in all recordings. They are
+    personal data of people who were not asked: use it only where that is allowed. `spkver book name "unknown 3" NAME`
+    makes a voice a person of the book.
 
     \b
     Example: spkver identify call.wav --model exp/xvector/model
@@ -45,7 +57,9 @@ def command(
     from spkver.verify.people import identify
 
     opened, verifier = open_book(voices.place(book)), voices.load(model)
-    found = identify(verifier, opened, files, threshold=threshold, top=top, channel=channel)
+    found = identify(
+        verifier, opened, files, threshold=threshold, top=top, channel=channel, keep_unknown=keep_unknown, say=to_stderr
+    )
     if threshold is None and verifier.decision is not None:
         voices.warn(strangers(len(opened), verifier.decision.far))
     voices.warn(doubt for one in found for doubt in one.doubts)
@@ -58,8 +72,9 @@ def command(
 def _lines(found: Identified, top: int) -> list[str]:
     lines = []
     if found.name is None:
-        outcome = "ambiguous" if found.ambiguous else "nobody known"
-        lines.append(f"{found.file}\t{outcome}\t{found.candidates[0].score:.4f}")
+        outcome = "ambiguous" if found.ambiguous else found.unknown or "nobody known"
+        best = "".join(f"\t{match.score:.4f}" for match in found.candidates[:1])  # nobody in a book of unnamed voices
+        lines.append(f"{found.file}\t{outcome}{best}")
     if found.name is not None or found.ambiguous or top > 1:
         for name, score in found.candidates:
             below = "" if score >= found.threshold else "\tbelow the threshold"

@@ -357,7 +357,7 @@ def edited(folder: StrPath, say: Say | None, *, plain: bool = False) -> Iterator
         recover(root)
         book = open_book(root, plain=plain)
         if book.expired and say is not None:
-            say(f"{root}: {len(book.expired)} expired and are removed")
+            say(f"{root}: people who have expired and are removed: {len(book.expired)}")
         yield book
 
 

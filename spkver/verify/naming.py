@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from datetime import timedelta
+from typing import NamedTuple
 
 import numpy as np
 
 from spkver.diarization.agglomerative import APART, average_linkage
 from spkver.diarization.diarize import Spoken
-from spkver.verify.book import UNKNOWN, Book, Match, answer
+from spkver.files import StrPath
+from spkver.verify.book import UNKNOWN, Book, Match, Say, answer, edited, number_of, write
+from spkver.verify.bookfile import Person, Recording, new_key, today
 from spkver.verify.cohort import Voices, compare
-
-if TYPE_CHECKING:
-    from spkver.verify.model import Verifier
+from spkver.verify.doubts import SPEECH_SECONDS
+from spkver.verify.model import Heard, Verifier, embeddings_of
 
 
 class Named(NamedTuple):
@@ -29,8 +32,9 @@ def named(
     """Names of the speakers of each recording.
 
     A speaker has the name of the nearest person of the book if the score reaches the threshold and the runner-up is
-    clearly further away. The others are `unknown 1`, `unknown 2`, ...: voices of different recordings have the same
-    number if their mean score reaches the threshold. Numbers go by recording in order of their names.
+    clearly further away, or else of the nearest unnamed voice that the book keeps, see `keep_unknown`. The others are
+    `unknown 1`, `unknown 2`, ..., counted on from the book's: voices of different recordings have the same number if
+    their mean score reaches the threshold. Numbers go by recording in order of their names.
 
     threshold: replaces the model's
     Raises InputError for a book of another model, and without a threshold.
@@ -42,16 +46,76 @@ def named(
     for one in spoken:
         ranked = [people.rank(voice, 2, seconds) for voice, seconds in zip(one.voices, one.seconds)]
         found.append([Named(answer(matches, least, verifier.scale).name or "", matches) for matches in ranked])
-    places = [
-        (number, row)
-        for number in sorted(range(len(spoken)), key=lambda number: spoken[number].recording)
-        for row, speaker in enumerate(found[number])
-        if not speaker.name
-    ]
-    numbers = _numbers(verifier, spoken, places, least)
-    for (number, row), unknown in zip(places, numbers):
-        found[number][row] = found[number][row]._replace(name=f"{UNKNOWN} {unknown}")
+    kept = book.people(verifier.cohort, verifier.lengths, known=False)
+    places = []
+    for number in sorted(range(len(spoken)), key=lambda number: spoken[number].recording):
+        taken = set()  # speakers of one recording differ
+        for row, speaker in enumerate(found[number]):
+            if speaker.name:
+                continue
+            (match,) = kept.rank(spoken[number].voices[row], 1, spoken[number].seconds[row]) or [Match("", -np.inf)]
+            if match.score >= least and match.name not in taken:
+                taken.add(match.name)
+                found[number][row] = speaker._replace(name=match.name)
+            else:
+                places.append((number, row))
+    first = last_number(book)
+    for (number, row), unknown in zip(places, _numbers(verifier, spoken, places, least)):
+        found[number][row] = found[number][row]._replace(name=f"{UNKNOWN} {first + unknown}")
     return found
+
+
+def keep_unknown(
+    verifier: Verifier,
+    folder: StrPath,
+    heard: Sequence[Heard],
+    days: int,
+    *,
+    threshold: float | None = None,
+    say: Say | None = None,
+) -> list[str]:
+    """Keep recordings of unknown voices in a book, for so many days, and return `unknown 1`, `unknown 2`, ... for each.
+
+    A recording belongs to the nearest unnamed voice of the book if the score reaches the threshold; that voice is then
+    kept for so many days again. Otherwise it is a new voice. Recordings with less than SPEECH_SECONDS of speech, and
+    those of people of the book, are not kept: "".
+
+    threshold: replaces the model's; say: as for `book.enrol`
+    Raises InputError for a book of another model, and without a threshold.
+    """
+    least, names = verifier.required_threshold(threshold), []
+    with edited(folder, say) as book:
+        book.require(verifier.model_id)
+        day, contents = today(), book.contents
+        for one in heard:
+            name, new = _unnamed(verifier, replace(book, contents=contents), one, least)
+            names.append(name)
+            if name:
+                person = contents.people.get(name) or Person(new_key(), day, known=False)
+                person = replace(person, until=day + timedelta(days))
+                contents = replace(contents, people=contents.people | {name: person})
+                if new:
+                    rows = [Recording(day, seconds=one.seconds)]
+                    contents = contents.add(name, person, embeddings_of(verifier, [one]), rows)
+        write(book, contents)
+    return names
+
+
+def _unnamed(verifier: Verifier, book: Book, heard: Heard, least: float) -> tuple[str, bool]:
+    """The name of an unknown voice in a book, "" if it is not kept, and whether the recording is new there."""
+    owner = dict(zip(book.voices.ids, book.contents.names)).get(heard.digest)
+    if owner is not None:
+        return ("" if book.contents.people[owner].known else owner), False
+    if heard.seconds < SPEECH_SECONDS:
+        return "", False
+    ranked = book.people(verifier.cohort, verifier.lengths, known=False).rank(heard.vector, 1, heard.seconds)
+    near = bool(ranked) and ranked[0].score >= least
+    return (ranked[0].name if near else f"{UNKNOWN} {last_number(book) + 1}"), True
+
+
+def last_number(book: Book) -> int:
+    """The highest number of the unnamed voices of a book; 0 if there is none."""
+    return max(map(number_of, book.contents.people), default=0)
 
 
 def _numbers(

@@ -11,9 +11,10 @@ from spkver.audio import File
 from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.progress import bar
-from spkver.verify.advice import odd, remarks
+from spkver.verify.advice import odd, remarks, renewals, unlike
 from spkver.verify.book import Book, Match, People, Say, answer, checked, enrol, open_book
 from spkver.verify.model import Heard, Verifier, embeddings_of
+from spkver.verify.naming import keep_unknown as keep
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Identified:
 
     name: the nearest person of the book, or None if the score is below the threshold or the answer is ambiguous
     ambiguous, margin: see `book.Answer`
+    unknown: `unknown 3` if the voice is kept as one that nobody has named, see `naming.keep_unknown`; else ""
     candidates: the nearest people, nearest first; at least two if the answer is ambiguous
     doubts: warnings, one line each
     """
@@ -92,6 +94,7 @@ class Identified:
     threshold: float
     candidates: list[Match]
     doubts: list[str]
+    unknown: str = ""
 
     def plain(self) -> dict[str, Any]:
         """As plain values for JSON."""
@@ -106,26 +109,42 @@ def identify(
     threshold: float | None = None,
     top: int = 1,
     channel: int | None = None,
+    keep_unknown: int | None = None,
+    say: Say | None = None,
 ) -> list[Identified]:
     """Find the person of the book who speaks in each recording, if any.
 
     threshold: replaces the model's; top: number of candidates; channel: channel of multi-channel files (0-based)
+    keep_unknown: keep the voices that are nobody's in the book, for so many days; say: as for `book.enrol`
     Raises InputError for an empty book, a book of another model, and without a threshold.
     """
+    if not len(book) and keep_unknown is None:
+        raise InputError(f"{book.folder}: the book is empty; add people with spkver enrol NAME FILES")
     people = people_for(verifier, book)
     verifier.required_threshold(threshold)  # fail early
-    found = []
-    for file in bar(total=len(files), what="identify", unit="file", iterable=files):
+    found, strange = [], {}
+    for row, file in enumerate(bar(total=len(files), what="identify", unit="file", iterable=files)):
         heard = verifier.listen(file, channel=channel)
         one = identify_heard(verifier, people, heard, str(file), threshold=threshold, top=top)
-        found.append(replace(one, doubts=one.doubts + remarks(book)))
+        found.append(replace(one, doubts=[*one.doubts, *remarks(book), *_renewal(verifier, book, one)]))
+        if one.name is None and not one.ambiguous:
+            strange[row] = heard
+    if keep_unknown is not None and strange:
+        names = keep(verifier, book.folder, list(strange.values()), keep_unknown, threshold=threshold, say=say)
+        for row, name in zip(strange, names):
+            found[row] = replace(found[row], unknown=name)
     return found
 
 
+def _renewal(verifier: Verifier, book: Book, found: Identified) -> list[str]:
+    """Advice about the person who was found."""
+    if found.name is None:
+        return []
+    return renewals(book, [found.name]) + unlike(book, found.name, found.threshold, verifier.cohort)
+
+
 def people_for(verifier: Verifier, book: Book) -> People:
-    """The people of a book, to compare with `verifier`. Raises InputError for an empty book and another model's."""
-    if not len(book):
-        raise InputError(f"{book.folder}: the book is empty; add people with spkver enrol NAME FILES")
+    """The people of a book, to compare with `verifier`. Raises InputError for a book of another model."""
     book.require(verifier.model_id)
     return book.people(verifier.cohort, verifier.lengths)
 

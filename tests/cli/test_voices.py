@@ -194,14 +194,14 @@ def test_consent_export_receipt_and_backup(invoke, tmp_path):
     held = json.loads((tmp_path / "ada.json").read_text())
     assert (held["purpose"], held["until"], held["recordings"][0]["session"]) == ("the door", "9999-12-31", "phone")
     assert 1 < held["recordings"][0]["seconds"] < 4
-    assert upkeep("backup", tmp_path / "backup") == f"{tmp_path / 'backup'}: 1 people\n"
+    assert upkeep("backup", tmp_path / "backup") == f"{tmp_path / 'backup'}: people: 1\n"
     assert upkeep("name", "Ada", "Ada Lovelace") == "Ada is now Ada Lovelace\n"
     assert upkeep("expire") == "nobody has expired\n"
     invoke("forget", "Ada Lovelace", "--receipt", tmp_path / "receipt.json", *book, model=None)
     receipt = json.loads((tmp_path / "receipt.json").read_text())
     assert receipt["removed"][0]["name"] == "Ada Lovelace" and receipt["left"] == 0
     done = upkeep("restore", tmp_path / "backup")
-    assert done == "0 people in the book; 1 left out, who were removed or have expired\n"
+    assert done == "people in the book: 0; left out, because they were removed or have expired: 1\n"
 
 
 def test_encryption(invoke, tmp_path, monkeypatch):
@@ -246,3 +246,33 @@ def test_book_moves_by_a_map(invoke, tmp_path):
     done = invoke("book", "move", "--map", tmp_path / "map", "--book", tmp_path / "book", model=None)
     assert done.stdout == "0 recordings embedded again, 1 mapped\n"
     assert open_book(tmp_path / "book").voices.model == "new"
+
+
+def test_unknown_voices_are_kept_and_named(invoke, tmp_path):
+    book = ["--book", tmp_path / "book"]
+
+    def names(*words):
+        return [line.split("\t")[1] for line in invoke("identify", *words, *book).stdout.splitlines()]
+
+    assert names("a0.wav", "c.wav", "--keep-unknown", "30") == ["unknown 1", "unknown 2"]  # the book was empty
+    assert names("a1.wav", "--keep-unknown", "30") == ["unknown 1"]
+    listed = invoke("speakers", *book, model=None).stdout.splitlines()
+    assert [line.split("\t")[:2] for line in listed] == [["unknown 1", "2"], ["unknown 2", "1"]]
+    assert "not named, kept until" in listed[0]
+    with pytest.raises(InputError, match="the book is empty"):
+        names("a1.wav")
+    invoke("book", "name", "unknown 1", "Ada", *book, model=None)
+    (found,) = json.loads(invoke("identify", "a1.wav", "--json", *book).stdout)
+    assert (found["name"], found["unknown"]) == ("Ada", "")
+    assert names("c.wav") == ["nobody known"]
+    assert invoke("speakers", "--json", *book, model=None).stdout == '{\n  "Ada": 2\n}\n'
+
+
+def test_identify_advises_to_enrol_again(invoke, tmp_path):
+    book = ["--book", tmp_path / "book"]
+    invoke("enrol", "Ada", "a0.wav", *book)
+    advice = "warning: 'Ada': one recording only"
+    assert (
+        advice in invoke("identify", "a1.wav", *book).stderr and advice in invoke("speakers", *book, model=None).stderr
+    )
+    assert advice not in invoke("identify", "c.wav", *book).stderr

@@ -323,7 +323,7 @@ def test_expired_people_are_not_returned_and_are_removed_by_any_write(folder, on
     assert b"Ada" in (folder / books.VOICES).read_bytes()
     said = []
     books.enrol(folder, "Bob", recordings(1), say=said.append)  # nothing new
-    assert b"Ada" not in (folder / books.VOICES).read_bytes() and "1 expired" in said[0] and "Ada" not in said[0]
+    assert b"Ada" not in (folder / books.VOICES).read_bytes() and "removed: 1" in said[0] and "Ada" not in said[0]
     assert books.expire(folder) == []
 
 
