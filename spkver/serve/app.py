@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 from datetime import date
 from typing import Annotated, Any
 
@@ -21,7 +21,6 @@ from spkver.serve.problems import Refused
 from spkver.serve.service import Service
 from spkver.serve.uploads import body, sent
 from spkver.serve.work import Places
-from spkver.verify.book import VOICES
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": answers.Problem, "description": text}
@@ -221,9 +220,7 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
 
 def hidden(message: str, service: Service) -> str:
     """A message without the paths of this machine."""
-    places = {f"{service.root}{os.sep}{VOICES}": "the book", str(service.root): "the book"}
+    message = re.sub(rf"{re.escape(str(service.root))}[/\\\w.-]*", "the book", message)
     if service.verifier.place is not None:
-        places[str(service.verifier.place[0])] = "the model"
-    for place, word in places.items():
-        message = message.replace(place, word)
+        message = message.replace(str(service.verifier.place[0]), "the model")
     return message
