@@ -151,7 +151,7 @@ def build(service: Service, access: Access, config: ServeConfig) -> ASGIApp:
         """Remove a person from the book."""
         if (whom.name is None) == (whom.id is None):
             raise Refused(422, "give the person's `name` or `id`")
-        return await places.run(service.forget, _tenant(request), whom.name or whom.id or "")
+        return await places.run(service.forget, _tenant(request), whom.name, whom.id)
 
     @app.post("/v1/diarize", tags=["voices"], responses=PROBLEMS, openapi_extra=body({"audio": RECORDING}, alone=True))
     async def diarize(

@@ -12,9 +12,9 @@ class Limits(Config):
 
     body_mb: float = Field(16, gt=0, le=1024)
     """Size of a request (413)"""
-    seconds: float = Field(120, gt=0, le=3600)
+    seconds: float = Field(60, gt=0, le=3600)
     """Length of a recording or a stream (422)"""
-    diarize_seconds: float = Field(1800, gt=0, le=36000)
+    diarize_seconds: float = Field(900, gt=0, le=36000)
     """Length of a recording for /v1/diarize (422)"""
     recordings: int = Field(20, ge=1)
     """Recordings of a request, and of a person in the book (422, 507)"""

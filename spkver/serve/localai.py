@@ -166,7 +166,7 @@ def add(app: FastAPI, service: Service, places: Places, problems: dict[int | str
     @app.post("/v1/voice/forget", status_code=204, **form)
     async def forget(request: Request, ask: AskForget) -> Response:
         """Remove a person from the book."""
-        await places.run(service.forget, request.scope["state"]["tenant"], ask.id)
+        await places.run(service.forget, request.scope["state"]["tenant"], None, ask.id)
         return Response(status_code=204)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from datetime import date
@@ -155,9 +156,14 @@ class Service:
             ]
         )
 
-    def forget(self, tenant: str, person: str) -> answers.Forgotten:
+    def forget(self, tenant: str, name: str | None = None, identity: str | None = None) -> answers.Forgotten:
         """Remove a person, by name or id, from the book."""
-        return answers.Forgotten(left=books.forget(self._folder(tenant), [self.name_of(tenant, person)]).left)
+        known = self._book(tenant)[0].recordings()
+        if name is None:
+            name = self.name_of_id(tenant, identity or "")
+        elif books.normal(name) not in known:
+            raise Refused(404, "no such person in the book; GET /v1/speakers lists them")
+        return answers.Forgotten(left=books.forget(self._folder(tenant), [name]).left)
 
     def diarize(self, tenant: str, recording: Content, speakers: int | None, named: bool) -> answers.Diarized:
         """Who speaks when in a recording; `named` by the book."""
@@ -190,16 +196,19 @@ class Service:
         return None if decision is None else decision.calibration.ratio(score)
 
     def name_of(self, tenant: str, person: str) -> str:
-        """The name of a person of the book, from the name or id. Raises Refused (404) for any other."""
+        """The name of a person of the book, from the name, or else the id. Raises Refused (404) for any other."""
         known = self._book(tenant)[0].recordings()
-        found = next((name for name in known if person == person_id(name)), None) or person
-        try:
-            found = books.checked(found)
-        except InputError:
-            found = ""
-        if found not in known:
-            raise Refused(404, "no such person in the book; GET /v1/speakers lists them")
-        return found
+        with contextlib.suppress(InputError):
+            if (name := books.checked(person)) in known:
+                return name
+        return self.name_of_id(tenant, person)
+
+    def name_of_id(self, tenant: str, identity: str) -> str:
+        """The name of a person of the book, from the id. Raises Refused (404) for any other."""
+        for name in self._book(tenant)[0].recordings():
+            if person_id(name) == identity:
+                return name
+        raise Refused(404, "no such person in the book; GET /v1/speakers lists them")
 
     def _compared(self, found: Verdict, test: Heard) -> answers.Compared:
         return answers.Compared(

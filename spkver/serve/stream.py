@@ -206,7 +206,6 @@ async def _run(socket: WebSocket, service: Service, access: Access, places: Plac
         tenant = access.tenant(start.token)
     listener = await places.run(Listener.open, service, tenant, start)
     await socket.send_json({"accept": listener.bounds.accept, "reject": listener.bounds.reject})
-    found: Evidence | None = None
     while True:
         message = await _message(socket, limits)
         if isinstance(message, str):
@@ -218,11 +217,20 @@ async def _run(socket: WebSocket, service: Service, access: Access, places: Plac
         enough = listener.add(message)
         if listener.heard > limits.seconds:
             break
-        if enough and (found := await places.run(listener.evidence)) is not None:
+        if enough and (found := await _evidence(places, listener)) is not None:
             if found.decision is not None:
                 break
             await socket.send_json(found.model_dump())
     await socket.send_json((await places.run(listener.evidence, True)).model_dump())  # type: ignore[union-attr]
+
+
+async def _evidence(places: Places, listener: Listener) -> Evidence | None:
+    try:
+        return await places.run(listener.evidence)
+    except Refused as refused:
+        if refused.status == 503:  # busy: the next one will do
+            return None
+        raise
 
 
 async def _message(socket: WebSocket, limits: Limits) -> str | bytes:

@@ -1,9 +1,9 @@
 """`python tests/benchmarks/serve.py [--clients 50] [--seconds 60] [--model MODEL]`: load on `spkver serve`.
 
-Clients of this machine ask for embeddings of recordings of 2 to 8 s, each one after the other without a pause. Measured with one client
-and with many, on the service and on a naive server of the same number of processes: one thread and one forward pass
-for each request, and as many threads of PyTorch as it takes by default. Prints latency, throughput, memory of all
-processes of the server at the start and the end, and requests without an answer.
+Clients of this machine ask for embeddings of recordings of 2 to 8 s, each one after the other without a pause. Measured
+with one client and with many, on the service and on a naive server of the same number of processes: one thread and one
+forward pass for each request, and as many threads of PyTorch as it takes by default. Prints latency, throughput, memory
+of all processes of the server at the start and the end, and requests without an answer.
 """
 
 from __future__ import annotations

@@ -99,6 +99,13 @@ def test_people(client, recording, verifier):
     assert client.post("/v1/identify", files=test).json()["candidates"] == []
 
 
+def test_a_name_that_is_the_id_of_another_person(client, recording):
+    ada = enrolled(client, recording, number=1)
+    enrolled(client, recording, ada["id"], 300, 1)
+    assert client.post("/v1/forget", json={"name": ada["id"]}).status_code == 200
+    assert [one["name"] for one in client.get("/v1/speakers").json()["speakers"]] == ["Ada"]
+
+
 def test_consent(client, recording):
     sent = {"data": {"name": "Ada", "purpose": "door", "until": "2999-12-31"}, "files": {"audio": recording(100)}}
     assert client.post("/v1/enrol", **sent).json()["until"] == "2999-12-31"
@@ -128,6 +135,7 @@ def test_diarization(client, voice, recording):
         ("/v1/enrol", {"files": {"audio": b"x"}, "data": {"name": "\x00"}}, "control characters"),
         ("/v1/forget", {"json": {}}, "`name` or `id`"),
         ("/v1/forget", {"json": {"name": 5}}, "body.name"),
+        ("/v1/forget", {"json": {"name": "x" * 201}}, "body.name"),
         ("/v1/identify?top=1000", {"files": {"audio": b"x"}}, "query.top"),
     ],
 )
@@ -143,6 +151,7 @@ def test_errors_of_http(client):
         (client.post("/v1/embed", content=b"x", headers={"content-type": "text/plain"}), 415),
         (client.post("/v1/embed", content=b"x", headers={"content-type": "multipart/form-data"}), 400),
         (client.post("/v1/embed", content=b"x", headers={"content-type": "multipart/form-data; boundary=y"}), 400),
+        (client.post("/v1/forget", content=b"[" * 100000, headers={"content-type": "application/json"}), 400),
     ]:
         assert answer.status_code == status and list(answer.json()) == ["error"], answer.text
 
@@ -256,6 +265,23 @@ def test_a_recording_that_fails_alone_fails_alone(verifier, voice, monkeypatch):
         thread.join()
     assert isinstance(results["bad"], InputError)
     np.testing.assert_allclose(results["good"], expected, atol=1e-6)
+
+
+def test_an_onnx_file_without_threshold(verifier, recording, tmp_path):
+    pytest.importorskip("onnxruntime")
+    from spkver.config import validate
+    from spkver.export.onnx import OnnxExport
+    from spkver.serve.batching import SharedVerifier
+    from spkver.serve.config import Limits
+    from spkver.serve.service import Service
+
+    OnnxExport(validate(OnnxExport.Config, {})).write(verifier, tmp_path / "x.onnx")
+    exported = SharedVerifier.open(tmp_path / "x.onnx").prepare()
+    service, content = Service(exported, tmp_path / "book", Limits()), Content("x", recording(100))
+    np.testing.assert_allclose(service.embed(content).embedding, verifier.listen(content).vector, atol=1e-5)
+    assert service.verify([content], content).same is None
+    with pytest.raises(InputError, match="no stored threshold"):
+        service.identify("", content)
 
 
 def voice_post(client, path, **values):
