@@ -162,7 +162,7 @@ def test_identify_needs_threshold_and_model_of_book(invoke, folder, tmp_path):
             invoke(*words, *book, model=tmp_path / "other")
 
 
-@pytest.mark.parametrize("words", [["speakers"], ["forget", "Ada"]])
+@pytest.mark.parametrize("words", [["speakers"], ["forget", "Ada"], ["book", "expire"], ["book", "backup", "x"]])
 def test_speakers_and_forget_need_no_torch(words, tmp_path):
     code = "import sys; from spkver.cli import root\ntry: root(sys.argv[1:], standalone_mode=False)\n"
     code += "except Exception: pass\nprint('torch' in sys.modules)"
