@@ -184,5 +184,10 @@ def serialise(contents: Contents) -> bytes:
     facts = _Facts(contents.people, contents.salt, contents.erased, contents.mapped)
     about = json.loads(table.schema.metadata[METADATA]) | {"format": FORMAT} | _FACTS.dump_python(facts, mode="json")
     stream = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({METADATA: json.dumps(about)}), stream, compression="zstd")
+    pq.write_table(
+        table.replace_schema_metadata({METADATA: json.dumps(about)}),
+        stream,
+        use_dictionary=["speaker", "session"],
+        compression={name: "zstd" for name in table.column_names if name != "embedding"},
+    )
     return bytes(stream.getvalue())

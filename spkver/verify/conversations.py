@@ -17,6 +17,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.rttm import Turn
 from spkver.source import Read
+from spkver.verify.advice import remarks
 from spkver.verify.book import Match, open_book
 from spkver.verify.naming import Named, named
 
@@ -147,9 +148,11 @@ def diarize_opened(
 ) -> Diarization:
     """As `diarize`, for recordings that are opened one by one."""
     stages, rejected, spoken = Stages(), [], []
+    about_book = []
     opened_book = None if book is None else open_book(book)
     if opened_book is not None:  # fail early
         opened_book.require(encoder.model_id)
+        about_book = remarks(opened_book)
         encoder.required_threshold()
     for name, open_it in opened:
         try:
@@ -172,7 +175,7 @@ def diarize_opened(
         for one, own in zip(spoken, names)
         for (name, candidates), seconds in zip(own, one.seconds)
     ]
-    return Diarization(sorted(turns), speakers, rejected, [*notes, *silent], settings, stages)
+    return Diarization(sorted(turns), speakers, rejected, [*notes, *about_book, *silent], settings, stages)
 
 
 def _counted(spoken: Sequence[Spoken]) -> list[list[Named]]:

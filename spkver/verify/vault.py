@@ -38,10 +38,11 @@ def unseal(content: bytes, key: bytes, path: StrPath) -> bytes:
     head, body = content[:size], content[size:]
     if head[len(MARK) : -_NONCE] != _fingerprint(key):
         raise InputError(f"{path}: encrypted with another key; let {KEY_FILE} name the file of the right key")
+    cipher = _cipher(key)
     from cryptography.exceptions import InvalidTag
 
     try:
-        return bytes(_cipher(key).decrypt(head[-_NONCE:], body, head))
+        return bytes(cipher.decrypt(head[-_NONCE:], body, head))
     except InvalidTag as error:
         raise InputError(f"{path}: truncated or altered since it was encrypted; restore a backup") from error
 

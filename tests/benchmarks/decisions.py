@@ -17,6 +17,7 @@ import resource
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,7 @@ def memory(network: str, seconds: str, whole: str = "300") -> None:
 def book(people: str = "20000") -> None:
     from spkver.embeddings import Embeddings
     from spkver.verify import book as books
+    from spkver.verify.bookfile import Person
 
     random = np.random.default_rng(0)
     number = int(people)
@@ -117,9 +119,15 @@ def book(people: str = "20000") -> None:
         place = Path(folder) / "book"
         books.enrol(place, "x", recordings)
         found = books.open_book(place).voices
-        assert found is not None
-        named = Embeddings(found.ids, found.vectors, [f"person {row // 3}" for row in range(3 * number)], "m")
-        steps = {"write": lambda: books._write(place, named)}
+        names = [f"person {row // 3}" for row in range(3 * number)]
+
+        def write() -> None:
+            with books.edited(place, None) as opened:
+                everybody = {name: Person(name) for name in names}
+                voices = replace(found, speakers=names)
+                books.write(opened, replace(opened.contents, voices=voices, people=everybody))
+
+        steps = {"write": write}
         steps["open"] = lambda: books.open_book(place).people()
         steps["open again"] = steps["open"]
         everyone = None

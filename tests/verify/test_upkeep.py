@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from spkver import files
 from spkver.embeddings import Embeddings
 from spkver.errors import InputError
 from spkver.verify import book as books
-from spkver.verify import upkeep, vault
+from spkver.verify import bookfile, upkeep, vault
 
 DAY = date(2030, 5, 1)
 
@@ -215,3 +217,30 @@ def test_a_key_set_before_the_first_encryption(folder, tmp_path, monkeypatch):
     monkeypatch.setenv(vault.KEY_FILE, str(tmp_path / "key"))
     upkeep.encrypt(folder, tmp_path / "key")
     assert people(folder) == ["Ada", "Bob"]
+
+
+def test_without_the_package_the_extra_is_named(sealed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    for action in (lambda: books.open_book(sealed), lambda: vault.seal(b"x", bytes(32))):
+        with pytest.raises(InputError, match=r"this needs cryptography: pip install 'spkver\[vault\]'"):
+            action()
+
+
+def test_backup_of_format_1_brings_nobody_back_who_was_removed(tmp_path):
+    golden = Path(__file__).parents[1] / "golden" / "format_1" / "book" / books.VOICES
+    (tmp_path / "backup").write_bytes(golden.read_bytes())
+    upkeep.restore(tmp_path / "book", tmp_path / "backup")
+    assert people(tmp_path / "book") == ["Ada", "Ève"]
+    books.forget(tmp_path / "book", ["Ada"])
+    assert upkeep.restore(tmp_path / "book", tmp_path / "backup") == upkeep.Restored(1, 1)
+
+
+def test_an_unnamed_voice_that_was_added_to_a_person_does_not_come_back_by_itself(folder, tmp_path):
+    with books.edited(folder, None) as book:
+        unnamed = bookfile.Person("key", known=False)
+        books.write(book, book.contents.add("unknown 1", unnamed, recording("x"), [bookfile.Recording()]))
+    upkeep.backup(folder, tmp_path / "backup")
+    books.name_voice(folder, "unknown 1", "Ada")
+    books.forget(folder, ["Ada"])
+    assert upkeep.restore(folder, tmp_path / "backup") == upkeep.Restored(1, 2)
+    assert books.open_book(folder).unknown() == {}
