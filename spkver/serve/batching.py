@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,12 +29,12 @@ class SharedVerifier(Verifier):
     to arrive. On a GPU, networks that are `masked` take padded batches of similar lengths, as in `spkver extract`.
     """
 
-    def prepare(self) -> SharedVerifier:
-        """Make it ready for several threads."""
+    def prepare(self, report: Callable[[int], object] = lambda size: None) -> SharedVerifier:
+        """Make it ready for several threads. report: called with the size of each batch."""
         self._waiting: list[_Waiting] = []
         self._list, self._turn = threading.Lock(), threading.Lock()
         self._padded = self.network.masked and self.device.type != "cpu"
-        self.batches: list[int] = []  # sizes since the last reading, for the metrics
+        self._report = report
         return self
 
     def embed_batch(self, waveforms: np.ndarray) -> np.ndarray:
@@ -78,6 +79,6 @@ class SharedVerifier(Verifier):
                 for one in batch:
                     self._compute([one])
             return
-        self.batches.append(len(batch))
+        self._report(len(batch))
         for one, vector in zip(batch, found):
             one.result = vector

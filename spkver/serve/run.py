@@ -187,6 +187,7 @@ def _answer(settings: Settings, listener: socket.socket, tokens: Tokens | None, 
     import uvicorn
     from threadpoolctl import threadpool_limits
 
+    from spkver.serve import metrics
     from spkver.serve.app import build
     from spkver.serve.batching import SharedVerifier
     from spkver.serve.guard import Access
@@ -198,7 +199,7 @@ def _answer(settings: Settings, listener: socket.socket, tokens: Tokens | None, 
     torch.set_num_threads(threads)
     config, limits = settings.config, settings.config.limits
     with threadpool_limits(threads):
-        verifier = SharedVerifier.open(settings.model, config.device).prepare()
+        verifier = SharedVerifier.open(settings.model, config.device).prepare(metrics.BATCH.observe)
         service = Service(verifier, settings.book, limits, tenants=tokens is not None)
 
         class Server(uvicorn.Server):

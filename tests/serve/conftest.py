@@ -50,7 +50,9 @@ def decided_model(tiny_model, tmp_path_factory) -> Path:
 def verifier(decided_model):
     from spkver.serve.batching import SharedVerifier
 
-    return SharedVerifier.open(decided_model).prepare()
+    opened = SharedVerifier.open(decided_model)
+    opened.batches = []  # their sizes
+    return opened.prepare(opened.batches.append)
 
 
 @pytest.fixture
