@@ -12,7 +12,7 @@ import binascii
 import re
 import time
 from datetime import datetime, timezone
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, Field
@@ -25,6 +25,9 @@ from spkver.serve.work import Places
 _DATA = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*;base64,", re.ASCII)
 
 
+Audio = Annotated[str, Field(description="base64, or a data URI", json_schema_extra={"format": "byte"})]
+
+
 class Ask(BaseModel):
     """A request. model: ignored, as the service has one; store: must be empty, as a tenant has one book."""
 
@@ -33,16 +36,16 @@ class Ask(BaseModel):
 
 
 class AskEmbed(Ask):
-    """audio: base64, or a data URI."""
+    """A recording."""
 
-    audio: str
+    audio: Audio
 
 
 class AskVerify(Ask):
-    """audio1, audio2: as for AskEmbed; threshold: of the distance; 0: the model's."""
+    """Two recordings. threshold: of the distance; 0: the model's."""
 
-    audio1: str
-    audio2: str
+    audio1: Audio
+    audio2: Audio
     threshold: float = Field(0, ge=0, le=1)
     anti_spoofing: bool = False
 

@@ -16,8 +16,9 @@ def test_hostile_requests_get_documented_answers(server, recording):
     running = server()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        counted = hostile.answers(running.url, 300)
-    assert counted.total() >= 180 and counted["POST /v1/embed", 200] > 0, counted
+        counted = hostile.answers(running.url, 240)
+    served = sum(number for (_, status), number in counted.items() if status == 200)
+    assert counted.total() > 150 and served > 5, counted
     assert running.stop() == 0 and "internal error" not in running.said[0]
 
 
