@@ -6,9 +6,13 @@ Each speaker is enrolled from some random recordings, and tested with the others
 prototypes of a speaker are the means of the clusters (average linkage of cosines, cut at `--cuts`) of the enrolment.
 For each way of scoring: EER, and false accepts and false rejects at the threshold stored with the model. Embeddings of
 two packs under one name (`NAME=PACK,PACK=EMBEDDINGS,EMBEDDINGS`, for example of another device) are joined.
+
+Then, for the means, how often `spkver identify` names the right person, a wrong one, nobody, or finds it ambiguous: for
+people of the book, and for each of them after the person was taken out of the book.
 """
 
 import argparse
+from collections import Counter
 
 import numpy as np
 from scipy.cluster import hierarchy
@@ -18,11 +22,13 @@ from spkver.embeddings import read_embeddings, unit
 from spkver.modeldir import default_model
 from spkver.quality import speech_seconds
 from spkver.source import open_source
+from spkver.verify.book import Match, answer
 from spkver.verify.cohort import Voices, compare
 from spkver.verify.decision import read_cohort, read_decision
 
 DRAWS = 3
 MOST = 3  # prototypes
+OUTCOMES = ("right", "wrong", "ambiguous", "nobody")
 
 
 def corpus(packs, files):
@@ -87,7 +93,23 @@ def trials(vectors, speakers, seconds, number, cut, decision, cohort, seed):
         for way, values in scores.items():
             found.setdefault(way, []).append(values)
     label = np.concatenate([speakers[tests] == name for name in enrolments])
-    return {way: np.concatenate(values) for way, values in found.items()}, label, several / len(enrolments)
+    outcomes = identified(np.stack(found["mean"]), label.reshape(len(enrolments), -1), decision)
+    return {way: np.concatenate(values) for way, values in found.items()}, label, several / len(enrolments), outcomes
+
+
+def identified(scores, own, decision):
+    """Shares of OUTCOMES, (4, 4): speakers of the book and strangers, each by `identify` and without its margin."""
+    shares = []
+    for table in (scores, np.where(own, -np.inf, scores)):
+        ranked = np.argsort(-table, axis=0)[:2]
+        for scale in (decision.calibration.scale, None):
+            counts = Counter()
+            for test, rows in enumerate(ranked.T):
+                found = answer([Match(row, table[row, test]) for row in rows], decision.threshold, scale)
+                named = "nobody" if found.name is None else "right" if own[found.name, test] else "wrong"
+                counts["ambiguous" if found.ambiguous else named] += 1
+            shares.append([counts[outcome] / own.shape[1] for outcome in OUTCOMES])
+    return np.array(shares)
 
 
 if __name__ == "__main__":
@@ -112,3 +134,7 @@ if __name__ == "__main__":
                 far, frr = (scores[~labels] >= decision.threshold).mean(), (scores[labels] < decision.threshold).mean()
                 eer = metrics.eer(scores, labels)
                 print(f"  {way:28s} EER {100 * eer:5.2f}  FAR {100 * far:5.2f}  FRR {100 * frr:5.2f}", flush=True)
+            shares = 100 * np.mean([run[3] for run in runs], axis=0)
+            for who, row in zip(("people", "people, without margin", "strangers", "strangers, without margin"), shares):
+                told = ", ".join(f"{outcome} {share:.1f}" for outcome, share in zip(OUTCOMES, row))
+                print(f"  {who}: {told} %", flush=True)
