@@ -9,6 +9,7 @@ import click
 
 from spkver.cli import inputs, outputs, voices
 from spkver.cli.terminal import to_stderr
+from spkver.errors import InputError
 
 
 @click.group()
@@ -27,9 +28,9 @@ def command() -> None:
 @voices.purpose
 @voices.until
 def name(old: str, new: str, book: Path | None, purpose: str, until: date | None) -> None:
-    """Give the voice OLD, which nobody has named, or the person OLD the name NEW.
+    """Name an unnamed voice, or rename a person.
 
-    An unnamed voice can also be added to a person who is in the book.
+    An unnamed voice can also be added to a person NEW who is in the book.
 
     \b
     Example: spkver book name "unknown 3" "Ada Lovelace" --purpose "minutes of meetings"
@@ -59,7 +60,7 @@ def expire(book: Path | None) -> None:
 @click.argument("out", type=outputs.FILE, metavar="OUT.json")
 @voices.book
 def export(name: str, out: Path, book: Path | None) -> None:
-    """Write everything that the book holds about the person NAME.
+    """Write all that the book holds about NAME.
 
     \b
     Example: spkver book export "Ada Lovelace" ada.json
@@ -89,9 +90,10 @@ def backup(out: Path, book: Path | None) -> None:
 @voices.book
 @click.option("--key", type=inputs.FILE, help="File of the key of the backup, if it is not the key of the book.")
 def restore(file: Path, book: Path | None, key: Path | None) -> None:
-    """Replace the contents of the book by the backup FILE, completely or not at all.
+    """Replace the book by the backup FILE.
 
-    People who were removed from the book after the backup stay removed.
+    The contents are replaced completely or not at all. People who were removed from the book after the backup stay
+    removed.
 
     \b
     Example: spkver book restore book.backup
@@ -107,10 +109,10 @@ def restore(file: Path, book: Path | None, key: Path | None) -> None:
 @click.option("--key", required=True, type=click.Path(path_type=Path), help="File of the key; made if there is none.")
 @voices.book
 def encrypt(key: Path, book: Path | None) -> None:
-    """Encrypt the book, or change its key (needs the extra `vault`).
+    """Encrypt the book, or change its key.
 
-    The environment variable SPKVER_BOOK_KEY names the file of the key for all commands. Without that file, the book
-    is lost. Disk blocks of the file before are not overwritten.
+    Needs the extra `vault`. The environment variable SPKVER_BOOK_KEY names the file of the key for all commands. Without
+    that file, the book is lost. Disk blocks of the file before are not overwritten.
 
     \b
     Example: spkver book encrypt --key ~/keys/book.key
@@ -118,7 +120,7 @@ def encrypt(key: Path, book: Path | None) -> None:
     from spkver.verify import upkeep, vault
 
     upkeep.encrypt(voices.place(book), key)
-    click.echo(f"encrypted; set {vault.KEY_FILE}={key} from now on, and keep a copy of that file")
+    click.echo(f"encrypted; set {vault.KEY_FILE}={key.resolve()} from now on, and keep a copy of that file")
 
 
 @command.command()
@@ -140,10 +142,11 @@ def decrypt(book: Path | None) -> None:
 @click.argument("new", type=inputs.FILE, metavar="EMBEDDINGS_NEW")
 @click.argument("out", type=outputs.FILE)
 def learn(old: Path, new: Path, out: Path) -> None:
-    """Learn a map from the embeddings of one model to those of another, from the same recordings of labelled speakers.
+    """Learn a map between embeddings of two models.
 
-    Prints the EER on speakers left out, with one recording mapped and the other by the new model. A map loses much
-    unless the models are relatives: prefer the recordings, if they were kept.
+    Both have embedded the same recordings of labelled speakers. Prints the EER on speakers left out, with one recording
+    mapped and the other embedded by the new model. A map loses much between models that were trained apart: prefer the
+    recordings, if they were kept.
 
     \b
     Example: spkver book map old.parquet new.parquet old-to-new.map
@@ -177,6 +180,8 @@ def move(model: str | None, recordings: Path | None, by: Path | None, book: Path
 
     learnt = None if by is None else moving.read_map(by)
     if recordings is None:
+        if model is not None:
+            raise InputError("--model needs --recordings, which it embeds; a map knows its models")
         done = moving.move(voices.place(book), by=learnt, say=to_stderr)
     else:
         from spkver.source import open_source

@@ -249,10 +249,8 @@ def enrol(
     Raises InputError for an invalid name, a recording of another person, a book of another model, and if other writers
     do not finish in time.
     """
-    name, session, purpose = checked(name), _plain(session, "session"), _plain(purpose, "purpose")
-    day = today()
-    if until is not None and until < day:
-        raise InputError(f"{until}: this last day has passed; give a later day")
+    name, session, purpose, day = checked(name), _plain(session, "session"), _plain(purpose, "purpose"), today()
+    require_future(until)
     with edited(folder, say) as book:
         book.require(recordings.model)
         old = book.contents
@@ -282,6 +280,7 @@ def name_voice(
     Other arguments are those of `enrol`. Raises InputError if `old` is not in the book, or `new` is another person.
     """
     new, purpose, day = checked(new), _plain(purpose, "purpose"), today()
+    require_future(until)
     with edited(folder, say) as book:
         person, old, contents = book.person(old), normal(old), book.contents
         there = contents.people.get(new)
@@ -370,6 +369,12 @@ def write(book: Book, contents: Contents) -> Book:
         content = vault.seal(content, book.key)
     write_private(book.folder / VOICES, content)
     return replace(book, contents=contents, expired=(), hash=hashlib.sha256(content).hexdigest())
+
+
+def require_future(until: date | None) -> None:
+    """Raises InputError for a last day that has passed."""
+    if until is not None and until < today():
+        raise InputError(f"{until}: this last day has passed; give a later day")
 
 
 def number_of(name: str) -> int:

@@ -100,19 +100,22 @@ def learn_map(old: Embeddings, new: Embeddings) -> Map:
     """
     if old.model == new.model:
         raise InputError("both embeddings are of the same model: give those of the old and of the new one")
-    rows = {one: row for row, one in enumerate(new.ids)}
-    common = [(row, rows[one]) for row, one in enumerate(old.ids) if one in rows]
-    names = np.array([(old.speakers or new.speakers or [""] * len(old))[row] for row, _ in common])
-    if len(set(names.tolist()) - {""}) < LEAST_SPEAKERS:
+    if old.times is not None or new.times is not None:
+        raise InputError("embeddings of windows; average them first with spkver convert --per utterance")
+    sides = [dict(zip(side.ids, range(len(side)))) for side in (old, new)]
+    speaker = {one: name for side in (old, new) for one, name in zip(side.ids, side.speakers or []) if name}
+    common = [one for one in old.ids if one in sides[1] and one in speaker]
+    names = np.array([speaker[one] for one in common])
+    speakers = np.unique(names)
+    if len(speakers) < LEAST_SPEAKERS:
         raise InputError(
-            f"{len(common)} recordings of {len(set(names.tolist()) - {''})} speakers are in both embeddings: "
+            f"{len(common)} recordings of {len(speakers)} speakers are in both embeddings: "
             f"a map needs the same recordings, of {LEAST_SPEAKERS} speakers or more"
         )
     one, other = (
-        unit(side.vectors[[pair[number] for pair in common]], [old.ids[row] for row, _ in common], "embedding")
-        for number, side in enumerate((old, new))
+        unit(side.vectors[[rows[name] for name in common]], common, "embedding")
+        for side, rows in zip((old, new), sides)
     )
-    speakers = np.unique(names)
     fold = np.random.default_rng(SEED).permutation(len(speakers)) % FOLDS
     of_row = fold[np.searchsorted(speakers, names)]
     folds = [np.flatnonzero(of_row == number)[:MOST] for number in range(FOLDS)]
@@ -189,7 +192,7 @@ def move(
     elif by is not None:
         new, front_end = by.about.new, by.about.front_end
     else:
-        raise InputError("give the new model and recordings, or a map")
+        raise InputError("give the enrolled recordings (--recordings), or a map (--map)")
     with edited(folder, say) as book:
         voices, recordings, mapped = book.voices, book.contents.recordings, book.contents.mapped
         found = {} if verifier is None or source is None else _embedded(verifier, source, voices)

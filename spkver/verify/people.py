@@ -12,7 +12,7 @@ from spkver.errors import InputError
 from spkver.files import StrPath
 from spkver.progress import bar
 from spkver.verify.advice import odd, remarks, renewals, unlike
-from spkver.verify.book import Book, Match, People, Say, answer, checked, enrol, open_book
+from spkver.verify.book import Book, Match, People, Say, answer, checked, enrol, open_book, require_future
 from spkver.verify.model import Heard, Verifier, embeddings_of
 from spkver.verify.naming import keep_unknown as keep
 
@@ -45,6 +45,7 @@ def enrol_recordings(
     Raises InputError as `book.enrol` and `Verifier.listen` do; the book is then unchanged.
     """
     checked(name)
+    require_future(until)
     open_book(folder).require(verifier.model_id)  # fail early
     heard = [
         verifier.listen(file, channel=channel)

@@ -209,7 +209,7 @@ def test_encryption(invoke, tmp_path, monkeypatch):
     book, key = ["--book", tmp_path / "book"], tmp_path / "key"
     invoke("enrol", "Ada", "a0.wav", *book)
     done = invoke("book", "encrypt", "--key", key, *book, model=None)
-    assert done.stdout == f"encrypted; set SPKVER_BOOK_KEY={key} from now on, and keep a copy of that file\n"
+    assert done.stdout == f"encrypted; set SPKVER_BOOK_KEY={key.resolve()} from now on, and keep a copy of that file\n"
     with pytest.raises(InputError, match="encrypted: set the environment variable"):
         invoke("identify", "a1.wav", *book)
     monkeypatch.setenv("SPKVER_BOOK_KEY", str(key))
@@ -246,6 +246,13 @@ def test_book_moves_by_a_map(invoke, tmp_path):
     done = invoke("book", "move", "--map", tmp_path / "map", "--book", tmp_path / "book", model=None)
     assert done.stdout == "0 recordings embedded again, 1 mapped\n"
     assert open_book(tmp_path / "book").voices.model == "new"
+    with pytest.raises(InputError, match="--model needs --recordings"):
+        invoke("book", "move", "--map", tmp_path / "map", "--book", tmp_path / "book")
+
+
+def test_a_day_that_has_passed_is_refused_before_the_recordings_are_read(invoke, tmp_path):
+    with pytest.raises(InputError, match="2020-01-01: this last day has passed"):
+        invoke("enrol", "Ada", "none.wav", "--until", "2020-01-01", "--book", tmp_path / "book")
 
 
 def test_unknown_voices_are_kept_and_named(invoke, tmp_path):

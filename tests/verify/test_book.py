@@ -374,6 +374,8 @@ def test_rename(filled):
         books.name_voice(filled, "Ada Lovelace", "Bob")
     with pytest.raises(InputError, match="'Ada' is not in the book"):
         books.name_voice(filled, "Ada", "Eve")
+    with pytest.raises(InputError, match="this last day has passed"):
+        books.name_voice(filled, "Bob", "Eve", until=date(2020, 1, 1))
 
 
 def test_about_is_everything_held(filled):
