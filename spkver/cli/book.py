@@ -111,8 +111,8 @@ def restore(file: Path, book: Path | None, key: Path | None) -> None:
 def encrypt(key: Path, book: Path | None) -> None:
     """Encrypt the book, or change its key.
 
-    Needs the extra `vault`. The environment variable SPKVER_BOOK_KEY names the file of the key for all commands. Without
-    that file, the book is lost. Disk blocks of the file before are not overwritten.
+    Needs the extra `vault`. The environment variable SPKVER_BOOK_KEY names the file of the key for all commands.
+    Without that file, the book is lost. Disk blocks of the file before are not overwritten.
 
     \b
     Example: spkver book encrypt --key ~/keys/book.key
