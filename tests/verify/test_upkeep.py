@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import stat
 import sys
+import tempfile
 from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spkver import files
 from spkver.embeddings import Embeddings
@@ -244,3 +248,50 @@ def test_an_unnamed_voice_that_was_added_to_a_person_does_not_come_back_by_itsel
     books.forget(folder, ["Ada"])
     assert upkeep.restore(folder, tmp_path / "backup") == upkeep.Restored(1, 2)
     assert books.open_book(folder).unknown() == {}
+
+
+NAMES = st.sampled_from(["Ada", "Bob", "Eve"])
+ACTIONS = st.one_of(
+    st.tuples(st.just("enrol"), NAMES, st.integers(0, 5)),
+    st.tuples(st.just("forget"), NAMES),
+    st.tuples(st.just("rename"), NAMES, NAMES),
+    st.tuples(st.just("backup")),
+    st.tuples(st.just("restore")),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(ACTIONS, min_size=3, max_size=14))
+def test_a_book_equals_a_simple_model_of_it(actions):
+    """The model: recordings and a serial number of each person by name, and the numbers of those who were removed."""
+    now: dict[str, tuple[int, set[str]]] = {}
+    then: dict[str, tuple[int, set[str]]] = {}
+    removed: set[int] = set()
+    serial = itertools.count()
+    with tempfile.TemporaryDirectory() as place:
+        folder, copy = Path(place) / "book", Path(place) / "backup"
+        for action, *words in actions:
+            if action == "enrol":
+                name, one = words[0], f"r{words[1]}"
+                if any(one in ids for other, (_, ids) in now.items() if other != name):
+                    continue
+                vector = np.random.default_rng(words[1]).normal(size=(1, 4)).astype(np.float32)
+                books.enrol(folder, name, Embeddings([one], vector, None, "m"))
+                number, ids = now.get(name) or (next(serial), set())
+                now[name] = number, ids | {one}
+            elif action == "forget" and words[0] in now:
+                books.forget(folder, words)
+                removed.add(now.pop(words[0])[0])
+            elif action == "rename" and words[0] in now and words[1] not in now:
+                books.name_voice(folder, *words)
+                now[words[1]] = now.pop(words[0])
+            elif action == "backup" and folder.exists():
+                upkeep.backup(folder, copy)
+                then = dict(now)
+            elif action == "restore" and copy.exists():
+                upkeep.restore(folder, copy)
+                now = {name: person for name, person in then.items() if person[0] not in removed}
+            book = books.open_book(folder)
+            assert book.recordings() == {name: len(ids) for name, (_, ids) in sorted(now.items())}
+            held = {name: {row["id"] for row in book.about(name)["recordings"]} for name in now}
+            assert held == {name: ids for name, (_, ids) in now.items()}
