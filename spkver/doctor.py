@@ -37,6 +37,7 @@ OPTIONAL = {
     "hub": ("huggingface_hub", "models of the Hugging Face hub"),
     "search": ("optuna", "searches of `spkver sweep`"),
     "cluster": ("ray", "work on many machines, `--on ray`"),
+    "vault": ("cryptography", "encrypted speaker books"),
     "serve": ("fastapi", "`spkver serve`"),
     "remote": ("s3fs", "data by URL: s3://, gs://, http(s)://"),
     "synthetic": ("espeakng_loader", "voices of the quickstart"),

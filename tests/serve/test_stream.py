@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from starlette.websockets import WebSocketDisconnect
 
@@ -134,7 +134,7 @@ def test_the_first_message_may_have_the_token(serving, tmp_path):
 
 
 @given(st.floats(0.01, 0.3), st.floats(0.01, 0.3), st.integers(0, 1000))
-@settings(max_examples=20)
+@settings(max_examples=20, phases=[Phase.generate])
 def test_bounds_keep_the_wished_rates(alpha, beta, seed):
     """Sums of true log-likelihood ratios of two normal distributions: errors are at most the wished rates."""
     random, bounds = np.random.default_rng(seed), Bounds.of(alpha, beta)
