@@ -17,7 +17,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,9 +108,9 @@ class Book:
     """
 
     folder: Path
-    contents: Contents
-    expired: tuple[str, ...] = ()
-    key: bytes | None = None
+    contents: Contents = field(repr=False)
+    expired: tuple[str, ...] = field(default=(), repr=False)
+    key: bytes | None = field(default=None, repr=False)  # a printed book shows no person and no key
     hash: str = ""
 
     def __len__(self) -> int:

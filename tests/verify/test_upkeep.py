@@ -138,6 +138,11 @@ def test_encrypted_book_is_read_and_written(sealed, tmp_path):
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
 
 
+def test_a_printed_book_shows_no_key_and_no_person(sealed):
+    book = books.open_book(sealed)
+    assert book.key is not None and repr(book.key) not in repr(book) and "Ada" not in repr(book)
+
+
 def test_nothing_is_written_unencrypted(sealed, tmp_path, monkeypatch):
     """Whatever is on disk when a file is synced is encrypted; a new book, too, if there is a key."""
     seen = []
