@@ -10,6 +10,7 @@ import multiprocessing.connection
 import os
 import signal
 import socket
+import ssl
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -62,6 +63,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         )
     if Path(settings.model).suffix != ".onnx":
         modeldir.check(settings.model)  # fail early
+    _check_tls(settings.config)
     rates = Rates([""] if tokens is None else tokens.names(), settings.config.limits.requests_per_minute)
     with (
         _metrics_folder(),
@@ -73,6 +75,19 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         scheme = "http" if settings.config.tls_certificate is None else "https"
         say(f"listening on {scheme}://{f'[{host}]' if ':' in host else host}:{port}")
         running.watch()
+
+
+def _check_tls(config: ServeConfig) -> None:
+    """Raises InputError for a certificate and key that do not work."""
+    if config.tls_certificate is None:
+        if config.tls_key is not None:
+            raise InputError("tls_key has no effect without tls_certificate; give both, or leave it out")
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_certificate, config.tls_key)
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise InputError(f"tls_certificate, tls_key: cannot be used ({said}); give PEM files that fit") from error
 
 
 class _Stop(Exception):  # noqa: N818 - no error

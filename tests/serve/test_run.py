@@ -17,6 +17,7 @@ import urllib.request
 from urllib.parse import urlsplit
 
 import pytest
+from websockets.sync.client import connect
 
 from spkver.verify import book as books
 
@@ -143,6 +144,12 @@ def test_a_kill_while_people_are_enrolled_loses_nobody(server, recording, tmp_pa
         raise AssertionError("a process of the service is left")
     again = server()
     assert {one["name"] for one in ask(again.url, "/v1/speakers")[1]["speakers"]} >= set(known)
+    with connect(f"ws{again.url.removeprefix('http')}/v1/stream") as stream:
+        stream.send(json.dumps({"person": "person 0"}))
+        assert json.loads(stream.recv())["reject"] < 0
+        stream.send(recording(100, seconds=2.0)[44:])
+        stream.send("end")
+        assert (json.loads(stream.recv()))["name"] == "person 0"
     assert again.stop(signal.SIGINT) == 0
 
 
@@ -165,12 +172,16 @@ def test_a_crashed_process_is_replaced(server, recording):
         (["--new-token", "shop"], "--new-token needs --tokens"),
         (["--tokens", "missing"], "no such file"),
         (["--model", "missing"], "missing"),
+        (["--config", "tls.yaml"], "tls_certificate, tls_key: cannot be used"),
+        (["--config", "key.yaml"], "tls_key has no effect"),
         (["--config", "bad.yaml"], "bad.yaml:1: unknown key 'limit'; did you mean 'limits'?"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, arguments, said, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.yaml").write_text("limit: 3\n")
+    (tmp_path / "tls.yaml").write_text("tls_certificate: missing.pem\n")
+    (tmp_path / "key.yaml").write_text("tls_key: missing.pem\n")
     done = run("--port", 0, "--jobs", 1, *arguments)
     assert done.returncode == 2 and said in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
 
