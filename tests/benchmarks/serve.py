@@ -2,8 +2,9 @@
 
 Clients of this machine ask for embeddings of recordings of 2 to 8 s, each one after the other without a pause. Measured
 with one client and with many, on the service and on a naive server of the same number of processes: one thread and one
-forward pass for each request, and as many threads of PyTorch as it takes by default. Prints latency, throughput, memory
-of all processes of the server at the start and the end, and requests without an answer.
+forward pass for each request, and as many threads of PyTorch as it takes by default. Prints latency, throughput, CPU
+time and memory of all processes of the server, and requests without an answer. On a machine that is busy with other
+work, only the CPU time of a request compares: many threads get more of the cores than few.
 """
 
 from __future__ import annotations
@@ -85,15 +86,17 @@ def load(port: int, clients: int, seconds: float, contents: list[bytes]) -> Meas
     return found
 
 
-def memory(pid: int) -> float:
-    """Memory of a process and its children in MB; shared pages are divided among those that share them."""
+def used(pid: int) -> tuple[float, float]:
+    """Memory in MB, and CPU seconds so far, of a process and its children; shared pages are divided."""
     children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout.split()
-    kilobytes = 0
+    kilobytes, ticks = 0, 0
     for one in [pid, *map(int, children)]:
         with contextlib.suppress(OSError):
             lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
             kilobytes += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return kilobytes / 1024
+            times = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(times[11]) + int(times[12])
+    return kilobytes / 1024, ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
@@ -173,25 +176,28 @@ def main() -> None:
         print(
             f"{os.cpu_count()} cores, {given.jobs} processes, {given.seconds:g} s each; load {os.getloadavg()[0]:.1f}"
         )
-        print("| server | clients | requests/s | p50 ms | p95 ms | p99 ms | memory MB, start and end | not answered |")
-        print("|---|---|---|---|---|---|---|---|")
+        print("| server | clients | requests/s | p50 ms | p95 ms | p99 ms | CPU ms | MB, start and end | lost |")
+        print("|---|---|---|---|---|---|---|---|---|")
         for name, command in servers.items():
             with started(command) as (pid, port):
                 load(port, 4, 5, contents)  # warm up
                 for clients in (1, given.clients):
-                    before = memory(pid)
+                    before = used(pid)
                     report(
-                        name, clients, given.seconds, load(port, clients, given.seconds, contents), before, memory(pid)
+                        name, clients, given.seconds, load(port, clients, given.seconds, contents), before, used(pid)
                     )
 
 
-def report(name: str, clients: int, seconds: float, found: Measured, before: float, after: float) -> None:
+def report(
+    name: str, clients: int, seconds: float, found: Measured, before: tuple[float, float], after: tuple[float, float]
+) -> None:
     """Print a row."""
     at: Callable[[float], str] = lambda share: f"{1000 * np.quantile(found.took, share):.0f}" if found.took else "-"  # noqa: E731
     lost = {status: number for status, number in found.statuses.items() if status != 200}
+    cpu = 1000 * (after[1] - before[1]) / max(1, len(found.took))
     print(
-        f"| {name} | {clients} | {len(found.took) / seconds:.1f} | {at(0.5)} | {at(0.95)} | {at(0.99)} | "
-        f"{before:.0f}, {after:.0f} | {lost or 0} |",
+        f"| {name} | {clients} | {len(found.took) / seconds:.1f} | {at(0.5)} | {at(0.95)} | {at(0.99)} | {cpu:.0f} | "
+        f"{before[0]:.0f}, {after[0]:.0f} | {lost or 0} |",
         flush=True,
     )
 
