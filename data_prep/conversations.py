@@ -14,9 +14,10 @@ the time is speech, 13.6 % of the speech overlaps, and half of the changes of sp
 overlap is asked for here: a change of speaker is an overlap as long as the share is lower, at least as long as is
 lacking, and at most twice as long.
 
-The reference says speech where Silero's detector finds speech in the source recording, with pauses of less than 0.2 s
-bridged. Only these stretches are mixed, so that elsewhere there is only the noise and the reverberation. No stretch is
-used twice in a conversation.
+Speech is where Silero's detector finds speech in the source recording, with pauses of less than 0.2 s bridged. Only
+these stretches are mixed, with 20 ms of the source on either side, so that elsewhere there is only the noise and the
+reverberation. The detector decides every 32 ms; so the reference counts a stretch from the first to the last 5 ms of
+what is mixed that are at most 30 dB below its loud parts. No stretch is used twice in a conversation.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from spkver.rttm import Region, Turn, write_turns, write_uem
 RATE = 16000
 _BRIDGED, _SHORTEST = 0.2, 0.25  # seconds: of a pause inside a stretch of speech, of a stretch
 _EDGE = 0.02  # seconds of a source on either side of a stretch, faded
+_AUDIBLE_HOP, _AUDIBLE_DB = 0.005, 30.0  # seconds, and dB below the loud parts: of the ends of speech in the reference
 _END = 0.5  # seconds after the last turn
 _APART = 0.25  # least seconds between two turns of one speaker
 _EQUALITY = 3.0  # of a Dirichlet distribution: with four speakers, they have 41, 28, 20 and 12 % of the turns; AMI 41,
@@ -266,6 +268,14 @@ def _cut(stretch: Stretch, source: np.ndarray) -> np.ndarray:
     return part
 
 
+def audible(part: np.ndarray) -> tuple[float, float]:
+    """Start and end in seconds of what is heard of a waveform (time,): without its quiet ends."""
+    hop = round(_AUDIBLE_HOP * RATE)
+    energy = np.square(part[: len(part) // hop * hop].reshape(-1, hop)).mean(axis=1)
+    heard = np.flatnonzero(energy >= np.percentile(energy, 90) * 10 ** (-_AUDIBLE_DB / 10))
+    return heard[0] * _AUDIBLE_HOP, (heard[-1] + 1) * _AUDIBLE_HOP
+
+
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
@@ -308,9 +318,7 @@ def make(
         name = f"{length}-{wanted.speakers}spk-{overlap}-{number:02d}"
         digest = hashlib.blake2b(f"{seed} {name}".encode(), digest_size=7).digest()
         made[name] = _planned(pools, wanted, np.random.default_rng(int.from_bytes(digest, "little")))
-    turns = [
-        Turn(name, piece.at, piece.end, one.names[piece.speaker]) for name, one in made.items() for piece in one.pieces
-    ]
+    turns: list[Turn] = []
     seconds = [_seconds(one.pieces) for one in made.values()]
     ids = list(made)
     with atomic_directory(out, holds="wav.scp") as part:
@@ -318,7 +326,6 @@ def make(
         table = pa.table({"id": ids, "recording": ids, "speaker": ids, "seconds": seconds})
         paths = pa.array([str(out / "audio" / f"{name}.flac") for name in ids])
         write_datadir(part, DataDir(table.append_column("path", paths)))
-        write_turns(part / "ref.rttm", turns)
         regions = [Region(name, 0.0, end) for name, end in zip(ids, seconds)]
         write_uem(part / "all.uem", regions)
         for kind in {_kind(wanted) for wanted in conditions}:
@@ -327,8 +334,11 @@ def make(
             write_uem(part / f"{start}-{end}.uem", named)
         (part / "audio").mkdir()
         with _workers(jobs) as pool, bar(total=len(ids), what="conversations", unit="file") as progress:
-            for _ in pool.map(_write, made.values(), [part / "audio" / f"{name}.flac" for name in ids]):
+            files = [part / "audio" / f"{name}.flac" for name in ids]
+            for (name, one), spoken in zip(made.items(), pool.map(_write, made.values(), files)):
+                turns += [Turn(name, start, end, one.names[speaker]) for start, end, speaker in spoken]
                 progress.update()
+        write_turns(part / "ref.rttm", turns)
     return turns
 
 
@@ -353,9 +363,15 @@ def _planned(pools: Sequence[_Pool], wanted: Condition, random: np.random.Genera
     return _Made(names, {piece.stretch.source: pool.places[piece.stretch.source] for piece in pieces}, pieces, random)
 
 
-def _write(made: _Made, path: Path) -> None:
+def _write(made: _Made, path: Path) -> list[tuple[float, float, int]]:
+    """Write the sound; start, end and speaker of what is heard."""
     sources = {number: _read(place) for number, place in made.places.items()}
     audio.write(path, sound(made.pieces, sources, made.random), RATE)
+    spoken = []
+    for piece in made.pieces:
+        start, end = audible(_cut(piece.stretch, sources[piece.stretch.source]))
+        spoken.append((max(piece.at - _EDGE + start, 0.0), piece.at - _EDGE + end, piece.speaker))
+    return spoken
 
 
 def _kind(wanted: Condition) -> tuple[str, str]:

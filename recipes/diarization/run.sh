@@ -10,7 +10,7 @@
 #   --speechocean ROOT      speechocean762, as published or as an opus tree; its test speakers are used
 #   --tested "NAME ..."     corpora of ROOT/evaluation_only in the test conversations
 #   --diarize "OPTION ..."  options of spkver diarize
-#   --seed N                seed of the conversations
+#   --seed N                seed of the conversations to choose settings on; N + 1 is that of the others
 #   --data DIR, --exp DIR   output folders; default: in this folder
 #   --stage N, --stop-stage M   run stages N to M only
 #   --jobs N                processes of data stages
@@ -29,10 +29,10 @@ source "$(dirname "$0")/../common.sh"
 read -ra diarize <<< "$diarize"
 lengths="60 600"
 
-# conversations SPLIT DATA...: data/SPLIT
+# conversations SPLIT SEED DATA...: data/SPLIT
 conversations() {
-  local split=$1 options=(--count 2 --seed "$seed" --jobs "$jobs")
-  shift
+  local split=$1 options=(--count 2 --seed "$2" --jobs "$jobs")
+  shift 2
   for length in $lengths; do options+=(--seconds "$length"); done
   for overlap in 0 0.1 0.2; do options+=(--overlap "$overlap"); done
   for speakers in 2 3 4 6 8; do options+=(--speakers "$speakers"); done
@@ -68,12 +68,12 @@ if stage 1 "data directories: the test speakers of speechocean762 in two halves,
 fi
 
 if stage 2 "conversations to choose settings on"; then
-  conversations tune "$data/tune_speakers"
+  conversations tune "$seed" "$data/tune_speakers"
 fi
 
 if stage 3 "conversations to test on"; then
   read -ra others <<< "$tested"
-  conversations test "$data/test_speakers" "${others[@]/#/$data/}"
+  conversations test "$((seed + 1))" "$data/test_speakers" "${others[@]/#/$data/}"
 fi
 
 if stage 4 "who speaks when in the conversations to choose settings on"; then

@@ -17,8 +17,8 @@ from spkver.modeldir import CONFIG
 @click.option(
     "--from",
     "toolkit",
-    help="wespeaker, 3dspeaker, speechbrain, redimnet, redimnet2, nemo, transformers, voxceleb_trainer.  "
-    "[default: detected]",
+    help="wespeaker, 3dspeaker, speechbrain, redimnet, redimnet2, nemo, transformers, voxceleb_trainer, "
+    "pyannote-segmentation.  [default: detected]",
 )
 @click.option("--front-end", help="Name of the front end. Needed only where SOURCE does not state it.")
 @click.option("--offline", is_flag=True, help="Use downloaded files only.")
@@ -43,11 +43,15 @@ def command(source: str, out: Path | None, toolkit: str | None, front_end: str |
     voxceleb_trainer  file (ResNetSE34V2, ResNetSE34L)
 
     \b
+    --from pyannote-segmentation: pytorch_model.bin of pyannote/segmentation-3.0, or its folder. OUT is then no model of
+    speakers; it is for `spkver diarize --segmentation OUT`.
+
+    \b
     Example: spkver import voxceleb_resnet34_LM models/resnet34
              spkver verify a.wav b.wav --model models/resnet34
              spkver import speechbrain/spkrec-ecapa-voxceleb models/ecapa
     """
-    from spkver.interop import hub
+    from spkver.interop import hub, segmentation
 
     if hub.is_name(source):
         if out is None and (toolkit or front_end):
@@ -59,6 +63,8 @@ def command(source: str, out: Path | None, toolkit: str | None, front_end: str |
                 click.echo(line)
     elif out is None:
         raise InputError(f"{source}: give the model directory OUT to write")
+    elif toolkit == segmentation.NAME:
+        segmentation.import_segmentation(source, out)
     else:
         from spkver.interop.peers import import_model
 

@@ -92,6 +92,15 @@ def test_speech_is_where_the_plan_says():
     assert np.array_equal(made, sound(pieces, sources, np.random.default_rng(1)))
 
 
+def test_the_reference_counts_what_is_heard():
+    tone = np.sin(np.arange(16000) / 3).astype(np.float32)
+    quiet = 10 ** (-40 / 20) * tone[:1600]  # 0.1 s, 40 dB below
+    parts = np.concatenate([quiet, tone, quiet, tone[:1600], quiet])
+    assert conversations.audible(parts) == pytest.approx((0.1, 1.3), abs=1e-6)
+    assert conversations.audible(0.001 * parts) == pytest.approx((0.1, 1.3), abs=1e-6)
+    assert conversations.audible(np.concatenate([tone, 0.05 * tone])) == pytest.approx((0.0, 2.0))  # 26 dB below
+
+
 @pytest.fixture
 def corpus(tmp_path, monkeypatch):
     """A data directory of five speakers; all but the first and last 0.2 s of a recording counts as speech."""

@@ -19,14 +19,33 @@ from spkver.files import refuse_stand_in
 from spkver.text import read_text
 
 
-def read_checkpoint(path: Path) -> Any:
-    """The content of a torch or safetensors file: tensors and plain values. Raises InputError for anything else."""
+class Strange:
+    """Stands for an object of an unknown class in a checkpoint; it ignores what it is made of."""
+
+    def __new__(cls, *parts: Any, **keys: Any) -> Strange:
+        """Without running code of the unknown class."""
+        return super().__new__(cls)
+
+    def __init__(self, *parts: Any, **keys: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def read_checkpoint(path: Path, *, strange: bool = False) -> Any:
+    """The content of a torch or safetensors file: tensors and plain values. Raises InputError for anything else.
+
+    strange: objects of unknown classes are replaced by `Strange`, for training states beside the tensors
+    """
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exception says the same
-            return torch.load(path, map_location="cpu", weights_only=True)
+            unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path) if strange else []
+            with torch.serialization.safe_globals([(Strange, name) for name in unknown]):
+                return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise any exception of pickle, zipfile and torch
         if isinstance(error, OSError) and not path.is_file():
             raise InputError(f"{path}: no such file") from error
