@@ -9,7 +9,7 @@ end-to-end speech separation", ICASSP 2020. `spkver import --from pyannote-segme
 from __future__ import annotations
 
 import math
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Literal
 
 import safetensors.torch
@@ -76,6 +76,8 @@ class SincFilters(nn.Module):
 class SegmentationNetwork(nn.Module):
     """Filters, convolutions, LSTMs and linear layers, which give a class for each set of speakers."""
 
+    members: Tensor
+
     def __init__(self, config: SegmentationConfig) -> None:
         super().__init__()
         self.config = config
@@ -86,7 +88,7 @@ class SegmentationNetwork(nn.Module):
         self.norms = nn.ModuleList([nn.InstanceNorm1d(size, affine=True) for size in (filters, channels, channels)])
         self.lstm = nn.LSTM(channels, config.lstm_size, config.lstm_layers, batch_first=True, bidirectional=True)
         sizes = [2 * config.lstm_size] + config.linear_layers * [config.linear_size]
-        self.linear = nn.ModuleList([nn.Linear(before, after) for before, after in zip(sizes, sizes[1:])])
+        self.linear = nn.ModuleList([nn.Linear(before, after) for before, after in pairwise(sizes)])
         sets = [own for size in range(config.at_once + 1) for own in combinations(range(config.speakers), size)]
         self.classifier = nn.Linear(sizes[-1], len(sets))
         members = torch.tensor([[speaker in own for speaker in range(config.speakers)] for own in sets]).float()

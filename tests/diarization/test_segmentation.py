@@ -85,7 +85,7 @@ def test_directories_of_other_things_are_refused(network, tmp_path):
         read_segmentation(tmp_path)
     write_segmentation(tmp_path / "seg", network, "")
     (tmp_path / "seg" / WEIGHTS).write_bytes(b"no tensors")
-    with pytest.raises(InputError, match="cannot be read .*import the model again"):
+    with pytest.raises(InputError, match=r"cannot be read .*import the model again"):
         read_segmentation(tmp_path / "seg")
     (tmp_path / "seg" / CONFIG).write_text("front_end: fbank\n")
     with pytest.raises(InputError, match="front_end"):

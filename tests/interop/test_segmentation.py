@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from spkver.interop.segmentation import _RENAMED, import_segmentation
 
 
 def made(path):
-    os.mkdir(path)
+    Path(path).mkdir()
 
 
 class Touch:
@@ -45,9 +45,7 @@ def theirs(tmp_path):
 
 def test_a_checkpoint_is_imported_without_running_its_code(theirs, tmp_path):
     folder, network = theirs
-    result = CliRunner().invoke(
-        root, ["import", str(folder), str(tmp_path / "seg"), "--from", "pyannote-segmentation"]
-    )
+    result = CliRunner().invoke(root, ["import", str(folder), str(tmp_path / "seg"), "--from", "pyannote-segmentation"])
     assert result.exit_code == 0, result.output
     read = read_segmentation(tmp_path / "seg")
     waveform = torch.randn(1, 16000)
