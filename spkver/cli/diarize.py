@@ -45,6 +45,7 @@ def _place(path: Path) -> None:
 )
 @click.option("--threshold", type=click.FloatRange(-1, 1), help="Least cosine of one speaker.  [default: the model's]")
 @click.option("--plda", type=inputs.FILE, help="PLDA model of the embeddings, for --clustering vbx.")
+@click.option("--segmentation", type=inputs.FILE, help="Network that finds overlapping speech (spkver import).")
 @click.option("--book", type=inputs.FILE, help="Name the speakers by this speaker book; the others are unknown 1, ...")
 @click.option("--channel", type=click.IntRange(min=0), help="Channel of all files (0-based).  [default: all, mixed]")
 @options.allow_pipes
@@ -59,6 +60,7 @@ def command(
     clustering: str | None,
     threshold: float | None,
     plda: Path | None,
+    segmentation: Path | None,
     book: Path | None,
     channel: int | None,
     allow_pipes: bool,
@@ -80,10 +82,11 @@ def command(
     from spkver.verify import conversations
 
     encoder = voices.load(model)
+    network = segmentation and str(segmentation)
     found = conversations.diarize(
         encoder,
         sources,
-        conversations.settings_of(encoder, threshold, plda, vad=vad, clustering=clustering),
+        conversations.settings_of(encoder, threshold, plda, vad=vad, clustering=clustering, segmentation=network),
         conversations.number_of(speakers, min_speakers, max_speakers),
         book=book,
         channel=channel,
@@ -125,6 +128,6 @@ def _rows(found: Diarization) -> list[list[str]]:
 def _speed(found: Diarization) -> str:
     stages = found.stages
     total = sum(stages.took.values())
-    each = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.took.items())
+    each = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.took.items() if seconds)
     speed = stages.audio / max(total, 1e-9)
     return f"{stages.audio:.0f} s of audio in {total:.1f} s ({speed:.0f} times real time): {each}"

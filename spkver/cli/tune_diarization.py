@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,29 +19,40 @@ from spkver.errors import InputError
 @click.option("--vad", type=click.Choice(["energy", "silero"]), help="Voice activity detector.")
 @click.option("--window", type=click.FloatRange(min=0, min_open=True), help="Seconds of a window.")
 @click.option("--shift", type=click.FloatRange(min=0, min_open=True), help="Seconds from window to window.")
+@click.option("--plda", type=inputs.FILE, help="PLDA model of the embeddings, to try the clustering vbx too.")
+@click.option("--segmentation", type=inputs.FILE, help="Network that finds overlapping speech (spkver import).")
 def command(
-    data: Path, reference: Path, model: str, vad: str | None, window: float | None, shift: float | None
+    data: Path,
+    reference: Path,
+    model: str,
+    vad: str | None,
+    window: float | None,
+    shift: float | None,
+    plda: Path | None,
+    segmentation: Path | None,
 ) -> None:
-    """Choose the threshold of `spkver diarize` on recordings with a REFERENCE of who speaks when.
+    """Choose the clustering of `spkver diarize` and its settings on recordings with a REFERENCE of who speaks when.
 
-    DATA is a data directory or audio pack of recordings like those of later use. The threshold of the least diarization
-    error rate (DER, without a collar, number of speakers unknown) is stored in the model directory, and the least
-    speech of a speaker. Speakers must not be those that the model was trained on.
+    DATA is a data directory or audio pack of recordings like those of later use. The clusterings agglomerative and
+    spectral are tried, and vbx with --plda. The settings of the least diarization error rate (DER, without a collar,
+    number of speakers unknown) are stored in the model directory. Speakers must not be those that the model was trained
+    on.
 
     \b
     Example: spkver tune-diarization data/tune data/tune/ref.rttm --model exp/my/model
     """
-    from spkver.diarization.agglomerative import AgglomerativeConfig
+    from spkver.config import validate
     from spkver.diarization.diarize import Stages, listen, recordings
     from spkver.diarization.settings import Settings, write_settings
-    from spkver.diarization.tuning import tune
+    from spkver.diarization.tuning import Tried, rank, tune
     from spkver.encoder import Encoder
     from spkver.rttm import read_turns
 
     place = options.local(model)
     encoder = Encoder.open(place)
-    changes = {key: value for key, value in (("vad", vad), ("window", window), ("shift", shift)) if value is not None}
-    settings = Settings(clustering=AgglomerativeConfig(threshold=0.4), **changes)
+    given = {"vad": vad, "window": window, "shift": shift, "segmentation": segmentation and str(segmentation)}
+    changes = {key: value for key, value in given.items() if value is not None}
+    first = validate(Settings, {"clustering": FIRST["spectral"], **changes})
     turns: dict[str, list] = {}
     for turn in read_turns(reference):
         turns.setdefault(turn.recording, []).append(turn)
@@ -49,12 +61,16 @@ def command(
     for row, name in enumerate(source.ids):
         if name not in turns:
             raise InputError(f"{reference}: no turns of the recording '{name}' of {data}")
-        heard.append(listen(encoder, settings, name, *source.open(row), Stages()))
-    found = tune(heard, turns, settings, VALUES)
-    for one in found[:-1]:
-        keys = one.settings.clustering.model_dump(include=set(VALUES))
+        heard.append(listen(encoder, first, name, *source.open(row), Stages()))
+    found: list[Tried] = []
+    for name, values in VALUES.items():
+        if name != "vbx" or plda is not None:
+            keys = FIRST[name] | ({"plda": str(plda)} if name == "vbx" else {})
+            found += tune(heard, turns, validate(Settings, {"clustering": keys, **changes}), values)
+    for one in found:
+        keys = one.settings.clustering.model_dump(include={"name", *VALUES[one.settings.clustering.name]})
         to_stderr(f"{keys}: DER {100 * one.errors.der:.2f} %, number right in {one.right} of {len(heard)}")
-    best = found[-1]
+    best = min(found, key=rank)
     said = (
         f"DER {100 * best.errors.der:.2f} % ({100 * best.errors.rate('confusion'):.2f} % confusion), number of "
         f"speakers right in {best.right} of {len(heard)} recordings of {data}"
@@ -63,4 +79,19 @@ def command(
     click.echo(f"{best.settings.clustering.model_dump(mode='json')}: {said}\nstored in {path}")
 
 
-VALUES = {"threshold": [round(0.05 * step, 2) for step in range(2, 16)], "least_seconds": [0.0, 1.0, 2.0, 4.0, 6.0]}
+FIRST: dict[str, dict[str, Any]] = {
+    "agglomerative": {"name": "agglomerative", "threshold": 0.4},
+    "spectral": {"name": "spectral"},
+    "vbx": {"name": "vbx", "threshold": 0.4},
+}
+_LEAST = [0.0, 1.0, 2.0, 4.0, 6.0]
+VALUES: dict[str, dict[str, list[float]]] = {
+    "agglomerative": {"threshold": [round(0.05 * step, 2) for step in range(2, 16)], "least_seconds": _LEAST},
+    "spectral": {"neighbours": [0.03, 0.06, 0.1, 0.15, 0.2], "least_seconds": _LEAST},
+    "vbx": {
+        "threshold": [round(0.1 * step, 1) for step in range(2, 8)],
+        "fa": [0.1, 0.2, 0.3, 0.4],
+        "fb": [1.0, 2.0, 5.0, 10.0, 17.0],
+        "least_seconds": _LEAST,
+    },
+}

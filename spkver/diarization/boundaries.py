@@ -49,6 +49,39 @@ def stretches(windows: Windows, labels: np.ndarray, regions: Regions, rate: int,
     return found
 
 
+def second_speakers(found: list[Stretch], overlaps: Regions, rate: int) -> list[Stretch]:
+    """Stretches of the other speaker where two speak: the one who speaks next before or after, in time.
+
+    found: one speaker at a time, in order of time; overlaps: where two speak
+    """
+    starts, ends = np.array([one.start for one in found]), np.array([one.end for one in found])
+    speakers = np.array([one.speaker for one in found])
+    second: list[Stretch] = []
+    for first, last in overlaps:
+        for row in range(int(np.searchsorted(ends, first / rate, "right")), int(np.searchsorted(starts, last / rate))):
+            start, end = max(first / rate, found[row].start), min(last / rate, found[row].end)
+            distance = np.maximum(np.maximum(starts - end, start - ends), 0)
+            distance[speakers == speakers[row]] = np.inf
+            nearest = int(distance.argmin())
+            if np.isfinite(distance[nearest]):
+                second.append(Stretch(start, end, int(speakers[nearest])))
+    return second
+
+
+def joined(found: list[Stretch]) -> list[Stretch]:
+    """The same speech with touching and overlapping stretches of a speaker as one, in order of time."""
+    last: dict[int, int] = {}
+    made: list[Stretch] = []
+    for one in sorted(found):
+        row = last.get(one.speaker)
+        if row is not None and one.start <= made[row].end:
+            made[row] = made[row]._replace(end=max(made[row].end, one.end))
+        else:
+            last[one.speaker] = len(made)
+            made.append(one)
+    return made
+
+
 def best_path(scores: np.ndarray, penalty: float) -> np.ndarray:
     """The path (frames,) of the largest sum of scores (frames, states), less `penalty` for each change of state."""
     frames, states = scores.shape

@@ -13,8 +13,9 @@ import numpy as np
 from spkver import audio
 from spkver.datadir import from_columns, read_datadir
 from spkver.diarization import CLUSTERINGS
-from spkver.diarization.boundaries import Stretch, stretches
+from spkver.diarization.boundaries import Stretch, joined, second_speakers, stretches
 from spkver.diarization.clustering import Number, centroids
+from spkver.diarization.segmentation import RATE, overlap_regions, read_segmentation
 from spkver.diarization.settings import Settings
 from spkver.diarization.speech import Regions, speech_regions
 from spkver.diarization.windows import Windows, embed_windows
@@ -27,7 +28,8 @@ from spkver.progress import bar
 from spkver.source import PackSource, Read, Recordings, Source, open_source
 from spkver.storage import located
 
-STAGES = ("speech", "embeddings", "clustering")
+STAGES = ("speech", "overlap", "embeddings", "clustering")
+MOST_OVERLAP = 0.3  # share of a window that takes part in the clustering
 
 
 @dataclass
@@ -64,12 +66,16 @@ class Spoken:
 
 @dataclass(frozen=True)
 class Heard:
-    """Speech and windows of one recording, before clustering. rate: Hz of the samples that regions count."""
+    """Speech and windows of one recording, before clustering.
+
+    overlaps: where several speak, if it was looked for; rate: Hz of the samples that regions count
+    """
 
     recording: str
     regions: Regions
     windows: Windows
     rate: int
+    overlaps: Regions = field(default_factory=list)
 
 
 def listen(encoder: Encoder, settings: Settings, name: str, samples: int, read: Read, stages: Stages) -> Heard:
@@ -81,17 +87,24 @@ def listen(encoder: Encoder, settings: Settings, name: str, samples: int, read: 
     if samples < encoder.min_samples:
         least = encoder.min_samples / rate
         raise InputError(f"{name}: too short ({samples / rate:.3f} s, minimum {least:g} s)")
-    with bar(total=round(2 * samples / rate), what=name[-40:], unit="s") as progress:
+    network = read_segmentation(settings.segmentation) if settings.segmentation else None
+    if network is not None and rate != RATE:
+        raise InputError(f"{settings.segmentation}: the segmentation network takes {RATE} Hz, the model {rate} Hz")
+    overlaps: Regions = []
+    with bar(total=round((2 if network is None else 3) * samples / rate), what=name[-40:], unit="s") as progress:
 
         def tick(done: int) -> None:
             progress.update(done / rate)
 
         with one_thread(), stages.timed("speech"):  # the result does not depend on the number of cores
             regions = speech_regions(settings.vad, samples, read, rate, tick)
+        if network is not None:
+            with one_thread(), stages.timed("overlap"):
+                overlaps = overlap_regions(network, samples, read, tick)
         with one_thread(), stages.timed("embeddings"):
             windows = embed_windows(encoder, regions, samples, read, settings.window, settings.shift, tick)
     stages.audio += samples / rate
-    return Heard(name, regions, windows, rate)
+    return Heard(name, regions, windows, rate, overlaps)
 
 
 def cluster(heard: Heard, settings: Settings, number: Number, stages: Stages) -> Spoken:
@@ -100,8 +113,9 @@ def cluster(heard: Heard, settings: Settings, number: Number, stages: Stages) ->
     if not len(windows):
         return Spoken(heard.recording, [], np.empty((0, windows.vectors.shape[1]), np.float32), np.empty(0))
     with one_thread(), stages.timed("clustering"):
-        labels = CLUSTERINGS.build(settings.clustering)(windows, settings.shift, number)
+        labels = _labels(heard, settings, number)
         found = stretches(windows, labels, heard.regions, heard.rate, settings.penalty)
+        found = joined(found + second_speakers(found, heard.overlaps, heard.rate))
         order = list(dict.fromkeys(stretch.speaker for stretch in found))
         place = {speaker: row for row, speaker in enumerate(order)}
         seconds = np.zeros(len(order))
@@ -111,6 +125,20 @@ def cluster(heard: Heard, settings: Settings, number: Number, stages: Stages) ->
     return Spoken(
         heard.recording, [stretch._replace(speaker=place[stretch.speaker]) for stretch in found], voices, seconds
     )
+
+
+def _labels(heard: Heard, settings: Settings, number: Number) -> np.ndarray:
+    """The speaker of each window. Windows in which several speak are given to the nearest of the speakers of others."""
+    windows = heard.windows
+    single = windows.covered(heard.overlaps, heard.rate) < MOST_OVERLAP
+    clustering = CLUSTERINGS.build(settings.clustering)
+    if single.all() or not single.any():
+        return clustering(windows, settings.shift, number)
+    labels = np.empty(len(windows), np.int64)
+    labels[single] = clustering(windows.taken(single), settings.shift, number)
+    speakers = centroids(windows.vectors[single], labels[single])
+    labels[~single] = (windows.vectors[~single] @ speakers.T).argmax(axis=1)
+    return labels
 
 
 def recordings(

@@ -9,9 +9,11 @@ end-to-end speech separation", ICASSP 2020. `spkver import --from pyannote-segme
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import combinations, pairwise
 from typing import Literal
 
+import numpy as np
 import safetensors.torch
 import torch
 from pydantic import Field
@@ -20,15 +22,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spkver.config import Config, load, save
+from spkver.diarization.speech import Regions
 from spkver.encoder import load_weights
 from spkver.errors import InputError
 from spkver.files import StrPath, atomic_directory, write_text
 from spkver.modeldir import CARD, CONFIG, WEIGHTS, check
+from spkver.source import Read
 
 RATE = 16000
 STEP = 270  # samples from one frame of the network to the next
 FIELD = 991  # samples that a frame is computed from
 _KERNEL, _LEAST_HZ = 251, 50.0
+_BATCH = 8  # windows that are read and computed at once
 
 
 class SegmentationConfig(Config):
@@ -114,9 +119,39 @@ class SegmentationNetwork(nn.Module):
             x = F.leaky_relu(linear(x))
         return F.log_softmax(self.classifier(x), dim=-1)
 
-    def speaking(self, waveform: Tensor) -> Tensor:
-        """Who speaks in (batch, time): bool (batch, frames, speakers), the most probable set of each frame."""
-        return self.members[self(waveform).argmax(dim=-1)] > 0
+    def overlapped(self, waveform: Tensor) -> Tensor:
+        """(batch, time) to the probability that several speak, (batch, frames)."""
+        return self(waveform).exp()[..., self.members.sum(dim=1) > 1].sum(dim=-1)
+
+
+@torch.inference_mode()
+def overlap_regions(
+    network: SegmentationNetwork, samples: int, read: Read, tick: Callable[[int], object] = lambda samples: None
+) -> Regions:
+    """The regions of a recording in which several people speak, in order.
+
+    samples, read: the recording at 16 kHz, as `Source.open` gives it; tick: called with the number of samples done
+    Each window begins in the middle of the one before. The mean of their probabilities decides.
+    """
+    size, frames = network.samples, network.frames
+    hop = max(1, size // (2 * STEP))  # frames
+    windows = 1 + max(0, -(-(samples - size) // (hop * STEP)))
+    sums, counts = np.zeros((windows - 1) * hop + frames), np.zeros((windows - 1) * hop + frames)
+    done = 0
+    for first in range(0, windows, _BATCH):
+        starts = range(first * hop, min(first + _BATCH, windows) * hop, hop)
+        start, end = starts[0] * STEP, starts[-1] * STEP + size
+        waveform = read(start, min(end, samples))
+        padded = np.pad(waveform, (0, end - start - len(waveform)))
+        cut = np.lib.stride_tricks.sliding_window_view(padded, size)[:: hop * STEP].copy()
+        for frame, several in zip(starts, network.overlapped(torch.from_numpy(cut)).numpy()):
+            sums[frame : frame + frames] += several
+            counts[frame : frame + frames] += 1
+        tick(min(end, samples) - done)
+        done = min(end, samples)
+    edges = np.flatnonzero(np.diff(np.r_[False, sums >= counts / 2, False]))
+    places = (edges * STEP + (FIELD - STEP) // 2).clip(max=samples)  # half a step before the middle of a frame
+    return [(int(a), int(b)) for a, b in places.reshape(-1, 2) if a < b]
 
 
 def read_segmentation(path: StrPath) -> SegmentationNetwork:

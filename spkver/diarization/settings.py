@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from spkver import modeldir
 from spkver.config import Of
@@ -18,6 +18,8 @@ from spkver.features.config import VADS, VadConfig
 from spkver.files import StrPath
 
 SETTINGS = "diarization.yaml"
+ENERGY = {"name": "energy", "range_db": 30.0, "margin_db": 8.0, "context": 1}
+"""The detector `energy` with stricter limits than in front ends, because false alarms and misses count alike here"""
 
 
 class Settings(modeldir.Kept):
@@ -26,10 +28,13 @@ class Settings(modeldir.Kept):
     measured: what the settings were tuned on, and the result, in words
     """
 
-    vad: Annotated[VadConfig, Of(VADS)] = Field(default="energy", validate_default=True)
+    vad: Annotated[
+        Annotated[VadConfig, Of(VADS)], BeforeValidator(lambda value: ENERGY if value == "energy" else value)
+    ] = Field(default="energy", validate_default=True)
     window: float = Field(1.5, gt=0, description="seconds")
     shift: float = Field(0.5, gt=0, description="seconds from window to window")
     clustering: Annotated[ClusteringConfig, Of(CLUSTERINGS)]
+    segmentation: str = Field("", description="directory of a segmentation network, which finds overlapping speech")
     penalty: float = Field(0.1, ge=0, description="of a change of speaker, in seconds of a difference of 1 in cosine")
     measured: str = ""
 

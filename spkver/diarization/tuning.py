@@ -33,6 +33,11 @@ def tried(settings: Settings, heard: Sequence[Heard], reference: Mapping[str, Se
     return Tried(settings, summed(errors), sum(one.speakers == one.found for one in errors))
 
 
+def rank(one: Tried) -> tuple[float, int]:
+    """Lowest for the best: least DER, then most right numbers of speakers."""
+    return one.errors.der, -one.right
+
+
 def tune(
     heard: Sequence[Heard],
     reference: Mapping[str, Sequence[Turn]],
@@ -51,5 +56,5 @@ def tune(
                 tree = best.settings.model_dump(mode="json")
                 tree["clustering"][key] = value
                 found.append(tried(validate(Settings, tree), heard, reference))
-            best = min([best, *found], key=lambda one: (one.errors.der, -one.right))
+            best = min([best, *found], key=rank)
     return [*found, best]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,19 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.times)
+
+    def taken(self, rows: np.ndarray) -> Windows:
+        """Some of the windows; rows: bool (windows,)."""
+        arrays = {name: getattr(self, name)[rows] for name in ("times", "regions", "vectors", "lengths")}
+        return replace(self, **arrays)
+
+    def covered(self, regions: Regions, rate: int) -> np.ndarray:
+        """The share of each window in the regions, which do not overlap: float64 (windows,)."""
+        edges = np.array(regions, np.float64).reshape(-1, 2) / rate
+        before = np.r_[0.0, np.cumsum(edges[:, 1] - edges[:, 0])]
+        # seconds of the regions before a time are linear between their edges
+        seconds = np.interp(self.times, np.r_[0.0, edges.ravel()], np.r_[0.0, np.repeat(before, 2)[1:-1]])
+        return (seconds[:, 1] - seconds[:, 0]) / (self.times[:, 1] - self.times[:, 0])
 
 
 def embed_windows(

@@ -11,6 +11,7 @@ from spkver.config import validate
 from spkver.diarization import CLUSTERINGS
 from spkver.diarization.clustering import Number
 from spkver.diarization.diarize import Spoken, Stages, channel_notes, cluster, listen, recordings
+from spkver.diarization.segmentation import read_segmentation
 from spkver.diarization.settings import Settings, read_settings
 from spkver.encoder import Encoder
 from spkver.errors import InputError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from spkver.verify.model import Verifier
 
 ANY = Number()
+OVERLAP = "found by a segmentation network: where it hears several at once, the next speaker in time is given too"
 NO_OVERLAP = "not looked for: where two speak at once, one of them is given"
 
 
@@ -51,8 +53,8 @@ class Diarization:
     rejected: list[tuple[str, str]]
     notes: list[str]
     settings: Settings
-    stages: Stages = field(default_factory=Stages)
-    overlap: str = NO_OVERLAP
+    stages: Stages
+    overlap: str
 
     def about(self) -> dict[str, Any]:
         """Plain values for JSON, without the turns."""
@@ -88,6 +90,8 @@ def settings_of(
     fields = CLUSTERINGS.get(own["name"]).Config.model_fields
     if plda is not None and "plda" not in fields:
         raise InputError(f"--plda has no effect on the clustering '{own['name']}'; use --clustering vbx")
+    if threshold is not None and "threshold" not in fields:
+        raise InputError(f"--threshold has no effect on the clustering '{own['name']}'; use --clustering agglomerative")
     if "plda" in fields and "plda" not in own:
         raise InputError(f"the clustering '{own['name']}' needs --plda, the directory of a PLDA model (spkver plda)")
     if "threshold" in fields and "threshold" not in own:
@@ -149,8 +153,10 @@ def diarize_opened(
     """As `diarize`, for recordings that are opened one by one."""
     stages, rejected, spoken = Stages(), [], []
     about_book = []
+    if settings.segmentation:  # fail early
+        read_segmentation(settings.segmentation)
     opened_book = None if book is None else open_book(book)
-    if opened_book is not None:  # fail early
+    if opened_book is not None:
         opened_book.require(encoder.model_id)
         about_book = remarks(opened_book)
         encoder.required_threshold()
@@ -176,6 +182,8 @@ def diarize_opened(
         for (name, candidates), seconds in zip(own, one.seconds)
     ]
     return Diarization(sorted(turns), speakers, rejected, [*notes, *about_book, *silent], settings, stages)
+    said = OVERLAP if settings.segmentation else NO_OVERLAP
+    return Diarization(sorted(turns), speakers, rejected, [*notes, *silent], settings, stages, said)
 
 
 def _counted(spoken: Sequence[Spoken]) -> list[list[Named]]:

@@ -142,6 +142,7 @@ class Verifier(Encoder):
         plda: StrPath | None = None,
         vad: str | None = None,
         clustering: str | None = None,
+        segmentation: StrPath | None = None,
         book: StrPath | None = None,
         channel: int | None = None,
     ) -> Diarization:
@@ -150,15 +151,19 @@ class Verifier(Encoder):
         Recordings and sample_rate are those of `embed`; files may have any length.
 
         speakers, or min_speakers and max_speakers: the number of speakers, or its bounds, if known
-        threshold: of the cosines of clusters; vad, clustering: these replace the stored ones
+        threshold: of the cosines of clusters; vad, clustering, segmentation: these replace the stored ones
         plda: directory of a PLDA model, for the clustering vbx
+        segmentation: directory of a segmentation network, which finds overlapping speech
         book: directory of a speaker book that names the speakers; others are `unknown 1`, ... in all recordings
         channel: channel of multi-channel files (0-based), which are mixed by default
         Raises InputError if no recording can be used, and if the model has no settings and no threshold is given.
         """
         from spkver.verify import conversations
 
-        settings = conversations.settings_of(self, threshold, plda, vad=vad, clustering=clustering)
+        network = segmentation and str(segmentation)
+        settings = conversations.settings_of(
+            self, threshold, plda, vad=vad, clustering=clustering, segmentation=network
+        )
         number = conversations.number_of(speakers, min_speakers, max_speakers)
         several = [recording] if isinstance(recording, SINGLE) else recording
         files = [one for one in several if isinstance(one, FILE) and not isinstance(one, audio.Content)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from spkver.config import validate
 from spkver.datadir import from_columns, write_datadir
+from spkver.diarization.segmentation import SegmentationConfig, SegmentationNetwork, write_segmentation
 from spkver.diarization.settings import Settings, read_settings, write_settings
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
@@ -184,6 +186,29 @@ def test_a_threshold_replaces_the_stored_one(folder):
         model.diarize(folder / "two.wav")
     assert_turns(model.diarize(folder / "two.wav", threshold=0.99).turns)
     assert len(model.diarize(folder / "two.wav", threshold=-1).speakers) == 1
+
+
+def test_a_threshold_has_no_effect_on_spectral_clustering(spkver, folder, tmp_path):
+    arguments = (folder / "two.wav", "--model", folder / "model", "--out", tmp_path / "o.rttm")
+    done = spkver("diarize", *arguments, "--clustering", "spectral", "--threshold", 0.5, code=2)
+    assert "--threshold has no effect on the clustering 'spectral'; use --clustering agglomerative" in done.stderr
+
+
+def test_a_segmentation_network_finds_overlap(spkver, folder, tmp_path):
+    torch.manual_seed(0)
+    network = SegmentationNetwork(SegmentationConfig(seconds=2, filters=8, channels=6, lstm_size=4, lstm_layers=1))
+    arguments = (folder / "two.wav", "--model", folder / "model", "--segmentation", tmp_path / "seg")
+    assert "not a model directory" in spkver("diarize", *arguments, "--out", tmp_path / "0.json", code=2).stderr
+    for several, expected in ((-50.0, False), (50.0, True)):
+        with torch.no_grad():
+            network.classifier.bias.copy_(several * (network.members.sum(1) > 1))
+        shutil.rmtree(tmp_path / "seg", ignore_errors=True)
+        write_segmentation(tmp_path / "seg", network, "")
+        done = spkver("diarize", *arguments, "--out", tmp_path / f"{expected}.json")
+        assert "overlap: found by a segmentation network" in done.stdout and "overlap 0." in done.stdout
+        turns = json.loads((tmp_path / f"{expected}.json").read_text())["turns"]
+        seconds = sum(turn["end"] - turn["start"] for turn in turns)
+        assert seconds == pytest.approx(36 if expected else 18, abs=1.5)  # all of the speech has a second speaker
 
 
 def test_settings_of_another_model_are_refused(folder, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spkver.diarization.boundaries import best_path, stretches
+from spkver.diarization.boundaries import Stretch, best_path, joined, second_speakers, stretches
 from spkver.diarization.windows import Windows
 
 
@@ -45,3 +45,31 @@ def test_a_region_without_a_window_takes_the_nearest_label():
     windows = Windows(np.array([[0.0, 1.5], [9.0, 10.5]]), np.array([0, 2]), vectors, np.ones(2))
     found = stretches(windows, np.array([0, 1]), [(0, 24000), (112000, 120000), (144000, 168000)], 16000, 0.1)
     assert [tuple(one) for one in found] == [(0, 1.5, 0), (7, 7.5, 1), (9, 10.5, 1)]
+
+
+def test_the_next_speaker_in_time_is_the_second():
+    found = [Stretch(0, 4, 0), Stretch(4, 6, 1), Stretch(9, 12, 2), Stretch(13, 14, 2), Stretch(15, 16, 0)]
+    seconds = [(3.5, 4.5), (5.0, 5.5), (10.0, 10.5), (12.5, 13.5), (20, 21)]  # around a change, inside, half in silence
+    second = second_speakers(found, [(round(100 * a), round(100 * b)) for a, b in seconds], 100)
+    assert second == [
+        Stretch(3.5, 4, 1),
+        Stretch(4, 4.5, 0),
+        Stretch(5.0, 5.5, 0),
+        Stretch(10.0, 10.5, 1),
+        Stretch(13, 13.5, 0),
+    ]
+    assert joined(found + second) == [
+        Stretch(0, 4.5, 0),
+        Stretch(3.5, 6, 1),
+        Stretch(5.0, 5.5, 0),
+        Stretch(9, 12, 2),
+        Stretch(10.0, 10.5, 1),
+        Stretch(13, 13.5, 0),
+        Stretch(13, 14, 2),
+        Stretch(15, 16, 0),
+    ]
+
+
+def test_one_speaker_has_no_second():
+    assert second_speakers([Stretch(0, 4, 0)], [(1, 3)], 1) == []
+    assert second_speakers([], [(1, 3)], 1) == []

@@ -11,6 +11,7 @@ from spkver.diarization.segmentation import (
     SegmentationConfig,
     SegmentationNetwork,
     SincFilters,
+    overlap_regions,
     read_segmentation,
     write_segmentation,
 )
@@ -66,11 +67,45 @@ def test_the_level_has_no_effect(network):
     assert torch.allclose(network(waveform), network(0.1 * waveform + 0.01), atol=1e-3)
 
 
-def test_who_speaks_is_the_most_probable_set(network, monkeypatch):
-    log = torch.full((1, 3, 7), -9.0)
-    log[0, [0, 1, 2], [0, 2, 5]] = 0.0
-    monkeypatch.setattr(network, "forward", lambda waveform: log)
-    assert network.speaking(torch.zeros(1, 9)).int().tolist() == [[[0, 0, 0], [0, 1, 0], [1, 0, 1]]]
+class Loud(SegmentationNetwork):
+    """Says that several speak where the waveform is positive at the middle of a frame."""
+
+    def overlapped(self, waveform):
+        middles = FIELD // 2 + STEP * torch.arange(self.frames)
+        return (waveform[:, middles] > 0).float()
+
+
+def regions(waveform):
+    return overlap_regions(Loud(SMALL), len(waveform), lambda a, b: waveform[a:b])
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2.0, 2.1, 7.3, 40.0])
+def test_overlap_is_found_anywhere(seconds):
+    waveform = np.full(round(seconds * RATE), -0.1, np.float32)
+    first, last = round(0.4 * len(waveform)), round(0.7 * len(waveform))
+    waveform[first:last] = 0.1
+    ((start, end),) = regions(waveform)
+    assert abs(start - first) <= STEP and abs(end - last) <= STEP
+    assert regions(np.abs(waveform))[-1][1] <= len(waveform)
+    assert regions(-np.abs(waveform)) == []
+
+
+def test_the_mean_of_the_windows_decides(network, monkeypatch):
+    hop = network.samples // (2 * STEP)
+    said = torch.zeros(3, network.frames)
+    said[0, hop : hop + 10] = 0.7  # the second window hears it too
+    said[1, :10] = 0.4
+    said[1, 20:30] = 0.9  # and the first does not
+    monkeypatch.setattr(network, "overlapped", lambda waveform: said)
+    samples = network.samples + 2 * hop * STEP
+    found = overlap_regions(network, samples, lambda a, b: np.zeros(b - a, np.float32))
+    middle = FIELD // 2 + STEP * hop
+    assert found == [(middle - STEP // 2, middle + 10 * STEP - STEP // 2)]
+
+
+def test_the_probability_of_overlap_is_that_of_all_larger_sets(network):
+    waveform = torch.randn(2, network.samples)
+    assert torch.allclose(network.overlapped(waveform), network(waveform).exp()[..., 4:].sum(-1))
 
 
 def test_a_directory_gives_the_same_network(network, tmp_path):
