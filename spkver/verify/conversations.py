@@ -181,9 +181,8 @@ def diarize_opened(
         for one, own in zip(spoken, names)
         for (name, candidates), seconds in zip(own, one.seconds)
     ]
-    return Diarization(sorted(turns), speakers, rejected, [*notes, *about_book, *silent], settings, stages)
-    said = OVERLAP if settings.segmentation else NO_OVERLAP
-    return Diarization(sorted(turns), speakers, rejected, [*notes, *silent], settings, stages, said)
+    overlap = OVERLAP if settings.segmentation else NO_OVERLAP
+    return Diarization(sorted(turns), speakers, rejected, [*notes, *about_book, *silent], settings, stages, overlap)
 
 
 def _counted(spoken: Sequence[Spoken]) -> list[list[Named]]:
