@@ -16,6 +16,7 @@
 #   --network NAME          conf/NAME.yaml
 #   --overrides "KEY=VALUE ..."   changes to the config of all trainings
 #   --again "KEY=VALUE ..."       changes to the config when it is trained again, from the weights of the first time
+#   --lengths "KEY=VALUE ..."     changes to the config of the third training, of the final network, with crops of three lengths
 #   --shorter "KEY=VALUE ..."     changes to the config of the trainings without a group
 #   --nontargets N          non-target trials of each corpus for the threshold
 #   --far RATE              false-accept rate of the threshold
@@ -39,6 +40,7 @@ trials=
 network=ecapa
 overrides=
 again="train.steps=9000 train.optimizer.lr=0.05"
+lengths="train.steps=8000 train.optimizer.lr=0.05"
 shorter=train.steps=2000
 nontargets=10000
 far=0.01
@@ -50,6 +52,7 @@ conf=$here/conf
 packs=$exp/packs
 read -ra overrides <<< "$overrides"
 read -ra again <<< "$again"
+read -ra lengths <<< "$lengths"
 read -ra shorter <<< "$shorter"
 read -ra groups <<< "$left_out"
 read -ra all <<< "speechocean762 $corpora"
@@ -102,10 +105,11 @@ listed() {
   echo "${joined:1}"
 }
 
-# train NAME KEY=VALUE... -- CORPUS...: exp/NAME on those corpora, in two trainings, and the embeddings of its cohort
+# train NAME TIMES KEY=VALUE... -- CORPUS...: exp/NAME on those corpora, trained two or three times, each from the weights
+# before, and the embeddings of its cohort
 train() {
-  local name=$1 changed=() learnt
-  shift
+  local name=$1 times=$2 changed=() learnt before=() own time out
+  shift 2
   while [[ $1 != -- ]]; do
     changed+=("$1")
     shift
@@ -115,9 +119,18 @@ train() {
     data.train="[$(listed "$packs/clean/" "" "$@"),$(listed "$packs/channels/" "" "$@")]"
     distil.embeddings="[$(listed "$exp/teacher/" .parquet "$@")]"
   )
-  spkver train "$conf/$network.yaml" --out "$exp/${name}_first" --resume "${learnt[@]}" "${overrides[@]}" "${changed[@]}"
-  spkver train "$conf/$network.yaml" --out "$exp/$name" --resume start.model="$exp/${name}_first/model" \
-    "${learnt[@]}" "${overrides[@]}" "${again[@]}" "${changed[@]}"
+  for ((time = 1; time <= times; time++)); do
+    case $time in
+      1) own=() ;;
+      2) own=("${again[@]}") ;;
+      3) own=("data.crop_schedule=$(< "$conf/crops.yaml")" "${lengths[@]}") ;;
+    esac
+    out=$exp/$name
+    ((time == times)) || out=${out}_$time
+    spkver train "$conf/$network.yaml" --out "$out" --resume "${before[@]}" "${learnt[@]}" "${overrides[@]}" "${own[@]}" \
+      "${changed[@]}"
+    before=("start.model=$out/model")
+  done
   spkver data join "$data/cohort_$name" "${@/#/$data/cohort/}"
   spkver pack "$data/cohort_$name" "$packs/cohort_$name" --combine 4 --jobs "$jobs"
   spkver extract "$packs/cohort_$name" "$exp/$name/cohort.parquet" --model "$exp/$name/model"
@@ -141,7 +154,7 @@ if stage 4 "networks that were trained without some corpora, on these"; then
     for corpus in "${all[@]}"; do
       [[ ",$group," = *",$corpus,"* ]] || rest+=("$corpus")
     done
-    train "without_${group//,/_}" "${shorter[@]}" -- "${rest[@]}"
+    train "without_${group//,/_}" 2 "${shorter[@]}" -- "${rest[@]}"
     for corpus in ${group//,/ }; do
       spkver data trials "$data/$corpus" "$data/$corpus.trials" --targets 3000 --nontargets "$nontargets"
       measured "without_${group//,/_}" "$exp/without_${group//,/_}/model" "$corpus" "$data/$corpus.trials"
@@ -150,7 +163,7 @@ if stage 4 "networks that were trained without some corpora, on these"; then
 fi
 
 if stage 5 "the final network, on all corpora; its weights in float16"; then
-  train final -- "${all[@]}"
+  train final 3 -- "${all[@]}"
   [[ -d $exp/start ]] || spkver export "$exp/final/model" "$exp/start" --to model --half
   spkver extract "$packs/cohort_final" "$exp/start_cohort.parquet" --model "$exp/start"
 fi
