@@ -28,6 +28,7 @@ except ImportError:  # Windows: no locking
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
+_TRIES = 100  # to make a temporary directory
 _POLL = 0.05  # seconds between attempts at a lock
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -280,7 +281,7 @@ def _beside(target: Path, suffix: str, tidy: bool = True) -> Iterator[Path]:
 
     Its lock shows other runs that this run is alive.
     """
-    while True:
+    for attempt in itertools.count():
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             for leftover in _leftovers(target) if tidy else []:
@@ -288,6 +289,8 @@ def _beside(target: Path, suffix: str, tidy: bool = True) -> Iterator[Path]:
             folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=suffix, dir=target.parent))
             handle = None if fcntl is None else os.open(folder, os.O_RDONLY)
         except FileNotFoundError:  # another run removed it, or the empty directory that it was in
+            if attempt >= _TRIES:  # or nothing can be made here, as in /proc
+                raise
             continue
         except FileExistsError:
             if _is_no_folder(target.parent):

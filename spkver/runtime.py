@@ -81,7 +81,9 @@ class OnnxNetwork(Network):
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: not written by `spkver export`: its metadata have no front end") from error
         if kind != "features":
-            raise InputError(f"{path}: takes a waveform; export the model without --waveform")
+            raise InputError(
+                f"{path}: takes a waveform, for other programs; here give the model directory, or an export without --waveform"
+            )
         self._input = self._session.get_inputs()[0].name
 
     def forward(self, features: Tensor) -> Tensor:

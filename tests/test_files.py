@@ -552,3 +552,14 @@ def test_a_lock_in_a_folder_that_another_run_removes(tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to("none/at/all")
     with pytest.raises(OSError):
         write_text(tmp_path / "link" / "a", "x")
+
+
+def test_a_place_where_nothing_can_be_made_is_an_error(tmp_path, monkeypatch):
+    """As in /proc, where a new directory is `not found`."""
+
+    def refuse(**_):
+        raise FileNotFoundError(2, "No such file or directory", "x")
+
+    monkeypatch.setattr("spkver.files.tempfile.mkdtemp", refuse)
+    with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "x"):
+        pass

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
 from spkver.cli import outputs, voices
 from spkver.cli.terminal import to_stderr
+from spkver.errors import RunError
 from spkver.files import write_json
 
 
@@ -28,6 +30,11 @@ def command(names: tuple[str, ...], book: Path | None, receipt: Path | None) -> 
     from spkver.verify.book import forget
 
     done = forget(voices.place(book), names, say=to_stderr)
-    if receipt is not None:
-        write_json(receipt, done.plain())
     click.echo(f"forgotten: {', '.join(names)}; {done.left} left in the book")
+    if receipt is None:
+        return
+    try:
+        write_json(receipt, done.plain())
+    except OSError as error:
+        click.echo(json.dumps(done.plain(), indent=2, ensure_ascii=False))
+        raise RunError(f"{receipt}: the receipt cannot be written ({error.strerror}); it is printed instead") from error

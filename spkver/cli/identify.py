@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @voices.channel
 @click.option(
     "--keep-unknown",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=36500),
     metavar="DAYS",
     help="Keep voices that are nobody's in the book, for so many days, as unknown 1, unknown 2, ...",
 )
@@ -73,8 +73,8 @@ def _lines(found: Identified, top: int) -> list[str]:
     lines = []
     if found.name is None:
         outcome = "ambiguous" if found.ambiguous else found.unknown or "nobody known"
-        best = "".join(f"\t{match.score:.4f}" for match in found.candidates[:1])  # nobody in a book of unnamed voices
-        lines.append(f"{found.file}\t{outcome}{best}")
+        nearest = [] if found.unknown else found.candidates[:1]  # a score is that of the person who is named
+        lines.append("\t".join([found.file, outcome, *(f"{match.score:.4f}" for match in nearest)]))
     if found.name is not None or found.ambiguous or top > 1:
         for name, score in found.candidates:
             below = "" if score >= found.threshold else "\tbelow the threshold"

@@ -8,15 +8,17 @@ from pathlib import Path
 import click
 
 from spkver.cli import options, voices
+from spkver.cli.terminal import to_stderr
 
 
 @click.command(name="speakers")
 @voices.book
 @options.as_json
 def command(book: Path | None, as_json: bool) -> None:
-    """List the people in the speaker book with their number of recordings, and the voices that nobody has named.
+    """List the people in the speaker book, and the voices that nobody has named.
 
-    Advice about people who should be enrolled again goes to standard error.
+    Prints one line for each: the name, the number of recordings, and what the person agreed to and until when, if that
+    was given. Advice about people who should be enrolled again goes to standard error.
 
     \b
     Example: spkver speakers
@@ -30,7 +32,12 @@ def command(book: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(known, indent=2, ensure_ascii=False))
         return
+    if not known and not unnamed:
+        to_stderr(f"nobody is enrolled in {opened.folder}")
     for name, count in known.items():
-        click.echo(f"{name}\t{count}")
+        person = opened.person(name)
+        consent = [person.purpose] if person.purpose else []
+        consent += [f"kept until {person.until}"] if person.until else []
+        click.echo("\t".join([name, f"{count}", *consent]))
     for name, count in unnamed.items():
         click.echo(f"{name}\t{count}\tnot named, kept until {opened.person(name).until}")

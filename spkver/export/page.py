@@ -166,9 +166,11 @@ def _runtime(given: str | None) -> tuple[bytes, bytes]:
         raise InputError(f"{given}: there is no such file; download {RUNTIME}")
     found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
     if found != RUNTIME_SHA512:
-        if given is None:
-            archive.unlink()
-        raise RunError(f"{archive}: not the published {base_name(RUNTIME)} (its SHA-512 differs); download it again")
+        said = f"{archive}: not the published {base_name(RUNTIME)} (its SHA-512 differs)"
+        if given is not None:
+            raise InputError(f"{said}; download {RUNTIME}")
+        archive.unlink()
+        raise RunError(f"{said}; run the command again to download it")
     with reading(archive), archive.open("rb") as stream:
         files = {name: content.read() for name, _, content in members(stream, archive.name) if name in (PROGRAM, WASM)}
     return files[PROGRAM], files[WASM]

@@ -166,8 +166,8 @@ function show(found) {
     answer.append(make("div", { className: same ? "candidate same" : "candidate" }, line, scale));
   }
   if (known) {
-    const note = `The line is the threshold, ${number(found.threshold)}. The probability of the same speaker is for a `
-      + "voice that is this person's as often as not.";
+    const note = `The line is the threshold, ${number(found.threshold)}. The probability assumes that the same and `
+      + "another speaker are equally likely beforehand.";
     answer.append(paragraph(note, "note"));
   }
   answer.append(...bullets(found.doubts));

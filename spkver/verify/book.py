@@ -199,6 +199,8 @@ def open_book(folder: StrPath, *, plain: bool = False) -> Book:
     root = local(folder)
     path = root / VOICES
     if root.exists():
+        if not root.is_dir():
+            raise InputError(f"{root}: a file; a speaker book is a directory")
         require_private(root)
     if not path.exists():
         return Book(root, empty(), key=vault.default_key())
@@ -251,7 +253,7 @@ def enrol(
     """
     name, session, purpose, day = checked(name), _plain(session, "session"), _plain(purpose, "purpose"), today()
     require_future(until)
-    with edited(folder, say) as book:
+    with edited(folder, say, make=True) as book:
         book.require(recordings.model)
         old = book.contents
         owner = dict(zip(old.voices.ids, old.names))
@@ -286,10 +288,11 @@ def name_voice(
         there = contents.people.get(new)
         if there is not None and person.known:
             raise InputError(f"{folder}: '{new}' is already in the book; two people cannot have one name")
+        agreed = bool(purpose or until)
         until = until or (there.until if there else person.until if person.known else None)
         named = replace(there or person, known=True, until=until)
-        if purpose:
-            named = replace(named, purpose=purpose, consented=day)
+        if agreed:
+            named = replace(named, purpose=purpose or named.purpose, consented=day)
         hashed = [] if there is None else [contents.hashed(person)]  # the voice no longer exists by itself
         people = {name: one for name, one in contents.people.items() if name != old} | {new: named}
         speakers = [new if name == old else name for name in contents.names]
@@ -346,9 +349,15 @@ def forget(folder: StrPath, names: Sequence[str], *, say: Say | None = None) -> 
 
 
 @contextmanager
-def edited(folder: StrPath, say: Say | None, *, plain: bool = False) -> Iterator[Book]:
-    """The locked book for one writer; removes what a killed writer left behind. plain: as for `open_book`."""
+def edited(folder: StrPath, say: Say | None, *, plain: bool = False, make: bool = False) -> Iterator[Book]:
+    """The locked book for one writer; removes what a killed writer left behind.
+
+    plain: as for `open_book`; make: make a book if there is none
+    Raises InputError if there is none and `make` is false.
+    """
     root = local(folder)
+    if not root.is_dir() and (root.exists() or not make):
+        raise InputError(f"{root}: {'a file; a speaker book is a directory' if root.exists() else 'there is no book'}")
     root.parent.mkdir(parents=True, exist_ok=True)
     root.mkdir(mode=0o700, exist_ok=True)
     require_private(root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -109,6 +110,8 @@ class Verifier(Encoder):
     def required_threshold(self, given: float | None = None) -> float:
         """The threshold that is given, or else the model's. Raises InputError if there is none."""
         if given is not None:
+            if math.isnan(given):
+                raise InputError("the threshold must be a number, got nan")
             return given
         if self.decision is None:
             raise InputError(

@@ -84,7 +84,7 @@ def keep_unknown(
     Raises InputError for a book of another model, and without a threshold.
     """
     least, names = verifier.required_threshold(threshold), []
-    with edited(folder, say) as book:
+    with edited(folder, say, make=True) as book:
         book.require(verifier.model_id)
         day, contents = today(), book.contents
         for one in heard:

@@ -53,7 +53,7 @@ def restore(folder: StrPath, backup: StrPath, *, key: StrPath | None = None, say
             raise InputError(f"{backup}: encrypted: give the file of its key with --key")
         content = vault.unseal(content, secret, backup)
     stored, day = parse(content, backup), today()
-    with edited(folder, say) as book:
+    with edited(folder, say, make=True) as book:
         now = book.contents if book.hash else replace(book.contents, salt=stored.salt)
         people = {
             name: person

@@ -37,7 +37,7 @@ def unseal(content: bytes, key: bytes, path: StrPath) -> bytes:
     size = len(MARK) + _FINGERPRINT + _NONCE
     head, body = content[:size], content[size:]
     if head[len(MARK) : -_NONCE] != _fingerprint(key):
-        raise InputError(f"{path}: encrypted with another key; let {KEY_FILE} name the file of the right key")
+        raise InputError(f"{path}: encrypted with another key than that of {KEY_FILE} or --key; give the right one")
     cipher = _cipher(key)
     from cryptography.exceptions import InvalidTag
 
@@ -67,6 +67,7 @@ def read_key(path: StrPath) -> bytes:
 
 def make_key(path: StrPath) -> bytes:
     """The key in a file; a new one if there is no file."""
+    load_optional("cryptography", "vault")  # before there is a key without a use
     if not Path(path).exists():
         write_private(path, f"{secrets.token_hex(32)}\n".encode())
     return read_key(path)

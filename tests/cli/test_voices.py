@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from spkver.cli.verify import _line
 from spkver.embeddings import Embeddings, write_embeddings
 from spkver.encoder import Encoder
-from spkver.errors import InputError
+from spkver.errors import InputError, RunError
 from spkver.verify.book import enrol, open_book
 from spkver.verify.decision import Calibration, Decision, Rate, write_decision
 from spkver.verify.verdict import Verdict
@@ -283,3 +283,47 @@ def test_identify_advises_to_enrol_again(invoke, tmp_path):
         advice in invoke("identify", "a1.wav", *book).stderr and advice in invoke("speakers", *book, model=None).stderr
     )
     assert advice not in invoke("identify", "c.wav", *book).stderr
+
+
+def test_a_receipt_that_cannot_be_written_is_printed(invoke, tmp_path):
+    book = ["--book", tmp_path / "book"]
+    invoke("enrol", "Ada", "a0.wav", *book)
+    blocked = tmp_path / "full.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spkver.cli.forget.write_json", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        with pytest.raises(RunError, match=r"receipt cannot be written \(No space left\); it is printed instead"):
+            invoke("forget", "Ada", "--receipt", blocked, *book, model=None)
+    assert invoke("speakers", *book, model=None).stdout == ""
+
+
+def test_speakers_tells_consent_and_empty_books(invoke, tmp_path):
+    book = ["--book", tmp_path / "book"]
+    assert "nobody is enrolled in" in invoke("speakers", *book, model=None).stderr
+    assert not (tmp_path / "book").exists()
+    invoke("enrol", "Ada", "a0.wav", "--purpose", "minutes", "--until", "2999-01-01", *book)
+    invoke("enrol", "Bob", "b.wav", *book)
+    assert invoke("speakers", *book, model=None).stdout == "Ada\t1\tminutes\tkept until 2999-01-01\nBob\t1\n"
+
+
+@pytest.mark.parametrize("words", [["forget", "Ada"], ["book", "expire"], ["book", "name", "Ada", "Bob"]])
+def test_a_missing_book_is_not_made(invoke, tmp_path, words):
+    with pytest.raises(InputError, match=r"none: there is no book"):
+        invoke(*words, "--book", tmp_path / "none", model=None)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("words", [["speakers"], ["forget", "Ada"]])
+def test_a_file_is_no_book(invoke, tmp_path, words):
+    (tmp_path / "b.txt").write_text("x")
+    with pytest.raises(InputError, match=r"b\.txt: a file; a speaker book is a directory"):
+        invoke(*words, "--book", tmp_path / "b.txt", model=None)
+
+
+def test_identify_refuses_values_without_sense(invoke, tmp_path):
+    book = ["--book", tmp_path / "book"]
+    invoke("enrol", "Ada", "a0.wav", *book)
+    with pytest.raises(InputError, match="the threshold must be a number, got nan"):
+        invoke("identify", "a1.wav", "--threshold", "nan", *book)
+    assert "36500" in invoke("identify", "a1.wav", "--keep-unknown", "99999999", *book, code=2).output
+    line = invoke("identify", "c.wav", "--keep-unknown", "30", *book).stdout
+    assert line.rstrip("\n").endswith("c.wav\tunknown 1")  # without the score of another person

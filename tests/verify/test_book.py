@@ -135,7 +135,7 @@ def test_forget_of_an_unknown_name_changes_nothing(filled):
     with pytest.raises(InputError, match="'Eve' is not in the book"):
         books.forget(filled, ["Ada", "Eve"])
     assert (filled / books.VOICES).read_bytes() == before
-    with pytest.raises(InputError, match="is not in the book"):
+    with pytest.raises(InputError, match="there is no book"):
         books.forget(filled.parent / "none", ["Ada"])
 
 
@@ -376,6 +376,8 @@ def test_rename(filled):
         books.name_voice(filled, "Ada", "Eve")
     with pytest.raises(InputError, match="this last day has passed"):
         books.name_voice(filled, "Bob", "Eve", until=date(2020, 1, 1))
+    named = books.name_voice(filled, "Bob", "Rob", until=date(2999, 1, 1)).person("Rob")
+    assert named.consented is not None and named.until == date(2999, 1, 1)
 
 
 def test_about_is_everything_held(filled):

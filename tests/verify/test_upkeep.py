@@ -235,6 +235,13 @@ def test_without_the_package_the_extra_is_named(sealed, monkeypatch):
             action()
 
 
+def test_without_the_package_no_key_is_made(folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(InputError, match="this needs cryptography"):
+        upkeep.encrypt(folder, tmp_path / "key")
+    assert not (tmp_path / "key").exists()
+
+
 def test_backup_of_format_1_brings_nobody_back_who_was_removed(tmp_path):
     golden = Path(__file__).parents[1] / "golden" / "format_1" / "book" / books.VOICES
     (tmp_path / "backup").write_bytes(golden.read_bytes())
