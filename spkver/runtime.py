@@ -82,7 +82,8 @@ class OnnxNetwork(Network):
             raise InputError(f"{path}: not written by `spkver export`: its metadata have no front end") from error
         if kind != "features":
             raise InputError(
-                f"{path}: takes a waveform, for other programs; here give the model directory, or an export without --waveform"
+                f"{path}: takes a waveform, for other programs; here give the model directory, or an export without "
+                "--waveform"
             )
         self._input = self._session.get_inputs()[0].name
 
