@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Query, Request
@@ -35,7 +36,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         415: "Not a form and not a recording.",
         422: "A recording or a value cannot be used.",
         429: "Too many requests.",
-        503: "The server is busy.",
+        503: "The server is busy or stops, or its book cannot be read.",
         501: "Not offered.",
         507: "The book is full.",
     }.items()
@@ -218,7 +219,9 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
 
 def hidden(message: str, service: Service) -> str:
     """A message without the paths of this machine."""
-    message = re.sub(rf"{re.escape(str(service.root))}[/\\\w.-]*", "the book", message)
+    places = {"the book": service.root}
     if service.verifier.place is not None:
-        message = message.replace(str(service.verifier.place[0]), "the model")
+        places["the model"] = Path(service.verifier.place[0]).absolute()
+    for name, path in places.items():
+        message = re.sub(rf"(?<![\w.-]){re.escape(str(path))}[/\\\w.-]*", name, message)
     return message

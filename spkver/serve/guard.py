@@ -91,7 +91,7 @@ class Guard:
 
         async def answered(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
+            if message["type"].endswith("http.response.start"):  # also of a refused WebSocket
                 status = message["status"]
                 message["headers"] = [*message.get("headers", []), *SAFE.items()]
             elif message["type"] == "websocket.accept":
@@ -113,6 +113,10 @@ class Guard:
             await _refuse(scope, answered, Refused(408, f"the request took longer than {self._limits.patience:g} s"))
         except _GoneError:
             status = 499
+        except asyncio.CancelledError:  # the service stops, and this took longer than `drain`
+            if not status:
+                await _refuse(scope, answered, Refused(503, "the service stops", retry=10))
+            status = 503
         except Exception as error:  # its message may have a name
             log_error(error)
             if not status:
@@ -181,14 +185,17 @@ def _replayed(content: bytes, receive: Receive) -> Receive:
 
 
 async def _refuse(scope: Scope, send: Send, refused: Refused) -> None:
+    kind = "http"
     if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008})
-        return
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        kind = "websocket.http"
     content = json.dumps({"error": refused.message}).encode()
     headers: dict[str, Any] = {"content-type": "application/json", "content-length": str(len(content))}
     raw = [(key.encode(), value.encode()) for key, value in (headers | refused.headers()).items()]
-    await send({"type": "http.response.start", "status": refused.status, "headers": raw})
-    await send({"type": "http.response.body", "body": content})
+    await send({"type": f"{kind}.response.start", "status": refused.status, "headers": raw})
+    await send({"type": f"{kind}.response.body", "body": content})
 
 
 def log_error(error: BaseException) -> None:

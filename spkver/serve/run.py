@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from spkver import modeldir, processes
 from spkver.errors import InputError, SpkverError, load_optional
-from spkver.files import StrPath
+from spkver.files import require_private
 from spkver.serve.config import LOOPBACK, ServeConfig
 from spkver.serve.tokens import Tokens, read_tokens
 
@@ -37,7 +37,7 @@ _HEADER_SECONDS = 10.0
 class Settings:
     """What `spkver serve` was started with. model: a directory or file; book: a directory; tokens: their file."""
 
-    model: StrPath
+    model: Path
     book: Path
     host: str
     port: int
@@ -61,8 +61,9 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
             f"--host {settings.host}: other machines could use the service and its book; give --tokens FILE as well "
             "(spkver serve --tokens FILE --new-token TENANT makes a token)"
         )
-    if Path(settings.model).suffix != ".onnx":
+    if settings.model.suffix != ".onnx":
         modeldir.check(settings.model)  # fail early
+    _check_book(settings.book, tenants=tokens is not None)
     _check_tls(settings.config)
     rates = Rates([""] if tokens is None else tokens.names(), settings.config.limits.requests_per_minute)
     with (
@@ -75,6 +76,18 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         scheme = "http" if settings.config.tls_certificate is None else "https"
         say(f"listening on {scheme}://{f'[{host}]' if ':' in host else host}:{port}")
         running.watch()
+
+
+def _check_book(root: Path, *, tenants: bool) -> None:
+    """Raises InputError for a book that cannot be used; of the books of tenants, only their directory is looked at."""
+    from spkver.verify.book import open_book
+
+    if root.exists() and not root.is_dir():
+        raise InputError(f"--book {root}: not a directory")
+    if not tenants:
+        open_book(root)
+    elif root.exists():
+        require_private(root)
 
 
 def _check_tls(config: ServeConfig) -> None:
@@ -214,7 +227,7 @@ def _answer(settings: Settings, listener: socket.socket, tokens: Tokens | None, 
     torch.set_num_threads(threads)
     config, limits = settings.config, settings.config.limits
     with threadpool_limits(threads):
-        verifier = SharedVerifier.open(settings.model, config.device).prepare(metrics.BATCH.observe)
+        verifier = SharedVerifier.open(settings.model.absolute(), config.device).prepare(metrics.BATCH.observe)
         service = Service(verifier, settings.book, limits, tenants=tokens is not None)
 
         class Server(uvicorn.Server):
@@ -222,8 +235,13 @@ def _answer(settings: Settings, listener: socket.socket, tokens: Tokens | None, 
                 await super().startup(sockets)
                 ready.set()
 
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().shutdown(sockets)
+                if late := self.server_state.tasks:  # cancelled: they answer that the service stops
+                    await asyncio.wait(late, timeout=1)
+
         app = build(service, Access(tokens, rates), config)
-        Server(
+        server = Server(
             uvicorn.Config(
                 app,
                 http=_impatient(),
@@ -238,7 +256,12 @@ def _answer(settings: Settings, listener: socket.socket, tokens: Tokens | None, 
                 ssl_certfile=config.tls_certificate,
                 ssl_keyfile=config.tls_key,
             )
-        ).run([listener])
+        )
+        try:
+            server.run([listener])
+        except SystemExit as end:  # threads that work longer than `drain` are not waited for
+            sys.stderr.flush()
+            os._exit(end.code if isinstance(end.code, int) else 1)
 
 
 def _impatient() -> Any:

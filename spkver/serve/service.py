@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -24,6 +25,8 @@ from spkver.verify.model import Heard
 from spkver.verify.people import enrol_recordings, identify_heard
 from spkver.verify.verdict import Verdict, verdict
 
+_LOG = logging.getLogger("spkver.serve")
+
 
 class Service:
     """The operations of the service, for one model. Their errors are InputError and Refused.
@@ -32,8 +35,9 @@ class Service:
     """
 
     def __init__(self, verifier: SharedVerifier, root: Path, limits: Limits, *, tenants: bool = False) -> None:
-        self.verifier, self.root, self.limits, self._tenants = verifier, root, limits, tenants
+        self.verifier, self.root, self.limits, self._tenants = verifier, root.absolute(), limits, tenants
         self._books: dict[Path, tuple[object, Book, books.People]] = {}
+        self._unusable: dict[Path, str] = {}  # what was logged about books
 
     def embed(self, recording: Content, channel: int | None = None) -> answers.Embedded:
         """The embedding of a recording."""
@@ -133,7 +137,7 @@ class Service:
         folder = self._folder(tenant)
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = enrol_recordings(self.verifier, folder, name, recordings, channel=channel, purpose=purpose, until=until)
-        kept = books.open_book(folder).person(found.name)
+        kept = self._open(folder).person(found.name)
         return answers.Enrolled(
             id=person_id(found.name),
             name=found.name,
@@ -244,12 +248,24 @@ class Service:
         state = file_state(folder / books.VOICES), books.today()
         kept = self._books.get(folder)
         if kept is None or kept[0] != state:
-            book = books.open_book(folder)
+            book = self._open(folder)
             if len(book) and book.voices.model != self.verifier.model_id:
                 raise Refused(409, "the book was made with another model: start the service with that model")
             kept = (state, book, book.people(self.verifier.cohort, self.verifier.lengths))
             self._books[folder] = kept
         return kept[1], kept[2]
+
+    def _open(self, folder: Path) -> Book:
+        """Raises Refused (503) for a book that cannot be read; why is for the operator, who finds it in the log."""
+        try:
+            book = books.open_book(folder)
+        except (InputError, OSError) as error:
+            if self._unusable.get(folder) != str(error):
+                self._unusable[folder] = str(error)
+                _LOG.error("%s", error)
+            raise Refused(503, "the book cannot be read; see the log of the service") from error
+        self._unusable.pop(folder, None)
+        return book
 
 
 def person_id(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,10 +157,26 @@ def test_errors_of_http(client):
         assert answer.status_code == status and list(answer.json()) == ["error"], answer.text
 
 
-def test_no_answer_has_a_path_of_the_server(client, serving, recording, tmp_path):
-    (tmp_path / "book").mkdir(mode=0o755)
-    answer = client.get("/v1/speakers")
-    assert answer.status_code == 422 and str(tmp_path) not in answer.text and "the book" in answer.text
+def test_a_book_that_cannot_be_read_is_for_the_operator(client, recording, tmp_path, caplog):
+    enrolled(client, recording)
+    (tmp_path / "book" / "voices.parquet").write_bytes(b"damaged")
+    for _ in range(2):
+        answer = client.get("/v1/speakers")
+        assert answer.status_code == 503 and "cannot be read; see the log" in answer.json()["error"]
+    assert caplog.text.count("voices.parquet: ") == 1 and "Ada" not in caplog.text
+
+
+def test_only_whole_paths_are_hidden(verifier, tmp_path, monkeypatch):
+    from spkver.serve.app import hidden
+    from spkver.serve.config import Limits
+    from spkver.serve.service import Service
+
+    monkeypatch.chdir(tmp_path)
+    service = Service(verifier, Path("b"), Limits())
+    monkeypatch.setattr(service.verifier, "place", ("m", "cpu"))
+    assert hidden("audio: cannot be decoded by me", service) == "audio: cannot be decoded by me"
+    assert hidden(f"{tmp_path}/b/voices.parquet: not a book", service) == "the book: not a book"
+    assert hidden(f"{tmp_path}/m/model.pt and {tmp_path}/m: gone", service) == "the model and the model: gone"
 
 
 def test_a_book_of_another_model(client, tmp_path):

@@ -106,6 +106,29 @@ def test_faults_and_stop(server, recording, tmp_path, decided_model):
     assert "408" in running.said[0] and "499" in running.said[0] and "Traceback" not in running.said[0]
 
 
+def test_a_stop_does_not_wait_for_long_work(server, recording, tmp_path):
+    """A request in a thread and one that has not arrived are answered after `drain`, and the process leaves."""
+    config = tmp_path / "serve.yaml"
+    config.write_text("limits: {drain: 1}\n")
+    running, answers = server("--config", config), []
+    body, headers = form(name="Ada", audio=recording(100))
+    with books.edited(tmp_path / "book", None):  # the enrolment waits for this writer
+        thread = threading.Thread(target=lambda: answers.append(ask(running.url, "/v1/enrol", body, **headers)))
+        thread.start()
+        slow = connected(running.url)
+        slow.sendall(b"POST /v1/embed HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx")
+        while b" 0.0" in next(line for line in metrics(running.url) if line.startswith(b"spkver_running")):
+            pass
+        began = time.monotonic()
+        assert running.stop() == 0 and time.monotonic() - began < 9  # after 10 s it would be killed
+        thread.join()
+    late = http.client.HTTPResponse(slow)
+    late.begin()
+    assert (late.status, json.load(late)) == (503, {"error": "the service stops"}) and late.headers["retry-after"]
+    assert answers == [(503, {"error": "the service stops"})]
+    assert "POST /v1/enrol 503" in running.said[0] and "Traceback" not in running.said[0]
+
+
 def metrics(url):
     with urllib.request.urlopen(url + "/metrics", timeout=60) as answer:
         return answer.read().splitlines()
@@ -173,7 +196,12 @@ def test_a_crashed_process_is_replaced(server, recording):
         (["--tokens", "missing"], "no such file"),
         (["--model", "missing"], "missing"),
         (["--config", "tls.yaml"], "tls_certificate, tls_key: cannot be used"),
+        (["--config", "text.yaml"], "tls_certificate, tls_key: cannot be used"),
         (["--config", "key.yaml"], "tls_key has no effect"),
+        (["--book", "open"], "run chmod 700"),
+        (["--book", "open", "--tokens", "tokens"], "run chmod 700"),
+        (["--book", "bad.yaml"], "not a directory"),
+        (["--book", "damaged"], "not the file of a speaker book"),
         (["--config", "bad.yaml"], "bad.yaml:1: unknown key 'limit'; did you mean 'limits'?"),
     ],
 )
@@ -181,7 +209,13 @@ def test_mistakes_are_one_line(tmp_path, arguments, said, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.yaml").write_text("limit: 3\n")
     (tmp_path / "tls.yaml").write_text("tls_certificate: missing.pem\n")
+    (tmp_path / "text.yaml").write_text("tls_certificate: text.yaml\n")
     (tmp_path / "key.yaml").write_text("tls_key: missing.pem\n")
+    (tmp_path / "open").mkdir(mode=0o755)
+    (tmp_path / "damaged").mkdir(mode=0o700)
+    for name in ("tokens", "damaged/voices.parquet"):
+        (tmp_path / name).touch(mode=0o600)
+        (tmp_path / name).write_text(f"shop {'0' * 64}\n")
     done = run("--port", 0, "--jobs", 1, *arguments)
     assert done.returncode == 2 and said in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
 

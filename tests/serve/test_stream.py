@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from spkver.serve.stream import Bounds
@@ -127,10 +128,11 @@ def test_the_first_message_may_have_the_token(serving, tmp_path):
         socket.send_json({})
         assert "the book is empty" in socket.receive_json()["error"]
     with (
-        pytest.raises(WebSocketDisconnect),
+        pytest.raises(WebSocketDenialResponse) as refused,
         client.websocket_connect(STREAM, headers={"authorization": "Bearer x"}),
     ):
         pass
+    assert refused.value.status_code == 401 and "no valid token" in refused.value.json()["error"]
 
 
 @given(st.floats(0.01, 0.3), st.floats(0.01, 0.3), st.integers(0, 1000))
