@@ -69,6 +69,10 @@ def drop(decoder: Any, frames: int) -> None:
         frames -= len(block)
 
 
+class DecoderMissingError(InputError):
+    """The extra `m4a` is not installed."""
+
+
 class FFmpegFile:
     """The first audio stream of an open file, with the members of soundfile.SoundFile that reading needs.
 
@@ -86,7 +90,7 @@ class FFmpegFile:
         try:
             self._av = load_optional("av", "m4a")
         except InputError as error:
-            raise InputError(f"{path}: {form.name}: {error}") from error
+            raise DecoderMissingError(f"{path}: {form.name}: {error}") from error
         self._open()
         try:
             self.samplerate = int(getattr(self._stream, "rate", None) or 0)

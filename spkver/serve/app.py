@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from spkver import __version__
 from spkver.errors import InputError, SpkverError
+from spkver.ffmpeg import DecoderMissingError
 from spkver.serve import answers, localai, metrics, pages, stream
 from spkver.serve.config import ServeConfig
 from spkver.serve.guard import Access, Guard, log_error
@@ -26,14 +27,14 @@ from spkver.serve.work import Places
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": answers.Problem, "description": text}
     for status, text in {
-        400: "The request cannot be read.",
+        400: "The form or JSON cannot be read.",
         401: "No valid token.",
         403: "From a page of another site.",
         404: "No such person.",
         408: "The request did not arrive in time.",
         409: "The book was made with another model.",
         413: "The request is too large.",
-        415: "Not a form and not a recording.",
+        415: "Not a form, a recording or JSON, or not called so in Content-Type.",
         422: "A recording or a value cannot be used.",
         429: "Too many requests.",
         503: "The server is busy or stops, or its book cannot be read.",
@@ -173,7 +174,11 @@ def _tenant(request: Request) -> str:
 
 def _day(text: str | None) -> date | None:
     try:
-        return None if not text else date.fromisoformat(text)
+        if not text:
+            return None
+        if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+            raise ValueError
+        return date.fromisoformat(text)
     except ValueError:
         raise Refused(422, "until: give a day as YYYY-MM-DD") from None
 
@@ -195,7 +200,7 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
     @app.exception_handler(SpkverError)
     async def unusable(request: Request, error: SpkverError) -> JSONResponse:
         if isinstance(error, InputError):
-            return answer(Refused(422, hidden(str(error), service)))
+            return answer(Refused(422, _told(error, request.url.path, service)))
         log_error(error)
         return answer(Refused(500, "internal error"))
 
@@ -206,8 +211,11 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]  # without the value, which may be personal
+        if first["loc"] == ("body",) and "json" not in request.headers.get("content-type", ""):
+            return answer(Refused(415, "send a JSON object with Content-Type: application/json"))
         where = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
-        return answer(Refused(422, f"{where}: {first['msg']}"))
+        said = "not offered, leave it out" if first.get("ctx", {}).get("max_length") == 0 else first["msg"]
+        return answer(Refused(400 if first["type"] == "json_invalid" else 422, f"{where}: {said}"))
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> JSONResponse:
@@ -215,6 +223,16 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
         found = answer(Refused(error.status_code, known.get(error.status_code, str(error.detail))))
         found.headers.update(error.headers or {})
         return found
+
+
+def _told(error: InputError, route: str, service: Service) -> str:
+    """What a client can do about an error, in place of a user of the command line."""
+    if isinstance(error, DecoderMissingError):
+        return "the service cannot read this format; its operator installs the extra m4a"
+    message = hidden(str(error), service)
+    if route.startswith("/v1/voice/"):
+        return re.sub(r"choose one .*\(--channel\)", "send one", message)
+    return message.replace("(--channel)", "(?channel=)")
 
 
 def hidden(message: str, service: Service) -> str:

@@ -250,7 +250,7 @@ def _answer(settings: Settings, listener: socket.socket, tokens: Tokens | None, 
                 log_level="error",
                 access_log=False,
                 server_header=False,
-                limit_concurrency=limits.connections,
+                limit_concurrency=limits.connections + 1,  # uvicorn refuses the one that reaches it
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=limits.drain,
                 ssl_certfile=config.tls_certificate,

@@ -115,7 +115,7 @@ class Listener:
             raise Refused(
                 422,
                 f"the model's calibration reaches log-likelihood ratios from {low:.1f} to {high:.1f}, the wished "
-                f"rates need {bounds.reject:.1f} and {bounds.accept:.1f}: wish higher rates",
+                f"rates need {bounds.reject:.1f} and {bounds.accept:.1f}: ask for higher rates",
             )
         return cls(service, tenant, start, name, bounds)
 
@@ -188,10 +188,10 @@ async def _answered(socket: WebSocket, service: Service, access: Access, places:
     except WebSocketDisconnect:
         return
     except (asyncio.TimeoutError, TimeoutError):
-        code, problem = 1008, f"nothing was said for {limits.patience:g} s"
+        code, problem = 1008, f"no message for {limits.patience:g} s"
     except ValidationError as error:
         first = error.errors()[0]
-        code, problem = 1008, f"the first message: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        code, problem = 1008, ": ".join(["the first message", *map(str, first["loc"]), first["msg"]])
     except (Refused, InputError) as error:
         code, problem = 1008, str(error)
     if problem is not None:

@@ -398,7 +398,7 @@ def checked(name: str) -> str:
     if not name or not name.isprintable():
         raise InputError(f"{name!r}: a name must not be empty or contain control characters")
     if number_of(name):
-        raise InputError(f"{name!r}: the names of voices that nobody has named; choose another name")
+        raise InputError(f"{name!r}: reserved for unnamed voices; choose another name")
     return name
 
 

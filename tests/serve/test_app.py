@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import sys
 import threading
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def test_embedding_is_that_of_the_file(client, recording, verifier, tmp_path):
 @pytest.mark.parametrize("rate", [8000, RATE, 44100])
 @pytest.mark.parametrize(
     ("order", "parameters"),
-    [("<i2", ""), (">i2", ""), ("<i2", "; endianness=little-endian"), (">i2", "; endianness=big-endian")],
+    [("<i2", ""), ("<i2", "; endianness=little-endian"), (">i2", "; endianness=big-endian")],
 )
 def test_raw_samples(client, voice, verifier, order, parameters, rate):
     waveform = voice(120, rate=rate)
@@ -112,7 +113,9 @@ def test_consent(client, recording):
     assert client.post("/v1/enrol", **sent).json()["until"] == "2999-12-31"
     (ada,) = client.get("/v1/speakers").json()["speakers"]
     assert (ada["purpose"], ada["until"]) == ("door", "2999-12-31")
-    for day, said in (("tomorrow", "YYYY-MM-DD"), ("1999-01-01", "has passed")):
+    form = "give a day as YYYY-MM-DD"
+    days = {"tomorrow": form, "29991231": form, "2999-W01-1": form, "1999-01-01": "has passed"}
+    for day, said in days.items():
         sent["data"]["until"] = day
         assert said in client.post("/v1/enrol", **sent).json()["error"]
 
@@ -145,6 +148,23 @@ def test_values_that_cannot_be_used(client, path, sent, said):
     assert answer.status_code == 422 and said in answer.json()["error"], answer.text
 
 
+def test_a_recording_of_two_channels(client, voice, tmp_path):
+    from spkver import audio
+
+    audio.write(tmp_path / "x.wav", np.stack([voice(100), voice(300)], axis=1), RATE)
+    content = (tmp_path / "x.wav").read_bytes()
+    said = client.post("/v1/embed", files={"audio": content}).json()["error"]
+    assert said.endswith("2 channels; choose one from 0 to 1 (?channel=)")
+    assert client.post("/v1/embed?channel=1", files={"audio": content}).status_code == 200
+    assert voice_post(client, "embed", audio=content).json()["error"] == "audio: 2 channels; send one"
+
+
+def test_a_decoder_that_is_not_installed(client, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    answer = client.post("/v1/embed", files={"audio": b"\0\0\0\x1cftypM4A " + bytes(99)})
+    assert answer.status_code == 422 and "its operator installs the extra m4a" in answer.json()["error"]
+
+
 def test_errors_of_http(client):
     for answer, status in [
         (client.get("/v2/embed"), 404),
@@ -152,6 +172,8 @@ def test_errors_of_http(client):
         (client.post("/v1/embed", content=b"x", headers={"content-type": "text/plain"}), 415),
         (client.post("/v1/embed", content=b"x", headers={"content-type": "multipart/form-data"}), 400),
         (client.post("/v1/embed", content=b"x", headers={"content-type": "multipart/form-data; boundary=y"}), 400),
+        (client.post("/v1/forget", content=b'{"name": "Ada"}'), 415),
+        (client.post("/v1/forget", content=b'{"name": ', headers={"content-type": "application/json"}), 400),
         (client.post("/v1/forget", content=b"[" * 100000, headers={"content-type": "application/json"}), 400),
     ]:
         assert answer.status_code == status and list(answer.json()) == ["error"], answer.text
@@ -336,7 +358,7 @@ def test_localai(client, recording, verifier):
         ({"audio": "$$$"}, "not base64"),
         ({"audio": ""}, "empty"),
         ({"audio": "aGVsbG8="}, "cannot be decoded"),
-        ({"audio": "aGVsbG8=", "store": "x"}, "body.store"),
+        ({"audio": "aGVsbG8=", "store": "x"}, "body.store: not offered, leave it out"),
     ],
 )
 def test_localai_refuses(client, values, said):

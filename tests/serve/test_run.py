@@ -109,10 +109,10 @@ def test_faults_and_stop(server, recording, tmp_path, decided_model):
 def test_a_stop_does_not_wait_for_long_work(server, recording, tmp_path):
     """A request in a thread and one that has not arrived are answered after `drain`, and the process leaves."""
     config = tmp_path / "serve.yaml"
-    config.write_text("limits: {drain: 1}\n")
+    config.write_text("limits: {drain: 1, connections: 3}\n")
     running, answers = server("--config", config), []
     body, headers = form(name="Ada", audio=recording(100))
-    with books.edited(tmp_path / "book", None):  # the enrolment waits for this writer
+    with books.edited(tmp_path / "book", None, make=True):  # the enrolment waits for this writer
         thread = threading.Thread(target=lambda: answers.append(ask(running.url, "/v1/enrol", body, **headers)))
         thread.start()
         slow = connected(running.url)

@@ -84,7 +84,7 @@ def test_samples_of_another_rate(known, voice):
         ({"person": "Ada", "rate": 100}, "rate: "),
         ({"person": "Ada", "speed": 1}, "speed: "),
         ({"person": "Ada", "false_accept": 0}, "false_accept: "),
-        ({"person": "Ada", "false_accept": 1e-9}, "wish higher rates"),
+        ({"person": "Ada", "false_accept": 1e-9}, "ask for higher rates"),
     ],
 )
 def test_a_start_that_cannot_be_used(known, start, said, voice):
@@ -106,7 +106,7 @@ def test_messages_that_cannot_be_used(known, serving):
             assert said in socket.receive_json()["error"]
     with known.websocket_connect(STREAM) as socket:
         socket.send_text("no json")
-        assert "the first message" in socket.receive_json()["error"]
+        assert "the first message: Invalid JSON" in socket.receive_json()["error"]
 
 
 def test_a_stream_is_bounded(known, serving, voice):
@@ -116,7 +116,7 @@ def test_a_stream_is_bounded(known, serving, voice):
     with client.websocket_connect(STREAM) as socket:
         with pytest.raises(WebSocketDisconnect), client.websocket_connect(STREAM):
             pass
-        assert "nothing was said" in socket.receive_json()["error"]
+        assert "no message for 0.5 s" in socket.receive_json()["error"]
 
 
 def test_the_first_message_may_have_the_token(serving, tmp_path):

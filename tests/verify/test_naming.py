@@ -148,7 +148,7 @@ def test_naming_an_unnamed_voice(book, on_day):
     added = name_voice(book.folder, "unknown 3", "Ada")
     assert added.recordings()["Ada"] == 2 and list(added.unknown()) == ["unknown 2"]
     assert keep_unknown(verifier(), book.folder, [heard(EVE, 4)], 10) == ["unknown 3"]
-    with pytest.raises(InputError, match="the names of voices that nobody has named"):
+    with pytest.raises(InputError, match="reserved for unnamed voices"):
         name_voice(book.folder, "Bo", "unknown 7")
     forget(book.folder, ["unknown 2"])
     assert list(open_book(book.folder).unknown()) == ["unknown 3"]
