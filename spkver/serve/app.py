@@ -51,7 +51,7 @@ RECORDING = "a recording in any format that spkver reads"
 
 def build(service: Service, access: Access, config: ServeConfig) -> ASGIApp:
     """The application of one process."""
-    limits, places = config.limits, Places(config.limits)
+    limits, places, alone = config.limits, Places(config.limits), body({"audio": RECORDING}, alone=True)
     app = FastAPI(
         title="spkver",
         version=__version__,
@@ -81,7 +81,7 @@ def build(service: Service, access: Access, config: ServeConfig) -> ASGIApp:
         """This interface as a page."""
         return HTMLResponse(pages.interface(app.openapi()))
 
-    @app.post("/v1/embed", tags=["voices"], responses=PROBLEMS, openapi_extra=body({"audio": RECORDING}, alone=True))
+    @app.post("/v1/embed", tags=["voices"], responses=_without(404, 409, 507), openapi_extra=alone)
     async def embed(request: Request, channel: Channel = None) -> answers.Embedded:
         """The embedding of a recording."""
         recording = (await sent(request, limits)).one("audio")
@@ -90,7 +90,7 @@ def build(service: Service, access: Access, config: ServeConfig) -> ASGIApp:
     @app.post(
         "/v1/verify",
         tags=["voices"],
-        responses=PROBLEMS,
+        responses=_without(507),
         openapi_extra=body(
             {"test": RECORDING, "enrolment*": "recordings of one speaker"},
             {"person": "name or id of a person of the book, in place of `enrolment`"},
@@ -108,7 +108,7 @@ def build(service: Service, access: Access, config: ServeConfig) -> ASGIApp:
             raise Refused(422, "give `enrolment` or `person`, not both")
         return await places.run(service.verify_person, _tenant(request), person, test, threshold, prior, channel)
 
-    @app.post("/v1/identify", tags=["people"], responses=PROBLEMS, openapi_extra=body({"audio": RECORDING}, alone=True))
+    @app.post("/v1/identify", tags=["people"], responses=_without(404, 507), openapi_extra=alone)
     async def identify(
         request: Request,
         threshold: Threshold = None,
@@ -122,7 +122,7 @@ def build(service: Service, access: Access, config: ServeConfig) -> ASGIApp:
     @app.post(
         "/v1/enrol",
         tags=["people"],
-        responses=PROBLEMS,
+        responses=_without(404),
         openapi_extra=body(
             {"audio*": "recordings of the person"},
             {
@@ -146,14 +146,14 @@ def build(service: Service, access: Access, config: ServeConfig) -> ASGIApp:
         """The people of the book."""
         return await places.run(service.speakers, _tenant(request))
 
-    @app.post("/v1/forget", tags=["people"], responses=PROBLEMS)
+    @app.post("/v1/forget", tags=["people"], responses=_without(507))
     async def forget(request: Request, whom: Annotated[answers.Forget, Body()]) -> answers.Forgotten:
         """Remove a person from the book."""
         if (whom.name is None) == (whom.id is None):
             raise Refused(422, "give the person's `name` or `id`")
         return await places.run(service.forget, _tenant(request), whom.name, whom.id)
 
-    @app.post("/v1/diarize", tags=["voices"], responses=PROBLEMS, openapi_extra=body({"audio": RECORDING}, alone=True))
+    @app.post("/v1/diarize", tags=["voices"], responses=_without(404, 507), openapi_extra=alone)
     async def diarize(
         request: Request,
         speakers: Annotated[int | None, Query(ge=1, le=50, description="their number, if known")] = None,
@@ -185,6 +185,11 @@ def _day(text: str | None) -> date | None:
 
 def _only(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: PROBLEMS[status] for status in statuses}
+
+
+def _without(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problems of a route that is not LocalAI's, but for these."""
+    return {status: about for status, about in PROBLEMS.items() if status not in (501, *statuses)}
 
 
 def _answer_errors(app: FastAPI, service: Service) -> None:

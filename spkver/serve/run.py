@@ -7,6 +7,7 @@ import contextlib
 import logging
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.util
 import os
 import signal
 import socket
@@ -239,15 +240,17 @@ def _answer(settings: Settings, listener: socket.socket, tokens: Tokens | None, 
                 await super().shutdown(sockets)
                 if late := self.server_state.tasks:  # cancelled: they answer that the service stops
                     await asyncio.wait(late, timeout=1)
+                # at the very end, so that threads that work longer than `drain` are not waited for
+                multiprocessing.util.Finalize(None, os._exit, (0,), exitpriority=-1)
 
         app = build(service, Access(tokens, rates), config)
-        server = Server(
+        Server(
             uvicorn.Config(
                 app,
                 http=_impatient(),
                 ws_max_size=1 << 17,
                 log_config=None,
-                log_level="error",
+                log_level="critical",  # the guard logs errors, in one line and without names
                 access_log=False,
                 server_header=False,
                 limit_concurrency=limits.connections + 1,  # uvicorn refuses the one that reaches it
@@ -256,12 +259,7 @@ def _answer(settings: Settings, listener: socket.socket, tokens: Tokens | None, 
                 ssl_certfile=config.tls_certificate,
                 ssl_keyfile=config.tls_key,
             )
-        )
-        try:
-            server.run([listener])
-        except SystemExit as end:  # threads that work longer than `drain` are not waited for
-            sys.stderr.flush()
-            os._exit(end.code if isinstance(end.code, int) else 1)
+        ).run([listener])
 
 
 def _impatient() -> Any:
