@@ -237,7 +237,7 @@ def _told(error: InputError, route: str, service: Service) -> str:
     message = hidden(str(error), service)
     if route.startswith("/v1/voice/"):
         return re.sub(r"choose one .*\(--channel\)", "send one", message)
-    return message.replace("(--channel)", "(?channel=)")
+    return re.sub(r"--(channel|threshold)\b", r"?\1=", message)
 
 
 def hidden(message: str, service: Service) -> str:

@@ -42,7 +42,7 @@ class ServeConfig(Config):
     device: str = "cpu"
     """cpu, cuda or auto; for an .onnx file also another execution provider of onnxruntime (openvino, coreml, ...)"""
     tls_certificate: str | None = None
-    """PEM file; without it, put a proxy with TLS before a service that others reach"""
+    """PEM file; without it tokens and voices travel in plain text, unless a proxy adds TLS"""
     tls_key: str | None = None
     """PEM file of the key of `tls_certificate`"""
     limits: Limits = Limits()

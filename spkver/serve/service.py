@@ -243,9 +243,10 @@ class Service:
         return self.root / hashlib.sha256(tenant.encode()).hexdigest()[:32] if self._tenants else self.root
 
     def _book(self, tenant: str) -> tuple[Book, books.People]:
-        """The book of a tenant and its people, read again when the file has changed and when people may expire."""
+        """The book of a tenant and its people, read again when the file or who may read it changes, and every day."""
         folder = self._folder(tenant)
-        state = file_state(folder / books.VOICES), books.today()
+        mode = folder.stat().st_mode if folder.exists() else None
+        state = mode, file_state(folder / books.VOICES), books.today()
         kept = self._books.get(folder)
         if kept is None or kept[0] != state:
             book = self._open(folder)

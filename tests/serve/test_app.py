@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import sys
 import threading
 from pathlib import Path
@@ -159,6 +160,12 @@ def test_a_recording_of_two_channels(client, voice, tmp_path):
     assert voice_post(client, "embed", audio=content).json()["error"] == "audio: 2 channels; send one"
 
 
+def test_a_model_without_threshold(client, recording, verifier, monkeypatch):
+    monkeypatch.setattr(verifier, "decision", None)
+    said = client.post("/v1/identify", files={"audio": recording(100)}).json()["error"]
+    assert "give ?threshold=, or" in said
+
+
 def test_a_decoder_that_is_not_installed(client, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     answer = client.post("/v1/embed", files={"audio": b"\0\0\0\x1cftypM4A " + bytes(99)})
@@ -186,6 +193,16 @@ def test_a_book_that_cannot_be_read_is_for_the_operator(client, recording, tmp_p
         answer = client.get("/v1/speakers")
         assert answer.status_code == 503 and "cannot be read; see the log" in answer.json()["error"]
     assert caplog.text.count("voices.parquet: ") == 1 and "Ada" not in caplog.text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files")
+def test_a_book_that_others_may_read_is_for_the_operator(client, recording, tmp_path):
+    enrolled(client, recording)
+    (tmp_path / "book").chmod(0o755)
+    for answer in (client.get("/v1/speakers"), client.post("/v1/forget", json={"name": "Ada"})):
+        assert answer.status_code == 503 and "see the log" in answer.json()["error"]
+    (tmp_path / "book").chmod(0o700)
+    assert client.get("/v1/speakers").status_code == 200
 
 
 def test_only_whole_paths_are_hidden(verifier, tmp_path, monkeypatch):
