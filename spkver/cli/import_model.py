@@ -42,7 +42,6 @@ def command(source: str, out: Path | None, toolkit: str | None, front_end: str |
     transformers      folder with config.json and weights (ForXVector)
     voxceleb_trainer  file (ResNetSE34V2, ResNetSE34L)
 
-    \b
     --from pyannote-segmentation: pytorch_model.bin of pyannote/segmentation-3.0, or its folder. OUT is then no model of
     speakers; it is for `spkver diarize --segmentation OUT`.
 

@@ -21,6 +21,7 @@ from spkver.scoring.cosine import sides
 from spkver.scoring.normalisation import cohort_statistics, normalise
 from spkver.trials import Scores, read_trials, write_scores
 from spkver.verify import book as books
+from spkver.verify.advice import odd
 from spkver.verify.cohort import Cohort, Voices, compare, compare_pairs
 from spkver.verify.decision import read_cohort, read_decision, write_decision
 from spkver.verify.model import embeddings_of
@@ -97,7 +98,7 @@ def test_rank_uses_the_cohort(model, cohort, voice, tmp_path):
     people = book.people(verifier.cohort)
     (best, other), verdict = people.rank(heard[0].vector, 2), verifier.verify(voice(150), voice(90))
     assert best.name == "Ada" and other.score == pytest.approx(verdict.score, abs=0.03)
-    said = books.odd(book, "Bob", other.score - 1, verifier.cohort)
+    said = odd(book, "Bob", other.score - 1, verifier.cohort)
     assert said == [f"'Ada', who is already in the book, sounds like 'Bob' (score {other.score:.2f})"]
 
 
