@@ -68,7 +68,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     _check_tls(settings.config)
     rates = Rates([""] if tokens is None else tokens.names(), settings.config.limits.requests_per_minute)
     with (
-        _metrics_folder(),
+        _environment(),
         _listening(settings.host, settings.port) as listener,
         _Processes(settings, listener, tokens, rates, say) as running,
     ):
@@ -190,16 +190,23 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def _metrics_folder() -> Iterator[None]:
-    """Where the processes put their metrics."""
+def _environment() -> Iterator[None]:
+    """Environment variables of the processes: where they put their metrics, and how they allocate memory."""
     from spkver.serve.metrics import FOLDER
 
     with tempfile.TemporaryDirectory(prefix="spkver") as folder:
-        os.environ[FOLDER] = folder
+        # glibc otherwise keeps a heap for each of many threads, and recordings of all lengths fragment them: 80 MB more
+        # of a process after 2,400 recordings, and rising
+        changed = {FOLDER: folder, "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")}
+        before = {name: os.environ.get(name) for name in changed}
+        os.environ.update(changed)
         try:
             yield
         finally:
-            del os.environ[FOLDER]
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
 
 
 def _work(settings: Settings, listener: socket.socket, tokens: Tokens | None, rates: Rates, ready: Any) -> None:
