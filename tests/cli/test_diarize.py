@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 
+from spkver.cli.diarize import command
 from spkver.config import validate
 from spkver.datadir import from_columns, write_datadir
 from spkver.diarization.segmentation import SegmentationConfig, SegmentationNetwork, write_segmentation
@@ -123,18 +124,21 @@ def test_a_data_directory_and_recordings_that_cannot_be_used(spkver, folder, tmp
     assert [turn.speaker for turn in found if turn.recording in ("short", "one")] == ["speaker 1"] * 2
 
 
+def refused(said, *words):
+    """The error of the command in this process, which starts faster."""
+    with pytest.raises(InputError, match=said):
+        command.main([str(word) for word in words], standalone_mode=False)
+
+
 def test_errors_are_one_line(spkver, folder, tmp_path):
     out, model = ("--out", tmp_path / "o.rttm"), ("--model", folder / "model")
     assert "too short" in spkver("diarize", folder / "tiny.wav", *out, *model, code=2).stderr
-    assert "no such file" in spkver("diarize", folder / "none.wav", *out, *model, code=2).stderr
-    said = spkver("diarize", folder / "two.wav", *out, "--model", folder / "plain", code=2).stderr
-    assert "no threshold for diarization" in said and "--threshold" in said
-    both = ("--speakers", 2, "--max-speakers", 3)
-    assert "not both" in spkver("diarize", folder / "two.wav", *out, *model, *both, code=2).stderr
-    bounds = ("--min-speakers", 4, "--max-speakers", 3)
-    assert "4 to 3 speakers" in spkver("diarize", folder / "two.wav", *out, *model, *bounds, code=2).stderr
-    twice = (folder / "two.wav", folder / "model" / ".." / "two.wav")
-    assert "two recordings" in spkver("diarize", *twice, *out, *model, code=2).stderr
+
+    refused("no such file", folder / "none.wav", *out, *model)
+    refused("no threshold for diarization.*--threshold", folder / "two.wav", *out, "--model", folder / "plain")
+    refused("not both", folder / "two.wav", *out, *model, "--speakers", 2, "--max-speakers", 3)
+    refused("4 to 3 speakers", folder / "two.wav", *out, *model, "--min-speakers", 4, "--max-speakers", 3)
+    refused("two recordings", folder / "two.wav", folder / "model" / ".." / "two.wav", *out, *model)
 
 
 def test_channels_are_mixed_or_taken(folder):
@@ -188,10 +192,10 @@ def test_a_threshold_replaces_the_stored_one(folder):
     assert len(model.diarize(folder / "two.wav", threshold=-1).speakers) == 1
 
 
-def test_a_threshold_has_no_effect_on_spectral_clustering(spkver, folder, tmp_path):
+def test_a_threshold_has_no_effect_on_spectral_clustering(folder, tmp_path):
     arguments = (folder / "two.wav", "--model", folder / "model", "--out", tmp_path / "o.rttm")
-    done = spkver("diarize", *arguments, "--clustering", "spectral", "--threshold", 0.5, code=2)
-    assert "--threshold has no effect on the clustering 'spectral'; use --clustering agglomerative" in done.stderr
+    said = "--threshold has no effect on the clustering 'spectral'; use --clustering agglomerative"
+    refused(said, *arguments, "--clustering", "spectral", "--threshold", 0.5)
 
 
 def test_a_segmentation_network_finds_overlap(spkver, folder, tmp_path):
@@ -245,8 +249,8 @@ def test_vbx_needs_a_plda(spkver, folder, tmp_path):
     plda = Plda(mean, spread @ spread.T / 10 + np.eye(model.dim), 0.1 * np.eye(model.dim), model.model_id)
     write_plda(tmp_path / "plda", plda)
     arguments = (folder / "two.wav", "--model", folder / "model", "--out", tmp_path / "o.rttm")
-    assert "needs --plda" in spkver("diarize", *arguments, "--clustering", "vbx", code=2).stderr
-    assert "has no effect" in spkver("diarize", *arguments, "--plda", tmp_path / "plda", code=2).stderr
+    refused("needs --plda", *arguments, "--clustering", "vbx")
+    refused("has no effect", *arguments, "--plda", tmp_path / "plda")
     spkver("diarize", *arguments, "--clustering", "vbx", "--plda", tmp_path / "plda")
     assert_turns(read_turns(tmp_path / "o.rttm"))
 
