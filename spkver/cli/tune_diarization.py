@@ -42,7 +42,7 @@ def command(
     Example: spkver tune-diarization data/tune data/tune/ref.rttm --model exp/my/model
     """
     from spkver.config import validate
-    from spkver.diarization.diarize import Stages, listen, recordings
+    from spkver.diarization.diarize import Stages, listen, recordings, segmentation_of
     from spkver.diarization.settings import Settings, write_settings
     from spkver.diarization.tuning import Tried, rank, tune
     from spkver.encoder import Encoder
@@ -57,11 +57,11 @@ def command(
     for turn in read_turns(reference):
         turns.setdefault(turn.recording, []).append(turn)
     source = recordings([data], encoder)
-    heard = []
+    heard, network = [], segmentation_of(encoder, first)
     for row, name in enumerate(source.ids):
         if name not in turns:
             raise InputError(f"{reference}: no turns of the recording '{name}' of {data}")
-        heard.append(listen(encoder, first, name, *source.open(row), Stages()))
+        heard.append(listen(encoder, first, network, name, *source.open(row), Stages()))
     found: list[Tried] = []
     for name, values in VALUES.items():
         if name != "vbx" or plda is not None:

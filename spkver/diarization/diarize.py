@@ -15,7 +15,7 @@ from spkver.datadir import from_columns, read_datadir
 from spkver.diarization import CLUSTERINGS
 from spkver.diarization.boundaries import Stretch, joined, second_speakers, stretches
 from spkver.diarization.clustering import Number, centroids
-from spkver.diarization.segmentation import RATE, overlap_regions, read_segmentation
+from spkver.diarization.segmentation import RATE, SegmentationNetwork, overlap_regions, read_segmentation
 from spkver.diarization.settings import Settings
 from spkver.diarization.speech import Regions, speech_regions
 from spkver.diarization.windows import Windows, embed_windows
@@ -78,18 +78,34 @@ class Heard:
     overlaps: Regions = field(default_factory=list)
 
 
-def listen(encoder: Encoder, settings: Settings, name: str, samples: int, read: Read, stages: Stages) -> Heard:
+def segmentation_of(encoder: Encoder, settings: Settings) -> SegmentationNetwork | None:
+    """The network of the settings that finds overlapping speech, if any. Raises InputError if it cannot be used."""
+    if not settings.segmentation:
+        return None
+    network, rate = read_segmentation(settings.segmentation), encoder.sample_rate
+    if rate != RATE:
+        raise InputError(f"{settings.segmentation}: the segmentation network takes {RATE} Hz, the model {rate} Hz")
+    return network
+
+
+def listen(
+    encoder: Encoder,
+    settings: Settings,
+    network: SegmentationNetwork | None,
+    name: str,
+    samples: int,
+    read: Read,
+    stages: Stages,
+) -> Heard:
     """Find the speech of a recording and embed its windows.
 
-    samples, read: the recording, as `Source.open` gives it. Raises InputError if it cannot be read or is too short.
+    network: that of `segmentation_of`; samples, read: the recording, as `Source.open` gives it
+    Raises InputError if it cannot be read or is too short.
     """
     rate = encoder.sample_rate
     if samples < encoder.min_samples:
         least = encoder.min_samples / rate
         raise InputError(f"{name}: too short ({samples / rate:.3f} s, minimum {least:g} s)")
-    network = read_segmentation(settings.segmentation) if settings.segmentation else None
-    if network is not None and rate != RATE:
-        raise InputError(f"{settings.segmentation}: the segmentation network takes {RATE} Hz, the model {rate} Hz")
     overlaps: Regions = []
     with bar(total=round((2 if network is None else 3) * samples / rate), what=name[-40:], unit="s") as progress:
 

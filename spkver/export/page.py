@@ -36,6 +36,7 @@ from spkver.verify.book import ODDS
 from spkver.verify.cohort import Cohort
 from spkver.verify.decision import Decision, read_cohort, read_decision
 from spkver.verify.doubts import CLIPPED_SHARE, SPEECH_SECONDS, speech_seconds
+from spkver.verify.lengths import LEAST_SECONDS
 
 RUNTIME = "https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-1.30.0.tgz"  # MIT
 RUNTIME_SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
@@ -80,7 +81,7 @@ class PageExport:
             "Voices",
             NOTE,
             "voices_here.js",
-            {"script-src": "'wasm-unsafe-eval'"},
+            {"script-src": "blob: 'wasm-unsafe-eval'"},
             {"model": _facts(encoder, decision, cohort)},
             binary,
         )
@@ -151,6 +152,7 @@ def _facts(encoder: Encoder, decision: Decision, cohort: Cohort | None) -> dict[
         "lengths": None if decision.lengths is None else decision.lengths.model_dump(mode="json"),
         "cohort": None if cohort is None else {"top": cohort.top},
         "odds": ODDS,
+        "least_seconds": LEAST_SECONDS,
         "short_seconds": SPEECH_SECONDS,
         "clipped_share": CLIPPED_SHARE,
     }

@@ -36,7 +36,14 @@ def document(title: str, *blocks: Html, data: Mapping[str, Any] | None = None) -
 
     data: numbers for programs, by name, written as JSON to `<script type="application/json" id=NAME>`
     """
-    return _page(title, blocks, "", asset("script.js"), {"img-src": "data:", "media-src": "data: 'self'"}, data)
+    return application(
+        title,
+        *blocks,
+        style="",
+        script=asset("script.js"),
+        allow={"img-src": "data:", "media-src": "data: 'self'"},
+        data=data,
+    )
 
 
 def application(
@@ -54,18 +61,6 @@ def application(
     allow: directives of the content security policy beyond its own style and script; for `script-src`, more sources
     data: as for `document`; binary: the same for bytes, written in base64 to `<script type="text/plain" id=NAME>`
     """
-    return _page(title, blocks, style, script, allow, data, binary)
-
-
-def _page(
-    title: str,
-    blocks: Sequence[Html],
-    style: str,
-    script: str,
-    allow: Mapping[str, str],
-    data: Mapping[str, Any] | None = None,
-    binary: Mapping[str, bytes] | None = None,
-) -> str:
     style = asset("chart.css") + asset("style.css") + style
     rules = {"style-src": _hash(style), **allow}
     rules["script-src"] = f"{_hash(script)} {allow.get('script-src', '')}".strip()

@@ -61,7 +61,7 @@ def voices_page(
         Html(f"<p>{html(note)}</p>\n{_BODY}"),
         style=asset("voices.css"),
         script=asset(engine) + asset("voices.js"),
-        allow={"worker-src": "data:", **allow, "script-src": f"data: blob: {allow.get('script-src', '')}".strip()},
+        allow={"worker-src": "data:", **allow, "script-src": f"data: {allow.get('script-src', '')}".strip()},
         data=data,
         binary=binary,
     )

@@ -14,7 +14,6 @@ const unit = (vector) => {
   const length = Math.sqrt(dot(vector, vector));
   return Float32Array.from(vector, (value) => value / length);
 };
-const shorten = (seconds) => 1 / Math.max(seconds, 0.05);
 
 const engine = {
   ...JSON.parse(document.getElementById("model").textContent),
@@ -59,7 +58,8 @@ const engine = {
     }
     if (!this.lengths) return score;
     const { seconds, shift, slope, least, most } = this.lengths;
-    const short = Math.log(shorten(one.seconds) + shorten(other.seconds)) - Math.log(2 / seconds);
+    const [a, b] = [one, other].map((side) => Math.max(side.seconds, this.least_seconds));
+    const short = Math.log(1 / a + 1 / b) - Math.log(2 / seconds);
     const x = Math.min(most, Math.max(least, short));
     return score + x * (shift + slope * score);
   },

@@ -80,11 +80,7 @@ class Service:
         self, tenant: str, name: str, heard: Heard, threshold: float | None = None, prior: float = 0.5
     ) -> Verdict:
         """The verdict on a person of the book."""
-        ranked = self.rank(tenant, heard, None)
-        match = next((one for one in ranked if one.name == name), None)
-        if match is None:
-            raise Refused(404, "no such person in the book")
-        found = verdict(match.score, self.verifier.decision, threshold, prior)
+        found = verdict(self.nearest(tenant, heard, name).score, self.verifier.decision, threshold, prior)
         found.doubts.extend(heard.doubts)
         return found
 
@@ -185,10 +181,13 @@ class Service:
             model=self.verifier.model_id,
         )
 
-    def rank(self, tenant: str, heard: Heard, top: int | None) -> list[Match]:
-        """The `top` people nearest to a recording, nearest first; None: all."""
+    def nearest(self, tenant: str, heard: Heard, name: str | None = None) -> Match:
+        """The nearest person of the book, or the one of that name. Raises Refused (404) if there is none."""
         book, people = self._book(tenant)
-        return people.rank(heard.vector, len(book) if top is None else top, heard.seconds)
+        for match in people.rank(heard.vector, 1 if name is None else len(book), heard.seconds):
+            if name in (None, match.name):
+                return match
+        raise Refused(404, "no such person in the book")
 
     def listen(self, samples: np.ndarray, rate: int) -> Heard:
         """A waveform of a stream."""

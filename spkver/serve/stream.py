@@ -142,11 +142,8 @@ class Listener:
             if last:
                 raise
             return None
-        ranked = self.service.rank(self.tenant, heard, None if self.name else 1)
-        match = next((one for one in ranked if self.name in (None, one.name)), None)
-        decision = self.service.verifier.decision
-        if match is None or decision is None:
-            raise Refused(404, "no such person in the book")
+        match, decision = self.service.nearest(self.tenant, heard, self.name), self.service.verifier.decision
+        assert decision is not None  # see `open`
         ratio = decision.calibration.ratio(match.score)
         return Evidence(
             heard=self.heard,

@@ -199,9 +199,7 @@ def open_book(folder: StrPath, *, plain: bool = False) -> Book:
     root = local(folder)
     path = root / VOICES
     if root.exists():
-        if not root.is_dir():
-            raise InputError(f"{root}: a file; a speaker book is a directory")
-        require_private(root)
+        _require_folder(root)
     if not path.exists():
         return Book(root, empty(), key=vault.default_key())
     require_private(path)
@@ -356,17 +354,25 @@ def edited(folder: StrPath, say: Say | None, *, plain: bool = False, make: bool 
     Raises InputError if there is none and `make` is false.
     """
     root = local(folder)
-    if not root.is_dir() and (root.exists() or not make):
-        raise InputError(f"{root}: {'a file; a speaker book is a directory' if root.exists() else 'there is no book'}")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    root.mkdir(mode=0o700, exist_ok=True)
-    require_private(root)
+    if not root.exists():
+        if not make:
+            raise InputError(f"{root}: there is no book")
+        root.parent.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, exist_ok=True)
+    _require_folder(root)
     with locked(root, patience=PATIENCE, say=say):
         recover(root)
         book = open_book(root, plain=plain)
         if book.expired and say is not None:
             say(f"{root}: people who have expired and are removed: {len(book.expired)}")
         yield book
+
+
+def _require_folder(root: Path) -> None:
+    """Raises InputError for a file, and for a directory that other users can access."""
+    if not root.is_dir():
+        raise InputError(f"{root}: a file; a speaker book is a directory")
+    require_private(root)
 
 
 def write(book: Book, contents: Contents) -> Book:

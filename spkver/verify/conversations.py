@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from spkver.config import validate
 from spkver.diarization import CLUSTERINGS
 from spkver.diarization.clustering import Number
-from spkver.diarization.diarize import Spoken, Stages, channel_notes, cluster, listen, recordings
+from spkver.diarization.diarize import Spoken, Stages, channel_notes, cluster, listen, recordings, segmentation_of
 from spkver.diarization.segmentation import read_segmentation
 from spkver.diarization.settings import Settings, read_settings
 from spkver.encoder import Encoder
@@ -160,9 +160,10 @@ def diarize_opened(
         opened_book.require(encoder.model_id)
         about_book = remarks(opened_book)
         encoder.required_threshold()
+    network = segmentation_of(encoder, settings)
     for name, open_it in opened:
         try:
-            heard = listen(encoder, settings, name, *open_it(), stages)
+            heard = listen(encoder, settings, network, name, *open_it(), stages)
         except InputError as error:
             rejected.append((name, str(error)))
         else:

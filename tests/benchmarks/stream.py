@@ -22,6 +22,7 @@ from spkver.serve.service import Service
 from spkver.serve.stream import Bounds, Listener, Start
 from spkver.verify import book as books
 from spkver.verify.model import embeddings_of
+from spkver.verify.people import people_for
 
 WISHES = ((0.05, 0.05), (0.01, 0.05), (0.001, 0.05))
 
@@ -45,7 +46,8 @@ def main() -> None:
             books.enrol(service.root, speaker, embeddings_of(verifier, [heard]), seconds=[heard.seconds])
         rows = [row for row in range(len(data.ids)) if row not in first.values()]
         rows = np.random.default_rng(0).permutation(rows)[: given.recordings].tolist()
-        paths = [path(service, str(data.paths[row])) for row in rows]
+        people = people_for(verifier, books.open_book(service.root))
+        paths = [path(service, people, str(data.paths[row])) for row in rows]
     names = sorted(first)
     own = np.array([[data.speakers[row] == name for name in names] for row in rows])
     print(f"{len(rows)} recordings, {own.sum()} targets, {(~own).sum()} non-targets")
@@ -72,7 +74,7 @@ def main() -> None:
     )
 
 
-def path(service: Service, file: str) -> tuple[list[float], dict[str, list[float]]]:
+def path(service: Service, people: books.People, file: str) -> tuple[list[float], dict[str, list[float]]]:
     """Seconds at which a stream of a recording is answered, and the log-likelihood ratios of all people then."""
     waveform, rate = audio.read(file, service.verifier.sample_rate)
     samples = audio.to_int16(waveform)
@@ -90,7 +92,7 @@ def path(service: Service, file: str) -> tuple[list[float], dict[str, list[float
         except books.InputError:  # silent so far
             continue
         times.append(end / rate)
-        for name, score in service.rank("", heard, None):
+        for name, score in people.rank(heard.vector, len(people.names), heard.seconds):
             ratios.setdefault(name, []).append(service.log_likelihood_ratio(score) or 0.0)
     return times, ratios
 
