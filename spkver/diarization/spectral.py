@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
 import numpy as np
@@ -69,9 +70,11 @@ def _spectrum(points: np.ndarray, neighbours: float, most: int) -> tuple[np.ndar
 def _kmeans(points: np.ndarray) -> np.ndarray:
     """The best of some runs of k-means, into as many clusters as there are columns."""
     best, labels = np.inf, np.zeros(len(points), np.int64)
-    for seed in range(STARTS):
-        centres, found = kmeans2(points, points.shape[1], minit="++", seed=seed, missing="warn")
-        error = float(np.square(points - centres[found]).sum())
-        if error < best:
-            best, labels = error, found
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of empty clusters: a run with one is seldom the best
+        for seed in range(STARTS):
+            centres, found = kmeans2(points, points.shape[1], minit="++", seed=seed, missing="warn")
+            error = float(np.square(points - centres[found]).sum())
+            if error < best:
+                best, labels = error, found
     return renumbered(labels)

@@ -8,7 +8,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from spkver.config import validate
-from spkver.diarization import CLUSTERINGS, agglomerative
+from spkver.diarization import CLUSTERINGS, agglomerative, spectral
 from spkver.diarization.agglomerative import average_linkage, condensed, cut
 from spkver.diarization.clustering import Number, centroids, renumbered, to_nearest
 from spkver.diarization.windows import Windows
@@ -120,3 +120,9 @@ def test_centroids_and_nearest():
     np.testing.assert_allclose(centroids(vectors, np.array([0, 1, 0])), [[0.99862, 0.05256], [0, 1]], atol=1e-4)
     assert to_nearest(vectors, np.array([0, 1, 2]), np.array([True, True, False])).tolist() == [0, 1, 0]
     assert renumbered(np.array([7, 2, 7])).tolist() == [1, 0, 1]
+
+
+def test_spectral_clustering_of_copies_does_not_warn(recwarn):
+    vectors = np.repeat(np.eye(8, dtype=np.float32)[:2], 40, axis=0)  # two points only, so most clusters are empty
+    labels = spectral._kmeans(vectors)
+    assert len(set(labels.tolist())) == 2 and not recwarn.list
