@@ -3,8 +3,8 @@
 A head gives a sample's own logit and the log-sum L of the others, a margin turns the own logit into ψ, a selector says
 which samples of the batch get the margin, a weighting how much each sample counts, schedules move the numbers over the
 run. Over the same heads stand the two that are more than a margin: inter-top-k, which raises the nearest rivals, and
-SphereFace2, which is no softmax; beside them the pair losses, which compare a batch with itself. This file holds tables
-only.
+SphereFace2, which is no softmax; beside them the pair losses, which compare a batch with itself, and DINO, which learns
+from the moving average of its own weights. This file holds tables only.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ LOSSES = Registry(
         "angular_prototypical": "spkver.losses.pairs:AngularPrototypical",
         "ge2e": "spkver.losses.pairs:GE2E",
         "simclr": "spkver.losses.pairs:SimCLR",
+        "dino": "spkver.losses.dino:DINO",
     },
     PRESETS,
 )

@@ -68,6 +68,21 @@ class Loss(nn.Module, ABC):
         return {}
 
 
+class SelfTaught(Loss):
+    """Base class of losses whose targets are outputs of the moving average of the weights, the teacher."""
+
+    projection: nn.Module
+    """embeddings (N, dim) to outputs (N, ...)"""
+
+    @abstractmethod
+    def forward(self, x: Tensor, y: Tensor, progress: float = 1.0, targets: Tensor | None = None) -> LossOutput:
+        """See Loss.forward. targets: the teacher's outputs for the first embeddings; None: the own outputs."""
+
+    @abstractmethod
+    def describe(self, targets: Tensor, progress: float) -> dict[str, Tensor]:
+        """Scalars to log about the teacher's outputs, which show a collapse, by name. Call it before `forward`."""
+
+
 def check_classes(classes: int) -> None:
     """Raise InputError for fewer than two classes."""
     if classes < 2:

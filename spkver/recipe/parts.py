@@ -16,13 +16,15 @@ from spkver.errors import InputError, load_optional
 from spkver.files import readable_size
 from spkver.lists import first_duplicate, read_columns
 from spkver.losses import LOSSES, bounds
+from spkver.losses.dino import DINOConfig
 from spkver.packs.joined import AnyPack, join, with_speakers
 from spkver.packs.reader import Pack, open_audio
 from spkver.recipe.schema import RECORDINGS, Recipe
 from spkver.schedules import SCHEDULES, Run
 from spkver.storage import cache, located
-from spkver.training.data.batches import Sampler, Share
+from spkver.training.data.batches import Local, Sampler, Share
 from spkver.training.data.inputs import Augmentations
+from spkver.training.data.positives import Positives
 from spkver.training.loop import Trainer
 from spkver.training.monitoring.validation import DevSet
 from spkver.training.parallel.distributed import ALONE, World
@@ -50,11 +52,18 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None], world: World = 
         same_speaker_at_all_speeds=recipe.augment.speeds_as == "same",
         share=_share(recipe, world),
         window_bytes=_window_bytes(recipe, pack),
+        local=_local(recipe, pack),
     )
     if len(sampler.speakers) < 2:
         raise InputError(f"{pack.path}: training needs at least two speakers, got {len(sampler.speakers)}")
     encoder = Encoder(EncoderConfig(front_end=recipe.front_end, model=recipe.model))
     _check_crop(recipe, encoder, pack)
+    _check_share(recipe, world)
+    if recipe.data.positives is not None:
+        each_round, steps = sampler.steps_per_round, recipe.train.steps
+        sampler.positives = Positives(
+            recipe.data.positives, len(sampler.speakers), encoder.dim, each_round=each_round, steps=steps
+        )
     run = Run(recipe.train.steps, sampler.steps_per_epoch)
     classes = classes_of(sampler)
     start = None if recipe.start is None else Start(recipe.start)
@@ -110,6 +119,22 @@ def _share(recipe: Recipe, world: World) -> Share:
     if recipe.data.shards == "all":
         return Share(world.rank, world.size)
     return Share(world.rank, world.size, world.node, world.nodes)
+
+
+def _check_share(recipe: Recipe, world: World) -> None:
+    """Raise InputError if a process would have a part of the utterances of a speaker, where it needs all."""
+    data, size, each = recipe.data, recipe.train.batch_size, recipe.data.utterances_per_speaker or 1
+    whole = isinstance(recipe.loss, DINOConfig) or data.local or data.positives
+    if whole and (over := size % (each * world.size)):
+        raise InputError(
+            f"train.batch_size {size} is not a multiple of {world.size} processes times data.utterances_per_speaker "
+            f"{each}; set it to {size - over + each * world.size}"
+        )
+
+
+def _local(recipe: Recipe, pack: AnyPack) -> Local | None:
+    local = recipe.data.local
+    return None if local is None else Local(local.crops, _crop(recipe, pack, local.seconds))
 
 
 def _window_bytes(recipe: Recipe, pack: AnyPack) -> float | None:
@@ -187,14 +212,17 @@ def _in_tenths(seconds: float) -> float:
 
 def _check_crop(recipe: Recipe, encoder: Encoder, pack: AnyPack) -> None:
     least = encoder.min_samples if pack.kind == "audio" else encoder.network.min_frames
-    shortest = recipe.data.crop_seconds
+    shortest = {"crop_seconds": recipe.data.crop_seconds}
     if recipe.data.crop_schedule is not None:
-        shortest = _in_tenths(shortest * min(recipe.data.crop_schedule.values))
-    if _crop(recipe, pack, max(shortest, 0)) < least:
-        seconds = math.ceil(1000 * encoder.min_samples / encoder.sample_rate) / 1000
-        raise InputError(
-            f"data.crop_seconds {shortest:g} is too short for {encoder.config.model.name}: at least {seconds:g}"
-        )
+        shortest["crop_seconds"] = _in_tenths(recipe.data.crop_seconds * min(recipe.data.crop_schedule.values))
+    if recipe.data.local is not None:
+        shortest["local.seconds"] = recipe.data.local.seconds
+    for key, length in shortest.items():
+        if _crop(recipe, pack, max(length, 0)) < least:
+            seconds = math.ceil(1000 * encoder.min_samples / encoder.sample_rate) / 1000
+            raise InputError(
+                f"data.{key} {length:g} is too short for {encoder.config.model.name}: at least {seconds:g}"
+            )
 
 
 def _card(recipe: Recipe, pack: AnyPack, hours: float, parameters: int) -> str:

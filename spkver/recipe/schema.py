@@ -11,14 +11,22 @@ from spkver.config import Component, Config, Of, refuse_unused
 from spkver.features import FRONT_ENDS
 from spkver.features.config import FrontEndBase
 from spkver.losses import LOSSES
+from spkver.losses.dino import DINOConfig
 from spkver.losses.loss import LossConfig
 from spkver.losses.pairs import PairConfig
 from spkver.models import MODELS
 from spkver.schedules import SCHEDULES, ScheduleConfig
-from spkver.training.config import DistilConfig, StartConfig, TrainingConfig
+from spkver.training.config import DistilConfig, PositivesConfig, StartConfig, TrainingConfig
 
 RECORDINGS = "recordings"
 """`data.speakers`: every recording is a speaker of its own"""
+
+
+class LocalConfig(Config):
+    """Short crops in addition to those of `crop_seconds`, of the same utterances; a teacher does not get them."""
+
+    crops: int = Field(4, gt=0, description="number for each speaker of a batch (for each utterance of any mix)")
+    seconds: float = Field(1.0, gt=0, description="their length")
 
 
 class DataConfig(Config):
@@ -39,6 +47,10 @@ class DataConfig(Config):
     utterances_per_speaker: int | None = Field(
         None, ge=2, description="number of utterances of each speaker in a batch; null: any mix"
     )
+    local: LocalConfig | None = Field(None, description="short crops, for `loss: dino`; null: none")
+    positives: PositivesConfig | None = None
+    """with `speakers: recordings`: pairs of different recordings that probably have the same speaker; null: pairs of
+    crops of one recording"""
     shuffle_gb: float | None = Field(None, gt=0)
     """read the packs shard by shard, and mix the utterances of this many gigabytes of shards at a time; null: 4 if one
     of the packs is given by URL, else any utterance may follow any other"""
@@ -95,17 +107,32 @@ class Recipe(Config):
             raise ValueError("data.dev_trials lists trials between recordings of data.dev; set data.dev")
         if self.model.name == "mean_fbank" and self.front_end.normalise != "none":
             raise ValueError("model mean_fbank gives zeros for normalised features; set front_end.normalise to none")
+        if isinstance(self.loss, DINOConfig) and self.train.ema is None:
+            raise ValueError(
+                "loss 'dino' learns from the moving average of the weights; set train.ema, for example to "
+                "{decay: 0.996, warm_up: false}"
+            )
+        if isinstance(self.loss, DINOConfig) and self.distil is not None:
+            raise ValueError("loss 'dino' has the moving average of the weights as teacher; leave out distil")
+        if self.data.positives is not None and (
+            self.data.speakers != RECORDINGS or self.data.utterances_per_speaker is None
+        ):
+            raise ValueError(
+                "data.positives finds other recordings for the pairs of a recording; set data.speakers to recordings, "
+                "and data.utterances_per_speaker to 2 or more"
+            )
         self._check_batches()
         return self
 
     def _check_batches(self) -> None:
         size, each = self.train.batch_size, self.data.utterances_per_speaker
-        if isinstance(self.loss, PairConfig) and (each is None or size < 2 * each):
+        compares = isinstance(self.loss, PairConfig | DINOConfig)
+        if compares and (each is None or size < 2 * each):
             raise ValueError(
                 f"loss '{self.loss.name}' compares utterances within a batch; set data.utterances_per_speaker to 2 or "
                 "more, and train.batch_size to twice that or more"
             )
-        if isinstance(self.loss, PairConfig) and self.train.accumulate > 1:
+        if compares and self.train.accumulate > 1:
             raise ValueError(f"loss '{self.loss.name}' compares utterances within a batch; set train.accumulate to 1")
         if each is not None and self.data.shuffle_gb is not None:
             raise ValueError("data.utterances_per_speaker draws speakers from all shards; leave out data.shuffle_gb")

@@ -1,4 +1,4 @@
-"""Configs of the training loop: start, distillation, average of the weights, and the loop itself."""
+"""Configs of the training loop: start, distillation, average of the weights, positives, and the loop itself."""
 
 from __future__ import annotations
 
@@ -68,10 +68,33 @@ class DistilConfig(Config):
 
 
 class EMAConfig(Config):
-    """Exponential moving average of the weights, used for dev EER and the saved model."""
+    """Exponential moving average of the weights, for dev EER and the saved model; the teacher of `loss: dino`."""
 
     decay: float = Field(0.999, gt=0, lt=1, description="share of the average that is kept at each step")
     warm_up: bool = Field(True, description="a lower decay at first: at most (1 + n) / (10 + n) after n steps")
+    schedule: Annotated[ScheduleConfig, Of(SCHEDULES)] | None = None
+    """factor on 1 - decay over the run, from 0 to 1; null: always 1"""
+
+    @model_validator(mode="after")
+    def _factors(self) -> EMAConfig:
+        if self.schedule is not None and not all(0 <= value <= 1 for value in self.schedule.values):
+            raise ValueError(f"schedule must stay between 0 and 1, got {list(self.schedule.values)}")
+        return self
+
+
+class PositivesConfig(Config):
+    """Self-supervised positive sampling: the other utterances of a batch come from recordings of similar embeddings.
+
+    Two crops of a recording share its microphone and room. So the pairs of a loss without labels are the crop of a
+    recording and a crop of another one that is probably the same speaker's: one of the nearest in a memory of the
+    embeddings that the network gave in training. Lepage & Dehak, "SSPS: Self-supervised positive sampling for robust
+    self-supervised speaker verification", Interspeech 2025.
+    """
+
+    neighbours: int = Field(10, gt=0, description="number of nearest recordings, one of which is drawn")
+    start: float = Field(0.5, ge=0, le=1, description="share of the run before the first use; until then, other crops")
+    every: int | None = Field(None, gt=0)
+    """steps between searches for the nearest recordings; null: as many as use every recording once"""
 
 
 class TrainingConfig(Config):

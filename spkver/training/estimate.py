@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from spkver.files import readable_size
+from spkver.losses.loss import SelfTaught
 from spkver.losses.pairs import PairLoss
 from spkver.training.config import TrainingConfig
 from spkver.training.data.batches import Batch, Prefetcher, Sampler
@@ -180,7 +181,7 @@ def _advice(learner: Learner, tried: list[tuple[int, int]], limit: int | None) -
     if fits < 2 * unit:
         return f"{what}, and so does any other; use a smaller network, shorter crops, or head.reduction: chunked"
     advice = f"{what}; {fits} fits"
-    if isinstance(learner.loss, PairLoss):
+    if isinstance(learner.loss, PairLoss | SelfTaught):
         return advice
     parts = next(number for number in range(2, size + 1) if size % number == 0 and size * accumulate <= fits * number)
     return f"{advice}, or {size} with train.accumulate {parts}"

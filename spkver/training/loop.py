@@ -62,7 +62,9 @@ class Trainer:
         last = first if self.stopping.stops else config.steps
         writers = open_writers(self.out, first, self.say, config.wandb) if self.world.main else []
         monitor = Monitor(self.say, writers)
-        batches = Prefetcher(learner.inputs.batch, first, last, device=learner.device)
+        positives = learner.sampler.positives
+        every = None if positives is None else positives.every
+        batches = Prefetcher(learner.inputs.batch, first, last, device=learner.device, every=every)
         try:
             with (
                 fast_cpu(config.threads),
@@ -92,13 +94,16 @@ class Trainer:
             log = last or done % config.log_every == 0
             validate = self.dev is not None and (last or done % config.dev_every == 0)
             keep = last or done % config.checkpoint_every == 0
+            renew = learner.renews(done)
             # on a GPU the outcome of a step is checked during the next one, unless it is needed now
-            self.skips.look(all_=log or validate or keep or learner.device.type == "cpu")
+            self.skips.look(all_=log or validate or keep or renew or learner.device.type == "cpu")
             if log:
                 rates = learner.moving(step) | self.skips.counted() | clock.rates(config.batch_size)
                 left = duration(clock.left(config.steps - done))
                 monitor.record(done, config.steps, self.averages.read() | rates, f"{left} left" if not last else "")
             with clock.paused():
+                if renew:
+                    learner.renew()
                 if validate:
                     self._validate(done, monitor)
                 if keep or self.stopping.stops:

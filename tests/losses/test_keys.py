@@ -20,7 +20,9 @@ M = {
     "combined": {"margin": {"name": "combined", "m2": 0.2}, "m": 1},
 }
 COMBINATIONS = [
-    *({"name": name} for name in LOSSES if not name.startswith("sub_centre_")),
+    *({"name": name} for name in LOSSES if name != "dino" and not name.startswith("sub_centre_")),
+    # small, and with frozen prototypes in a part of the run that the places below distinguish
+    {"name": "dino", "frozen": 0.2, "projection": {"hidden": 4, "bottleneck": 3, "prototypes": 8}},
     # no angle to the nearest of three prototypes is near π
     *({"name": name, "m": 2.5} for name in ("sub_centre_aam", "sub_centre_curricularface")),
     *({"name": "lmcl", "selector": name} for name in SELECTORS),

@@ -1,6 +1,7 @@
 """Batches as a function of the step: the same seed and step always give the same batch.
 
-So a resumed run needs no state of the data, and threads can prepare batches ahead of the loop.
+So a resumed run needs no state of the data, and threads can prepare batches ahead of the loop. With `Positives`, they
+also depend on its nearest recordings, which change at certain steps only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +23,9 @@ from spkver.augment.speed import change_speed
 from spkver.errors import InputError
 from spkver.packs.joined import AnyPack
 from spkver.packs.order import Order, in_windows
+from spkver.training.data.positives import Positives
 
-ORDER, CROPS, TURNS, AUGMENTATION = 0, 1, 2, 3  # what a random stream is for
+ORDER, CROPS, TURNS, AUGMENTATION, POSITIVES = 0, 1, 2, 3, 4  # what a random stream is for
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Batch:
     crop: samples or frames that the network gets
     first: position of the first sample in the step's whole batch, which augmentations depend on
     drawn: the random choices of the augmentations, in their order
+    local: shorter crops of the same recordings
     """
 
     groups: list[tuple[float, Tensor]]
@@ -43,12 +46,14 @@ class Batch:
     crop: int
     first: int = 0
     drawn: tuple[Drawn, ...] = ()
+    local: Batch | None = None
 
     def each(self, change: Callable[[Tensor], Any]) -> Batch:
         """The batch with a function applied to every tensor."""
         groups = [(speed, change(payload)) for speed, payload in self.groups]
         drawn = tuple({name: change(tensor) for name, tensor in one.items()} for one in self.drawn)
-        return replace(self, groups=groups, labels=change(self.labels), drawn=drawn)
+        local = None if self.local is None else self.local.each(change)
+        return replace(self, groups=groups, labels=change(self.labels), drawn=drawn, local=local)
 
     def to(self, device: torch.device) -> Batch:
         """A copy on a GPU. The copy is asynchronous and may not be complete on return."""
@@ -73,6 +78,29 @@ class Share:
 ALL = Share()
 
 
+@dataclass(frozen=True)
+class Local:
+    """Shorter crops in addition to those of a batch, of its utterances in turn.
+
+    crops: number for each speaker of the batch, or without utterances_per_speaker for each utterance
+    length: samples or frames
+    """
+
+    crops: int
+    length: int
+
+
+class _Drawn(NamedTuple):
+    """Utterances of a batch: arrays (N,), in which those of a speaker follow each other."""
+
+    rows: np.ndarray
+    """rows of the pack"""
+    speeds: np.ndarray
+    """indices of speeds"""
+    speakers: np.ndarray
+    """numbers of speakers, for the labels"""
+
+
 class Sampler:
     """Random crops of a pack: every utterance once per epoch, in random order.
 
@@ -83,6 +111,8 @@ class Sampler:
     utterances_per_speaker: every batch has this many utterances of each of its speakers, at one speed. All speakers
         come equally often, whatever their number of utterances, and so do the utterances of a speaker; a speaker with
         too few utterances repeats them with other crops
+    local: shorter crops that each batch also has
+    positives (an attribute): speakers whose utterances take the places of all but a speaker's first one
     share: the part of each batch that `batch` returns
     window_bytes: read the pack shard by shard, mixing the utterances of about this many bytes of shards at a time; by
         default any utterance may follow any other
@@ -102,7 +132,10 @@ class Sampler:
         same_speaker_at_all_speeds: bool = False,
         share: Share = ALL,
         window_bytes: float | None = None,
+        local: Local | None = None,
     ) -> None:
+        self.local = local
+        self.positives: Positives | None = None
         self._window_bytes = window_bytes
         self._announced: tuple[int, int] | None = None
         self.pack, self.batch_size, self.speeds, self.seed = pack, batch_size, speeds, seed
@@ -134,6 +167,16 @@ class Sampler:
         return len(self.speakers) * (1 if self.same_speaker_at_all_speeds else len(self.speeds))
 
     @property
+    def local_size(self) -> int:
+        """Number of short crops of a batch, over all processes."""
+        return 0 if self.local is None else self.batch_size // (self.utterances_per_speaker or 1) * self.local.crops
+
+    @property
+    def steps_per_round(self) -> int:
+        """Number of batches that have every speaker once, with utterances_per_speaker."""
+        return len(self.speakers) // (self.batch_size // (self.utterances_per_speaker or 1))
+
+    @property
     def steps_per_epoch(self) -> float:
         """Number of batches with as many utterances as the pack; not an integer."""
         return len(self.pack) / self.batch_size
@@ -145,35 +188,50 @@ class Sampler:
     def batch(self, step: int) -> Batch:
         """This process's part of the batch of a step (from 0)."""
         self._announce(step)
-        rows, drawn, starts = self._draw(step)
-        groups, crop = [], self.crop_at(step)
-        for index in np.unique(drawn).tolist():
-            mine = drawn == index
-            length = _length(crop, self.speeds[index])
-            crops = [self._crop(row, start, length) for row, start in zip(rows[mine].tolist(), starts[mine].tolist())]
-            groups.append((self.speeds[index], torch.from_numpy(np.stack(crops))))
-        labels = self.labels[rows] + (0 if self.same_speaker_at_all_speeds else drawn * len(self.speakers))
-        return Batch(groups, torch.from_numpy(labels), rows, crop, first=self.share.rank * len(rows))
+        drawn, random = self._draw(step)
+        batch = self._read(drawn, self.crop_at(step), random)
+        if self.local is None:
+            return batch
+        places = np.arange(len(drawn.rows)).reshape(-1, self.utterances_per_speaker or 1)
+        in_turn = places[:, np.arange(self.local.crops) % places.shape[1]].ravel()
+        local = _Drawn(*(values[in_turn] for values in drawn))
+        return replace(batch, local=self._read(local, self.local.length, random))
 
     def rows(self, step: int) -> np.ndarray:
         """The rows of the pack in this process's part of the batch of a step."""
-        return self._draw(step)[0]
+        rows = self._draw(step)[0].rows
+        return rows[self._mine(len(rows))]
 
-    def _draw(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows, indices of speeds and starts of the crops of this process, drawn for the batches of all processes."""
+    def _draw(self, step: int) -> tuple[_Drawn, np.random.Generator]:
+        """The utterances of the batches of all processes, and the generator for their crops."""
         each = self.utterances_per_speaker or 1
         rows = self._rows(step) if self.utterances_per_speaker is None else self._rows_by_speaker(step, each)
         random = np.random.default_rng([self.seed, CROPS, step, self.share.node])
-        drawn = random.integers(0, len(self.speeds), len(rows) // each).repeat(each)
-        order = np.argsort(drawn, kind="stable")
-        rows, drawn = rows[order], drawn[order]
-        crop = self.crop_at(step)
-        lengths = np.array([_length(crop, speed) for speed in self.speeds])[drawn]
-        starts = random.integers(0, np.maximum(self.pack.lengths[rows] - lengths, 0) + 1)
-        size = self.batch_size // self.share.size
-        first = self.share.rank * size - self.share.node * len(rows)
-        mine = slice(first, first + size)
-        return rows[mine], drawn[mine], starts[mine]
+        speeds = random.integers(0, len(self.speeds), len(rows) // each).repeat(each)
+        order = np.argsort(speeds, kind="stable")
+        speakers = self.labels[rows[::each]].repeat(each)
+        return _Drawn(rows[order], speeds[order], speakers[order]), random
+
+    def _mine(self, number: int) -> slice:
+        """This process's part of the utterances of its node."""
+        size = number * self.share.nodes // self.share.size
+        first = self.share.rank * size - self.share.node * number
+        return slice(first, first + size)
+
+    def _read(self, drawn: _Drawn, crop: int, random: np.random.Generator) -> Batch:
+        """Random crops of this process's part of the utterances."""
+        lengths = np.array([_length(crop, speed) for speed in self.speeds])[drawn.speeds]
+        starts = random.integers(0, np.maximum(self.pack.lengths[drawn.rows] - lengths, 0) + 1)
+        part = self._mine(len(drawn.rows))
+        starts, (rows, speeds, speakers) = starts[part], (values[part] for values in drawn)
+        groups = []
+        for index in np.unique(speeds).tolist():
+            mine = speeds == index
+            length = _length(crop, self.speeds[index])
+            crops = [self._crop(row, start, length) for row, start in zip(rows[mine].tolist(), starts[mine].tolist())]
+            groups.append((self.speeds[index], torch.from_numpy(np.stack(crops))))
+        labels = speakers + (0 if self.same_speaker_at_all_speeds else speeds * len(self.speakers))
+        return Batch(groups, torch.from_numpy(labels), rows, crop, first=self.share.rank * len(rows))
 
     def _rows(self, step: int) -> np.ndarray:
         size = self.batch_size // self.share.nodes
@@ -208,10 +266,16 @@ class Sampler:
     def _rows_by_speaker(self, step: int, each: int) -> np.ndarray:
         number = self.batch_size // each
         # each round uses a speaker at most once, so no batch contains a speaker twice
-        turn, place = divmod(step, len(self.speakers) // number)
+        turn, place = divmod(step, self.steps_per_round)
         order = np.random.default_rng([self.seed, ORDER, turn]).permutation(len(self.speakers))
         speakers = order[place * number : (place + 1) * number]
-        return np.concatenate([self._turn(speaker, turn, each) for speaker in speakers.tolist()])
+        if self.positives is None:
+            return np.concatenate([self._turn(speaker, turn, each) for speaker in speakers.tolist()])
+        random = np.random.default_rng([self.seed, POSITIVES, step])
+        of_places = np.column_stack([speakers, self.positives.draw(speakers, each - 1, random)])
+        return np.array(
+            [self._turn(one, turn, each)[place] for row in of_places.tolist() for place, one in enumerate(row)]
+        )
 
     def _turn(self, speaker: int, turn: int, each: int) -> np.ndarray:
         rows = self._rows_of[speaker]
@@ -260,19 +324,29 @@ class Prefetcher:
     device: where the batches go; they are copied to a GPU from page-locked memory on a separate stream, in parallel
         with the computation
     threads: default 1 for the CPU and 4 for a GPU
+    every: the batch of a multiple of this many steps, and those after it, are not prepared before the step before it
+        has ended
     """
 
     def __init__(
-        self, make: Callable[[int], Batch], first: int, last: int, *, device: torch.device, threads: int | None = None
+        self,
+        make: Callable[[int], Batch],
+        first: int,
+        last: int,
+        *,
+        device: torch.device,
+        threads: int | None = None,
+        every: int | None = None,
     ) -> None:
         self.waited = 0.0
-        self._make, self._device, self._steps = make, device, iter(range(first, last))
+        self._make, self._device, self._next, self._last = make, device, first, last
+        self._every = every or max(last, 1)
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         threads = threads or (4 if self._stream else 1)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="batches")
         self._coming: deque[Future[tuple[Batch, torch.cuda.Event | None]]] = deque()
-        for _ in range(threads + 2):
-            self._start()
+        self._ahead = threads + 2
+        self._begin()
 
     def __iter__(self) -> Iterator[Batch]:
         while self._coming:
@@ -283,14 +357,23 @@ class Prefetcher:
             if arrived is not None:
                 _receive(batch, arrived, torch.cuda.current_stream(self._device))
             yield batch
+            if not self._coming:
+                self._begin()
 
     def close(self) -> None:
         """Stop the threads."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
+    def _begin(self) -> None:
+        """Start with the next steps, up to one after which batches may differ."""
+        self._until = min(self._last, (self._next // self._every + 1) * self._every)
+        for _ in range(self._ahead):
+            self._start()
+
     def _start(self) -> None:
-        if (step := next(self._steps, None)) is not None:
-            self._coming.append(self._threads.submit(self._fetch, step))
+        if self._next < self._until:
+            self._coming.append(self._threads.submit(self._fetch, self._next))
+            self._next += 1
 
     def _fetch(self, step: int) -> tuple[Batch, torch.cuda.Event | None]:
         batch = self._make(step)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spkver.augment.draw import Augmentation
+from spkver.augment.draw import Augmentation, Drawn
 from spkver.features.base import FrontEndModule
 from spkver.features.fbank import normalise_again
 from spkver.packs.reader import Pack
@@ -34,13 +34,20 @@ class Inputs:
     def batch(self, step: int) -> Batch:
         """The batch of a step (from 0) on the host, with the random choices of the augmentations."""
         batch = self.sampler.batch(step)
-        crop = batch.crop
         random = np.random.default_rng([self.sampler.seed, AUGMENTATION, step])
-        frames = self.front_end.config.frames(crop) if self.sampler.pack.kind == "audio" else crop
-        parts = [(part, crop) for part in self.augmentations.waveform]
+        drawn = self._draw(batch, self.sampler.batch_size, random)
+        if batch.local is not None:
+            of_local = self._draw(batch.local, self.sampler.local_size, random)
+            batch = replace(batch, local=replace(batch.local, drawn=of_local))
+        return replace(batch, drawn=drawn)
+
+    def _draw(self, batch: Batch, size: int, random: np.random.Generator) -> tuple[Drawn, ...]:
+        """The random choices for the crops of a batch that are a part of `size` crops over all processes."""
+        frames = self.front_end.config.frames(batch.crop) if self.sampler.pack.kind == "audio" else batch.crop
+        parts = [(part, batch.crop) for part in self.augmentations.waveform]
         parts += [(part, frames) for part in self.augmentations.features]
-        size, places = self.sampler.batch_size, batch.first + np.arange(len(batch.rows))
-        return replace(batch, drawn=tuple(part.draw(size, places, length, random) for part, length in parts))
+        places = batch.first + np.arange(len(batch.rows))
+        return tuple(part.draw(size, places, length, random) for part, length in parts)
 
     def features(self, batch: Batch) -> Tensor:
         """The network's input, float32 (batch, frames, bins), from a batch on the front end's device."""

@@ -7,6 +7,8 @@ in Tung & Mori, "Similarity-preserving knowledge distillation", ICCV 2019.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,16 @@ from spkver.training.config import DistilConfig
 from spkver.training.data.batches import Batch, Sampler
 from spkver.training.data.inputs import Inputs
 from spkver.training.state.start import IGNORED
+
+
+class Teaching(Protocol):
+    """What gives the targets of a batch: a trained model, its stored embeddings, or the average of the own weights."""
+
+    def inputs(self, inputs: Inputs, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The student's features of a batch, and what the targets are made from, (batch, ...)."""
+
+    def __call__(self, given: Tensor, *, bf16: bool) -> Tensor:
+        """The targets (batch, ...), without gradient, float32."""
 
 
 class Teacher:
@@ -70,14 +82,14 @@ class Teacher:
         self.encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def inputs(self, inputs: Inputs, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The features for the student, and those for the teacher."""
+        """See Teaching.inputs."""
         return inputs.pair(batch, self.front_end, clean=self.config.clean)
 
     @torch.no_grad()
-    def __call__(self, features: Tensor, *, bf16: bool) -> Tensor:
-        """Embeddings (batch, dim) float32 of features (batch, frames, bins)."""
-        with torch.autocast(features.device.type, torch.bfloat16, enabled=bf16):
-            embeddings: Tensor = self.encoder.network(features)
+    def __call__(self, given: Tensor, *, bf16: bool) -> Tensor:
+        """See Teaching.__call__: embeddings (batch, dim)."""
+        with torch.autocast(given.device.type, torch.bfloat16, enabled=bf16):
+            embeddings: Tensor = self.encoder.network(given)
         return embeddings.float()
 
     def __str__(self) -> str:
@@ -116,13 +128,13 @@ class Targets:
         self._of_row = self._of_row.to(device)
 
     def inputs(self, inputs: Inputs, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The features for the student, and the targets (batch, dim)."""
+        """See Teaching.inputs: the targets themselves, (batch, dim)."""
         rows = torch.from_numpy(batch.rows).to(self._of_row.device, non_blocking=True)
         return inputs.features(batch), self._of_row.index_select(0, rows)
 
-    def __call__(self, targets: Tensor, *, bf16: bool) -> Tensor:
-        """Return the targets."""
-        return targets
+    def __call__(self, given: Tensor, *, bf16: bool) -> Tensor:
+        """See Teaching.__call__."""
+        return given
 
     def __str__(self) -> str:
         return self.config.teacher
@@ -148,8 +160,11 @@ class Distillation(nn.Module):
             self.map = nn.Identity() if dim == teacher_dim else nn.Linear(dim, teacher_dim, bias=False)
 
     def forward(self, embeddings: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss (scalar, with gradient) and the mean cosine (without gradient)."""
-        embeddings = embeddings.float()
+        """The loss (scalar, with gradient) and the mean cosine (without gradient).
+
+        Only the first embeddings have targets, if there are short crops, see Batch.local.
+        """
+        embeddings = embeddings[: len(targets)].float()
         cosine = functional.cosine_similarity(self.map(embeddings), targets, dim=1).mean()
         loss = self.config.weight * (1 - cosine)
         if self.config.relations:

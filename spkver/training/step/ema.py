@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from spkver.schedules import SCHEDULES, Run
 from spkver.training.config import EMAConfig
 
 
@@ -15,18 +16,21 @@ class EMA:
     """Average of the floating-point state of a module: parameters and running statistics of batch norms.
 
     After step n (from 0): average ← d·average + (1 - d)·weights, with d = decay, or with warm-up d = min(decay,
-    (1 + n) / (10 + n)), so that the first steps have little weight later. Never waits for the device.
+    (1 + n) / (10 + n)), so that the first steps have little weight later. With a schedule f, which needs the steps of
+    the run, 1 - d is multiplied by f. Never waits for the device.
     """
 
-    def __init__(self, config: EMAConfig, module: nn.Module) -> None:
-        self.config = config
+    def __init__(self, config: EMAConfig, module: nn.Module, run: Run | None = None) -> None:
+        self.config, self._steps = config, (run or Run()).steps or 1
+        self._factor = None if config.schedule is None else SCHEDULES.build(config.schedule, run)
         # the state dict refers to the module's tensors, which the optimizer changes in-place
         self._own = {name: tensor for name, tensor in module.state_dict().items() if tensor.is_floating_point()}
         self._average = {name: tensor.clone() for name, tensor in self._own.items()}
 
     def decay(self, step: int) -> float:
         """d after a step (from 0)."""
-        return min(self.config.decay, (1 + step) / (10 + step)) if self.config.warm_up else self.config.decay
+        decay = min(self.config.decay, (1 + step) / (10 + step)) if self.config.warm_up else self.config.decay
+        return decay if self._factor is None else 1 - (1 - decay) * self._factor.at(step / self._steps)
 
     @torch.no_grad()
     def update(self, step: int) -> None:

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from spkver.encoder import Encoder, load_weights
 from spkver.errors import InputError
+from spkver.losses.gathering import over_processes
 from spkver.losses.heads import Head
-from spkver.losses.loss import Loss, LossOutput
+from spkver.losses.loss import Loss, LossOutput, SelfTaught
 from spkver.losses.reductions.split import join
 from spkver.schedules import SCHEDULES, Run
 from spkver.training.config import TrainingConfig
@@ -30,10 +32,22 @@ from spkver.training.parallel.distributed import ALONE, World
 from spkver.training.state import checkpoint
 from spkver.training.state.head import Class, SavedHead, head_file
 from spkver.training.step.compiling import forward_of
-from spkver.training.step.distil import Distillation, Targets, Teacher
+from spkver.training.step.distil import Distillation, Targets, Teacher, Teaching
 from spkver.training.step.ema import EMA
+from spkver.training.step.momentum import Momentum
 from spkver.training.step.outcome import Guard, Outcome
 from spkver.training.step.parameters import freeze, lr_factors
+
+
+class _Part(NamedTuple):
+    """A part of a batch whose gradient is computed at once."""
+
+    views: tuple[Tensor, ...]
+    """features (crops, frames, bins) of the crops of each length"""
+    labels: Tensor
+    """of all crops"""
+    of_teacher: Tensor
+    """what the targets are made from; the first features without a teacher"""
 
 
 class Objective(nn.Module):
@@ -54,20 +68,26 @@ class Objective(nn.Module):
         self._forward, self._bf16 = functools.partial(forward), bf16
 
     def forward(
-        self, features: Tensor, labels: Tensor, progress: float, targets: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of features (batch, frames, bins) with labels (batch,), see Loss.forward, and the values to log.
+        self, features: Sequence[Tensor], labels: Tensor, progress: float, targets: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """The loss of features with labels, see Loss.forward, the values to log, and the embeddings without gradient.
 
-        targets: the teacher's embeddings, if there is one
+        features: (crops, frames, bins), and others with other numbers of frames; labels: those of all, (N,)
+        targets: those of the teacher for the first features, if there is one
         """
-        with torch.autocast(features.device.type, torch.bfloat16, enabled=self._bf16):
-            embeddings = self._forward(features)
-        output: LossOutput = self.loss(embeddings, labels, progress)
-        if self.distil is None or targets is None:
-            return output.loss, output.logged()
-        distance, cosine = self.distil(embeddings, targets)
-        output = output._replace(loss=output.loss + distance)
-        return output.loss, output.logged() | {"distil_cosine": cosine}
+        with torch.autocast(labels.device.type, torch.bfloat16, enabled=self._bf16):
+            embeddings = torch.cat([self._forward(one) for one in features])
+        values: dict[str, Tensor] = {}
+        output: LossOutput
+        if isinstance(self.loss, SelfTaught) and targets is not None:
+            values = self.loss.describe(targets, progress)
+            output = self.loss(embeddings, labels, progress, targets)
+        else:
+            output = self.loss(embeddings, labels, progress)
+        if self.distil is not None and targets is not None:
+            distance, values["distil_cosine"] = self.distil(embeddings, targets)
+            output = output._replace(loss=output.loss + distance)
+        return output.loss, output.logged() | values, embeddings.detach()
 
 
 class Learner:
@@ -91,7 +111,7 @@ class Learner:
         world: World = ALONE,
         teacher: Teacher | Targets | None = None,
     ) -> None:
-        self.config, self.sampler, self.world, self.teacher = config, sampler, world, teacher
+        self.config, self.sampler, self.world = config, sampler, world
         self.device = world.device(config.device)
         if config.batch_size % (world.size * config.accumulate):
             raise InputError(
@@ -101,10 +121,13 @@ class Learner:
         self.classes = classes
         # 2-D convolutions are fastest in channels-last, on CPU and GPU
         self.encoder: Encoder = encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.loss = loss.to(self.device)
         if world.size > 1 and config.batch_norm == "sync":
             self.encoder.network = synchronise(self.encoder.network, self.device)
+            synchronise(self.loss, self.device)
         self.inputs = Inputs(sampler, augmentations, self.encoder.front_end)
-        self.loss = loss.to(self.device)
+        if sampler.positives is not None:
+            sampler.positives.to(self.device)
         forward = forward_of(self.encoder.network, config, self.device, say)
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and computes_in_bf16(self.device))
         distil = None
@@ -117,9 +140,13 @@ class Learner:
         factors = lr_factors(self.parameters, config.lr_factors)
         scaled = [(parameter, factors[name]) for name, parameter in self.parameters.items()]
         self.optimizer: torch.optim.Optimizer = OPTIMIZERS.build(config.optimizer, scaled)
-        self.ema = None if config.ema is None else EMA(config.ema, self.modules)
+        run = Run(config.steps, sampler.steps_per_epoch)
+        self.ema = None if config.ema is None else EMA(config.ema, self.modules, run)
+        self.teacher: Teaching | None = teacher
+        if isinstance(loss, SelfTaught) and self.ema is not None:
+            self.teacher = Momentum(self.encoder.network, loss, self.ema)
         self.peak_lr = config.optimizer.lr
-        self.lr_schedule = SCHEDULES.build(config.lr_schedule, Run(config.steps, sampler.steps_per_epoch))
+        self.lr_schedule = SCHEDULES.build(config.lr_schedule, run)
         self.own = _of_split_heads(self.modules)
         self.guard = Guard(self.optimizer, self.modules)
         alone = world.size == 1 or config.batch_norm == "local"
@@ -166,35 +193,59 @@ class Learner:
             group["lr"] = self.lr(step) * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
         self.guard.before()
-        progress, number = step / self.config.steps, self.config.accumulate
-        features, of_teacher = self._inputs(batch)
-        parts = list(zip(features.chunk(number), of_teacher.chunk(number), batch.labels.chunk(number)))
-        each = [self._gradient(*part, progress, synchronise=part is parts[-1]) for part in parts]
+        progress, parts = step / self.config.steps, self._parts(batch)
+        gradients = [self._gradient(part, progress, synchronise=part is parts[-1]) for part in parts]
+        each = [values for values, _ in gradients]
         values, norm = self._over_world({name: torch.stack([one[name] for one in each]).mean(0) for name in each[0]})
         finite = values["loss"].isfinite() & norm.isfinite()
         nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.clip_norm or float("inf"), norm)
         self.guard.update(finite)
         if self.ema is not None:
             self.ema.update(step)
+        self._remember(batch, [embeddings for _, embeddings in gradients])
         return Outcome.of(step, values | {"gradient_norm": norm}, finite)
 
-    def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The inputs of the network and of the teacher; twice the same without a teacher."""
+    def _parts(self, batch: Batch) -> list[_Part]:
         if self.teacher is None:
-            features = self.inputs.features(batch)
-            return features, features
-        return self.teacher.inputs(self.inputs, batch)
+            features = of_teacher = self.inputs.features(batch)
+        else:
+            features, of_teacher = self.teacher.inputs(self.inputs, batch)
+        views, labels, number = [features], [batch.labels], self.config.accumulate
+        if batch.local is not None:
+            views.append(self.inputs.features(batch.local))
+            labels.append(batch.local.labels)
+        of_parts = [zip(*(one.chunk(number) for one in many)) for many in (views, labels)]
+        return [_Part(some, torch.cat(y), given) for some, y, given in zip(*of_parts, of_teacher.chunk(number))]
 
-    def _gradient(
-        self, features: Tensor, of_teacher: Tensor, labels: Tensor, progress: float, *, synchronise: bool
-    ) -> dict[str, Tensor]:
-        """Add the gradient of a part of the batch. synchronise: average the gradients over the processes."""
-        targets = None if self.teacher is None else self.teacher(of_teacher, bf16=self.bf16)
+    def _gradient(self, part: _Part, progress: float, *, synchronise: bool) -> tuple[dict[str, Tensor], Tensor]:
+        """Add the gradient of a part of the batch; return the values to log, and the embeddings of the whole crops.
+
+        synchronise: average the gradients over the processes
+        """
+        targets = None if self.teacher is None else self.teacher(part.of_teacher, bf16=self.bf16)
         alone = contextlib.nullcontext() if synchronise or self._parallel is None else self._parallel.no_sync()
         with alone:
-            loss, values = (self._parallel or self.modules)(features, labels, progress, targets)
+            loss, values, embeddings = (self._parallel or self.modules)(part.views, part.labels, progress, targets)
             (loss / self.config.accumulate).backward()
-        return values
+        return values, embeddings[: len(part.views[0])]
+
+    def _remember(self, batch: Batch, embeddings: list[Tensor]) -> None:
+        """Give the embeddings of the first crop of each speaker to the memory of positives, if there is one."""
+        sampler = self.sampler
+        if sampler.positives is not None:
+            each = sampler.utterances_per_speaker
+            recordings = over_processes(batch.labels[::each] % len(sampler.speakers))
+            sampler.positives.add(recordings, over_processes(torch.cat(embeddings)[::each]))
+
+    def renews(self, done: int) -> bool:
+        """Whether `renew` is to be called after that number of steps, before the next batch is made."""
+        return self.sampler.positives is not None and self.sampler.positives.due(done)
+
+    def renew(self) -> None:
+        """Search for the positives of the next batches. All processes must call it."""
+        positives = self.sampler.positives
+        assert positives is not None
+        positives.nearest = self.world.broadcast(positives.search() if self.world.main else positives.nearest)
 
     def _over_world(self, values: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """The means of the values over the processes, and the norm of the whole gradient."""
@@ -225,7 +276,8 @@ class Learner:
 
     def moving(self, step: int) -> dict[str, float]:
         """The scheduled values in a step, by their names in the log."""
-        return {"lr": self.lr(step)} | self.loss.moving(step / self.config.steps)
+        positives = {} if self.sampler.positives is None else {"positives": self.sampler.positives.share}
+        return {"lr": self.lr(step)} | self.loss.moving(step / self.config.steps) | positives
 
     def state(self) -> dict[str, Tensor]:
         """Everything that the next step of this process depends on, by name; not copied."""
@@ -234,6 +286,8 @@ class Learner:
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}
         if self.ema is not None:
             tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.state().items()}
+        if self.sampler.positives is not None:
+            tensors |= {f"positives.{name}": tensor for name, tensor in self.sampler.positives.state().items()}
         tensors["random.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
@@ -279,6 +333,8 @@ class Learner:
         checkpoint.load_optimizer_state(self.optimizer, self.parameters, checkpoint.part(tensors, "optimizer."))
         if self.ema is not None:
             self.ema.restore(checkpoint.part(tensors, "ema."))
+        if self.sampler.positives is not None:
+            self.sampler.positives.restore(checkpoint.part(tensors, "positives."))
         if "random.cpu" in tensors:  # missing if the run had fewer processes before
             torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and self.device.type == "cuda":

@@ -26,6 +26,13 @@ AUGMENT = {
     "waveform": [{"name": "noise", "shares": {"babble": 0}}, "reverb"],
     "features": ["spec_augment"],
 }
+DINO = {"name": "dino", "projection": {"hidden": 8, "bottleneck": 4, "prototypes": 16}}
+PAIRS = {
+    "speakers": "recordings",
+    "utterances_per_speaker": 2,
+    "local": {"crops": 3, "seconds": 0.2},
+    "positives": {"neighbours": 1, "start": 0, "every": 2},
+}
 RUNS = {
     "plain": {"loss": "lmcl"},
     "split": {"loss": {"name": "bd_lmcl", "m": 0.1, "head": SPLIT}},
@@ -35,6 +42,7 @@ RUNS = {
     "skips": {"data": {"train": "broken"}},
     "distil": {"distil": True},
     "pairs": {"loss": "ge2e", "data": {"utterances_per_speaker": 3}},
+    "dino": {"loss": DINO, "data": PAIRS, "ema": {"decay": 0.5}, "augment": AUGMENT},
     "sub_centres": {
         "loss": {"name": "lmcl", "head": {**SPLIT, "centres": 2, "reduction": "chunked"}},
         "augment": {"speeds": [0.9, 1.0, 1.1], **AUGMENT},

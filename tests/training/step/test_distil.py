@@ -106,7 +106,7 @@ def test_only_student_and_map_get_gradients(learning, out, teacher):
 def test_inputs_of_the_teacher(learning, out, teacher, clean, kind):
     learner = build(learning(teacher, clean=clean, augment=AUGMENT), out, **QUIET).learner
     batch = learner.inputs.batch(0)
-    features, of_teacher = learner._inputs(batch)
+    features, of_teacher = learner.teacher.inputs(learner.inputs, batch)
     assert torch.equal(features, learner.inputs.features(batch))
     crop = batch.groups[0][1].float() / 32768
     waveform = learner.inputs.augmentations.waveform[0](crop, batch.drawn[0])
@@ -122,7 +122,7 @@ def test_inputs_of_the_teacher(learning, out, teacher, clean, kind):
 def test_teacher_with_a_feature_pack(learning, packs, out, clean):
     keys = {"data": {"train": str(packs / "features")}, "augment": {"features": ["spec_augment"]}}
     learner = build(learning("same_size", clean=clean, **keys), out, **QUIET).learner
-    features, of_teacher = learner._inputs(learner.inputs.batch(0))
+    features, of_teacher = learner.teacher.inputs(learner.inputs, learner.inputs.batch(0))
     assert torch.equal(features, of_teacher) != clean
 
 
@@ -220,7 +220,7 @@ def test_embeddings_from_files(recipe, packs, embedded, out):
     """The target of a crop is the embedding of its whole recording, regardless of augmentation."""
     learner = build(recipe(distil={"embeddings": str(embedded)}, augment=AUGMENT), out, **QUIET).learner
     batch = learner.inputs.batch(0)
-    features, targets = learner._inputs(batch)
+    features, targets = learner.teacher.inputs(learner.inputs, batch)
     assert torch.equal(features, learner.inputs.features(batch))
     known = read_embeddings(embedded)
     ids = [learner.sampler.pack.ids[row] for row in batch.rows]
@@ -242,7 +242,7 @@ def test_the_mean_of_each_file_is_subtracted(recipe, packs, embedded, out, tmp_p
     batch = learner.inputs.batch(0)
     ids = [learner.sampler.pack.ids[row] for row in batch.rows]
     expected = np.stack([centred[known.ids.index(name)] for name in ids])
-    np.testing.assert_allclose(learner._inputs(batch)[1].numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(learner.teacher.inputs(learner.inputs, batch)[1].numpy(), expected, atol=1e-6)
 
 
 def pair_cosines(vectors: torch.Tensor) -> np.ndarray:
