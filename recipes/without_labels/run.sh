@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# Train without labels: SimCLR on pairs of crops, groups of like voices as speakers, a training on the groups, and the
-# same once more with the better embeddings. Beside it, the same network trained on the true labels.
+# Train without labels: SimCLR or DINO on crops of recordings, groups of like voices as speakers, a training on the
+# groups, and the same once more with the better embeddings. Beside it, the same network trained on the true labels.
 #
 #   bash recipes/without_labels/run.sh --train data/train --test data/test --trials data/test.txt --speakers 500
 #
 # Options: --train DIR and --test DIR (data directories; the labels of --train serve only for comparison), --trials LIST,
-# --speakers N (number of speakers to form: a guess at the true number), --rounds N (default 2), --data and --exp
-# (folders for output), --overrides "KEY=VALUE ..." (of every training), --stage N, --stop-stage M, --jobs N.
+# --speakers N (number of speakers to form: a guess at the true number), --method simclr or dino (another --exp for
+# each), --rounds N (default 2), --data and --exp (folders for output), --overrides "KEY=VALUE ..." (of every training), --stage N, --stop-stage M, --jobs N.
 # A stage that is stopped continues when it is run again, and skips what is complete.
 
 train=
 test=
 trials=
 speakers=
+method=simclr
 rounds=2
 here=recipes/without_labels
 data=$here/data
@@ -43,13 +44,13 @@ if stage 1 "audio packs"; then
   spkver pack "$test" "$exp/packs/test" --jobs "$jobs"
 fi
 
-if stage 2 "SimCLR"; then
-  learn simclr simclr
+if stage 2 "crops of recordings: $method"; then
+  learn "$method" "$method"
 fi
 
 if stage 3 "groups of like voices, and a training on them"; then
   [[ -n $speakers ]] || die "--speakers is needed; see --help"
-  before=simclr
+  before=$method
   for ((round = 1; round <= rounds; round++)); do
     embed "$before"
     spkver cluster "$exp/$before/train.parquet" "$exp/groups$round" --speakers "$speakers"
@@ -64,7 +65,7 @@ fi
 
 if stage 5 "error rates"; then
   [[ -n $trials ]] || die "--trials is needed; see --help"
-  for run in "$exp"/simclr "$exp"/groups*.run "$exp"/labels; do
+  for run in "$exp/$method" "$exp"/groups*.run "$exp"/labels; do
     echo "$(basename "$run" .run):"
     spkver extract "$exp/packs/test" "$run/test.parquet" --model "$run/model" --jobs "$jobs"
     spkver score "$trials" "$run/test.parquet" "$run/test.scores"

@@ -39,6 +39,13 @@ def test_without_labels_runs_all_stages(recipe, corpus, tmp_path):
     assert "18 classes" in logs["simclr"] and "5 classes" in logs["groups2.run"] and "6 classes" in logs["labels"]
 
 
+def test_dino_is_the_other_method(recipe, corpus, tmp_path):
+    small = f"{TINY} data.local.seconds=0.3 loss.projection.hidden=8 loss.projection.prototypes=16"
+    done = recipe("without_labels", *corpus, "--method", "dino", "--stop-stage", 2, small=["--overrides", small])
+    assert "=== stage 2: crops of recordings: dino" in done.stdout
+    assert "18 classes" in (tmp_path / "exp" / "dino" / "train.log").read_text()
+
+
 def test_missing_option_is_named_in_the_error(recipe):
     assert "--train and --test are needed" in recipe("without_labels", small=[], code=2).stderr
     assert "--speakers is needed" in recipe("without_labels", "--stage", 3, small=[], code=2).stderr
