@@ -1,13 +1,13 @@
 """ONNX export: the network (input: features), or front end and network (input: waveform); batch and time vary.
 
-Uses the tracing exporter of PyTorch (`dynamo=False`), which supports all networks here at all lengths; torch.export
-needs a minimum length above the shortest input. Before it is saved, the export is run in onnxruntime at many lengths
-and batch sizes, and its embeddings are compared with PyTorch's.
+Uses PyTorch's exporter of `torch.export` programs. Its bounds on the length are not part of the file. Before it is
+saved, the export is run in onnxruntime at many lengths and batch sizes, from the shortest input, and its embeddings are
+compared with PyTorch's.
 """
 
 from __future__ import annotations
 
-import io
+import ast
 import json
 import warnings
 from collections.abc import Callable, Sequence
@@ -24,14 +24,15 @@ from spkver.encoder import Encoder
 from spkver.errors import InputError, RunError, load_optional
 from spkver.export import sherpa
 from spkver.export.checking import Agreement, agreement
-from spkver.export.weights import WAYS
+from spkver.export.weights import WAYS, quiet
 from spkver.features.config import SpectralConfig
 from spkver.features.graph import FromKaldi, graph
 from spkver.files import StrPath, atomic_file, readable_size
 from spkver.runtime import ABOUT, session
 
 EXTRA = "export"
-OPSET = 17  # the first opset with layer norm
+OPSET = 18  # the lowest that this exporter writes without a conversion
+SCOPES = "pkg.torch.onnx.name_scopes"  # the modules of a node, in its metadata
 INPUTS = {"features": "feats", "waveform": "waveform"}
 TOLERANCES = {"float32": 1e-3, "float16": 2e-2, "int8": 0.2}
 OUTPUT = "embs"  # input and output names as in WeSpeaker's exports
@@ -134,30 +135,48 @@ def of_features(encoder: Encoder) -> nn.Module:
 def trace_network(
     network: nn.Module, example: Tensor, name: str = INPUTS["features"], outputs: Sequence[str] = (OUTPUT,)
 ) -> Any:
-    """The ONNX model of a network in evaluation mode, traced on an input (batch, time, ...) of that name.
+    """The ONNX model of a network in evaluation mode, for inputs like the example (batch, time, ...), under that name.
 
     outputs: names of what the network returns, (batch, ...) each
 
     Raises RunError for a network that cannot be exported.
     """
-    buffer: Any = io.BytesIO()  # torch's annotation allows paths only
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # about deprecation and tracing; the result is checked
-        try:
-            torch.onnx.export(
-                network,
-                (example,),
-                buffer,
-                dynamo=False,
+    load_optional("onnxscript", EXTRA)
+    dynamic = torch.export.Dim.DYNAMIC
+    try:
+        with quiet(), warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+            warnings.simplefilter("ignore")  # about future changes of PyTorch; the result is checked
+            program = torch.export.export(network, (example,), dynamic_shapes=({0: dynamic, 1: dynamic},), strict=False)
+            found = torch.onnx.export(
+                program,
+                dynamo=True,
                 opset_version=OPSET,
                 input_names=[name],
                 output_names=list(outputs),
-                dynamic_axes={name: {0: "batch", 1: "time"}, **{one: {0: "batch"} for one in outputs}},
+                optimize=True,
+                verbose=False,
             )
-        except RuntimeError as error:  # base class of the exporter's exceptions
-            reason = " ".join(str(error).split())[:300]
-            raise RunError(f"PyTorch cannot export this network: {reason}") from error
-    return load_optional("onnx", EXTRA).load_model_from_string(buffer.getvalue())
+    except Exception as error:  # torch.export and the exporter have many exception classes
+        reason = " ".join(str(error.__cause__ or error).split())[:300]
+        raise RunError(f"PyTorch cannot export this network: {reason}") from error
+    assert found is not None
+    return _plain(found.model_proto)
+
+
+def _plain(model: Any) -> Any:
+    """The model without the exporter's metadata, which is larger than a small network. Nodes are named by module."""
+    graph = model.graph
+    for node in graph.node:
+        scopes: list[str] = next((ast.literal_eval(one.value) for one in node.metadata_props if one.key == SCOPES), [])
+        node.name = "/".join(["", *scopes[1:2], node.name])
+    for end in (*graph.input, *graph.output):
+        for dim, axis in zip(end.type.tensor_type.shape.dim, ("batch", "time")):
+            if dim.dim_param:
+                dim.dim_param = axis
+    del graph.value_info[:]
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+    return model
 
 
 def in_onnxruntime(network: nn.Module, example: Tensor, weights: str = "float32") -> Callable[[Tensor], Tensor]:

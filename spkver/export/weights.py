@@ -47,7 +47,7 @@ def int8(model: Any) -> Any:
     onnx = load_optional("onnx", "export")
     quantization = load_optional("onnxruntime.quantization", "export")
     front_end = [node.name for node in model.graph.node if node.name.startswith(f"/{FRONT_END}/")]
-    with tempfile.TemporaryDirectory() as folder, _silence():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "int8.onnx"
         quantization.quantize_dynamic(
             model, path, weight_type=quantization.QuantType.QUInt8, nodes_to_exclude=front_end
@@ -56,8 +56,8 @@ def int8(model: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Suppress output of the quantiser about every skipped tensor."""
+def quiet() -> Iterator[None]:
+    """Suppress output and log messages, such as those of the quantiser about every skipped tensor."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

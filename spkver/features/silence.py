@@ -49,7 +49,8 @@ def silent_features(features: Tensor, floor: float) -> Tensor:
 
 def with_neighbours(silent: Tensor) -> Tensor:
     """Extend silent frames (batch, frames) by their neighbours, which overlap them by more than half."""
-    return F.max_pool1d(silent.float()[:, None], 3, stride=1, padding=1)[:, 0] > 0
+    padded = F.pad(silent, (1, 1))
+    return padded[:, :-2] | silent | padded[:, 2:]
 
 
 def without_use(
@@ -73,8 +74,9 @@ def leave_out(features: Tensor, unused: Tensor) -> Tensor:
     """
     batch, length = unused.shape
     time = torch.arange(length, device=features.device)
-    order = (time + unused * length).argsort(dim=-1)  # frames with a signal first, order kept
+    order = torch.where(unused, time + length, time).argsort(dim=-1)  # frames with a signal first, order kept
     count = (~unused).sum(dim=-1, keepdim=True)
-    count = torch.where(count == 0, length, count)
-    index = order.gather(1, time % count) + length * torch.arange(batch, device=features.device)[:, None]
+    count = torch.where(count == 0, length, count).clamp_min(1)  # a length of 0 has nothing to repeat
+    first = torch.arange(batch * length, device=features.device).view(batch, length)[:, :1]
+    index = order.gather(1, time % count) + first
     return features.flatten(0, 1).index_select(0, index.flatten()).view_as(features)  # whole rows are copied
