@@ -260,7 +260,8 @@ class Encoder(nn.Module):
             tensors = {name: _half(name, tensor) for name, tensor in tensors.items()}
         with atomic_directory(path, holds=CONFIG) as part:
             safetensors.torch.save_file(tensors, part / WEIGHTS)
-            save(self.config, part / CONFIG)
+            stored = self.network.stored_config()
+            save(self.config if stored is None else self.config.model_copy(update={"model": stored}), part / CONFIG)
             write_text(part / CARD, card or f"# {self.config.model.name}\n")
         self.model_id = identity(path)
 

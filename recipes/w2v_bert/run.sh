@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A large self-supervised encoder in three stages, as the record on VoxCeleb: w2v-BERT 2.0 (Li, Cheng and Li, 2025).
+# A large self-supervised encoder in three stages, then pruned, as the record on VoxCeleb: w2v-BERT 2.0 (Li, Cheng and Li, 2025).
 # For one large GPU.
 #
 #   bash recipes/w2v_bert/run.sh --train PACK --test PACK --trials LIST
@@ -10,7 +10,7 @@
 #   --test PACK             audio pack of the test recordings, such as recipes/voxceleb/exp/packs/eval
 #   --trials LIST           trial list of the test recordings
 #   --encoder SOURCE        folder or hub id of the encoder
-#   --steps "A B C"         steps of the three trainings; the default is that of the paper for VoxCeleb2
+#   --steps "A B C D"       steps of the four trainings; the first three by default as in the paper for VoxCeleb2
 #   --overrides "KEY=VALUE ..."   changes to the config of all trainings, such as train.batch_size=16
 #   --exp DIR               output folder
 #   --stage N, --stop-stage M   run stages N to M only
@@ -22,14 +22,14 @@ train=
 test=
 trials=
 encoder=facebook/w2v-bert-2.0
-steps="768000 205000 68000"
+steps="768000 205000 68000 200000"
 here=recipes/w2v_bert
 data=$here/data
 exp=$here/exp
 overrides=
 source "$(dirname "$0")/../common.sh"
 read -ra changes <<< "$overrides"
-read -r frozen joint margin <<< "$steps"
+read -r frozen joint margin prune <<< "$steps"
 
 # learn NAME STEPS OVERRIDES...: train one stage
 learn() {
@@ -56,9 +56,13 @@ if stage 3 "large margin, longer crops"; then
   learn margin "$margin" "start.model=$exp/joint/model"
 fi
 
-if stage 4 "error rates"; then
+if stage 4 "a smaller encoder: heads and feed-forward values are removed, with stage 3 as teacher"; then
+  learn prune "$prune" "start.model=$exp/margin/model" "distil.model=$exp/margin/model"
+fi
+
+if stage 5 "error rates"; then
   [[ -n $test && -n $trials ]] || die "--test and --trials are needed; see --help"
-  for name in frozen joint margin; do
+  for name in frozen joint margin prune; do
     echo "$name:"
     spkver extract "$test" "$exp/$name/test.parquet" --model "$exp/$name/model" --jobs "$jobs"
     spkver score "$trials" "$exp/$name/test.parquet" "$exp/$name/test.scores"

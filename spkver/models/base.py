@@ -34,6 +34,14 @@ class Network(nn.Module, ABC):
         """The weights to store in a model directory, with the names of a network of the config `resolved`."""
         return self.state_dict()
 
+    def stored_config(self) -> Component | None:
+        """The config to store with `stored`; None: the given one."""
+        return self.resolved
+
+    def penalty(self, progress: float) -> Tensor | None:
+        """A term to add to the loss, at this share of the run."""
+        return None
+
 
 class FrameNetwork(Network):
     """Base class of networks of a trunk that gives frames, a pooling, and an embedding.

@@ -31,6 +31,7 @@ class Projected(Network):
 
     def __init__(self, config: ProjectedConfig, bins: int) -> None:
         super().__init__()
+        self.config = config
         self.network: Network = MODELS.build(config.network, bins)
         self.projection = nn.Linear(self.network.dim, config.dim)
         self.dim, self.min_frames = config.dim, self.network.min_frames
@@ -43,6 +44,15 @@ class Projected(Network):
         """See Network.stored."""
         inner = {f"network.{name}": tensor for name, tensor in self.network.stored().items()}
         return {**inner, **self.projection.state_dict(prefix="projection.")}
+
+    def stored_config(self) -> Component | None:
+        """See Network.stored_config."""
+        inner = self.network.stored_config()
+        return None if inner is None else self.config.model_copy(update={"network": inner})
+
+    def penalty(self, progress: float) -> Tensor | None:
+        """See Network.penalty."""
+        return self.network.penalty(progress)
 
     def forward(self, features: Tensor, **rows: Tensor) -> Tensor:
         """(batch, frames, bins) to (batch, dim); lengths and weights as in FrameNetwork."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,7 +24,9 @@ from spkver.config import Component, Of
 from spkver.errors import InputError
 from spkver.models import MODELS
 from spkver.models.base import Network
+from spkver.models.gates import PruneConfig, Pruning
 from spkver.models.lora import LoraConfig, adapt, merged, take_merged
+from spkver.models.widths import narrow
 
 # type in transformers, and the number of values per input frame; 1 is the waveform
 KINDS = {"wavlm": 1, "wav2vec2": 1, "hubert": 1, "wav2vec2-bert": 80}
@@ -47,6 +49,11 @@ class SslConfig(Component):
         False, description="bring every channel of the frames to mean 0 and variance 1 over time; UniSpeech: true"
     )
     lora: LoraConfig | None = Field(None, description="train low-rank changes of frozen weights; stored merged")
+    prune: PruneConfig | None = Field(
+        None, description="remove attention heads and feed-forward values; the stored encoder is smaller"
+    )
+    heads: dict[str, tuple[int, ...]] = Field({}, description="heads of each attention that remain of a pruned encoder")
+    widths: dict[str, int] = Field({}, description="widths of the feed-forward layers of a pruned encoder")
     layers: Literal["sum", "adapters"] = Field("sum", description="weighted sum of the layers, or an adapter for each")
     adapter_dim: int = Field(128, gt=0, description="values per frame of each adapter")
     network: Annotated[Component, Of(MODELS)] = Field(
@@ -57,6 +64,14 @@ class SslConfig(Component):
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _prunes_once(self) -> SslConfig:
+        if self.prune is not None and (self.lora is not None or self.heads or self.widths):
+            raise ValueError(
+                "prune needs a whole encoder: not pruned, and without lora (the model directory is merged)"
+            )
+        return self
 
 
 class SslNetwork(Network):
@@ -78,7 +93,9 @@ class SslNetwork(Network):
             raise InputError(
                 f"model ssl: a {kind} takes {KINDS[kind]} values per frame, not {bins}: `front_end: {takes}`"
             )
-        self.resolved = config.model_copy(update={"encoder": json.dumps(settings, sort_keys=True), "lora": None})
+        narrow(self.encoder, config.heads, config.widths)
+        plain = {"encoder": json.dumps(settings, sort_keys=True), "lora": None, "prune": None}
+        self.resolved = config.model_copy(update=plain)
         size = int(settings["hidden_size"])
         self.stack = int(settings["feature_projection_input_dim"]) // bins if bins > 1 else 0
         self.frame_norm = config.frame_norm
@@ -97,6 +114,10 @@ class SslNetwork(Network):
             adapt(self.encoder, config.lora)
             take_merged(self.encoder)
             self.tuned = True
+        self.pruning = None
+        if config.prune is not None:
+            self.pruning, self.tuned = Pruning(config.prune, self.encoder), True
+            self.register_load_state_dict_pre_hook(_take_plain)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> SslNetwork:
@@ -124,14 +145,38 @@ class SslNetwork(Network):
         return (weights[:, None, None, None] * torch.stack(layers).float()).sum(dim=0)
 
     def stored(self) -> dict[str, Tensor]:
-        """See Network.stored; low-rank changes are added to the weights."""
-        return merged(self)
+        """See Network.stored; low-rank changes are added to the weights, and what is pruned is left out."""
+        if self.pruning is None:
+            return merged(self)
+        state = self.pruning.of(self.state_dict(), "encoder.")
+        del state["pruning.multipliers"]
+        return state
+
+    def stored_config(self) -> Component | None:
+        """See Network.stored_config; it says which heads and widths remain."""
+        if self.pruning is None:
+            return self.resolved
+        assert self.resolved is not None
+        return self.resolved.model_copy(update=self.pruning.kept())
+
+    def penalty(self, progress: float) -> Tensor | None:
+        """See Network.penalty: the Lagrangian of the pruning."""
+        return None if self.pruning is None else self.pruning.penalty(progress)
 
     def _input(self, features: Tensor) -> Tensor:
         if not self.stack:
             return features[..., 0]
         frames = features.shape[1] // self.stack * self.stack
         return features[:, :frames].unflatten(1, (-1, self.stack)).flatten(2)
+
+
+def _take_plain(network: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Let a network with gates also load the state of one without."""
+    pruning = network.get_submodule("pruning")
+    assert isinstance(pruning, Pruning)
+    if f"{prefix}pruning.multipliers" not in state:
+        pruning.take_plain(state, f"{prefix}encoder.")
+        state[f"{prefix}pruning.multipliers"] = pruning.multipliers.detach()
 
 
 def _adapter(size: int, dim: int) -> nn.Module:

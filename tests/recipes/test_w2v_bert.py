@@ -45,17 +45,17 @@ def corpus(record, tmp_path):
     ]
 
 
-def test_three_stages_start_from_each_other(recipe, corpus, tmp_path):
-    small = ["--steps", "2 2 1", "--jobs", "1", "--overrides"]
+def test_stages_start_from_each_other(recipe, corpus, tmp_path):
+    small = ["--steps", "2 2 1 2", "--jobs", "1", "--overrides"]
     recipe("w2v_bert", *corpus, "--stop-stage", 1, small=[*small, f"{TINY} model.lora.rank=2"])
     done = recipe("w2v_bert", *corpus, "--stage", 2, small=[*small, TINY])
-    assert re.findall(r"=== stage (\d)", done.stdout) == list("234")
-    assert re.findall(r"^(\w+):$", done.stdout, re.M) == ["frozen", "joint", "margin"]
-    assert done.stdout.count("EER ") == 3
+    assert re.findall(r"=== stage (\d)", done.stdout) == list("2345")
+    assert re.findall(r"^(\w+):$", done.stdout, re.M) == ["frozen", "joint", "margin", "prune"]
+    assert done.stdout.count("EER ") == 4
     exp, weights = tmp_path / "exp", {}
-    for name in ("frozen", "joint", "margin"):
+    for name in ("frozen", "joint", "margin", "prune"):
         encoder = Encoder.open(exp / name / "model")
-        assert encoder.config.model.lora is None
+        assert encoder.config.model.lora is None and encoder.config.model.prune is None
         weights[name] = {key: value.numpy() for key, value in encoder.network.state_dict().items()}
     assert "18 of 18 classes with its weights" in (exp / "joint" / "train.log").read_text()
     assert "6 of 6 classes with its weights" in (exp / "margin" / "train.log").read_text()
@@ -68,6 +68,8 @@ def test_three_stages_start_from_each_other(recipe, corpus, tmp_path):
     assert moved(of_encoder, start) <= {key for key in start if key.endswith(("linear_q.weight", "linear_v.weight"))}
     assert moved(of_encoder, start)
     assert len(moved(weights["frozen"], weights["joint"])) > 20
+    assert len(encoder.config.model.widths) == 4  # two feed-forward layers in each of two layers
+    assert not [key for key in weights["prune"] if "log_alpha" in key or "parametrizations" in key]
 
 
 def _published(folder):
@@ -76,4 +78,4 @@ def _published(folder):
 
 def test_missing_option_is_named_in_the_error(recipe):
     assert "--train is needed" in recipe("w2v_bert", small=[], code=2).stderr
-    assert "--test and --trials are needed" in recipe("w2v_bert", "--stage", 4, small=[], code=2).stderr
+    assert "--test and --trials are needed" in recipe("w2v_bert", "--stage", 5, small=[], code=2).stderr

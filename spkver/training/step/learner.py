@@ -21,6 +21,7 @@ from spkver.losses.gathering import over_processes
 from spkver.losses.heads import Head
 from spkver.losses.loss import Loss, LossOutput, SelfTaught
 from spkver.losses.reductions.split import join
+from spkver.models.base import Network
 from spkver.schedules import SCHEDULES, Run
 from spkver.training.config import TrainingConfig
 from spkver.training.data.batches import Batch, Sampler
@@ -55,7 +56,7 @@ class Objective(nn.Module):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         loss: Loss,
         distil: Distillation | None,
         forward: Callable[[Tensor], Tensor],
@@ -63,7 +64,8 @@ class Objective(nn.Module):
         bf16: bool,
     ) -> None:
         super().__init__()
-        self.network, self.loss, self.distil = network, loss, distil
+        self.network: Network = network
+        self.loss, self.distil = loss, distil
         # a function, so that a compiled module is not registered as a second submodule
         self._forward, self._bf16 = functools.partial(forward), bf16
 
@@ -87,6 +89,8 @@ class Objective(nn.Module):
         if self.distil is not None and targets is not None:
             distance, values["distil_cosine"] = self.distil(embeddings, targets)
             output = output._replace(loss=output.loss + distance)
+        if (penalty := self.network.penalty(progress)) is not None:
+            output, values["penalty"] = output._replace(loss=output.loss + penalty), penalty.detach()
         return output.loss, output.logged() | values, embeddings.detach()
 
 
