@@ -46,8 +46,9 @@ class WeSpeakerExport:
                 f"{path}: WeSpeaker has no network like this {encoder.config.model.name}; the nearest, {name}, differs "
                 f"in {'; '.join(different)}"
             )
-        dataset = _dataset(encoder)
-        found = _front_end(dataset, arguments)
+        wanted = NETWORKS[name].front_end
+        dataset = _tfmel(encoder) if wanted == "tfmel" else _dataset(encoder)
+        found = _front_end(dataset, arguments, wanted)
         other = _differences(encoder.config.front_end.model_dump(), found, "front_end.", {"dither"})
         if other and not self.config.any_front_end:
             raise InputError(
@@ -116,12 +117,30 @@ def _dataset(encoder: Encoder) -> dict[str, Any]:
     }
 
 
+def _tfmel(encoder: Encoder) -> dict[str, Any]:
+    front_end = dict(encoder.config.front_end)
+    rate = front_end["sample_rate"]
+    arguments = {
+        "n_mels": front_end["bins"],
+        "n_fft": front_end.get("fft_size", 512),
+        "win_length": round(front_end["frame_length_ms"] * rate / 1000),
+        "hop_length": round(front_end["frame_shift_ms"] * rate / 1000),
+        "f_min": front_end["low_hz"],
+        "f_max": front_end["high_hz"],
+        "do_preemph": front_end["preemphasis"] > 0,
+        "norm_signal": front_end.get("unit_variance", True),
+        "eps": front_end.get("floor", 1e-8),
+    }
+    return {"frontend": "tfmel", "tfmel_args": arguments, "cmvn": False, "resample_rate": rate}
+
+
 def _whole(number: float) -> float | int:
     return int(number) if number == int(number) else number
 
 
-def _front_end(dataset: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    config: Config = validate(EncoderConfig, {"front_end": wespeaker.front_end(dataset, arguments, "config")}).front_end
+def _front_end(dataset: Mapping[str, Any], arguments: Mapping[str, Any], wanted: str) -> dict[str, Any]:
+    found = wespeaker.front_end(dataset, arguments, "config", wanted)
+    config: Config = validate(EncoderConfig, {"front_end": found}).front_end
     return config.model_dump()
 
 

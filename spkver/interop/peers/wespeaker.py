@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 
 from spkver.errors import InputError, nearest
-from spkver.interop.peers import networks
+from spkver.interop.peers import networks, redimnet2
 from spkver.interop.peers.files import keys_of, read_checkpoint, read_yaml, tensors_in
 from spkver.interop.peers.layout import Found, Layout
+from spkver.interop.peers.redimnet import spectral
 from spkver.models.variants import REDIMNET, REPVGG, SIMAM_POOLING, repvgg
 
 WEIGHTS = ("avg_model.pt", "final_model.pt", "model.pt")
@@ -22,6 +24,11 @@ CONFIG = "config.yaml"
 # itself, the config names the front end.
 OF_3D_SPEAKER = ("CAMPPlus", "ERes2Net")
 FRONT_ENDS = {"wespeaker": "wespeaker", "3dspeaker": "wespeaker"}
+_Stages = tuple[tuple[int, int, int, float, int], ...]
+TFMEL: dict[str, Any] = {  # the defaults of its constructor
+    **{"n_mels": 80, "n_fft": 512, "win_length": 400, "hop_length": 160, "f_min": 20, "f_max": 7600},
+    **{"norm_signal": False, "do_preemph": True, "eps": 1e-8},
+}
 FBANK_ARGUMENTS = ("num_mel_bins", "frame_length", "frame_shift", "dither")
 
 # their pooling names and our configs; their standard deviation divides by frames - 1
@@ -56,6 +63,7 @@ class Network(NamedTuple):
     context: bool = False  # global context in the attentive pooling
     derived: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda arguments: {}  # of several arguments
     sources: tuple[str, ...] = ()  # the arguments that `derived` uses
+    front_end: str = "fbank"  # their `dataset_args.frontend`
 
 
 _ECAPA = Layout(
@@ -155,6 +163,38 @@ def _redimnet(size: str) -> Network:
     return Network(fields, layout, "ASTP", {}, context=True)
 
 
+def _redimnet2(channels: int, out: int, stages: _Stages, plane_out: bool = False) -> Network:
+    fields = {
+        "name": "redimnet2",
+        "channels": channels,
+        "blocks": "resnet",
+        "group": 1,
+        "stages": stages,
+        "out": out,
+        "plane_out": plane_out,
+    }
+    layout = redimnet2.layout(stages, both=False)
+    # a weight of the first sum, whose single input makes it 1; of the default 72 bins
+    weight = {"backbone.stage0.0.w": torch.zeros(1, 1, 72 * channels, 1)}
+    return Network(fields, replace(layout, constants=weight), "ASTP", {}, context=True, front_end="tfmel")
+
+
+def _stages(counts: Sequence[int], multiples: Sequence[float], divisors: Sequence[int], wide: int = 2) -> _Stages:
+    return tuple(zip((1, 2, 1, wide, 1, 2), (1, 1, 2, 1, 2, 1), counts, multiples, divisors))
+
+
+_COUNTS = (2, 3, 4, 5, 4, 3)
+# their sizes have other widths than the releases of ReDimNet2
+REDIMNET2: dict[str, Network] = {
+    "B0": _redimnet2(12, 64, _stages(_COUNTS, (2, 1, 1, 1, 1, 1), (36, 36, 36, 36, 18, 18))),
+    "B1": _redimnet2(16, 64, _stages(_COUNTS, (2, 1, 1, 1, 1, 1), (32, 32, 32, 32, 16, 16))),
+    "B2": _redimnet2(20, 64, _stages(_COUNTS, (2, 1, 1, 1, 1, 1), (40, 30, 30, 20, 20, 10), wide=3)),
+    "B3": _redimnet2(24, 64, _stages(_COUNTS, (2, 1, 1, 1, 1, 1), (36, 36, 36, 36, 18, 18))),
+    "B4": _redimnet2(32, 0, _stages(_COUNTS, (4, 3, 2, 1, 1, 1), (24,) * 6)),
+    "B5": _redimnet2(48, 256, _stages(_COUNTS, (4, 3, 2, 1, 1, 1), (48, 48, 48, 48, 32, 32))),
+    "B6": _redimnet2(64, 224, _stages((3, 4, 5, 5, 4, 3), (3, 2, 2, 1, 0.75, 0.5), (64, 64, 48, 48, 32, 24)), True),
+}
+
 NETWORKS: dict[str, Network] = {
     "XVEC": _xvector("TSTP"),
     "XI_VEC_XVEC": _xvector("XI"),
@@ -188,6 +228,7 @@ NETWORKS: dict[str, Network] = {
     "Res2Net34_Base": Network({"name": "res2net"}, networks.RESNET, "TSTP", _SECOND),
     "Res2Net34_Large": Network({"name": "res2net", "channels": 64}, networks.RESNET, "TSTP", _SECOND),
     **{f"ReDimNet{size.upper()}": _redimnet(size) for size in REDIMNET},
+    **{f"ReDimNet2{size}": network for size, network in REDIMNET2.items()},
 }
 
 
@@ -225,7 +266,7 @@ class WeSpeaker:
         return Found(
             weights,
             f"WeSpeaker's {name}",
-            front_end(dataset, arguments, where),
+            front_end(dataset, arguments, where, network.front_end),
             fields(network, arguments, where),
             tensors,
             layout(network),
@@ -305,11 +346,18 @@ def fields(network: Network, arguments: Mapping[str, Any], where: str) -> dict[s
     return found
 
 
-def front_end(dataset: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Our front end config for their dataset_args. Raises InputError for unsupported settings."""
+def front_end(
+    dataset: Mapping[str, Any], arguments: Mapping[str, Any], where: str, wanted: str = "fbank"
+) -> dict[str, Any]:
+    """Our front end config for their dataset_args. Raises InputError for unsupported settings.
+
+    wanted: the front end that the network takes
+    """
     kind = str(dataset.get("frontend", "fbank"))
-    if kind != "fbank":
-        raise InputError(f"{where}: dataset_args.frontend: '{kind}' is not supported; supported: fbank")
+    if kind != wanted:
+        raise InputError(f"{where}: dataset_args.frontend: '{kind}' is not supported; supported: {wanted}")
+    if kind == "tfmel":
+        return _tfmel(dataset, where)
     fbank = keys_of(dataset, "fbank_args", where)
     if other := [key for key in fbank if key not in FBANK_ARGUMENTS]:
         raise InputError(f"{where}: fbank_args.{other[0]} is not supported")
@@ -328,3 +376,12 @@ def front_end(dataset: Mapping[str, Any], arguments: Mapping[str, Any], where: s
         "dither": float(fbank.get("dither", 1.0)),
         "normalise": "mean" if mean else "none",
     }
+
+
+def _tfmel(dataset: Mapping[str, Any], where: str) -> dict[str, Any]:
+    if dataset.get("cmvn", True):
+        raise InputError(f"{where}: dataset_args.cmvn with tfmel, a mean over frequency, is not supported")
+    given = {**TFMEL, **keys_of(dataset, "tfmel_args", where)}
+    rate = int(given.get("sample_rate", dataset.get("resample_rate", 16000)))
+    config = {"F": given["n_mels"], "hop_length": given["hop_length"]}
+    return {"name": "tf_mel", **spectral(config, {**given, "sample_rate": rate}), "floor": given["eps"]}

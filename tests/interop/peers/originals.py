@@ -168,9 +168,16 @@ def last(out: Any) -> torch.Tensor:
     return out[-1] if isinstance(out, tuple) else out
 
 
+def _hamming(samples: torch.Tensor) -> torch.Tensor:
+    return fbank(samples[0] * 32768, window_type="hamming")
+
+
 def wespeaker_cases(clones: Path) -> dict[str, Any]:
     """Networks of WeSpeaker, with small sizes where they have arguments for them."""
     package("wespeaker.models", clones / "wespeaker")
+    wanted_too = sys.modules["wespeaker"], sys.modules["wespeaker.models"]
+    package("wespeaker.frontend", clones / "wespeaker")
+    sys.modules["wespeaker"], sys.modules["wespeaker.models"] = wanted_too
     wanted = {
         "TSDP": ("tdnn", "XVEC", {"hid_dim": 8, "stats_dim": 16, "pooling_func": "TSDP"}),
         "MHASTP": ("tdnn", "XVEC", {"hid_dim": 8, "stats_dim": 16, "pooling_func": "MHASTP"}),
@@ -178,6 +185,7 @@ def wespeaker_cases(clones: Path) -> dict[str, Any]:
         "MQMHASTP of a ResNet": ("resnet", "ResNet18", {"pooling_func": "MQMHASTP"}),
         "CAM++ of growth 8": ("campplus", "CAMPPlus", {"growth_rate": 8, "bn_size": 2, "init_channels": 16}),
         "Gemini DF-ResNet": ("gemini_dfresnet", "Gemini_DF_ResNet60", {"two_emb_layer": True}),
+        "ReDimNet2": ("redimnet2", "ReDimNet2B0", {"feat_dim": 72}),
         "RepVGG": ("repvgg", "REPVGG_TINY_A0", {}),
         "RepVGG, folded": ("repvgg", "REPVGG_TINY_A0", {"deploy": True}),
         "RepVGG, RSBB with gates": ("repvgg", "REPVGG_TINY_RSBB_A0", {"use_se": True}),
@@ -186,18 +194,24 @@ def wespeaker_cases(clones: Path) -> dict[str, Any]:
     for name, (file, network, more) in wanted.items():
         arguments = {"feat_dim": 80, "embed_dim": 16, **more}
         theirs = getattr(importlib.import_module(f"wespeaker.models.{file}"), network)(**arguments)
-        dataset = {"fbank_args": {"num_mel_bins": 80, "dither": 1.0}, "resample_rate": 16000}
+        dataset: dict[str, Any] = {"fbank_args": {"num_mel_bins": 80, "dither": 1.0}, "resample_rate": 16000}
+        features = _hamming
+        if file == "redimnet2":
+            sizes = {"n_mels": 72, "norm_signal": True, "eps": 1e-8}
+            dataset = {"frontend": "tfmel", "tfmel_args": sizes, "cmvn": False, "resample_rate": 16000}
+            features = importlib.import_module("wespeaker.frontend.tfmel").TFMelBanks(**sizes).eval()
+            theirs.spec = None
         config = {"model": network, "model_args": arguments, "dataset_args": dataset}
 
-        def embed(samples: torch.Tensor, theirs: nn.Module = theirs) -> torch.Tensor:
-            return last(theirs(fbank(samples * 32768, window_type="hamming")))
+        def embed(samples: torch.Tensor, theirs: nn.Module = theirs, features: Embed = features) -> torch.Tensor:
+            return last(theirs(features(samples[None])))
 
         cases[f"WeSpeaker's {name}"] = ("wespeaker", config, theirs, embed, {})
     return cases
 
 
 def threed_cases(clones: Path) -> dict[str, Any]:
-    """The x-vector of 3D-Speaker."""
+    """The x-vector of 3D-Speaker, and ERes2Net with the blocks of its largest release (ERes2Net_huge)."""
     package("speakerlab.models.eres2net", clones / "3D-Speaker")
     package("speakerlab.models.xvector", clones / "3D-Speaker")
     sys.modules["speakerlab.models.eres2net"] = ModuleType("speakerlab.models.eres2net")
@@ -208,7 +222,15 @@ def threed_cases(clones: Path) -> dict[str, Any]:
     def embed(samples: torch.Tensor) -> torch.Tensor:
         return theirs(fbank(samples))
 
-    return {"3D-Speaker's x-vector": ("checkpoint", None, theirs, embed, {"toolkit": "3dspeaker"})}
+    huge = importlib.import_module("speakerlab.models.eres2net.ERes2Net_huge").ERes2Net(m_channels=8, embedding_size=12)
+
+    def embed_huge(samples: torch.Tensor) -> torch.Tensor:
+        return huge(fbank(samples))
+
+    return {
+        "3D-Speaker's x-vector": ("checkpoint", None, theirs, embed, {"toolkit": "3dspeaker"}),
+        "3D-Speaker's ERes2Net-huge": ("checkpoint", None, huge, embed_huge, {}),
+    }
 
 
 def trainer_cases(clones: Path) -> dict[str, Any]:

@@ -195,12 +195,27 @@ def test_import_rejects_values_that_are_not_finite(folder, tmp_path):
         ("model_args", {"embed_dim": 6, "pooling_func": "GSP"}, "the pooling 'GSP'"),
         ("model_args", {"embed_dim": 6, "two_emb_layer": True}, "two_emb_layer: True is not supported"),
         ("dataset_args", {"frontend": "s3prl"}, "dataset_args.frontend: 's3prl'"),
+        ("dataset_args", {"frontend": "tfmel", "cmvn": False}, "'tfmel' is not supported; supported: fbank"),
         ("dataset_args", {"cmvn_args": {"norm_var": True}}, "norm_var"),
         ("dataset_args", {"fbank_args": {"window_type": "povey"}}, "fbank_args.window_type is not supported"),
     ],
 )
 def test_import_names_the_unsupported_key_of_a_wespeaker_config(folder, tmp_path, key, value, said):
     config = yaml.safe_load((folder / "config.yaml").read_text()) | {key: value}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(InputError, match=said):
+        import_model(folder, tmp_path / "ours")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said"),
+    [
+        ({"frontend": "tfmel"}, "cmvn with tfmel, a mean over frequency, is not supported"),
+        ({}, "dataset_args.frontend: 'fbank' is not supported; supported: tfmel"),
+    ],
+)
+def test_import_names_what_a_redimnet2_of_wespeaker_cannot_have(folder, tmp_path, dataset, said):
+    config = {"model": "ReDimNet2B0", "model_args": {"embed_dim": 6, "feat_dim": 72}, "dataset_args": dataset}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(InputError, match=said):
         import_model(folder, tmp_path / "ours")

@@ -2,7 +2,7 @@
 
 A digest is that of the sorted lines `name shape` of `state_dict()` of a publisher's class, with 192-dimensional
 embeddings and their default mel bins (WeSpeaker's from the package wespeaker-unofficial 0.0.2, 3D-Speaker's from
-modelscope 1.40.2, ReDimNet's, Gemini DF-ResNet's and RepVGG's from WeSpeaker's repository).
+modelscope 1.40.2, ReDimNet's, ReDimNet2's, Gemini DF-ResNet's and RepVGG's from WeSpeaker's repository).
 """
 
 from __future__ import annotations
@@ -73,6 +73,13 @@ WESPEAKER = {
     "ReDimNetB4": (1044, "24911b994c1234e5"),
     "ReDimNetB5": (1044, "23e324321f212b7b"),
     "ReDimNetB6": (1044, "41b032754638a9f7"),
+    "ReDimNet2B0": (727, "b0c3eeffedaca4d2"),
+    "ReDimNet2B1": (727, "67181fb0581fb7b4"),
+    "ReDimNet2B2": (727, "926d5c709cf95ffc"),
+    "ReDimNet2B3": (727, "27ac9cd32e2da767"),
+    "ReDimNet2B4": (739, "5d0e28335d5c362a"),
+    "ReDimNet2B5": (741, "4c360f0374291779"),
+    "ReDimNet2B6": (803, "2bffd05040be53d7"),
 }
 
 THREE_D = {
