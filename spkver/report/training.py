@@ -15,7 +15,8 @@ from spkver.report.health import Run, findings, summary
 
 PANELS = (
     *("loss", "accuracy", "margin_accuracy", "boundary_share", "active_share", "target_cosine", "hardest_cosine"),
-    *("distil_cosine", "dev_eer", "dev_min_dcf", "gradient_norm", "lr", "margin", "utterances_per_second", "waiting"),
+    *("distil_cosine", "teacher_entropy", "batch_entropy", "positives"),
+    *("dev_eer", "dev_min_dcf", "gradient_norm", "lr", "margin", "utterances_per_second", "waiting"),
 )
 """Metrics to plot, if logged"""
 

@@ -15,6 +15,9 @@ SHOWN = {
     "target_cosine": "target cosine {:.3f}",
     "hardest_cosine": "hardest cosine {:.3f}",
     "distil_cosine": "distil cosine {:.3f}",
+    "teacher_entropy": "teacher entropy {:.2f}",
+    "batch_entropy": "batch entropy {:.2f}",
+    "teacher_temperature": "teacher temperature {:.3f}",
     "gradient_norm": "gradient norm {:.2f}",
     "skipped": "{:.0f} skipped",
     "utterances_per_second": "{:.0f} utt/s",
@@ -22,7 +25,10 @@ SHOWN = {
     "dev_min_dcf": "dev minDCF {:.3f}",
 }
 """Formats of the numbers in the log; all others are shares in percent."""
-LINE = ("loss", "accuracy", "lr", "margin", "dev_eer", "dev_min_dcf", "skipped", "utterances_per_second")
+LINE = (
+    *("loss", "accuracy", "teacher_entropy", "batch_entropy", "lr", "margin", "dev_eer", "dev_min_dcf"),
+    *("skipped", "utterances_per_second"),
+)
 """The numbers in a line of train.log, which fits 120 columns; metrics.jsonl has all numbers."""
 GLANCE = ("loss", "accuracy", "margin_accuracy", "dev_eer", "utterances_per_second")
 """The numbers beside the progress bar."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 
 import pytest
 import torch
@@ -75,6 +76,7 @@ def test_model_is_the_teacher(dino, out):
 def test_it_learns_without_a_collapse(dino, out):
     settings = {"steps": 60, "log_every": 20, "lr_schedule": "constant", "batch_size": 24, "optimizer": {"lr": 0.03}}
     train(dino(train=settings), out, **QUIET)
+    assert re.search(r"teacher entropy \d\.\d\d  batch entropy \d\.\d\d  ", (out / "train.log").read_text())
     found = records(out)
     assert found[-1]["loss"] < 0.8 * found[0]["loss"]
     assert all(one["batch_entropy"] > one["teacher_entropy"] + 0.5 for one in found)
