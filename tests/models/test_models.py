@@ -175,16 +175,6 @@ def test_half_precision_and_channels_last_are_close(name):
         assert (torch.cosine_similarity(half, expected) > 0.99).all()
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_network_traced_at_one_length_works_at_others(name):
-    """The graph has no constant that depends on the number of frames, as export by tracing requires."""
-    network = randomise_norms(build(SMALL[name]))
-    traced = torch.jit.trace(network, torch.randn(2, 130, 80), check_trace=False)
-    for batch, frames in ((1, network.min_frames), (3, 250)):
-        features = torch.randn(batch, frames, 80)
-        torch.testing.assert_close(traced(features), network(features), rtol=1e-4, atol=1e-5)
-
-
 # minimum frames, so that an axis of one frame, or of one segment, does not broadcast
 @pytest.mark.parametrize(("name", "least"), [("xvector", 16), ("ecapa_tdnn", 5), ("campplus", 203), ("redimnet", 2)])
 def test_exported_graph_has_no_data_dependent_control_flow(name, least):
