@@ -11,6 +11,7 @@ from spkver.encoder import Encoder
 from spkver.errors import InputError
 from spkver.models.gates import Gate
 from spkver.recipe import train
+from spkver.training.state import checkpoint
 
 try:
     compat.transformers()
@@ -47,5 +48,8 @@ def test_pruned_run_resumes_to_the_bit_and_stores_a_smaller_encoder(recipe, tmp_
     assert encoder.config.model.prune is None
     assert not [part for part in encoder.modules() if isinstance(part, Gate)]
     assert min(encoder.config.model.widths.values()) < 24
-    last = json.loads((tmp_path / "a" / "metrics.jsonl").read_text().splitlines()[-1])
-    assert last["step"] == 6
+    lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
+    assert any("penalty" in line for line in lines)
+    tensors = checkpoint.read(tmp_path / "a" / "checkpoints" / "step-00000006").tensors
+    (multipliers,) = (tensor for name, tensor in tensors.items() if name.endswith("network.pruning.multipliers"))
+    assert multipliers.abs().min() > 0  # only the penalty moves them
