@@ -87,7 +87,7 @@ def _attend(module: Any, kept: list[int], x: Tensor, mask: Tensor | None, bias: 
         layer(x).unflatten(-1, (len(kept), module.head_dim)).transpose(1, 2)
         for layer in (module.q_proj, module.k_proj, module.v_proj)
     )
-    bias = bias.unflatten(0, (len(x), -1))[:, torch.tensor(kept, device=x.device)]
+    bias = bias.unflatten(0, (x.shape[0], -1))[:, torch.tensor(kept, device=x.device)]
     dropout = module.dropout if module.training else 0.0
     found = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
     return module.out_proj(found.transpose(1, 2).flatten(2)), None

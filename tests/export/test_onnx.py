@@ -158,13 +158,14 @@ def test_onnx_export_agrees_with_pytorch_at_every_length(least, monkeypatch):
 
 
 def test_onnx_export_of_a_self_supervised_encoder(monkeypatch):
-    """Failures of the exporter or of onnxruntime are one-line errors."""
+    """From a length without a whole piece of 20 ms. One attention has lost a head, the other is whole."""
     pytest.importorskip("transformers")
     short(monkeypatch, (1, 400, 7001))
     settings = {"model_type": "wavlm", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     settings |= {"intermediate_size": 16, "conv_dim": [8, 8], "conv_stride": [5, 64], "conv_kernel": [10, 64]}
     settings |= {"num_feat_extract_layers": 2, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
     model = {"name": "ssl", "network": {"name": "pooled", "dim": 6}, "encoder": json.dumps(settings)}
+    model |= {"heads": {"encoder.layers.0.attention": [1]}}
     encoder = made(model, "waveform")
     found = agreement(encoder, running(trace(encoder, "waveform").SerializeToString(), threads=1), "waveform")
     assert found.error < 1e-5

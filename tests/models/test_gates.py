@@ -50,7 +50,7 @@ def gates(encoder):
 
 
 def pruned(kind):
-    """An encoder with random gates, as after training. The first unit is removed, and WavLM's position bias is large."""
+    """An encoder with random gates, without the first unit of each group, and with a large position bias in WavLM."""
     encoder = build(kind, prune={"sparsity": 0.5})
     for gate in gates(encoder):
         nn.init.normal_(gate.log_alpha, std=2)
