@@ -143,6 +143,8 @@ def trace_network(
     """
     load_optional("onnxscript", EXTRA)
     dynamic = torch.export.Dim.DYNAMIC
+    if len(example) == 1:
+        example = torch.cat([example, example])  # torch.export takes an axis of size 1 for a constant
     try:
         with quiet(), warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
             warnings.simplefilter("ignore")  # about future changes of PyTorch; the result is checked

@@ -67,7 +67,6 @@ def threads() -> int:
     return torch.get_num_threads()
 
 
-@torch.inference_mode()
 def embeddings_per_second(
     name: str,
     seconds: float,
@@ -96,6 +95,7 @@ def embeddings_per_second(
     return batch / min(times)
 
 
+@torch.inference_mode()
 def _timed(network: Callable[[Tensor], Tensor], features: Tensor) -> float:
     start = time.perf_counter()
     network(features).cpu()  # waits for the device
