@@ -1,18 +1,22 @@
 #!/usr/bin/env bash
 # Train without labels: SimCLR or DINO on crops of recordings, groups of like voices as speakers, a training on the
-# groups, and the same once more with the better embeddings. Beside it, the same network trained on the true labels.
+# groups, and the same once more with the better embeddings. Beside it, the same network trained on the true labels of
+# all speakers and of a tenth, without and with the training without labels before it.
 #
 #   bash recipes/without_labels/run.sh --train data/train --test data/test --trials data/test.txt --speakers 500
 #
-# Options: --train DIR and --test DIR (data directories; the labels of --train serve only for comparison), --trials LIST,
-# --speakers N (number of speakers to form: a guess at the true number), --method simclr or dino (another --exp for
-# each), --rounds N (default 2), --data and --exp (folders for output), --overrides "KEY=VALUE ..." (of every training), --stage N, --stop-stage M, --jobs N.
+# Options: --train DIR and --test DIR (data directories; stages 1 to 3 do not use the labels of --train), --trials LIST,
+# --speakers N (number of speakers to form: a guess at the true number), --labelled N (speakers of --train whose labels
+# are used in stage 4, default a tenth of --speakers), --method simclr or dino (another --exp for each), --rounds N
+# (default 2), --data and --exp (folders for output), --overrides "KEY=VALUE ..." (of every training), --stage N,
+# --stop-stage M, --jobs N.
 # A stage that is stopped continues when it is run again, and skips what is complete.
 
 train=
 test=
 trials=
 speakers=
+labelled=
 method=simclr
 rounds=2
 here=recipes/without_labels
@@ -26,7 +30,8 @@ read -ra changes <<< "$overrides"
 learn() {
   local conf=$1 name=$2
   shift 2
-  spkver train "$here/conf/$conf.yaml" --out "$exp/$name" --resume "data.train=$exp/packs/train" "$@" ${changes[@]+"${changes[@]}"}
+  spkver train "$here/conf/$conf.yaml" --out "$exp/$name" --resume "data.train=$exp/packs/train" "$@" \
+    ${changes[@]+"${changes[@]}"}
 }
 
 # embed NAME: embeddings of the training recordings
@@ -59,13 +64,20 @@ if stage 3 "groups of like voices, and a training on them"; then
   done
 fi
 
-if stage 4 "the same network with the true labels"; then
+if stage 4 "the same network with the true labels of all speakers, and of some"; then
+  [[ -n $train && -n $speakers ]] || die "--train and --speakers are needed; see --help"
   learn labels labels
+  [[ -f $data/some/wav.scp ]] || spkver data subset "$train" "$data/some" --speakers "${labelled:-$((speakers / 10))}"
+  spkver pack "$data/some" "$exp/packs/some" --jobs "$jobs"
+  learn labels some "data.train=$exp/packs/some"
+  # a small learning rate, which keeps what the groups taught
+  learn labels some.tuned "data.train=$exp/packs/some" train.optimizer.lr=0.01 \
+    "start={model: $exp/groups$rounds.run/model, head: replace}"
 fi
 
 if stage 5 "error rates"; then
   [[ -n $trials ]] || die "--trials is needed; see --help"
-  for run in "$exp/$method" "$exp"/groups*.run "$exp"/labels; do
+  for run in "$exp/$method" "$exp"/groups*.run "$exp"/some "$exp"/some.tuned "$exp"/labels; do
     echo "$(basename "$run" .run):"
     spkver extract "$exp/packs/test" "$run/test.parquet" --model "$run/model" --jobs "$jobs"
     spkver score "$trials" "$run/test.parquet" "$run/test.scores"

@@ -31,10 +31,19 @@ def corpus(record, tmp_path):
 
 
 def test_without_labels_runs_all_stages(recipe, corpus, tmp_path):
-    done = recipe("without_labels", *corpus, small=["--overrides", TINY, "--speakers", "5", "--jobs", "1"])
+    done = recipe(
+        "without_labels", *corpus, small=["--overrides", TINY, "--speakers", "5", "--labelled", "3", "--jobs", "1"]
+    )
     assert re.findall(r"=== stage (\d)", done.stdout) == list("12345")
-    assert re.findall(r"^(\w+):$", done.stdout, re.M) == ["simclr", "groups1", "groups2", "labels"]
-    assert done.stdout.count("EER ") == 4
+    assert re.findall(r"^([\w.]+):$", done.stdout, re.M) == [
+        "simclr",
+        "groups1",
+        "groups2",
+        "some",
+        "some.tuned",
+        "labels",
+    ]
+    assert done.stdout.count("EER ") == 6
     logs = {name: (tmp_path / "exp" / name / "train.log").read_text() for name in ("simclr", "groups2.run", "labels")}
     assert "18 classes" in logs["simclr"] and "5 classes" in logs["groups2.run"] and "6 classes" in logs["labels"]
 
