@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import copy
+import functools
 import gzip
 import hashlib
 import io
@@ -47,6 +49,15 @@ def archive(path, **files):
 @pytest.fixture(scope="module")
 def packaged():
     return load_model()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_conversion():
+    """Convert a model to ONNX once, which takes seconds, and give each page a copy."""
+    traced = functools.cache(page._traced)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "_traced", lambda encoder: copy.deepcopy(traced(encoder)))
+        yield
 
 
 @pytest.fixture(scope="module")

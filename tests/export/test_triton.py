@@ -15,7 +15,9 @@ pytest.importorskip("onnx")
 
 @pytest.fixture(scope="module")
 def encoder():
-    return Encoder(EncoderConfig.model_validate({"model": {"name": "xvector", "dim": 6}})).eval()
+    return Encoder(
+        EncoderConfig.model_validate({"model": {"name": "xvector", "channels": 8, "pooled_channels": 8, "dim": 6}})
+    ).eval()
 
 
 def test_repository_has_one_model_and_its_config(encoder, tmp_path):
