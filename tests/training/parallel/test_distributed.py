@@ -57,6 +57,7 @@ def write(tmp_path_factory, packs):
     folder, number = tmp_path_factory.mktemp("runs"), itertools.count()
 
     teacher = {"model": {"name": "xvector", "channels": 8, "pooled_channels": 16, "dim": 5}, "front_end": FRONT_END}
+    torch.manual_seed(1)  # of some teachers, rounding decides on which side of 0 a unit is, which changes gradients
     Encoder(validate(EncoderConfig, teacher)).save(folder / "teacher")
 
     def write(*, loss="lmcl", data=None, augment=None, distil=False, **train):
