@@ -110,7 +110,7 @@ def test_failed_run_is_set_aside(write_sweep, packs, tmp_path):
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
 def test_stopped_sweep_continues(write_sweep, start, tmp_path, name):
     """A sweep that is killed or stopped in the middle of a training gives the results of an undisturbed one."""
-    path = write_sweep(train={"steps": 120, "checkpoint_every": 1, "log_every": 1, "dev_every": 200})
+    path = write_sweep(train={"steps": 60, "checkpoint_every": 1, "log_every": 1, "dev_every": 200})
     undisturbed = start(path, "--out", tmp_path / "undisturbed", "--jobs", 2)
     out = tmp_path / "out"
     process = start(path, "--out", out)
