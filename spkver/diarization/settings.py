@@ -18,7 +18,7 @@ from spkver.features.config import VADS, VadConfig
 from spkver.files import StrPath
 
 SETTINGS = "diarization.yaml"
-ENERGY = {"name": "energy", "range_db": 30.0, "margin_db": 8.0, "context": 1}
+ENERGY = {"name": "energy", "range_db": 26.0, "margin_db": 5.0, "context": 0}
 """The detector `energy` with stricter limits than in front ends, because false alarms and misses count alike here"""
 
 

@@ -17,6 +17,7 @@ from spkver.source import Read
 PART_FRAMES = 512 * 50  # that are read at once; 512 samples are a piece of Silero's network
 PAUSE_SECONDS = 0.3  # a shorter pause does not end a turn, as in NIST's evaluations
 LEAST_SECONDS = 0.1  # a shorter sound is no speech
+RELEASE_DB = 3.0  # speech that is loud enough in one frame goes on in frames that are this much quieter
 
 Regions = list[tuple[int, int]]
 """First and last (excluded) sample of each region of speech"""
@@ -64,8 +65,18 @@ def _by_energy(
         energies.append(decibels(frames))
         swings.append(frames.amax(dim=-1) - frames.amin(dim=-1))
         tick(last - first)
-    silent = silent_swings(torch.cat(swings)[None])
-    return detector.louder(torch.cat(energies)[None], silent)[0].numpy()
+    energy, silent = torch.cat(energies)[None], silent_swings(torch.cat(swings)[None])
+    config = detector.config
+    quieter = {"range_db": config.range_db + RELEASE_DB, "margin_db": max(config.margin_db - RELEASE_DB, 0.0)}
+    patient = EnergyVad(config.model_copy(update=quieter))
+    sure, perhaps = (one.louder(energy, silent)[0].numpy() for one in (detector, patient))
+    return _runs_with(perhaps, sure)
+
+
+def _runs_with(frames: np.ndarray, marked: np.ndarray) -> np.ndarray:
+    """The runs of `frames` in which a frame is marked; all bool (frames,)."""
+    runs = np.cumsum(np.diff(frames, prepend=False) & frames)
+    return frames & np.isin(runs, runs[frames & marked])
 
 
 def _regions(speech: np.ndarray, shift: int, samples: int, rate: int) -> Regions:

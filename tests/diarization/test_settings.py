@@ -17,4 +17,4 @@ def test_energy_by_name_has_the_limits_of_diarization():
         assert validate(Settings, tree).vad.model_dump() == ENERGY
     own = validate(Settings, keys | {"vad": {"name": "energy", "range_db": 40}})
     assert own.vad.range_db == 40 and own.vad.context == 2
-    assert "range_db: 30" in dump(validate(Settings, keys))
+    assert "range_db: 26" in dump(validate(Settings, keys))

@@ -5,6 +5,7 @@ import pytest
 
 from spkver.config import validate
 from spkver.diarization import speech
+from spkver.diarization.settings import ENERGY
 from spkver.diarization.speech import speech_regions
 from spkver.errors import InputError
 from spkver.features import VADS, energy_vad
@@ -12,8 +13,8 @@ from spkver.features import VADS, energy_vad
 RATE = 16000
 
 
-def regions(waveform, vad="energy", **keys):
-    config = validate(VADS, {"name": vad, **keys})
+def regions(waveform, name="energy", **keys):
+    config = validate(VADS, {"name": name, **keys})
     return speech_regions(config, len(waveform), lambda a, b: waveform[a:b], RATE)
 
 
@@ -45,6 +46,23 @@ def test_parts_do_not_matter(voice, vad, monkeypatch):
     whole = regions(waveform, vad)
     monkeypatch.setattr(speech, "PART_FRAMES", 512 // 8 if vad == "energy" else 16)
     assert regions(waveform, vad) == whole
+
+
+def test_speech_that_was_loud_goes_on_while_it_is_quieter():
+    """Frames 4 dB above the background are speech after frames 25 dB above it, and no speech alone."""
+    background, quiet, loud = (10 ** (db / 20) * 1e-3 for db in (0, 4, 25))
+    parts = [(background, 2), (loud, 0.5), (quiet, 0.5), (background, 1), (quiet, 0.5), (background, 2)]
+    random = np.random.default_rng(0)
+    noise = np.concatenate([level * random.normal(size=round(seconds * RATE)) for level, seconds in parts])
+    found = [(first / RATE, last / RATE) for first, last in regions(noise.astype(np.float32), **ENERGY)]
+    assert found == [(pytest.approx(2, abs=0.05), pytest.approx(3, abs=0.05))]
+
+
+def test_runs_with_a_marked_frame():
+    frames = np.array([1, 1, 0, 1, 0, 0, 1, 1, 1], bool)
+    marked = np.array([0, 1, 1, 0, 0, 0, 0, 0, 1], bool)
+    assert speech._runs_with(frames, marked).tolist() == [True, True, False, False, False, False, True, True, True]
+    assert not speech._runs_with(frames, np.zeros(9, bool)).any()
 
 
 def test_silence_before_shifts_the_regions(voice):
