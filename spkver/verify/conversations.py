@@ -11,7 +11,6 @@ from spkver.config import validate
 from spkver.diarization import CLUSTERINGS
 from spkver.diarization.clustering import Number
 from spkver.diarization.diarize import Spoken, Stages, channel_notes, cluster, listen, recordings, segmentation_of
-from spkver.diarization.segmentation import read_segmentation
 from spkver.diarization.settings import Settings, read_settings
 from spkver.encoder import Encoder
 from spkver.errors import InputError
@@ -153,14 +152,12 @@ def diarize_opened(
     """As `diarize`, for recordings that are opened one by one."""
     stages, rejected, spoken = Stages(), [], []
     about_book = []
-    if settings.segmentation:  # fail early
-        read_segmentation(settings.segmentation)
+    network = segmentation_of(encoder, settings)
     opened_book = None if book is None else open_book(book)
     if opened_book is not None:
         opened_book.require(encoder.model_id)
         about_book = remarks(opened_book)
         encoder.required_threshold()
-    network = segmentation_of(encoder, settings)
     for name, open_it in opened:
         try:
             heard = listen(encoder, settings, network, name, *open_it(), stages)
