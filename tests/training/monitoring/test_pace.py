@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -20,3 +23,22 @@ def test_rates_and_remaining_time(monkeypatch):
     clock.steps, now[0] = 10, now[0] + 10
     assert clock.rates(8) == {"utterances_per_second": 8.0, "waiting": 0.0}
     assert clock.left(20) == pytest.approx(20 * (1 + 100 / 20))  # rate of the last call, with the mean pause
+
+
+FAULTS = """
+import resource, torch
+from spkver.training.monitoring.pace import fast_cpu
+
+with fast_cpu(1):
+    for step in range(30):
+        if step == 20:  # after the first steps the heap is large enough
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(1 << 24)  # 16,384 pages
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have other ways")
+def test_memory_of_freed_tensors_is_used_again():
+    faults = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True).stdout
+    assert int(faults) < 2000  # otherwise ten times all the pages
