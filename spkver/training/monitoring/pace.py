@@ -12,7 +12,6 @@ import torch
 
 from spkver.training.data.batches import Prefetcher
 
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _MOST = 2**31 - 1  # mallopt takes an int
 
