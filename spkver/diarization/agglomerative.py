@@ -103,7 +103,7 @@ class Agglomerative(Clustering):
 
     def __call__(self, windows: Windows, shift: float, number: Number) -> np.ndarray:
         """See `Clustering`."""
-        vectors, least = windows.vectors, self.config.least_seconds / shift
+        vectors, least = windows.vectors, self.config.least(len(windows), shift)
         groups = condensed(vectors)
         weights = np.bincount(groups).astype(np.float64)
         means = np.zeros((len(weights), vectors.shape[1]))

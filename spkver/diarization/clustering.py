@@ -11,6 +11,8 @@ from pydantic import Field
 from spkver.config import Component
 from spkver.diarization.windows import Windows
 
+LEAST_SHARE, LEAST_SECONDS = 0.1, 2.0  # of speech, that a speaker of a short recording needs
+
 
 class Number(NamedTuple):
     """The least and the largest number of speakers."""
@@ -26,7 +28,16 @@ class Number(NamedTuple):
 class ClusteringConfig(Component):
     """Base class of the configs of clusterings."""
 
-    least_seconds: float = Field(0.0, ge=0, description="a cluster with less speech is no speaker of its own")
+    least_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="a cluster with less speech is no speaker of its own; in short recordings the limit is a tenth of "
+        "the speech, but at least 2 s",
+    )
+
+    def least(self, windows: int, shift: float) -> float:
+        """The number of windows that a speaker needs. shift: seconds of speech that a window stands for."""
+        return min(self.least_seconds / shift, max(LEAST_SECONDS / shift, LEAST_SHARE * windows))
 
 
 class Clustering(ABC):

@@ -8,13 +8,14 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 from scipy.cluster.vq import kmeans2
-from scipy.linalg import eigh
+from scipy.linalg import LinAlgError, eigh
 
 from spkver.diarization.agglomerative import condensed, refined
 from spkver.diarization.clustering import Clustering, ClusteringConfig, Number, centroids, renumbered, to_nearest
 from spkver.diarization.windows import Windows
 
 STARTS = 10  # of k-means, of which the best is kept
+LEAST_NEIGHBOURS = 10  # with fewer, the graph of a short recording falls into more parts than there are speakers
 
 
 class SpectralConfig(ClusteringConfig):
@@ -25,7 +26,9 @@ class SpectralConfig(ClusteringConfig):
     """
 
     name: Literal["spectral"] = "spectral"
-    neighbours: float = Field(0.06, gt=0, le=1, description="share of the windows that each window is joined with")
+    neighbours: float = Field(
+        0.06, gt=0, le=1, description="share of the windows, at least 10, that each window is joined with"
+    )
     most: int = Field(12, ge=1, description="largest number of speakers that is found")
 
 
@@ -48,8 +51,8 @@ class Spectral(Clustering):
         values, axes = _spectrum(points, self.config.neighbours, most)
         found = int(np.diff(values)[number.least - 1 :].argmax()) + number.least
         labels = _kmeans(axes[:, :found])[groups]
-        sizes = np.bincount(labels) * shift
-        kept = sizes >= (self.config.least_seconds if found > number.least else 0.0)
+        sizes = np.bincount(labels)
+        kept = sizes >= (self.config.least(len(windows), shift) if found > number.least else 0.0)
         kept[sizes.argmax()] = True
         return refined(vectors, to_nearest(vectors, labels, kept))
 
@@ -57,13 +60,16 @@ class Spectral(Clustering):
 def _spectrum(points: np.ndarray, neighbours: float, most: int) -> tuple[np.ndarray, np.ndarray]:
     """The `most` + 1 lowest eigenvalues of the normalised Laplacian, and their vectors (points, most + 1)."""
     similarity = np.maximum(points @ points.T, 0).astype(np.float64)
-    joined = min(len(points), max(2, round(neighbours * len(points))))
+    joined = min(len(points), max(LEAST_NEIGHBOURS, round(neighbours * len(points))))
     least = np.partition(similarity, -joined, axis=1)[:, -joined, None]
     graph = np.where(similarity >= least, similarity, 0)
     graph = (graph + graph.T) / 2
     root = 1 / np.sqrt(graph.sum(axis=1))
     laplacian = np.eye(len(points)) - root[:, None] * graph * root
-    values, vectors = eigh(laplacian, subset_by_index=(0, most))
+    try:
+        values, vectors = eigh(laplacian, subset_by_index=(0, most))
+    except LinAlgError:  # LAPACK's choice of some eigenvalues fails for some graphs of many parts
+        values, vectors = (found[..., : most + 1] for found in eigh(laplacian, driver="evd"))
     return values, vectors * root[:, None]
 
 

@@ -104,6 +104,17 @@ def test_a_cluster_of_little_speech_goes_to_the_nearest():
     assert build("agglomerative", threshold=0.5, least_seconds=1.5)(windows, 0.5, Number()).max() == 2
 
 
+@pytest.mark.parametrize(("seconds", "least"), [(10, 2.0), (19, 2.0), (40, 4.0), (60, 6.0), (600, 6.0)])
+def test_a_speaker_of_a_short_recording_needs_less_speech(seconds, least):
+    """A tenth of the speech, but at least 2 s."""
+    keys = {"name": "agglomerative", "threshold": 0.5, "least_seconds": 6}
+    assert validate(CLUSTERINGS, keys).least(2 * seconds, 0.5) * 0.5 == least
+    windows, truth = voices([2 * seconds - round(2 * least), round(2 * least)])
+    assert same(build(**keys)(windows, 0.5, Number()), truth)
+    windows, _ = voices([2 * seconds - round(2 * least) + 1, round(2 * least) - 1])
+    assert build(**keys)(windows, 0.5, Number()).max() == 0
+
+
 def test_many_windows_are_condensed_first(monkeypatch):
     monkeypatch.setattr(agglomerative, "MOST", 100)
     monkeypatch.setattr(agglomerative, "BLOCK", 60)
@@ -120,6 +131,24 @@ def test_centroids_and_nearest():
     np.testing.assert_allclose(centroids(vectors, np.array([0, 1, 0])), [[0.99862, 0.05256], [0, 1]], atol=1e-4)
     assert to_nearest(vectors, np.array([0, 1, 2]), np.array([True, True, False])).tolist() == [0, 1, 0]
     assert renumbered(np.array([7, 2, 7])).tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_spectral_clustering_of_a_short_recording(seed):
+    """The graph of fewer neighbours has more parts than there are speakers."""
+    windows, truth = voices([20, 16, 14], noise=0.8, seed=seed)
+    assert same(build("spectral", neighbours=0.03)(windows, 0.5, Number()), truth)
+
+
+def test_spectral_clustering_where_some_eigenvalues_cannot_be_found(monkeypatch):
+    def eigh(matrix, subset_by_index=None, driver=None):
+        if subset_by_index:
+            raise np.linalg.LinAlgError("Internal Error.")
+        return np.linalg.eigh(matrix)
+
+    windows, truth = voices([40, 30])
+    monkeypatch.setattr(spectral, "eigh", eigh)
+    assert same(build("spectral")(windows, 0.5, Number()), truth)
 
 
 def test_spectral_clustering_of_copies_does_not_warn(recwarn):
