@@ -35,8 +35,8 @@ def command(
 
     DATA is a data directory or audio pack of recordings like those of later use. The clusterings agglomerative and
     spectral are tried, and vbx with --plda. The settings of the least diarization error rate (DER, without a collar,
-    number of speakers unknown) are stored in the model directory. Speakers must not be those that the model was trained
-    on.
+    number of speakers unknown) are stored in the model directory; of those within 0.1 points of it, the ones that find
+    the right number of speakers most often. Speakers must not be those that the model was trained on.
 
     \b
     Example: spkver tune-diarization data/tune data/tune/ref.rttm --model exp/my/model
@@ -44,7 +44,7 @@ def command(
     from spkver.config import validate
     from spkver.diarization.diarize import Stages, listen, recordings, segmentation_of
     from spkver.diarization.settings import Settings, write_settings
-    from spkver.diarization.tuning import Tried, rank, tune
+    from spkver.diarization.tuning import Tried, best_of, tune
     from spkver.encoder import Encoder
     from spkver.rttm import read_turns
 
@@ -70,7 +70,7 @@ def command(
     for one in found:
         keys = one.settings.clustering.model_dump(include={"name", *VALUES[one.settings.clustering.name]})
         to_stderr(f"{keys}: DER {100 * one.errors.der:.2f} %, number right in {one.right} of {len(heard)}")
-    best = min(found, key=rank)
+    best = best_of(found)
     said = (
         f"DER {100 * best.errors.der:.2f} % ({100 * best.errors.rate('confusion'):.2f} % confusion), number of "
         f"speakers right in {best.right} of {len(heard)} recordings of {data}"

@@ -13,6 +13,7 @@ from spkver.metrics.diarization import Errors, compare_turns, summed
 from spkver.rttm import Turn
 
 ROUNDS = 2
+CLOSE = 0.001  # a smaller difference in DER says nothing
 
 
 class Tried(NamedTuple):
@@ -33,9 +34,10 @@ def tried(settings: Settings, heard: Sequence[Heard], reference: Mapping[str, Se
     return Tried(settings, summed(errors), sum(one.speakers == one.found for one in errors))
 
 
-def rank(one: Tried) -> tuple[float, int]:
-    """Lowest for the best: least DER, then most right numbers of speakers."""
-    return one.errors.der, -one.right
+def best_of(found: Sequence[Tried]) -> Tried:
+    """The one with the most right numbers of speakers, of those whose DER is within `CLOSE` of the least."""
+    least = min(one.errors.der for one in found)
+    return min((one for one in found if one.errors.der <= least + CLOSE), key=lambda one: (-one.right, one.errors.der))
 
 
 def tune(
@@ -47,7 +49,7 @@ def tune(
     """Try values of keys of the clustering, one key after the other, some rounds; the best is the last.
 
     values: to try for each key, of which the first round takes the others as they are in `settings`
-    The best have the least DER; of equal ones, those with more right numbers of speakers.
+    The best are those of `best_of`.
     """
     best, found = tried(settings, heard, reference), []
     for _ in range(ROUNDS):
@@ -56,5 +58,5 @@ def tune(
                 tree = best.settings.model_dump(mode="json")
                 tree["clustering"][key] = value
                 found.append(tried(validate(Settings, tree), heard, reference))
-            best = min([best, *found], key=rank)
+            best = best_of([best, *found])
     return [*found, best]
