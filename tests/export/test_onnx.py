@@ -68,9 +68,9 @@ POOLED = {name: {} for name in POOLINGS} | {
 # a few blocks of each kind: tracing takes a second per hundred layers
 SHORT = {
     (campplus, "BLOCKS"): ((1, 1), (2, 2), (1, 2)),
-    (preact_resnet, "BLOCKS"): (1, 1, 2, 1),
-    (res2net, "BLOCKS"): (1, 1, 2, 1),
-    (resnet, "BLOCKS"): {18: (resnet.BasicBlock, (1, 1, 2, 1)), 50: (resnet.Bottleneck, (1, 1, 2, 1))},
+    (preact_resnet, "BLOCKS"): (1, 1, 1, 1),
+    (res2net, "BLOCKS"): (1, 1, 1, 1),
+    (resnet, "BLOCKS"): {18: (resnet.BasicBlock, (1, 1, 1, 1)), 50: (resnet.Bottleneck, (1, 1, 1, 1))},
 }
 NETWORKS = TRUNKS | {name: {**XVECTOR, "pooling": {"name": name, **more}} for name, more in POOLED.items()}
 SHORTEST = {  # number of frames of the shortest input, and the networks

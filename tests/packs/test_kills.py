@@ -18,12 +18,12 @@ Corpus = Callable[..., DataDir]
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 @pytest.mark.parametrize("what", ["pack", "features"])
 def test_killed_run_resumes_to_the_same_result(tmp_path: Path, corpus: Corpus, what: str) -> None:
-    data = corpus(6)
+    data = corpus(4)
     source = tmp_path / "source"
     if what == "pack":
         write_datadir(source, data)
     else:
-        pack_audio(data, source, rows_per_shard=3)
+        pack_audio(data, source, rows_per_shard=2)
     worker = Path(__file__).with_name("kill_worker.py")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # hundreds of runs would take minutes on a disk
