@@ -29,7 +29,7 @@ class SpectralConfig(ClusteringConfig):
     neighbours: float = Field(
         0.06, gt=0, le=1, description="share of the windows, at least 10, that each window is joined with"
     )
-    most: int = Field(12, ge=1, description="largest number of speakers that is found")
+    most: int = Field(40, ge=1, description="largest number of speakers that is found")
 
 
 class Spectral(Clustering):

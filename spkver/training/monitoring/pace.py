@@ -14,36 +14,46 @@ from spkver.training.data.batches import Prefetcher
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _MOST = 2**31 - 1  # mallopt takes an int
+_USUAL = {_M_MMAP_THRESHOLD: 32 << 20, _M_TRIM_THRESHOLD: 64 << 20}  # bytes; the largest that glibc itself goes to
 
 
 @contextlib.contextmanager
 def fast_cpu(threads: int | None) -> Iterator[None]:
     """Set the number of threads, flush denormal numbers to zero, and keep the memory of freed tensors for new ones.
 
-    Arithmetic with denormal numbers is slow on a CPU. The memory is kept after the context too.
+    Arithmetic with denormal numbers is slow on a CPU.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
-    _keep_freed_memory()
     torch.set_flush_denormal(True)
     try:
-        yield
+        with _freed_memory_kept():
+            yield
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(before)
 
 
-def _keep_freed_memory() -> None:
-    """Let the allocator of glibc keep what is freed.
+@contextlib.contextmanager
+def _freed_memory_kept() -> Iterator[None]:
+    """Let the allocator of glibc keep what is freed, until the end of the context.
 
     It otherwise returns large blocks to the system, which clears every page again when the next step asks for them: 6.4
     and 9.7 s of system time instead of 1.5 s (`time python tests/benchmarks/training.py --models xvector --seconds 1
     --batch 64 --steps 20 --windows 3 --plain --bare-seconds 4`, 96 to 117 s in all).
     """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, _MOST)
-        libc.mallopt(_M_TRIM_THRESHOLD, _MOST)
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    for threshold in _USUAL:
+        libc.mallopt(threshold, _MOST)
+    try:
+        yield
+    finally:
+        for threshold, value in _USUAL.items():
+            libc.mallopt(threshold, value)
+        libc.malloc_trim(0)
 
 
 class Clock:
