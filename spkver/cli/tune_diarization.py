@@ -87,7 +87,7 @@ FIRST: dict[str, dict[str, Any]] = {
 _LEAST = [0.0, 1.0, 2.0, 4.0, 6.0]
 VALUES: dict[str, dict[str, list[float]]] = {
     "agglomerative": {"threshold": [round(0.05 * step, 2) for step in range(2, 16)], "least_seconds": _LEAST},
-    "spectral": {"neighbours": [0.03, 0.06, 0.1, 0.15, 0.2], "least_seconds": _LEAST},
+    "spectral": {"neighbours": [0.01, 0.02, 0.03, 0.06, 0.1, 0.15, 0.2], "least_seconds": _LEAST},
     "vbx": {
         "threshold": [round(0.1 * step, 1) for step in range(2, 8)],
         "fa": [0.1, 0.2, 0.3, 0.4],

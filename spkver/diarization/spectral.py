@@ -27,7 +27,7 @@ class SpectralConfig(ClusteringConfig):
 
     name: Literal["spectral"] = "spectral"
     neighbours: float = Field(
-        0.06, gt=0, le=1, description="share of the windows, at least 10, that each window is joined with"
+        0.02, gt=0, le=1, description="share of the windows, at least 10, that each window is joined with"
     )
     most: int = Field(40, ge=1, description="largest number of speakers that is found")
 
