@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from spkver.errors import InputError
@@ -156,26 +156,37 @@ def write_turns(path: StrPath, turns: Iterable[Turn], **about: Any) -> None:
     name.
 
     about: more keys of a .json
-    Raises InputError for a name that is empty or has control characters, for names that are equal with underscores, and
-    for the turns of several recordings in a .txt.
+    Raises InputError as `check_names`.
     """
     ordered = sorted(
         Turn(recording, round(start, 3), round(end, 3), speaker)
         for recording, start, end, speaker in turns
         if round(end, 3) > round(start, 3)
     )
-    for name in {name for turn in ordered for name in (turn.recording, turn.speaker)}:
-        _read_name(name, str(path))
+    check_names(path, {turn.recording for turn in ordered}, {turn.speaker for turn in ordered})
     suffix = located(path).suffix
     if suffix == ".json":
         write_json(path, {**about, "turns": [turn._asdict() for turn in ordered]})
     elif suffix == ".txt":
-        if len(names := {turn.recording for turn in ordered}) > 1:
-            raise InputError(f"{path}: a label track is of one recording, these turns are of {len(names)}")
         write_text(path, "".join(f"{start:.3f}\t{end:.3f}\t{speaker}\n" for _, start, end, speaker in ordered))
     else:
         names_of = _words(path, (turn.recording for turn in ordered)), _words(path, (turn.speaker for turn in ordered))
         write_text(path, "".join(_rttm_line(turn, *names_of) for turn in ordered))
+
+
+def check_names(path: StrPath, recordings: Collection[str], speakers: Collection[str] = ()) -> None:
+    """Raises InputError if the file cannot hold these names: see `write_turns`.
+
+    That is for a name that is empty or has control characters, for names that are equal with underscores in RTTM, and
+    for several recordings in a .txt.
+    """
+    for name in sorted({*recordings, *speakers}):
+        _read_name(name, str(path))
+    suffix = located(path).suffix
+    if suffix == ".txt" and len(recordings) > 1:
+        raise InputError(f"{path}: a label track is of one recording, these turns are of {len(recordings)}")
+    if suffix not in (".txt", ".json"):
+        _words(path, recordings), _words(path, speakers)
 
 
 def _rttm_line(turn: Turn, recordings: Mapping[str, str], speakers: Mapping[str, str]) -> str:
@@ -195,7 +206,7 @@ def write_uem(path: StrPath, regions: Iterable[Region]) -> None:
 
 def _words(path: StrPath, names: Iterable[str]) -> dict[str, str]:
     """Every name as a word without blanks."""
-    words = {name: _BLANK.sub("_", name) for name in names}
+    words = {name: _BLANK.sub("_", name) for name in sorted({*names})}
     by_word: dict[str, str] = {}
     for name, word in words.items():
         if by_word.setdefault(word, name) != name:

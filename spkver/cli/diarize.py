@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -11,6 +17,7 @@ import click
 from spkver import tables
 from spkver.cli import inputs, options, outputs, voices
 from spkver.cli.terminal import to_stderr
+from spkver.errors import InputError
 from spkver.files import StrPath, atomic_directory, directory_place, file_place
 
 if TYPE_CHECKING:
@@ -18,6 +25,7 @@ if TYPE_CHECKING:
 
 RTTM, JSON, LABELS = "turns.rttm", "turns.json", "labels"
 FILES = (".rttm", ".json", ".txt")  # suffixes of a single file
+LONGEST = 255  # bytes of a file name
 
 
 def _place(path: Path) -> None:
@@ -91,6 +99,7 @@ def command(
         book=book,
         channel=channel,
         allow_pipes=allow_pipes,
+        check=partial(check_recordings, out),
     )
     voices.warn(found.notes)
     write(out, found)
@@ -99,6 +108,19 @@ def command(
     click.echo(_speed(found))
     for name, reason in found.rejected:
         to_stderr(f"rejected: {name}: {reason}")
+
+
+def check_recordings(out: StrPath, names: Sequence[str]) -> None:
+    """Raises InputError if recordings of these names cannot be written to `out`."""
+    from spkver.rttm import check_names
+
+    if Path(out).suffix in FILES:
+        check_names(out, names)
+        return
+    check_names(Path(out) / RTTM, names)
+    for name in names:
+        if len(os.fsencode(_label_file(name))) > LONGEST:
+            raise InputError(f"{out}: the name '{name}' is too long for a file; give --out TURNS.rttm or TURNS.json")
 
 
 def write(out: StrPath, found: Diarization) -> None:
@@ -112,17 +134,21 @@ def write(out: StrPath, found: Diarization) -> None:
         write_turns(folder / RTTM, found.turns)
         write_turns(folder / JSON, found.turns, **found.about())
         (folder / LABELS).mkdir()
-        for name in {turn.recording for turn in found.turns}:
-            own = [turn for turn in found.turns if turn.recording == name]
-            write_turns(folder / LABELS / f"{quote(name, safe=' ')}.txt", own)  # an id is never a path
+        for name, own in groupby(found.turns, key=lambda turn: turn.recording):
+            write_turns(folder / LABELS / _label_file(name), own)
+
+
+def _label_file(name: str) -> str:
+    """The file of a recording's labels, from which its name is read again. An id is never a path."""
+    return re.sub(r'[%/\\:*?"<>|]', lambda one: quote(one[0], safe=""), name) + ".txt"
 
 
 def _rows(found: Diarization) -> list[list[str]]:
-    rows = [["recording", "speaker", "speech s", "turns"]]
-    for one in found.speakers:
-        turns = sum((turn.recording, turn.speaker) == (one.recording, one.name) for turn in found.turns)
-        rows.append([one.recording, one.name, f"{one.seconds:.1f}", str(turns)])
-    return rows
+    turns = Counter((turn.recording, turn.speaker) for turn in found.turns)
+    rows = (
+        [one.recording, one.name, f"{one.seconds:.1f}", str(turns[one.recording, one.name])] for one in found.speakers
+    )
+    return [["recording", "speaker", "speech s", "turns"], *rows]
 
 
 def _speed(found: Diarization) -> str:

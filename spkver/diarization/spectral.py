@@ -45,6 +45,8 @@ class Spectral(Clustering):
         vectors = windows.vectors
         groups = condensed(vectors)
         points = centroids(vectors, groups)
+        if number.least >= len(points):  # each is a speaker of its own
+            return refined(vectors, groups)
         most = min(len(points) - 1, max(self.config.most if number.most is None else number.most, number.least))
         if most < 2:
             return np.zeros(len(vectors), np.int64)
@@ -52,8 +54,8 @@ class Spectral(Clustering):
         found = int(np.diff(values)[number.least - 1 :].argmax()) + number.least
         labels = _kmeans(axes[:, :found])[groups]
         sizes = np.bincount(labels)
-        kept = sizes >= (self.config.least(len(windows), shift) if found > number.least else 0.0)
-        kept[sizes.argmax()] = True
+        kept = sizes >= self.config.least(len(windows), shift)
+        kept[np.argsort(-sizes, kind="stable")[: number.least]] = True
         return refined(vectors, to_nearest(vectors, labels, kept))
 
 

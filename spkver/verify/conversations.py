@@ -124,15 +124,18 @@ def diarize(
     book: StrPath | None = None,
     channel: int | None = None,
     allow_pipes: bool = False,
+    check: Callable[[Sequence[str]], object] = lambda names: None,
 ) -> Diarization:
     """Find who speaks when in recordings: files, or a data directory or audio pack.
 
     number: bounds of the number of speakers of each recording
     book: a speaker book that names the speakers, see `naming.named`
     channel: 0-based, of files of several channels, which are mixed by default
+    check: called with the names of the recordings before any is read, to refuse names that cannot be written
     Recordings that cannot be read are rejected with the reason; InputError if that is all of them.
     """
     source = recordings(paths, encoder, channel=channel, allow_pipes=allow_pipes)
+    check(source.ids)
     notes = channel_notes(source, channel)
     if warning := source.warning():
         notes.append(warning)

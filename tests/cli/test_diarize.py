@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -19,6 +20,7 @@ from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.rttm import Turn, read_turns, write_turns
 from spkver.scoring.plda import Plda, write_plda
+from spkver.verify import conversations
 from spkver.verify.decision import Calibration, Decision, Rate, write_decision
 from spkver.verify.model import load_model
 
@@ -124,6 +126,10 @@ def test_a_data_directory_and_recordings_that_cannot_be_used(spkver, folder, tmp
     assert [turn.speaker for turn in found if turn.recording in ("short", "one")] == ["speaker 1"] * 2
 
 
+def files_of(folder):
+    return {path.name for path in folder.iterdir()}
+
+
 def refused(said, *words):
     """The error of the command in this process, which starts faster."""
     with pytest.raises(InputError, match=said):
@@ -139,6 +145,42 @@ def test_errors_are_one_line(spkver, folder, tmp_path):
     refused("not both", folder / "two.wav", *out, *model, "--speakers", 2, "--max-speakers", 3)
     refused("4 to 3 speakers", folder / "two.wav", *out, *model, "--min-speakers", 4, "--max-speakers", 3)
     refused("two recordings", folder / "two.wav", folder / "model" / ".." / "two.wav", *out, *model)
+
+
+@pytest.mark.parametrize(
+    ("names", "out", "said"),
+    [
+        (["a b", "a_b"], "o", "o/turns.rttm: 'a b' and 'a_b' are both 'a_b'"),
+        (["a b", "a_b"], "o.rttm", "o.rttm: 'a b' and 'a_b' are both 'a_b'"),
+        (["a", "b"], "o.txt", "o.txt: a label track is of one recording"),
+        (["a\nb"], "o.json", "control characters"),
+        (["d" * 252], "o", "too long for a file"),
+    ],
+)
+def test_names_that_cannot_be_written_are_refused_before_the_work(folder, tmp_path, monkeypatch, names, out, said):
+    def listen(*arguments):
+        raise AssertionError("a recording was read")
+
+    monkeypatch.setattr(conversations, "listen", listen)
+    (tmp_path / "in").mkdir()
+    for name in names:
+        os.link(folder / "short.wav", tmp_path / "in" / f"{name}.ts")
+    paths = [tmp_path / "in" / f"{name}.ts" for name in names]
+    refused(said, *paths, "--model", folder / "model", "--out", tmp_path / out)
+    assert files_of(tmp_path) == {"in"}
+
+
+def test_label_files_have_the_name_of_the_recording(folder, tmp_path):
+    names = ["é 多" * 20, "..", "100%"]
+    for name in names:
+        os.link(folder / "short.wav", tmp_path / f"{name}.wav")
+    write_datadir(tmp_path / "data", from_columns(["x/y"], [str(folder / "short.wav")], ["x"]))
+    for number, given in enumerate([[tmp_path / f"{name}.wav" for name in names], [tmp_path / "data"]]):
+        out = tmp_path / f"o{number}"
+        command.main([str(word) for word in (*given, "--model", folder / "model", "--out", out)], standalone_mode=False)
+    assert files_of(tmp_path / "o0" / "labels") == {"é 多" * 20 + ".txt", "...txt", "100%25.txt"}
+    assert read_turns(tmp_path / "o0" / "labels" / f"{names[0]}.txt")[0].recording == names[0]
+    assert files_of(tmp_path / "o1" / "labels") == {"x%2Fy.txt"}
 
 
 def test_channels_are_mixed_or_taken(folder):

@@ -97,6 +97,21 @@ def test_few_windows(name, keys, windows):
     assert found.shape == (windows,) and found.min() == 0
 
 
+@pytest.mark.parametrize(("name", "keys"), ALL)
+@pytest.mark.parametrize("windows", [1, 2, 3, 5])
+@pytest.mark.parametrize("number", [Number(3, 3), Number(5, 5), Number(9), Number(5, 40)])
+def test_no_more_speakers_than_windows(name, keys, windows, number):
+    found = build(name, **keys)(voices([windows], noise=2.0)[0], 0.5, number)
+    assert found.max() + 1 == min(number.least, windows)
+
+
+@pytest.mark.parametrize(("name", "keys"), ALL)
+@pytest.mark.parametrize("windows", [5, 8, 12, 60])
+def test_the_least_number_is_kept_where_all_speakers_speak_little(name, keys, windows):
+    found = build(name, **keys, least_seconds=6)(voices([windows], noise=4.0)[0], 0.5, Number(4))
+    assert found.max() + 1 >= 4
+
+
 def test_a_cluster_of_little_speech_goes_to_the_nearest():
     windows, truth = voices([80, 60, 3])
     found = build("agglomerative", threshold=0.5, least_seconds=2)(windows, 0.5, Number())
