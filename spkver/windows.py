@@ -52,12 +52,7 @@ def extract_windows(
     Raises InputError for windows shorter than the model needs, and for feature packs; RunError if more than
     `max_rejected` are rejected.
     """
-    length, step = (round(seconds * encoder.sample_rate) for seconds in (window, hop))
-    if length < encoder.min_samples or step < 1:
-        raise InputError(
-            f"windows of {window:g} s every {hop:g} s: the model needs {encoder.min_samples / encoder.sample_rate:g} s "
-            "or more, and the hop must be positive"
-        )
+    length, step = window_samples(encoder, window, hop)
     corpus = Corpus(encoder, source, allow_pipes)
     corpus.source.audio()
     maker = _Windows(corpus, length, step)
@@ -143,6 +138,17 @@ class _Windows:
         ]
         times = np.stack([starts, starts + length], axis=1) / encoder.sample_rate
         return self.corpus.embeddings([row] * len(starts), np.concatenate(vectors), times)
+
+
+def window_samples(encoder: Encoder, window: float, hop: float) -> tuple[int, int]:
+    """Windows of `window` seconds every `hop` seconds in samples. Raises InputError if the model cannot embed them."""
+    length, step = (round(seconds * encoder.sample_rate) for seconds in (window, hop))
+    if length < encoder.min_samples or step < 1:
+        raise InputError(
+            f"windows of {window:g} s every {hop:g} s: the model needs {encoder.min_samples / encoder.sample_rate:g} s "
+            "or more, and the hop must be at least one sample"
+        )
+    return length, step
 
 
 def window_starts(samples: int, length: int, step: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import click
 from spkver.cli import inputs, options
 from spkver.cli.terminal import to_stderr
 from spkver.errors import InputError
+from spkver.files import file_place
 
 
 @click.command(name="tune-diarization")
@@ -41,32 +42,42 @@ def command(
     \b
     Example: spkver tune-diarization data/tune data/tune/ref.rttm --model exp/my/model
     """
+    from spkver import modeldir
     from spkver.config import validate
+    from spkver.diarization import CLUSTERINGS
     from spkver.diarization.diarize import Stages, listen, recordings, segmentation_of
-    from spkver.diarization.settings import Settings, write_settings
+    from spkver.diarization.settings import SETTINGS, Settings, write_settings
     from spkver.diarization.tuning import Tried, best_of, tune
     from spkver.encoder import Encoder
     from spkver.rttm import read_turns
 
     place = options.local(model)
     encoder = Encoder.open(place)
-    given = {"vad": vad, "window": window, "shift": shift, "segmentation": segmentation and str(segmentation)}
+    file_place(modeldir.check(place) / SETTINGS)
+    # the model may be used from another directory
+    files = {name: str(path.resolve()) for name, path in (("plda", plda), ("segmentation", segmentation)) if path}
+    given = {"vad": vad, "window": window, "shift": shift, "segmentation": files.get("segmentation")}
     changes = {key: value for key, value in given.items() if value is not None}
-    first = validate(Settings, {"clustering": FIRST["spectral"], **changes})
+    first = []
+    for name in VALUES:
+        if name != "vbx" or plda is not None:
+            keys = FIRST[name] | ({"plda": files["plda"]} if name == "vbx" else {})
+            first.append(validate(Settings, {"clustering": keys, **changes}))
+            CLUSTERINGS.build(first[-1].clustering)  # a wrong file is an error now
     turns: dict[str, list] = {}
     for turn in read_turns(reference):
         turns.setdefault(turn.recording, []).append(turn)
     source = recordings([data], encoder)
-    heard, network = [], segmentation_of(encoder, first)
-    for row, name in enumerate(source.ids):
+    for name in source.ids:
         if name not in turns:
             raise InputError(f"{reference}: no turns of the recording '{name}' of {data}")
-        heard.append(listen(encoder, first, network, name, *source.open(row), Stages()))
+    network = segmentation_of(encoder, first[0])
+    heard = [
+        listen(encoder, first[0], network, name, *source.open(row), Stages()) for row, name in enumerate(source.ids)
+    ]
     found: list[Tried] = []
-    for name, values in VALUES.items():
-        if name != "vbx" or plda is not None:
-            keys = FIRST[name] | ({"plda": str(plda)} if name == "vbx" else {})
-            found += tune(heard, turns, validate(Settings, {"clustering": keys, **changes}), values)
+    for settings in first:
+        found += tune(heard, turns, settings, VALUES[settings.clustering.name])
     for one in found:
         keys = one.settings.clustering.model_dump(include={"name", *VALUES[one.settings.clustering.name]})
         to_stderr(f"{keys}: DER {100 * one.errors.der:.2f} %, number right in {one.right} of {len(heard)}")

@@ -12,7 +12,7 @@ from spkver.diarization.speech import Regions
 from spkver.embeddings import unit
 from spkver.encoder import BATCH_SECONDS, Encoder, equal_lengths
 from spkver.source import Read
-from spkver.windows import CHUNK_SECONDS, window_starts
+from spkver.windows import CHUNK_SECONDS, window_samples, window_starts
 
 SHORTEST_SECONDS = 0.5  # a window around a shorter region, because networks say little about less
 
@@ -63,9 +63,10 @@ def embed_windows(
 
     samples, read: the recording, as `Source.open` gives it; tick: called with the number of samples done
     A shorter region is one window. Windows without a signal are left out. The recording is read in parts.
+    Raises InputError for windows that the model cannot embed.
     """
     rate = encoder.sample_rate
-    length, step = round(window * rate), round(shift * rate)
+    length, step = window_samples(encoder, window, shift)
     least = min(max(round(SHORTEST_SECONDS * rate), encoder.min_samples), samples)
     places: list[tuple[int, int]] = []
     owners: list[int] = []

@@ -156,6 +156,7 @@ def diarize_opened(
     stages, rejected, spoken = Stages(), [], []
     about_book = []
     network = segmentation_of(encoder, settings)
+    CLUSTERINGS.build(settings.clustering)  # a wrong file is an error before any recording is read
     opened_book = None if book is None else open_book(book)
     if opened_book is not None:
         opened_book.require(encoder.model_id)

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 
+from spkver.cli import tune_diarization
 from spkver.cli.diarize import command
 from spkver.config import validate
 from spkver.datadir import from_columns, write_datadir
@@ -281,6 +282,43 @@ def test_the_threshold_is_tuned_on_a_reference(spkver, folder, tmp_path):
     assert len(model.diarize(folder / "two.wav").speakers) >= 1
     write_turns(tmp_path / "ref.rttm", [Turn("two", 0, 5, "a")])
     assert "no turns of the recording 'three'" in spkver("tune-diarization", *arguments, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--window", 1e-5], "the model needs"),
+        (["--shift", 1e-5], "hop must be at least one sample"),
+        (["--plda", "none"], "no plda"),
+        (["--segmentation", "none"], "not a model directory"),
+        (["--model", "here/model.onnx"], "not a model directory"),
+    ],
+)
+def test_tuning_that_cannot_succeed_ends_before_the_work(folder, tmp_path, monkeypatch, more, said):
+    monkeypatch.setattr(Encoder, "open", lambda place, opened=Encoder.open: opened(folder / "plain"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "model.onnx").touch()
+    write_datadir("data", from_columns(["two"], [str(folder / "two.wav")], ["two"]))
+    write_turns("ref.rttm", [Turn("two", *turn, who) for who, *turn in EXPECTED])
+    with pytest.raises(InputError, match=said):
+        given = ["data", "ref.rttm", "--model", str(folder / "plain"), *map(str, more)]
+        tune_diarization.command.main(given, standalone_mode=False)
+
+
+def test_tuned_settings_name_files_from_anywhere(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    small = SegmentationConfig(seconds=1, filters=6, channels=4, lstm_size=4, lstm_layers=1, linear_size=4)
+    write_segmentation("segmentation", SegmentationNetwork(small), "card")
+    Encoder.open(folder / "plain").save("model")
+    write_datadir("data", from_columns(["two"], [str(folder / "two.wav")], ["two"]))
+    write_turns("ref.rttm", [Turn("two", *turn, who) for who, *turn in EXPECTED])
+    monkeypatch.setattr(tune_diarization, "VALUES", {"spectral": {"neighbours": [0.1]}})
+    given = ["data", "ref.rttm", "--model", "model", "--segmentation", "segmentation"]
+    tune_diarization.command.main(given, standalone_mode=False)
+    monkeypatch.chdir("/")
+    load_model(tmp_path / "model").diarize(folder / "short.wav")
 
 
 def test_vbx_needs_a_plda(spkver, folder, tmp_path):
