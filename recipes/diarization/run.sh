@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Who speaks when: make conversations of speakers that the packaged model has not heard, find their turns, score them.
+# Diarization: simulate conversations of speakers that the packaged model was not trained on, diarize and score them.
 #
 #   bash recipes/diarization/run.sh --speech ROOT --speechocean ROOT                             all stages
 #   bash recipes/diarization/run.sh --stage 4 --stop-stage 4 --diarize "--speakers 4"            another setting

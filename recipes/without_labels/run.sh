@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Train without labels: SimCLR or DINO on crops of recordings, groups of like voices as speakers, a training on the
-# groups, and the same once more with the better embeddings. Beside it, the same network trained on the true labels of
-# all speakers and of a tenth, without and with the training without labels before it.
+# Train without labels: SimCLR or DINO on crops of recordings, then clustering of the embeddings and a training on the
+# clusters as speakers, twice. For comparison, the same network trained on the true labels of all speakers, and of a
+# tenth of them, from scratch and starting from the network without labels.
 #
 #   bash recipes/without_labels/run.sh --train data/train --test data/test --trials data/test.txt --speakers 500
 #
 # Options: --train DIR and --test DIR (data directories; stages 1 to 3 do not use the labels of --train), --trials LIST,
-# --speakers N (number of speakers to form: a guess at the true number), --labelled N (speakers of --train whose labels
+# --speakers N (number of clusters: a guess at the number of speakers), --labelled N (speakers of --train whose labels
 # are used in stage 4, default a tenth of --speakers), --method simclr or dino (another --exp for each), --rounds N
 # (default 2), --data and --exp (folders for output), --overrides "KEY=VALUE ..." (of every training), --stage N,
 # --stop-stage M, --jobs N.
