@@ -89,15 +89,16 @@ class TestFiles:
     @classmethod
     def find(cls, config: TestConfig) -> TestFiles:
         """Raises InputError for missing files."""
-        folder = located(config.source)
+        folder, trials = located(config.source), located(config.trials)
         index = folder / INDEX
-        source = index if index.is_file() else folder / "wav.scp"
-        for path in (source, located(config.trials)):
+        sources = [index] if index.is_file() else [folder / "wav.scp"]
+        for path in (*sources, trials):
             if not path.is_file():
                 raise InputError(f"{path}: no such file")
-        return cls(
-            config, config.model_dump() | {"source_sha256": sha256(source), "trials_sha256": sha256(config.trials)}
-        )
+        if (segments := folder / "segments").is_file() and not index.is_file():
+            sources.append(segments)
+        hashes = {"source_sha256": "+".join(map(sha256, sources)), "trials_sha256": sha256(trials)}
+        return cls(config, config.model_dump() | hashes)
 
 
 def test_files(sweep: Sweep) -> dict[str, TestFiles]:

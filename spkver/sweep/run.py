@@ -36,9 +36,9 @@ class Plan:
         """The number of all runs."""
         return len(self.runs) + sum(search.trials for search in self.searches)
 
-    def of_searches(self, *, failed: bool = False) -> list[Run]:
-        """The runs of the searches that are complete, or that failed."""
-        return [run for search in self.searches for run in search.ended_runs(failed=failed)]
+    def known(self) -> list[Run]:
+        """The runs that are known: all but those that searches will propose."""
+        return [*self.runs, *(run for search in self.searches for run in search.known_runs())]
 
 
 def sweep(
@@ -56,18 +56,18 @@ def sweep(
     with locked(folder):
         for search in plan.searches:
             search.open()
+            search.learn()
         save(config, folder / "sweep.yaml")
-        complete = [run for run in plan.runs if run.complete]
-        failed = [run for run in plan.runs if run not in complete and run.failed.is_file() and not retry]
-        left = [run for run in plan.runs if run not in complete and run not in failed]
-        done, broken = complete + plan.of_searches(), failed + plan.of_searches(failed=True)
+        known = plan.known()
+        done = [run for run in known if run.complete]
+        broken = [run for run in known if run not in done and run.failed.is_file() and not retry]
+        left = [run for run in known if run not in done and run not in broken]
         progress = Progress(plan.total, len(done), len(broken))
         say(_summary(progress, jobs))
 
         def ended(run: Run, reason: str | None) -> None:
             for search in plan.searches:
-                if search.owns(run):
-                    search.ended(run, reason)
+                search.learn()
             (done if reason is None else broken).append(run)
 
         work_through(_in_turn(left, plan.searches), ended, points=config.points, jobs=jobs, progress=progress, say=say)
@@ -92,11 +92,12 @@ def results_so_far(config: Sweep, out: StrPath) -> results.Results:
     """
     plan = Plan.of(config, out)
     for search in plan.searches:
-        search.open()
-    done = [run for run in plan.runs if run.complete] + plan.of_searches()
+        search.open(new=False)
+    known = plan.known()
+    done = [run for run in known if run.complete]
     if not done:
         raise InputError(f"{out}: no run of the sweep is complete")
-    broken = [run for run in plan.runs if run not in done and run.failed.is_file()] + plan.of_searches(failed=True)
+    broken = [run for run in known if run not in done and run.failed.is_file()]
     found = results.collect(config, done, broken)
     found.write(Path(out), config)
     return found
@@ -118,14 +119,16 @@ def _summary(progress: Progress, jobs: int) -> str:
 def dry_run(config: Sweep, out: StrPath, *, say: Callable[[str], None] = print) -> None:
     """Print the plan of a sweep: its runs, which of them are complete, and the number of steps that are left."""
     plan = Plan.of(config, out)
+    for search in plan.searches:
+        search.open(new=False)
     steps = 0
-    for run in plan.runs:
+    for run in plan.known():
         state = "complete" if run.complete else "failed" if run.failed.is_file() else "to do"
         steps += run.recipe.train.steps if state == "to do" else 0
         say(f"{state:<10}{run.name}: {' '.join(run.changes)}")
     for search in plan.searches:
         say(f"search    {search.describe()}")
-        steps += search.trials * search.steps
+        steps += (search.trials - len(search.known_runs())) * search.steps
     searched = f" ({plan.total - len(plan.runs)} of them proposed by searches)" if plan.searches else ""
     lists = f"{len(config.tests)} trial list{'' if len(config.tests) == 1 else 's'}"
     say(f"{plan.total} runs{searched}, about {steps:,} steps left; {lists} after each")

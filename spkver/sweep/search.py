@@ -26,71 +26,83 @@ class Search:
         self._optuna, self._config, self._sweep, self._out, self._name = optuna, config, sweep, Path(out), name
         self._tests, self._seed = tests, seeds(sweep, sweep.systems[name])[0]
         self._space = {key: _distribution(optuna, *limits) for key, limits in config.space.items()}
-        self._numbers: dict[str, int] = {}  # of the runs in progress
+        self._study: Any = None
         first = self.run_at({key: low for key, (low, _) in config.space.items()}, 0)  # a wrong key is an error now
         self.steps = first.recipe.train.steps
         if first.recipe.data.dev is None:
             raise InputError(f"system {name}: a search needs an error rate; set data.dev of the recipe")
 
-    def open(self) -> None:
-        """Open or create the study. A trial that was never completely proposed is dropped."""
-        folder = self._out / SEARCHES
-        folder.mkdir(parents=True, exist_ok=True)
-        backend = self._optuna.storages.journal.JournalFileBackend(str(folder / f"{self._name}.log"))
+    @property
+    def _file(self) -> Path:
+        return self._out / SEARCHES / f"{self._name}.log"
+
+    def open(self, *, new: bool = True) -> None:
+        """Open the study; new: create it if there is none.
+
+        Raises InputError for the study of other keys.
+        """
+        if not new and not self._file.is_file():
+            return
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        backend = self._optuna.storages.journal.JournalFileBackend(str(self._file))
         self._study = self._optuna.create_study(
             study_name=self._name,
             storage=self._optuna.storages.JournalStorage(backend),
             sampler=self._optuna.samplers.TPESampler(seed=self._seed),
             load_if_exists=True,
         )
-        for trial in self._in_state("RUNNING"):
-            if trial.params.keys() != self._space.keys():
-                self._study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
+        own = _kinds(self._space)
+        for trial in self._study.get_trials(deepcopy=False):
+            other = _kinds(trial.distributions)
+            # a sweep that is killed may leave a trial with some of the keys
+            if not other.items() <= own.items() or (other != own and trial.state.name == "COMPLETE"):
+                keys = ", ".join(f"{key} ({kind})" for key, kind in other.items())
+                raise InputError(
+                    f"{self._file}: a search of {keys}; give the system '{self._name}' another name, or the sweep "
+                    "another directory"
+                )
 
     @property
     def trials(self) -> int:
         """The number of runs of the search."""
-        return self._config.trials
+        return max(self._config.trials, len(self._proposed()))
 
     def describe(self) -> str:
         """The search in a line."""
         space = ", ".join(f"{key} from {low} to {high}" for key, (low, high) in self._config.space.items())
         return f"{self._name}: {self.trials} runs, {space}"
 
+    def known_runs(self) -> list[Run]:
+        """The runs that were proposed earlier."""
+        return [self.run_at(trial.params, trial.number) for trial in self._proposed()]
+
     def runs(self) -> Iterator[Run]:
-        """First the runs that were begun earlier, then new ones, each proposed when it is asked for."""
-        for trial in self._in_state("RUNNING"):
-            yield self._begin(trial.number, trial.params)
-        while len(self._study.get_trials(deepcopy=False)) < self.trials:
+        """New runs, each proposed when it is asked for."""
+        while len(self._proposed()) < self.trials:
             trial = self._study.ask(self._space)
-            yield self._begin(trial.number, trial.params)
+            yield self.run_at(trial.params, trial.number)
 
-    def ended_runs(self, *, failed: bool) -> list[Run]:
-        """The complete runs, or those that failed."""
-        return [self.run_at(one.params, one.number) for one in self._in_state("FAIL" if failed else "COMPLETE")]
-
-    def ended(self, run: Run, reason: str | None) -> None:
-        """Tell the study the result of a run."""
-        value = None if reason else float(read_curves(run.folder)[self._sweep.metric][1][-1])
-        state = self._optuna.trial.TrialState.FAIL if value is None else None
-        self._study.tell(self._numbers.pop(run.name), value, state=state)
-
-    def owns(self, run: Run) -> bool:
-        """Whether a run is one of this search."""
-        return run.name in self._numbers
+    def learn(self) -> None:
+        """Tell the study the results of the runs that are complete, for its next proposals."""
+        for trial in self._proposed():
+            if not trial.state.is_finished() and (run := self.run_at(trial.params, trial.number)).complete:
+                self._study.tell(trial.number, float(read_curves(run.folder)[self._sweep.metric][1][-1]))
 
     def run_at(self, point: Mapping[str, Any], number: int) -> Run:
         """The run at a point of the space."""
         keys = {key: str(point[key]) for key in self._config.space}
         return make_run(self._sweep, self._out, self._name, keys, self._seed, self._tests, f"-trial{number}")
 
-    def _begin(self, number: int, point: Mapping[str, Any]) -> Run:
-        run = self.run_at(point, number)
-        self._numbers[run.name] = number
-        return run
+    def _proposed(self) -> list[Any]:
+        """The trials that were completely proposed. Whether their runs are complete or failed, the runs say."""
+        trials = [] if self._study is None else self._study.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.params.keys() == self._space.keys()]
 
-    def _in_state(self, name: str) -> list[Any]:
-        return self._study.get_trials(deepcopy=False, states=(self._optuna.trial.TrialState[name],))
+
+def _kinds(space: Mapping[str, Any]) -> dict[str, str]:
+    """The keys of a space, and whether their values are whole numbers."""
+    names = {"IntDistribution": "whole numbers", "FloatDistribution": "numbers"}
+    return {key: names[type(limits).__name__] for key, limits in space.items()}
 
 
 def _distribution(optuna: Any, low: str, high: str) -> Any:

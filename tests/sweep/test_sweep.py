@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import signal
@@ -16,6 +17,8 @@ from spkver.config import load
 from spkver.errors import InputError, RunError
 from spkver.recipe import Recipe, build
 from spkver.sweep import Sweep, dry_run, results_so_far, sweep
+from spkver.sweep.plan import TestFiles
+from spkver.sweep.schema import TestConfig
 
 SHORT = {"steps": 2, "dev_every": 2, "log_every": 1}
 
@@ -60,6 +63,20 @@ def test_changed_trial_list_is_scored_again(write_sweep, tmp_path):
     found = sweep(config, tmp_path / "out", say=str)
     assert found.tests["dev"].trials == len(lines) - 1
     assert model.stat().st_mtime_ns == trained
+
+
+def test_a_test_changes_with_its_files(tmp_path):
+    for name in ("wav.scp", "segments", "trials"):
+        (tmp_path / name).write_text("a\n")
+    found = []
+    for name in ("trials", "wav.scp", "segments"):
+        found.append(TestFiles.find(TestConfig(source=str(tmp_path), trials=str(tmp_path / "trials"))).identity)
+        (tmp_path / name).write_text("b\n")
+    found.append(TestFiles.find(TestConfig(source=str(tmp_path), trials=str(tmp_path / "trials"))).identity)
+    assert all(one != other for one, other in itertools.combinations(found, 2))
+    (tmp_path / "wav.scp").unlink()
+    with pytest.raises(InputError, match=r"wav.scp: no such file"):
+        TestFiles.find(TestConfig(source=str(tmp_path), trials=str(tmp_path / "trials")))
 
 
 def test_changed_keys_are_refused(write_sweep, tmp_path):
@@ -172,3 +189,60 @@ def test_search_proposes_runs_and_continues(write_sweep, tmp_path):
     assert found.best["LMCL"][1] == min(last.values())
     scales = [load(Recipe, out / "runs" / f"LMCL-trial{n}-seed1" / "config.yaml").loss.head.s for n in range(3)]
     assert all(scale == round(scale) for scale in scales) and len(set(scales)) > 1
+
+
+def search_of(write_sweep, space, **keys):
+    systems = {"LMCL": {"search": {"trials": 2, "space": space}}}
+    return write_sweep(train=SHORT, systems=systems, **keys)
+
+
+def test_runs_of_a_search_are_scored_on_new_and_changed_trial_lists(write_sweep, packs, tmp_path):
+    pytest.importorskip("optuna")
+    out, said = tmp_path / "out", []
+    path = search_of(write_sweep, {"loss.m": [0.0, 0.4]}, tests={})
+    sweep(load(Sweep, path), out, say=str)
+    test = {"source": str(packs / "dev"), "trials": str(tmp_path / "dev.txt")}
+    path = search_of(write_sweep, {"loss.m": [0.0, 0.4]}, tests={"new": test})
+    dry_run(load(Sweep, path), out, say=said.append)
+    assert said[-1].startswith("2 runs") and "about 4 steps left" in said[-1]
+    found = sweep(load(Sweep, path), out, say=str)
+    assert list(found.tests["new"].systems) == ["LMCL-trial0", "LMCL-trial1"]
+
+    trials = (tmp_path / "dev.txt").read_text().splitlines(keepends=True)
+    (tmp_path / "dev.txt").write_text("".join(trials[: len(trials) // 2]))
+    assert sweep(load(Sweep, path), out, say=str).tests["new"].trials == len(trials) // 2
+
+
+def test_failed_runs_of_a_search_are_done_again(write_sweep, packs, tmp_path):
+    pytest.importorskip("optuna")
+    later, out = tmp_path / "later", tmp_path / "out"
+    config = load(Sweep, search_of(write_sweep, {"loss.m": [0.0, 0.4]}, tests={}, set={"data.train": str(later)}))
+    for _ in range(2):
+        with pytest.raises(RunError, match=r"2 of 2 runs failed.*--retry"):
+            sweep(config, out, say=str)
+    later.symlink_to(packs / "train")
+    found = sweep(config, out, retry=True, say=str)
+    assert list(found.runs) == ["LMCL-trial0", "LMCL-trial1"] and not found.failed
+
+
+def test_a_search_of_other_keys_is_refused(write_sweep, tmp_path):
+    pytest.importorskip("optuna")
+    out = tmp_path / "out"
+    sweep(load(Sweep, search_of(write_sweep, {"loss.m": [0.0, 0.4]}, tests={})), out, say=str)
+    for space in ({"loss.head.s": [5, 30]}, {"loss.m": [0.0, 0.4], "loss.head.s": [5, 30]}, {"loss.m": [0, 1]}):
+        with pytest.raises(InputError, match=r"a search of loss.m \(numbers\); give the system 'LMCL' another name"):
+            sweep(load(Sweep, search_of(write_sweep, space, tests={})), out, say=str)
+    found = sweep(load(Sweep, search_of(write_sweep, {"loss.m": [0.1, 0.3]}, tests={})), out, say=str)
+    assert len(found.runs) == 2
+
+
+def test_a_run_that_a_killed_sweep_proposed_in_part_does_not_count(write_sweep, tmp_path):
+    optuna = pytest.importorskip("optuna")
+    path, out = search_of(write_sweep, {"loss.m": [0.0, 0.4]}, tests={}), tmp_path / "out"
+    with pytest.raises(InputError, match="no run of the sweep is complete"):
+        results_so_far(load(Sweep, path), out)
+    assert not out.exists()
+    (out / "searches").mkdir(parents=True)
+    backend = optuna.storages.journal.JournalFileBackend(str(out / "searches" / "LMCL.log"))
+    optuna.create_study(study_name="LMCL", storage=optuna.storages.JournalStorage(backend)).ask()
+    assert list(sweep(load(Sweep, path), out, say=str).runs) == ["LMCL-trial1", "LMCL-trial2"]
