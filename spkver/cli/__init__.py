@@ -15,17 +15,17 @@ from spkver.files import NO_ROOM
 
 # section of the help: {command: (module with a click command named `command`, one line of help)}
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
-    "First commands": {
+    "Main commands": {
         "data": ("spkver.cli.data", "Check, split, join, cut and describe data directories."),
         "pack": ("spkver.cli.pack", "Pack the recordings of a data directory as 16-bit PCM."),
         "train": ("spkver.cli.train", "Train a speaker-embedding network from a YAML config."),
         "extract": ("spkver.cli.extract", "Extract embeddings of a data directory, audio pack or feature pack."),
         "score": ("spkver.cli.score", "Score a trial list, by cosine or PLDA."),
         "evaluate": ("spkver.cli.evaluate", "Compute EER and minDCF of scores."),
-        "report": ("spkver.cli.report", "Write one HTML page of results, or tables and DET curves."),
+        "report": ("spkver.cli.report", "Report results as an HTML page, with tables and DET curves."),
         "threshold": ("spkver.cli.threshold", "Choose the decision threshold for an error rate or a cost."),
         "verify": ("spkver.cli.verify", "Decide whether two recordings have the same speaker."),
-        "doctor": ("spkver.cli.doctor", "Check this installation: versions, device, what loads."),
+        "doctor": ("spkver.cli.doctor", "Check the installation: versions, device, what loads."),
     },
     "Data": {
         "features": ("spkver.cli.features", "Compute filterbank features of an audio pack."),
@@ -36,11 +36,11 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "models": ("spkver.cli.models", "List networks: parameters, multiply-adds, speed."),
         "train-report": ("spkver.cli.train_report", "Show training curves, what looks wrong, and what to change."),
         "train-samples": ("spkver.cli.train_samples", "Show which training samples are hard, selected, mislabelled."),
-        "curves": ("spkver.cli.curves", "Tabulate and plot what training runs logged."),
+        "curves": ("spkver.cli.curves", "Tabulate and plot the logs of training runs."),
         "average": ("spkver.cli.average", "Average the last checkpoints of a run."),
     },
     "Embed": {
-        "cluster": ("spkver.cli.cluster", "Group recordings by voice, as labels for a training without any."),
+        "cluster": ("spkver.cli.cluster", "Cluster recordings by voice, to train without labels."),
         "transform": ("spkver.cli.transform", "Learn and apply centring, whitening, PCA, LDA, WCCN, ..."),
     },
     "Score": {
@@ -54,23 +54,23 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Decide": {
         "calibrate": ("spkver.cli.calibrate", "Convert scores to log-likelihood ratios."),
         "enrol": ("spkver.cli.enrol", "Add recordings of a person to the speaker book."),
-        "identify": ("spkver.cli.identify", "Find who of the speaker book speaks, if anybody."),
-        "speakers": ("spkver.cli.speakers", "List who is in the speaker book."),
-        "serve": ("spkver.cli.serve", "Serve all this over HTTP to other programs."),
+        "identify": ("spkver.cli.identify", "Find which person of the speaker book speaks."),
+        "speakers": ("spkver.cli.speakers", "List the people in the speaker book."),
+        "serve": ("spkver.cli.serve", "Offer embeddings, decisions and the speaker book over HTTP."),
         "forget": ("spkver.cli.forget", "Remove people from the speaker book."),
-        "book": ("spkver.cli.book", "Name, export, back up, restore, encrypt, move the speaker book."),
+        "book": ("spkver.cli.book", "Manage the speaker book: rename, export, back up, encrypt, ..."),
     },
-    "Who speaks when": {
+    "Diarize": {
         "diarize": ("spkver.cli.diarize", "Find who speaks when in recordings."),
         "der": ("spkver.cli.der", "Compute the diarization error rate of turns (RTTM)."),
-        "tune-diarization": ("spkver.cli.tune_diarization", "Choose the threshold of diarize on a reference."),
+        "tune-diarization": ("spkver.cli.tune_diarization", "Choose the clustering of diarize on labelled recordings."),
     },
     "Many machines": {
-        "gather": ("spkver.cli.gather", "Put together an output whose parts were made with --part."),
+        "gather": ("spkver.cli.gather", "Gather an output whose parts were made with --part."),
     },
     "Exchange": {
         "import": ("spkver.cli.import_model", "Convert a model of another toolkit to a model directory."),
-        "export": ("spkver.cli.export", "Write a model as ONNX, as a web page, for Triton, for WeSpeaker."),
+        "export": ("spkver.cli.export", "Export a model to ONNX, a web page, Triton or WeSpeaker."),
         "convert": ("spkver.cli.convert", "Convert embeddings: Parquet, HDF5, npz, Kaldi, faiss, ..."),
     },
 }

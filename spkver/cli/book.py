@@ -14,7 +14,7 @@ from spkver.errors import InputError
 
 @click.group()
 def command() -> None:
-    """Name, export, back up, restore, encrypt and move the speaker book.
+    """Manage the speaker book: rename, export, back up, restore, encrypt, move to another model.
 
     \b
     Example: spkver book backup book.backup
@@ -44,7 +44,7 @@ def name(old: str, new: str, book: Path | None, purpose: str, until: date | None
 @command.command()
 @voices.book
 def expire(book: Path | None) -> None:
-    """Remove the people whose last day has passed. They are not recognised any more in any case.
+    """Remove the people whose last day has passed. They are no longer recognised even if they are not removed.
 
     \b
     Example: spkver book expire
@@ -112,7 +112,7 @@ def encrypt(key: Path, book: Path | None) -> None:
     """Encrypt the book, or change its key.
 
     Needs the extra `vault`. The environment variable SPKVER_BOOK_KEY names the file of the key for all commands.
-    Without that file, the book is lost. Disk blocks of the file before are not overwritten.
+    If that file is lost, so is the book. Disk blocks of the unencrypted file are not overwritten.
 
     \b
     Example: spkver book encrypt --key ~/keys/book.key
@@ -144,9 +144,9 @@ def decrypt(book: Path | None) -> None:
 def learn(old: Path, new: Path, out: Path) -> None:
     """Learn a map between embeddings of two models.
 
-    Both have embedded the same recordings of labelled speakers. Prints the EER on speakers left out, with one recording
-    mapped and the other embedded by the new model. A map loses much between models that were trained apart: prefer the
-    recordings, if they were kept.
+    Both files have embeddings of the same recordings of labelled speakers. Prints the EER on speakers left out, with
+    one recording mapped and the other embedded by the new model. Between models that were trained independently, a map
+    loses much accuracy: use the recordings if they were kept.
 
     \b
     Example: spkver book map old.parquet new.parquet old-to-new.map

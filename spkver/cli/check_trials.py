@@ -40,4 +40,4 @@ def command(
     )
     for line in odd:
         click.echo(f"warning: {line}")
-    click.echo(f"{trials}: {len(listed)} trials" + ("" if odd else ", nothing odd"))
+    click.echo(f"{trials}: {len(listed)} trials" + ("" if odd else ", no problems"))

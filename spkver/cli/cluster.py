@@ -17,10 +17,10 @@ from spkver.scoring.clusters import agreement, cluster, write_groups
 @click.option("--speakers", type=click.IntRange(min=1), required=True, help="Number of speakers to form.")
 @click.option("--seed", default=1, show_default=True, help="Seed of k-means.")
 def command(embeddings: Path, out: Path, speakers: int, seed: int) -> None:
-    """Group EMBEDDINGS by voice into speakers and write OUT, lines of `utterance speaker`.
+    """Cluster EMBEDDINGS into speakers and write OUT, with lines `utterance speaker`.
 
-    A training uses OUT as its labels (data.speakers). If the embeddings have speakers, their agreement with the groups
-    is printed.
+    Training uses OUT as labels (data.speakers). If the embeddings have speakers, their agreement with the clusters is
+    printed.
 
     \b
     Example:

@@ -45,7 +45,7 @@ def validate(directory: Path, allow_pipes: bool, quick: bool) -> None:
         click.echo(f"{'error' if problem.fatal else 'warning'}: {problem}")
     if fatal := sum(problem.fatal for problem in problems):
         raise InputError(f"{directory}: errors of {fatal} kind{'s' if fatal > 1 else ''}")
-    click.echo(f"{directory}: sound" if not problems else f"{directory}: usable")
+    click.echo(f"{directory}: no problems" if not problems else f"{directory}: usable")
 
 
 @command.command()

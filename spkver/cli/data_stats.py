@@ -15,9 +15,9 @@ _PATH = inputs.FILE
 @click.argument("source", metavar="DIR|PACK", type=_PATH)
 @click.option("--audio", is_flag=True, help="Levels, SNR, clipping, duplicate audio. Decodes every recording.")
 @click.option("--out", type=outputs.FILE, help="Also write an HTML page with histograms; implies --audio.")
-@click.option("--other", "others", type=_PATH, multiple=True, help="Set that must share no speaker (repeatable).")
+@click.option("--other", "others", type=_PATH, multiple=True, help="Data that must not share a speaker (repeatable).")
 @click.option("--pitch", is_flag=True, help="Find speakers whose pitch contradicts their gender (extra: pitch).")
-@click.option("--model", type=options.MODEL, help="Find utterances closer to another speaker by this model.")
+@click.option("--model", type=options.MODEL, help="Find utterances that this model places closer to another speaker.")
 @options.threads
 @options.allow_pipes
 def command(
@@ -34,7 +34,7 @@ def command(
 
     \b
     Example: spkver data stats data/train
-    Example: spkver data stats data/train --out train.html --other data/test --pitch --model exp/xvector/model
+             spkver data stats data/train --out train.html --other data/test --pitch --model exp/xvector/model
     """
     from spkver.source import open_source
     from spkver.stats.counts import count

@@ -25,4 +25,4 @@ def command(pack: Path) -> None:
         click.echo(line)
     if found:
         raise InputError(f"{pack}: {len(found)} of its files are damaged or missing; pack again")
-    click.echo(f"{pack}: sound")
+    click.echo(f"{pack}: intact")

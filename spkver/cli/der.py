@@ -22,7 +22,7 @@ from spkver.rttm import read_turns, read_uem
     type=click.FloatRange(min=0),
     default=0.0,
     show_default=True,
-    help="Seconds around each change in REFERENCE, on both sides, that are not scored.",
+    help="Seconds before and after each change in REFERENCE that are not scored.",
 )
 @click.option("--skip-overlap", is_flag=True, help="Do not score where several people speak in REFERENCE.")
 @options.replicates

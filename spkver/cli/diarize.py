@@ -45,16 +45,20 @@ def _place(path: Path) -> None:
 )
 @voices.model
 @click.option("--speakers", type=click.IntRange(min=1), help="Number of speakers of each recording, if known.")
-@click.option("--min-speakers", type=click.IntRange(min=1), help="Least number of speakers.")
-@click.option("--max-speakers", type=click.IntRange(min=1), help="Largest number of speakers.")
+@click.option("--min-speakers", type=click.IntRange(min=1), help="Minimum number of speakers.")
+@click.option("--max-speakers", type=click.IntRange(min=1), help="Maximum number of speakers.")
 @click.option("--vad", type=click.Choice(["energy", "silero"]), help="Voice activity detector.  [default: the model's]")
 @click.option(
     "--clustering", type=click.Choice(["agglomerative", "spectral", "vbx"]), help="Clustering.  [default: the model's]"
 )
-@click.option("--threshold", type=click.FloatRange(-1, 1), help="Least cosine of one speaker.  [default: the model's]")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(-1, 1),
+    help="Cosine from which clusters are one speaker.  [default: the model's]",
+)
 @click.option("--plda", type=inputs.FILE, help="PLDA model of the embeddings, for --clustering vbx.")
 @click.option("--segmentation", type=inputs.FILE, help="Network that finds overlapping speech (spkver import).")
-@click.option("--book", type=inputs.FILE, help="Name the speakers by this speaker book; the others are unknown 1, ...")
+@click.option("--book", type=inputs.FILE, help="Name speakers from this speaker book; the others are unknown 1, ...")
 @click.option("--channel", type=click.IntRange(min=0), help="Channel of all files (0-based).  [default: all, mixed]")
 @options.allow_pipes
 def command(
@@ -75,8 +79,9 @@ def command(
 ) -> None:
     """Find who speaks when in recordings, or in those of a data directory or audio pack.
 
-    With --book, a speaker has the name of the nearest person of the book if the score reaches the threshold of `spkver
-    identify` and the runner-up is clearly further away. An unknown voice has the same number in all recordings.
+    With --book, a speaker gets the name of the nearest person of the book if the score reaches the threshold of `spkver
+    identify` and the second nearest person is clearly further away. An unknown voice has the same number in all
+    recordings.
 
     A directory OUT gets the turns of all recordings as turns.rttm and turns.json, and labels/NAME.txt for Audacity.
     Recordings may have any length. Those that cannot be read are listed with the reason, also in turns.json.

@@ -20,9 +20,9 @@ from spkver.files import write_json
 def command(names: tuple[str, ...], book: Path | None, receipt: Path | None) -> None:
     """Remove people and all their recordings from the speaker book.
 
-    The book is rewritten without them. It keeps only a hash of a random number of each, so that `spkver book restore`
-    does not bring them back. Copies and backups of the book are not changed, and the disk blocks of the old file are
-    not overwritten.
+    The book is rewritten without them. It keeps a hash of a random number for each, so that `spkver book restore` does
+    not bring them back. Copies and backups of the book are not changed, and disk blocks of the old file are not
+    overwritten.
 
     \b
     Example: spkver forget "Ada Lovelace" --receipt ada.json

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 @voices.model
 @voices.book
 @voices.threshold
-@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many people to name.")
+@click.option(
+    "--top", type=click.IntRange(min=1), default=1, show_default=True, help="Number of nearest people to print."
+)
 @voices.channel
 @click.option(
     "--keep-unknown",
     type=click.IntRange(min=1, max=36500),
     metavar="DAYS",
-    help="Keep voices that are nobody's in the book, for so many days, as unknown 1, unknown 2, ...",
+    help="Keep voices that are not in the book for this many days, as unknown 1, unknown 2, ...",
 )
 @options.as_json
 def command(
@@ -39,15 +41,15 @@ def command(
     keep_unknown: int | None,
     as_json: bool,
 ) -> None:
-    """Find the person of the speaker book who speaks in each of FILES, if any.
+    """Find which person of the speaker book speaks in each of FILES.
 
     Prints one line per file: the file, the person and the score of `spkver verify`. If no score reaches the threshold,
-    the name is `nobody known`. If the two best people have almost the same score, it is `ambiguous`, and both follow.
-    With --top N, the N best people follow, one line each.
+    the name is `nobody known`. If the two nearest people are about equally likely, the name is `ambiguous`, and both
+    follow. With --top N, the N nearest people follow, one line each.
 
-    --keep-unknown stores embeddings of unknown voices, so that a voice has the same number in all recordings. They are
+    --keep-unknown stores embeddings of unknown voices, so that a voice has the same number in all recordings. These are
     personal data of people who were not asked: use it only where that is allowed. `spkver book name "unknown 3" NAME`
-    makes a voice a person of the book.
+    makes such a voice a person of the book.
 
     \b
     Example: spkver identify call.wav --model exp/xvector/model

@@ -42,8 +42,8 @@ def command(source: str, out: Path | None, toolkit: str | None, front_end: str |
     transformers      folder with config.json and weights (ForXVector)
     voxceleb_trainer  file (ResNetSE34V2, ResNetSE34L)
 
-    --from pyannote-segmentation: pytorch_model.bin of pyannote/segmentation-3.0, or its folder. OUT is then no model of
-    speakers; it is for `spkver diarize --segmentation OUT`.
+    --from pyannote-segmentation: pytorch_model.bin of pyannote/segmentation-3.0, or its folder. OUT is then not a
+    speaker model, but for `spkver diarize --segmentation OUT`.
 
     \b
     Example: spkver import voxceleb_resnet34_LM models/resnet34

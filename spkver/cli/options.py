@@ -44,7 +44,7 @@ on = click.option(
     type=click.Choice(ENGINES),
     default="local",
     show_default=True,
-    help="ray: on a Ray cluster, that of RAY_ADDRESS or one started here (extra `cluster`).",
+    help="ray: run on the Ray cluster of RAY_ADDRESS, or on one started here (extra `cluster`).",
 )
 
 

@@ -52,7 +52,7 @@ from spkver.work import Share, engine
     metavar="SECONDS",
     help="Join shorter utterances of a speaker and session to rows of about this length.",
 )
-@click.option("--simulate", type=inputs.FILE, help="Augment every recording as in this YAML file (see above).")
+@click.option("--simulate", type=inputs.FILE, help="Augment every recording as this YAML file says (see above).")
 @click.option("--seed", type=click.IntRange(0), help="Seed of --simulate; overrides the file's.")
 @options.allow_pipes
 def command(

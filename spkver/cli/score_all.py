@@ -38,8 +38,8 @@ def command(
     OUT is a score file (text, .csv or .parquet), or .npz with the arrays `enrol` and `test` (ids) and `scores`, float32
     (enrolments, tests). Without --test, EMBEDDINGS are scored against themselves, including each with itself.
 
-    With --top, the test embeddings are read block by block, so there may be more than fit into memory, and OUT is a
-    list. Without --test, the score of an embedding with itself is then left out.
+    With --top, OUT is a list, and the test embeddings are read block by block, so they need not fit into memory.
+    Without --test, the score of an embedding with itself is then left out.
 
     \b
     Example:

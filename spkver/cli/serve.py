@@ -31,8 +31,8 @@ def command(
 ) -> None:
     """Serve embeddings, decisions and the speaker book over HTTP (extra `serve`).
 
-    Only this machine is served, without a token, until --host and --tokens say otherwise. No recording is stored. The
-    routes are at /docs. SIGTERM and Ctrl-C let running requests end.
+    By default, only this machine can connect, without a token; --host and --tokens open the service to others. No
+    recording is stored. /docs describes the routes. After SIGTERM or Ctrl-C, running requests are completed.
 
     \b
     Example:

@@ -13,7 +13,7 @@ from spkver.cli.terminal import to_stderr
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--out", type=outputs.FOLDER, required=True, help="Directory of the runs and results.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Number of runs at a time.")
-@click.option("--retry", is_flag=True, help="Do runs again that failed earlier.")
+@click.option("--retry", is_flag=True, help="Repeat runs that failed.")
 @click.option("--dry-run", is_flag=True, help="Print the runs and the number of training steps, and stop.")
 @click.option("--results", is_flag=True, help="Write the results of the runs that are complete, and stop.")
 def command(

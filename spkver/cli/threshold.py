@@ -55,10 +55,10 @@ def command(
 
     --model stores the threshold for `spkver verify` and `spkver identify`. SCORES must be plain cosines of that model,
     of recordings that resemble later use and were not used in training. Cosines after `spkver normalise --top N` also
-    work: give the same --cohort and --top. The cohort, without names, is then stored too and normalises later scores.
+    work: give the same --cohort and --top. The cohort is then stored too, without names, and normalises later scores.
 
     --audio makes the decision depend on the seconds of speech of both recordings: a correction of the score is fitted
-    together with the calibration, and stored. Scores of trials of several lengths are needed.
+    together with the calibration, and stored. The trials must have several lengths.
 
     \b
     Example:

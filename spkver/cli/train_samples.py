@@ -15,15 +15,15 @@ from spkver.cli import outputs
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="What is known of the utterances: a data directory or pack (adds the SNR), or a .csv or .parquet table.",
+    help="Table of the utterances: a data directory or pack (adds the SNR), or a .csv or .parquet file.",
 )
 def command(experiment: Path, out: Path, data: Path | None) -> None:
     """Describe the training samples of EXPERIMENT at each of its checkpoints: angles to their own class and the nearest
     other one, whether the selector selects them, their share of the gradient.
 
     OUT gets step-NNNNNNNN.parquet, a table with a row for each utterance, and a page. With --data, the page groups the
-    samples by its columns, and an utterance whose speaker there differs has a wrong label. train.keep_checkpoints and
-    train.checkpoint_every set which steps are seen.
+    samples by the columns of the table. If the speaker there differs, the training label counts as wrong.
+    train.keep_checkpoints and train.checkpoint_every determine which checkpoints there are.
 
     \b
     Example: spkver train-samples exp/bd_lmcl --out exp/bd_lmcl/samples --data data/train

@@ -24,7 +24,7 @@ DIFFERENT = 3  # exit code for different speakers with --exit-code
 @voices.threshold
 @click.option("--prior", type=float, default=0.5, show_default=True, help="Prior probability of the same speaker.")
 @voices.channel
-@click.option("--exit-code", is_flag=True, help=f"Exit code {DIFFERENT} for different speakers, 0 for the same.")
+@click.option("--exit-code", is_flag=True, help=f"Exit code 0 if the pair is accepted, otherwise {DIFFERENT}.")
 @options.as_json
 @click.pass_context
 def command(
@@ -38,7 +38,7 @@ def command(
     exit_code: bool,
     as_json: bool,
 ) -> None:
-    """Verify that two recordings, or an enrolment of several and a test recording, have the same speaker.
+    """Decide whether two recordings, or an enrolment of several and a test recording, have the same speaker.
 
     Prints the cosine of the embeddings, from -1 to 1. A model with a stored threshold (`spkver threshold --model`) adds
     the threshold, the decision and the probability of the same speaker. With a stored cohort, as in the packaged model,

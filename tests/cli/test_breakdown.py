@@ -34,7 +34,7 @@ def test_breakdown(spkver, corpus):
 
 def test_check_trials(spkver, corpus):
     done = spkver("check-trials", corpus / "trials", "--speakers", corpus / "utt2spk")
-    assert "950 trials, nothing odd" in done.stdout
+    assert "950 trials, no problems" in done.stdout
     done = spkver(
         "check-trials", corpus / "trials", "--speakers", corpus / "utt2spk", "--train-speakers", corpus / "utt2spk",
         "--point", "vox-0.01",

@@ -30,7 +30,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_validate(spkver: Spkver, data: Path) -> None:
-    assert spkver("data", "validate", data, "--quick").stdout == f"{data}: sound\n"
+    assert spkver("data", "validate", data, "--quick").stdout == f"{data}: no problems\n"
     (data / "utt2spk").write_text("s0/u0 s0\ns9/u9 s9\n")
     done = spkver("data", "validate", data, "--quick", code=2)
     assert f"error: {data}/wav.scp:2: 's0/u1': has no speaker in utt2spk (23 times)" in done.stdout

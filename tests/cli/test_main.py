@@ -47,22 +47,22 @@ def test_help_names_every_command(spkver):
         assert name in done.stdout and text.split()[0] in done.stdout
 
 
-def test_help_comes_in_sections_with_the_first_commands_first(spkver):
+def test_help_comes_in_sections_with_the_main_commands_first(spkver):
     lines = spkver("--help").stdout.splitlines()
     titles = [line.removesuffix(":") for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert titles == ["Options", *SECTIONS]
     assert list(SECTIONS) == [
-        "First commands",
+        "Main commands",
         "Data",
         "Train",
         "Embed",
         "Score",
         "Decide",
-        "Who speaks when",
+        "Diarize",
         "Many machines",
         "Exchange",
     ]
-    assert len(SECTIONS["First commands"]) == 10
+    assert len(SECTIONS["Main commands"]) == 10
     assert len(COMMANDS) == sum(map(len, SECTIONS.values()))  # no command in two sections
 
 
