@@ -40,12 +40,12 @@ class SegmentationConfig(Config):
     """The sizes of the network; the defaults are those of pyannote/segmentation-3.0."""
 
     name: Literal["pyannote"] = "pyannote"
-    seconds: float = Field(10.0, gt=0, description="of a window")
-    speakers: int = Field(3, ge=1, description="of a window, at most")
+    seconds: float = Field(10.0, gt=0, description="length of a window")
+    speakers: int = Field(3, ge=1, description="maximum number of speakers in a window")
     at_once: int = Field(2, ge=1, description="speakers in a frame, at most")
     filters: int = Field(80, ge=2)
     channels: int = Field(60, ge=1)
-    lstm_size: int = Field(128, ge=1, description="of one direction")
+    lstm_size: int = Field(128, ge=1, description="size of one direction")
     lstm_layers: int = Field(4, ge=1)
     linear_size: int = Field(128, ge=1)
     linear_layers: int = Field(2, ge=1)

@@ -35,7 +35,7 @@ class Settings(modeldir.Kept):
     shift: float = Field(0.5, gt=0, description="seconds from window to window")
     clustering: Annotated[ClusteringConfig, Of(CLUSTERINGS)]
     segmentation: str = Field("", description="directory of a segmentation network, which finds overlapping speech")
-    penalty: float = Field(0.1, ge=0, description="of a change of speaker, in seconds of a difference of 1 in cosine")
+    penalty: float = Field(0.1, ge=0, description="cost of a change of speaker, in seconds at a cosine difference of 1")
     measured: str = ""
 
 

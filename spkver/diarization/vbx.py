@@ -32,7 +32,7 @@ class VbxConfig(ClusteringConfig):
     """
 
     name: Literal["vbx"] = "vbx"
-    threshold: float = Field(ge=-1, le=1, description="of the first, agglomerative clustering")
+    threshold: float = Field(ge=-1, le=1, description="threshold of the initial agglomerative clustering")
     plda: str = Field(description="directory of a PLDA model of the same embeddings (spkver plda)")
     chain: str = Field("", description="directory of the chain of transforms that comes before the PLDA")
     dims: int = Field(128, ge=1, description="the most discriminative axes of the PLDA that are used")

@@ -44,16 +44,18 @@ class SpectralConfig(FrontEndBase):
     frame_length_ms: float = Field(25.0, gt=0)
     """length of the window"""
     frame_shift_ms: float = Field(10.0, gt=0)
-    """from one frame to the next"""
+    """distance between the starts of two frames"""
     low_hz: float = Field(20.0, ge=0)
     """lower end of the lowest filter"""
     high_hz: float = 7600.0
     """upper end of the highest filter, at most half the sample rate"""
-    normalise: Normalise = Field("mean", description="over the utterance (CMN, CMVN; as torch's InstanceNorm1d, NeMo)")
+    normalise: Normalise = Field(
+        "mean", description="over the utterance: CMN, CMVN, as torch's InstanceNorm1d, or as NeMo"
+    )
     vad: Annotated[
         Annotated[VadConfig, Of(VADS)] | None, BeforeValidator(lambda value: None if value == "none" else value)
     ] = None
-    """frames without speech are left out: energy, silero, or none (digital silence is always left out)"""
+    """detector of speech: energy, silero, or none. Other frames are removed (digital silence always is)"""
 
     @model_validator(mode="after")
     def _band(self) -> SpectralConfig:

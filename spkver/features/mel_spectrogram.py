@@ -30,9 +30,9 @@ class MelSpectrogramConfig(SpectrogramConfig):
     name: Literal["mel_spectrogram"] = "mel_spectrogram"
     window: Literal["hamming", "hann"] = "hamming"
     """window function, periodic"""
-    preemphasis: float = Field(0.97, ge=0, le=1, description="of the waveform, in [-1, 1]")
+    preemphasis: float = Field(0.97, ge=0, le=1, description="pre-emphasis of the waveform in [-1, 1]")
     unit_variance: bool = Field(False, description="normalise the waveform to mean 0 and variance 1 first")
-    padding: Literal["reflect", "zeros"] = Field("reflect", description="at the ends, half an fft_size")
+    padding: Literal["reflect", "zeros"] = Field("reflect", description="padding by half an fft_size at the ends")
     filters: Literal["htk", "speechbrain"] = Field(
         "htk", description="htk: torchaudio's, between neighbouring centres; speechbrain: symmetric triangles"
     )

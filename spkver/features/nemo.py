@@ -20,12 +20,12 @@ class NemoConfig(SpectrogramConfig):
     name: Literal["nemo"] = "nemo"
     window: Literal["hann", "hamming"] = "hann"
     """window function, symmetric"""
-    preemphasis: float = Field(0.97, ge=0, le=1, description="of the waveform, in [-1, 1]")
+    preemphasis: float = Field(0.97, ge=0, le=1, description="pre-emphasis of the waveform in [-1, 1]")
     low_hz: float = Field(0.0, ge=0)
     """lower end of the lowest filter"""
     high_hz: float = 8000.0
     """upper end of the highest filter, at most half the sample rate"""
-    normalise: Normalise = Field("per_feature", description="over the utterance")
+    normalise: Normalise = Field("per_feature", description="normalisation over the utterance")
     floor: float = Field(2.0**-24, gt=0)
     """added to the energies before the logarithm"""
 

@@ -18,7 +18,7 @@ class SpectrogramConfig(SpectralConfig):
     """Base class of their configs."""
 
     fft_size: int = Field(512, gt=1)
-    """at least the number of samples in a frame"""
+    """size of the FFT, at least the number of samples in a frame"""
 
     @model_validator(mode="after")
     def _frame_fits(self) -> SpectrogramConfig:

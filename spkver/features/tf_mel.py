@@ -20,7 +20,7 @@ class TfMelConfig(SpectrogramConfig):
     name: Literal["tf_mel"] = "tf_mel"
     bins: int = Field(72, gt=0)
     """values per frame"""
-    preemphasis: float = Field(0.97, ge=0, le=1, description="of the waveform, in [-1, 1]")
+    preemphasis: float = Field(0.97, ge=0, le=1, description="pre-emphasis of the waveform in [-1, 1]")
     unit_variance: bool = Field(True, description="normalise the waveform to mean 0 and variance 1 first")
     floor: float = Field(1e-8, gt=0)
     """floor of the energies; its inverse is their upper limit"""

@@ -37,16 +37,16 @@ class Detector(ABC):
 
 
 class EnergyVadConfig(VadConfig):
-    """By the energy of frames, relative to the loud and the quiet frames of the recording, so at any level.
+    """By the energy of frames, relative to the loud and the quiet frames of the recording, so independent of its level.
 
     Loud and quiet are the 98th and the 10th percentile of the log energy of frames that are not digital silence.
     """
 
     name: Literal["energy"] = "energy"
     range_db: float = Field(35.0, gt=LEAST_DB)
-    """frames this far below the loud ones are no speech"""
+    """frames this far below the loud ones are not speech"""
     margin_db: float = Field(6.0, ge=0)
-    """frames less than this above the quiet ones are no speech, unless they are within 10 dB of the loud ones"""
+    """frames less than this above the quiet ones are not speech, unless they are within 10 dB of the loud ones"""
     context: int = Field(2, ge=0, description="frames on either side of speech that are kept")
 
 

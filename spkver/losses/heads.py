@@ -273,7 +273,7 @@ class NormalisedConfig(HeadConfig):
 
     name: Literal["normalised"] = "normalised"
     s: float = Field(default=30.0, gt=0)
-    """the scale of the cosines: 10 to 15 for hundreds of speakers, 30 for thousands"""
+    """the scale of the cosines: 10 to 20 for up to 1,500 speakers, 30 for thousands"""
     centres: int = Field(default=1, ge=1)
     """number of prototypes per speaker"""
 

@@ -24,11 +24,11 @@ class CamPlusPlusConfig(Component):
     """A convolutional front module over the plane, then dense blocks of time-delay layers."""
 
     name: Literal["campplus"] = "campplus"
-    front_channels: int = Field(32, gt=0, description="of the front convolution module")
-    channels: int = Field(128, gt=0, description="of the first time-delay layer")
+    front_channels: int = Field(32, gt=0, description="channels of the front convolution module")
+    channels: int = Field(128, gt=0, description="channels of the first time-delay layer")
     growth: int = Field(32, gt=0, description="channels that each layer appends")
     bottleneck: int = Field(128, gt=0, description="channels inside a layer")
-    dim: int = Field(512, gt=0, description="of the embedding")
+    dim: int = Field(512, gt=0, description="dimension of the embedding")
     pooling: Annotated[Component, Of(POOLINGS)] = Field(default="statistics", validate_default=True)
 
 

@@ -23,8 +23,8 @@ class DfResNetConfig(Component):
     name: Literal["df_resnet"] = "df_resnet"
     depth: Literal[60, 114, 183, 237] = 114
     """number of layers with weights; determines the blocks of each stage"""
-    channels: int = Field(32, gt=0, description="of the first stage, doubled by each of the next three")
-    dim: int = Field(256, gt=0, description="of the embedding")
+    channels: int = Field(32, gt=0, description="width of the first stage, doubled by each of the next three")
+    dim: int = Field(256, gt=0, description="dimension of the embedding")
     pooling: Annotated[Component, Of(POOLINGS)] = Field(default="statistics", validate_default=True)
     layers_after_pooling: Literal[1, 2] = Field(1, description="2: with ReLU and batch norm between them")
 

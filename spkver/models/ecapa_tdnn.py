@@ -36,8 +36,8 @@ class EcapaTdnnConfig(Component):
     )
     embedding_norm: bool = Field(True, description="batch norm after the affine layer; WeSpeaker, SpeechBrain: none")
     aggregation_norm: bool = Field(False, description="batch norm after the aggregation, as in SpeechBrain")
-    padding: Padding = Field("zeros", description="SpeechBrain: reflect")
-    goes_by: Literal["first", "last"] = Field("first", description="part without a convolution; WeSpeaker: the last")
+    padding: Padding = Field("zeros", description="padding of the convolutions; SpeechBrain: reflect")
+    goes_by: Literal["first", "last"] = Field("first", description="part without convolution; WeSpeaker: last")
 
 
 class TimeDelay(nn.Module):

@@ -20,7 +20,7 @@ class ERes2NetConfig(Res2Config):
 
     name: Literal["eres2net"] = "eres2net"
     fused: Literal["all", "last"] = Field("all", description="stages: all four from the first on, or the last two (V2)")
-    dim: int = Field(192, gt=0, description="of the embedding")
+    dim: int = Field(192, gt=0, description="dimension of the embedding")
 
 
 class AttentiveFusion(nn.Module):

@@ -24,7 +24,7 @@ class FastResNetConfig(Component):
     name: Literal["fast_resnet"] = "fast_resnet"
     widths: tuple[int, int, int, int] = Field((16, 32, 64, 128), description="channels of the stages")
     reduction: int = Field(8, gt=0, description="reduction of the channels inside squeeze and excitation")
-    dim: int = Field(512, gt=0, description="of the embedding")
+    dim: int = Field(512, gt=0, description="dimension of the embedding")
     pooling: Annotated[Component, Of(POOLINGS)] = Field(
         default={"name": "self_attentive", "hidden": 128}, validate_default=True
     )

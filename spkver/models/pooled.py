@@ -16,7 +16,7 @@ class PooledConfig(Component):
     """Pooling and affine layer on frames of a self-supervised encoder, see `ssl`."""
 
     name: Literal["pooled"] = "pooled"
-    dim: int = Field(256, gt=0, description="of the embedding")
+    dim: int = Field(256, gt=0, description="dimension of the embedding")
     pooling: Annotated[Component, Of(POOLINGS)] = Field(default="attentive_statistics", validate_default=True)
 
 

@@ -51,8 +51,8 @@ class StatisticsConfig(Component):
 
     name: Literal["statistics"] = "statistics"
     unbiased: bool = Field(False, description="divide by frames - 1, as WeSpeaker and 3D-Speaker do")
-    floor: float = Field(VARIANCE_FLOOR, gt=0, description="added to the variance; SpeechBrain: next to nothing")
-    mean: bool = Field(True, description="without, the standard deviation only (WeSpeaker's TSDP)")
+    floor: float = Field(VARIANCE_FLOOR, gt=0, description="added to the variance; SpeechBrain: almost 0")
+    mean: bool = Field(True, description="false: the standard deviation only (WeSpeaker's TSDP)")
 
 
 class Statistics(Pooling):
@@ -169,7 +169,7 @@ class SelfAttentiveConfig(Component):
     name: Literal["self_attentive"] = "self_attentive"
     hidden: int = Field(128, gt=0)
     """units of the attention's hidden layer"""
-    heads: int = Field(1, gt=0, description="each sees all channels")
+    heads: int = Field(1, gt=0, description="number of heads; each uses all channels")
 
 
 class SelfAttentive(Pooling):

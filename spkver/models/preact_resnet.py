@@ -20,7 +20,7 @@ class PreActResNetConfig(Component):
 
     name: Literal["preact_resnet"] = "preact_resnet"
     channels: tuple[int, int, int, int] = Field((128, 128, 256, 256), description="widths of the four stages")
-    dim: int = Field(256, gt=0, description="of the embedding")
+    dim: int = Field(256, gt=0, description="dimension of the embedding")
     pooling: Annotated[Component, Of(POOLINGS)] = Field(
         default={"name": "attentive_statistics", "activation": "relu_norm", "floor": 1e-5}, validate_default=True
     )

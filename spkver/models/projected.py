@@ -17,7 +17,7 @@ class ProjectedConfig(Component):
 
     name: Literal["projected"] = "projected"
     network: Annotated[Component, Of(MODELS)] = Field(default="xvector", validate_default=True)
-    dim: int = Field(128, gt=0, description="of the embedding")
+    dim: int = Field(128, gt=0, description="dimension of the embedding")
 
 
 class Projected(Network):

@@ -27,15 +27,15 @@ class ReDimNetConfig(Component):
     """The defaults are ReDimNet-B2."""
 
     name: Literal["redimnet"] = "redimnet"
-    channels: int = Field(16, gt=0, description="where frequency is whole; they grow as it shrinks")
-    blocks: Literal["convnext", "resnet", "resnet_se"] = Field("convnext", description="over the plane")
-    group: int = Field(4, gt=0, description="channels per group of the 3 × 3 convolutions, about")
+    channels: int = Field(16, gt=0, description="channels at full frequency resolution; they grow as it falls")
+    blocks: Literal["convnext", "resnet", "resnet_se"] = Field("convnext", description="two-dimensional blocks")
+    group: int = Field(4, gt=0, description="approximate channels per group of the 3 × 3 convolutions")
     stages: tuple[tuple[int, int, int, int], ...] = Field(
         ((1, 2, 1, 12), (2, 2, 1, 12), (1, 3, 1, 12), (2, 4, 1, 8), (1, 4, 1, 8), (2, 4, 1, 4)),
         description="of each: what divides frequency; blocks; their channels, as a multiple; what divides the signal's "
         "channels inside the block over time (0: no such block)",
     )
-    dim: int = Field(192, gt=0, description="of the embedding")
+    dim: int = Field(192, gt=0, description="dimension of the embedding")
     pooling: Annotated[Component, Of(POOLINGS)] = Field(
         default={"name": "attentive_statistics", "context": True}, validate_default=True
     )

@@ -26,9 +26,9 @@ class ReDimNet2Config(Component):
     """The defaults are ReDimNet2-B3."""
 
     name: Literal["redimnet2"] = "redimnet2"
-    channels: int = Field(24, gt=0, description="where frequency is whole; they grow as it shrinks")
-    blocks: Literal["convnext", "resnet", "resnet_se"] = Field("resnet", description="over the plane")
-    group: int = Field(1, gt=0, description="channels per group of the 3 × 3 convolutions, about")
+    channels: int = Field(24, gt=0, description="channels at full frequency resolution; they grow as it falls")
+    blocks: Literal["convnext", "resnet", "resnet_se"] = Field("resnet", description="two-dimensional blocks")
+    group: int = Field(1, gt=0, description="approximate channels per group of the 3 × 3 convolutions")
     stages: tuple[Stage2, ...] = Field(
         (
             (1, 1, 2, 4, 24),
@@ -46,7 +46,7 @@ class ReDimNet2Config(Component):
     plane_out: bool = Field(True, description="the output is a plane, and `out` its channels")
     both: bool = Field(False, description="add the signals before and after each block over time to the sums")
     signal_norm: bool = Field(False, description="a group norm on every signal")
-    dim: int = Field(192, gt=0, description="of the embedding")
+    dim: int = Field(192, gt=0, description="dimension of the embedding")
     pooling: Annotated[Component, Of(POOLINGS)] = Field(
         default={"name": "attentive_statistics", "context": True, "unbiased": True}, validate_default=True
     )

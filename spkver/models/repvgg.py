@@ -23,11 +23,11 @@ class RepVGGConfig(Component):
     name: Literal["repvgg"] = "repvgg"
     blocks: tuple[int, int, int, int] = Field((3, 4, 23, 3), description="number of blocks of each stage")
     widths: tuple[int, int, int, int] = Field((32, 64, 128, 256), description="channels of the stages")
-    groups: int = Field(1, gt=0, description="of every second convolution, up to the 26th")
+    groups: int = Field(1, gt=0, description="groups of every second convolution, up to the 26th")
     second: Literal["1x1", "dilated"] = Field("1x1", description="branch beside the 3 × 3; dilated: RSBB")
     gate: bool = Field(False, description="squeeze and excitation after each block")
-    branches: bool = Field(True, description="without, a block is the one convolution into which they fold")
-    dim: int = Field(256, gt=0, description="of the embedding")
+    branches: bool = Field(True, description="false: a block is one convolution, into which its branches were folded")
+    dim: int = Field(256, gt=0, description="dimension of the embedding")
     pooling: Annotated[Component, Of(POOLINGS)] = Field(default="statistics", validate_default=True)
 
 

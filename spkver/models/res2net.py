@@ -26,10 +26,10 @@ class Res2Config(Component):
     """Fields that Res2Net and ERes2Net share."""
 
     channels: int = Field(32, gt=0, description="width of the first stage, doubled by each of the next three")
-    base_width: int = Field(32, gt=0, description="of a part, in 64ths of the stage's width")
+    base_width: int = Field(32, gt=0, description="width of a part, in 64ths of the stage's width")
     scale: int = Field(2, gt=1, description="parts of a block")
-    expansion: int = Field(2, gt=0, description="of a block's output over its stage's width")
-    dim: int = Field(256, gt=0, description="of the embedding")
+    expansion: int = Field(2, gt=0, description="ratio of a block's output to its stage's width")
+    dim: int = Field(256, gt=0, description="dimension of the embedding")
     pooling: Annotated[Component, Of(POOLINGS)] = Field(default="statistics", validate_default=True)
     layers_after_pooling: Literal[1, 2] = Field(1, description="2: with ReLU and batch norm between them")
 

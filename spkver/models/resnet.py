@@ -29,7 +29,7 @@ class ResNetConfig(Component):
     dim: int = Field(256, gt=0, description="dimension of the embedding")
     pooling: Annotated[Component, Of(POOLINGS)] = Field(default="statistics", validate_default=True)
     order: Literal["norm_relu", "relu_norm"] = Field(
-        "norm_relu", description="after the stem and the first convolution of a block; voxceleb_trainer: relu_norm"
+        "norm_relu", description="after the stem and a block's first convolution; voxceleb_trainer: relu_norm"
     )
     layers_after_pooling: Literal[1, 2] = Field(1, description="2: with ReLU and batch norm between them")
 

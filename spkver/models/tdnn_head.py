@@ -16,10 +16,10 @@ class TdnnHeadConfig(Component):
     """The defaults are those of microsoft/wavlm-base-plus-sv. For use as the network of `ssl`."""
 
     name: Literal["tdnn_head"] = "tdnn_head"
-    channels: tuple[int, ...] = Field((512, 512, 512, 512, 1500), description="of the layers")
-    kernels: tuple[int, ...] = Field((5, 3, 3, 1, 1), description="of the layers")
-    dilations: tuple[int, ...] = Field((1, 2, 3, 1, 1), description="of the layers")
-    dim: int = Field(512, gt=0, description="of the embedding")
+    channels: tuple[int, ...] = Field((512, 512, 512, 512, 1500), description="channels of the layers")
+    kernels: tuple[int, ...] = Field((5, 3, 3, 1, 1), description="kernel sizes of the layers")
+    dilations: tuple[int, ...] = Field((1, 2, 3, 1, 1), description="dilations of the layers")
+    dim: int = Field(512, gt=0, description="dimension of the embedding")
 
     @model_validator(mode="after")
     def _as_many(self) -> TdnnHeadConfig:

@@ -20,14 +20,16 @@ class TitaNetConfig(Component):
     """The defaults are NeMo's TitaNet-L; TitaNet-S has 256 channels."""
 
     name: Literal["titanet"] = "titanet"
-    channels: int = Field(1024, gt=0, description="of all blocks except the last")
+    channels: int = Field(1024, gt=0, description="channels of all blocks except the last")
     out: int = Field(3072, gt=0, description="channels of the last block, before pooling")
     kernels: tuple[int, ...] = Field(
-        (3, 7, 11, 15, 1), min_length=2, description="of each block, odd; those between first and last are residual"
+        (3, 7, 11, 15, 1),
+        min_length=2,
+        description="kernel size of each block, odd; the blocks between the first and the last are residual",
     )
     repeat: int = Field(3, gt=0, description="convolutions in a residual block")
     reduction: int = Field(8, gt=0, description="reduction of the channels inside squeeze and excitation")
-    dim: int = Field(192, gt=0, description="of the embedding")
+    dim: int = Field(192, gt=0, description="dimension of the embedding")
     pooling: Annotated[Component, Of(POOLINGS)] = Field(
         default={
             "name": "attentive_statistics",

@@ -25,19 +25,21 @@ RECORDINGS = "recordings"
 class LocalConfig(Config):
     """Short crops in addition to those of `crop_seconds`, of the same utterances; a teacher does not get them."""
 
-    crops: int = Field(4, gt=0, description="number for each speaker of a batch (for each utterance of any mix)")
-    seconds: float = Field(1.0, gt=0, description="their length")
+    crops: int = Field(
+        4, gt=0, description="short crops for each speaker (without utterances_per_speaker: utterance) of a batch"
+    )
+    seconds: float = Field(1.0, gt=0, description="length of a short crop")
 
 
 class DataConfig(Config):
     """Training and dev data, as packs of audio or of features."""
 
     train: str | tuple[str, ...] = Field(
-        description="audio pack or feature pack, or several; a speaker name is the same speaker in all", min_length=1
+        description="audio pack or feature pack, or several; equal speaker names are one speaker", min_length=1
     )
     speakers: str | None = None
-    """other speakers than those of the packs: a file with lines of `utterance speaker`, as `spkver cluster` writes it
-    (utterances that it does not name are left out), or `recordings`: every recording is a speaker of its own"""
+    """labels in place of those of the packs: a file with lines `utterance speaker`, as from `spkver cluster`
+    (utterances that are not in it are left out), or `recordings`: every recording is a speaker of its own"""
     dev: str | None = Field(None, description="pack of held-out speakers; null: no dev EER")
     dev_trials: str | None = Field(None, description="trial list; null: all target and random non-target trials")
     crop_seconds: float = Field(2.0, gt=0)
@@ -45,7 +47,7 @@ class DataConfig(Config):
     crop_schedule: Annotated[ScheduleConfig, Of(SCHEDULES)] | None = None
     """factor on crop_seconds, in tenths of a second: `{name: piecewise, points: [[0, 0.5], [0.6, 1]], shape: step}`"""
     utterances_per_speaker: int | None = Field(
-        None, ge=2, description="number of utterances of each speaker in a batch; null: any mix"
+        None, ge=2, description="utterances of each speaker in a batch; null: drawn without regard to speakers"
     )
     local: LocalConfig | None = Field(None, description="short crops, for `loss: dino`; null: none")
     positives: PositivesConfig | None = None
@@ -53,7 +55,7 @@ class DataConfig(Config):
     crops of one recording"""
     shuffle_gb: float | None = Field(None, gt=0)
     """read the packs shard by shard, and mix the utterances of this many gigabytes of shards at a time; null: 4 if one
-    of the packs is given by URL, else any utterance may follow any other"""
+    of the packs is given by URL, otherwise utterances are drawn from whole packs"""
     max_utterances: int | None = Field(None, gt=0, description="use a random part of the pack, for quick experiments")
     shards: Literal["all", "per_node"] = "all"
     """per_node: each of several machines reads its own shards (every n-th) and draws its part of every batch from

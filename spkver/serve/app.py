@@ -156,7 +156,7 @@ def build(service: Service, access: Access, config: ServeConfig) -> ASGIApp:
     @app.post("/v1/diarize", tags=["voices"], responses=_without(404, 507), openapi_extra=alone)
     async def diarize(
         request: Request,
-        speakers: Annotated[int | None, Query(ge=1, le=50, description="their number, if known")] = None,
+        speakers: Annotated[int | None, Query(ge=1, le=50, description="number of speakers, if known")] = None,
         named: Annotated[bool, Query(description="name the speakers by the book")] = False,
     ) -> answers.Diarized:
         """Who speaks when in a recording. One process diarizes one recording at a time."""

@@ -46,7 +46,7 @@ class Start(BaseModel):
     rate: int = Field(16000, ge=2000, le=192000, description="samples per second")
     false_accept: float = Field(0.01, gt=0, lt=0.5)
     false_reject: float = Field(0.05, gt=0, lt=0.5)
-    token: str = Field("", max_length=200, description="where the header Authorization cannot be sent")
+    token: str = Field("", max_length=200, description="for clients that cannot send the header Authorization")
 
 
 class Evidence(BaseModel):

@@ -71,7 +71,7 @@ class EMAConfig(Config):
     """Exponential moving average of the weights, for dev EER and the saved model; the teacher of `loss: dino`."""
 
     decay: float = Field(0.999, gt=0, lt=1, description="share of the average that is kept at each step")
-    warm_up: bool = Field(True, description="a lower decay at first: at most (1 + n) / (10 + n) after n steps")
+    warm_up: bool = Field(True, description="lower decay at the start: at most (1 + n) / (10 + n) after n steps")
     schedule: Annotated[ScheduleConfig, Of(SCHEDULES)] | None = None
     """factor on 1 - decay over the run, from 0 to 1; null: always 1"""
 
@@ -91,10 +91,15 @@ class PositivesConfig(Config):
     self-supervised speaker verification", Interspeech 2025.
     """
 
-    neighbours: int = Field(10, gt=0, description="number of nearest recordings, one of which is drawn")
-    start: float = Field(0.5, ge=0, le=1, description="share of the run before the first use; until then, other crops")
+    neighbours: int = Field(10, gt=0, description="number of nearest recordings to draw the positive from")
+    start: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of the run before positives are used; until then, pairs are crops of one recording",
+    )
     every: int | None = Field(None, gt=0)
-    """steps between searches for the nearest recordings; null: as many as use every recording once"""
+    """steps between searches for the nearest recordings; null: one epoch"""
 
 
 class TrainingConfig(Config):
@@ -117,7 +122,7 @@ class TrainingConfig(Config):
     ema: EMAConfig | None = Field(None, description="null: no average; `{}`: the defaults")
     clip_norm: float | None = Field(5.0, gt=0, description="maximum norm of the gradient; null: no limit")
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """of the network; auto uses bf16 if the device supports it natively"""
+    """precision of the network; auto uses bf16 if the device supports it natively"""
     compile: bool | Literal["auto"] = "auto"
     """compile the network with torch.compile; auto does so if it is available and the run is long enough"""
     device: str = "auto"
@@ -125,9 +130,7 @@ class TrainingConfig(Config):
     threads: int | None = Field(None, gt=0, description="CPU threads; null: PyTorch's choice")
     log_every: int = Field(50, gt=0)
     """steps between log lines"""
-    wandb: str | None = Field(
-        None, description="project of Weights & Biases that also gets the log; WANDB_MODE=offline works"
-    )
+    wandb: str | None = Field(None, description="project of Weights & Biases to log to; WANDB_MODE=offline works")
     dev_every: int = Field(500, gt=0)
     """steps between measurements of dev EER"""
     patience: int | None = Field(None, gt=0, description="stop after this many dev measurements without a lower EER")

@@ -27,11 +27,12 @@ MOST_VALUES = {"tf32x3": 256, "tf32": 512, "bf16": 512}
 
 
 class FusedConfig(ReductionConfig):
-    """On a GPU, with Triton: fastest, with the least memory."""
+    """On a GPU, with Triton: the logits are never in device memory. Not run on a GPU yet."""
 
     name: Literal["fused"] = "fused"
     precision: Literal["tf32x3", "tf32", "bf16"] = "tf32x3"
-    """of the factors of matrix products: float32 by three tf32 products, tf32, or bfloat16. Sums are in float32."""
+    """precision of the factors of matrix products: float32 by three tf32 products, tf32, or bfloat16. Sums are in
+    float32."""
 
 
 class Fused(Reduction):
