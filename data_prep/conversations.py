@@ -10,9 +10,9 @@ way.
 The distributions were measured in the published reference annotations of the AMI corpus (170 meetings with 64,513
 turns; github.com/BUTSpeechFIT/AMI-diarization-setup, only_words), the pauses within a turn in those of VoxConverse
 (development part, 2,930 pauses; github.com/joonson/voxconverse), because AMI's have few below 0.9 s. In AMI, 84 % of
-the time is speech, 13.6 % of the speech overlaps, and half of the changes of speaker are overlaps. A share of the
-overlap is asked for here: a change of speaker is an overlap as long as the share is lower, at least as long as is
-lacking, and at most twice as long.
+the time is speech, 13.6 % of the speech overlaps, and half of the changes of speaker are overlaps. Here the share of
+overlap is given: a change of speaker is an overlap while the share is too low; the overlap is at least as long as what
+is missing, and at most twice as long.
 
 Speech is where Silero's detector finds speech in the source recording, with pauses of less than 0.2 s bridged. Only
 these stretches are mixed, with 20 ms of the source on either side, so that elsewhere there is only the noise and the
@@ -73,7 +73,7 @@ class Stretch(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A stretch of speech of a speaker, put at a time in a conversation."""
+    """A stretch of speech of a speaker, placed at a time in a conversation."""
 
     speaker: int
     at: float
@@ -86,7 +86,7 @@ class Piece(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """What a conversation is to be like: its longest duration, number of speakers, and share of overlap in speech."""
+    """The condition of a conversation: its maximum duration, number of speakers, and share of overlap in speech."""
 
     seconds: float
     speakers: int
@@ -130,7 +130,7 @@ def _read(place: Place) -> np.ndarray:
 def plan(speech: Sequence[Sequence[Stretch]], wanted: Condition, random: np.random.Generator) -> list[Piece]:
     """A conversation of these speakers, each with their stretches in the order of the sources.
 
-    It ends at the wanted duration, or when fewer than two speakers have speech left. Raises InputError if no plan has
+    It ends at the given duration, or when fewer than two speakers have speech left. Raises InputError if no plan has
     every speaker, which needs more time or more speech.
     """
     for _ in range(_TRIES):
@@ -405,9 +405,9 @@ def command(
     """Make conversations of the speakers of DATA in OUT: a data directory with audio, ref.rttm and all.uem.
 
     There are --count conversations of every combination of --speakers, --seconds (at most) and --overlap (share of the
-    time with speech in which several speak), which may be given several times, without those of less than 15 s for a
-    speaker. The speakers of a conversation are of one DATA. It ends early where their speech does. 60s-ov10.uem lists
-    those of at most 60 s with 10 % overlap.
+    time with speech in which several speak), which may be given several times; combinations with less than 15 s for
+    each speaker are left out. The speakers of a conversation come from one DATA. It ends early if they have too little
+    speech. 60s-ov10.uem lists those of at most 60 s with 10 % overlap.
 
     \b
     Example: python -m data_prep.conversations data/meetings data/test --speakers 2 --speakers 4 --overlap 0.1

@@ -50,7 +50,7 @@ class Corpus:
 
     @property
     def device(self) -> str:
-        """The device as it was asked for."""
+        """The device that the caller asked for."""
         return self.encoder.place[1] if self.encoder.place else self.encoder.device.type
 
     def embeddings(

@@ -87,7 +87,7 @@ def lines_before(path: StrPath, place: int) -> int:
 
 
 def read_span(path: StrPath, first: int, last: int, *, header: bool) -> bytes:
-    """The bytes [first, last) of a text file; header: after its first line, if that is not among them."""
+    """The bytes [first, last) of a text file; header: preceded by its first line, if that is not among them."""
     with open(located(path), "rb") as stream:
         head = stream.readline() if header and first else b""
         stream.seek(first)

@@ -67,8 +67,8 @@ def _live_with_parent(on_interrupt: signal.Handlers = signal.SIG_DFL) -> None:
 def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
     """The threads of a generator. At its end they are not waited for.
 
-    The garbage collector may end an abandoned generator inside a thread that is starting or ending. To join another
-    thread there is a deadlock.
+    The garbage collector may end an abandoned generator inside a thread that is starting or ending. Joining another
+    thread there would deadlock.
     """
     pool = ThreadPoolExecutor(count)
     try:

@@ -3,7 +3,7 @@
 RTTM has a line per turn, `SPEAKER recording channel start duration <NA> <NA> speaker <NA> <NA>`; lines of other types
 and comments (`;;`) are ignored, and so is the channel. A line of UEM is `recording channel start end`. A JSON file is
 `{"turns": [{"recording": ..., "start": ..., "end": ..., "speaker": ...}, ...]}` and may have more keys. A label track
-of Audacity, `start end speaker` separated by tabs, is of one recording, the one with the name of the file. All times
+of Audacity, `start end speaker` separated by tabs, belongs to the recording with the name of the file. All times
 are in seconds, and are written in milliseconds.
 """
 
@@ -191,7 +191,7 @@ def check_names(path: StrPath, recordings: Collection[str], speakers: Collection
 
 def _rttm_line(turn: Turn, recordings: Mapping[str, str], speakers: Mapping[str, str]) -> str:
     name, start, end, speaker = turn
-    # the times are rounded, so that turns that follow each other do so in the file
+    # the times are rounded, so that consecutive turns stay consecutive in the file
     return f"SPEAKER {recordings[name]} 1 {start:.3f} {end - start:.3f} <NA> <NA> {speakers[speaker]} <NA> <NA>\n"
 
 

@@ -1,7 +1,8 @@
 """Schedules: a value as a function of the progress of a run, from 0 at its start to 1 at its end.
 
 They scale the margin (a factor on its final value), the learning rate (a factor on its peak) and other values. A
-schedule interpolates between points (place, value). A place is a share of the run, or a number of steps or epochs.
+schedule interpolates between points (place, value). A place is a point in the run: its share, or a number of steps or
+epochs.
 """
 
 from __future__ import annotations

@@ -19,14 +19,14 @@ REFINEMENTS = 2  # passes that give each window to its nearest centroid
 
 
 class AgglomerativeConfig(ClusteringConfig):
-    """Merges the two clusters of the largest mean cosine, as long as it is not below the threshold."""
+    """Merges the two clusters with the largest mean cosine while it is at or above the threshold."""
 
     name: Literal["agglomerative"] = "agglomerative"
     threshold: float = Field(ge=-1, le=1, description="least mean cosine of two clusters that are merged")
 
 
 class Tree(NamedTuple):
-    """How points are merged, one merge per row, in falling order of similarity.
+    """The merges of points, one per row, in descending order of similarity.
 
     pairs: a point of each of the two clusters, int64 (points - 1, 2); similarity: of the clusters, (points - 1,)
     """
@@ -35,7 +35,7 @@ class Tree(NamedTuple):
     similarity: np.ndarray
 
     def labels(self, merges: int) -> np.ndarray:
-        """The cluster of each point after so many merges."""
+        """The cluster of each point after a number of merges."""
         points = len(self.pairs) + 1
         first, second = self.pairs[:merges].T
         graph = coo_matrix((np.ones(merges, np.int8), (first, second)), shape=(points, points))
@@ -94,7 +94,7 @@ def average_linkage(similarity: np.ndarray, weights: np.ndarray) -> Tree:
 
 
 class Agglomerative(Clustering):
-    """By average linkage of cosines."""
+    """Clusters by average linkage of cosines."""
 
     Config = AgglomerativeConfig
 
@@ -120,8 +120,8 @@ def cut(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels of the points, and which clusters are large, bool (labels,).
 
-    Merges stop at the threshold. If the number of clusters of a weight of `least` is then out of bounds, they go on,
-    or stop before, until it is not; if it never is, smaller clusters count as well.
+    Merges stop at the threshold. If the number of clusters with a weight of at least `least` is then out of bounds,
+    merging continues, or stops earlier, until it is within them; if it never is, smaller clusters count as well.
     """
     merges = int((tree.similarity >= threshold).sum())
     large = tree.large(weights, least)
@@ -141,7 +141,7 @@ def cut(
 def condensed(vectors: np.ndarray) -> np.ndarray:
     """A group for each vector, int64 (vectors,), counted from 0: at most `MOST` groups of similar neighbours in time.
 
-    The mean similarity of two sets of vectors is that of their means, so average linkage goes on with the groups.
+    The mean similarity of two sets of vectors is that of their means, so average linkage can continue with the groups.
     """
     groups = np.arange(len(vectors))
     means, weights = vectors, np.ones(len(vectors))
@@ -162,7 +162,7 @@ def condensed(vectors: np.ndarray) -> np.ndarray:
 
 
 def refined(vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Labels after giving each vector to the nearest centroid, some times."""
+    """Labels after assigning each vector to the nearest centroid, repeated a few times."""
     for _ in range(REFINEMENTS):
         labels = renumbered((vectors @ centroids(vectors, labels).T).argmax(axis=1))
     return labels

@@ -50,7 +50,7 @@ def stretches(windows: Windows, labels: np.ndarray, regions: Regions, rate: int,
 
 
 def second_speakers(found: list[Stretch], overlaps: Regions, rate: int) -> list[Stretch]:
-    """Stretches of the other speaker where two speak: the one who speaks next before or after, in time.
+    """Stretches of a second speaker where two speak: the other one who speaks nearest in time, before or after.
 
     found: one speaker at a time, in order of time; overlaps: where two speak
     """
@@ -69,7 +69,7 @@ def second_speakers(found: list[Stretch], overlaps: Regions, rate: int) -> list[
 
 
 def joined(found: list[Stretch]) -> list[Stretch]:
-    """The same speech with touching and overlapping stretches of a speaker as one, in order of time."""
+    """The same speech with touching and overlapping stretches of a speaker merged, in order of time."""
     last: dict[int, int] = {}
     made: list[Stretch] = []
     for one in sorted(found):

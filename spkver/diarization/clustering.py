@@ -15,7 +15,7 @@ LEAST_SHARE, LEAST_SECONDS = 0.1, 2.0  # of speech, that a speaker of a short re
 
 
 class Number(NamedTuple):
-    """The least and the largest number of speakers."""
+    """The minimum and maximum number of speakers."""
 
     least: int = 1
     most: int | None = None
@@ -66,7 +66,7 @@ def centroids(vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def to_nearest(vectors: np.ndarray, labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Labels counted anew: vectors of the labels that are not `kept`, bool (labels,), get the nearest one that is."""
+    """Renumbered labels: vectors whose label is not `kept`, bool (labels,), get the nearest label that is."""
     if kept.all():
         return labels
     near = vectors @ centroids(vectors, labels)[kept].T

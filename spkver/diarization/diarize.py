@@ -34,7 +34,7 @@ MOST_OVERLAP = 0.3  # share of a window that takes part in the clustering
 
 @dataclass
 class Stages:
-    """Seconds that each stage took, and the seconds of audio that went through them."""
+    """Seconds that each stage took, and the seconds of audio processed."""
 
     audio: float = 0.0
     took: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
@@ -144,7 +144,7 @@ def cluster(heard: Heard, settings: Settings, number: Number, stages: Stages) ->
 
 
 def _labels(heard: Heard, settings: Settings, number: Number) -> np.ndarray:
-    """The speaker of each window. Windows in which several speak are given to the nearest of the speakers of others."""
+    """The speaker of each window. Windows in which several speak get the nearest speaker of the other windows."""
     windows = heard.windows
     single = windows.covered(heard.overlaps, heard.rate) < MOST_OVERLAP
     clustering = CLUSTERINGS.build(settings.clustering)

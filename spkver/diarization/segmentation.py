@@ -1,4 +1,4 @@
-"""The segmentation network of pyannote.audio: who speaks, maybe at once, in a short window of a recording.
+"""The segmentation network of pyannote.audio: who speaks, possibly at the same time, in a short window of a recording.
 
 Plaquet, Bredin, "Powerset multi-class cross entropy loss for neural speaker diarization", Interspeech 2023. The filters
 are those of SincNet with their quadrature pairs: Pariente, Cornell, Deleforge, Vincent, "Filterbank design for
@@ -155,7 +155,7 @@ def overlap_regions(
 
 
 def read_segmentation(path: StrPath) -> SegmentationNetwork:
-    """The network in a directory, for inference. Raises InputError if it is none."""
+    """The network in a directory, for inference. Raises InputError if it is not one."""
     root = check(path)
     network = SegmentationNetwork(load(SegmentationConfig, root / CONFIG))
     try:

@@ -33,7 +33,7 @@ class SpectralConfig(ClusteringConfig):
 
 
 class Spectral(Clustering):
-    """By the eigenvectors of the graph of nearest neighbours."""
+    """Clusters by the eigenvectors of the graph of nearest neighbours."""
 
     Config = SpectralConfig
 

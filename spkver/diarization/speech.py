@@ -16,8 +16,8 @@ from spkver.source import Read
 
 PART_FRAMES = 512 * 50  # that are read at once; 512 samples are a piece of Silero's network
 PAUSE_SECONDS = 0.3  # a shorter pause does not end a turn, as in NIST's evaluations
-LEAST_SECONDS = 0.1  # a shorter sound is no speech
-RELEASE_DB = 3.0  # speech that is loud enough in one frame goes on in frames that are this much quieter
+LEAST_SECONDS = 0.1  # a shorter sound is not speech
+RELEASE_DB = 3.0  # speech that is loud enough in one frame continues in frames that are this much quieter
 
 Regions = list[tuple[int, int]]
 """First and last (excluded) sample of each region of speech"""

@@ -13,11 +13,11 @@ from spkver.metrics.diarization import Errors, compare_turns, summed
 from spkver.rttm import Turn
 
 ROUNDS = 2
-CLOSE = 0.001  # a smaller difference in DER says nothing
+CLOSE = 0.001  # a smaller difference in DER is not significant
 
 
 class Tried(NamedTuple):
-    """Settings and what they give on the recordings. right: recordings with the right number of speakers."""
+    """Settings and their results on the recordings. right: recordings with the right number of speakers."""
 
     settings: Settings
     errors: Errors
@@ -35,7 +35,7 @@ def tried(settings: Settings, heard: Sequence[Heard], reference: Mapping[str, Se
 
 
 def best_of(found: Sequence[Tried]) -> Tried:
-    """The one with the most right numbers of speakers, of those whose DER is within `CLOSE` of the least."""
+    """Of those with a DER within `CLOSE` of the lowest, the one with the right number of speakers most often."""
     least = min(one.errors.der for one in found)
     return min((one for one in found if one.errors.der <= least + CLOSE), key=lambda one: (-one.right, one.errors.der))
 
@@ -46,7 +46,7 @@ def tune(
     settings: Settings,
     values: Mapping[str, Sequence[float]],
 ) -> list[Tried]:
-    """Try values of keys of the clustering, one key after the other, some rounds; the best is the last.
+    """Try values of the keys of the clustering, one key at a time, in several rounds; the best result is the last.
 
     values: to try for each key, of which the first round takes the others as they are in `settings`
     The best are those of `best_of`.

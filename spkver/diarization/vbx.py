@@ -109,7 +109,7 @@ def _forward_backward(scores: np.ndarray, prior: np.ndarray, loop: float) -> tup
 
 
 class Vbx(Clustering):
-    """By Bayesian HMM clustering."""
+    """Clusters by Bayesian HMM clustering."""
 
     Config = VbxConfig
 

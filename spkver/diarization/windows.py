@@ -14,7 +14,7 @@ from spkver.encoder import BATCH_SECONDS, Encoder, equal_lengths
 from spkver.source import Read
 from spkver.windows import CHUNK_SECONDS, window_samples, window_starts
 
-SHORTEST_SECONDS = 0.5  # a window around a shorter region, because networks say little about less
+SHORTEST_SECONDS = 0.5  # shorter regions are extended to this, because embeddings of less are unreliable
 
 
 @dataclass(frozen=True)

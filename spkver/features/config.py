@@ -114,7 +114,7 @@ class FrontEndConfig(SpectralConfig):
         return count_frames(samples, self.frame_length, self.frame_shift, snip_edges=self.snip_edges)
 
     def samples(self, frames: int) -> int:
-        """The least number of samples that gives that many frames (and at least one frame length)."""
+        """The smallest number of samples that gives that many frames (and at least one frame length)."""
         if self.snip_edges:
             return self.frame_length + (frames - 1) * self.frame_shift
         return max(self.frame_length, frames * self.frame_shift - self.frame_shift // 2)

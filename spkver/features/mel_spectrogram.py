@@ -111,7 +111,7 @@ class MelSpectrogram(Spectrogram):
 
 
 def emphasised(waveform: Tensor, preemphasis: float, *, unit_variance: bool) -> Tensor:
-    """(batch, time) normalised to mean 0 and variance 1 if wished, and with pre-emphasis."""
+    """(batch, time) normalised to mean 0 and variance 1 if configured, and with pre-emphasis."""
     if unit_variance:
         variance, mean = torch.var_mean(waveform, dim=-1, keepdim=True, correction=0)
         waveform = (waveform - mean) / (variance.sqrt() + 1e-6)

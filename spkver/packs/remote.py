@@ -1,7 +1,7 @@
 """Shards by URL: their rows are read in ranges, their payloads from whole copies in the cache.
 
 A shard is a file of Arrow: record batches, each with its columns in order and the payloads last, and a footer that
-tells where the batches are. Everything but the payloads is some thousandth of it.
+tells where the batches are. Everything but the payloads is about a thousandth of it.
 """
 
 from __future__ import annotations

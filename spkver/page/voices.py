@@ -39,7 +39,7 @@ NATS = 8.0  # that the drawn scale of scores reaches on either side of the thres
 
 
 def drawn_scale(threshold: float, scale: float) -> list[float]:
-    """The least and the most score that is drawn. scale: of the calibration, in nats per score."""
+    """The lowest and the highest score that is drawn. scale: of the calibration, in nats per score."""
     return [threshold - NATS / scale, threshold + NATS / scale]
 
 

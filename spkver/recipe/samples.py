@@ -1,4 +1,4 @@
-"""What each checkpoint of a run makes of the training samples: angles, selection, gradients."""
+"""Analysis of the training samples at each checkpoint of a run: angles, selection, gradients."""
 
 from __future__ import annotations
 

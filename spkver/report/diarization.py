@@ -225,7 +225,7 @@ def _timeline(number: int, tracks: Sequence[_Track], seconds: float, sound: Soun
 
 
 def _path(track: _Track, seconds: float) -> str:
-    """The spans as one path: in each of many columns, the higher the larger the share of its time that they cover."""
+    """The spans as one path of many columns, whose heights grow with the share of their time that is covered."""
     times = np.array([(0.0, 0.0), *track.spans]).reshape(-1)
     covered = np.array([(0.0, end - start) for start, end in [(0.0, 0.0), *track.spans]]).reshape(-1).cumsum()
     columns = np.linspace(0, seconds or 1.0, _WIDTH + 1)

@@ -1,4 +1,4 @@
-"""Group recordings by voice, to train without labels on the groups as speakers. Does not need torch."""
+"""Cluster recordings by voice, to train without labels on the clusters as speakers. Does not need torch."""
 
 from __future__ import annotations
 

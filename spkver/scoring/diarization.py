@@ -15,7 +15,7 @@ from spkver.rttm import Region, Turn
 
 @dataclass(frozen=True)
 class Diarization:
-    """The comparison of every recording, by name, and what was evaluated otherwise than one might expect.
+    """The comparison of every recording, by name, and warnings about what was evaluated.
 
     intervals: of DER and JER over all recordings at 95 %, None for fewer than two recordings
     """

@@ -34,7 +34,7 @@ _TILE = (512, 4096)  # enrolments and tests whose scores are computed at a time 
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched for what.
+    """The two sides of the search.
 
     embeddings: file with the enrolments; test: file with the test side, or None for the same file: the score of an
         embedding with itself is then left out

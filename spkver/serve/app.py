@@ -1,4 +1,4 @@
-"""The application: routes of the service, and what turns errors into answers."""
+"""The application: routes of the service, and handlers that turn errors into answers."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def _only(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _without(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problems of a route that is not LocalAI's, but for these."""
+    """The problems of a route that is not LocalAI's, except these."""
     return {status: about for status, about in PROBLEMS.items() if status not in (501, *statuses)}
 
 
@@ -231,7 +231,7 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
 
 
 def _told(error: InputError, route: str, service: Service) -> str:
-    """What a client can do about an error, in place of a user of the command line."""
+    """What a client, instead of a user of the command line, can do about an error."""
     if isinstance(error, DecoderMissingError):
         return "the service cannot read this format; its operator installs the extra m4a"
     message = hidden(str(error), service)

@@ -25,12 +25,13 @@ class _Waiting:
 class SharedVerifier(Verifier):
     """A verifier whose `embed_batch` is called by several threads, each with one recording.
 
-    One thread computes at a time. It takes the waiting recordings of the same length along, so nobody waits for others
-    to arrive. On a GPU, networks that are `masked` take padded batches of similar lengths, as in `spkver extract`.
+    One thread computes at a time, and includes the waiting recordings of the same length, so no recording waits for
+    others to arrive. On a GPU, networks that are `masked` take padded batches of similar lengths, as in `spkver
+    extract`.
     """
 
     def prepare(self, report: Callable[[int], object] = lambda size: None) -> SharedVerifier:
-        """Make it ready for several threads. report: called with the size of each batch."""
+        """Prepare a verifier for several threads. report: called with the size of each batch."""
         self._waiting: list[_Waiting] = []
         self._list, self._turn = threading.Lock(), threading.Lock()
         self._padded = self.network.masked and self.device.type != "cpu"

@@ -8,7 +8,7 @@ from spkver.config import Config
 
 
 class Limits(Config):
-    """What a client may ask for. Beyond it, the answer is an error of one line."""
+    """Limits for clients. Beyond them, the answer is an error of one line."""
 
     body_mb: float = Field(16, gt=0, le=1024)
     """Size of a request (413)"""

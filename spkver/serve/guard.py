@@ -1,4 +1,4 @@
-"""What every request passes before it reaches a route: who may ask, how much, how fast; and the access log.
+"""Checks of every request before it reaches a route: token, size and rate; and the access log.
 
 The log has the method, the route (not the path), the status and the time. It never has a name, token, score or address.
 """
@@ -38,7 +38,7 @@ SAFE = {
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask: tenants by token, or without tokens anybody on this machine (tenant "")."""
+    """Who has access: tenants by token, or without tokens anybody on this machine (tenant "")."""
 
     tokens: Tokens | None
     rates: Rates
@@ -142,7 +142,7 @@ class Guard:
             state["tenant"] = self._access.tenant(token.strip() if kind.lower() == "bearer" else "")
 
     async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
-        """Read the whole body before the work on it begins, so that a slow client takes no place of others."""
+        """Read the whole body before the work on it begins, so that a slow client does not block others."""
         stated = Headers(scope=scope).get("content-length", "0")
         size, over = 0, stated.isdigit() and int(stated) > self._most
         while True:
@@ -171,7 +171,7 @@ class _GoneError(Exception):
 
 
 def _replayed(content: bytes, receive: Receive) -> Receive:
-    """A body that was read, as if it came now."""
+    """Replays a body that was read already."""
     sent = False
 
     async def again() -> Message:

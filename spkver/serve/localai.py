@@ -1,8 +1,8 @@
-"""`/v1/voice/*`: the wire form of LocalAI's voice recognition, for clients that speak it.
+"""`/v1/voice/*`: the interface of LocalAI's voice recognition, for its clients.
 
 Its `distance` is a cosine distance with a threshold for each model. Here it is 1 - P, for the calibrated probability P
-of the same speaker at even odds, so that a threshold means the same for every model: `confidence` is 100 P, and the
-`threshold` is 1 - P at the model's threshold, or the client's.
+of the same speaker at a prior of 0.5, so that a threshold means the same for every model: `confidence` is 100 P, and
+the `threshold` is 1 - P at the model's threshold, or the client's.
 """
 
 from __future__ import annotations

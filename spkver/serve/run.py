@@ -145,14 +145,14 @@ class _Processes:
         return kind is _Stop
 
     def start(self) -> None:
-        """Start all processes. The first one alone, so that an error is said once."""
+        """Start all processes, the first one alone, so that an error is printed once."""
         self._running = [self._start()]
         self._wait()
         self._running += [self._start() for _ in range(self._settings.jobs - 1)]
         self._wait()
 
     def _wait(self) -> None:
-        """Return when all processes answer. Exits with the code of one that ends before; it has said why."""
+        """Return when all processes answer. Exits with the code of one that ends before; it has printed the reason."""
         while not all(ready.is_set() for _, ready in self._running):
             for process, ready in self._running:
                 if process.exitcode is not None and not ready.is_set():
@@ -160,7 +160,7 @@ class _Processes:
             multiprocessing.connection.wait([process.sentinel for process, _ in self._running], _POLL)
 
     def watch(self) -> None:
-        """Start a new process in the place of one that ends, for example because a decoder crashed."""
+        """Replace a process that ends, for example because a decoder crashed."""
         while True:
             multiprocessing.connection.wait([process.sentinel for process, _ in self._running], _POLL)
             for place, (process, _) in enumerate(self._running):

@@ -233,7 +233,7 @@ class Service:
 
     @staticmethod
     def _check_length(recording: Content, most: float) -> None:
-        """Refuse a long recording by its header, before anything is decoded."""
+        """Refuse a recording that is too long by its header, before anything is decoded."""
         if (seconds := audio.seconds(recording)) > most:
             raise InputError(f"{recording}: too long ({seconds:.1f} s, maximum {most:g} s)")
 
@@ -242,7 +242,7 @@ class Service:
         return self.root / hashlib.sha256(tenant.encode()).hexdigest()[:32] if self._tenants else self.root
 
     def _book(self, tenant: str) -> tuple[Book, books.People]:
-        """The book of a tenant and its people, read again when the file or who may read it changes, and every day."""
+        """The book of a tenant and its people, read again when the file or its permissions change, and every day."""
         folder = self._folder(tenant)
         mode = folder.stat().st_mode if folder.exists() else None
         state = mode, file_state(folder / books.VOICES), books.today()
@@ -256,7 +256,7 @@ class Service:
         return kept[1], kept[2]
 
     def _open(self, folder: Path) -> Book:
-        """Raises Refused (503) for a book that cannot be read; why is for the operator, who finds it in the log."""
+        """Raises Refused (503) for a book that cannot be read; the reason is in the log, for the operator only."""
         try:
             book = books.open_book(folder)
         except (InputError, OSError) as error:

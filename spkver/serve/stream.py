@@ -1,14 +1,14 @@
-"""`/v1/stream`: a decision while one speaks (WebSocket).
+"""`/v1/stream`: a decision while someone speaks (WebSocket).
 
 The client sends a JSON object (`Start`), then messages of raw samples (16-bit little-endian, one channel), then the
 text `end`. After every half second or more of new audio the server answers with the evidence of all speech so far
 (`Evidence`). The last answer has a `decision`, and the server closes.
 
 The log-likelihood ratio of the speech so far is compared with the bounds of Wald's sequential test: accept at
-log((1 - b) / a), reject at log(b / (1 - a)), for the wished rates a of false accepts and b of false rejects. For a true
-likelihood ratio, the chance that it ever reaches 1/a for a stranger is at most a, however often one looks (Ville's
-inequality). So the rates hold as far as the calibration does, for recordings of that length. Without a claimed person,
-a is divided by the number of people.
+log((1 - b) / a), reject at log(b / (1 - a)), for the target rates a of false accepts and b of false rejects. For a true
+likelihood ratio, the probability that it ever reaches 1/a for a stranger is at most a, however often it is computed
+(Ville's inequality). So the rates hold as far as the calibration does, for recordings of that length. Without a claimed
+person, a is divided by the number of people.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Start(BaseModel):
 
 
 class Evidence(BaseModel):
-    """What the speech so far says.
+    """The result for the speech so far.
 
     heard, speech: seconds of audio, and of speech in it; person: the claimed one, or the nearest
     same: at the end: whether the score reaches the model's threshold, as /v1/verify says

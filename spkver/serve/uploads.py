@@ -80,7 +80,7 @@ async def _form(request: Request, limits: Limits) -> Sent:
 def pcm(samples: bytes, parameters: Mapping[str, str]) -> Content:
     """Raw 16-bit samples of one channel. parameters: `rate` in Hz; `endianness`.
 
-    RFC 2586 says big-endian, most clients send little-endian, which it is unless `endianness` says otherwise.
+    Without `endianness`, samples are little-endian, as most clients send them, although RFC 2586 says big-endian.
     """
     try:
         rate = int(parameters.get("rate", ""))

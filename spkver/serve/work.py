@@ -37,7 +37,7 @@ class Places:
         return await asyncio.shield(future)
 
     async def run_alone(self, work: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
-        """As `run`, for long work, which leaves the other threads to others. Raises Refused (503) if one runs."""
+        """As `run`, for long work, one at a time, so that other threads stay free. Raises Refused (503) if one runs."""
         if self._alone.locked():
             raise Refused(503, "the server is busy with another recording of this length: try again", retry=10)
         async with self._alone:

@@ -1,7 +1,7 @@
 """Requests to servers through fsspec: sizes, ranges, downloads, uploads. The only place that knows its libraries.
 
-A request that fails for a passing reason (a cut connection, a slow answer, 503, too few bytes) is repeated a few times
-with growing pauses. The error of the last one, or of a lasting reason, is one line without credentials.
+A request that fails for a temporary reason (a lost connection, a timeout, 503, too few bytes) is repeated a few times
+with growing pauses. The error of the last attempt, or of a permanent failure, is one line without credentials.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _LIBRARIES = ("aiohttp", "aiobotocore", "botocore", "urllib3", "requests", "gcsf
 
 @dataclass(frozen=True)
 class Info:
-    """What a server says of a file. size: bytes, None if unknown; version: changes with the content, "" if unknown."""
+    """Facts about a remote file. size: bytes, None if unknown; version: changes with the content, "" if unknown."""
 
     size: int | None
     version: str
@@ -249,12 +249,12 @@ def _timeout() -> Any:
 
 
 def _asked(url: Url) -> str:
-    """The address as the library takes it: for the web with blanks and other letters encoded, and nothing else."""
+    """The address as the library takes it: for the web, with spaces and non-ASCII letters encoded."""
     return quote(url.address, safe="%/:=&?~#+!$,;'@()*[]") if url.scheme in READ_ONLY else url.address
 
 
 def _attempt(url: Url, done: str, call: Callable[[], Result], *, denied_is_error: bool = True) -> Result | Any:
-    """The result of a request, repeated while it fails for a passing reason.
+    """The result of a request, repeated while it fails for a temporary reason.
 
     done: what the request does, e.g. `read`
     Raises FileNotFoundError if there is no such file, InputError for another lasting reason, RunError for a passing

@@ -25,7 +25,7 @@ FOLDER, GIGABYTES = "SPKVER_CACHE", "SPKVER_CACHE_GB"
 DEFAULT_GB = 50.0
 
 _HASH = re.compile(r"[0-9a-f]{64}")
-_SHARE = 64  # of the free room: so many processes can add files without looking
+_SHARE = 64  # a process scans again after it added this fraction of the free space; so many processes can add at once
 _FULL = 0.9  # of the limit: what is left when files are removed
 _MAKING = "making"  # locks of the files that are being made
 _THIS_RUN = f"{os.getpid()} {time.time()}"
@@ -121,7 +121,7 @@ def _used(path: Path, size: int | None) -> bool:
 
 
 class _Room:
-    """Keeps the cache below its limit. The folder is looked through when much was added since the last time."""
+    """Keeps the cache below its limit. The folder is scanned again after much was added since the last scan."""
 
     def __init__(self) -> None:
         self._before_next_look = 0

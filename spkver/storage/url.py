@@ -1,4 +1,4 @@
-"""URLs that stand where paths do."""
+"""URLs in place of paths."""
 
 from __future__ import annotations
 

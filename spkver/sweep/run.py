@@ -1,4 +1,4 @@
-"""A sweep in its directory: what is left to do, the runs, the results."""
+"""A sweep in its directory: the remaining work, the runs, the results."""
 
 from __future__ import annotations
 

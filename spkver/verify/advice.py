@@ -1,4 +1,4 @@
-"""Advice about the people of a speaker book: what is doubtful about their recordings, and how many strangers pass."""
+"""Advice about the people of a speaker book: doubts about their recordings, and how many strangers are accepted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def remarks(book: Book) -> list[str]:
 
 
 def renewals(book: Book, names: Iterable[str] | None = None, *, days: int = RENEW_DAYS) -> list[str]:
-    """Advice to enrol people again, at most one line for each: enrolled long ago, once only, or with little speech.
+    """Advice to enrol people again, at most one line for each: enrolled long ago, only once, or with little speech.
 
     names: of known people; None: all. days: since the last enrolment
     """

@@ -1,10 +1,10 @@
 """Correct scores for the seconds of speech of the two recordings.
 
 Cosines of short recordings are lower for the same speaker and vary more for different ones, so one threshold gives
-other error rates, and one calibration is too sure of short recordings. The correction is linear in the score, and in
-the logarithm of 1/a + 1/b for a and b seconds of speech; it is fitted by logistic regression together with the
-calibration. Similar measures of duration are usual in calibration (Mandasari et al., "Quality measure functions for
-calibration of speaker recognition systems in various duration conditions", IEEE TASLP 21(11), 2013).
+different error rates, and one calibration is overconfident about short recordings. The correction is linear in the
+score, and in the logarithm of 1/a + 1/b for a and b seconds of speech; it is fitted by logistic regression together
+with the calibration. Similar measures of duration are usual in calibration (Mandasari et al., "Quality measure
+functions for calibration of speaker recognition systems in various duration conditions", IEEE TASLP 21(11), 2013).
 Does not need torch.
 """
 

@@ -65,7 +65,7 @@ class About:
     loss: Loss
 
     def in_words(self) -> str:
-        """How well it maps, in words."""
+        """The accuracy of the map, in words."""
         loss = self.loss
         return (
             f"{self.method}, fitted on {self.recordings:,} recordings of {self.speakers:,} speakers; on speakers left "

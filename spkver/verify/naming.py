@@ -74,11 +74,11 @@ def keep_unknown(
     threshold: float | None = None,
     say: Say | None = None,
 ) -> list[str]:
-    """Keep recordings of unknown voices in a book, for so many days, and return `unknown 1`, `unknown 2`, ... for each.
+    """Keep recordings of unknown voices in a book for some days, and return `unknown 1`, `unknown 2`, ... for each.
 
-    A recording belongs to the nearest unnamed voice of the book if the score reaches the threshold; that voice is then
-    kept for so many days again. Otherwise it is a new voice. Recordings with less than SPEECH_SECONDS of speech, and
-    those of people of the book, are not kept: "".
+    A recording belongs to the nearest unnamed voice of the book if the score reaches the threshold; the days of that
+    voice then start again. Otherwise it is a new voice. Recordings with less than SPEECH_SECONDS of speech, and those
+    of people of the book, are not kept: "".
 
     threshold: replaces the model's; say: as for `book.enrol`
     Raises InputError for a book of another model, and without a threshold.

@@ -116,7 +116,7 @@ def identify(
     """Find the person of the book who speaks in each recording, if any.
 
     threshold: replaces the model's; top: number of candidates; channel: channel of multi-channel files (0-based)
-    keep_unknown: keep the voices that are nobody's in the book, for so many days; say: as for `book.enrol`
+    keep_unknown: keep voices that are not in the book for this many days; say: as for `book.enrol`
     Raises InputError for an empty book, a book of another model, and without a threshold.
     """
     if not len(book) and keep_unknown is None:

@@ -1,9 +1,8 @@
 """The engine Ray: workers on the machines of a Ray cluster, or on a cluster that is started on this machine.
 
 Only Ray's core is used (actors). Each worker gets the function once and then one item at a time, so slow machines get
-fewer items, and at most one item for each worker is on its way. If a worker or its machine dies, its item is given to
-another one and a new worker is started where there is room. Results may arrive in any order; `spkver.work.parts` puts
-them in their places.
+fewer items. If a worker or its machine dies, its item is given to another one, and a new worker is started where a core
+is free. Results may arrive in any order; `spkver.work.parts` puts them in their places.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ class Ray:
 
 
 def _token_hint(error: Exception) -> str:
-    """What to do about a cluster that asks for a token, which Ray's own error does not say."""
+    """What to do about a cluster that requires a token, which Ray's own error does not say."""
     if not isinstance(error, ConnectionError) or "RAY_AUTH_MODE" in os.environ:
         return ""
     return "; if `ray start` said that token authentication is enabled, set RAY_AUTH_MODE=token"

@@ -21,7 +21,7 @@ _WAITING = 2  # items sent ahead to each process
 
 
 class Engine(Protocol):
-    """Applies a function to items, somewhere."""
+    """Applies a function to items, in this process or elsewhere."""
 
     shared: bool  # whether the workers may be on other machines
 

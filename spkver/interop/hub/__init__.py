@@ -1,6 +1,6 @@
 """Published models by name: OWNER/NAME on the Hugging Face hub or on ModelScope, or the URL of a file.
 
-A source is a class with two static methods: `recognises(name)` tells whether a name is one of its names, and
+A source is a class with two static methods: `recognises(name)` tells whether it handles a name, and
 `fetch(name, revision, offline)` downloads the files of a model, checks them and returns them as a `Published`.
 Downloaded files and converted models are kept in `cache()`. The module does not import torch.
 """

@@ -15,7 +15,7 @@ class Positives:
     """The nearest recordings of each recording, in a memory of the last embedding of each.
 
     recordings: their number; dim: of embeddings; each_round: steps that use every recording once; steps: of the run
-    A recording without an embedding has no other as a positive and is none.
+    A recording without an embedding gets no other recording as a positive, and is not a positive of others.
     """
 
     def __init__(self, config: PositivesConfig, recordings: int, dim: int, *, each_round: int, steps: int) -> None:

@@ -36,7 +36,7 @@ def fast_cpu(threads: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _freed_memory_kept() -> Iterator[None]:
-    """Let the allocator of glibc keep what is freed, until the end of the context.
+    """Let the allocator of glibc keep freed memory until the end of the context.
 
     It otherwise returns large blocks to the system, which clears every page again when the next step asks for them: 6.4
     and 9.7 s of system time instead of 1.5 s (`time python tests/benchmarks/training.py --models xvector --seconds 1

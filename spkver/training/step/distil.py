@@ -27,7 +27,7 @@ from spkver.training.state.start import IGNORED
 
 
 class Teaching(Protocol):
-    """What gives the targets of a batch: a trained model, its stored embeddings, or the average of the own weights."""
+    """The source of the targets of a batch: a trained model, its stored embeddings, or the average of the weights."""
 
     def inputs(self, inputs: Inputs, batch: Batch) -> tuple[Tensor, Tensor]:
         """The student's features of a batch, and what the targets are made from, (batch, ...)."""
