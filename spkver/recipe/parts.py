@@ -28,7 +28,6 @@ from spkver.training.data.positives import Positives
 from spkver.training.loop import Trainer
 from spkver.training.monitoring.validation import DevSet
 from spkver.training.parallel.distributed import ALONE, World
-from spkver.training.state.head import classes_of
 from spkver.training.state.start import Start
 from spkver.training.step.distil import Targets, Teacher
 from spkver.training.step.learner import Learner
@@ -65,7 +64,7 @@ def build(recipe: Recipe, out: Path, say: Callable[[str], None], world: World = 
             recipe.data.positives, len(sampler.speakers), encoder.dim, each_round=each_round, steps=steps
         )
     run = Run(recipe.train.steps, sampler.steps_per_epoch)
-    classes = classes_of(sampler)
+    classes = sampler.classes
     start = None if recipe.start is None else Start(recipe.start)
     if start is not None:
         classes = start.classes(classes)

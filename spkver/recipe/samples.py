@@ -91,12 +91,11 @@ class _Samples:
             raise InputError(f"{folder}: loss '{recipe.loss.name}' has no class weights to measure angles to")
         if not isinstance(sampler.pack, Pack):
             raise InputError(f"{folder}: data.train names several packs; only the samples of one can be described")
-        speeds = (1.0,) if sampler.same_speaker_at_all_speeds else sampler.speeds
-        if 1.0 not in speeds:
+        if sampler.plain is None:
             raise InputError(
                 f"{folder}: augment.speeds has no 1.0, so there is no class for the recordings as they are"
             )
-        labels = torch.from_numpy(sampler.labels) + speeds.index(1.0) * len(sampler.speakers)
+        labels = torch.from_numpy(sampler.plain[sampler.labels])
         return cls(recipe, trainer, sampler.pack, labels, [one.speaker for one in learner.classes])
 
     def at(self, saved: checkpoint.Checkpoint) -> pa.Table:

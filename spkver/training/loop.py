@@ -57,7 +57,7 @@ class Trainer:
         StoppedError, after writing a checkpoint, if the run was stopped by a signal.
         """
         learner, config = self.learner, self.config
-        check_labels(torch.from_numpy(learner.sampler.labels), learner.sampler.classes)
+        check_labels(torch.from_numpy(learner.sampler.labels), len(learner.sampler.classes))
         first = self.done = self._restore() if resume else 0
         last = first if self.stopping.stops else config.steps
         writers = open_writers(self.out, first, self.say, config.wandb) if self.world.main else []

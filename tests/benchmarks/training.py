@@ -176,7 +176,7 @@ def measure_parts(recipe: Recipe, options: argparse.Namespace, folder: Path) -> 
 
     words = f"{recipe.model.name} on {device}, {'compiled' if recipe.train.compile else 'eager'}"
     precision = "bf16" if learner.bf16 else "fp32"
-    print(f"\n{words}, {precision}: batches of {size} x {options.seconds:g} s, {learner.sampler.classes} classes")
+    print(f"\n{words}, {precision}: batches of {size} x {options.seconds:g} s, {len(learner.sampler.classes)} classes")
     forward = forward_of(learner.encoder.network, recipe.train, device, print)
     first = once(lambda: step(forward), device)
     bare = timed(lambda: step(forward), device, options.bare_seconds)

@@ -26,8 +26,9 @@ from spkver.recipe import Recipe, train
 from spkver.scoring.calibration import Affine, Steps, read_map
 from spkver.scoring.chain import read_chain
 from spkver.scoring.plda import read_plda
+from spkver.training.data.classes import Class
 from spkver.training.state import checkpoint
-from spkver.training.state.head import Class, SavedHead
+from spkver.training.state.head import SavedHead
 from spkver.verify.book import open_book
 from spkver.verify.decision import Decision, read_decision
 from spkver.verify.model import load_model

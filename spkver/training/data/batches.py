@@ -23,6 +23,7 @@ from spkver.augment.speed import change_speed
 from spkver.errors import InputError
 from spkver.packs.joined import AnyPack
 from spkver.packs.order import Order, in_windows
+from spkver.training.data.classes import classes_of
 from spkver.training.data.positives import Positives
 
 ORDER, CROPS, TURNS, AUGMENTATION, POSITIVES = 0, 1, 2, 3, 4  # what a random stream is for
@@ -106,13 +107,14 @@ class Sampler:
 
     crop: samples or frames that the network gets, or a function from the step to that number; shorter utterances are
         repeated
-    speeds: one is drawn for every crop; speaker i at speed k is class i + k * speakers, or i with
-        `same_speaker_at_all_speeds`
+    speeds: one is drawn for every crop; a speaker is another class at each, unless `same_speaker_at_all_speeds`
     utterances_per_speaker: every batch has this many utterances of each of its speakers, at one speed. All speakers
         come equally often, whatever their number of utterances, and so do the utterances of a speaker; a speaker with
         too few utterances repeats them with other crops
     local: shorter crops that each batch also has
     positives (an attribute): speakers whose utterances take the places of all but a speaker's first one
+    classes (an attribute): the classes of the loss, in the order of their labels
+    plain (an attribute): the label of each speaker at speed 1, or None without that speed
     share: the part of each batch that `batch` returns
     window_bytes: read the pack shard by shard, mixing the utterances of about this many bytes of shards at a time; by
         default any utterance may follow any other
@@ -147,11 +149,14 @@ class Sampler:
                 f"train.batch_size {batch_size} cannot be divided evenly over {share.size} processes; "
                 f"set it to {below or share.size} or {below + share.size}"
             )
-        self.same_speaker_at_all_speeds = same_speaker_at_all_speeds
         self.utterances_per_speaker = utterances_per_speaker
         self.speakers = sorted(set(pack.speakers))
         number = {speaker: index for index, speaker in enumerate(self.speakers)}
         self.labels = np.array([number[speaker] for speaker in pack.speakers], dtype=np.int64)
+        apart = (1.0,) if same_speaker_at_all_speeds else speeds
+        self.classes, classes = classes_of(self.speakers, apart)
+        self._classes = np.broadcast_to(classes, (len(speeds), len(self.speakers)))
+        self.plain = classes[apart.index(1.0)] if 1.0 in apart else None
         self._own = _rows_of_node(pack, share)
         self._epoch = functools.lru_cache(maxsize=2)(self._order_of_epoch)
         self._rows_of = np.split(np.argsort(self.labels, kind="stable"), np.cumsum(np.bincount(self.labels))[:-1])
@@ -160,11 +165,6 @@ class Sampler:
                 f"{pack.path}: {len(self.speakers)} speakers, but a batch of {batch_size} with "
                 f"{utterances_per_speaker} utterances of each needs {needed}; lower train.batch_size"
             )
-
-    @property
-    def classes(self) -> int:
-        """Number of classes: speakers times speeds, or speakers if a speaker is the same at all speeds."""
-        return len(self.speakers) * (1 if self.same_speaker_at_all_speeds else len(self.speeds))
 
     @property
     def local_size(self) -> int:
@@ -230,8 +230,8 @@ class Sampler:
             length = _length(crop, self.speeds[index])
             crops = [self._crop(row, start, length) for row, start in zip(rows[mine].tolist(), starts[mine].tolist())]
             groups.append((self.speeds[index], torch.from_numpy(np.stack(crops))))
-        labels = speakers + (0 if self.same_speaker_at_all_speeds else speeds * len(self.speakers))
-        return Batch(groups, torch.from_numpy(labels), rows, crop, first=self.share.rank * len(rows))
+        labels = torch.from_numpy(self._classes[speeds, speakers])
+        return Batch(groups, labels, rows, crop, first=self.share.rank * len(rows))
 
     def _rows(self, step: int) -> np.ndarray:
         size = self.batch_size // self.share.nodes

@@ -10,7 +10,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -22,31 +21,8 @@ from spkver.files import StrPath, atomic_file, refuse_newer, refuse_stand_in
 from spkver.losses.heads import HeadLoss
 from spkver.losses.loss import Loss
 from spkver.losses.reductions.split import SHARD
-from spkver.packs.speeds import of_speed
 from spkver.storage import located
-from spkver.training.data.batches import Sampler
-
-
-class Class(NamedTuple):
-    """A class of the loss: a speaker at a speed."""
-
-    speaker: str
-    speed: float = 1.0
-
-    @classmethod
-    def of(cls, speaker: str, speed: float) -> Class:
-        """The class of a speaker of a pack, whose name may include the speed at which the pack was made."""
-        name, made_at = of_speed(speaker)
-        return cls(name, speed * made_at)
-
-    def __str__(self) -> str:
-        return self.speaker if self.speed == 1.0 else f"{self.speaker} at speed {self.speed:g}"
-
-
-def classes_of(sampler: Sampler) -> list[Class]:
-    """The classes of a sampler, in the order of its labels."""
-    speeds = (1.0,) if sampler.same_speaker_at_all_speeds else sampler.speeds
-    return [Class.of(speaker, speed) for speed in speeds for speaker in sampler.speakers]
+from spkver.training.data.classes import Class
 
 
 def head_file(model: StrPath) -> Path:

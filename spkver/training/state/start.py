@@ -10,7 +10,8 @@ from spkver.errors import InputError
 from spkver.losses.loss import Loss
 from spkver.storage import located
 from spkver.training.config import StartConfig
-from spkver.training.state.head import Class, SavedHead
+from spkver.training.data.classes import Class
+from spkver.training.state.head import SavedHead
 
 IGNORED = {"front_end.dither", "model.tuned", "model.source"}
 """Keys that may differ between two encoders that compute the same: dither is off in evaluation, and for self-supervised

@@ -25,13 +25,14 @@ from spkver.models.base import Network
 from spkver.schedules import SCHEDULES, Run
 from spkver.training.config import TrainingConfig
 from spkver.training.data.batches import Batch, Sampler
+from spkver.training.data.classes import Class
 from spkver.training.data.inputs import Augmentations, Inputs
 from spkver.training.monitoring.validation import evaluating
 from spkver.training.optim import OPTIMIZERS
 from spkver.training.parallel.batch_norm import synchronise
 from spkver.training.parallel.distributed import ALONE, World
 from spkver.training.state import checkpoint
-from spkver.training.state.head import Class, SavedHead, head_file
+from spkver.training.state.head import SavedHead, head_file
 from spkver.training.step.compiling import forward_of
 from spkver.training.step.distil import Distillation, Targets, Teacher, Teaching
 from spkver.training.step.ema import EMA
@@ -238,7 +239,8 @@ class Learner:
         sampler = self.sampler
         if sampler.positives is not None:
             each = sampler.utterances_per_speaker
-            recordings = over_processes(batch.labels[::each] % len(sampler.speakers))
+            speakers = torch.from_numpy(sampler.labels[batch.rows[::each]]).to(batch.labels.device)
+            recordings = over_processes(speakers)
             sampler.positives.add(recordings, over_processes(torch.cat(embeddings)[::each]))
 
     def renews(self, done: int) -> bool:

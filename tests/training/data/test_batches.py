@@ -10,6 +10,7 @@ import torch
 from spkver.errors import InputError
 from spkver.packs import Pack, PackWriter
 from spkver.training.data.batches import Prefetcher, Sampler, Share, to_waveform
+from spkver.training.data.classes import Class
 
 CROP = 2000
 CPU = torch.device("cpu")
@@ -65,12 +66,29 @@ def test_short_utterances_are_repeated(make_sampler):
 
 def test_speeds_are_separate_classes(make_sampler):
     sampler = make_sampler((0.9, 1.0, 1.1), batch_size=36)
-    assert sampler.classes == 3 * 12
+    assert len(sampler.classes) == 3 * 12
     batch = sampler.batch(0)
     assert to_waveform(batch).shape == (36, CROP)
     speeds = np.repeat([sampler.speeds.index(speed) for speed, _ in batch.groups], [len(p) for _, p in batch.groups])
     assert set(speeds) == {0, 1, 2}
     np.testing.assert_array_equal(batch.labels.numpy(), sampler.labels[batch.rows] + speeds * 12)
+
+
+def test_a_voice_at_one_speed_is_one_class(tmp_path):
+    """The copies of a pack, e.g. sp0.9-ann at speed 1, and ann at speed 0.9."""
+    with PackWriter(tmp_path / "p", kind="audio", sample_rate=8000, rows_per_shard=4) as writer:
+        for number in range(16):
+            speaker = ("ann", "bob", "sp0.9-ann", "sp0.9-bob")[number % 4]
+            writer.add(f"u{number}", speaker, "", np.arange(9000, dtype="<i2"))
+    sampler = Sampler(Pack.open(tmp_path / "p"), batch_size=8, crop=CROP, speeds=(0.9, 1.0), seed=1)
+    assert len(sampler.speakers) == 4 and len(sampler.classes) == 2 * 3
+    assert {one.speed for one in sampler.classes} == {0.81, 0.9, 1.0}
+    for step in range(4):
+        batch = sampler.batch(step)
+        speeds = np.repeat([speed for speed, _ in batch.groups], [len(payload) for _, payload in batch.groups])
+        for row, speed, label in zip(batch.rows.tolist(), speeds.tolist(), batch.labels.tolist()):
+            assert sampler.classes[label] == Class.of(sampler.pack.speakers[row], speed)
+    assert [sampler.classes[label] for label in sampler.plain] == [Class.of(one, 1.0) for one in sampler.speakers]
 
 
 @pytest.mark.parametrize("crop", range(2000, 2012))
@@ -85,7 +103,7 @@ def test_speeds_can_keep_the_speaker(make_sampler):
         make_sampler((0.9, 1.1), batch_size=36),
         make_sampler((0.9, 1.1), batch_size=36, same_speaker_at_all_speeds=True),
     )
-    assert (other.classes, one.classes) == (24, 12)
+    assert (len(other.classes), len(one.classes)) == (24, 12)
     batch = one.batch(0)
     same(replace(batch, labels=other.batch(0).labels), other.batch(0))
     np.testing.assert_array_equal(batch.labels.numpy(), one.labels[batch.rows])

@@ -13,8 +13,9 @@ from spkver.config import load, validate
 from spkver.errors import InputError
 from spkver.packs import Pack, PackWriter, make_features
 from spkver.recipe import Recipe, build, train
+from spkver.training.data.classes import Class
 from spkver.training.state import checkpoint
-from spkver.training.state.head import Class, SavedHead, head_file
+from spkver.training.state.head import SavedHead, head_file
 
 QUIET = {"say": lambda text: None}
 
