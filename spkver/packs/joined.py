@@ -82,6 +82,11 @@ class JoinedPacks:
         return tuple(shard for pack in self.packs for shard in pack.shards)
 
     @property
+    def pack_of(self) -> np.ndarray:
+        """The number of the pack of every utterance, int32 (rows,)."""
+        return self._pack
+
+    @property
     def path(self) -> Path:
         """The path of the first pack."""
         return self.packs[0].path

@@ -46,8 +46,8 @@ class DistilConfig(Config):
     )
     clean: bool = Field(False, description="the teacher gets the crop without augmentation")
     centre: bool = False
-    """subtract from the length-normalised `embeddings` the mean of their file. With one file for each corpus, the
-    student does not learn what a whole corpus shares (language, microphones)"""
+    """subtract from the teacher's length-normalised embeddings the mean of their file, or with `model` of 512 crops of
+    their pack. With one for each corpus, the student does not learn what a corpus shares (language, microphones)"""
 
     @model_validator(mode="after")
     def _one_teacher(self) -> DistilConfig:
@@ -55,10 +55,6 @@ class DistilConfig(Config):
             raise ValueError("give the teacher's model or its embeddings, one of them")
         if self.clean and self.model is None:
             raise ValueError("clean needs a teacher's model; embeddings are those of whole recordings")
-        if self.centre and not self.embeddings:
-            raise ValueError(
-                "centre needs the teacher's embeddings; a model has no corpus whose mean it could subtract"
-            )
         return self
 
     @property

@@ -21,12 +21,12 @@ from torch import Tensor
 from spkver.augment.draw import Drawn
 from spkver.augment.speed import change_speed
 from spkver.errors import InputError
-from spkver.packs.joined import AnyPack
+from spkver.packs.joined import AnyPack, JoinedPacks
 from spkver.packs.order import Order, in_windows
 from spkver.training.data.classes import classes_of
 from spkver.training.data.positives import Positives
 
-ORDER, CROPS, TURNS, AUGMENTATION, POSITIVES = 0, 1, 2, 3, 4  # what a random stream is for
+ORDER, CROPS, TURNS, AUGMENTATION, POSITIVES, EXAMPLES = 0, 1, 2, 3, 4, 5  # what a random stream is for
 
 
 @dataclass(frozen=True)
@@ -197,6 +197,23 @@ class Sampler:
         local = _Drawn(*(values[in_turn] for values in drawn))
         return replace(batch, local=self._read(local, self.local.length, random))
 
+    @property
+    def pack_of(self) -> np.ndarray:
+        """The number of the pack of every utterance, int32 (rows,)."""
+        pack = self.pack
+        return pack.pack_of if isinstance(pack, JoinedPacks) else np.zeros(len(pack), np.int32)
+
+    def examples(self, most: int) -> Iterator[tuple[int, Batch]]:
+        """Crops of at most `most` utterances of each pack, at their own speed: batches with the number of the pack."""
+        order, crop = self._epoch(0).rows, self.crop_at(0)
+        of_order, random = self.pack_of[order], np.random.default_rng([self.seed, EXAMPLES])
+        for number in np.unique(of_order).tolist():
+            rows = order[of_order == number][:most]
+            for some in np.array_split(rows, -(-len(rows) // self.batch_size)):
+                starts = random.integers(0, np.maximum(self.pack.lengths[some] - crop, 0) + 1)
+                groups = [(1.0, self._crops(some, starts, crop))]
+                yield number, Batch(groups, torch.from_numpy(self.labels[some]), some, crop)
+
     def rows(self, step: int) -> np.ndarray:
         """The rows of the pack in this process's part of the batch of a step."""
         rows = self._draw(step)[0].rows
@@ -228,8 +245,7 @@ class Sampler:
         for index in np.unique(speeds).tolist():
             mine = speeds == index
             length = _length(crop, self.speeds[index])
-            crops = [self._crop(row, start, length) for row, start in zip(rows[mine].tolist(), starts[mine].tolist())]
-            groups.append((self.speeds[index], torch.from_numpy(np.stack(crops))))
+            groups.append((self.speeds[index], self._crops(rows[mine], starts[mine], length)))
         labels = torch.from_numpy(self._classes[speeds, speakers])
         return Batch(groups, labels, rows, crop, first=self.share.rank * len(rows))
 
@@ -282,6 +298,10 @@ class Sampler:
         cycle, block = divmod(turn, max(1, len(rows) // each))
         order = np.random.default_rng([self.seed, TURNS, speaker, cycle]).permutation(rows)
         return np.resize(order, max(len(rows), each))[block * each : (block + 1) * each]
+
+    def _crops(self, rows: np.ndarray, starts: np.ndarray, length: int) -> Tensor:
+        crops = [self._crop(row, start, length) for row, start in zip(rows.tolist(), starts.tolist())]
+        return torch.from_numpy(np.stack(crops))
 
     def _crop(self, row: int, start: int, length: int) -> np.ndarray:
         have = int(self.pack.lengths[row])

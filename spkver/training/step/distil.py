@@ -32,8 +32,14 @@ class Teaching(Protocol):
     def inputs(self, inputs: Inputs, batch: Batch) -> tuple[Tensor, Tensor]:
         """The student's features of a batch, and what the targets are made from, (batch, ...)."""
 
-    def __call__(self, given: Tensor, *, bf16: bool) -> Tensor:
-        """The targets (batch, ...), without gradient, float32."""
+    def __call__(self, given: Tensor, rows: Tensor, *, bf16: bool) -> Tensor:
+        """The targets (batch, ...), without gradient, float32.
+
+        rows: int64 (batch,) on the host, the crops' rows of the pack
+        """
+
+
+CENTRE = 512  # crops of each pack whose mean is subtracted
 
 
 class Teacher:
@@ -46,6 +52,7 @@ class Teacher:
     def __init__(self, config: DistilConfig, student: EncoderConfig, kind: str) -> None:
         """kind: kind of the training packs, audio or features."""
         self.config = config
+        self._centres: tuple[Tensor, Tensor] | None = None  # of the packs, (packs, dim); the pack of each row, (rows,)
         assert config.model is not None
         if located(config.model).is_file():
             raise InputError(f"distil.model: {config.model} is a file; give a model directory")
@@ -77,17 +84,33 @@ class Teacher:
         """Size of the teacher's embeddings."""
         return self.encoder.dim
 
-    def to(self, device: torch.device) -> None:
-        """Move the teacher to a device."""
+    def prepare(self, inputs: Inputs, device: torch.device, *, bf16: bool) -> None:
+        """Move the teacher to a device, and embed a part of each pack if its mean is to be subtracted."""
         self.encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.config.centre:
+            pack_of = torch.from_numpy(inputs.sampler.pack_of).long()
+            sums = torch.zeros(int(pack_of.max()) + 1, self.dim, device=device)
+            number = torch.zeros(len(sums), 1, device=device)
+            for pack, batch in inputs.sampler.examples(CENTRE):
+                given = inputs.pair(batch.each(lambda tensor: tensor.to(device)), self.front_end, clean=True)[1]
+                sums[pack] += functional.normalize(self._embed(given, bf16=bf16), dim=1).sum(0)
+                number[pack] += len(given)
+            self._centres = sums / number.clamp_min(1), pack_of.to(device)
 
     def inputs(self, inputs: Inputs, batch: Batch) -> tuple[Tensor, Tensor]:
         """See Teaching.inputs."""
         return inputs.pair(batch, self.front_end, clean=self.config.clean)
 
-    @torch.no_grad()
-    def __call__(self, given: Tensor, *, bf16: bool) -> Tensor:
+    def __call__(self, given: Tensor, rows: Tensor, *, bf16: bool) -> Tensor:
         """See Teaching.__call__: embeddings (batch, dim)."""
+        embeddings = self._embed(given, bf16=bf16)
+        if self._centres is None:
+            return embeddings
+        means, pack_of = self._centres
+        return functional.normalize(embeddings, dim=1) - means[pack_of[rows.to(means.device)]]
+
+    @torch.no_grad()
+    def _embed(self, given: Tensor, *, bf16: bool) -> Tensor:
         with torch.autocast(given.device.type, torch.bfloat16, enabled=bf16):
             embeddings: Tensor = self.encoder.network(given)
         return embeddings.float()
@@ -123,7 +146,7 @@ class Targets:
         self._of_row = torch.from_numpy(vectors[[row[name] for name in sampler.pack.ids]])
         self.dim = vectors.shape[1]
 
-    def to(self, device: torch.device) -> None:
+    def prepare(self, inputs: Inputs, device: torch.device, *, bf16: bool) -> None:
         """Move the embeddings to a device."""
         self._of_row = self._of_row.to(device)
 
@@ -132,7 +155,7 @@ class Targets:
         rows = torch.from_numpy(batch.rows).to(self._of_row.device, non_blocking=True)
         return inputs.features(batch), self._of_row.index_select(0, rows)
 
-    def __call__(self, given: Tensor, *, bf16: bool) -> Tensor:
+    def __call__(self, given: Tensor, rows: Tensor, *, bf16: bool) -> Tensor:
         """See Teaching.__call__."""
         return given
 

@@ -50,6 +50,8 @@ class _Part(NamedTuple):
     """of all crops"""
     of_teacher: Tensor
     """what the targets are made from; the first features without a teacher"""
+    rows: Tensor
+    """rows of the pack, of the crops with targets"""
 
 
 class Objective(nn.Module):
@@ -137,7 +139,7 @@ class Learner:
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and computes_in_bf16(self.device))
         distil = None
         if teacher is not None:
-            teacher.to(self.device)
+            teacher.prepare(self.inputs, self.device, bf16=self.bf16)
             distil = Distillation(teacher.config, encoder.dim, teacher.dim).to(self.device)
         self.modules = Objective(self.encoder.network, self.loss, distil, forward, bf16=self.bf16)
         self._frozen = freeze(self.modules, config.freeze)
@@ -163,7 +165,7 @@ class Learner:
 
     def _refuse_one_at_a_time(self) -> None:
         """Raise InputError if a batch norm in training gets a single value per channel, which has no variance."""
-        features = self.inputs.features(self.inputs.batch(0))[:1]
+        features = self.inputs.features(self.inputs.batch(0).each(lambda tensor: tensor.to(self.device)))[:1]
         self.train()
         norms = {norm: name for name, norm in self.encoder.network.named_modules() if isinstance(norm, _BatchNorm)}
         lone: list[str] = []
@@ -220,14 +222,15 @@ class Learner:
             views.append(self.inputs.features(batch.local))
             labels.append(batch.local.labels)
         of_parts = [zip(*(one.chunk(number) for one in many)) for many in (views, labels)]
-        return [_Part(some, torch.cat(y), given) for some, y, given in zip(*of_parts, of_teacher.chunk(number))]
+        given, rows = of_teacher.chunk(number), torch.from_numpy(batch.rows).chunk(number)
+        return [_Part(some, torch.cat(y), *of_teacher) for some, y, *of_teacher in zip(*of_parts, given, rows)]
 
     def _gradient(self, part: _Part, progress: float, *, synchronise: bool) -> tuple[dict[str, Tensor], Tensor]:
         """Add the gradient of a part of the batch; return the values to log, and the embeddings of the whole crops.
 
         synchronise: average the gradients over the processes
         """
-        targets = None if self.teacher is None else self.teacher(part.of_teacher, bf16=self.bf16)
+        targets = None if self.teacher is None else self.teacher(part.of_teacher, part.rows, bf16=self.bf16)
         alone = contextlib.nullcontext() if synchronise or self._parallel is None else self._parallel.no_sync()
         with alone:
             loss, values, embeddings = (self._parallel or self.modules)(part.views, part.labels, progress, targets)

@@ -27,7 +27,7 @@ class Momentum:
         return features, features
 
     @torch.no_grad()
-    def __call__(self, given: Tensor, *, bf16: bool) -> Tensor:
+    def __call__(self, given: Tensor, rows: Tensor, *, bf16: bool) -> Tensor:
         """See Teaching.__call__: outputs of the projection."""
         with torch.autocast(given.device.type, torch.bfloat16, enabled=bf16):
             embeddings: Tensor = functional_call(self._network, self._averaged(self._network, "network."), given)

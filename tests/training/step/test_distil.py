@@ -16,7 +16,7 @@ from spkver.embeddings import Embeddings, read_embeddings, write_embeddings
 from spkver.encoder import Encoder, EncoderConfig
 from spkver.errors import InputError
 from spkver.extraction import extract
-from spkver.packs import Pack
+from spkver.packs import Pack, PackWriter
 from spkver.recipe import Recipe, build, train
 from spkver.training.config import DistilConfig
 from spkver.training.state import checkpoint
@@ -56,8 +56,8 @@ def teachers(packs, tmp_path_factory):
 def learning(recipe, teachers):
     """A recipe with a teacher: `learning("same_size", weight=2, train={...})`."""
 
-    def make(teacher, *, weight=1.0, clean=False, **keys):
-        distil = {"model": str(teachers / teacher), "weight": weight, "clean": clean}
+    def make(teacher, *, weight=1.0, clean=False, centre=False, **keys):
+        distil = {"model": str(teachers / teacher), "weight": weight, "clean": clean, "centre": centre}
         return recipe(distil=distil, **keys)
 
     return make
@@ -245,6 +245,45 @@ def test_the_mean_of_each_file_is_subtracted(recipe, packs, embedded, out, tmp_p
     np.testing.assert_allclose(learner.teacher.inputs(learner.inputs, batch)[1].numpy(), expected, atol=1e-6)
 
 
+def test_the_mean_of_each_pack_is_subtracted(learning, packs, out, tmp_path):
+    """For a teacher that embeds the crops: the mean over crops of the pack as they are."""
+    source = Pack.open(packs / "train")
+    for name, rows in (("few", range(3)), ("many", range(3, len(source)))):
+        with PackWriter(tmp_path / name, kind="audio", sample_rate=8000) as writer:
+            for row in rows:
+                writer.add(source.ids[row], source.speakers[row], "", source[row])
+    data = {"train": [str(tmp_path / "few"), str(tmp_path / "many")]}
+    keys = {"data": data, "augment": AUGMENT, "train": {"precision": "fp32"}}
+    learner = build(learning("other_bins", centre="yes", **keys), out, **QUIET).learner
+    teacher, sampler = learner.teacher, learner.sampler
+    unit = {0: [], 1: []}
+    for pack, batch in sampler.examples(512):
+        embedded = teacher.encoder(batch.groups[0][1].float() / 32768).numpy()
+        unit[pack] += list(embedded / np.linalg.norm(embedded, axis=1, keepdims=True))
+        assert {row >= 3 for row in batch.rows.tolist()} == {pack == 1}
+    assert [len(vectors) for vectors in unit.values()] == [3, len(source) - 3]
+    batch = learner.inputs.batch(0)
+    given = teacher.inputs(learner.inputs, batch)[1]
+    embedded = teacher.encoder.network(given).numpy()
+    mean = np.array([np.mean(unit[row >= 3], axis=0) for row in batch.rows.tolist()])
+    expected = embedded / np.linalg.norm(embedded, axis=1, keepdims=True) - mean
+    found = teacher(given, torch.from_numpy(batch.rows), bf16=False)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
+    assert {row >= 3 for row in batch.rows.tolist()} == {False, True}
+
+
+def test_the_mean_of_a_feature_pack_is_subtracted(learning, packs, tmp_path):
+    keys = {"data": {"train": str(packs / "features")}, "train": {"steps": 4, "accumulate": 2, "precision": "fp32"}}
+    means = []
+    for centre in ("yes", "no"):
+        train(learning("same_size", centre=centre, **keys), tmp_path / centre, **QUIET)
+        learner = build(learning("same_size", centre=centre, **keys), tmp_path / "n", **QUIET).learner
+        given = [learner.teacher.inputs(learner.inputs, batch)[1] for _, batch in learner.sampler.examples(512)]
+        rows = [torch.from_numpy(batch.rows) for _, batch in learner.sampler.examples(512)]
+        means.append(torch.cat([learner.teacher(*both, bf16=False) for both in zip(given, rows)]).mean(0).norm())
+    assert means[0] < 1e-6 and means[1] > 0.01
+
+
 def pair_cosines(vectors: torch.Tensor) -> np.ndarray:
     return 1 - cdist(vectors.numpy(), vectors.numpy(), "cosine")
 
@@ -298,7 +337,6 @@ def test_mismatching_embeddings_are_rejected(recipe, embedded, out, tmp_path):
         ({}, "give the teacher's model or its embeddings"),
         ({"model": "m", "embeddings": "e"}, "give the teacher's model or its embeddings"),
         ({"embeddings": "e", "clean": "yes"}, "clean needs a teacher's model"),
-        ({"model": "m", "centre": "yes"}, "centre needs the teacher's embeddings"),
     ):
         with pytest.raises(InputError, match=said):
             validate(Recipe, {"data": {"train": "pack"}, "distil": distil})

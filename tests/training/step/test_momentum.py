@@ -55,7 +55,7 @@ def test_teacher_equals_a_network_with_the_averaged_weights(dino, out):
         module.load_state_dict(module.state_dict() | checkpoint.part(average, prefix))
     features, given = learner.teacher.inputs(learner.inputs, learner.inputs.batch(2))
     before = {name: tensor.clone() for name, tensor in learner.state().items()}
-    targets = learner.teacher(given, bf16=False)
+    targets = learner.teacher(given, torch.arange(len(given)), bf16=False)
     with torch.no_grad():
         assert torch.equal(targets, projection(network(features)))
     assert targets.shape == (8, 32) and not targets.requires_grad
