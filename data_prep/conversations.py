@@ -35,7 +35,7 @@ import pyarrow as pa
 
 from data_prep import _corpus
 from spkver import audio, tables
-from spkver.cli import inputs, outputs
+from spkver.cli import inputs, options, outputs
 from spkver.datadir import DataDir, Place, read_datadir, write_datadir
 from spkver.errors import InputError, load_optional
 from spkver.files import atomic_directory
@@ -387,10 +387,10 @@ def _seconds(pieces: Sequence[Piece]) -> float:
 @click.argument("out", type=outputs.directory("wav.scp"))
 @click.argument("directories", metavar="DATA...", nargs=-1, required=True, type=inputs.FILE)
 @click.option("--speakers", type=click.IntRange(2), multiple=True, default=(2, 3, 4), show_default=True)
-@click.option("--seconds", type=click.FloatRange(10), multiple=True, default=(60.0,), show_default=True)
-@click.option("--overlap", type=click.FloatRange(0, 0.5), multiple=True, default=(0.0, 0.1, 0.2), show_default=True)
+@click.option("--seconds", type=options.FloatRange(10), multiple=True, default=(60.0,), show_default=True)
+@click.option("--overlap", type=options.FloatRange(0, 0.5), multiple=True, default=(0.0, 0.1, 0.2), show_default=True)
 @click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Conversations of each kind.")
-@click.option("--seed", default=1, show_default=True, help="Random seed.")
+@options.seed("Random seed.")
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Number of processes.")
 def command(
     out: Path,

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from data_prep import _corpus, _trials
 from data_prep._download import Source, openslr
 from data_prep._tree import Tree, look_up, with_columns
+from spkver.cli import options
 from spkver.datadir import DataDir
 from spkver.errors import InputError
 from spkver.lists import read_lines
@@ -81,7 +82,7 @@ def _genders(tree: Tree) -> dict[str, str]:
 @click.command()
 @_corpus.command(SOURCE)
 @click.option("--nontargets", type=click.IntRange(1), help="Non-target trials per list [default: at most 100,000].")
-@click.option("--seed", default=1, show_default=True, help="Random seed of the non-target trials.")
+@options.seed("Random seed of the non-target trials.")
 def command(tree: Tree, out: Path, nontargets: int | None, seed: int) -> None:
     """Make OUT/PART for every part of LibriSpeech in ROOT, and cross-chapter trials for the dev and test parts.
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 from data_prep import _corpus
 from data_prep._download import Source, openslr
 from data_prep._tree import AUDIO, Tree, look_up, refuse_outside, with_columns
+from spkver.cli import options
 from spkver.datadir import DataDir, split
 from spkver.errors import InputError
 from spkver.lists import read_columns, read_lines
@@ -110,7 +111,7 @@ def _pairs(path: Path) -> dict[str, str]:
 @click.command()
 @_corpus.command(SOURCE)
 @click.option("--dev-speakers", type=click.IntRange(min=1), help="Training speakers to hold out for development.")
-@click.option("--seed", default=1, show_default=True, help="Random seed of the held-out speakers.")
+@options.seed("Random seed of the held-out speakers.")
 def command(tree: Tree, out: Path, dev_speakers: int | None, seed: int) -> None:
     """Make the data directories OUT/train and OUT/test (OUT/dev, OUT/train_core) from speechocean762 in ROOT.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import inputs, outputs
+from spkver.cli import inputs, options, outputs
 from spkver.formats.convert import read
 from spkver.scoring.clusters import agreement, cluster, write_groups
 
@@ -15,7 +15,7 @@ from spkver.scoring.clusters import agreement, cluster, write_groups
 @click.argument("embeddings", type=inputs.FILE)
 @click.argument("out", type=outputs.FILE)
 @click.option("--speakers", type=click.IntRange(min=1), required=True, help="Number of speakers to form.")
-@click.option("--seed", default=1, show_default=True, help="Seed of k-means.")
+@options.seed("Seed of k-means.")
 def command(embeddings: Path, out: Path, speakers: int, seed: int) -> None:
     """Cluster EMBEDDINGS into speakers and write OUT, with lines `utterance speaker`.
 

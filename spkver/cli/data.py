@@ -11,7 +11,7 @@ from spkver.cli import data_stats, data_verify, inputs, options, outputs
 
 _DIR = inputs.FILE
 _OUT = outputs.directory("wav.scp")
-_SEED = click.option("--seed", default=0, show_default=True, help="Seed of the random choice.")
+_SEED = options.seed("Seed of the random choice.", default=0)
 
 
 @click.group()
@@ -53,7 +53,7 @@ def validate(directory: Path, allow_pipes: bool, quick: bool) -> None:
 @click.argument("out_a", type=_OUT)
 @click.argument("out_b", type=_OUT)
 @click.option("--speakers", type=int, help="Number of speakers for OUT_B.")
-@click.option("--share", type=click.FloatRange(0, 1), help="Share of the speakers for OUT_B.")
+@click.option("--share", type=options.FloatRange(0, 1), help="Share of the speakers for OUT_B.")
 @click.option("--list", "speaker_list", type=_DIR, help="File with the speakers for OUT_B, one per line.")
 @_SEED
 @options.accept_pipes
@@ -120,8 +120,12 @@ def join(out: Path, directories: tuple[str, ...], allow_pipes: bool) -> None:
 @command.command()
 @click.argument("directory", metavar="DIR", type=_DIR)
 @click.argument("out", type=_OUT)
-@click.option("--seconds", type=float, required=True, help="Length of a piece.")
-@click.option("--hop", type=float, help="Seconds between the starts of two pieces.  [default: --seconds]")
+@click.option("--seconds", type=options.FloatRange(min=0, min_open=True), required=True, help="Length of a piece.")
+@click.option(
+    "--hop",
+    type=options.FloatRange(min=0, min_open=True),
+    help="Seconds between the starts of two pieces.  [default: --seconds]",
+)
 @click.option("--per-utterance", type=click.IntRange(min=1), help="Largest number of pieces of an utterance.")
 @options.accept_pipes
 def cut(
@@ -184,7 +188,7 @@ def subset(
 @command.command()
 @click.argument("directory", metavar="DIR", type=_DIR)
 @click.argument("out", type=_OUT)
-@click.option("--share", type=click.FloatRange(0, 1), required=True, help="Share of the utterances.")
+@click.option("--share", type=options.FloatRange(0, 1), required=True, help="Share of the utterances.")
 @_SEED
 @options.accept_pipes
 def relabel(directory: Path, out: Path, share: float, seed: int, allow_pipes: bool) -> None:

@@ -19,7 +19,7 @@ from spkver.rttm import read_turns, read_uem
 @click.option("--uem", type=inputs.FILE, help="Score only the recordings and regions of this UEM file.")
 @click.option(
     "--collar",
-    type=click.FloatRange(min=0),
+    type=options.FloatRange(min=0),
     default=0.0,
     show_default=True,
     help="Seconds before and after each change in REFERENCE that are not scored.",

@@ -53,7 +53,7 @@ def _place(path: Path) -> None:
 )
 @click.option(
     "--threshold",
-    type=click.FloatRange(-1, 1),
+    type=options.FloatRange(-1, 1),
     help="Cosine from which clusters are one speaker.  [default: the model's]",
 )
 @click.option("--plda", type=inputs.FILE, help="PLDA model of the embeddings, for --clustering vbx.")

@@ -22,7 +22,10 @@ from spkver.trials import check, read_labelled
     "--point", "points", multiple=True, help=f"minDCF at this point: {', '.join([*OPERATING_POINTS, *PRIMARY_COSTS])}."
 )
 @click.option(
-    "--far", multiple=True, type=click.FloatRange(0, 1), help="Add the miss rate at this false-alarm rate (repeatable)."
+    "--far",
+    multiple=True,
+    type=options.FloatRange(0, 1),
+    help="Add the miss rate at this false-alarm rate (repeatable).",
 )
 @click.option(
     "--weights",

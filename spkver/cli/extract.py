@@ -20,11 +20,11 @@ from spkver.work import Share, engine
     type=options.MODEL,
     help="Model directory, for example exp/xvector/model, .onnx file, or name of a published model.",
 )
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Embed only the middle part, this long.")
-@click.option("--window", type=click.FloatRange(min=0, min_open=True), help="Embed windows of this many seconds.")
+@click.option("--seconds", type=options.FloatRange(min=0, min_open=True), help="Embed only the middle part, this long.")
+@click.option("--window", type=options.FloatRange(min=0, min_open=True), help="Embed windows of this many seconds.")
 @click.option(
     "--hop",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.FloatRange(min=0, min_open=True),
     help="Seconds between window starts.  [default: half a window]",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto.")

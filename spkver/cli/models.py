@@ -9,7 +9,9 @@ from spkver.cli import options
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME...]")
-@click.option("--seconds", default=2.0, show_default=True, type=click.FloatRange(0.5), help="Length of the utterance.")
+@click.option(
+    "--seconds", default=2.0, show_default=True, type=options.FloatRange(0.5), help="Length of the utterance."
+)
 @click.option("--count", "only_count", is_flag=True, help="Count only, do not measure the speed.")
 @click.option("--device", default="auto", show_default=True, help="Device to measure the speed on: cpu, cuda, auto.")
 @click.option("--batch", type=click.IntRange(1), help="Utterances at a time.  [default: 1 on a CPU, 128 elsewhere]")

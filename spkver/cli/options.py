@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,15 @@ from spkver.work import Share
 from spkver.work.engine import ENGINES
 
 FILE = inputs.FILE
+
+
+class FloatRange(click.FloatRange):
+    """A finite number in a range. click's own type takes `nan` in every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click.FloatRange."""
+        found = super().convert(value, param, ctx)
+        return found if math.isfinite(found) else self.fail(f"'{value}' is not a finite number.", param, ctx)
 
 
 MODEL = click.Path()  # or the name of a published model: pass it to `local`
@@ -69,6 +79,12 @@ part = click.option(
     metavar="N/M",
     help="Make only every M-th part, from the N-th, for 'spkver gather' (Slurm arrays).",
 )
+
+
+def seed(text: str, default: int | None = 1) -> Callable[[Any], Any]:
+    """An option for a random seed that all generators take."""
+    shown = default is not None
+    return click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=default, show_default=shown, help=text)
 
 
 def speakers(text: str, name: str = "--speakers") -> Callable[[Any], Any]:

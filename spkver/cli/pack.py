@@ -23,12 +23,14 @@ from spkver.work import Share, engine
     "--sample-rate", type=click.IntRange(1), default=16000, show_default=True, help="In Hz; other rates are resampled."
 )
 @click.option(
-    "--min-seconds", type=click.FloatRange(0), default=0.3, show_default=True, help="Shorter utterances are rejected."
+    "--min-seconds", type=options.FloatRange(0), default=0.3, show_default=True, help="Shorter utterances are rejected."
 )
-@click.option("--max-seconds", type=click.FloatRange(0), show_default="an hour", help="Longer utterances are rejected.")
+@click.option(
+    "--max-seconds", type=options.FloatRange(0), show_default="an hour", help="Longer utterances are rejected."
+)
 @click.option(
     "--max-rejected",
-    type=click.FloatRange(0, 1),
+    type=options.FloatRange(0, 1),
     default=0.1,
     show_default=True,
     help="Stop if more than this share is rejected.",
@@ -48,12 +50,12 @@ from spkver.work import Share, engine
 @speed_option
 @click.option(
     "--combine",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
     help="Join shorter utterances of a speaker and session to rows of about this length.",
 )
 @click.option("--simulate", type=inputs.FILE, help="Augment every recording as this YAML file says (see above).")
-@click.option("--seed", type=click.IntRange(0), help="Seed of --simulate; overrides the file's.")
+@options.seed("Seed of --simulate; overrides the file's.", default=None)
 @options.allow_pipes
 def command(
     data: Path,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from spkver.cli import inputs, outputs
+from spkver.cli import inputs, options, outputs
 from spkver.errors import InputError
 from spkver.scoring.backend import BackEnd
 from spkver.scoring.plda import coral, fit_plda, interpolated, read_plda, write_plda
@@ -48,7 +48,7 @@ def fit(train: Path, plda: Path, rank: int | None, iterations: int, chain: Path 
 @click.argument("out", type=outputs.directory("plda.yaml"))
 @click.option("--coral", "domain", type=_FILE, help="CORAL: align with these embeddings; no speakers needed.")
 @click.option("--with", "other", type=_FILE, help="Interpolate with this in-domain model.")
-@click.option("--weight", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Weight of --with.")
+@click.option("--weight", type=options.FloatRange(0, 1), default=0.5, show_default=True, help="Weight of --with.")
 @_CHAIN
 def adapt(plda: Path, out: Path, domain: Path | None, other: Path | None, weight: float, chain: Path | None) -> None:
     """Adapt the model PLDA to another domain and write it to the directory OUT.

@@ -36,7 +36,7 @@ def _place(path: Path) -> None:
 )
 @click.option("--title", default="", help="Title of the report.")
 @click.option("--point", "points", multiple=True, help="minDCF at this point; the first is marked in the DET plot.")
-@click.option("--far", multiple=True, type=click.FloatRange(0, 1), help="Miss rate at this false-alarm rate.")
+@click.option("--far", multiple=True, type=options.FloatRange(0, 1), help="Miss rate at this false-alarm rate.")
 @click.option("--llr", is_flag=True, help="The scores are natural-log likelihood ratios; add actDCF, Cllr.")
 @click.option("--threshold", type=float, help="List errors at this threshold, not at the EER threshold.")
 @click.option(

@@ -24,8 +24,8 @@ _FILE = inputs.FILE
 @click.command()
 @click.argument("scores", type=_FILE)
 @options.trials
-@click.option("--far", type=click.FloatRange(0, 1), help="Target false-accept rate (FAR).")
-@click.option("--frr", type=click.FloatRange(0, 1), help="Target false-reject rate (FRR).")
+@click.option("--far", type=options.FloatRange(0, 1), help="Target false-accept rate (FAR).")
+@click.option("--frr", type=options.FloatRange(0, 1), help="Target false-reject rate (FRR).")
 @click.option("--cost", type=float, nargs=3, metavar="P_TARGET C_MISS C_FA", help="Minimise the expected cost.")
 @click.option("--eer", is_flag=True, help="Use the threshold of the equal error rate.")
 @options.speakers("Speakers of the ids; without, ids linked by target trials count as one speaker.")

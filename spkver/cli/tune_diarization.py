@@ -18,8 +18,8 @@ from spkver.files import file_place
 @click.argument("reference", type=inputs.FILE)
 @click.option("--model", required=True, type=options.MODEL, help="Model directory, which gets the settings.")
 @click.option("--vad", type=click.Choice(["energy", "silero"]), help="Voice activity detector.")
-@click.option("--window", type=click.FloatRange(min=0, min_open=True), help="Seconds of a window.")
-@click.option("--shift", type=click.FloatRange(min=0, min_open=True), help="Seconds from window to window.")
+@click.option("--window", type=options.FloatRange(min=0, min_open=True), help="Seconds of a window.")
+@click.option("--shift", type=options.FloatRange(min=0, min_open=True), help="Seconds from window to window.")
 @click.option("--plda", type=inputs.FILE, help="PLDA model of the embeddings, to try the clustering vbx too.")
 @click.option("--segmentation", type=inputs.FILE, help="Network that finds overlapping speech (spkver import).")
 def command(

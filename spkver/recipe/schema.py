@@ -88,7 +88,7 @@ class AugmentConfig(Config):
 class Recipe(Config):
     """Everything that a training run depends on."""
 
-    seed: int = Field(1, ge=0)
+    seed: int = Field(1, ge=0, lt=2**63)
     """seed of all random numbers: the same seed gives the same run"""
     data: DataConfig
     front_end: Annotated[FrontEndBase, Of(FRONT_ENDS)] = Field(default="fbank", validate_default=True)

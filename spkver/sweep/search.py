@@ -48,7 +48,7 @@ class Search:
         self._study = self._optuna.create_study(
             study_name=self._name,
             storage=self._optuna.storages.JournalStorage(backend),
-            sampler=self._optuna.samplers.TPESampler(seed=self._seed),
+            sampler=self._optuna.samplers.TPESampler(seed=self._seed % 2**32),
             load_if_exists=True,
         )
         own = _kinds(self._space)

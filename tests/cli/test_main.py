@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import io
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import time
 import click
 import pytest
 
+import data_prep
 from spkver import cli
 from spkver.cli import COMMANDS, SECTIONS
 from spkver.cli.terminal import visible_streams
@@ -64,6 +67,35 @@ def test_help_comes_in_sections_with_the_main_commands_first(spkver):
     ]
     assert len(SECTIONS["Main commands"]) == 10
     assert len(COMMANDS) == sum(map(len, SECTIONS.values()))  # no command in two sections
+
+
+def every_option():
+    """The commands, subcommands and modules of data preparation with their options."""
+    named = {name: cli.root.get_command(click.Context(cli.root), name) for name in COMMANDS}
+    named |= {name: getattr(importlib.import_module(f"data_prep.{name}"), "command", None) for name in _modules()}
+    for name, command in named.items():
+        for one in [command, *(command.commands.values() if isinstance(command, click.Group) else [])]:
+            for option in one.params if isinstance(one, click.Command) else []:
+                yield f"{name} {one.name} {option.name}", option
+
+
+def _modules():
+    return [module.name for module in pkgutil.iter_modules(data_prep.__path__) if not module.ispkg]
+
+
+def test_no_option_takes_a_number_that_is_none():
+    found = {name: option.type for name, option in every_option() if isinstance(option.type, click.FloatRange)}
+    assert len(found) > 20
+    for name, kind in found.items():
+        for text in ("nan", "inf", "-inf"):
+            with pytest.raises(click.BadParameter):
+                pytest.fail(f"{name}: {kind.convert(text, None, None)}")
+
+
+def test_every_seed_is_one_of_all_generators():
+    found = {name: option.type for name, option in every_option() if option.name == "seed"}
+    assert len(found) > 5
+    assert all((kind.min, kind.max) == (0, 2**31 - 1) for kind in found.values()), found
 
 
 def test_every_command_can_be_imported():

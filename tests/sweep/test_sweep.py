@@ -216,7 +216,8 @@ def test_runs_of_a_search_are_scored_on_new_and_changed_trial_lists(write_sweep,
 def test_failed_runs_of_a_search_are_done_again(write_sweep, packs, tmp_path):
     pytest.importorskip("optuna")
     later, out = tmp_path / "later", tmp_path / "out"
-    config = load(Sweep, search_of(write_sweep, {"loss.m": [0.0, 0.4]}, tests={}, set={"data.train": str(later)}))
+    keys = {"tests": {}, "set": {"data.train": str(later)}, "seeds": [2**40]}  # Optuna's seeds have 32 bits
+    config = load(Sweep, search_of(write_sweep, {"loss.m": [0.0, 0.4]}, **keys))
     for _ in range(2):
         with pytest.raises(RunError, match=r"2 of 2 runs failed.*--retry"):
             sweep(config, out, say=str)

@@ -217,3 +217,8 @@ def test_crop_schedule_that_starts_too_short_is_rejected(recipe, out):
     short = {"name": "linear", "initial": 0.1, "final": 1}
     with pytest.raises(InputError, match=r"data.crop_seconds 0 is too short for xvector: at least 0.145"):
         train(recipe(data={"crop_schedule": short}), out, **QUIET)
+
+
+def test_a_seed_that_no_generator_takes_is_refused(write_recipe):
+    with pytest.raises(InputError, match=r"seed: .*less than 9223372036854775808"):
+        load(Recipe, write_recipe(), [f"seed={2**63}"])
