@@ -30,7 +30,7 @@ def command(embeddings: Path, out: Path, speakers: int, seed: int) -> None:
     found = read(embeddings)
     groups = cluster(found, speakers, seed=seed)
     write_groups(out, list(found.ids), groups)
-    click.echo(f"{out}: {len(found)} recordings, {speakers} speakers")
+    click.echo(f"{out}: {len(found)} recordings, {groups.max() + 1} speakers")
     if found.speakers is not None and all(found.speakers):
         same = agreement(groups, found.speakers)
         click.echo(

@@ -197,7 +197,7 @@ def _crop(recipe: Recipe, pack: AnyPack, seconds: float) -> int:
 
 def _crops(recipe: Recipe, pack: AnyPack) -> int | Callable[[int], int]:
     """The length of crops in samples or frames, or with a schedule a function from the step to it."""
-    data, steps = recipe.data, recipe.train.steps
+    data, steps = recipe.data, max(recipe.train.steps, 1)
     if data.crop_schedule is None:
         return _crop(recipe, pack, data.crop_seconds)
     schedule = SCHEDULES.build(data.crop_schedule, Run(steps, len(pack) / recipe.train.batch_size))

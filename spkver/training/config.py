@@ -142,6 +142,12 @@ class TrainingConfig(Config):
     average_last: int = Field(5, gt=0, description="number of checkpoints in that mean")
 
     @model_validator(mode="after")
+    def _learning_rates(self) -> TrainingConfig:
+        if min(self.lr_schedule.values) < 0:
+            raise ValueError(f"lr_schedule must not be negative, got {list(self.lr_schedule.values)}")
+        return self
+
+    @model_validator(mode="after")
     def _enough_checkpoints(self) -> TrainingConfig:
         if self.final == "average" and self.keep_checkpoints < self.average_last:
             raise ValueError(

@@ -222,3 +222,16 @@ def test_crop_schedule_that_starts_too_short_is_rejected(recipe, out):
 def test_a_seed_that_no_generator_takes_is_refused(write_recipe):
     with pytest.raises(InputError, match=r"seed: .*less than 9223372036854775808"):
         load(Recipe, write_recipe(), [f"seed={2**63}"])
+
+
+def test_negative_learning_rates_are_refused(write_recipe):
+    with pytest.raises(InputError, match=r"train: lr_schedule must not be negative, got \[1.0, -1.0\]"):
+        load(Recipe, write_recipe(), ["train.lr_schedule={name: linear, initial: 1, final: -1}"])
+
+
+def test_untrained_model_of_a_recipe_with_growing_crops(recipe, out):
+    """One recording at a time is a batch that is tried before the first step, of which there is none."""
+    keys = {"data": {"crop_schedule": {"name": "linear", "initial": 0.5, "final": 1}}}
+    with pytest.raises(InputError, match="one utterance at a time"):
+        build(recipe(**keys, train={"steps": 0, "batch_size": 1}), out, str)
+    train(recipe(**keys, train={"steps": 0}), out)

@@ -98,20 +98,26 @@ def _make(pack: Pack) -> Trials:
         raise InputError(f"{pack.path}: dev trials need at least two speakers")
     targets = int((per_speaker * (per_speaker - 1) // 2).sum())
     others = len(pack) * (len(pack) - 1) // 2 - targets
-    return make_trials(
-        pack.ids,
-        pack.speakers,
-        pack.sessions if across else None,
-        nontargets=min(NONTARGETS_PER_TARGET * max(targets, 1), others),
-        seed=0,
-        across_sessions=across,
-    )
+    try:
+        return make_trials(
+            pack.ids,
+            pack.speakers,
+            pack.sessions if across else None,
+            nontargets=min(NONTARGETS_PER_TARGET * max(targets, 1), others),
+            seed=0,
+            across_sessions=across,
+        )
+    except InputError as error:
+        raise InputError(f"{pack.path}: {error}; dev EER needs them") from error
 
 
 def _read(pack: Pack, path: str) -> Trials:
     trials = read_trials(path)
     if trials.target is None:
         raise InputError(f"{path}: no labels; dev trials need target and nontarget")
+    for kind, number in (("target", trials.target.sum()), ("non-target", (~trials.target).sum())):
+        if not number:
+            raise InputError(f"{path}: no {kind} among {len(trials)} trials; dev EER needs targets and non-targets")
     known = pa.array(pack.ids)
     for side in (trials.enrol, trials.test):
         unknown = side.filter(pc.invert(pc.is_in(side, known)))

@@ -72,6 +72,8 @@ def test_error_rates_equal_those_of_the_scores(dev, encoder):
     [
         (["s12/0 s12/1"], "no labels"),
         (["1 s12/0 s12/1", "0 s12/0 s99/1"], "'s99/1' is not in the dev pack"),
+        (["1 s12/0 s12/1"], "t: no non-target among 1 trials; dev EER"),
+        (["0 s12/0 s13/1"], "t: no target among 1 trials; dev EER"),
     ],
 )
 def test_mismatching_trial_lists_are_rejected(dev, tmp_path, lines, message):
@@ -82,6 +84,12 @@ def test_mismatching_trial_lists_are_rejected(dev, tmp_path, lines, message):
 def test_dev_speakers_in_the_training_set_are_rejected(dev):
     with pytest.raises(InputError, match="speaker s13 is also in the training set"):
         DevSet.open(dev, None, {"s1", "s13"})
+
+
+def test_dev_speakers_with_one_utterance_each_are_rejected(dev):
+    first = [dev.speakers.index(speaker) for speaker in sorted(set(dev.speakers))]
+    with pytest.raises(InputError, match=r"dev: no speaker has two utterances"):
+        DevSet.open(dev.subset(first), None, set())
 
 
 def test_single_dev_speaker_is_rejected(dev):
