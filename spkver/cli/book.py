@@ -181,7 +181,7 @@ def move(model: str | None, recordings: Path | None, by: Path | None, book: Path
     learnt = None if by is None else moving.read_map(by)
     if recordings is None:
         if model is not None:
-            raise InputError("--model needs --recordings, which it embeds; a map knows its models")
+            raise InputError("--model needs --recordings, which it embeds; a map names its own models")
         done = moving.move(voices.place(book), by=learnt, say=to_stderr)
     else:
         from spkver.source import open_source

@@ -28,7 +28,7 @@ _FILE = inputs.FILE
 @click.option("--frr", type=options.FloatRange(0, 1), help="Target false-reject rate (FRR).")
 @click.option("--cost", type=float, nargs=3, metavar="P_TARGET C_MISS C_FA", help="Minimise the expected cost.")
 @click.option("--eer", is_flag=True, help="Use the threshold of the equal error rate.")
-@options.speakers("Speakers of the ids; without, ids linked by target trials count as one speaker.")
+@options.speakers("Speakers of the ids; by default, ids linked by target trials count as one speaker.")
 @click.option("--prior", type=float, default=0.5, show_default=True, help="Target prior of the calibration.")
 @click.option("--model", type=options.MODEL, help="Store threshold and calibration in this model directory.")
 @click.option("--cohort", type=_FILE, help="Cohort that SCORES were normalised by (S-norm); stored with the model.")
@@ -113,7 +113,7 @@ def _correction(decision: Decision) -> str:
         return ""
     x = f"log(1/a + 1/b) {-np.log(2 / found.seconds):+.4f}, from {found.least:.2f} to {found.most:.2f}"
     return (
-        f"\nscores are as of two recordings of {found.seconds:g} s of speech: "
+        f"\ncorrected scores are those of two recordings of {found.seconds:g} s of speech: "
         f"score + ({x}) x ({found.shift:+.4f} {found.slope:+.4f} x score)"
     )
 

@@ -80,11 +80,11 @@ def command(
         found += tune(heard, turns, settings, VALUES[settings.clustering.name])
     for one in found:
         keys = one.settings.clustering.model_dump(include={"name", *VALUES[one.settings.clustering.name]})
-        to_stderr(f"{keys}: DER {100 * one.errors.der:.2f} %, number right in {one.right} of {len(heard)}")
+        to_stderr(f"{keys}: DER {100 * one.errors.der:.2f} %, right number in {one.right} of {len(heard)}")
     best = best_of(found)
     said = (
-        f"DER {100 * best.errors.der:.2f} % ({100 * best.errors.rate('confusion'):.2f} % confusion), number of "
-        f"speakers right in {best.right} of {len(heard)} recordings of {data}"
+        f"DER {100 * best.errors.der:.2f} % ({100 * best.errors.rate('confusion'):.2f} % confusion), right "
+        f"number of speakers in {best.right} of {len(heard)} recordings of {data}"
     )
     path = write_settings(place, best.settings.model_copy(update={"measured": said}))
     click.echo(f"{best.settings.clustering.model_dump(mode='json')}: {said}\nstored in {path}")

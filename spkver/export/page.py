@@ -43,8 +43,8 @@ RUNTIME_SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL0
 PROGRAM = "package/dist/ort.wasm.bundle.min.mjs"
 WASM = "package/dist/ort-wasm-simd-threaded.wasm"
 NOTE = (
-    "This page recognises voices on this device. It loads nothing and sends nothing: no voice leaves it. "
-    "The people are forgotten when you close it."
+    "This page recognises voices on this device. It sends nothing, so no voice leaves the device. "
+    "Enrolled people are forgotten when you close the page."
 )
 SCALE = 32767  # of the values of the cohort, as 16-bit integers
 

@@ -131,7 +131,7 @@ def _summary(scored: Diarization | None, names: Sequence[str]) -> list[Html]:
     if scored is None:
         return [paragraph(legend), *places]
     legend += (
-        " A speaker of the reference is outlined; below stands, filled, the speaker who was found in their place. The "
+        " Speakers of the reference are outlined; below each one, filled, is the speaker that was found for them. The "
         "last three rows are the errors: missed speech is filled, false alarms are striped, confused speakers dotted."
     )
     head, *rows, whole = scored.rows()

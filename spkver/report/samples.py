@@ -139,7 +139,7 @@ def _groups(last: pa.Table, known: pa.Table | None) -> dict[str, np.ndarray]:
     at = pc.index_in(last["id"], value_set=known["id"].combine_chunks().cast(pa.string()))
     if at.null_count:
         missing = last["id"].filter(pc.is_null(at))[0].as_py()
-        raise InputError(f"nothing is known of the utterance '{missing}'; give a table of the training data")
+        raise InputError(f"there is no row for the utterance '{missing}'; give a table of the training data")
     known = with_numbers(known.take(at))
     found: dict[str, np.ndarray] = {}
     if "speaker" in known.column_names:

@@ -42,7 +42,7 @@ class Diarization:
 
     def summary(self) -> list[str]:
         """The intervals, and the number of recordings with the right number of speakers."""
-        lines = [f"number of speakers right in {self.right} of {len(self.errors)} recordings"]
+        lines = [f"right number of speakers in {self.right} of {len(self.errors)} recordings"]
         if self.intervals:
             parts = [f"{name} {100 * low:.2f} to {100 * high:.2f} %" for name, (low, high) in self.intervals.items()]
             lines.insert(0, f"95 % intervals over {len(self.errors)} recordings: {', '.join(parts)}")

@@ -34,11 +34,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         408: "The request did not arrive in time.",
         409: "The book was made with another model.",
         413: "The request is too large.",
-        415: "Not a form, a recording or JSON, or not called so in Content-Type.",
+        415: "Not a form, a recording or JSON, or a wrong Content-Type.",
         422: "A recording or a value cannot be used.",
         429: "Too many requests.",
-        503: "The server is busy or stops, or its book cannot be read.",
-        501: "Not offered.",
+        503: "The server is busy or stopping, or its book cannot be read.",
+        501: "Not supported.",
         507: "The book is full.",
     }.items()
 }
@@ -219,12 +219,12 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
         if first["loc"] == ("body",) and "json" not in request.headers.get("content-type", ""):
             return answer(Refused(415, "send a JSON object with Content-Type: application/json"))
         where = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
-        said = "not offered, leave it out" if first.get("ctx", {}).get("max_length") == 0 else first["msg"]
+        said = "not supported; leave it out" if first.get("ctx", {}).get("max_length") == 0 else first["msg"]
         return answer(Refused(400 if first["type"] == "json_invalid" else 422, f"{where}: {said}"))
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> JSONResponse:
-        known = {404: "no such path; /docs lists them", 405: "not with this method; /docs lists them"}
+        known = {404: "no such path; /docs lists them", 405: "wrong method; /docs lists the routes"}
         found = answer(Refused(error.status_code, known.get(error.status_code, str(error.detail))))
         found.headers.update(error.headers or {})
         return found

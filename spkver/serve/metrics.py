@@ -10,8 +10,8 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # of prometheus_client: where processes sha
 
 REQUESTS = Counter("spkver_requests", "Requests by route and status.", ["method", "route", "status"])
 SECONDS = Histogram("spkver_request_seconds", "Seconds from the request to the end of the answer.", ["route"])
-RUNNING = Gauge("spkver_running", "Requests that are worked on.", multiprocess_mode="livesum")
-WAITING = Gauge("spkver_waiting", "Requests that wait for a place.", multiprocess_mode="livesum")
+RUNNING = Gauge("spkver_running", "Requests in progress.", multiprocess_mode="livesum")
+WAITING = Gauge("spkver_waiting", "Requests that wait.", multiprocess_mode="livesum")
 STREAMS = Gauge("spkver_streams", "Open streams.", multiprocess_mode="livesum")
 BATCH = Histogram("spkver_batch_size", "Recordings in a batch.", buckets=[1, 2, 4, 8, 16, 32, 64])
 

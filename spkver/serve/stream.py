@@ -114,8 +114,8 @@ class Listener:
         if bounds.accept > high or bounds.reject < low:
             raise Refused(
                 422,
-                f"the model's calibration reaches log-likelihood ratios from {low:.1f} to {high:.1f}, the wished "
-                f"rates need {bounds.reject:.1f} and {bounds.accept:.1f}: ask for higher rates",
+                f"the model's calibration reaches log-likelihood ratios from {low:.1f} to {high:.1f}, the target "
+                f"rates need {bounds.reject:.1f} and {bounds.accept:.1f}: choose higher rates",
             )
         return cls(service, tenant, start, name, bounds)
 

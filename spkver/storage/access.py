@@ -296,7 +296,7 @@ def _reason(error: BaseException) -> tuple[str, str]:
     if any(word.startswith(_NO_CREDENTIALS) for word in words):
         return "lasting", f"no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or others ({_HELP})"
     if code in _DENIED or (not code and isinstance(error, PermissionError)):
-        return "denied", f"access denied ({code or '403'}); it needs the rights to read and list ({_HELP})"
+        return "denied", f"access denied ({code or '403'}); permission to read and list is needed ({_HELP})"
     if code in _MISSING or (not code and isinstance(error, FileNotFoundError)):
         return "missing", "no such file"
     if code in _PASSING or (len(code) == 3 and code.startswith("5")):

@@ -112,7 +112,7 @@ def _in_turn(runs: Sequence[Run], searches: Sequence[Search]) -> Iterator[Run]:
 
 def _summary(progress: Progress, jobs: int) -> str:
     left = progress.total - progress.done - progress.failed
-    failed = f", {progress.failed} failed earlier (--retry does them again)" if progress.failed else ""
+    failed = f", {progress.failed} failed earlier (--retry repeats them)" if progress.failed else ""
     return f"{progress.total} runs: {progress.done} complete{failed}, {left} left, {jobs} at a time"
 
 

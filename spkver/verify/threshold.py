@@ -178,7 +178,7 @@ def choose(
     )
     warnings = []
     if decision.speakers < FEWEST_SPEAKERS:
-        warnings.append(f"the intervals are too narrow: they need at least {FEWEST_SPEAKERS} speakers, here are 2")
+        warnings.append(f"the intervals are too narrow: they need at least {FEWEST_SPEAKERS} speakers, there are 2")
     counted = {"non-targets": ("false accepts", decision.far), "targets": ("false rejects", decision.frr)}
     few = (_too_few(kind, *counted[kind], criterion.rate) for kind in criterion.kinds)
     return decision, [*warnings, *filter(None, few)]

@@ -30,7 +30,7 @@ def test_table_and_json(spkver, files, tmp_path):
     assert rows[3] == ["b", "0.00", "0.00", "0.00", "0.00", "0.00", "9.0", "1", "1"]
     assert rows[4] == ["all", "40.00", "5.00", "17.50", "17.50", "32.64", "40.0", "4", "5"]
     assert "95 % intervals over 2 recordings: DER 0.00 to 51.61 %, JER 0.00 to 43.52 %" in done.stdout
-    assert "number of speakers right in 1 of 2 recordings" in done.stdout and not done.stderr
+    assert "right number of speakers in 1 of 2 recordings" in done.stdout and not done.stderr
     found = json.loads(spkver("der", *files, "--json", "--out", tmp_path / "out.json").stdout)
     assert found == json.loads((tmp_path / "out.json").read_text())
     assert found["all"]["der"] == 0.4 and found["all"]["intervals"]["DER"] == [0, pytest.approx(16 / 31)]

@@ -103,7 +103,7 @@ def test_page_groups_samples_by_what_is_known(tmp_path):
     write_page(samples, tmp_path / "crowded.html", known=crowded)
     assert 'seconds 1</th><td class="number">70<' in (tmp_path / "crowded.html").read_text(), "most have the maximum"
     assert "Angles of wrong labels" in page and page.count("<svg class") > 8
-    with pytest.raises(InputError, match="nothing is known of the utterance 's9/99'"):
+    with pytest.raises(InputError, match="there is no row for the utterance 's9/99'"):
         write_page(samples, tmp_path / "page.html", known=known.slice(0, 99))
 
 

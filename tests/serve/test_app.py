@@ -375,7 +375,7 @@ def test_localai(client, recording, verifier):
         ({"audio": "$$$"}, "not base64"),
         ({"audio": ""}, "empty"),
         ({"audio": "aGVsbG8="}, "cannot be decoded"),
-        ({"audio": "aGVsbG8=", "store": "x"}, "body.store: not offered, leave it out"),
+        ({"audio": "aGVsbG8=", "store": "x"}, "body.store: not supported; leave it out"),
     ],
 )
 def test_localai_refuses(client, values, said):

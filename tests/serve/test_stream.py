@@ -84,7 +84,7 @@ def test_samples_of_another_rate(known, voice):
         ({"person": "Ada", "rate": 100}, "rate: "),
         ({"person": "Ada", "speed": 1}, "speed: "),
         ({"person": "Ada", "false_accept": 0}, "false_accept: "),
-        ({"person": "Ada", "false_accept": 1e-9}, "ask for higher rates"),
+        ({"person": "Ada", "false_accept": 1e-9}, "choose higher rates"),
     ],
 )
 def test_a_start_that_cannot_be_used(known, start, said, voice):

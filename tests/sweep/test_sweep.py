@@ -115,7 +115,7 @@ def test_failed_run_is_set_aside(write_sweep, packs, tmp_path):
     said.clear()
     with pytest.raises(RunError):
         sweep(config, out, say=said.append)
-    assert said[0] == "2 runs: 1 complete, 1 failed earlier (--retry does them again), 0 left, 1 at a time"
+    assert said[0] == "2 runs: 1 complete, 1 failed earlier (--retry repeats them), 0 left, 1 at a time"
     (packs / "later").symlink_to(packs / "train")
     try:
         found = sweep(config, out, retry=True, say=str)

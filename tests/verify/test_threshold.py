@@ -112,7 +112,7 @@ def test_choose_warns_of_few_errors():
 def test_choose_warns_of_intervals_over_two_speakers():
     """Every draw of two speakers with trials of both kinds is the list itself, so that the interval has no width."""
     scores, names = make(speakers=2, each=6)
-    assert "at least 3 speakers, here are 2" in th.choose(scores, th.at_eer(), names, replicates=20)[1][0]
+    assert "at least 3 speakers, there are 2" in th.choose(scores, th.at_eer(), names, replicates=20)[1][0]
     scores, names = make(speakers=3, each=6)
     assert not any("speakers" in line for line in th.choose(scores, th.at_eer(), names, replicates=20)[1])
 
