@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How margins change angles: the small experiments of the papers as one page of pictures. Downloads nothing.
+# How margins change angles: small experiments as in the papers, on one page of pictures. Downloads nothing.
 #
 #   bash recipes/margin_geometry/run.sh                              all stages
 #   bash recipes/margin_geometry/run.sh --stage 3 --stop-stage 4     the margins themselves, and the page

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A large self-supervised encoder in three stages, then pruned, as the record on VoxCeleb: w2v-BERT 2.0 (Li, Cheng and Li, 2025).
-# For one large GPU.
+# w2v-BERT 2.0, a large self-supervised encoder, trained in three stages and then pruned (Li, Cheng and Li, 2025). For
+# one large GPU.
 #
 #   bash recipes/w2v_bert/run.sh --train PACK --test PACK --trials LIST
 #

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from spkver.verify.model import Verifier
 
 ANY = Number()
-OVERLAP = "found by a segmentation network: in overlapping speech, the other speaker nearest in time is given too"
-NO_OVERLAP = "not detected: in overlapping speech, one speaker is given"
+OVERLAP = "found by a segmentation network (in overlapping speech, the other speaker nearest in time is given too)"
+NO_OVERLAP = "not detected (in overlapping speech, one speaker is given)"
 
 
 @dataclass(frozen=True)
