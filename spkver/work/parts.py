@@ -106,7 +106,7 @@ class Work(Generic[Part]):
     kind: one of GATHERERS; mark: fingerprint of input and settings
     parts: may be made as they are needed; rows: the number of input rows of all
     about: for the gatherer, as JSON
-    max_rejected: maximum share of rejected rows; rejects: where they are listed if there are more
+    max_rejected: maximum share of rejected rows; rejects: where they are listed if there are more, beside the output
     keep: an output that exists, because another run made it meanwhile, is kept
     what: the word for progress bars; unit: the word for rows
     size: estimated size in bytes, None if unknown; say: receives it as a message before the work starts
@@ -179,7 +179,7 @@ def run(work: Work[Part], on: Engine, share: Share | None = None) -> Made | None
 def gather(out: StrPath) -> Path:
     """Gather the parts of an output that several runs made (see Share). Returns the path of the output.
 
-    Raises InputError if there are none, or if some are missing.
+    Raises InputError if there are none, or if some are missing; RunError if too many rows are rejected.
     """
     target = located(out)
     if isinstance(target, Url):
@@ -188,6 +188,7 @@ def gather(out: StrPath) -> Path:
     if not (folder / _PLAN).is_file():
         raise InputError(f"{target}: no parts to gather (no {folder / _PLAN}); make them with --part 1/N to N/N")
     with locked(folder), _full_disk(folder):
+        _refuse(target, folder)
         _gather(target, folder)
     _remove_empty(folder)
     return target
@@ -239,6 +240,8 @@ def _prepare(folder: Path, work: Work[Any], alone: bool) -> None:
     if not plan.is_file() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise InputError(f"{folder}: not a partial directory of an interrupted run; move it away")
     told = {"fingerprint": work.mark, "kind": work.kind, "parts": len(work.parts), "about": dict(work.about)}
+    rejects = None if work.rejects is None else work.rejects.name
+    told["limit"] = asdict(_Limit(work.rows, work.max_rejected, work.unit, rejects))
     found = read_json(plan) if plan.is_file() else None
     if isinstance(found, dict) and found.get("fingerprint") != work.mark:
         if not alone:
@@ -317,7 +320,7 @@ def _make(folder: Path, work: Work[Part], on: Engine, share: Share | None) -> in
             rejected += one.rejected
             progress.update(one.rows)
             if rejected > work.max_rejected * work.rows:
-                _refuse(folder, work)
+                _refuse(work.out, folder)
     return kept
 
 
@@ -335,14 +338,32 @@ class _Numbered(Generic[Part]):
         return ((number, self.parts[number]) for number in self.numbers)
 
 
-def _refuse(folder: Path, work: Work[Any]) -> None:
-    rejects = work.rejects or folder / REJECTED
-    found = list(records(folder))
-    count = write_rejected(rejects, found)
-    first = next(one for record in found for one in record.rejected)
+@dataclass(frozen=True)
+class _Limit:
+    """How many of how many rows may be rejected, as in Work. rejects: the name of their list, beside the output."""
+
+    rows: int
+    max_rejected: float
+    unit: str
+    rejects: str | None
+
+
+def _refuse(out: Path, folder: Path) -> None:
+    """Raises RunError if the parts that exist have too many rejected rows. Each of several runs sees its own only."""
+    plan = read_json(folder / _PLAN)
+    if "limit" not in plan:  # of an earlier version
+        return
+    limit = _Limit(**plan["limit"])
+    first, count = None, 0
+    for record in records(folder):
+        first, count = first or next(iter(record.rejected), None), count + len(record.rejected)
+    if first is None or count <= limit.max_rejected * limit.rows:
+        return
+    rejects = folder / REJECTED if limit.rejects is None else out.with_name(limit.rejects)
+    write_rejected(rejects, records(folder))
     raise RunError(
-        f"{work.out}: {count} of {work.rows} {work.unit} rejected, more than the allowed share "
-        f"{work.max_rejected:g}; first: {first['id']}: {first['reason']}; see {rejects}"
+        f"{out}: {count} of {limit.rows} {limit.unit} rejected, more than the allowed share "
+        f"{limit.max_rejected:g}; first: {first['id']}: {first['reason']}; see {rejects}"
     )
 
 

@@ -135,6 +135,29 @@ def test_repaired_recording_is_picked_up(tmp_path, data, tiny_model, small_parts
     assert (done.embeddings, done.rejected) == (12, []) and not (tmp_path / "out.rejected.jsonl").exists()
 
 
+@pytest.mark.parametrize("kind", ["pack", "embeddings"])
+def test_rejected_rows_of_all_shares_are_counted(tmp_path, data, tiny_model, small_parts, kind):
+    """Each share has few, all together too many."""
+    for number in (0, 4, 8):
+        (tmp_path / f"{number:02}.wav").write_bytes(b"")
+
+    def make(share, most):
+        if kind == "pack":
+            pack_audio(read_datadir(data), tmp_path / "out", rows_per_shard=4, max_rejected=most, share=share)
+        else:
+            extract(Encoder.open(tiny_model), data, tmp_path / "out", max_rejected=most, share=share)
+
+    for number in (1, 2, 3):
+        make(Share(number, 3), 0.2)
+    rejects = "out.rejected.jsonl" if kind == "embeddings" else "out.partial/rejected.jsonl"
+    with pytest.raises(RunError, match=rf"4 of 12 .* rejected, more than the allowed share 0.2.*; see .*{rejects}"):
+        gather(tmp_path / "out")
+    assert len((tmp_path / rejects).read_text().splitlines()) == 4 and not (tmp_path / "out").exists()
+    make(Share(1, 3), 0.5)
+    gather(tmp_path / "out")
+    assert (tmp_path / "out").exists()
+
+
 def test_other_settings_discard_the_parts(tmp_path, data, tiny_model, small_parts, monkeypatch):
     encoder = Encoder.open(tiny_model)
     with pytest.raises(KeyboardInterrupt):
