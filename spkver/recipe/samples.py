@@ -17,7 +17,7 @@ from spkver.config import load
 from spkver.encoder import load_weights
 from spkver.errors import InputError
 from spkver.extraction import embed
-from spkver.files import StrPath, atomic_file, local
+from spkver.files import StrPath, atomic_file, local, sha256
 from spkver.losses.heads import Head, HeadLoss
 from spkver.losses.loss import Loss
 from spkver.losses.margin_loss import MarginLoss
@@ -31,6 +31,7 @@ from spkver.training.loop import Trainer
 from spkver.training.monitoring.log import CHECKPOINTS, CONFIG
 from spkver.training.state import checkpoint
 
+_CHECKPOINT = "checkpoint"  # key of a table's metadata
 _BLOCK = 1024  # samples at a time, for the cosines to all classes
 
 
@@ -45,8 +46,8 @@ def describe_samples(experiment: StrPath, out: StrPath, *, say: Callable[[str], 
         norm: of the embedding
         selected: the share of the margin that the selector gives to the sample, 0 to 1
         loss: of the sample; gradient: the norm of its gradient with respect to the embedding, times the batch size
-    Tables that exist are kept. Returns the paths. Raises InputError if there is no checkpoint, and for losses without
-    class weights.
+    Tables of these checkpoints that exist are kept. Returns the paths. Raises InputError if there is no checkpoint, and
+    for losses without class weights.
     """
     folder, target = located(experiment), local(out)
     if not (folder / CONFIG).is_file():
@@ -57,15 +58,25 @@ def describe_samples(experiment: StrPath, out: StrPath, *, say: Callable[[str], 
     recipe = load(Recipe, folder / CONFIG)
     samples = None
     for place, path in paths.items():
-        if place.is_file():
+        of = sha256(path / checkpoint.MANIFEST)  # it has the hashes of the weights
+        if place.is_file() and _made_from(place) == of:
             say(f"already complete: {place}")
             continue
         samples = samples or _Samples.of(recipe, folder)
         table = samples.at(checkpoint.read(path))
         with atomic_file(place) as part:
-            pq.write_table(table, part)
+            pq.write_table(table.replace_schema_metadata({_CHECKPOINT: of}), part)
         say(f"{place}: {len(table)} utterances")
     return list(paths)
+
+
+def _made_from(table: Path) -> str:
+    """The hash of the checkpoint of a table, "" if unknown."""
+    try:
+        metadata = pq.read_schema(table).metadata or {}
+    except (pa.ArrowInvalid, OSError):  # not a table
+        return ""
+    return metadata.get(_CHECKPOINT.encode(), b"").decode(errors="replace")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -63,6 +65,18 @@ def test_tables_have_angles_selection_and_gradient(run, packs, tmp_path):
     describe_samples(folder, tmp_path / "samples", say=said.append)
     assert len(said) == 3 and all("already complete" in line for line in said)
     assert [path.stat().st_mtime_ns for path in paths] == before
+
+
+def test_tables_of_another_run_are_made_again(run, tmp_path):
+    before = [pq.read_table(path) for path in describe_samples(run(), tmp_path / "samples", say=str)]
+    shutil.rmtree(tmp_path / "run")
+    said, again = [], run(head={"s": 20})
+    paths = describe_samples(again, tmp_path / "samples", say=said.append)
+    assert len(said) == 3 and not any("already complete" in line for line in said)
+    paths[0].write_bytes(b"PAR1")
+    describe_samples(again, tmp_path / "samples", say=said.append)
+    assert ["already complete" in line for line in said[3:]] == [False, True, True]
+    assert not any(pq.read_table(path).equals(table) for path, table in zip(paths, before))
 
 
 def test_losses_without_selector_and_pair_losses(run, write_recipe, tmp_path):
