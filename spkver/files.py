@@ -29,6 +29,7 @@ except ImportError:  # Windows: no locking
 
 LOCK = ".lock"
 _TRIES = 100  # to make a temporary directory
+_RACES = 1000  # attempts at a folder that others create and remove; some file systems never let it be created
 _POLL = 0.05  # seconds between attempts at a lock
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -450,17 +451,21 @@ def _is_no_folder(path: Path) -> bool:
 
 
 def _acquire(lock: Path, shared: bool, patience: float, say: Callable[[str], None] | None) -> int:
-    last = time.monotonic() + patience
+    last, attempts = time.monotonic() + patience, 0
     while True:
+        attempts += 1
         try:
             Path(os.path.realpath(lock.parent)).mkdir(parents=True, exist_ok=True)
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # the folder was removed by the run that created it
-            continue
+        except FileNotFoundError as error:  # the folder was removed by the run that created it
+            if attempts < _RACES:
+                continue
+            raise InputError(f"{lock.parent}: cannot be created ({error.strerror}); choose another path") from error
         except FileExistsError:
-            if _is_no_folder(lock.parent):
+            if _is_no_folder(lock.parent) or attempts >= _RACES:
                 raise
             continue  # it was there for a moment
+        attempts = 0
         if not _try_lock(handle, unknown=True, shared=shared):
             holder = os.read(handle, 200).decode(errors="replace") or "starting"
             os.close(handle)

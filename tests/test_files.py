@@ -536,6 +536,17 @@ def test_a_directory_that_another_run_tidies_does_not_stop_a_writer(tmp_path, mo
     assert (tmp_path / "a" / "b.txt").read_text() == "whole" and len(removed) == 2
 
 
+def test_a_lock_in_a_folder_that_can_never_be_created(tmp_path, monkeypatch):
+    """As below the mount point of an automounter, where `mkdir` says that there is no such folder."""
+
+    def mkdir(self, *_, **__):
+        raise FileNotFoundError(2, "No such file or directory", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(InputError, match=r"new: cannot be created \(No such file"), locked(tmp_path / "new"):
+        pass
+
+
 def test_a_lock_in_a_folder_that_another_run_removes(tmp_path, monkeypatch):
     """pathlib says that the folder exists if another run removes it in the moment between its two calls."""
     real, failed = Path.mkdir, []
