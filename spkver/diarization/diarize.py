@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from spkver import audio
 from spkver.datadir import from_columns, read_datadir
@@ -22,6 +23,7 @@ from spkver.diarization.windows import Windows, embed_windows
 from spkver.encoder import Encoder
 from spkver.errors import InputError
 from spkver.files import StrPath
+from spkver.lists import first_duplicate
 from spkver.packs.layout import INDEX
 from spkver.processes import one_thread
 from spkver.progress import bar
@@ -172,9 +174,9 @@ def recordings(
         data, name = read_datadir(paths[0], allow_pipes=allow_pipes), str(paths[0])
         return Recordings(data, name, sample_rate=rate, allow_pipes=allow_pipes, channel=taken)
     ids = [Path(str(path)).stem for path in paths]
-    for name, path in zip(ids, paths):
-        if ids.count(name) > 1:
-            raise InputError(f"{path}: two recordings have the name '{name}'; give them as a data directory")
+    if (twice := first_duplicate(pa.array(ids))) is not None:
+        path = paths[ids.index(twice)]
+        raise InputError(f"{path}: two recordings have the name '{twice}'; give them as a data directory")
     return Recordings(from_columns(ids, [str(path) for path in paths], ids), sample_rate=rate, channel=taken)
 
 

@@ -122,11 +122,13 @@ class Vbx(Clustering):
     def __call__(self, windows: Windows, shift: float, number: Number) -> np.ndarray:
         """See `Clustering`. Raises InputError for windows of another model than the PLDA's."""
         config = self.config
+        points, spread = self._projected(
+            windows
+        )  # also where it is not needed, so that a wrong PLDA is always an error
         start = AgglomerativeConfig(threshold=config.threshold, least_seconds=config.least_seconds)
         first = Agglomerative(start)(windows, shift, number)
         if first.max() == 0:
             return first
-        points, spread = self._projected(windows)
         smooth = softmax(SMOOTHING * np.eye(first.max() + 1)[first], axis=1)
         found = vbx(points, spread, smooth, loop=config.loop, fa=config.fa, fb=config.fb)
         labels = renumbered(found.posterior.argmax(axis=1))

@@ -86,5 +86,7 @@ def test_speakers_that_the_first_clustering_splits_are_joined(talk):
 def test_another_model_is_refused(talk):
     windows, plda, _ = talk
     other = Windows(windows.times, windows.regions, windows.vectors, windows.lengths, "other")
-    with pytest.raises(InputError, match="the PLDA is of 12 values of the model 'hash'"):
-        build(plda, threshold=0.97)(other, 0.5, Number())
+    one = other.taken(np.arange(len(other)) < 1)  # also where nothing is clustered
+    for windows in (other, one):
+        with pytest.raises(InputError, match="the PLDA is of 12 values of the model 'hash'"):
+            build(plda, threshold=0.97)(windows, 0.5, Number())
