@@ -55,7 +55,7 @@ def test_audio_stores_a_correction_for_seconds_of_speech(scores):
     done = invoke(scores, "--trials", trials, "--eer", "--model", model, "--audio", scores.parent / "pack")
     kept = read_decision(model)
     assert f"{kept.lengths.shift:+.4f} {kept.lengths.slope:+.4f} x score" in done.stdout
-    assert "as of two recordings of 4 s of speech" in done.stdout
+    assert "those of two recordings of 4 s of speech" in done.stdout
 
 
 def test_json(scores):
