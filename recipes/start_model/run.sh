@@ -17,6 +17,7 @@
 #   --overrides "KEY=VALUE ..."   changes to the config of all trainings
 #   --again "KEY=VALUE ..."       changes to the config when it is trained again, from the weights of the first time
 #   --lengths "KEY=VALUE ..."     changes to the config of the third training, of the final network, with crops of three lengths
+#   --speeds "KEY=VALUE ..."      changes to the config of the fourth, in which the teacher embeds each crop, at a random speed
 #   --shorter "KEY=VALUE ..."     changes to the config of the trainings without a group
 #   --nontargets N          non-target trials of each corpus for the threshold
 #   --far RATE              false-accept rate of the threshold
@@ -41,6 +42,7 @@ network=ecapa
 overrides=
 again="train.steps=9000 train.optimizer.lr=0.05"
 lengths="train.steps=8000 train.optimizer.lr=0.05"
+speeds="train.steps=4800 train.optimizer.lr=0.05"
 shorter=train.steps=2000
 nontargets=10000
 far=0.01
@@ -53,6 +55,7 @@ packs=$exp/packs
 read -ra overrides <<< "$overrides"
 read -ra again <<< "$again"
 read -ra lengths <<< "$lengths"
+read -ra speeds <<< "$speeds"
 read -ra shorter <<< "$shorter"
 read -ra groups <<< "$left_out"
 read -ra all <<< "speechocean762 $corpora"
@@ -105,29 +108,30 @@ listed() {
   echo "${joined:1}"
 }
 
-# train NAME TIMES KEY=VALUE... -- CORPUS...: exp/NAME on those corpora, trained two or three times, each from the weights
+# train NAME TIMES KEY=VALUE... -- CORPUS...: exp/NAME on those corpora, trained two or four times, each from the weights
 # before, and the embeddings of its cohort
 train() {
-  local name=$1 times=$2 changed=() learnt before=() own time out
+  local name=$1 times=$2 changed=() packed stored crops before=() own time out
   shift 2
   while [[ $1 != -- ]]; do
     changed+=("$1")
     shift
   done
   shift
-  learnt=(
-    data.train="[$(listed "$packs/clean/" "" "$@"),$(listed "$packs/channels/" "" "$@")]"
-    distil.embeddings="[$(listed "$exp/teacher/" .parquet "$@")]"
-  )
+  crops="data.crop_schedule=$(< "$conf/crops.yaml")"
+  packed="data.train=[$(listed "$packs/clean/" "" "$@"),$(listed "$packs/channels/" "" "$@")]"
+  stored="distil.embeddings=[$(listed "$exp/teacher/" .parquet "$@")]"
   for ((time = 1; time <= times; time++)); do
     case $time in
-      1) own=() ;;
-      2) own=("${again[@]}") ;;
-      3) own=("data.crop_schedule=$(< "$conf/crops.yaml")" "${lengths[@]}") ;;
+      1) own=("$stored") ;;
+      2) own=("$stored" "${again[@]}") ;;
+      3) own=("$stored" "$crops" "${lengths[@]}") ;;
+      4) own=(distil.model="$teacher" distil.clean=true start.head=extend augment="$(< "$conf/speeds.yaml")" "$crops"
+          "${speeds[@]}") ;;
     esac
     out=$exp/$name
     ((time == times)) || out=${out}_$time
-    spkver train "$conf/$network.yaml" --out "$out" --resume "${before[@]}" "${learnt[@]}" "${overrides[@]}" "${own[@]}" \
+    spkver train "$conf/$network.yaml" --out "$out" --resume "${before[@]}" "$packed" "${overrides[@]}" "${own[@]}" \
       "${changed[@]}"
     before=("start.model=$out/model")
   done
@@ -163,7 +167,7 @@ if stage 4 "networks that were trained without some corpora, on these"; then
 fi
 
 if stage 5 "the final network, on all corpora; its weights in float16"; then
-  train final 3 -- "${all[@]}"
+  train final 4 -- "${all[@]}"
   [[ -d $exp/start ]] || spkver export "$exp/final/model" "$exp/start" --to model --half
   spkver extract "$packs/cohort_final" "$exp/start_cohort.parquet" --model "$exp/start"
 fi

@@ -17,7 +17,7 @@ TINY = (
     "train.optimizer.lr=0.001 train.precision=fp32 train.compile=false train.steps=2 data.crop_seconds=0.7"
 )
 SMALL = [
-    *("--overrides", TINY, "--again", "", "--lengths", "", "--shorter", ""),
+    *("--overrides", TINY, "--again", "", "--lengths", "", "--speeds", "", "--shorter", ""),
     *("--nontargets", "30", "--far", "0.5", "--top", "4", "--jobs", "1"),
 ]
 
@@ -73,9 +73,10 @@ def test_start_model_runs_all_stages(recipe, corpora, tmp_path):
     assert done.stdout.count("EER ") == 2 * len(measured)  # plain and normalised
     logs = {name: (tmp_path / "exp" / name / "train.log").read_text() for name in ("final", "without_words")}
     assert (
-        "36 classes" in logs["final"] and "24 classes" in logs["without_words"]
-    )  # 12 and 8 speakers, ids of two corpora apart, at three speeds
-    assert "starting from" in logs["final"] and "final_2/model" in logs["final"]
+        "144 classes" in logs["final"] and "24 classes" in logs["without_words"]
+    )  # 12 speakers at twelve speeds, 8 at three; ids of two corpora apart
+    assert "final_3/model" in logs["final"] and "36 of 144 classes with its weights" in logs["final"]
+    assert "also learning from" in logs["final"]
     model = spkver.load_model(tmp_path / "exp" / "start")
     assert model.decision.cohort.top == 4 and model.decision.lengths is not None and model.decision.speakers == 8
     assert model.decision.far.trials == 60 and model.decision.frr.trials == 24
