@@ -27,18 +27,6 @@ BROWSER_FLAGS = (
 )
 FRONT_END = {"sample_rate": RATE, "bins": 24, "high_hz": 3600.0}
 
-LONGEST = (
-    *("export/test_onnx.py", "work/test_cluster.py", "sweep/test_sweep.py", "packs/test_kills.py"),
-    *("training/test_kill.py", "storage/test_commands.py", "test_docs.py", "serve/test_run.py", "cli/test_train.py"),
-    *("training/parallel/test_distributed.py", "recipes/test_corpora.py", "test_notebooks.py", "cli/test_export.py"),
-)
-
-
-def pytest_collection_modifyitems(items):
-    """Files that take long come first, so that with several processes none ends long after the others."""
-    place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path, len(place)))
-
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request):

@@ -14,4 +14,4 @@ venv=${SPKVER_VENV:-$PWD/.venv-test}
 make_environment "$venv" test
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 workers=$(($("$venv/bin/python" -c "import os; print(os.cpu_count())") + 1))
-exec "$venv/bin/python" -m pytest -n "$workers" --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
+exec "$venv/bin/python" -m pytest -n "$workers" --maxprocesses 4 --dist loadfile "$@"
