@@ -122,9 +122,8 @@ class Vbx(Clustering):
     def __call__(self, windows: Windows, shift: float, number: Number) -> np.ndarray:
         """See `Clustering`. Raises InputError for windows of another model than the PLDA's."""
         config = self.config
-        points, spread = self._projected(
-            windows
-        )  # also where it is not needed, so that a wrong PLDA is always an error
+        # also for a single speaker, so that a wrong PLDA is always an error
+        points, spread = self._projected(windows)
         start = AgglomerativeConfig(threshold=config.threshold, least_seconds=config.least_seconds)
         first = Agglomerative(start)(windows, shift, number)
         if first.max() == 0:

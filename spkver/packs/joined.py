@@ -83,7 +83,7 @@ class JoinedPacks:
 
     @property
     def pack_of(self) -> np.ndarray:
-        """The number of the pack of every utterance, int32 (rows,)."""
+        """As `Pack.pack_of`."""
         return self._pack
 
     @property

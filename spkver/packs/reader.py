@@ -126,6 +126,11 @@ class Pack:
         """The shard of every utterance, int32 (rows,)."""
         return self._shard
 
+    @property
+    def pack_of(self) -> np.ndarray:
+        """The number of the pack of every utterance, int32 (rows,): always 0, see `JoinedPacks`."""
+        return np.zeros(len(self), np.int32)
+
     def fetch_ahead(self, numbers: Sequence[int]) -> None:
         """Begin to copy shards of a pack by URL that will be read soon. Returns at once."""
         if isinstance(self._maps, RemoteShards):

@@ -72,9 +72,8 @@ def test_start_model_runs_all_stages(recipe, corpora, tmp_path):
     ]
     assert done.stdout.count("EER ") == 2 * len(measured)  # plain and normalised
     logs = {name: (tmp_path / "exp" / name / "train.log").read_text() for name in ("final", "without_words")}
-    assert (
-        "144 classes" in logs["final"] and "24 classes" in logs["without_words"]
-    )  # 12 speakers at twelve speeds, 8 at three; ids of two corpora apart
+    # 12 speakers at twelve speeds, 8 at three; ids of two corpora apart
+    assert "144 classes" in logs["final"] and "24 classes" in logs["without_words"]
     assert "final_3/model" in logs["final"] and "36 of 144 classes with its weights" in logs["final"]
     assert "also learning from" in logs["final"]
     model = spkver.load_model(tmp_path / "exp" / "start")

@@ -21,7 +21,7 @@ from torch import Tensor
 from spkver.augment.draw import Drawn
 from spkver.augment.speed import change_speed
 from spkver.errors import InputError
-from spkver.packs.joined import AnyPack, JoinedPacks
+from spkver.packs.joined import AnyPack
 from spkver.packs.order import Order, in_windows
 from spkver.training.data.classes import classes_of
 from spkver.training.data.positives import Positives
@@ -197,16 +197,10 @@ class Sampler:
         local = _Drawn(*(values[in_turn] for values in drawn))
         return replace(batch, local=self._read(local, self.local.length, random))
 
-    @property
-    def pack_of(self) -> np.ndarray:
-        """The number of the pack of every utterance, int32 (rows,)."""
-        pack = self.pack
-        return pack.pack_of if isinstance(pack, JoinedPacks) else np.zeros(len(pack), np.int32)
-
     def examples(self, most: int) -> Iterator[tuple[int, Batch]]:
         """Crops of at most `most` utterances of each pack, at their own speed: batches with the number of the pack."""
         order, crop = self._epoch(0).rows, self.crop_at(0)
-        of_order, random = self.pack_of[order], np.random.default_rng([self.seed, EXAMPLES])
+        of_order, random = self.pack.pack_of[order], np.random.default_rng([self.seed, EXAMPLES])
         for number in np.unique(of_order).tolist():
             rows = order[of_order == number][:most]
             for some in np.array_split(rows, -(-len(rows) // self.batch_size)):

@@ -88,7 +88,7 @@ class Teacher:
         """Move the teacher to a device, and embed a part of each pack if its mean is to be subtracted."""
         self.encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.config.centre:
-            pack_of = torch.from_numpy(inputs.sampler.pack_of).long()
+            pack_of = torch.from_numpy(inputs.sampler.pack.pack_of).long()
             sums = torch.zeros(int(pack_of.max()) + 1, self.dim, device=device)
             number = torch.zeros(len(sums), 1, device=device)
             for pack, batch in inputs.sampler.examples(CENTRE):

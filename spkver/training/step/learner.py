@@ -222,8 +222,8 @@ class Learner:
             views.append(self.inputs.features(batch.local))
             labels.append(batch.local.labels)
         of_parts = [zip(*(one.chunk(number) for one in many)) for many in (views, labels)]
-        given, rows = of_teacher.chunk(number), torch.from_numpy(batch.rows).chunk(number)
-        return [_Part(some, torch.cat(y), *of_teacher) for some, y, *of_teacher in zip(*of_parts, given, rows)]
+        parts = zip(*of_parts, of_teacher.chunk(number), torch.from_numpy(batch.rows).chunk(number))
+        return [_Part(some, torch.cat(y), given, rows) for some, y, given, rows in parts]
 
     def _gradient(self, part: _Part, progress: float, *, synchronise: bool) -> tuple[dict[str, Tensor], Tensor]:
         """Add the gradient of a part of the batch; return the values to log, and the embeddings of the whole crops.
